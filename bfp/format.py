@@ -1,0 +1,120 @@
+"""Block floating point: mantissa ranges, rounding, quantising, bit packing.
+
+A value is ``q * 2**e``; ``e`` is the weight of the least significant bit of
+every mantissa ``q`` of its block. Signed mantissas are symmetric, so the most
+negative code never occurs. See docs/numerics.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bfp.errors import BfpError
+
+MIN_BITS, MAX_BITS = 2, 8
+
+
+def mantissa_range(bits: int, signed: bool) -> tuple[int, int]:
+    """Smallest and largest mantissa of ``bits`` bits (sign included)."""
+    if not MIN_BITS <= bits <= MAX_BITS:
+        raise BfpError(f"mantissa width {bits} is outside {MIN_BITS}..{MAX_BITS}; choose one inside")
+    if signed:
+        top = 2 ** (bits - 1) - 1
+        return -top, top
+    return 0, 2**bits - 1
+
+
+@dataclass(frozen=True)
+class BlockFormat:
+    """How one stored tensor is represented.
+
+    bits: mantissa width, sign included; signed: symmetric signed mantissas,
+    otherwise ``0 .. 2**bits - 1``. ``splits`` are the channel boundaries of
+    the exponent groups (``splits[0] == 0``, the last one is the number of
+    channels) and ``exponents[g]`` belongs to ``splits[g] : splits[g + 1]``.
+    """
+
+    bits: int
+    signed: bool
+    splits: tuple[int, ...]
+    exponents: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        mantissa_range(self.bits, self.signed)
+        if len(self.splits) != len(self.exponents) + 1 or self.splits[0] != 0:
+            raise BfpError(f"block format has {len(self.exponents)} exponents for the channel splits {self.splits}")
+        if any(a >= b for a, b in zip(self.splits, self.splits[1:])):
+            raise BfpError(f"block format's channel splits {self.splits} do not ascend")
+
+    @property
+    def channels(self) -> int:
+        return self.splits[-1]
+
+    @property
+    def low(self) -> int:
+        return mantissa_range(self.bits, self.signed)[0]
+
+    @property
+    def high(self) -> int:
+        return mantissa_range(self.bits, self.signed)[1]
+
+    def channel_exponents(self) -> np.ndarray:
+        """Exponent of every channel, int64 [channels]."""
+        return np.repeat(np.asarray(self.exponents, np.int64), np.diff(self.splits))
+
+
+def round_half_up(x: np.ndarray) -> np.ndarray:
+    """Nearest integer, halves upward: the rounding of the integer shift."""
+    return np.floor(x + 0.5)
+
+
+def quantise(x: np.ndarray, fmt: BlockFormat, axis: int = -3) -> np.ndarray:
+    """Float tensor to mantissas, int16, same shape; ``axis`` is the channel axis."""
+    shape = [1] * x.ndim
+    shape[axis] = fmt.channels
+    scale = np.exp2(-fmt.channel_exponents().astype(np.float64)).reshape(shape)
+    return np.clip(round_half_up(np.asarray(x, np.float64) * scale), fmt.low, fmt.high).astype(np.int16)
+
+
+def dequantise(q: np.ndarray, fmt: BlockFormat, axis: int = -3) -> np.ndarray:
+    """Mantissas to float64 values, same shape."""
+    shape = [1] * q.ndim
+    shape[axis] = fmt.channels
+    return q.astype(np.float64) * np.exp2(fmt.channel_exponents().astype(np.float64)).reshape(shape)
+
+
+def exponent_for_maximum(maximum: np.ndarray, bits: int, signed: bool = True) -> np.ndarray:
+    """Smallest exponent at which ``maximum`` is represented without saturation.
+
+    ``maximum`` is an array of block maxima of ``|x|``, any shape; all-zero
+    blocks get exponent 0. Returns int64.
+    """
+    maximum = np.asarray(maximum, np.float64)
+    top = mantissa_range(bits, signed)[1]
+    safe = np.where(maximum > 0, maximum, top)
+    e = np.ceil(np.log2(safe / top)).astype(np.int64)
+    # log2 may be one ulp off at exact powers of two, and rounding decides saturation
+    e = np.where(round_half_up(safe * np.exp2(-(e - 1.0))) <= top, e - 1, e)
+    e = np.where(round_half_up(safe * np.exp2(-e.astype(np.float64))) > top, e + 1, e)
+    return np.where(maximum > 0, e, 0)
+
+
+def pack_bits(q: np.ndarray, bits: int) -> np.ndarray:
+    """Mantissas, any shape, to a dense little-endian bit string (uint8)."""
+    flat = np.ascontiguousarray(q, np.int16).reshape(-1)
+    if bits == 8:
+        return flat.astype(np.uint8)
+    codes = (flat & ((1 << bits) - 1)).astype(np.uint8)
+    planes = np.unpackbits(codes[:, None], axis=1, bitorder="little", count=bits)
+    return np.packbits(planes.reshape(-1), bitorder="little")
+
+
+def unpack_bits(packed: np.ndarray, bits: int, count: int, signed: bool = True) -> np.ndarray:
+    """Inverse of :func:`pack_bits`: ``count`` mantissas as int16."""
+    if bits == 8:
+        return packed[:count].view(np.int8).astype(np.int16) if signed else packed[:count].astype(np.int16)
+    planes = np.unpackbits(packed, bitorder="little", count=count * bits).reshape(count, bits)
+    codes = np.packbits(planes, axis=1, bitorder="little").reshape(-1).astype(np.int16)
+    return np.where(codes >= 1 << (bits - 1), codes - (1 << bits), codes) if signed else codes
