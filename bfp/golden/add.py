@@ -1,0 +1,19 @@
+"""Addition that no convolution could take in, and the copy (``identity``).
+
+Both operands are shifted left to the finer exponent; the shortcut is added by
+the epilogue.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bfp.format import BlockFormat
+from bfp.golden.epilogue import per_channel
+from bfp.graph import Node
+from bfp.parameters import Parameters
+
+
+def accumulate(node: Node, p: Parameters, x: np.ndarray, source: BlockFormat, target: BlockFormat) -> np.ndarray:
+    """Main operand at the accumulator's exponent: int32 [N, C, H, W]."""
+    return x.astype(np.int32) << per_channel(p.main_shift)

@@ -1,0 +1,80 @@
+"""Runs a whole network on mantissas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from bfp.artifact import Artifact, operand_formats
+from bfp.errors import BfpError
+from bfp.format import dequantise, quantise
+from bfp.golden import add, avg_pool, concat, conv, depthwise, max_pool, slice_pad
+from bfp.golden.epilogue import epilogue
+
+ACCUMULATE = {
+    "conv": conv.accumulate,
+    "depthwise": depthwise.accumulate,
+    "max_pool": max_pool.accumulate,
+    "avg_pool": avg_pool.accumulate,
+    "add": add.accumulate,
+    "identity": add.accumulate,
+    "slice_pad": slice_pad.accumulate,
+}
+
+
+def quantise_input(artifact: Artifact, images: np.ndarray) -> np.ndarray:
+    """Normalised float images [N, C, H, W] to the input's mantissas, int16, same shape.
+
+    Raises BfpError where the shape is not the network's or a value is not finite.
+    """
+    expected = artifact.graph.shapes[artifact.graph.input]
+    if images.ndim != 4 or images.shape[1:] != expected:
+        raise BfpError(f"network {artifact.graph.name} takes images of shape {expected}, got {images.shape[1:]}")
+    if not np.isfinite(images).all():
+        raise BfpError(f"an input image of network {artifact.graph.name} holds NaN or infinity")
+    return quantise(images, artifact.formats[artifact.graph.input])
+
+
+def run(
+    artifact: Artifact,
+    mantissas: np.ndarray,
+    keep: Iterable[str] | None = None,
+    observe: Callable[[str, np.ndarray], None] | None = None,
+) -> dict[str, np.ndarray]:
+    """All tensors of the network for a batch of inputs.
+
+    mantissas: int [N, C, H, W] of the network's input. Returns int16 arrays
+    [N, C, H, W] by tensor name; with ``keep`` only those named (the others are
+    freed when they have been used). ``observe(name, array)`` sees each tensor
+    as it is computed.
+    """
+    graph = artifact.graph
+    kept = set(graph.shapes if keep is None else keep)
+    last_use = {t: i for i, node in enumerate(graph.nodes) for t in node.inputs}
+    values = {graph.input: np.ascontiguousarray(mantissas, np.int16)}
+    if observe:
+        observe(graph.input, values[graph.input])
+    for i, node in enumerate(graph.nodes):
+        if node.op == "concat":
+            out = concat.concatenate([values[t] for t in node.inputs])
+        else:
+            p = artifact.parameters[node.name]
+            source, target, _ = operand_formats(node, artifact.formats)
+            acc = ACCUMULATE[node.op](node, p, values[node.main], source, target)
+            shortcut = values[node.shortcut] if node.shortcut else None
+            out = epilogue(acc, node.activation, p, target, shortcut)
+        values[node.output] = out
+        if observe:
+            observe(node.output, out)
+        for t in set(node.inputs):
+            if last_use[t] == i and t not in kept:
+                del values[t]
+    return {t: v for t, v in values.items() if t in kept}
+
+
+def logits(artifact: Artifact, mantissas: np.ndarray) -> np.ndarray:
+    """Network output for a batch of input mantissas [N, C, H, W], as float64 [N, outputs]."""
+    out = artifact.graph.output
+    q = run(artifact, mantissas, keep=[out])[out]
+    return dequantise(q, artifact.formats[out]).reshape(len(q), -1)
