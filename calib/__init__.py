@@ -1,0 +1,1 @@
+"""From a trained PyTorch network to the artifact: import, statistics, exponents."""
