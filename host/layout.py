@@ -46,6 +46,7 @@ def pack(tensor: dict, mantissas: np.ndarray, arena: np.ndarray) -> None:
     Raises BfpError for another shape, for mantissas outside the tensor's
     width, and for segments outside the arena.
     """
+    arena = np.asarray(arena)  # a plain view: slices of a PYNQ buffer cost more
     words, lanes = arena.shape
     check(tensor, words, lanes)
     height, width = tensor["height"], tensor["width"]

@@ -1,0 +1,258 @@
+"""The accelerator as Python sees it: PYNQ loads the bitstream, this drives the engine.
+
+The same code runs on a real board and, with ``device=SimulatedBoard(...)``, on
+a development machine. Only ``Overlay``, ``allocate`` and ``register_map`` of
+PYNQ are used.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bfp.errors import BfpError
+from bfp.format import dequantise, quantise
+from host import hwh, layout
+from host.manifest import read_deployment
+
+AP_START, AP_DONE, AP_IDLE = 0x1, 0x2, 0x4
+BOARD_TIMEOUT_S = 10.0
+SIMULATION_MARK = b"SBFP SIMULATION, NOT A BITSTREAM"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One class: index of the output, its name, softmax probability 0..1."""
+
+    index: int
+    name: str
+    probability: float
+
+
+class Accelerator:
+    """One network on one engine. Use it as a context manager, or call close().
+
+    deploy_dir: the folder with manifest.json, weights.bin and the bitstream.
+    device: a pynq Device; default PYNQ's active one. bitfile: default the
+    device's own (simulated board) or the manifest's. timeout_s: longest time
+    for one run of the engine.
+
+    Refuses, with a BfpError of one sentence, files that are damaged or do not
+    belong together: the identity register is read, and compared with the
+    manifest, before any buffer is allocated and before any layer runs.
+    """
+
+    def __init__(self, deploy_dir: str | Path, device=None, bitfile: str | Path | None = None, timeout_s: float | None = None):
+        self._buffers: list = []
+        self._overlay = None
+        self._running = False
+        self.deployment = read_deployment(deploy_dir)
+        weights = self.deployment.read_weights()
+        if timeout_s is None:
+            timeout_s = getattr(device, "timeout_s", BOARD_TIMEOUT_S)
+        self.timeout_s = timeout_s
+        bitfile = Path(bitfile or getattr(device, "bitfile", None) or self.deployment.bitfile)
+        self._pynq = _import_pynq()
+        try:
+            self._load(bitfile, device)
+            self._check_identity(bitfile)
+            self._weights = self._allocate(self.deployment.weights_words)
+            self._weights[:] = weights
+            self._weights.flush()
+            self._arena = self._allocate(self.deployment.fmap_words)
+            self._arena[:] = 0
+            self._arena.flush()
+            # One arena: a layer reads, adds and writes wherever its constants say.
+            self._write_address("weights", self._weights)
+            for name in ("fmap_in", "fmap_shortcut", "fmap_out"):
+                self._write_address(name, self._arena)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Accelerator:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the buffers. A second call does nothing."""
+        buffers, self._buffers = self._buffers, []
+        if self._running and buffers:
+            # A run that timed out may still write; loading the bitstream again stops it.
+            self._overlay.download()
+            self._running = False
+        for buffer in buffers:
+            buffer.freebuffer()
+
+    def run(self, image: np.ndarray) -> np.ndarray:
+        """Network output, float64 [outputs], for one preprocessed image.
+
+        image: float [C, H, W], quantised here with the input tensor's format,
+        or integer mantissas of the same shape. Raises BfpError for another
+        shape, for values that are not finite, and when the engine does not finish.
+        """
+        self._load_input(image)
+        self._start(0, self.deployment.layers)
+        output = self.deployment.output
+        return dequantise(self.tensor(output), self.deployment.format(output)).reshape(-1)
+
+    def trace(self, image: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+        """Run layer by layer; yield name and mantissas, int16 [C, H, W], of every tensor when it is complete.
+
+        Tensors share the arena, so this is the way to see all of them.
+        """
+        self._load_input(image)
+        by_layer: dict[int, list[str]] = {}
+        for name, tensor in self.deployment.tensors.items():
+            layer = -1 if name == self.deployment.input else tensor["layer"]
+            by_layer.setdefault(layer, []).append(name)
+        for layer in range(-1, self.deployment.layers):
+            if layer >= 0:
+                self._start(layer, layer + 1)
+            for name in by_layer.get(layer, ()):
+                yield name, self.tensor(name)
+
+    def tensor(self, name: str) -> np.ndarray:
+        """Mantissas, int16 [C, H, W], that the arena now holds where this tensor was stored.
+
+        After a whole run, a tensor whose memory a later layer reused is gone;
+        trace() sees every one.
+        """
+        if name not in self.deployment.tensors:
+            raise BfpError(f"network {self.deployment.network} has no tensor {name!r}; see the names in manifest.json")
+        self._check_open()
+        tensor = self.deployment.tensors[name]
+        for segment in tensor["segments"]:
+            start = segment["address"]
+            self._arena[start : start + layout.segment_words(tensor, segment, self.deployment.lanes)].invalidate()
+        return layout.unpack(tensor, self._arena)
+
+    def classify(self, path: str | Path, top: int = 5) -> list[Prediction]:
+        """The ``top`` most likely classes of a photograph, most likely first."""
+        from host.image import load_image, normalise  # needs Pillow, which run() does not
+
+        pre = self.deployment.preprocessing
+        logits = self.run(normalise(load_image(path, pre)[None], pre)[0])
+        return self.predictions(logits, top)
+
+    def predictions(self, logits: np.ndarray, top: int = 5) -> list[Prediction]:
+        """Softmax over the network output, the ``top`` largest first; ties in the order of the outputs."""
+        if top < 1:
+            raise BfpError(f"top {top} classes cannot be shown; ask for at least 1")
+        exponentials = np.exp(logits - logits.max())
+        probability = exponentials / exponentials.sum()
+        names = self.deployment.classes
+        order = np.argsort(-logits, kind="stable")[:top]
+        return [Prediction(int(i), names[i] if names else f"class {i}", float(probability[i])) for i in order]
+
+    def _load(self, bitfile: Path, device) -> None:
+        for needed in (bitfile, bitfile.with_suffix(".hwh")):
+            if not needed.is_file():
+                raise BfpError(f"{needed} does not exist; copy NAME.bit and NAME.hwh of `doit build-bitstream` side by side")
+        if device is None:
+            with open(bitfile, "rb") as f:
+                if f.read(len(SIMULATION_MARK)) == SIMULATION_MARK:
+                    raise BfpError(f"{bitfile} is the simulated board's marker, no bitstream; build one or use --simulate")
+        try:
+            if device is None:
+                # PYNQ caches the metadata of the bitstream loaded last, by hash of
+                # the .bit alone; stale base addresses would hang the bus.
+                self._pynq.PL.reset()
+            self._overlay = self._pynq.Overlay(str(bitfile), device=device)
+            description = self._overlay.ip_dict
+        except BfpError:
+            raise
+        except Exception as error:  # PYNQ raises bare Exception classes of many modules
+            raise BfpError(f"PYNQ cannot load {bitfile} ({error}); run on the board, as root, or use --simulate") from error
+        ip = self.deployment.ip
+        if ip not in description:
+            raise BfpError(f"{bitfile.with_suffix('.hwh')} has no IP {ip!r}; use the files built for this network")
+        self._registers = getattr(self._overlay, ip).register_map
+        needed = [f"{p}_{half}" for p in hwh.POINTERS for half in (1, 2)] + list(hwh.SCALARS_IN + hwh.SCALARS_OUT)
+        missing = [name for name in needed if not hasattr(self._registers, name)]
+        if missing:
+            raise BfpError(f"IP {ip!r} of {bitfile} has no register {missing[0]!r}; it is not this project's engine")
+
+    def _check_identity(self, bitfile: Path) -> None:
+        # An empty range of layers touches no memory and reports the identity.
+        self._start(0, 0)
+        identity = int(self._registers.identity_high) << 32 | int(self._registers.identity_low)
+        if identity != self.deployment.identity:
+            raise BfpError(
+                f"the kernel in {bitfile} has identity {identity:016x}, but {self.deployment.folder} was generated for "
+                f"{self.deployment.identity:016x}; build the kernel again, or deploy the files that belong to it"
+            )
+
+    def _allocate(self, words: int):
+        shape = (words, self.deployment.lanes)
+        try:
+            buffer = self._pynq.allocate(shape, np.uint8, target=self._overlay.device)
+        except (RuntimeError, MemoryError, OSError) as error:
+            raise BfpError(f"no {np.prod(shape)} contiguous bytes for {self.deployment.network} ({error}); free some") from error
+        self._buffers.append(buffer)
+        return buffer
+
+    def _write_address(self, name: str, buffer) -> None:
+        address = buffer.device_address
+        setattr(self._registers, f"{name}_1", address & 0xFFFF_FFFF)
+        setattr(self._registers, f"{name}_2", address >> 32)
+
+    def _load_input(self, image: np.ndarray) -> None:
+        self._check_open()
+        name = self.deployment.input
+        shape = self.deployment.shape(name)
+        image = np.asarray(image)
+        if image.shape != shape:
+            raise BfpError(
+                f"network {self.deployment.network} takes an image of {'x'.join(map(str, shape))} (channels, height, "
+                f"width), not {'x'.join(map(str, image.shape)) or 'a number'}; resize it first"
+            )
+        if not np.issubdtype(image.dtype, np.integer):
+            if not np.issubdtype(image.dtype, np.floating) or not np.isfinite(image).all():
+                raise BfpError(f"the image for {self.deployment.network} holds values that are not finite numbers")
+            image = quantise(image, self.deployment.format(name))
+        tensor = self.deployment.tensors[name]
+        layout.pack(tensor, image, self._arena)
+        for segment in tensor["segments"]:
+            start = segment["address"]
+            self._arena[start : start + layout.segment_words(tensor, segment, self.deployment.lanes)].flush()
+
+    def _start(self, begin: int, end: int) -> None:
+        """Run layers [begin, end) and wait for ap_done."""
+        if self._running:
+            raise BfpError("an earlier run did not finish; close the accelerator and open it again")
+        if not int(self._registers.CTRL) & AP_IDLE:
+            raise BfpError(f"the engine of {self.deployment.network} is busy before it was started; load the bitstream again")
+        self._registers.layer_begin = begin
+        self._registers.layer_end = end
+        self._running = True
+        self._registers.CTRL = AP_START
+        deadline = time.monotonic() + self.timeout_s
+        pause = 20e-6
+        while not int(self._registers.CTRL) & AP_DONE:  # clears on read, and this is its only reader
+            if time.monotonic() > deadline:
+                raise BfpError(
+                    f"layers {begin} to {end} of {self.deployment.network} did not finish within {self.timeout_s:g} s; "
+                    "check clock and addresses, or allow more time"
+                )
+            time.sleep(pause)
+            pause = min(2 * pause, 1e-3)
+        self._running = False
+
+    def _check_open(self) -> None:
+        if not self._buffers:
+            raise BfpError(f"the accelerator for {self.deployment.network} is closed; open it again")
+
+
+def _import_pynq():
+    try:
+        import pynq
+    except ImportError as error:
+        raise BfpError(f"PYNQ is not installed ({error}); use the board's Python, or `pip install pynq`") from None
+    return pynq

@@ -1,0 +1,230 @@
+"""A board without a board: a PYNQ device whose IP is the engine compiled by g++.
+
+The driver does not know the difference. Host and device memory are separate
+arrays; only flush and invalidate copy between them, so that a missing one
+shows as wrong data. Physical addresses are invented, above 4 GiB, and only
+those inside a live buffer are translated. Registers are those of the .hwh.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+import threading
+from pathlib import Path
+
+import numpy as np
+from pynq.buffer import PynqBuffer
+from pynq.pl_server.device import Device
+from pynqmetadata.frontends import Metadata
+from pynqmetadata.views.runtime import RuntimeMetadataParser
+
+from bfp.errors import BfpError
+from host import hwh
+from host.driver import AP_DONE, AP_IDLE, AP_START, SIMULATION_MARK
+from host.manifest import read_deployment
+
+PAGE = 4096
+DDR_HIGH = 0x8_0000_0000  # the DDR region of Zynq UltraScale+ that needs more than 32 address bits
+PS_REGISTERS = range(0xFD00_0000, 0x1_0000_0000)
+AP_READY = 0x8
+# PLLs of the processing system at reset of the PYNQ image: 33.333 MHz x 90 / 2, source of the PL clocks.
+_PLL_CONTROLS = (0xFF5E_0020, 0xFF5E_0030, 0xFD1A_0020, 0xFD1A_002C, 0xFD1A_0038)
+_PLL_RESET = 90 << 8 | 1 << 16
+_ALIGNMENT = 64
+
+
+class _DeviceMemory:
+    """One allocation as the engine sees it: bytes at an invented physical address."""
+
+    def __init__(self, address: int, size: int):
+        raw = np.full(size + _ALIGNMENT, 0xA5, np.uint8)  # never zero: forgotten flushes must show
+        skip = -raw.ctypes.data % _ALIGNMENT
+        self.data = raw[skip : skip + size]
+        self.address = address
+
+    def pointer(self, address: int) -> int:
+        return self.data.ctypes.data + address - self.address
+
+
+class SimulatedBoard(Device):
+    """PYNQ device for one deployment folder and one compiled engine.
+
+    library: the shared library with ``sbfp_engine``. folder: where the marker
+    .bit and the .hwh are written, default ``simulated`` in the deployment
+    folder. timeout_s: what the driver allows for one run of the engine, which
+    is far slower here than in hardware.
+
+    Raises BfpError when the library is not an engine, and, while it runs, for
+    any access that would hang a real bus.
+    """
+
+    def __init__(self, library: str | Path, deploy_dir: str | Path, folder: str | Path | None = None, timeout_s: float = 3600.0):
+        super().__init__("simulated")
+        self.name = "simulated"
+        self.arch = "aarch64"  # of the processor that is simulated: PYNQ chooses its clock code by it
+        self.capabilities = {"REGISTER_RW": True}
+        self.timeout_s = timeout_s
+        self._deployment = read_deployment(deploy_dir)
+        self._engine = _load_engine(Path(library))
+        self._memories: dict[int, _DeviceMemory] = {}
+        self._next_address = DDR_HIGH
+        self._ps = {address: _PLL_RESET for address in _PLL_CONTROLS}
+        self._lock = threading.Lock()
+        self._reset()
+        folder = Path(folder) if folder else Path(deploy_dir) / "simulated"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.bitfile = folder / self._deployment.bitfile.name
+        self.bitfile.write_bytes(
+            SIMULATION_MARK + b"\nPYNQ wants a file of this name. The engine of the simulated board is a shared library.\n"
+        )
+        hwh.write_hwh(self.bitfile.with_suffix(".hwh"), self._deployment.ip)
+
+    # What Overlay asks of a device
+
+    def get_bitfile_metadata(self, bitfile_name: str, partial: bool = False):
+        parser = RuntimeMetadataParser(Metadata(input=str(Path(bitfile_name).with_suffix(".hwh"))))
+        description = parser.ip_dict.get(self._deployment.ip)
+        if description is None:
+            raise BfpError(f"the .hwh beside {bitfile_name} has no IP {self._deployment.ip!r}")
+        self._base, self._range = description["phys_addr"], description["addr_range"]
+        self._offsets = {name: r["address_offset"] for name, r in description["registers"].items()}
+        self._names = {offset: name for name, offset in self._offsets.items()}
+        return parser
+
+    def download(self, bitstream, parser=None) -> None:
+        with open(bitstream.bitfile_name, "rb") as f:
+            if f.read(len(SIMULATION_MARK)) != SIMULATION_MARK:
+                raise BfpError(f"{bitstream.bitfile_name} is no simulation marker; a real bitstream needs a real board")
+        with self._lock:
+            self._reset()
+        self.post_download(bitstream, parser)
+
+    # Memory
+
+    def allocate(self, shape, dtype, **kwargs) -> PynqBuffer:
+        """A host array with a device array of its own behind it."""
+        if kwargs:
+            raise BfpError(f"the simulated board's allocate() does not know {', '.join(kwargs)}")
+        host = np.full(int(np.prod(shape)) * np.dtype(dtype).itemsize, 0x5A, np.uint8)
+        memory = _DeviceMemory(self._next_address, host.nbytes)
+        # A hole of one page behind every buffer, so that overruns are found.
+        self._next_address += -(-host.nbytes // PAGE) * PAGE + PAGE
+        buffer = PynqBuffer(
+            shape, dtype, buffer=host, device=self, device_address=memory.address, bo=memory, coherent=False
+        )
+        buffer.memory, buffer.pointer, buffer.return_to = self, memory.address, self
+        buffer.freed = True  # its memory is NumPy's: PYNQ must never unmap it
+        self._memories[memory.address] = memory
+        return buffer
+
+    def return_pointer(self, pointer: int) -> None:
+        """Called by PynqBuffer.freebuffer()."""
+        self._memories.pop(pointer, None)
+
+    def flush(self, bo: _DeviceMemory, offset: int, ptr: int, size: int) -> None:
+        bo.data[offset : offset + size] = _host_bytes(ptr, size)
+
+    def invalidate(self, bo: _DeviceMemory, offset: int, ptr: int, size: int) -> None:
+        _host_bytes(ptr, size)[:] = bo.data[offset : offset + size]
+
+    # Registers
+
+    def read_registers(self, address: int, length: int) -> bytes:
+        with self._lock:
+            return b"".join(struct.pack("<I", self._read(a)) for a in range(address, address + length, 4))
+
+    def write_registers(self, address: int, data: bytes) -> None:
+        with self._lock:
+            for i, (value,) in enumerate(struct.iter_unpack("<I", data)):
+                self._write(address + 4 * i, value)
+
+    def _reset(self) -> None:
+        self._registers: dict[str, int] = {}
+        self._control = AP_IDLE
+        self._job: threading.Thread | None = None  # an older job may go on; its results are no longer looked at
+
+    def _register(self, address: int) -> str | None:
+        """Name of the engine's register, None for one of the processing system."""
+        base = getattr(self, "_base", None)
+        if base is not None and base <= address < base + self._range:
+            return self._names.get(address - base, "reserved")
+        if address in PS_REGISTERS:
+            return None
+        raise BfpError(f"register access at address {address:#x} would hang the bus: nothing is mapped there")
+
+    def _read(self, address: int) -> int:
+        name = self._register(address)
+        if name is None:
+            return self._ps.get(address, 0)
+        if name == "CTRL":
+            value = self._control
+            self._control &= ~(AP_DONE | AP_READY)  # clear on read
+            return value
+        value = self._registers.get(name, 0)
+        if name.endswith("_ctrl"):
+            self._registers[name] = 0  # the valid flags clear on read, too
+        return value
+
+    def _write(self, address: int, value: int) -> None:
+        name = self._register(address)
+        if name is None:
+            self._ps[address] = value
+        elif name == "CTRL":
+            if value & AP_START and self._control & AP_IDLE:
+                self._start()
+        elif name != "reserved" and not name.startswith(hwh.SCALARS_OUT):
+            self._registers[name] = value
+
+    # The engine
+
+    def _start(self) -> None:
+        begin, end = (self._registers.get(name, 0) for name in hwh.SCALARS_IN)
+        pointers, keep = [0] * 4, []
+        if begin != end:  # an empty range touches no memory
+            lanes = self._deployment.lanes
+            for i, name in enumerate(hwh.POINTERS):
+                words = self._deployment.weights_words if name == "weights" else self._deployment.fmap_words
+                memory, pointers[i] = self._translate(name, words * lanes)
+                keep.append(memory)
+        self._control = AP_START
+        # A thread, since a real engine returns at once and may never finish.
+        self._job = threading.Thread(target=self._run, args=(pointers, begin, end, keep), daemon=True)
+        self._job.start()
+
+    def _run(self, pointers: list[int], begin: int, end: int, keep: list[_DeviceMemory]) -> None:
+        low, high = ctypes.c_uint32(), ctypes.c_uint32()
+        self._engine(*pointers, begin, end, ctypes.byref(low), ctypes.byref(high))
+        del keep  # only now: a freed buffer stays valid memory while the engine may write to it
+        with self._lock:
+            if threading.current_thread() is self._job:
+                self._registers.update(identity_low=low.value, identity_high=high.value)
+                self._registers.update(identity_low_ctrl=1, identity_high_ctrl=1)
+                self._control = AP_DONE | AP_IDLE | AP_READY
+
+    def _translate(self, name: str, size: int) -> tuple[_DeviceMemory, int]:
+        address = self._registers.get(f"{name}_2", 0) << 32 | self._registers.get(f"{name}_1", 0)
+        for memory in self._memories.values():
+            if memory.address <= address and address + size <= memory.address + memory.data.size:
+                if address % self._deployment.lanes:
+                    raise BfpError(f"{name} at {address:#x} is not aligned to a word; pass the address of a whole buffer")
+                return memory, memory.pointer(address)
+        raise BfpError(
+            f"{name} at {address:#x} to {address + size:#x} would hang the bus: it is not inside one allocated buffer"
+        )
+
+
+def _host_bytes(ptr: int, size: int) -> np.ndarray:
+    return np.frombuffer((ctypes.c_uint8 * size).from_address(ptr), np.uint8)
+
+
+def _load_engine(library: Path):
+    if not library.is_file():
+        raise BfpError(f"engine library {library} does not exist; build it with `doit csim`")
+    try:
+        engine = ctypes.CDLL(str(library.resolve())).sbfp_engine
+    except (OSError, AttributeError) as error:
+        raise BfpError(f"{library} is not a compiled engine ({error}); build it with `doit csim`") from None
+    engine.restype = None
+    engine.argtypes = [ctypes.c_void_p] * 4 + [ctypes.c_uint32] * 2 + [ctypes.POINTER(ctypes.c_uint32)] * 2
+    return engine
