@@ -35,7 +35,7 @@ def _classify(arguments: argparse.Namespace) -> None:
         try:
             from host.simulated_board import SimulatedBoard
         except ImportError as error:
-            raise BfpError(f"PYNQ is not installed ({error}); `pip install pynq` also serves the simulated board") from None
+            raise BfpError(f"the simulated board needs PYNQ ({error}); install it with `pip install pynq`") from None
         device = SimulatedBoard(arguments.simulate, arguments.deploy_dir)
     with Accelerator(arguments.deploy_dir, device=device) as accelerator:
         for path in arguments.images:

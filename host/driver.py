@@ -46,7 +46,13 @@ class Accelerator:
     manifest, before any buffer is allocated and before any layer runs.
     """
 
-    def __init__(self, deploy_dir: str | Path, device=None, bitfile: str | Path | None = None, timeout_s: float | None = None):
+    def __init__(
+        self,
+        deploy_dir: str | Path,
+        device=None,
+        bitfile: str | Path | None = None,
+        timeout_s: float | None = None,
+    ):
         self._buffers: list = []
         self._overlay = None
         self._running = False
@@ -154,11 +160,11 @@ class Accelerator:
     def _load(self, bitfile: Path, device) -> None:
         for needed in (bitfile, bitfile.with_suffix(".hwh")):
             if not needed.is_file():
-                raise BfpError(f"{needed} does not exist; copy NAME.bit and NAME.hwh of `doit build-bitstream` side by side")
+                raise BfpError(f"{needed} does not exist; put NAME.bit and NAME.hwh of `doit build-bitstream` there")
         if device is None:
             with open(bitfile, "rb") as f:
                 if f.read(len(SIMULATION_MARK)) == SIMULATION_MARK:
-                    raise BfpError(f"{bitfile} is the simulated board's marker, no bitstream; build one or use --simulate")
+                    raise BfpError(f"{bitfile} is the simulated board's marker; build a bitstream or use --simulate")
         try:
             if device is None:
                 # PYNQ caches the metadata of the bitstream loaded last, by hash of
@@ -169,7 +175,7 @@ class Accelerator:
         except BfpError:
             raise
         except Exception as error:  # PYNQ raises bare Exception classes of many modules
-            raise BfpError(f"PYNQ cannot load {bitfile} ({error}); run on the board, as root, or use --simulate") from error
+            raise BfpError(f"PYNQ cannot load {bitfile} ({error}); run on the board as root, or --simulate") from error
         ip = self.deployment.ip
         if ip not in description:
             raise BfpError(f"{bitfile.with_suffix('.hwh')} has no IP {ip!r}; use the files built for this network")
@@ -194,7 +200,8 @@ class Accelerator:
         try:
             buffer = self._pynq.allocate(shape, np.uint8, target=self._overlay.device)
         except (RuntimeError, MemoryError, OSError) as error:
-            raise BfpError(f"no {np.prod(shape)} contiguous bytes for {self.deployment.network} ({error}); free some") from error
+            size, network = words * self.deployment.lanes, self.deployment.network
+            raise BfpError(f"no {size} contiguous bytes for {network} ({error}); free other buffers") from error
         self._buffers.append(buffer)
         return buffer
 
@@ -228,7 +235,7 @@ class Accelerator:
         if self._running:
             raise BfpError("an earlier run did not finish; close the accelerator and open it again")
         if not int(self._registers.CTRL) & AP_IDLE:
-            raise BfpError(f"the engine of {self.deployment.network} is busy before it was started; load the bitstream again")
+            raise BfpError(f"the engine of {self.deployment.network} is busy before it was started; open it again")
         self._registers.layer_begin = begin
         self._registers.layer_end = end
         self._running = True

@@ -47,7 +47,8 @@ def registers() -> list[tuple[str, int, str, tuple]]:
     ]
     offset = 0x10
     for name in POINTERS:
-        rows += [(f"{name}_{half}", offset + 4 * (half - 1), "write-only", ((name, 0, 32, "write-only"),)) for half in (1, 2)]
+        for half in (0, 1):
+            rows.append((f"{name}_{half + 1}", offset + 4 * half, "write-only", ((name, 0, 32, "write-only"),)))
         offset += 12
     for name in SCALARS_IN:
         rows.append((name, offset, "write-only", ((name, 0, 32, "write-only"),)))
@@ -59,14 +60,14 @@ def registers() -> list[tuple[str, int, str, tuple]]:
     return rows
 
 
-def write_hwh(path: str | Path, ip: str, clock_mhz: float = 250.0) -> None:
-    """Write the handoff of one engine instance ``ip`` on the general-purpose port of the PS."""
+def write_hwh(path: str | Path, ip: str, lanes: int = 16, clock_mhz: float = 250.0) -> None:
+    """Write the handoff of one engine instance ``ip``, words of ``lanes`` bytes, on a general-purpose port."""
     root = ET.Element("EDKSYSTEM", EDWVERSION="1.2", TIMESTAMP="", VIVADOVERSION="")
-    ET.SubElement(root, "SYSTEMINFO", ARCH="zynquplus", DEVICE="xczu3eg", NAME="sbfp", PACKAGE="sbva484", SPEEDGRADE="-1")
+    ET.SubElement(root, "SYSTEMINFO", ARCH="zynquplus", DEVICE="xczu3eg", NAME="sbfp", PACKAGE="sbva484")
     ET.SubElement(root, "EXTERNALPORTS")
     ET.SubElement(root, "EXTERNALINTERFACES")
     modules = ET.SubElement(root, "MODULES")
-    _engine(modules, ip)
+    _engine(modules, ip, lanes)
     _processing_system(modules, ip, clock_mhz)
     ET.indent(root)
     path = Path(path)
@@ -80,7 +81,7 @@ def _module(modules: ET.Element, instance: str, vlnv: str) -> ET.Element:
     return ET.SubElement(modules, "MODULE", FULLNAME=f"/{instance}", INSTANCE=instance, MODTYPE=name, VLNV=vlnv)
 
 
-def _engine(modules: ET.Element, ip: str) -> None:
+def _engine(modules: ET.Element, ip: str, lanes: int) -> None:
     module = _module(modules, ip, VLNV)
     block = ET.SubElement(
         ET.SubElement(module, "ADDRESSBLOCKS"),
@@ -94,13 +95,13 @@ def _engine(modules: ET.Element, ip: str) -> None:
     block = ET.SubElement(block, "REGISTERS")
     for name, offset, access, fields in registers():
         register = ET.SubElement(block, "REGISTER", NAME=name)
-        _properties(register, DESCRIPTION=f"Register {name}", ADDRESS_OFFSET=hex(offset), SIZE=32, ACCESS=access, IS_ENABLED="true")
+        _properties(register, ADDRESS_OFFSET=hex(offset), SIZE=32, ACCESS=access, IS_ENABLED="true")
         parent = ET.SubElement(register, "FIELDS")
-        for field, bit, width, field_access in fields:
-            _properties(ET.SubElement(parent, "FIELD", NAME=field), BIT_OFFSET=bit, BIT_WIDTH=width, ACCESS=field_access)
+        for field, bit, width, kind in fields:
+            _properties(ET.SubElement(parent, "FIELD", NAME=field), BIT_OFFSET=bit, BIT_WIDTH=width, ACCESS=kind)
     parameters = {"C_S_AXI_CONTROL_BASEADDR": hex(BASE_ADDRESS)}
     for bundle in BUNDLES:
-        parameters[f"C_M_AXI_{bundle.upper()}_DATA_WIDTH"] = "128"
+        parameters[f"C_M_AXI_{bundle.upper()}_DATA_WIDTH"] = str(8 * lanes)
         parameters[f"C_M_AXI_{bundle.upper()}_ADDR_WIDTH"] = "64"
     _parameters(module, parameters)
     interfaces = ET.SubElement(module, "BUSINTERFACES")

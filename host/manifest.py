@@ -134,16 +134,15 @@ def _assemble(folder: Path, manifest: dict) -> Deployment:
         if manifest[role] not in tensors:
             raise BfpError(f"{folder}: the {role} tensor {manifest[role]!r} is not among the manifest's tensors")
     preprocessing = {k: tuple(v) if isinstance(v, list) else v for k, v in manifest["preprocessing"].items()}
-    deployment = Deployment(
-        folder=folder,
-        **{k: manifest[k] for k in _FIELDS if k not in ("identity", "weights", "bitfile", "preprocessing", "classes", "tensors")},
-        identity=int(manifest["identity"], 16),
-        weights=folder / manifest["weights"],
-        bitfile=folder / manifest["bitfile"],
-        preprocessing=Preprocessing(**preprocessing),
-        classes=tuple(manifest["classes"]),
-        tensors=tensors,
-    )
+    converted = {
+        "identity": int(manifest["identity"], 16),
+        "weights": folder / manifest["weights"],
+        "bitfile": folder / manifest["bitfile"],
+        "preprocessing": Preprocessing(**preprocessing),
+        "classes": tuple(manifest["classes"]),
+        "tensors": tensors,
+    }
+    deployment = Deployment(folder=folder, **{**{k: manifest[k] for k in _FIELDS}, **converted})
     for name, tensor in tensors.items():
         layout.check(tensor, deployment.fmap_words, deployment.lanes)
         if name != manifest["input"] and not 0 <= tensor["layer"] < deployment.layers:

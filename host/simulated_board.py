@@ -59,7 +59,9 @@ class SimulatedBoard(Device):
     any access that would hang a real bus.
     """
 
-    def __init__(self, library: str | Path, deploy_dir: str | Path, folder: str | Path | None = None, timeout_s: float = 3600.0):
+    def __init__(
+        self, library: str | Path, deploy_dir: str | Path, folder: str | Path | None = None, timeout_s: float = 3600.0
+    ):
         super().__init__("simulated")
         self.name = "simulated"
         self.arch = "aarch64"  # of the processor that is simulated: PYNQ chooses its clock code by it
@@ -76,9 +78,9 @@ class SimulatedBoard(Device):
         folder.mkdir(parents=True, exist_ok=True)
         self.bitfile = folder / self._deployment.bitfile.name
         self.bitfile.write_bytes(
-            SIMULATION_MARK + b"\nPYNQ wants a file of this name. The engine of the simulated board is a shared library.\n"
+            SIMULATION_MARK + b"\nPYNQ wants a file of this name. The simulated board's engine is a shared library.\n"
         )
-        hwh.write_hwh(self.bitfile.with_suffix(".hwh"), self._deployment.ip)
+        hwh.write_hwh(self.bitfile.with_suffix(".hwh"), self._deployment.ip, self._deployment.lanes)
 
     # What Overlay asks of a device
 
@@ -207,7 +209,7 @@ class SimulatedBoard(Device):
         for memory in self._memories.values():
             if memory.address <= address and address + size <= memory.address + memory.data.size:
                 if address % self._deployment.lanes:
-                    raise BfpError(f"{name} at {address:#x} is not aligned to a word; pass the address of a whole buffer")
+                    raise BfpError(f"{name} at {address:#x} is not aligned to a word; pass a whole buffer's address")
                 return memory, memory.pointer(address)
         raise BfpError(
             f"{name} at {address:#x} to {address + size:#x} would hang the bus: it is not inside one allocated buffer"

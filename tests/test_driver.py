@@ -1,0 +1,358 @@
+"""The driver on the simulated board, with the real pynq and a hand-written engine."""
+
+import ast
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import toy_board as toy
+
+from bfp.errors import BfpError
+from host import hwh
+from host.__main__ import main
+from host.driver import Accelerator
+from host.simulated_board import DDR_HIGH, SimulatedBoard
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    return toy.compile_engine(tmp_path_factory.mktemp("engine"))
+
+
+@pytest.fixture
+def deploy(tmp_path):
+    return toy.write_deployment(tmp_path / "deploy")
+
+
+@pytest.fixture
+def board(library, deploy):
+    return SimulatedBoard(library, deploy)
+
+
+def random_mantissas(seed=0):
+    return np.random.default_rng(seed).integers(-30, 31, (toy.CHANNELS, toy.HEIGHT, toy.WIDTH)).astype(np.int16)
+
+
+def real_values(mantissas):
+    return mantissas * np.array([2.0**-4, 2.0**-3, 2.0**-3]).reshape(3, 1, 1)
+
+
+def test_run_returns_dequantised_outputs(board, deploy):
+    with Accelerator(deploy, device=board) as accelerator:
+        for seed in range(3):
+            x = random_mantissas(seed)
+            expected = real_values(2 * x + toy.weight_values()).reshape(-1)
+            np.testing.assert_array_equal(accelerator.run(x), expected)
+            np.testing.assert_array_equal(accelerator.run(real_values(x).astype(np.float32)), expected)
+
+
+def test_trace_and_tensor_see_every_stored_tensor(board, deploy, library):
+    x, w = random_mantissas(), toy.weight_values()
+    runs = toy.counter(library)
+    with Accelerator(deploy, device=board) as accelerator:
+        before = runs.value
+        seen = dict(accelerator.trace(x))
+        assert list(seen) == ["input", "first", "last"] and runs.value == before + 2
+        for name, expected in (("input", x), ("first", x + w), ("last", 2 * x + w)):
+            np.testing.assert_array_equal(seen[name], expected)
+            np.testing.assert_array_equal(accelerator.tensor(name), expected)
+        with pytest.raises(BfpError, match="no tensor 'middle'"):
+            accelerator.tensor("middle")
+
+
+# A missing flush or invalidate must show as wrong data on the simulated board.
+
+
+def test_missing_flush_of_the_input_shows(board, deploy, monkeypatch):
+    with Accelerator(deploy, device=board) as accelerator:
+        first = accelerator.run(random_mantissas(1))
+        monkeypatch.setattr(board, "flush", lambda *_: None)
+        np.testing.assert_array_equal(accelerator.run(random_mantissas(2)), first)
+
+
+def test_missing_invalidate_of_the_output_shows(board, deploy, monkeypatch):
+    with Accelerator(deploy, device=board) as accelerator:
+        first = accelerator.run(random_mantissas(1))
+        monkeypatch.setattr(board, "invalidate", lambda *_: None)
+        np.testing.assert_array_equal(accelerator.run(random_mantissas(2)), first)
+
+
+def test_missing_flush_of_the_weights_shows(board, deploy, monkeypatch):
+    flush = board.flush
+    monkeypatch.setattr(board, "flush", lambda *_: None)
+    with Accelerator(deploy, device=board) as accelerator:
+        monkeypatch.setattr(board, "flush", flush)
+        x = random_mantissas()
+        assert (accelerator.run(x) != real_values(2 * x + toy.weight_values()).reshape(-1)).any()
+
+
+def test_flush_and_invalidate_copy_only_their_own_slice(board):
+    buffer = board.allocate((4, 16), np.uint8)
+    memory = board._memories[buffer.device_address].data
+    buffer[:] = 7
+    buffer[1:2].flush()
+    assert (memory[16:32] == 7).all() and (memory[:16] != 7).all() and (memory[32:] != 7).all()
+    memory[:] = 9
+    buffer[3:].invalidate()
+    assert (buffer[3] == 9).all() and (buffer[:3] == 7).all()
+    buffer.freebuffer()
+    assert not board._memories
+
+
+# Identity
+
+
+def test_wrong_identity_is_refused_before_anything_runs_or_is_allocated(tmp_path, deploy, monkeypatch):
+    other = toy.compile_engine(tmp_path, "other", identity=0xFEED)
+    board = SimulatedBoard(other, deploy)
+    allocated = []
+    monkeypatch.setattr(board, "allocate", lambda *a, **k: allocated.append(a))
+    with pytest.raises(BfpError) as error:
+        Accelerator(deploy, device=board)
+    assert "000000000000feed" in str(error.value) and "0123456789abcdef" in str(error.value)
+    assert not allocated and toy.counter(other).value == 0
+
+
+@pytest.mark.parametrize("bit", [0, 31, 32, 63])
+def test_identity_is_compared_in_all_64_bits(board, tmp_path, library, bit):
+    deploy = toy.write_deployment(tmp_path / "flipped", identity=f"{toy.IDENTITY ^ 1 << bit:016x}")
+    with pytest.raises(BfpError, match="was generated for"):
+        Accelerator(deploy, device=SimulatedBoard(library, deploy))
+
+
+# Registers and addresses
+
+
+def test_addresses_above_4_gib_go_into_both_halves(board, deploy):
+    with Accelerator(deploy, device=board) as accelerator:
+        addresses = {name: board._registers[f"{name}_2"] << 32 | board._registers[f"{name}_1"] for name in hwh.POINTERS}
+        assert addresses["weights"] == accelerator._weights.device_address >= DDR_HIGH > 2**32
+        assert {addresses[n] for n in hwh.POINTERS[1:]} == {accelerator._arena.device_address}
+
+
+def test_an_address_outside_every_buffer_is_an_error(board, deploy):
+    with Accelerator(deploy, device=board) as accelerator:
+        for offset, message in ((-4096, "hang the bus"), (16, "hang the bus"), (1 << 32, "hang the bus")):
+            address = accelerator._arena.device_address + offset
+            accelerator._registers.fmap_in_1 = address & 0xFFFFFFFF
+            accelerator._registers.fmap_in_2 = address >> 32
+            with pytest.raises(BfpError, match=f"fmap_in at {address:#x}.*{message}"):
+                accelerator.run(random_mantissas())
+            accelerator._running = False
+
+
+def test_a_weight_buffer_that_is_too_small_is_an_error(board, deploy):
+    with Accelerator(deploy, device=board) as accelerator:
+        small = board.allocate((toy.PIXELS - 1, toy.LANES), np.uint8)
+        accelerator._write_address("weights", small)
+        with pytest.raises(BfpError, match="weights at .* not inside one allocated buffer"):
+            accelerator.run(random_mantissas())
+        accelerator._running = False
+
+
+def test_register_access_outside_the_address_map_is_an_error(board):
+    with pytest.raises(BfpError, match="0x1000 would hang the bus"):
+        board.read_registers(0x1000, 4)
+
+
+def test_registers_lie_where_vitis_hls_puts_them():
+    offsets = {name: offset for name, offset, _, _ in hwh.registers()}
+    assert offsets["CTRL"] == 0x00 and offsets["IP_ISR"] == 0x0C
+    assert (offsets["weights_1"], offsets["weights_2"], offsets["fmap_in_1"]) == (0x10, 0x14, 0x1C)
+    assert (offsets["fmap_out_2"], offsets["layer_begin"], offsets["layer_end"]) == (0x38, 0x40, 0x48)
+    assert (offsets["identity_low"], offsets["identity_low_ctrl"], offsets["identity_high"]) == (0x50, 0x54, 0x60)
+
+
+def test_pynq_reads_the_handoff(board, deploy):
+    with Accelerator(deploy, device=board) as accelerator:
+        ip = accelerator._overlay.ip_dict["sbfp_engine_0"]
+        assert ip["type"] == hwh.VLNV and ip["phys_addr"] == hwh.BASE_ADDRESS and ip["addr_range"] == hwh.ADDRESS_RANGE
+        assert ip["registers"]["CTRL"]["fields"]["AP_DONE"]["bit_offset"] == 1
+        clocks = accelerator._overlay.clock_dict
+        assert clocks[0]["frequency"] == 250.0 and [c["enable"] for c in clocks.values()] == [1, 0, 0, 0]
+
+
+# Time and lifetime
+
+
+def test_an_engine_that_never_finishes_times_out(tmp_path, deploy):
+    library = toy.compile_engine(tmp_path, "hanging", hang=True)
+    board = SimulatedBoard(library, deploy, timeout_s=0.1)
+    try:
+        accelerator = Accelerator(deploy, device=board)  # the identity is read without running a layer
+        started = time.monotonic()
+        with pytest.raises(BfpError, match="layers 0 to 2 of toy did not finish within 0.1 s"):
+            accelerator.run(random_mantissas())
+        assert time.monotonic() - started < 5
+        with pytest.raises(BfpError, match="earlier run did not finish"):
+            accelerator.run(random_mantissas())
+        accelerator.close()
+        assert not board._memories
+    finally:
+        toy.counter(library, "stop").value = 1
+
+
+def test_closing_frees_the_buffers_once_and_for_all(board, deploy):
+    accelerator = Accelerator(deploy, device=board)
+    assert len(board._memories) == 2
+    accelerator.close()
+    accelerator.close()
+    assert not board._memories
+    for use in (lambda: accelerator.run(random_mantissas()), lambda: accelerator.tensor("last")):
+        with pytest.raises(BfpError, match="is closed"):
+            use()
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    "image, message",
+    [
+        (np.zeros((3, 3, 2), np.float32), "takes an image of 3x2x3 .* not 3x3x2"),
+        (np.zeros((1, 3, 2, 3), np.float32), "not 1x3x2x3"),
+        (np.float32(1), "not a number"),
+        (np.full((3, 2, 3), np.nan), "not finite"),
+        (np.full((3, 2, 3), "x"), "not finite numbers"),
+        (np.full((3, 2, 3), 200), "takes mantissas -127..127"),
+    ],
+)
+def test_wrong_images_are_refused(board, deploy, image, message):
+    with Accelerator(deploy, device=board) as accelerator, pytest.raises(BfpError, match=message):
+        accelerator.run(image)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"schema": 2}, "schema 2, this version reads 1; update"),
+        ({"schema": "x"}, "schema x"),
+        ({"schema": None}, "damaged or no manifest"),
+        ({"identity": "12"}, "not 16 hexadecimal digits"),
+        ({"identity": None}, "'identity' is missing"),
+        ({"weights": "../weights.bin"}, "not the name of a file beside it"),
+        ({"weights": "none.bin"}, "none.bin cannot be read"),
+        ({"weights_words": 7}, "hold 96 bytes, the manifest says 112"),
+        ({"weights_sha256": "00" * 32}, "SHA-256"),
+        ({"fmap_words": 17}, "ends at word 18 of an arena of 17"),
+        ({"lanes": 0}, "'lanes' is 0"),
+        ({"lanes": True}, "not of type int"),
+        ({"classes": ["a", "b"]}, "names 2 classes for 18 outputs"),
+        ({"output": "nothing"}, "output tensor 'nothing'"),
+        ({"tensors": [1]}, "not well formed"),
+        ({"preprocessing": {"sise": 1}}, "not well formed"),
+    ],
+)
+def test_manifests_that_do_not_fit_are_refused(tmp_path, changes, message):
+    deploy = toy.write_deployment(tmp_path / "changed", **changes)
+    with pytest.raises(BfpError, match=message):
+        Accelerator(deploy)
+
+
+def test_damaged_files_are_refused(deploy):
+    weights = deploy / "weights.bin"
+    original = weights.read_bytes()
+    weights.write_bytes(original[:-1])
+    with pytest.raises(BfpError, match="hold 95 bytes, the manifest says 96"):
+        Accelerator(deploy)
+    weights.write_bytes(bytes([original[0] ^ 1]) + original[1:])
+    with pytest.raises(BfpError, match="damaged: their SHA-256"):
+        Accelerator(deploy)
+    (deploy / "manifest.json").write_text((deploy / "manifest.json").read_text()[:100])
+    with pytest.raises(BfpError, match="damaged or no manifest"):
+        Accelerator(deploy)
+    with pytest.raises(BfpError, match="does not exist; give the deployment folder"):
+        Accelerator(deploy / "missing")
+
+
+@pytest.mark.filterwarnings("ignore:No devices found")
+def test_bitfiles_that_do_not_fit_are_refused(board, deploy, tmp_path):
+    with pytest.raises(BfpError, match="toy.bit does not exist"):
+        Accelerator(deploy)
+    with pytest.raises(BfpError, match="simulated board's marker"):
+        Accelerator(deploy, bitfile=board.bitfile)
+    real = tmp_path / "real.bit"
+    real.write_bytes(b"\x00\x09")
+    with pytest.raises(BfpError, match="real.hwh does not exist"):
+        Accelerator(deploy, bitfile=real)
+    hwh.write_hwh(real.with_suffix(".hwh"), "another_ip")
+    with pytest.raises(BfpError, match="PYNQ cannot load .*real.bit .*run on the board"):
+        Accelerator(deploy, bitfile=real)  # no board here; on a board, no bitstream
+    with pytest.raises(BfpError, match="no IP 'sbfp_engine_0'"):
+        Accelerator(deploy, device=board, bitfile=real)
+    hwh.write_hwh(real.with_suffix(".hwh"), "sbfp_engine_0")
+    with pytest.raises(BfpError, match="no simulation marker"):
+        Accelerator(deploy, device=board, bitfile=real)
+
+
+def test_an_ip_with_other_registers_is_refused(board, deploy):
+    handoff = board.bitfile.with_suffix(".hwh")
+    handoff.write_text(handoff.read_text().replace('NAME="fmap_shortcut_2"', 'NAME="something_else"'))
+    with pytest.raises(BfpError, match="no register 'fmap_shortcut_2'"):
+        Accelerator(deploy, device=board)
+
+
+def test_libraries_that_are_no_engine_are_refused(deploy, tmp_path):
+    with pytest.raises(BfpError, match="does not exist; build it"):
+        SimulatedBoard(tmp_path / "none.so", deploy)
+    (tmp_path / "text.so").write_text("not a library")
+    with pytest.raises(BfpError, match="not a compiled engine"):
+        SimulatedBoard(tmp_path / "text.so", deploy)
+
+
+# Command line
+
+
+def test_command_line_prints_the_top_classes(library, deploy, tmp_path, capsys):
+    from PIL import Image
+
+    pixels = np.random.default_rng(3).integers(0, 256, (toy.HEIGHT, toy.WIDTH, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photograph.png")
+    arguments = ["classify", str(deploy), str(tmp_path / "photograph.png"), "--simulate", str(library), "--top", "4"]
+    assert main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    x = (pixels.astype(np.float64).transpose(2, 0, 1) - 128) / 64
+    exponents = np.array([-4, -3, -3]).reshape(3, 1, 1)
+    mantissas = np.clip(np.floor(x * 2.0**-exponents + 0.5), -127, 127)
+    logits = real_values(2 * mantissas + toy.weight_values()).reshape(-1)
+    best = np.argsort(-logits, kind="stable")[:4]
+    probability = np.exp(logits) / np.exp(logits).sum()
+    assert lines == [str(tmp_path / "photograph.png")] + [f"  {100 * probability[i]:6.2f} %  name {i}" for i in best]
+
+
+def test_command_line_reports_bad_input_in_one_line(library, deploy, tmp_path, capsys):
+    for image in ("missing.png", "text.png"):
+        (tmp_path / "text.png").write_text("no image")
+        assert main(["classify", str(deploy), str(tmp_path / image), "--simulate", str(library)]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and error.count("\n") == 1 and image in error
+
+
+# The board's Python is 3.10, with NumPy, Pillow and PYNQ
+
+
+@pytest.mark.parametrize("path", sorted([*ROOT.glob("host/**/*.py"), *ROOT.glob("bfp/**/*.py")]), ids=str)
+def test_board_code_is_python_3_10_and_imports_only_what_the_board_has(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 10))
+    newer = {"tomllib"}
+    allowed = (sys.stdlib_module_names - newer) | {"numpy", "PIL", "pynq", "pynqmetadata", "host", "bfp"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno} imports relatively"
+            names = [node.module]
+        else:
+            continue
+        for name in names:
+            assert name.split(".")[0] in allowed, f"{path}:{node.lineno} imports {name}"
+
+
+def test_the_marker_says_what_it_is(board):
+    assert b"NOT A BITSTREAM" in board.bitfile.read_bytes()
+    assert json.loads((board._deployment.folder / "manifest.json").read_text())["bitfile"] == board.bitfile.name
