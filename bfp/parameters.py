@@ -80,6 +80,12 @@ def six(acc_exponent: np.ndarray) -> np.ndarray:
     return np.minimum(np.floor(np.ldexp(6.0, -acc_exponent.astype(np.int64)) + 0.5), ACC_LIMIT - 1).astype(np.int64)
 
 
+def reciprocal(divisor: np.ndarray) -> np.ndarray:
+    """``2**RECIPROCAL_BITS / divisor``, rounded half up; int64, same shape."""
+    divisor = np.asarray(divisor, np.int64)
+    return (2 * 2**RECIPROCAL_BITS + divisor) // (2 * divisor)
+
+
 def product_exponents(weights: Weights, source: BlockFormat) -> tuple[tuple[int, ...], np.ndarray]:
     """Alignment groups of a convolution and the exponent of each psum, int64 [filters, groups]."""
     splits = refine(weights.splits, source.splits)

@@ -7,13 +7,7 @@ import numpy as np
 from bfp.format import BlockFormat
 from bfp.golden.windows import pad, taps
 from bfp.graph import Node
-from bfp.parameters import RECIPROCAL_BITS, Parameters
-
-
-def reciprocal(divisor: np.ndarray) -> np.ndarray:
-    """``2**RECIPROCAL_BITS / divisor``, rounded half up; int64, same shape."""
-    divisor = np.asarray(divisor, np.int64)
-    return (2 * 2**RECIPROCAL_BITS + divisor) // (2 * divisor)
+from bfp.parameters import Parameters, reciprocal
 
 
 def accumulate(node: Node, p: Parameters, x: np.ndarray, source: BlockFormat, target: BlockFormat) -> np.ndarray:

@@ -1,0 +1,257 @@
+"""Lowers artifacts to the engine's program: layers, tables, and the weight image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bfp.artifact import Artifact
+from bfp.errors import BfpError
+from bfp.format import BlockFormat
+from bfp.graph import Node
+from bfp.parameters import Parameters, block_of, reciprocal
+from codegen.options import EngineOptions
+from codegen.placement import Placement, place
+from codegen.tiling import Tiling, choose
+from codegen.weight_image import dense_image, depthwise_image, one_hot
+
+ENGINE_OPERATOR = {
+    "conv": "CONV",
+    "slice_pad": "CONV",
+    "depthwise": "DEPTHWISE",
+    "max_pool": "MAX_POOL",
+    "avg_pool": "AVG_POOL",
+    "add": "ADD",
+    "identity": "ADD",
+}
+
+
+@dataclass(frozen=True)
+class EngineLayer:
+    """One row of the schedule: ``fields`` are those of hls/types.hpp's Layer, in order."""
+
+    name: str
+    describe: str
+    network: int
+    macs: int
+    tiling: Tiling
+    fields: dict[str, int | str]
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor that the engine writes (or the host, where ``layer`` is -1)."""
+
+    name: str
+    network: int
+    layer: int
+    shape: tuple[int, int, int]
+    format: BlockFormat
+    placement: Placement
+
+
+@dataclass
+class Program:
+    """Everything that code generation renders. Addresses are in words."""
+
+    options: EngineOptions
+    artifacts: list[Artifact]
+    layers: list[EngineLayer] = field(default_factory=list)
+    tensors: list[StoredTensor] = field(default_factory=list)
+    tables: dict[str, list[tuple[str, np.ndarray]]] = field(
+        default_factory=lambda: {"ROUND_SHIFT": [], "MAIN_SHIFT": [], "SHORTCUT_SHIFT": [], "CLAMP_HIGH": []}
+    )
+    reciprocals: list[tuple[str, np.ndarray]] = field(default_factory=list)
+    weights: list[np.ndarray] = field(default_factory=list)
+    weight_words: int = 0
+    fmap_words: int = 0
+
+    def rows(self, table: str) -> int:
+        return sum(len(values) for _, values in self.tables[table])
+
+    def add_rows(self, table: str, layer: str, values: np.ndarray) -> int:
+        """Append rows [n, lanes] to a table; returns the first one's index."""
+        at = self.rows(table)
+        self.tables[table].append((layer, values))
+        return at
+
+    def add_weights(self, image: np.ndarray) -> int:
+        """Append words [n, lanes] (int8) to the weight image; returns their address."""
+        at = self.weight_words
+        self.weights.append(image)
+        self.weight_words += len(image)
+        return at
+
+    def weight_image(self) -> np.ndarray:
+        """int8 [words, lanes]; at least one word, so that there is something to point at."""
+        if not self.weights:
+            return np.zeros((1, self.options.lanes), np.int8)
+        return np.concatenate(self.weights)
+
+    def limit(self, what: str) -> int:
+        """Largest need of a buffer over all layers, at least 1."""
+        return max([1] + [getattr(layer.tiling, what) for layer in self.layers])
+
+
+def build(artifacts: list[Artifact], options: EngineOptions) -> Program:
+    """One program that runs the networks one after the other. Raises BfpError naming the layer."""
+    program = Program(options, artifacts)
+    for index, artifact in enumerate(artifacts):
+        Lowering(program, index, artifact).run()
+    return program
+
+
+class Lowering:
+    """Lowers one network into a program."""
+
+    def __init__(self, program: Program, index: int, artifact: Artifact) -> None:
+        self.program = program
+        self.index = index
+        self.artifact = artifact
+        self.graph = artifact.graph
+        self.places, program.fmap_words = place(self.graph, program.options.lanes, program.fmap_words)
+
+    def run(self) -> None:
+        self.store(self.graph.input, -1, self.places[self.graph.input])
+        for node in self.graph.nodes:
+            if node.op == "concat":
+                continue
+            self.layer(node)
+            self.store(node.output, len(self.program.layers) - 1, self.places[node.output])
+
+    def store(self, tensor: str, layer: int, placement: Placement) -> None:
+        self.program.tensors.append(
+            StoredTensor(tensor, self.index, layer, self.graph.shapes[tensor], self.artifact.formats[tensor], placement)
+        )
+
+    def layer(self, node: Node) -> None:
+        """Append the row of one node, and of the copy it needs where layouts differ."""
+        p = self.artifact.parameters[node.name]
+        source, target = self.places[node.main], self.places[node.output]
+        shortcut = self.places[node.shortcut] if node.shortcut else None
+        if shortcut and shortcut.splits != target.splits:
+            shortcut = self.copy(node, node.shortcut, target)
+        self.emit(node, p, source, target, shortcut)
+
+    def copy(self, node: Node, tensor: str, like: Placement) -> Placement:
+        """Copy ``tensor`` into the channel layout of another placement, through the multipliers."""
+        program, fmt = self.program, self.artifact.formats[tensor]
+        placement = Placement(like.splits, program.fmap_words, like.plane, like.lanes)
+        program.fmap_words += placement.words
+        zeros = np.zeros(fmt.channels, np.int64)
+        p = Parameters(
+            fmt.channel_exponents(), zeros, zeros, None, zeros, None, fmt.splits, np.zeros((fmt.channels, 0)), None
+        )
+        copy = Node(f"{node.name}.copy", "slice_pad", (tensor,), tensor)
+        self.emit(copy, p, self.places[tensor], placement, None)
+        self.store(tensor, len(program.layers) - 1, placement)
+        return placement
+
+    def emit(
+        self, node: Node, p: Parameters, source: Placement, target: Placement, shortcut: Placement | None
+    ) -> None:
+        program, formats, lanes = self.program, self.artifact.formats, self.program.options.lanes
+        (in_c, in_h, in_w), (out_c, out_h, out_w) = self.graph.shapes[node.main], self.graph.shapes[node.output]
+        fmt, out_fmt = formats[node.main], formats[node.output]
+        name = node.name if len(program.artifacts) == 1 else f"{self.graph.name}/{node.name}"
+        dense = ENGINE_OPERATOR[node.op] == "CONV"
+        if not dense and source.splits != target.splits:
+            raise BfpError(f"layer {name}: its input and output have different channel layouts")  # pragma: no cover
+        tiling = choose(name, dense, source.planes, (out_h, out_w), node.window, program.options)
+        (kh, kw), (sh, sw), (top, left, _, _) = node.window.kernel, node.window.stride, node.window.padding
+        weight_address, has_align = 0, 0
+        if dense:
+            bias = target.spread(p.bias)
+            mantissas, align = self.dense_operands(node, p, source, name)
+            has_align = int(align.any())
+            image = dense_image(mantissas, align if has_align else None, bias, source, target, tiling.chunk_words)
+            weight_address = program.add_weights(image)
+        elif node.op == "depthwise":
+            image = depthwise_image(p.weights.mantissas, target.spread(p.bias), target)
+            weight_address = program.add_weights(image)
+        fields: dict[str, int | str] = {
+            "op": ENGINE_OPERATOR[node.op],
+            "in_address": source.address,
+            "in_words": source.planes,
+            "in_height": in_h,
+            "in_width": in_w,
+            "in_unsigned": int(not fmt.signed),
+            "out_address": target.address,
+            "out_words": target.planes,
+            "out_height": out_h,
+            "out_width": out_w,
+            "has_shortcut": int(shortcut is not None),
+            "shortcut_address": shortcut.address if shortcut else 0,
+            "shortcut_unsigned": int(not formats[node.shortcut].signed) if shortcut else 0,
+            "kernel_height": kh,
+            "kernel_width": kw,
+            "stride_height": sh,
+            "stride_width": sw,
+            "pad_top": top,
+            "pad_left": left,
+            # below every mantissa of a signed tensor; an unsigned one has nothing below zero
+            "pad_value": -128 if node.op == "max_pool" and fmt.signed else 0,
+            "tile_height": tiling.tile_height,
+            "tile_width": tiling.tile_width,
+            "tiles_down": tiling.tiles_down,
+            "tiles_across": tiling.tiles_across,
+            "tile_words": tiling.words,
+            "word_tiles": tiling.word_tiles,
+            "weight_address": weight_address,
+            "chunk_words": tiling.chunk_words,
+            "chunks": tiling.chunks,
+            "has_align": has_align,
+            "activation": node.activation.upper(),
+            "low": out_fmt.low,
+            "high": out_fmt.high,
+            "round_row": program.add_rows("ROUND_SHIFT", name, target.spread(p.round_shift)),
+            "main_row": -1,
+            "shortcut_row": 0,
+            "clamp_row": 0,
+        }
+        if p.main_shift.any():
+            fields["main_row"] = program.add_rows("MAIN_SHIFT", name, target.spread(p.main_shift))
+        if shortcut:
+            fields["shortcut_row"] = program.add_rows("SHORTCUT_SHIFT", name, target.spread(p.shortcut_shift))
+        if node.activation == "relu6":
+            fields["clamp_row"] = program.add_rows("CLAMP_HIGH", name, target.spread(p.clamp_high))
+        fields |= self.counting(node, in_h, in_w, name)
+        macs = out_c * out_h * out_w * kh * kw * (in_c if node.op == "conv" else node.op == "depthwise")
+        describe = (
+            f"{node.op} {kh}x{kw} stride {sh}x{sw}, {in_c}x{in_h}x{in_w} -> {out_c}x{out_h}x{out_w}"
+            f"{', ' + node.activation if node.activation != 'none' else ''}{', shortcut' if shortcut else ''}"
+        )
+        program.layers.append(EngineLayer(name, describe, self.index, int(macs), tiling, fields))
+
+    def dense_operands(
+        self, node: Node, p: Parameters, source: Placement, name: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mantissas [F, C, kh, kw] and the alignment shift of each filter and input word [F, words]."""
+        in_c, out_c = self.graph.shapes[node.main][0], self.graph.shapes[node.output][0]
+        if node.op == "slice_pad":
+            return one_hot(out_c, in_c, node.channel_offset), np.zeros((out_c, source.planes), np.int64)
+        group = block_of(p.align_splits, tuple(range(in_c + 1)))
+        word = source.slots() // source.lanes
+        first = np.searchsorted(word, np.arange(source.planes))
+        if np.any(group != group[first][word]) and p.align_shift.any():
+            raise BfpError(
+                f"layer {name}: an exponent group of its input or weights ends inside a memory word of "
+                f"{source.lanes} channels; make weight_group and activation_group multiples of the engine's lanes"
+            )
+        return p.weights.mantissas, p.align_shift[:, group[first]]
+
+    def counting(self, node: Node, in_h: int, in_w: int, name: str) -> dict[str, int]:
+        """Bounds of what an average counts, and its reciprocals; zeros for other operators."""
+        names = ("count_top", "count_left", "count_bottom", "count_right", "rows_min", "cols_min", "cols_span")
+        if node.op != "avg_pool":
+            return dict.fromkeys((*names, "reciprocal_row"), 0)
+        top, left, bottom, right = node.counted_padding
+        rows, cols = node.divisors(in_h, in_w)
+        divisors = np.multiply.outer(np.arange(min(rows), max(rows) + 1), np.arange(min(cols), max(cols) + 1))
+        at = sum(len(values) for _, values in self.program.reciprocals)
+        self.program.reciprocals.append((name, reciprocal(divisors).reshape(-1)))
+        return {
+            **dict(zip(names, (-top, -left, in_h + bottom, in_w + right, min(rows), min(cols), divisors.shape[1]))),
+            "reciprocal_row": at,
+        }

@@ -1,0 +1,65 @@
+"""The weight image: words in exactly the order in which the engine reads them.
+
+The layout is described in hls/weights.hpp.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from codegen.placement import Placement
+
+
+def bias_words(bias: np.ndarray) -> np.ndarray:
+    """Rows of biases [words, lanes] to bytes int8 [words, 4, lanes]."""
+    rows, lanes = bias.shape
+    return bias.astype("<i4").view(np.int8).reshape(rows, 4, lanes)
+
+
+def dense_image(
+    mantissas: np.ndarray,
+    align: np.ndarray | None,
+    bias: np.ndarray,
+    source: Placement,
+    target: Placement,
+    chunk_words: int,
+) -> np.ndarray:
+    """Words of a dense convolution, int8 [n, lanes].
+
+    mantissas: int8 [F, C, kh, kw]; align: [F, input words] or None; bias: rows
+    [output words, lanes].
+    """
+    lanes = source.lanes
+    filters, _, kh, kw = mantissas.shape
+    full = np.zeros((target.planes * lanes, source.planes * lanes, kh, kw), np.int8)
+    full[np.ix_(target.slots(), source.slots())] = mantissas
+    # output word, input word, kernel row, kernel column, input channel, filter
+    steps = full.reshape(target.planes, lanes, source.planes, lanes, kh, kw).transpose(0, 2, 4, 5, 3, 1)
+    parts = [bias_words(bias)]
+    shifts = None
+    if align is not None:
+        rows = np.zeros((target.planes * lanes, source.planes), np.int8)
+        rows[target.slots()] = align
+        shifts = rows.reshape(target.planes, lanes, source.planes).transpose(0, 2, 1)
+    for start in range(0, source.planes, chunk_words):
+        if shifts is not None:
+            parts.append(shifts[:, start : start + chunk_words])
+        parts.append(steps[:, start : start + chunk_words].reshape(target.planes, -1, lanes))
+    return np.concatenate(parts, axis=1).reshape(-1, lanes)
+
+
+def depthwise_image(mantissas: np.ndarray, bias: np.ndarray, target: Placement) -> np.ndarray:
+    """Words of a depthwise convolution, int8 [n, lanes]. mantissas: int8 [C, 1, kh, kw]."""
+    channels, _, kh, kw = mantissas.shape
+    full = np.zeros((target.planes * target.lanes, kh * kw), np.int8)
+    full[target.slots()] = mantissas.reshape(channels, -1)
+    steps = full.reshape(target.planes, target.lanes, kh * kw).transpose(0, 2, 1)
+    return np.concatenate([bias_words(bias), steps], axis=1).reshape(-1, target.lanes)
+
+
+def one_hot(filters: int, channels: int, offset: int) -> np.ndarray:
+    """Weights that move channel ``c - offset`` to filter ``c``: int8 [F, C, 1, 1], zeros elsewhere."""
+    weights = np.zeros((filters, channels, 1, 1), np.int8)
+    f = np.arange(max(offset, 0), min(filters, channels + offset))
+    weights[f, f - offset] = 1
+    return weights

@@ -1,0 +1,36 @@
+// Addition that no convolution could take in, and the copy: brings the main
+// operand to the accumulator's exponent; the epilogue adds the shortcut.
+#pragma once
+
+#include "hls_stream.h"
+#include "tables.hpp"
+#include "window.hpp"
+
+namespace sbfp {
+
+inline void add_pass(const Layer &layer, const Tile &tile, const Pass &pass, const Word input[INPUT_WORDS],
+                     hls::stream<AccBlock> &sums) {
+#pragma HLS INLINE off
+    WindowWalk walk = start_walk(layer, tile, pass);
+    const TableRow shift = MAIN_SHIFT[layer.main_row < 0 ? 0 : layer.main_row + pass.out_word];
+    const int32_t cycles = walk.blocks;
+ADD_CYCLES:
+    for (int32_t n = 0; n < cycles; ++n) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=1048576
+#pragma HLS PIPELINE II=1
+        AccBlock shifted;
+        for (int p = 0; p < PIXELS; ++p) {
+#pragma HLS UNROLL
+            const Word a = input[address(walk, p)];
+            for (int c = 0; c < LANES; ++c) {
+#pragma HLS UNROLL
+                const int32_t value = operand(a.lane[c], layer.in_unsigned);
+                shifted.pixel[p].lane[c] = layer.main_row < 0 ? value : shift_left(value, shift.lane[c]);
+            }
+        }
+        sums.write(shifted);
+        advance(walk);
+    }
+}
+
+}  // namespace sbfp

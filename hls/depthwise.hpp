@@ -1,0 +1,50 @@
+// Depthwise convolution: LANES channels x PIXELS pixels a cycle.
+#pragma once
+
+#include "hls_stream.h"
+#include "tables.hpp"
+#include "weights.hpp"
+#include "window.hpp"
+
+namespace sbfp {
+
+inline void depthwise_pass(const Layer &layer, const Tile &tile, const Pass &pass, const Word input[INPUT_WORDS],
+                           const PassWeights &weights, hls::stream<AccBlock> &sums) {
+#pragma HLS INLINE off
+    WindowWalk walk = start_walk(layer, tile, pass);
+    const TableRow shift = MAIN_SHIFT[layer.main_row < 0 ? 0 : layer.main_row + pass.out_word];
+    AccBlock acc;
+#pragma HLS ARRAY_PARTITION variable=acc.pixel complete
+    const int32_t cycles = walk.blocks * walk.steps;
+DEPTHWISE_CYCLES:
+    for (int32_t n = 0; n < cycles; ++n) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=1048576
+#pragma HLS PIPELINE II=1
+        const Word w = weights.depthwise[walk.step];
+        for (int p = 0; p < PIXELS; ++p) {
+#pragma HLS UNROLL
+            const Word a = input[address(walk, p)];
+            for (int c = 0; c < LANES; ++c) {
+#pragma HLS UNROLL
+                const int32_t product = static_cast<int32_t>(operand(a.lane[c], layer.in_unsigned)) * w.lane[c];
+                acc.pixel[p].lane[c] = (walk.step == 0 ? 0 : acc.pixel[p].lane[c]) + product;
+            }
+        }
+        if (walk.step == walk.steps - 1) {
+            AccBlock done;
+            for (int p = 0; p < PIXELS; ++p) {
+#pragma HLS UNROLL
+                for (int c = 0; c < LANES; ++c) {
+#pragma HLS UNROLL
+                    const int32_t aligned =
+                        layer.main_row < 0 ? acc.pixel[p].lane[c] : shift_left(acc.pixel[p].lane[c], shift.lane[c]);
+                    done.pixel[p].lane[c] = aligned + weights.bias.lane[c];
+                }
+            }
+            sums.write(done);
+        }
+        advance(walk);
+    }
+}
+
+}  // namespace sbfp

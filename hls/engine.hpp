@@ -1,0 +1,15 @@
+// Top function of the accelerator; see docs/architecture.md.
+#pragma once
+
+#include "types.hpp"
+
+// Runs layers [layer_begin, layer_end) of the generated schedule.
+//   weights       the packed weight image
+//   fmap_in, fmap_shortcut, fmap_out
+//                 the same feature-map arena, once for each direction of use
+//   identity_low, identity_high
+//                 identity of the generated kernel, always written; an empty
+//                 range of layers touches no memory.
+extern "C" void sbfp_engine(const sbfp::Word *weights, const sbfp::Word *fmap_in, const sbfp::Word *fmap_shortcut,
+                            sbfp::Word *fmap_out, uint32_t layer_begin, uint32_t layer_end, uint32_t *identity_low,
+                            uint32_t *identity_high);

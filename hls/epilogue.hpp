@@ -1,0 +1,61 @@
+// Stage: shortcut, activation, one rounding shift, saturation; a word a cycle.
+#pragma once
+
+#include "hls_stream.h"
+#include "tables.hpp"
+
+namespace sbfp {
+
+// (acc + (1 << (r - 1))) >> r, half up; r <= 0 shifts left.
+inline int32_t round_shift(int32_t acc, int32_t r) {
+#pragma HLS INLINE
+    const int32_t half = r > 0 ? 1 << (r - 1) : 0;
+    return r > 0 ? (acc + half) >> r : shift_left(acc, -r);
+}
+
+inline void epilogue(const Layer &layer, const Tile &tile, int32_t index, hls::stream<AccBlock> &sums,
+                     hls::stream<Word> &shortcut, hls::stream<Word> &results) {
+#pragma HLS INLINE off
+    const Pass pass = make_pass(layer, tile, index);
+    const TableRow shift = ROUND_SHIFT[layer.round_row + pass.out_word];
+    const TableRow shortcut_shift = SHORTCUT_SHIFT[layer.has_shortcut ? layer.shortcut_row + pass.out_word : 0];
+    const AccWord clamp = CLAMP_HIGH[layer.activation == RELU6 ? layer.clamp_row + pass.out_word : 0];
+    const int32_t pixels = pass.last ? tile.height * tile.width : 0;
+    AccBlock block;
+#pragma HLS ARRAY_PARTITION variable=block.pixel complete
+    int32_t p = 0;
+EPILOGUE_PIXELS:
+    for (int32_t n = 0; n < pixels; ++n) {
+#pragma HLS LOOP_TRIPCOUNT min=0 max=16384
+#pragma HLS PIPELINE II=1
+        if (p == 0) {
+            block = sums.read();
+        }
+        const AccWord acc = block.pixel[p];
+        Word other;
+        if (layer.has_shortcut) {
+            other = shortcut.read();
+        }
+        Word result;
+        for (int f = 0; f < LANES; ++f) {
+#pragma HLS UNROLL
+            int32_t value = acc.lane[f];
+            if (layer.has_shortcut) {
+                value += shift_left(operand(other.lane[f], layer.shortcut_unsigned), shortcut_shift.lane[f]);
+            }
+            if (layer.activation != NONE && value < 0) {
+                value = 0;
+            }
+            if (layer.activation == RELU6 && value > clamp.lane[f]) {
+                value = clamp.lane[f];
+            }
+            value = round_shift(value, shift.lane[f]);
+            value = value < layer.low ? layer.low : value > layer.high ? layer.high : value;
+            result.lane[f] = static_cast<int8_t>(value);
+        }
+        results.write(result);
+        p = p == PIXELS - 1 ? 0 : p + 1;
+    }
+}
+
+}  // namespace sbfp

@@ -1,0 +1,64 @@
+// Stage: fetch the input of one tile, with its halo; padding is written out,
+// so that the compute stages need no conditions.
+#pragma once
+
+#include "types.hpp"
+
+namespace sbfp {
+
+inline void fill_words(Word *buffer, int32_t at, int32_t count, Word value) {
+#pragma HLS INLINE
+FILL:
+    for (int32_t i = 0; i < count; ++i) {
+#pragma HLS LOOP_TRIPCOUNT min=0 max=64
+#pragma HLS PIPELINE II=1
+        buffer[at + i] = value;
+    }
+}
+
+inline void load_tile(const Layer &layer, int32_t index, const Word *memory, Word input[INPUT_WORDS]) {
+#pragma HLS INLINE off
+    const Tile tile = make_tile(layer, index);
+    Word padding;
+    for (int c = 0; c < LANES; ++c) {
+#pragma HLS UNROLL
+        padding.lane[c] = static_cast<int8_t>(layer.pad_value);
+    }
+    const int32_t top = tile.y * layer.stride_height - layer.pad_top;
+    const int32_t left = tile.x * layer.stride_width - layer.pad_left;
+    // columns of the tile that exist in the map: [from, to)
+    const int32_t from = left < 0 ? least(-left, tile.in_width) : 0;
+    const int32_t inside = least(tile.in_width, layer.in_width - left);
+    const int32_t to = inside > from ? inside : from;
+    int32_t at = 0;
+    int32_t word = 0;
+    int32_t row = 0;
+    const int32_t lines = tile.words * tile.in_height;
+LOAD_LINES:
+    for (int32_t line = 0; line < lines; ++line) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=4096
+        const int32_t y = top + row;
+        const bool exists = y >= 0 && y < layer.in_height;
+        const int32_t begin = exists ? from : tile.in_width;
+        const int32_t end = exists ? to : tile.in_width;
+        const int32_t source =
+            layer.in_address + ((tile.word + word) * layer.in_height + y) * layer.in_width + left + begin;
+        fill_words(input, at, begin, padding);
+    LOAD_BURST:
+        for (int32_t i = 0; i < end - begin; ++i) {
+#pragma HLS LOOP_TRIPCOUNT min=0 max=256
+#pragma HLS PIPELINE II=1
+            input[at + begin + i] = memory[source + i];
+        }
+        fill_words(input, at + end, tile.in_width - end, padding);
+        at += tile.in_width;
+        if (row == tile.in_height - 1) {
+            row = 0;
+            word += 1;
+        } else {
+            row += 1;
+        }
+    }
+}
+
+}  // namespace sbfp

@@ -1,0 +1,184 @@
+// Test bench: runs the engine on the packed weight image and compares every
+// stored tensor with the golden model's mantissas.
+//
+//   testbench WEIGHTS GOLDEN RESULT.json
+//
+// GOLDEN: "SBFPGOLD", the kernel's identity (8 bytes, little endian), the
+// number of images (4 bytes), then per image every tensor of tensors.hpp in
+// order, one byte a mantissa, channel by channel, row by row.
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "config.hpp"
+#include "engine.hpp"
+#include "tensors.hpp"
+
+namespace {
+
+constexpr int64_t TENSOR_COUNT = static_cast<int64_t>(sizeof(TENSORS) / sizeof(TENSORS[0]));
+
+[[noreturn]] void fail(const std::string &message) {
+    std::fprintf(stderr, "testbench: %s\n", message.c_str());
+    std::exit(2);
+}
+
+void read_exactly(std::FILE *file, void *to, std::size_t bytes, const char *path) {
+    if (std::fread(to, 1, bytes, file) != bytes) {
+        fail(std::string(path) + " is shorter than the network needs; generate it again");
+    }
+}
+
+std::FILE *open_file(const char *path, const char *mode) {
+    std::FILE *file = std::fopen(path, mode);
+    if (!file) {
+        fail(std::string("cannot open ") + path);
+    }
+    return file;
+}
+
+std::size_t values(const StoredTensor &t) {
+    return static_cast<std::size_t>(t.channels) * static_cast<std::size_t>(t.height) *
+           static_cast<std::size_t>(t.width);
+}
+
+// Calls visit(channel, word address of its plane, lane) for every lane of the
+// tensor's planes; channel is -1 for lanes that hold none.
+template <typename Visit>
+void for_each_plane(const StoredTensor &t, Visit visit) {
+    const int64_t plane = static_cast<int64_t>(t.height) * t.width;
+    for (int s = 0; s < t.segments; ++s) {
+        const Segment &segment = SEGMENTS[t.first_segment + s];
+        const int channels = segment.stop - segment.start;
+        const int lanes = (channels + sbfp::LANES - 1) / sbfp::LANES * sbfp::LANES;
+        for (int c = 0; c < lanes; ++c) {
+            visit(c < channels ? segment.start + c : -1, segment.address + c / sbfp::LANES * plane, c % sbfp::LANES);
+        }
+    }
+}
+
+void pack(const StoredTensor &t, const uint8_t *mantissas, std::vector<sbfp::Word> &arena) {
+    const int64_t plane = static_cast<int64_t>(t.height) * t.width;
+    for_each_plane(t, [&](int channel, int64_t address, int lane) {
+        for (int64_t i = 0; i < plane; ++i) {
+            arena[static_cast<std::size_t>(address + i)].lane[lane] =
+                channel < 0 ? static_cast<int8_t>(0) : static_cast<int8_t>(mantissas[channel * plane + i]);
+        }
+    });
+}
+
+int as_mantissa(const StoredTensor &t, uint8_t byte) {
+    return t.is_signed ? static_cast<int>(static_cast<int8_t>(byte)) : static_cast<int>(byte);
+}
+
+struct Tally {
+    int64_t mismatches = 0;
+    int64_t compared = 0;
+    std::string first;
+};
+
+void compare(int image, const StoredTensor &t, const uint8_t *golden, const std::vector<sbfp::Word> &arena,
+             Tally &tally) {
+    const int64_t plane = static_cast<int64_t>(t.height) * t.width;
+    for_each_plane(t, [&](int channel, int64_t address, int lane) {
+        for (int64_t i = 0; i < plane; ++i) {
+            const uint8_t got = static_cast<uint8_t>(arena[static_cast<std::size_t>(address + i)].lane[lane]);
+            const uint8_t want = channel < 0 ? static_cast<uint8_t>(0) : golden[channel * plane + i];
+            if (got == want) {
+                continue;
+            }
+            if (tally.mismatches == 0) {
+                tally.first = "image " + std::to_string(image) + ", layer " + t.layer + ", tensor " + t.name +
+                              (channel < 0 ? ", unused lane " + std::to_string(lane)
+                                           : ", channel " + std::to_string(channel)) +
+                              ", row " + std::to_string(i / t.width) + ", column " + std::to_string(i % t.width) +
+                              ": golden model " + std::to_string(as_mantissa(t, want)) + ", C simulation " +
+                              std::to_string(as_mantissa(t, got));
+            }
+            ++tally.mismatches;
+        }
+    });
+    tally.compared += static_cast<int64_t>(values(t));
+}
+
+std::string escape(const std::string &text) {
+    std::string out;
+    for (char c : text) {
+        if (c == '"' || c == '\\') {
+            out += '\\';
+        }
+        out += c;
+    }
+    return out;
+}
+
+}  // namespace
+
+int main(int argc, char **argv) {
+    if (argc != 4) {
+        fail("usage: testbench WEIGHTS GOLDEN RESULT.json");
+    }
+    std::vector<sbfp::Word> weights(static_cast<std::size_t>(WEIGHT_WORDS));
+    std::FILE *file = open_file(argv[1], "rb");
+    read_exactly(file, weights.data(), weights.size() * sizeof(sbfp::Word), argv[1]);
+    std::fclose(file);
+
+    std::FILE *golden = open_file(argv[2], "rb");
+    char magic[8];
+    uint32_t header[3];
+    read_exactly(golden, magic, sizeof(magic), argv[2]);
+    read_exactly(golden, header, sizeof(header), argv[2]);
+    if (std::memcmp(magic, "SBFPGOLD", sizeof(magic)) != 0 || header[0] != sbfp::IDENTITY_LOW ||
+        header[1] != sbfp::IDENTITY_HIGH) {
+        fail(std::string(argv[2]) + " does not belong to this kernel; generate it again");
+    }
+
+    Tally tally;
+    double seconds = 0;
+    std::vector<sbfp::Word> arena(static_cast<std::size_t>(FMAP_WORDS));
+    std::vector<std::vector<uint8_t>> expected(static_cast<std::size_t>(TENSOR_COUNT));
+    for (uint32_t image = 0; image < header[2]; ++image) {
+        // what the engine fails to write must show
+        std::memset(static_cast<void *>(arena.data()), 0xa5, arena.size() * sizeof(sbfp::Word));
+        for (int64_t t = 0; t < TENSOR_COUNT; ++t) {
+            std::vector<uint8_t> &bytes = expected[static_cast<std::size_t>(t)];
+            bytes.resize(values(TENSORS[t]));
+            read_exactly(golden, bytes.data(), bytes.size(), argv[2]);
+            if (TENSORS[t].layer_index < 0) {
+                pack(TENSORS[t], bytes.data(), arena);
+            }
+        }
+        uint32_t low = 0;
+        uint32_t high = 0;
+        const auto start = std::chrono::steady_clock::now();
+        sbfp_engine(weights.data(), arena.data(), arena.data(), arena.data(), 0, sbfp::NUM_LAYERS, &low, &high);
+        seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+        for (int64_t t = 0; t < TENSOR_COUNT; ++t) {
+            compare(static_cast<int>(image), TENSORS[t], expected[static_cast<std::size_t>(t)].data(), arena, tally);
+        }
+        std::fprintf(stderr, "\rC simulation: image %u of %u, %lld mismatches", image + 1, header[2],
+                     static_cast<long long>(tally.mismatches));
+    }
+    std::fprintf(stderr, "\n");
+    std::fclose(golden);
+
+    const std::string temporary = std::string(argv[3]) + ".part";
+    std::FILE *result = open_file(temporary.c_str(), "w");
+    std::fprintf(result,
+                 "{\"images\": %u, \"layers_compared\": %u, \"tensors_compared\": %lld, \"values_compared\": %lld, "
+                 "\"mismatches\": %lld, \"first_mismatch\": %s%s%s, \"macs\": %lld, \"seconds\": %.6f}\n",
+                 header[2], sbfp::NUM_LAYERS, static_cast<long long>(TENSOR_COUNT),
+                 static_cast<long long>(tally.compared), static_cast<long long>(tally.mismatches),
+                 tally.first.empty() ? "null" : "\"", escape(tally.first).c_str(), tally.first.empty() ? "" : "\"",
+                 static_cast<long long>(MACS) * header[2], seconds);
+    if (std::fclose(result) != 0 || std::rename(temporary.c_str(), argv[3]) != 0) {
+        fail(std::string("cannot write ") + argv[3]);
+    }
+    if (tally.mismatches) {
+        std::fprintf(stderr, "testbench: first mismatch: %s\n", tally.first.c_str());
+    }
+    return tally.mismatches ? 1 : 0;
+}

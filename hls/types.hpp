@@ -1,0 +1,167 @@
+// Words that travel through memory and streams, and the description of a layer.
+#pragma once
+
+#include <cstdint>
+
+#include "config.hpp"
+
+namespace sbfp {
+
+static_assert(LANES >= 2 && (LANES & (LANES - 1)) == 0, "LANES must be a power of two");
+static_assert(PIXELS >= 1, "PIXELS must be at least 1");
+
+// One memory word: the mantissas of LANES consecutive channels of one pixel.
+struct Word {
+    int8_t lane[LANES];
+};
+
+// One small constant per channel of a word: shifts.
+struct TableRow {
+    int8_t lane[LANES];
+};
+
+// One accumulator per channel of a word.
+struct AccWord {
+    int32_t lane[LANES];
+};
+
+// What one iteration of a compute stage can finish: PIXELS output pixels.
+struct AccBlock {
+    AccWord pixel[PIXELS];
+};
+
+enum Operator : int32_t { CONV = 0, DEPTHWISE = 1, MAX_POOL = 2, AVG_POOL = 3, ADD = 4 };
+enum Activation : int32_t { NONE = 0, RELU = 1, RELU6 = 2 };
+
+// All constants of a layer. Addresses and planes are in words; a plane is the
+// map of one word of channels. Tables are indexed by rows of LANES entries.
+struct Layer {
+    Operator op;
+    // input map
+    int32_t in_address;
+    int32_t in_words;
+    int32_t in_height;
+    int32_t in_width;
+    int32_t in_unsigned;
+    // output map
+    int32_t out_address;
+    int32_t out_words;
+    int32_t out_height;
+    int32_t out_width;
+    // shortcut map, of the output's shape
+    int32_t has_shortcut;
+    int32_t shortcut_address;
+    int32_t shortcut_unsigned;
+    // window
+    int32_t kernel_height;
+    int32_t kernel_width;
+    int32_t stride_height;
+    int32_t stride_width;
+    int32_t pad_top;
+    int32_t pad_left;
+    int32_t pad_value;
+    // tiles of the output, and input words held per tile
+    int32_t tile_height;
+    int32_t tile_width;
+    int32_t tiles_down;
+    int32_t tiles_across;
+    int32_t tile_words;
+    int32_t word_tiles;
+    // weights: chunks of input words per pass
+    int32_t weight_address;
+    int32_t chunk_words;
+    int32_t chunks;
+    int32_t has_align;
+    // epilogue
+    Activation activation;
+    int32_t low;
+    int32_t high;
+    int32_t round_row;
+    int32_t main_row;
+    int32_t shortcut_row;
+    int32_t clamp_row;
+    // average pooling: bounds of what counts, and the reciprocal's table
+    int32_t count_top;
+    int32_t count_left;
+    int32_t count_bottom;
+    int32_t count_right;
+    int32_t rows_min;
+    int32_t cols_min;
+    int32_t cols_span;
+    int32_t reciprocal_row;
+};
+
+// The part of a layer that is on chip at one time.
+struct Tile {
+    int32_t y;       // first output row
+    int32_t x;       // first output column
+    int32_t height;  // output rows
+    int32_t width;   // output columns
+    int32_t word;    // first channel word (zero for dense convolution)
+    int32_t words;   // channel words of the input
+    int32_t in_height;
+    int32_t in_width;
+};
+
+inline int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
+
+// Tiles follow each other across, then down, then through the channel words.
+inline Tile make_tile(const Layer &layer, int32_t index) {
+    Tile tile;
+    const int32_t across = index % layer.tiles_across;
+    const int32_t rest = index / layer.tiles_across;
+    tile.x = across * layer.tile_width;
+    tile.y = (rest % layer.tiles_down) * layer.tile_height;
+    tile.word = (rest / layer.tiles_down) * layer.tile_words;
+    tile.width = least(layer.tile_width, layer.out_width - tile.x);
+    tile.height = least(layer.tile_height, layer.out_height - tile.y);
+    tile.words = least(layer.tile_words, layer.in_words - tile.word);
+    tile.in_height = (tile.height - 1) * layer.stride_height + layer.kernel_height;
+    tile.in_width = (tile.width - 1) * layer.stride_width + layer.kernel_width;
+    return tile;
+}
+
+// One pass computes one word of output channels over a tile; a dense
+// convolution takes as many passes per word as it has chunks of weights.
+struct Pass {
+    int32_t out_word;    // word of output channels, counted in the whole layer
+    int32_t tile_word;   // where the input words of this pass start in the tile
+    int32_t words;       // input words of this pass
+    int32_t first;       // accumulators start from the bias
+    int32_t last;        // accumulators are complete after this pass
+};
+
+inline int32_t passes(const Layer &layer, const Tile &tile) {
+    return layer.op == CONV ? layer.out_words * layer.chunks : tile.words;
+}
+
+inline Pass make_pass(const Layer &layer, const Tile &tile, int32_t index) {
+    Pass pass;
+    if (layer.op == CONV) {
+        const int32_t chunk = index % layer.chunks;
+        pass.out_word = index / layer.chunks;
+        pass.tile_word = chunk * layer.chunk_words;
+        pass.words = least(layer.chunk_words, layer.in_words - pass.tile_word);
+        pass.first = chunk == 0;
+        pass.last = chunk == layer.chunks - 1;
+    } else {
+        pass.out_word = tile.word + index;
+        pass.tile_word = index;
+        pass.words = 1;
+        pass.first = 1;
+        pass.last = 1;
+    }
+    return pass;
+}
+
+// Left shift of a signed value; the bound proved for the layer keeps it inside 32 bits.
+inline int32_t shift_left(int32_t value, int32_t by) {
+    return static_cast<int32_t>(static_cast<uint32_t>(value) << by);
+}
+
+// Mantissa to operand: signed and unsigned tensors share the byte in memory.
+inline int16_t operand(int8_t mantissa, int32_t is_unsigned) {
+    return is_unsigned ? static_cast<int16_t>(static_cast<uint8_t>(mantissa)) : static_cast<int16_t>(mantissa);
+}
+
+}  // namespace sbfp
