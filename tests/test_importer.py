@@ -1,0 +1,475 @@
+"""Importing: every operator and fusion against the module's own output, every refusal by its message."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from bfp.errors import BfpError
+from calib.float_model import run
+from calib.importer import import_module
+
+
+class Fn(nn.Module):
+    """A module whose forward is ``function(layers, x)``; the layers are numbered l0, l1, ..."""
+
+    def __init__(self, function, *layers):
+        super().__init__()
+        self.function = function
+        for i, layer in enumerate(layers):
+            self.add_module(f"l{i}", layer)
+
+    def forward(self, x):
+        return self.function(list(self.children()), x)
+
+
+def lively(module, seed=0):
+    """Random weights, and batch norm statistics that matter."""
+    torch.manual_seed(seed)
+    for m in module.modules():
+        if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            if m.running_mean is not None:
+                nn.init.normal_(m.running_mean)
+                nn.init.uniform_(m.running_var, 0.5, 2.0)
+            if m.affine:
+                nn.init.uniform_(m.weight, -1.5, 1.5)
+                nn.init.normal_(m.bias)
+    return module.eval()
+
+
+def check(module, shape=(3, 9, 8), operators=None, batch=2):
+    """Import, compare with the module, return the graph. ``operators`` is the expected list, in order."""
+    network = import_module(lively(module), shape, "net")
+    torch.manual_seed(1)
+    images = torch.randn(batch, *shape) * 3
+    with torch.no_grad():
+        expected = module(images.clone()).numpy()
+    found = run(network, images)[network.graph.output].detach().numpy()
+    np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-4, atol=1e-4)
+    network.graph.validate()
+    names = [n.name for n in network.graph.nodes]
+    assert len(set(names)) == len(names)
+    convolutions = {n.name for n in network.graph.nodes if n.op in ("conv", "depthwise")}
+    assert convolutions == set(network.weights)
+    if operators is not None:
+        assert [n.op for n in network.graph.nodes] == operators.split()
+    return network.graph
+
+
+def conv(cin=3, cout=4, k=3, **kw):
+    return nn.Conv2d(cin, cout, k, **kw)
+
+
+@pytest.mark.parametrize(
+    "layer, op",
+    [
+        (conv(), "conv"),
+        (conv(k=(1, 7), padding=(0, 3)), "conv"),
+        (conv(k=(7, 1), padding=(3, 0), stride=(2, 3), bias=False), "conv"),
+        (conv(k=4, padding="same"), "conv"),
+        (conv(k=3, padding="valid"), "conv"),
+        (conv(k=2, stride=3), "conv"),
+        (conv(3, 3, 3, groups=3, padding=1), "depthwise"),
+        (conv(3, 3, 5, groups=3, stride=2, bias=False), "depthwise"),
+        (nn.MaxPool2d(3, 2, 1), "max_pool"),
+        (nn.MaxPool2d(3, 2, 1, ceil_mode=True), "max_pool"),
+        (nn.MaxPool2d((2, 3), (3, 2), ceil_mode=True), "max_pool"),
+        (nn.AvgPool2d(3, 2, 1), "avg_pool"),
+        (nn.AvgPool2d(3, 1, 1, count_include_pad=False), "avg_pool"),
+        (nn.AvgPool2d(3, 2, 1, ceil_mode=True), "avg_pool"),
+        (nn.AvgPool2d(4, 3, 2, ceil_mode=True, count_include_pad=False), "avg_pool"),
+        (nn.AvgPool2d((4, 3), (3, 4), (1, 0), ceil_mode=True), "avg_pool"),
+        (nn.AdaptiveAvgPool2d(1), "avg_pool"),
+        (nn.AdaptiveAvgPool2d((3, 4)), "avg_pool"),
+        (nn.AdaptiveMaxPool2d((3, 2)), "max_pool"),
+        (nn.ReLU(), "identity"),
+        (nn.ReLU6(inplace=True), "identity"),
+        (nn.Hardtanh(0, 6), "identity"),
+        (nn.BatchNorm2d(3), "depthwise"),
+        (nn.BatchNorm2d(3, affine=False), "depthwise"),
+        (nn.ZeroPad2d((1, 2, 0, 3)), "slice_pad"),
+        (nn.ZeroPad2d((-1, 2, 0, -3)), "slice_pad"),
+    ],
+    ids=str,
+)
+def test_single_layer(layer, op):
+    check(nn.Sequential(layer), operators=op)
+
+
+@pytest.mark.parametrize("height, width, kernel, stride, padding", [(7, 7, 3, 2, 1), (8, 11, 2, 2, 0), (5, 6, 3, 3, 1)])
+@pytest.mark.parametrize("include", [True, False])
+def test_ceil_mode_sizes(height, width, kernel, stride, padding, include):
+    check(nn.AvgPool2d(kernel, stride, padding, True, include), (2, height, width), "avg_pool")
+    check(nn.MaxPool2d(kernel, stride, padding, ceil_mode=True), (2, height, width), "max_pool")
+
+
+def test_batch_norm_activation_and_dropout_are_folded():
+    graph = check(nn.Sequential(conv(bias=False), nn.BatchNorm2d(4), nn.Dropout(), nn.ReLU6(), nn.Identity()))
+    assert [(n.name, n.op, n.activation) for n in graph.nodes] == [("0", "conv", "relu6")]
+    assert graph.nodes[0].source == ("0", "1", "3")
+
+
+def test_batch_norm_folds_into_depthwise_and_linear_and_twice():
+    check(nn.Sequential(conv(3, 3, groups=3), nn.BatchNorm2d(3), nn.BatchNorm2d(3)), operators="depthwise")
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 5), nn.BatchNorm1d(5), nn.ReLU())
+    assert check(head, operators="avg_pool conv").nodes[1].activation == "relu"
+
+
+def test_batch_norm_of_a_tensor_with_another_reader_stays():
+    check(Fn(lambda m, x: (y := m[0](x)) + m[1](y), conv(), nn.BatchNorm2d(4)), operators="conv depthwise")
+
+
+def test_zero_variance_is_carried_by_eps():
+    module = nn.Sequential(conv(), nn.BatchNorm2d(4, eps=1e-3))
+    with torch.no_grad():
+        module[1].running_var.zero_()
+    images = torch.randn(1, 3, 5, 5)
+    network = import_module(module.eval(), (3, 5, 5), "net")
+    found = run(network, images)[network.graph.output].numpy()
+    np.testing.assert_allclose(found, module(images).detach().numpy(), rtol=1e-4, atol=1e-3)
+
+
+def test_pre_activation_order_keeps_batch_norm_and_relu_in_front():
+    graph = check(nn.Sequential(nn.BatchNorm2d(3), nn.ReLU(), conv()), operators="depthwise conv")
+    assert graph.nodes[0].activation == "relu"
+
+
+@pytest.mark.parametrize(
+    "function, activation",
+    [
+        (lambda m, x: m[0](x).clamp(0, 6), "relu6"),
+        (lambda m, x: m[0](x).clamp(min=0), "relu"),
+        (lambda m, x: m[0](x).clamp_min(0), "relu"),
+        (lambda m, x: m[0](x).relu_(), "relu"),
+        (lambda m, x: F.relu6(F.relu(m[0](x))), "relu6"),
+        (lambda m, x: F.relu(F.relu6(m[0](x), inplace=True)), "relu6"),
+    ],
+)
+def test_spellings_of_activations(function, activation):
+    assert check(Fn(function, conv()), operators="conv").nodes[0].activation == activation
+
+
+def test_relu_of_a_tensor_with_a_second_reader_is_its_own_node():
+    check(Fn(lambda m, x: m[1](y := m[0](x)) + m[2](F.relu(y)), conv(), conv(4), conv(4)), operators="conv conv identity conv")
+
+
+def test_in_place_relu_reaches_the_other_readers():
+    def through_alias(m, x):
+        y = m[0](x)
+        F.relu_(F.dropout(y, training=False))
+        return m[1](y)
+
+    graph = check(Fn(through_alias, conv(), conv(4)), operators="conv conv")
+    assert graph.nodes[0].activation == "relu"
+    check(Fn(lambda m, x: (y := m[0](x)) + F.relu_(y), conv()), operators="conv add")
+
+
+def test_in_place_on_the_input():
+    graph = check(nn.Sequential(nn.ReLU(inplace=True), conv()), operators="identity conv")
+    assert graph.nodes[0].inputs == ("input",)
+
+
+def test_residual_add_is_fused():
+    def block(m, x):
+        x = m[0](x)
+        return F.relu(m[1](x) + x)
+
+    graph = check(Fn(block, conv(), conv(4, padding=1)), operators="conv conv")
+    last = graph.nodes[-1]
+    assert last.inputs == ("l0", "l0") and last.shortcut == "l0" and last.activation == "relu"
+
+
+def test_shortcut_computed_after_the_convolution():
+    """The later of two convolutions takes the sum; an operand without one makes the convolution move behind it."""
+    graph = check(Fn(lambda m, x: m[0](x) + m[1](x), conv(), conv()), operators="conv conv")
+    assert graph.nodes[1].name == "l1" and graph.nodes[1].inputs == ("input", "l0")
+    late = Fn(lambda m, x: m[0](x) + F.max_pool2d(m[1](x), 3), conv(k=3, stride=3), conv(k=1))
+    graph = check(late, operators="conv max_pool conv")
+    assert graph.nodes[2].name == "l0" and graph.nodes[2].shortcut == "max_pool2d"
+    assert graph.nodes[2].source == ("l0", "add")
+
+
+def test_sums_that_cannot_be_fused():
+    check(Fn(lambda m, x: F.relu(m[0](x)) + F.relu6(m[1](x)), conv(), conv()), operators="conv conv add")
+    check(Fn(lambda m, x: x + x), operators="add")
+    check(Fn(lambda m, x: (y := m[0](x)) + y, conv()), operators="conv add")
+    check(Fn(lambda m, x: F.relu(x + F.relu(x))), operators="identity add")
+
+
+def test_three_way_sum():
+    three = Fn(lambda m, x: m[0](x) + m[1](x) + m[2](x), conv(), conv(), conv())
+    graph = check(three, operators="conv conv conv")
+    assert [n.shortcut for n in graph.nodes] == [None, "l0", "l1"]
+    right = Fn(lambda m, x: m[0](x) + (m[1](x) + F.relu(m[2](x))), conv(), conv(), conv())
+    check(right, operators="conv conv conv")
+
+
+def test_sum_that_is_read_twice_and_is_the_output_too():
+    def twice(m, x):
+        y = m[0](x) + x
+        return m[1](y) + y
+
+    check(Fn(twice, conv(3, 3, padding=1), conv(3, 3, padding=1)), operators="conv conv")
+    check(Fn(lambda m, x: [y := m[0](x), m[1](y)][0], conv(), conv(4)), operators="conv")
+
+
+def test_in_place_sum():
+    def block(m, x):
+        y = m[0](x)
+        y += x
+        return F.relu_(y)
+
+    check(Fn(block, conv(3, 3, padding=1)), operators="conv")
+
+
+def test_concat():
+    check(Fn(lambda m, x: torch.cat([m[0](x), m[1](x)], 1), conv(), conv(3, 5)), operators="conv conv concat")
+    graph = check(Fn(lambda m, x: torch.cat([x, m[0](x)], -3), conv(padding=1)), operators="conv identity concat")
+    assert graph.nodes[2].inputs == (graph.nodes[1].output, "l0")
+
+
+def test_concat_of_the_same_tensor_and_in_two_concats():
+    check(Fn(lambda m, x: torch.cat([y := m[0](x), y, y], 1), conv()), operators="conv identity identity concat")
+
+    def two(m, x):
+        y = m[0](x)
+        return m[1](torch.cat([y, F.relu(y)], 1)) + m[2](torch.cat([F.relu6(y), y], 1))
+
+    check(Fn(two, conv(), conv(8), conv(8)), operators="conv identity concat conv identity identity concat conv")
+
+
+def test_nested_concat_and_activation_behind_it():
+    def nested(m, x):
+        inner = torch.cat([m[0](x), m[1](x)], 1)
+        return torch.cat([F.relu(inner), inner, inner], 1)
+
+    check(Fn(nested, conv(), conv()), operators="conv conv concat identity identity concat")
+    check(Fn(lambda m, x: F.relu(torch.cat([m[0](x), m[1](x)], 1)), conv(), conv()), operators="conv conv concat identity")
+
+
+def test_batch_norm_and_sum_behind_a_concat():
+    def dense(m, x):
+        y = torch.cat([x, m[0](x)], 1)
+        return m[2](y) + m[1](y)
+
+    check(Fn(dense, conv(padding=1), nn.BatchNorm2d(7), conv(7, 7, 1)), operators="conv identity concat conv depthwise")
+
+
+def test_flat_concat_of_single_pixels():
+    def heads(m, x):
+        return m[2](torch.cat([m[0](x).mean((2, 3)), m[1](x).mean((2, 3))], 1))
+
+    check(Fn(heads, conv(), conv(), nn.Linear(8, 3)), operators="conv conv avg_pool avg_pool concat conv")
+
+
+def test_zero_padding_is_fused_into_the_window_or_kept():
+    same = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 2)), conv(stride=2))
+    assert check(same, operators="conv").nodes[0].window.padding == (0, 0, 2, 1)
+    both = nn.Sequential(nn.ZeroPad2d((2, 0, 1, 0)), conv(3, 3, groups=3, padding=1))
+    assert check(both, operators="depthwise").nodes[0].window.padding == (2, 3, 1, 1)
+    check(nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.MaxPool2d(3, 2)), operators="slice_pad max_pool")
+    check(nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.AvgPool2d(3, 2, 1)), operators="slice_pad avg_pool")
+    check(nn.Sequential(nn.ZeroPad2d((0, -1, 0, 1)), conv()), operators="slice_pad conv")
+    two = Fn(lambda m, x: m[0](y := F.pad(x, (1, 1, 1, 1))) + m[1](y), conv(), conv())
+    check(two, operators="slice_pad conv conv")
+
+
+def test_option_a_shortcut_is_one_slice_pad():
+    def block(m, x):
+        return F.relu(m[0](x) + F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 2, 2), "constant", 0))
+
+    graph = check(Fn(block, conv(3, 7, stride=2, padding=1)), operators="slice_pad conv")
+    pad = graph.nodes[0]
+    assert pad.window.stride == (2, 2) and pad.channel_offset == 2 and graph.shapes[pad.output] == (7, 5, 4)
+
+
+@pytest.mark.parametrize(
+    "function, nodes",
+    [
+        (lambda m, x: x[:, 1:, 1:-1, 2::3], 1),
+        (lambda m, x: x[:, :2, 1::2][:, 1:, ::2, ::3], 1),
+        (lambda m, x: F.pad(x[:, 1:, 2:-2, 1:], (0, 0, 0, 0, 0, 3)), 1),
+        (lambda m, x: F.pad(x, (1, 1, 2, 2))[:, :, ::2, 1:], 1),
+        (lambda m, x: F.pad(x[:, :, 2:-2, 1:], (1, 1, 2, 2, 1, 0)), 2),  # cropped pixels must not come back
+        (lambda m, x: F.pad(x[:, :2], (0, 0, 0, 0, 0, 3)), 2),  # nor cropped channels
+        (lambda m, x: x[:, :, 3:4, 5:6], 1),
+        (lambda m, x: x[:1, :, 0:9], 0),
+        (lambda m, x: F.relu(x[:, 1:])[:, 1:], 2),
+    ],
+)
+def test_slices_and_paddings(function, nodes):
+    graph = check(Fn(function), batch=1)
+    assert len([n for n in graph.nodes if n.op == "slice_pad"]) == nodes
+
+
+def test_linear_on_a_flattened_map_is_a_convolution_over_all_of_it():
+    graph = check(nn.Sequential(conv(), nn.Flatten(), nn.Linear(4 * 7 * 6, 10), nn.ReLU(), nn.Linear(10, 3)))
+    assert [n.window.kernel for n in graph.nodes] == [(3, 3), (7, 6), (1, 1)]
+    assert graph.shapes[graph.output] == (3, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda m, x: m[0](x.mean([2, 3])),
+        lambda m, x: m[0](x.mean((-1, -2), keepdim=True).squeeze(-1).squeeze(2)),
+        lambda m, x: m[0](x.view(1, 3, -1).mean(-1)),
+        lambda m, x: m[0](F.adaptive_avg_pool2d(x, 1).reshape(1, -1)),
+        lambda m, x: m[0](torch.flatten(F.avg_pool2d(x, (9, 8)), 1).unsqueeze(2).squeeze(2)),
+    ],
+)
+def test_spellings_of_global_average(function):
+    check(Fn(function, nn.Linear(3, 5)), operators="avg_pool conv", batch=1)
+
+
+def test_one_channel_and_single_pixels():
+    check(nn.Sequential(conv(1, 1, groups=1)), (1, 5, 5), "conv")
+    check(nn.Sequential(conv(1, 4, 1), nn.AvgPool2d(1), nn.ReLU()), (1, 1, 1), "conv")
+    check(nn.Identity(), (2, 3, 3), "identity")
+
+
+def test_shared_module_gets_two_names():
+    shared = conv(3, 3, padding=1)
+    graph = check(Fn(lambda m, x: m[0](F.relu(m[0](x))), shared), operators="conv conv")
+    assert [n.name for n in graph.nodes] == ["l0", "l0_2"]
+
+
+def test_unused_layers_are_dropped():
+    def wasteful(m, x):
+        m[1](x).relu()
+        return m[0](x)
+
+    check(Fn(wasteful, conv(), conv()), operators="conv")
+
+
+def test_names_follow_the_modules():
+    inner = nn.Sequential(conv(), nn.BatchNorm2d(4), nn.ReLU())
+    graph = check(nn.Sequential(inner, Fn(lambda m, x: torch.cat([m[0](x), m[1](x)], 1), conv(4), conv(4))))
+    assert [n.name for n in graph.nodes] == ["0.0", "1.l0", "1.l1", "1.cat"]
+    assert all(n.output == n.name for n in graph.nodes)
+
+
+def test_double_precision_weights():
+    module = lively(nn.Sequential(conv(), nn.BatchNorm2d(4)).double())
+    network = import_module(module, (3, 5, 5), "net")
+    assert network.weights["0"].weight.dtype == np.float32
+    images = torch.randn(1, 3, 5, 5)
+    found = run(network, images)[network.graph.output].numpy()
+    np.testing.assert_allclose(found, module(images.double()).detach().numpy(), rtol=1e-4, atol=1e-4)
+
+
+class Two(nn.Module):
+    def forward(self, image, mask):
+        return image + mask
+
+
+class Counter(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(1))
+
+    def forward(self, x):
+        self.seen += 1
+        return x + x
+
+
+class Branching(nn.Module):
+    def forward(self, x):
+        return x if x.sum() > 0 else x + x
+
+
+class Constant(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+        self.level = nn.Parameter(torch.ones(1, 3, 9, 8))
+
+    def forward(self, x):
+        return self.function(self.level, x)
+
+
+REFUSALS = {
+    "dilation": (nn.Sequential(conv(dilation=2)), ["layer 0", "conv2d", "dilation (2, 2)", "only 1"]),
+    "groups": (nn.Sequential(nn.Conv2d(4, 4, 1, groups=2)), ["layer 0", "2 groups"]),
+    "multiplier": (nn.Sequential(conv(3, 6, groups=3)), ["layer 0", "3 groups for 3 input and 6 output"]),
+    "transposed": (nn.Sequential(nn.ConvTranspose2d(3, 3, 2)), ["layer 0", "aten.conv_transpose2d", "supported are"]),
+    "sigmoid": (nn.Sequential(conv(), nn.Sigmoid()), ["network net", "layer 1", "aten.sigmoid", "supported are conv2d"]),
+    "leaky": (nn.Sequential(nn.LeakyReLU()), ["layer 0", "leaky_relu"]),
+    "hardtanh": (nn.Sequential(nn.Hardtanh()), ["layer 0", "clamping to -1.0..1.0", "0..6"]),
+    "multiply": (Fn(lambda m, x: x * x), ["top module", "aten.mul"]),
+    "add scalar": (Fn(lambda m, x: x + 1), ["number 1"]),
+    "add alpha": (Fn(lambda m, x: torch.add(x, x, alpha=2)), ["alpha 2"]),
+    "broadcast": (Fn(lambda m, x: x + x.mean((2, 3), keepdim=True)), ["(1, 3, 9, 8) and (1, 3, 1, 1)"]),
+    "add constant": (Constant(lambda level, x: x + level), ["aten.add", "the constant p_level"]),
+    "pool dilation": (nn.Sequential(nn.MaxPool2d(2, dilation=2)), ["layer 0", "max pooling with dilation (2, 2)"]),
+    "divisor": (nn.Sequential(nn.AvgPool2d(2, divisor_override=3)), ["layer 0", "divisor_override"]),
+    "adaptive": (nn.Sequential(nn.AdaptiveAvgPool2d(4)), ["layer 0", "(9, 8) to (4, 4)"]),
+    "mean": (Fn(lambda m, x: x.mean(1)), ["mean over axes [1]"]),
+    "mean rows": (Fn(lambda m, x: x.mean(2)), ["mean over axes [2]"]),
+    "mean of all": (Fn(lambda m, x: x.mean()), ["mean over axes [0, 1, 2, 3]"]),
+    "concat rows": (Fn(lambda m, x: torch.cat([x, x], 2)), ["along axis 2"]),
+    "concat flat": (Fn(lambda m, x: torch.cat([x.flatten(1), x.flatten(1)], 1)), ["flattened map"]),
+    "reflect": (nn.Sequential(nn.ReflectionPad2d(1)), ["layer 0", "pad"]),
+    "pad value": (nn.Sequential(nn.ConstantPad2d(1, 3.0)), ["layer 0", "value 3.0"]),
+    "channel stride": (Fn(lambda m, x: x[:, ::2]), ["0:3:2 of axis 1"]),
+    "permute": (Fn(lambda m, x: x.permute(0, 1, 3, 2)), ["aten.permute"]),
+    "shuffle": (Fn(lambda m, x: x.view(1, 9, 3, 8)), ["reshaping a map of (3, 9, 8) to (1, 9, 3, 8)"]),
+    "batch axis": (Fn(lambda m, x: x.flatten()), ["reshaping", "batch axis"]),
+    "unflattened": (nn.Sequential(nn.Linear(8, 2)), ["layer 0", "flatten before it"]),
+    "pool of flat": (Fn(lambda m, x: F.max_pool2d(x.view(1, 3, 72), 2)), ["not a map"]),
+    "batch statistics": (nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False)), ["layer 0", "batch_norm"]),
+    "layer norm": (nn.Sequential(nn.LayerNorm(8)), ["layer 0", "layer_norm"]),
+    "computed weight": (Fn(lambda m, x: F.conv2d(x, x)), ["weight is computed by x"]),
+    "two inputs": (Two(), ["takes 2 inputs (image, mask)"]),
+    "two outputs": (Fn(lambda m, x: (x + x, F.relu(x))), ["returns 2 values (add, relu)"]),
+    "no input": (Constant(lambda level, x: level), ["p_level, which does not depend on its input"]),
+    "state": (Counter(), ["writes to seen"]),
+    "data-dependent": (Branching(), ["cannot be traced", "(3, 9, 8)", "control flow on data"]),
+    "wrong size": (nn.Sequential(nn.Flatten(), nn.Linear(10, 2)), ["cannot be traced", "check the input size"]),
+    "too small": (nn.Sequential(conv(k=11)), ["cannot be traced", "Kernel size"]),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_refusal(case):
+    module, fragments = REFUSALS[case]
+    shape = (4, 9, 8) if case == "groups" else (3, 9, 8)
+    with pytest.raises(BfpError) as error:
+        import_module(module, shape, "net")
+    message = str(error.value)
+    assert "\n" not in message and message.startswith("network net")
+    for fragment in fragments:
+        assert fragment in message, message
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("layer, name", [(0, "weight"), (0, "bias"), (1, "running mean"), (1, "weight")])
+def test_weights_that_are_not_finite(value, layer, name):
+    module = nn.Sequential(conv(), nn.BatchNorm2d(4)).eval()
+    with torch.no_grad():
+        getattr(module[layer], name.replace(" ", "_")).flatten()[0] = value
+    with pytest.raises(BfpError, match=f"layer {layer} .*its {name} holds NaN or infinity"):
+        import_module(module, (3, 9, 8), "net")
+
+
+def test_folding_that_overflows_float32():
+    module = nn.Sequential(conv(), nn.BatchNorm2d(4, eps=0.0)).eval()
+    with torch.no_grad():
+        module[1].running_var.fill_(1e-30)
+        module[1].weight.fill_(1e30)
+    with pytest.raises(BfpError, match="layer 0 \\+ 1: .*NaN or infinite"):
+        import_module(module, (3, 9, 8), "net")
+
+
+def test_negative_variance():
+    module = nn.Sequential(nn.BatchNorm2d(3)).eval()
+    module[0].running_var.fill_(-1.0)
+    with pytest.raises(BfpError, match="layer 0 .*running variance"):
+        import_module(module, (3, 9, 8), "net")
+
+
+@pytest.mark.parametrize("shape", [(3, 9), (0, 9, 8), (3, 9.0, 8)])
+def test_input_shape_that_is_none(shape):
+    with pytest.raises(BfpError, match="input shape"):
+        import_module(nn.ReLU(), shape, "net")
