@@ -66,8 +66,8 @@ class Accelerator:
         try:
             self._load(bitfile, device)
             self._check_identity(bitfile)
-            self._weights = self._allocate(self.deployment.weights_words)
-            self._weights[:] = weights
+            self._weights = self._allocate(max(self.deployment.weights_words, 1))  # pooling alone has no weights
+            self._weights[: len(weights)] = weights
             self._weights.flush()
             self._arena = self._allocate(self.deployment.fmap_words)
             self._arena[:] = 0
@@ -116,8 +116,7 @@ class Accelerator:
         self._load_input(image)
         by_layer: dict[int, list[str]] = {}
         for name, tensor in self.deployment.tensors.items():
-            layer = -1 if name == self.deployment.input else tensor["layer"]
-            by_layer.setdefault(layer, []).append(name)
+            by_layer.setdefault(tensor["layer_index"], []).append(name)
         for layer in range(-1, self.deployment.layers):
             if layer >= 0:
                 self._start(layer, layer + 1)

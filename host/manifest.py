@@ -110,9 +110,9 @@ def read_deployment(folder: str | Path) -> Deployment:
     for name, kind in _FIELDS.items():
         if type(manifest.get(name)) is not kind:
             raise BfpError(f"{path}: {name!r} is missing or not of type {kind.__name__}; {again}")
-    for name in ("lanes", "layers", "weights_words", "fmap_words"):
-        if manifest[name] < 1:
-            raise BfpError(f"{path}: {name!r} is {manifest[name]}, it must be at least 1; {again}")
+    for name, least in (("lanes", 1), ("layers", 1), ("weights_words", 0), ("fmap_words", 1)):
+        if manifest[name] < least:
+            raise BfpError(f"{path}: {name!r} is {manifest[name]}, it must be at least {least}; {again}")
     if not re.fullmatch("[0-9a-f]{16}", manifest["identity"]):
         raise BfpError(f"{path}: identity {manifest['identity']!r} is not 16 hexadecimal digits; {again}")
     for name in ("weights", "bitfile"):
@@ -145,8 +145,8 @@ def _assemble(folder: Path, manifest: dict) -> Deployment:
     deployment = Deployment(folder=folder, **{**{k: manifest[k] for k in _FIELDS}, **converted})
     for name, tensor in tensors.items():
         layout.check(tensor, deployment.fmap_words, deployment.lanes)
-        if name != manifest["input"] and not 0 <= tensor["layer"] < deployment.layers:
-            raise BfpError(f"{folder}: tensor {name!r} comes from layer {tensor['layer']} of {deployment.layers}")
+        if not (-1 if name == deployment.input else 0) <= tensor["layer_index"] < deployment.layers:
+            raise BfpError(f"{folder}: tensor {name!r} comes from layer {tensor['layer_index']} of {deployment.layers}")
         if deployment.format(name).channels != tensor["channels"]:
             raise BfpError(f"{folder}: tensor {name!r} has exponents for another number of channels")
     return deployment

@@ -242,6 +242,7 @@ def test_wrong_images_are_refused(board, deploy, image, message):
         ({"fmap_words": 17}, "ends at word 18 of an arena of 17"),
         ({"lanes": 0}, "'lanes' is 0"),
         ({"lanes": True}, "not of type int"),
+        ({"layers": 1}, "tensor 'last' comes from layer 1 of 1"),
         ({"classes": ["a", "b"]}, "names 2 classes for 18 outputs"),
         ({"output": "nothing"}, "output tensor 'nothing'"),
         ({"tensors": [1]}, "not well formed"),

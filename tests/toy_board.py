@@ -65,7 +65,7 @@ def weight_values():
 
 def tensor(name, layer, address):
     return dict(
-        name=name, layer=layer, channels=CHANNELS, height=HEIGHT, width=WIDTH, bits=8, signed=True,
+        name=name, layer=f"layer {layer}", layer_index=layer, channels=CHANNELS, height=HEIGHT, width=WIDTH, bits=8, signed=True,
         splits=[0, 1, CHANNELS], exponents=[-4, -3], segments=[dict(start=0, stop=CHANNELS, address=address)],
     )  # fmt: skip
 
