@@ -18,7 +18,7 @@ inline void avg_pool_pass(const Layer &layer, const Tile &tile, const Pass &pass
                           hls::stream<AccBlock> &sums) {
 #pragma HLS INLINE off
     WindowWalk walk = start_walk(layer, tile, pass);
-    AccBlock acc;
+    AccBlock acc = zero_block();
 #pragma HLS ARRAY_PARTITION variable=acc.pixel complete
     int32_t y = tile.y;
     int32_t x = tile.x;

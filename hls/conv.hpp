@@ -38,7 +38,7 @@ inline void conv_pass(const Layer &layer, const Tile &tile, const Pass &pass, co
                       const PassWeights &weights, AccBlock partial[TILE_BLOCKS], hls::stream<AccBlock> &sums) {
 #pragma HLS INLINE off
     WindowWalk walk = start_walk(layer, tile, pass);
-    AccBlock acc;
+    AccBlock acc = zero_block();
 #pragma HLS ARRAY_PARTITION variable=acc.pixel complete
     const int32_t cycles = walk.blocks * walk.steps;
 CONV_CYCLES:

@@ -13,7 +13,7 @@ inline void depthwise_pass(const Layer &layer, const Tile &tile, const Pass &pas
 #pragma HLS INLINE off
     WindowWalk walk = start_walk(layer, tile, pass);
     const TableRow shift = MAIN_SHIFT[layer.main_row < 0 ? 0 : layer.main_row + pass.out_word];
-    AccBlock acc;
+    AccBlock acc = zero_block();
 #pragma HLS ARRAY_PARTITION variable=acc.pixel complete
     const int32_t cycles = walk.blocks * walk.steps;
 DEPTHWISE_CYCLES:

@@ -21,7 +21,7 @@ inline void epilogue(const Layer &layer, const Tile &tile, int32_t index, hls::s
     const TableRow shortcut_shift = SHORTCUT_SHIFT[layer.has_shortcut ? layer.shortcut_row + pass.out_word : 0];
     const AccWord clamp = CLAMP_HIGH[layer.activation == RELU6 ? layer.clamp_row + pass.out_word : 0];
     const int32_t pixels = pass.last ? tile.height * tile.width : 0;
-    AccBlock block;
+    AccBlock block = zero_block();
 #pragma HLS ARRAY_PARTITION variable=block.pixel complete
     int32_t p = 0;
 EPILOGUE_PIXELS:
@@ -32,7 +32,7 @@ EPILOGUE_PIXELS:
             block = sums.read();
         }
         const AccWord acc = block.pixel[p];
-        Word other;
+        Word other = fill_word(0);
         if (layer.has_shortcut) {
             other = shortcut.read();
         }

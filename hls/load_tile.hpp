@@ -19,11 +19,7 @@ FILL:
 inline void load_tile(const Layer &layer, int32_t index, const Word *memory, Word input[INPUT_WORDS]) {
 #pragma HLS INLINE off
     const Tile tile = make_tile(layer, index);
-    Word padding;
-    for (int c = 0; c < LANES; ++c) {
-#pragma HLS UNROLL
-        padding.lane[c] = static_cast<int8_t>(layer.pad_value);
-    }
+    const Word padding = fill_word(layer.pad_value);
     const int32_t top = tile.y * layer.stride_height - layer.pad_top;
     const int32_t left = tile.x * layer.stride_width - layer.pad_left;
     // columns of the tile that exist in the map: [from, to)

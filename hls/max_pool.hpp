@@ -10,7 +10,7 @@ inline void max_pool_pass(const Layer &layer, const Tile &tile, const Pass &pass
                           hls::stream<AccBlock> &sums) {
 #pragma HLS INLINE off
     WindowWalk walk = start_walk(layer, tile, pass);
-    AccBlock best;
+    AccBlock best = zero_block();
 #pragma HLS ARRAY_PARTITION variable=best.pixel complete
     const int32_t cycles = walk.blocks * walk.steps;
 MAX_POOL_CYCLES:

@@ -30,6 +30,29 @@ struct AccBlock {
     AccWord pixel[PIXELS];
 };
 
+inline AccBlock zero_block() {
+#pragma HLS INLINE
+    AccBlock block;
+    for (int p = 0; p < PIXELS; ++p) {
+#pragma HLS UNROLL
+        for (int c = 0; c < LANES; ++c) {
+#pragma HLS UNROLL
+            block.pixel[p].lane[c] = 0;
+        }
+    }
+    return block;
+}
+
+inline Word fill_word(int32_t value) {
+#pragma HLS INLINE
+    Word word;
+    for (int c = 0; c < LANES; ++c) {
+#pragma HLS UNROLL
+        word.lane[c] = static_cast<int8_t>(value);
+    }
+    return word;
+}
+
 enum Operator : int32_t { CONV = 0, DEPTHWISE = 1, MAX_POOL = 2, AVG_POOL = 3, ADD = 4 };
 enum Activation : int32_t { NONE = 0, RELU = 1, RELU6 = 2 };
 

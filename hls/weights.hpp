@@ -51,11 +51,6 @@ LOAD_BIAS:
 inline void load_align(const Word *memory, int32_t address, int32_t has_align, int32_t words,
                        Word align[WEIGHT_STEPS]) {
 #pragma HLS INLINE off
-    Word none;
-    for (int f = 0; f < LANES; ++f) {
-#pragma HLS UNROLL
-        none.lane[f] = 0;
-    }
     if (has_align) {
 LOAD_ALIGN:
         for (int32_t i = 0; i < words; ++i) {
@@ -68,7 +63,7 @@ CLEAR_ALIGN:
         for (int32_t i = 0; i < words; ++i) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=WEIGHT_STEPS
 #pragma HLS PIPELINE II=1
-            align[i] = none;
+            align[i] = fill_word(0);
         }
     }
 }

@@ -16,5 +16,6 @@ def accumulate(node: Node, p: Parameters, x: np.ndarray, source: BlockFormat, ta
     out = np.zeros((len(x), target.channels, *view.shape[2:]), np.int32)
     start = max(node.channel_offset, 0)
     stop = min(target.channels, source.channels + node.channel_offset)
-    out[:, start:stop] = view[:, start - node.channel_offset : stop - node.channel_offset]
+    if start < stop:
+        out[:, start:stop] = view[:, start - node.channel_offset : stop - node.channel_offset]
     return out

@@ -1,0 +1,71 @@
+"""Golden model against compiled C simulation on random networks, several per compilation.
+
+A failure names the seed: `random_artifact(seed, lanes)` makes the network again.
+"""
+
+from __future__ import annotations
+
+import pytest
+from random_graphs import random_artifact, random_input
+
+from codegen.csim import compile_engine, run_testbench, write_golden
+from codegen.generate import generate
+from codegen.options import EngineOptions
+
+# (lanes, pixels, weight_steps, tile_blocks): full size, narrow, tiny buffers that force tiles and chunks
+ENGINES = ((16, 2, 256, 512), (4, 3, 25, 4), (2, 1, 64, 16), (8, 2, 30, 8))
+
+
+def engine_options(artifacts, lanes: int, pixels: int, weight_steps: int, tile_blocks: int) -> EngineOptions:
+    """Buffers just large enough for the largest single window, so that tiles are cut."""
+    area, window = weight_steps, 64
+    for artifact in artifacts:
+        segments = artifact.graph.segments()
+        for node in artifact.graph.nodes:
+            if node.op == "concat":
+                continue
+            kh, kw = node.window.kernel
+            splits = segments[node.main]
+            planes = sum(-(-(b - a) // lanes) for a, b in zip(splits, splits[1:]))
+            area = max(area, kh * kw)
+            window = max(window, planes * kh * kw)
+    return EngineOptions(lanes, pixels, int(1.2 * window), area, tile_blocks)
+
+
+def check_batch(seeds: range, engine: tuple[int, int, int, int], out) -> None:
+    artifacts = [random_artifact(seed, engine[0]) for seed in seeds]
+    inputs = [random_input(a, seed) for a, seed in zip(artifacts, seeds)]
+    program, identity = generate(artifacts, engine_options(artifacts, *engine), out)
+    bench, _ = compile_engine(out / "generated", out / "csim")
+    write_golden(out / "golden.bin", program, identity, inputs)
+    result = run_testbench(bench, out / "deploy" / "weights.bin", out / "golden.bin", out / "result.json")
+    assert result["mismatches"] == 0, f"lanes {engine[0]}: {result['first_mismatch']}"
+    assert result["layers_compared"] == len(program.layers) >= len(artifacts)
+
+
+@pytest.mark.parametrize("batch", range(4))
+def test_random_graphs_are_bit_equal(batch, tmp_path):
+    """64 random graphs in the default suite."""
+    check_batch(range(16 * batch, 16 * batch + 16), ENGINES[batch % len(ENGINES)], tmp_path)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("batch", range(40))
+def test_a_thousand_random_graphs(batch, tmp_path):
+    check_batch(range(1000 + 25 * batch, 1025 + 25 * batch), ENGINES[batch % len(ENGINES)], tmp_path)
+
+
+def test_the_comparison_can_fail(tmp_path):
+    """One flipped weight bit shows as a named mismatch."""
+    artifacts = [random_artifact(5, 16)]
+    program, identity = generate(artifacts, engine_options(artifacts, *ENGINES[0]), tmp_path)
+    bench, _ = compile_engine(tmp_path / "generated", tmp_path / "csim")
+    write_golden(tmp_path / "golden.bin", program, identity, [random_input(a, 0) for a in artifacts])
+    image = bytearray((tmp_path / "deploy" / "weights.bin").read_bytes())
+    for i in range(0, len(image), 7):
+        image[i] ^= 0x55
+    (tmp_path / "broken.bin").write_bytes(image)
+    result = run_testbench(bench, tmp_path / "broken.bin", tmp_path / "golden.bin", tmp_path / "result.json")
+    assert result["mismatches"] > 0
+    for word in ("layer", "channel", "row", "column", "golden model", "C simulation"):
+        assert word in result["first_mismatch"]
