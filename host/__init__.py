@@ -1,0 +1,1 @@
+"""The board side: image preprocessing, driver and command line. NumPy, PIL and pynq; no PyTorch."""
