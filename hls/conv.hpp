@@ -7,28 +7,29 @@
 
 namespace sbfp {
 
-// Integer dot products of one input word with the filters of one output word,
-// shifted to the accumulator's exponent and added: acc += (w . a) << align.
-inline void multiply_accumulate(AccWord &acc, const Word &activations, int32_t is_unsigned,
+// Integer dot products of one input word of each pixel with the filters of one
+// output word, shifted to the accumulator's exponent: acc += (w . a) << align.
+inline void multiply_accumulate(AccBlock &acc, const Word activations[PIXELS], int32_t is_unsigned,
                                 const Word weights[LANES], const Word &align) {
 #pragma HLS INLINE
-    int32_t psum[LANES];
-#pragma HLS ARRAY_PARTITION variable=psum complete
-    for (int f = 0; f < LANES; ++f) {
-#pragma HLS UNROLL
-        psum[f] = 0;
-    }
+    AccBlock psum = zero_block();
     for (int c = 0; c < LANES; ++c) {
 #pragma HLS UNROLL
-        const int16_t a = operand(activations.lane[c], is_unsigned);
-        for (int f = 0; f < LANES; ++f) {
+        for (int p = 0; p < PIXELS; ++p) {
 #pragma HLS UNROLL
-            psum[f] += static_cast<int32_t>(a) * static_cast<int32_t>(weights[c].lane[f]);
+            const int16_t a = operand(activations[p].lane[c], is_unsigned);
+            for (int f = 0; f < LANES; ++f) {
+#pragma HLS UNROLL
+                psum.pixel[p].lane[f] += static_cast<int32_t>(a) * static_cast<int32_t>(weights[c].lane[f]);
+            }
         }
     }
-    for (int f = 0; f < LANES; ++f) {
+    for (int p = 0; p < PIXELS; ++p) {
 #pragma HLS UNROLL
-        acc.lane[f] += shift_left(psum[f], align.lane[f]);
+        for (int f = 0; f < LANES; ++f) {
+#pragma HLS UNROLL
+            acc.pixel[p].lane[f] += shift_left(psum.pixel[p].lane[f], align.lane[f]);
+        }
     }
 }
 
@@ -57,11 +58,13 @@ CONV_CYCLES:
                 acc = partial[walk.block];
             }
         }
+        Word activations[PIXELS];
+#pragma HLS ARRAY_PARTITION variable=activations complete
         for (int p = 0; p < PIXELS; ++p) {
 #pragma HLS UNROLL
-            multiply_accumulate(acc.pixel[p], input[address(walk, p)], layer.in_unsigned, weights.dense[walk.step],
-                                weights.align[walk.word]);
+            activations[p] = input[address(walk, p)];
         }
+        multiply_accumulate(acc, activations, layer.in_unsigned, weights.dense[walk.step], weights.align[walk.word]);
         if (walk.step == walk.steps - 1) {
             if (pass.last) {
                 sums.write(acc);
