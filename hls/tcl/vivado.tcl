@@ -1,0 +1,139 @@
+# Vivado: block design, bitstream and hardware handoff of one engine.
+#
+# Run by codegen/vendor.py as `vivado -mode batch -source vivado.tcl`, with
+#   SBFP_WORK        folder for the Vivado project
+#   SBFP_OUT         folder for SBFP_NAME.bit and SBFP_NAME.hwh
+#   SBFP_NAME        base name of both
+#   SBFP_IP_REPO     folder of the exported engine
+#   SBFP_IP          instance name of the engine, which the driver looks up
+#   SBFP_PART SBFP_BOARD_PART SBFP_CLOCK_MHZ SBFP_JOBS
+#
+#   PS M_AXI_HPM0 -> engine s_axi_control         registers
+#   engine m_axi_gmem_* -> PS S_AXI_HP0..3, 128 bit   external memory
+
+proc argument {name} {
+    if {![info exists ::env($name)] || $::env($name) eq ""} {
+        error "environment variable $name is not set; run this script through `doit build-bitstream`"
+    }
+    return $::env($name)
+}
+
+proc open_new_project {} {
+    create_project -force sbfp [file join [argument SBFP_WORK] vivado] -part [argument SBFP_PART]
+    set board_part [argument SBFP_BOARD_PART]
+    if {[llength [get_board_parts -quiet $board_part]] == 0} {
+        error "board files $board_part are not installed; add them with Vivado's Tools > Vivado Store > Boards"
+    }
+    set_property board_part $board_part [current_project]
+    set_property ip_repo_paths [argument SBFP_IP_REPO] [current_project]
+    update_ip_catalog
+}
+
+# Processing system with the board's preset, one register port, four 128-bit memory ports.
+proc create_processing_system {} {
+    set ps [create_bd_cell -type ip -vlnv xilinx.com:ip:zynq_ultra_ps_e ps]
+    apply_bd_automation -rule xilinx.com:bd_rule:zynq_ultra_ps_e -config {apply_board_preset 1} $ps
+    set properties [list \
+        CONFIG.PSU__FPGA_PL0_ENABLE 1 \
+        CONFIG.PSU__CRL_APB__PL0_REF_CTRL__FREQMHZ [argument SBFP_CLOCK_MHZ] \
+        CONFIG.PSU__USE__M_AXI_GP0 1 \
+        CONFIG.PSU__USE__M_AXI_GP1 0 \
+        CONFIG.PSU__USE__M_AXI_GP2 0]
+    # S_AXI_GP2 to GP5 are the ports HP0 to HP3.
+    foreach port {2 3 4 5} {
+        lappend properties CONFIG.PSU__USE__S_AXI_GP$port 1 CONFIG.PSU__SAXIGP${port}__DATA_WIDTH 128
+    }
+    set_property -dict $properties $ps
+}
+
+proc connect_clocks_and_reset {ip} {
+    create_bd_cell -type ip -vlnv xilinx.com:ip:proc_sys_reset reset
+    set pins [list reset/slowest_sync_clk $ip/ap_clk ps/maxihpm0_fpd_aclk]
+    foreach port {0 1 2 3} {
+        lappend pins ps/saxihp${port}_fpd_aclk
+    }
+    foreach pin $pins {
+        connect_bd_net [get_bd_pins ps/pl_clk0] [get_bd_pins $pin]
+    }
+    connect_bd_net [get_bd_pins ps/pl_resetn0] [get_bd_pins reset/ext_reset_in]
+    connect_bd_net [get_bd_pins reset/peripheral_aresetn] [get_bd_pins $ip/ap_rst_n]
+}
+
+# One SmartConnect between two interfaces: it converts widths, bursts and protocols.
+proc connect_axi {name source target} {
+    set cell [create_bd_cell -type ip -vlnv xilinx.com:ip:smartconnect $name]
+    set_property -dict [list CONFIG.NUM_SI 1 CONFIG.NUM_MI 1] $cell
+    connect_bd_net [get_bd_pins ps/pl_clk0] [get_bd_pins $name/aclk]
+    connect_bd_net [get_bd_pins reset/interconnect_aresetn] [get_bd_pins $name/aresetn]
+    connect_bd_intf_net [get_bd_intf_pins $source] [get_bd_intf_pins $name/S00_AXI]
+    connect_bd_intf_net [get_bd_intf_pins $name/M00_AXI] [get_bd_intf_pins $target]
+}
+
+proc create_design {} {
+    set ip [argument SBFP_IP]
+    create_bd_design sbfp
+    create_processing_system
+    create_bd_cell -type ip -vlnv sbfp:hls:sbfp_engine:1.0 $ip
+    connect_clocks_and_reset $ip
+    connect_axi registers ps/M_AXI_HPM0_FPD $ip/s_axi_control
+    set port 0
+    foreach bundle {weights in shortcut out} {
+        connect_axi memory_$bundle $ip/m_axi_gmem_$bundle ps/S_AXI_HP${port}_FPD
+        incr port
+    }
+    assign_bd_address
+    validate_bd_design
+    save_bd_design
+    set design [get_files sbfp.bd]
+    generate_target all $design
+    add_files -norecurse [make_wrapper -files $design -top]
+    set_property top sbfp_wrapper [current_fileset]
+    update_compile_order -fileset sources_1
+}
+
+proc implement {} {
+    launch_runs impl_1 -to_step write_bitstream -jobs [argument SBFP_JOBS]
+    wait_on_run impl_1
+    if {[get_property PROGRESS [get_runs impl_1]] ne "100%"} {
+        error "implementation stopped: [get_property STATUS [get_runs impl_1]]"
+    }
+    open_run impl_1
+    set out [argument SBFP_OUT]
+    report_utilization -hierarchical -file [file join $out utilization.rpt]
+    report_timing_summary -file [file join $out timing.rpt]
+    set slack [get_property STATS.WNS [get_runs impl_1]]
+    if {$slack < 0} {
+        error "timing is not met at [argument SBFP_CLOCK_MHZ] MHz: worst slack $slack ns; lower the clock"
+    }
+}
+
+# The handoff's folder differs by version: .gen since 2020.2, .srcs before.
+proc export_files {} {
+    set name [argument SBFP_NAME]
+    set out [argument SBFP_OUT]
+    set project [get_property DIRECTORY [current_project]]
+    set handoff {}
+    foreach sources {gen srcs} {
+        lappend handoff {*}[glob -nocomplain -directory $project sbfp.$sources/sources_1/bd/sbfp/hw_handoff/*.hwh]
+    }
+    if {[llength $handoff] == 0} {
+        error "no .hwh below $project/sbfp.gen or sbfp.srcs"
+    }
+    set bitstream [file join [get_property DIRECTORY [get_runs impl_1]] sbfp_wrapper.bit]
+    file copy -force $bitstream [file join $out $name.bit]
+    file copy -force [lindex $handoff 0] [file join $out $name.hwh]
+}
+
+proc main {} {
+    file mkdir [argument SBFP_OUT]
+    open_new_project
+    create_design
+    implement
+    export_files
+}
+
+if {[catch main message]} {
+    puts stderr "ERROR: $message"
+    exit 1
+}
+exit 0
