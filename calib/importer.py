@@ -11,6 +11,7 @@ import inspect
 import re
 
 import torch
+from torch.export.graph_signature import OutputKind
 
 from bfp.errors import BfpError
 from bfp.graph import Node
@@ -51,7 +52,8 @@ def import_module(module: torch.nn.Module, input_shape: tuple[int, int, int], na
             translation.tensors[node] = draft.input
         elif node.op == "output":
             # an input that is changed in place is listed among the results as well
-            results = [n for n in node.args[0] if getattr(n, "name", n) in signature.user_outputs]
+            kinds = [spec.kind for spec in signature.output_specs]
+            results = [r for r, kind in zip(node.args[0], kinds) if kind == OutputKind.USER_OUTPUT]
             draft.output = _only_output(translation, results)
         else:
             translate(translation, node)

@@ -92,7 +92,8 @@ def add(t: Translation, fx: FxNode, a: dict) -> None:
     if a["alpha"] != 1:
         t.refuse(fx, f"add with alpha {a['alpha']} is not supported; only 1 is")
     if shape_of(a["self"]) != shape_of(a["other"]) or t.draft.shapes[first] != t.draft.shapes[second]:
-        t.refuse(fx, f"adding shapes {shape_of(a['self'])} and {shape_of(a['other'])} is not supported; only of equal ones")
+        shapes = f"{shape_of(a['self'])} and {shape_of(a['other'])}"
+        t.refuse(fx, f"add of shapes {shapes} is not supported; both operands must have the same")
     t.emit(fx, "add", (first, second))
 
 

@@ -1,0 +1,1 @@
+"""Networks that the project ships, as callables for the ``model = "module:callable"`` of a network file."""

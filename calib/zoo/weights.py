@@ -1,0 +1,182 @@
+"""Where a network's weights come from: a file, the model itself, or a seeded random draw."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from bfp.errors import BfpError
+
+TORCH_SUFFIXES = (".pth", ".th", ".pt")
+SUFFIXES = (*TORCH_SUFFIXES, ".safetensors", ".npz")
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+CHUNK = 16  # images in one forward pass for batch norm statistics
+DOWNLOAD_TIMEOUT = 30.0  # seconds without any data
+
+
+def load_weights(
+    module: nn.Module,
+    spec: str | None,
+    seed: int = 0,
+    calibration: np.ndarray | torch.Tensor | None = None,
+) -> None:
+    """Give ``module`` its weights, in place; it ends in eval mode.
+
+    spec: path of a state dict (.pth, .th, .pt, .safetensors, .npz); "random"
+    for a draw from ``seed``, with batch norm statistics measured on
+    ``calibration`` (normalised images [N, C, H, W]); "model" or None to leave
+    it as it is. Raises BfpError, one sentence, for an unreadable or wrong file.
+    """
+    if spec == "random":
+        randomise(module, seed, calibration)
+    elif spec not in (None, "model"):
+        state = read_state_dict(Path(spec))
+        check_state_dict(module, state, spec)
+        module.load_state_dict(state, strict=False)
+    module.eval()
+
+
+def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors of a weights file by key; ``state_dict`` wrappers and ``module.`` prefixes are removed."""
+    if path.suffix not in SUFFIXES:
+        raise BfpError(f"weights file {path} is of an unknown kind; known are {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise BfpError(f'weights file {path} does not exist; give an existing file, or weights = "random"')
+    try:
+        state = _read(path)
+    except BfpError:
+        raise
+    except Exception as error:  # the readers raise whatever the damaged bytes lead them to
+        reason = re.sub(r"\s+", " ", str(error).split("\n")[0])[:120].rstrip(". ")
+        raise BfpError(
+            f"weights file {path} is damaged or holds more than tensors ({reason}); give a state dict"
+        ) from None
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise BfpError(f"weights file {path} does not hold a state dict (names and tensors); save module.state_dict()")
+    if all(str(k).startswith("module.") for k in state):
+        state = {k[len("module.") :]: v for k, v in state.items()}
+    return dict(state)
+
+
+def _read(path: Path) -> object:
+    if path.suffix in TORCH_SUFFIXES:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as archive:
+            return {k: torch.from_numpy(archive[k]) for k in archive.files}
+    try:
+        from safetensors.torch import load_file
+    except ImportError:
+        raise BfpError(f"weights file {path} needs the package safetensors; run pip install safetensors") from None
+    return load_file(path)
+
+
+def check_state_dict(module: nn.Module, state: dict[str, torch.Tensor], path: str | Path) -> None:
+    """Raise BfpError, naming file, model and the first keys, unless the tensors are exactly the module's."""
+    wanted = {k: tuple(v.shape) for k, v in module.state_dict().items()}
+    model = type(module).__name__
+    # older checkpoints do not count batches, and inference does not need it
+    counters = {k for k in (*wanted, *state) if k.endswith("num_batches_tracked")}
+    problems = []
+    for what, keys in (
+        ("lacks", [k for k in wanted if k not in state and k not in counters]),
+        ("has too many", [k for k in state if k not in wanted and k not in counters]),
+    ):
+        if keys:
+            shown = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+            problems.append(f"{what} {shown}")
+    for key in [k for k in wanted if k in state and tuple(state[k].shape) != wanted[k]][:1]:
+        problems.append(f"has {key} of shape {tuple(state[key].shape)} where the model needs {wanted[key]}")
+    if problems:
+        raise BfpError(f"weights file {path} does not belong to model {model}: it {', and '.join(problems)}")
+
+
+def randomise(module: nn.Module, seed: int, calibration: np.ndarray | torch.Tensor | None) -> None:
+    """Seeded random weights that keep activations alive through any depth.
+
+    Kaiming normal by fan-in (He et al., 2015), small random biases, batch norm
+    scales around 1; its running statistics are those of the calibration
+    images, measured layer after layer by one forward pass in training mode.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    norms = [m for m in module.modules() if isinstance(m, BATCH_NORMS)]
+    with torch.no_grad():
+        for m in module.modules():
+            if isinstance(m, (nn.Conv2d, nn.Linear)):
+                nn.init.kaiming_normal_(m.weight, nonlinearity="relu", generator=draw)
+                if m.bias is not None:
+                    nn.init.normal_(m.bias, 0.0, 0.05, generator=draw)
+            elif m in norms and m.affine:
+                nn.init.uniform_(m.weight, 0.75, 1.25, generator=draw)
+                nn.init.normal_(m.bias, 0.0, 0.1, generator=draw)
+    module.eval()
+    if norms:
+        _measure_batch_norms(module, norms, calibration)
+
+
+def _measure_batch_norms(module: nn.Module, norms: list[nn.Module], calibration: object) -> None:
+    if calibration is None or len(calibration) < 2:
+        raise BfpError(
+            f"random weights for {type(module).__name__} need at least two calibration images for its batch norms; "
+            "name calibration images in the network file"
+        )
+    images = torch.as_tensor(calibration, dtype=torch.float32)
+    momenta = [m.momentum for m in norms]
+    for m in norms:
+        m.reset_running_stats()
+        m.train()
+        m.momentum = None  # plain average over all chunks
+    done = 0
+    try:
+        with torch.no_grad():
+            for chunk in torch.tensor_split(images, -(-len(images) // CHUNK)):
+                module(chunk)
+                done += len(chunk)
+                print(f"\rbatch norm statistics: {done}/{len(images)} images", end="", file=sys.stderr, flush=True)
+        print(file=sys.stderr)
+    except (ValueError, RuntimeError) as error:
+        reason = re.sub(r"\s+", " ", str(error).split("\n")[0])[:160].rstrip(". ")
+        raise BfpError(
+            f"random weights for {type(module).__name__}: the calibration images of shape {tuple(images.shape[1:])} "
+            f"do not pass through it ({reason}); check the input size"
+        ) from None
+    finally:
+        for m, momentum in zip(norms, momenta):
+            m.momentum = momentum
+            m.eval()
+
+
+@contextmanager
+def published_weights(model: str, url: str) -> Iterator[None]:
+    """Around code that downloads weights: only tensors are unpickled, and a failure becomes one sentence."""
+    timeout, forced = socket.getdefaulttimeout(), os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
+    # the packages call torch.load themselves and may allow arbitrary pickles
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+    try:
+        yield
+    except (OSError, HTTPException, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = re.sub(r"\s+", " ", str(error).split("\n")[0])[:120].rstrip(". ")
+        raise BfpError(
+            f"the published weights of {model} could not be downloaded from {url} ({reason}); "
+            'give a weights file, or weights = "random", with pretrained = false'
+        ) from None
+    finally:
+        socket.setdefaulttimeout(timeout)
+        if forced is None:
+            del os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"]
+        else:
+            os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = forced
