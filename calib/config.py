@@ -1,0 +1,336 @@
+"""A network's TOML file: what it may say, and its checks.
+
+Everything is validated before any work starts. An unknown key is refused by
+name, with the section that holds it and the nearest known key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bfp.artifact import Preprocessing
+from bfp.errors import BfpError
+from bfp.format import MAX_BITS, MIN_BITS
+from bfp.parameters import MAX_ALIGN_SHIFT
+from host.image import INTERPOLATIONS
+
+SHIPPED = Path(__file__).parent / "networks"
+METHODS = ("max", "kl")
+CHANNELS = {"rgb": 3, "bgr": 3, "gray": 1}
+WEIGHT_WORDS = ("model", "random")
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """Where images come from, see calib.images. ``limit`` None: all of them."""
+
+    images: tuple[str, ...]
+    fallback: str | None = None
+    skip: int = 0
+    stride: int = 1
+    limit: int | None = None
+    augment: int = 1
+
+
+@dataclass(frozen=True)
+class Override:
+    """Options of the layers whose name matches the fnmatch pattern ``layers``; None: not overridden."""
+
+    layers: str
+    weights: int | None = None
+    activations: int | None = None
+    weight_group: int | None = None
+    method: str | None = None
+
+
+@dataclass(frozen=True)
+class BfpOptions:
+    """Block floating point options; see docs/numerics.md.
+
+    weights, activations: mantissa widths. weight_group: input channels per
+    weight block, activation_group: channels per activation block, 0 for all.
+    method: "max" or "kl". unsigned: non-negative tensors use unsigned
+    mantissas. max_spread: largest alignment shift between blocks of a filter.
+    """
+
+    weights: int = 8
+    activations: int = 8
+    weight_group: int = 64
+    activation_group: int = 0
+    method: str = "max"
+    unsigned: bool = True
+    max_spread: int = 7
+    overrides: tuple[Override, ...] = ()
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """One network's file, validated. Paths are absolute or words; see the sections' own classes."""
+
+    path: Path
+    name: str
+    model: str
+    arguments: dict
+    weights: str
+    weights_fallback: str | None
+    seed: int
+    classes: str | tuple[str, ...] | None
+    input: Preprocessing
+    calibration: ImageOptions
+    evaluation: ImageOptions | None
+    bfp: BfpOptions
+    engine: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        return (len(self.input.mean), *self.input.size)
+
+
+class Section:
+    """One table of the file: hands out checked values, then refuses what nobody asked for."""
+
+    def __init__(self, path: Path, name: str, table: object) -> None:
+        self.path, self.name, self.known = path, name, []
+        if not isinstance(table, dict):
+            raise BfpError(f"{path}: {name} must be a table")
+        self.table = table
+
+    def fail(self, key: str, problem: str) -> BfpError:
+        where = f"[{self.name}] {key}" if self.name else key
+        return BfpError(f"{self.path}: {where} {problem}")
+
+    def take(self, key: str, default: object, check: Callable[[object], object], expected: str):
+        """The value after ``check``; the default (``...``: required) where it is absent."""
+        self.known.append(key)
+        if key not in self.table:
+            if default is ...:
+                unknown = [k for k in self.table if k not in self.known]
+                near = difflib.get_close_matches(key, unknown, 1)
+                if near:
+                    raise self.fail(near[0], f"is not a known key; did you mean {key!r}?")
+                raise self.fail(key, f"is missing; give {expected}")
+            return default
+        try:
+            return check(self.table[key])
+        except (TypeError, ValueError):
+            raise self.fail(key, f"is {self.table[key]!r}; it must be {expected}") from None
+
+    def integer(self, key: str, default: object, low: int, high: int | None = None):
+        def check(value: object) -> int:
+            if type(value) is not int or value < low or (high is not None and value > high):
+                raise ValueError
+            return value
+
+        limits = f"a whole number from {low}" + (f" to {high}" if high is not None else " up")
+        return self.take(key, default, check, limits)
+
+    def text(self, key: str, default: object, choices: tuple[str, ...] = ()):
+        def check(value: object) -> str:
+            if not isinstance(value, str) or not value or (choices and value not in choices):
+                raise ValueError
+            return value
+
+        return self.take(key, default, check, f"one of {', '.join(choices)}" if choices else "a text")
+
+    def done(self) -> None:
+        for key in self.table:
+            if key not in self.known:
+                near = difflib.get_close_matches(key, self.known, 1, 0.0)
+                raise self.fail(key, f"is not a known key; did you mean {near[0]!r}?")
+
+
+def sbfp_data() -> str | None:
+    """The folder of measuring data: $SBFP_DATA, or ``shared`` beside the project where that exists."""
+    beside = Path(__file__).resolve().parents[2] / "shared"
+    return os.environ.get("SBFP_DATA") or (str(beside) if beside.is_dir() else None)
+
+
+def resolve(text: str, base: Path) -> str:
+    """Expand environment variables and ``~``; a relative path is relative to ``base``.
+
+    An unset variable stays as it is, so that the message about the missing
+    file, or the fallback's, names it.
+    """
+    data = sbfp_data()
+    if data:
+        text = re.sub(r"\$(SBFP_DATA\b|\{SBFP_DATA\})", lambda _: data, text)
+    text = os.path.expanduser(os.path.expandvars(text))
+    return text if text.startswith("$") else os.path.join(base, text)
+
+
+def find_network(name_or_path: str | Path) -> Path:
+    """A TOML file by path, or a shipped one by name. Raises BfpError listing the shipped ones."""
+    path = Path(name_or_path)
+    shipped = SHIPPED / f"{name_or_path}.toml"
+    if path.suffix == ".toml" and path.is_file():
+        return path.resolve()
+    if path.name == str(name_or_path) and shipped.is_file():
+        return shipped
+    names = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.toml")))
+    raise BfpError(f"there is no network {name_or_path}; give the path of a .toml file, or one of {names}")
+
+
+def load_config(path: str | Path) -> NetworkConfig:
+    """Read and check a network's file. Raises BfpError: file, section, key, and what it must be."""
+    path = Path(path).resolve()
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BfpError(f"{path} cannot be read ({error.strerror}); give the path of a network's .toml file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BfpError(f"{path} is not valid TOML ({error}); correct it") from None
+    top = Section(path, "", table)
+    base = path.parent
+    name = top.text("name", path.stem)
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+        raise top.fail("name", f"is {name!r}; it must be letters, digits, '_', '-' and '.' (it names a folder)")
+    model = top.text("model", ...)
+    if not re.fullmatch(r"[\w.]+:\w+", model):
+        raise top.fail("model", f"is {model!r}; it must be 'module:callable'")
+    weights, fallback = top.text("weights", "model"), top.text("weights_fallback", None)
+    config = NetworkConfig(
+        path=path,
+        name=name,
+        model=model,
+        arguments=top.take("arguments", {}, dict, "a table of arguments"),
+        weights=weights if weights in WEIGHT_WORDS else resolve(weights, base),
+        weights_fallback=fallback if fallback is None or fallback in WEIGHT_WORDS else resolve(fallback, base),
+        seed=top.integer("seed", 0, 0),
+        classes=_classes(top, base),
+        input=_input(Section(path, "input", top.take("input", ..., _same, "a table with size, mean and std"))),
+        calibration=_images(Section(path, "calibration", top.take("calibration", ..., _same, "a table")), base, True),
+        evaluation=(
+            _images(Section(path, "evaluation", top.take("evaluation", None, _same, "")), base, False)
+            if top.take("evaluation", None, _same, "") is not None
+            else None
+        ),
+        bfp=_bfp(Section(path, "bfp", top.take("bfp", {}, _same, "a table"))),
+        engine=_engine(Section(path, "engine", top.take("engine", {}, _same, "a table"))),
+    )
+    top.done()
+    return config
+
+
+def _same(value: object) -> object:
+    return value
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    values = [value] if isinstance(value, str) else list(value)
+    if not values or not all(isinstance(v, str) and v for v in values):
+        raise ValueError
+    return tuple(values)
+
+
+def _classes(top: Section, base: Path) -> str | tuple[str, ...] | None:
+    value = top.take("classes", None, _texts, '"imagenet", "cifar10", a text file, or an array of names')
+    if value is None or not isinstance(top.table["classes"], str):
+        return value
+    return value[0] if value[0] in ("imagenet", "cifar10") else resolve(value[0], base)
+
+
+def _numbers(value: object) -> tuple[float, ...]:
+    if any(isinstance(v, bool) or not isinstance(v, (int, float)) or not abs(v) < 1e30 for v in value):
+        raise ValueError
+    return tuple(float(v) for v in value)
+
+
+def _input(section: Section) -> Preprocessing:
+    def size(value: object) -> tuple[int, int]:
+        sizes = (value, value) if type(value) is int else tuple(value)
+        if len(sizes) != 2 or any(type(s) is not int or not 1 <= s <= 8192 for s in sizes):
+            raise ValueError
+        return sizes
+
+    channels = section.text("channels", "rgb", tuple(CHANNELS))
+    count = CHANNELS[channels]
+
+    def per_channel(value: object) -> tuple[float, ...]:
+        values = _numbers([value] * count if isinstance(value, (int, float)) else value)
+        if len(values) != count:
+            raise ValueError
+        return values
+
+    def scales(value: object) -> tuple[float, ...]:
+        values = per_channel(value)
+        if any(not v > 1e-30 for v in values):
+            raise ValueError
+        return values
+
+    pre = Preprocessing(
+        size=section.take("size", ..., size, "a whole number of pixels, or [height, width], 1 to 8192"),
+        mean=section.take("mean", ..., per_channel, f"{count} number(s) in pixel units (0..255)"),
+        std=section.take("std", ..., scales, f"{count} number(s) above 0 in pixel units (0..255)"),
+        resize=section.integer("resize", None, 1, 16384),
+        interpolation=section.text("interpolation", "bicubic", tuple(INTERPOLATIONS)),
+        channels=channels,
+    )
+    if pre.resize is not None and pre.resize < max(pre.size):
+        raise section.fail("resize", f"is {pre.resize}, less than size {pre.size}; make it at least as large")
+    section.done()
+    return pre
+
+
+def _images(section: Section, base: Path, augment: bool) -> ImageOptions:
+    expected = "a path, 'package:name/file', 'random', or an array of these"
+    sources = section.take("images", ..., _texts, expected)
+    fallback = section.text("fallback", None)
+    options = ImageOptions(
+        images=tuple(_source(s, base) for s in sources),
+        fallback=None if fallback is None else _source(fallback, base),
+        skip=section.integer("skip", 0, 0),
+        stride=section.integer("stride", 1, 1),
+        limit=section.integer("limit", None, 1),
+        augment=section.integer("augment", 1, 1, 64) if augment else 1,
+    )
+    section.done()
+    return options
+
+
+def _source(text: str, base: Path) -> str:
+    return text if text == "random" or text.startswith("package:") else resolve(text, base)
+
+
+def _bfp(section: Section) -> BfpOptions:
+    overrides = []
+    tables = section.take("override", [], list, "written as [[bfp.override]]")
+    for table in tables:
+        one = Section(section.path, "bfp.override", table)
+        override = Override(
+            layers=one.text("layers", ...),
+            weights=one.integer("weights", None, MIN_BITS, MAX_BITS),
+            activations=one.integer("activations", None, MIN_BITS, MAX_BITS),
+            weight_group=one.integer("weight_group", None, 0),
+            method=one.text("method", None, METHODS),
+        )
+        one.done()
+        overrides.append(override)
+
+    def boolean(value: object) -> bool:
+        if not isinstance(value, bool):
+            raise ValueError
+        return value
+
+    options = BfpOptions(
+        weights=section.integer("weights", 8, MIN_BITS, MAX_BITS),
+        activations=section.integer("activations", 8, MIN_BITS, MAX_BITS),
+        weight_group=section.integer("weight_group", 64, 0),
+        activation_group=section.integer("activation_group", 0, 0),
+        method=section.text("method", "max", METHODS),
+        unsigned=section.take("unsigned", True, boolean, "true or false"),
+        max_spread=section.integer("max_spread", 7, 0, MAX_ALIGN_SHIFT),
+        overrides=tuple(overrides),
+    )
+    section.done()
+    return options
+
+
+def _engine(section: Section) -> dict[str, int]:
+    # which options there are is for code generation to say
+    return {key: section.integer(key, ..., 0) for key in section.table}
