@@ -13,16 +13,15 @@ from pathlib import Path
 from bfp.artifact import Artifact
 from codegen.files import write_bytes, write_json, write_text
 from codegen.options import EngineOptions
-from codegen.program import Program, build
+from codegen.program import Program, StoredTensor, build
 from codegen.render import render
 
 MANIFEST_SCHEMA = 1
 IP_NAME = "sbfp_engine_0"
 
 
-def tensor_entry(program: Program, index: int) -> dict:
+def tensor_entry(program: Program, t: StoredTensor) -> dict:
     """One stored tensor as the driver needs it (see host/layout.py)."""
-    t = program.tensors[index]
     channels, height, width = t.shape
     return {
         "name": t.name,
@@ -59,7 +58,8 @@ def manifest(program: Program, identity: str, weights: bytes) -> dict:
         "classes": list(artifact.classes),
         "input": artifact.graph.input,
         "output": artifact.graph.output,
-        "tensors": [tensor_entry(program, i) for i in range(len(program.tensors))],
+        # copies serve one layer only; the driver reads the tensors that they copy
+        "tensors": [tensor_entry(program, t) for t in program.tensors if t.label == t.name],
     }
 
 

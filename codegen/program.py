@@ -41,9 +41,13 @@ class EngineLayer:
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor that the engine writes (or the host, where ``layer`` is -1)."""
+    """A tensor that the engine writes (or the host, where ``layer`` is -1).
+
+    label: its name, or what it is a copy of, for people.
+    """
 
     name: str
+    label: str
     network: int
     layer: int
     shape: tuple[int, int, int]
@@ -113,17 +117,16 @@ class Lowering:
         self.places, program.fmap_words = place(self.graph, program.options.lanes, program.fmap_words)
 
     def run(self) -> None:
-        self.store(self.graph.input, -1, self.places[self.graph.input])
+        self.store(self.graph.input, self.graph.input, -1, self.places[self.graph.input])
         for node in self.graph.nodes:
             if node.op == "concat":
                 continue
             self.layer(node)
-            self.store(node.output, len(self.program.layers) - 1, self.places[node.output])
+            self.store(node.output, node.output, len(self.program.layers) - 1, self.places[node.output])
 
-    def store(self, tensor: str, layer: int, placement: Placement) -> None:
-        self.program.tensors.append(
-            StoredTensor(tensor, self.index, layer, self.graph.shapes[tensor], self.artifact.formats[tensor], placement)
-        )
+    def store(self, tensor: str, label: str, layer: int, placement: Placement) -> None:
+        shape, fmt = self.graph.shapes[tensor], self.artifact.formats[tensor]
+        self.program.tensors.append(StoredTensor(tensor, label, self.index, layer, shape, fmt, placement))
 
     def layer(self, node: Node) -> None:
         """Append the row of one node, and of the copy it needs where layouts differ."""
@@ -145,7 +148,7 @@ class Lowering:
         )
         copy = Node(f"{node.name}.copy", "slice_pad", (tensor,), tensor)
         self.emit(copy, p, self.places[tensor], placement, None)
-        self.store(tensor, len(program.layers) - 1, placement)
+        self.store(tensor, f"{tensor} copied for {node.name}", len(program.layers) - 1, placement)
         return placement
 
     def emit(

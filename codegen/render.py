@@ -69,7 +69,7 @@ def _tensors(program: Program) -> tuple[list[dict], list[dict]]:
         own = t.placement.segments()
         tensors.append(
             {
-                "name": t.name if len(program.artifacts) == 1 else f"{program.artifacts[t.network].graph.name}/{t.name}",
+                "name": t.label if len(program.artifacts) == 1 else f"{program.artifacts[t.network].graph.name}/{t.label}",
                 "layer": program.layers[t.layer].name if t.layer >= 0 else "(host)",
                 "index": t.layer,
                 "shape": t.shape,

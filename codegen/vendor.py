@@ -111,10 +111,11 @@ def run_hls(
         "SBFP_RESULT": work / "csim.json",
     }
     script = str(HLS / "tcl" / "hls.tcl")
+    config = str(work / "hls.cfg")
     commands = {
         "vitis_hls": [tool.path, "-f", script],
         "vitis-run": [tool.path, "--mode", "hls", "--tcl", script],
-        "v++": [tool.path, "-c", "--mode", "hls", "--config", str(work / "hls.cfg"), "--work_dir", str(work / "engine")],
+        "v++": [tool.path, "-c", "--mode", "hls", "--config", config, "--work_dir", str(work / "engine")],
     }
     if tool.kind == "v++":
         context = dict(

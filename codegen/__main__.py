@@ -1,0 +1,84 @@
+"""``python -m codegen generate|csim BUILD_DIR``: from an artifact to C++, and its C simulation."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from bfp.artifact import load
+from bfp.errors import BfpError
+from bfp.golden import quantise_input
+from bfp.samples import load_samples
+from codegen.csim import simulate
+from codegen.files import write_json
+from codegen.generate import generate
+from codegen.options import EngineOptions
+
+
+def parse_options(items: list[str]) -> EngineOptions:
+    """``name=value`` pairs to engine options."""
+    options: dict[str, int] = {}
+    for item in items:
+        key, _, value = item.partition("=")
+        if not value.lstrip("-").isdigit():
+            raise BfpError(f"engine option {item!r} is not NAME=NUMBER; write for instance lanes=16")
+        options[key] = int(value)
+    return EngineOptions.from_dict(options)
+
+
+def run_generate(folder: Path, options: EngineOptions) -> None:
+    start = time.perf_counter()
+    artifact = load(folder / "artifact.npz")
+    program, identity = generate([artifact], options, folder)
+    print(
+        f"{artifact.graph.name}: {len(program.layers)} layers, {sum(x.macs for x in program.layers) / 1e6:.1f} million "
+        f"multiply-accumulates, {program.weight_words * options.lanes / 1e6:.2f} MB of weights, "
+        f"{program.fmap_words * options.lanes / 1e6:.2f} MB of feature maps, kernel {identity}, "
+        f"written in {time.perf_counter() - start:.1f} s"
+    )
+
+
+def run_csim(folder: Path, options: EngineOptions, limit: int, compiler: str | None) -> int:
+    artifact = load(folder / "artifact.npz")
+    samples = load_samples(folder / "samples.npz")
+    # generating again costs little and makes sure that sources, image and golden model belong together
+    program, identity = generate([artifact], options, folder)
+    mantissas = quantise_input(artifact, samples.images[:limit])
+    result = simulate(program, identity, folder, [mantissas], compiler)
+    write_json(folder / "csim.json", {"network": artifact.graph.name, "kernel": identity, **result})
+    verdict = "bit-equal" if result["mismatches"] == 0 else f"DIFFERENT: {result['first_mismatch']}"
+    print(
+        f"{artifact.graph.name}: {result['images']} images, {result['layers_compared']} layers, "
+        f"{result['values_compared']} values, {result['mismatches']} mismatches ({verdict}), "
+        f"{result['macs'] / max(result['seconds'], 1e-9) / 1e9:.2f} GMAC/s"
+    )
+    return 1 if result["mismatches"] else 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit status: 1 for mismatches, 2 for bad input."""
+    parser = argparse.ArgumentParser(prog="python -m codegen", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (("generate", "write HLS sources, weight image and manifest"), ("csim", "simulate and compare")):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("folder", type=Path, help="build folder that holds artifact.npz")
+        command.add_argument("--engine", nargs="*", default=[], metavar="NAME=NUMBER", help="engine options")
+        if name == "csim":
+            command.add_argument("--limit", type=int, default=2, help="images to simulate (default 2)")
+            command.add_argument("--compiler", help="C++ compiler (default $CXX, then g++)")
+    arguments = parser.parse_args(argv)
+    try:
+        options = parse_options(arguments.engine)
+        if arguments.command == "generate":
+            run_generate(arguments.folder, options)
+            return 0
+        return run_csim(arguments.folder, options, arguments.limit, arguments.compiler)
+    except BfpError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
