@@ -17,6 +17,7 @@ import numpy as np
 from bfp.errors import BfpError
 from bfp.format import dequantise, quantise
 from host import hwh, layout
+from host.image import load_image, normalise
 from host.manifest import read_deployment
 
 AP_START, AP_DONE, AP_IDLE = 0x1, 0x2, 0x4
@@ -140,8 +141,6 @@ class Accelerator:
 
     def classify(self, path: str | Path, top: int = 5) -> list[Prediction]:
         """The ``top`` most likely classes of a photograph, most likely first."""
-        from host.image import load_image, normalise  # needs Pillow, which run() does not
-
         pre = self.deployment.preprocessing
         logits = self.run(normalise(load_image(path, pre)[None], pre)[0])
         return self.predictions(logits, top)

@@ -9,8 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toy_board as toy
+from random_graphs import random_artifact, random_input
 
 from bfp.errors import BfpError
+from bfp.format import dequantise
+from bfp.golden import run
+from codegen.csim import compile_engine
+from codegen.generate import generate
+from codegen.options import EngineOptions
 from host import hwh
 from host.__main__ import main
 from host.driver import Accelerator
@@ -304,6 +310,26 @@ def test_libraries_that_are_no_engine_are_refused(deploy, tmp_path):
     (tmp_path / "text.so").write_text("not a library")
     with pytest.raises(BfpError, match="not a compiled engine"):
         SimulatedBoard(tmp_path / "text.so", deploy)
+
+
+# The engine that code generation writes
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_generated_engine_equals_the_golden_model_in_every_tensor(tmp_path, seed):
+    artifact = random_artifact(seed, lanes=16)
+    generate([artifact], EngineOptions(), tmp_path)
+    _, library = compile_engine(tmp_path / "generated", tmp_path / "csim", optimise=("-O1",))
+    x = random_input(artifact, seed)
+    golden = run(artifact, x)
+    with Accelerator(tmp_path / "deploy", device=SimulatedBoard(library, tmp_path / "deploy")) as accelerator:
+        seen = dict(accelerator.trace(x[0]))
+        assert set(seen) == set(accelerator.deployment.tensors) >= {artifact.graph.input, artifact.graph.output}
+        for name, mantissas in seen.items():
+            np.testing.assert_array_equal(mantissas, golden[name][0], err_msg=name)
+        logits = accelerator.run(x[0])
+        output = artifact.graph.output
+        np.testing.assert_array_equal(logits, dequantise(golden[output][0], artifact.formats[output]).reshape(-1))
 
 
 # Command line

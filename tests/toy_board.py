@@ -65,7 +65,8 @@ def weight_values():
 
 def tensor(name, layer, address):
     return dict(
-        name=name, layer=f"layer {layer}", layer_index=layer, channels=CHANNELS, height=HEIGHT, width=WIDTH, bits=8, signed=True,
+        name=name, layer=f"layer {layer}", layer_index=layer,
+        channels=CHANNELS, height=HEIGHT, width=WIDTH, bits=8, signed=True,
         splits=[0, 1, CHANNELS], exponents=[-4, -3], segments=[dict(start=0, stop=CHANNELS, address=address)],
     )  # fmt: skip
 
@@ -81,7 +82,8 @@ def write_deployment(folder, **changes):
         "layers": 2, "weights": "weights.bin", "weights_sha256": hashlib.sha256(weights.tobytes()).hexdigest(),
         "weights_words": PIXELS, "fmap_words": 3 * PIXELS, "ip": "sbfp_engine_0", "bitfile": "toy.bit",
         "preprocessing": {"size": [HEIGHT, WIDTH], "mean": [128.0] * 3, "std": [64.0] * 3},
-        "classes": [f"name {i}" for i in range(CHANNELS * HEIGHT * WIDTH)], "input": "input", "output": "last",
+        "classes": [f"name {i}" for i in range(CHANNELS * HEIGHT * WIDTH)],
+        "input": "input", "output": "last",
         "tensors": [tensor("input", -1, 0), tensor("first", 0, PIXELS), tensor("last", 1, 2 * PIXELS)],
     }  # fmt: skip
     manifest.update(changes)
