@@ -1,0 +1,215 @@
+"""The project's tasks. `doit list` shows them; `doit TASK:NETWORK` or `doit TASK net=PATH` runs one network.
+
+Shipped networks are calib/networks/*.toml; any other TOML file is named with
+``net=``, relative to the folder doit was called from. Results are below
+build/NAME/.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from doit import get_initial_workdir, get_var
+from doit.tools import config_changed
+
+from bfp import BfpError
+from calib.config import SHIPPED, WEIGHT_WORDS, find_network, load_config
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+ROOT = Path(__file__).parent
+BUILD = ROOT / "build"
+PYTHON = sys.executable
+MAIN_JOB = "efficientnet_lite0"
+# `doit csim` alone: every operator, and every family of networks, in about a minute
+QUICK = ("efficientnet_lite0", "resnet20", "mobilenet_v2_small", "inceptionv4_small")
+DOIT_CONFIG = {"default_tasks": ["csim"], "verbosity": 2, "action_string_formatting": "new"}
+
+BFP = sorted(str(p) for p in (ROOT / "bfp").rglob("*.py"))
+CALIB = sorted(str(p) for p in (ROOT / "calib").rglob("*.py")) + [str(ROOT / "host" / "image.py")]
+CODEGEN = sorted(str(p) for p in (ROOT / "codegen").rglob("*") if p.suffix in (".py", ".j2"))
+HLS = sorted(str(p) for p in (ROOT / "hls").rglob("*") if p.suffix in (".cpp", ".hpp", ".h"))
+HOST = sorted(str(p) for p in (ROOT / "host").glob("*.py"))
+
+
+def network_file() -> Path | None:
+    """The TOML file named by ``net=``, or None. Ends doit with one sentence where there is none."""
+    named = get_var("net", None)
+    if named is None:
+        return None
+    path = Path(get_initial_workdir(), named)
+    try:
+        return find_network(path if path.is_file() else named)
+    except BfpError as error:
+        sys.exit(f"error: {error}")
+
+
+def networks() -> dict[str, Path]:
+    """Shipped networks by name, and the one named by ``net=``."""
+    found = {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
+    user = network_file()
+    if user is not None:
+        found[configuration(user).name] = user
+    return found
+
+
+def configuration(path: Path):
+    try:
+        return load_config(path)
+    except BfpError as error:
+        sys.exit(f"error: {error}")
+
+
+def per_network(task: str, make, default: tuple[str, ...] = ()):
+    """One task ``task:NAME`` per network; ``task`` alone runs ``net=`` or, without it, the default ones."""
+    found = networks()
+    for name, path in found.items():
+        yield {"basename": f"{task}:{name}", **make(name, path)}
+    user = network_file()
+    chosen = (configuration(user).name,) if user is not None else tuple(n for n in default if n in found)
+    doc = make.__doc__.strip().splitlines()[0]
+    if chosen:
+        yield {"basename": task, "actions": None, "task_dep": [f"{task}:{n}" for n in chosen], "doc": doc}
+    else:
+        sentence = f"name a network: doit {task}:NAME or doit {task} net=PATH; shipped are {', '.join(found)}"
+        yield {"basename": task, "actions": [(refuse, [sentence])], "doc": doc}
+
+
+def refuse(sentence: str) -> bool:
+    print(f"error: {sentence}", file=sys.stderr)
+    return False
+
+
+def command(*words: object) -> list[str]:
+    return [PYTHON, "-m", *map(str, words)]
+
+
+def engine_words(path: Path) -> list[str]:
+    engine = configuration(path).engine
+    return ["--engine", *(f"{k}={v}" for k, v in engine.items())] if engine else []
+
+
+def calibrate(name: str, path: Path) -> dict:
+    """import the network, choose its exponents, write the artifact"""
+    weights = configuration(path).weights
+    files = [weights] if weights not in WEIGHT_WORDS and Path(weights).is_file() else []
+    return {
+        "actions": [command("calib", "calibrate", path, "--out", BUILD / name)],
+        "file_dep": [str(path), *files, *CALIB, *BFP],
+        "targets": [str(BUILD / name / "artifact.npz"), str(BUILD / name / "samples.npz")],
+        "uptodate": [config_changed({"weights": weights})],
+    }
+
+
+def evaluate(name: str, path: Path) -> dict:
+    """compare float and bit-exact accuracy over the evaluation images"""
+    return {
+        "actions": [command("calib", "evaluate", path, "--out", BUILD / name)],
+        "file_dep": [str(path), str(BUILD / name / "artifact.npz"), *CALIB, *BFP],
+        "targets": [str(BUILD / name / "evaluation.json")],
+    }
+
+
+def codegen(name: str, path: Path) -> dict:
+    """write HLS sources, weight image and deployment manifest"""
+    folder = BUILD / name
+    generated = [folder / "generated" / f for f in ("config.hpp", "tables.hpp", "schedule.hpp", "tensors.hpp")]
+    return {
+        "actions": [command("codegen", "generate", folder, *engine_words(path))],
+        "file_dep": [str(path), str(folder / "artifact.npz"), *CODEGEN, *HLS, *BFP],
+        "targets": [*map(str, generated), str(folder / "deploy" / "manifest.json")],
+    }
+
+
+def csim(name: str, path: Path) -> dict:
+    """C simulation against the golden model, every stored tensor"""
+    folder = BUILD / name
+    return {
+        "actions": [command("codegen", "csim", folder, *engine_words(path))],
+        "task_dep": [f"codegen:{name}"],
+        "file_dep": [str(folder / "artifact.npz"), str(folder / "samples.npz"), *CODEGEN, *HLS, *BFP],
+        "targets": [str(folder / "csim.json")],
+        "uptodate": [config_changed({"engine": configuration(path).engine})],
+    }
+
+
+def simulate_board(name: str, path: Path) -> dict:
+    """the board's driver on a simulated board, every stored tensor"""
+    folder = BUILD / name
+    return {
+        "actions": [
+            command(
+                *("host", "check", folder / "deploy", "--artifact", folder / "artifact.npz"),
+                *("--samples", folder / "samples.npz", "--simulate", folder / "csim" / "libengine.so"),
+                *("--out", folder / "board.json"),
+            )
+        ],
+        "task_dep": [f"csim:{name}"],
+        "file_dep": [str(folder / "csim.json"), *HOST, *BFP],
+        "targets": [str(folder / "board.json")],
+    }
+
+
+def report(name: str, path: Path) -> dict:
+    """one page about a network: accuracy, layers, simulations"""
+    folder = BUILD / name
+    return {
+        "actions": [command("calib", "report", path, "--out", folder)],
+        "file_dep": [str(folder / f) for f in ("artifact.npz", "evaluation.json", "csim.json", "board.json")],
+        "targets": [str(folder / "report.html")],
+    }
+
+
+def build_bitstream(name: str, path: Path) -> dict:
+    """synthesise and implement with the vendor's tools, where they are installed"""
+    return {
+        "actions": [command("codegen.vendor", BUILD / name)],
+        "task_dep": [f"codegen:{name}"],
+    }
+
+
+def task_calibrate():
+    yield from per_network("calibrate", calibrate)
+
+
+def task_evaluate():
+    yield from per_network("evaluate", evaluate)
+
+
+def task_codegen():
+    yield from per_network("codegen", codegen)
+
+
+def task_csim():
+    yield from per_network("csim", csim, QUICK)
+
+
+def task_simulate_board():
+    yield from per_network("simulate-board", simulate_board)
+
+
+def task_report():
+    yield from per_network("report", report)
+
+
+def task_build_bitstream():
+    yield from per_network("build-bitstream", build_bitstream)
+
+
+def task_run():
+    """the main job: a trained network from PyTorch to a simulated board, with a summary"""
+    folder = BUILD / MAIN_JOB
+    return {
+        "actions": [command("host", "summary", folder)],
+        "task_dep": [f"{t}:{MAIN_JOB}" for t in ("calibrate", "evaluate", "codegen", "csim", "simulate-board", "report")],
+        "uptodate": [False],
+    }
+
+
+def task_test():
+    """the default test suite"""
+    return {"actions": [command("pytest", "-q")], "uptodate": [False]}
+
+
+def task_test_heavy():
+    """the tests that take minutes: a thousand random graphs, every shipped network"""
+    return {"actions": [command("pytest", "-q", "-m", "heavy")], "uptodate": [False]}
