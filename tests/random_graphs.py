@@ -250,6 +250,31 @@ class RandomNetwork:
         self.segments[name] = tuple(splits)
         return True
 
+    def mixed_layouts(self, name: str) -> bool:
+        """A sum of two tensors whose channels lie differently: a concatenation and a convolution's output."""
+        concats = [n.output for n in self.nodes if n.op == "concat"]
+        if not concats:
+            return self.concat(name)
+        other = str(self.rng.choice(concats))
+        shape, segments = self.shapes[other], (0, self.shapes[other][0])
+        fmt = self.formats[other]
+
+        def make(attempt: int):
+            base = min(fmt.exponents) - max(fmt.exponents) - int(self.rng.integers(0, 8))
+            weights = self.weights(shape[0], shape[0], (1, 1), base, self.segments[other])
+            return self.format(segments, min(fmt.exponents), False), weights, None
+
+        conv = Node(f"{name}.conv", "conv", (other,), f"{name}.conv")
+        if not self.finish(conv, shape, segments, make):
+            return False
+        first, second = (other, conv.output) if self.rng.random() < 0.5 else (conv.output, other)
+        node = Node(f"{name}.add", "add", (first, second), f"{name}.add")
+
+        def make_sum(attempt: int):
+            return self.format(self.segments[first], min(fmt.exponents) + attempt, False), None, None
+
+        return self.finish(node, shape, self.segments[first], make_sum)
+
     def grow(self, nodes: int) -> None:
         steps = {
             "conv": lambda n: self.conv(n, False),
@@ -260,8 +285,9 @@ class RandomNetwork:
             "identity": lambda n: self.add(n, "identity"),
             "slice_pad": self.slice_pad,
             "concat": self.concat,
+            "mixed_layouts": self.mixed_layouts,
         }
-        chance = np.array([6, 3, 2, 2, 2, 1, 1, 2], float)
+        chance = np.array([6, 3, 2, 2, 2, 1, 1, 2, 1], float)
         for i in range(nodes):
             op = str(self.rng.choice(list(steps), p=chance / chance.sum()))
             steps[op](f"{op}{i}")

@@ -5,12 +5,15 @@ A failure names the seed: `random_artifact(seed, lanes)` makes the network again
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from random_graphs import random_artifact, random_input
 
 from codegen.csim import compile_engine, run_testbench, write_golden
 from codegen.generate import generate
 from codegen.options import EngineOptions
+from codegen.program import build
 
 # (lanes, pixels, weight_steps, tile_blocks): full size, narrow, tiny buffers that force tiles and chunks
 ENGINES = ((16, 2, 256, 512), (4, 3, 25, 4), (2, 1, 64, 16), (8, 2, 30, 8))
@@ -47,6 +50,39 @@ def check_batch(seeds: range, engine: tuple[int, int, int, int], out) -> None:
 def test_random_graphs_are_bit_equal(batch, tmp_path):
     """64 random graphs in the default suite."""
     check_batch(range(16 * batch, 16 * batch + 16), ENGINES[batch % len(ENGINES)], tmp_path)
+
+
+def test_random_graphs_reach_every_corner():
+    """The default seeds hold what the engine treats differently; otherwise the tests above prove little."""
+    seen, bits = Counter(), set()
+    for batch in range(4):
+        engine = ENGINES[batch]
+        artifacts = [random_artifact(seed, engine[0]) for seed in range(16 * batch, 16 * batch + 16)]
+        program = build(artifacts, engine_options(artifacts, *engine))
+        for layer in program.layers:
+            f = layer.fields
+            seen[f["op"]] += 1
+            seen["chunks"] += f["chunks"] > 1
+            seen["tiles down"] += f["tiles_down"] > 1
+            seen["tiles across"] += f["tiles_across"] > 1
+            seen["word tiles"] += f["word_tiles"] > 1
+            seen["alignment"] += f["has_align"]
+            seen["fused shortcut"] += f["has_shortcut"] and f["op"] in ("CONV", "DEPTHWISE")
+            seen[f["activation"]] += 1
+            seen["unsigned"] += f["in_unsigned"]
+            seen["1x1 map"] += f["in_height"] == f["in_width"] == 1
+            seen["cropped"] += f["pad_top"] < 0
+        seen["copies"] += sum(t.label != t.name for t in program.tensors)
+        for artifact in artifacts:
+            bits |= {fmt.bits for fmt in artifact.formats.values()}
+            for p in artifact.parameters.values():
+                seen["left shift"] += bool((p.round_shift < 0).any())
+                bits |= {p.weights.bits + 10} if p.weights else set()
+    corners = ["CONV", "DEPTHWISE", "MAX_POOL", "AVG_POOL", "ADD", "NONE", "RELU", "RELU6", "chunks", "tiles down"]
+    corners += ["tiles across", "word tiles", "alignment", "fused shortcut", "unsigned", "1x1 map", "cropped", "copies"]
+    corners += ["left shift"]
+    assert [c for c in corners if not seen[c]] == []
+    assert bits == set(range(2, 9)) | set(range(12, 19))
 
 
 @pytest.mark.heavy
