@@ -1,33 +1,45 @@
-"""``python -m host classify DEPLOY_DIR IMAGE...``: photographs through the accelerator."""
+"""``python -m host classify|check``: photographs through the accelerator, and its self-test."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import time
+from pathlib import Path
 
 from bfp.errors import BfpError
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; returns the exit status, 2 for bad input."""
+    """Entry point; returns the exit status: 1 where the self-test finds a difference, 2 for bad input."""
     parser = argparse.ArgumentParser(prog="python -m host", description="Drive the accelerator on a (simulated) board.")
     commands = parser.add_subparsers(dest="command", required=True)
     classify = commands.add_parser("classify", help="print the most likely classes of photographs")
     classify.add_argument("deploy_dir", help="folder with manifest.json, weights.bin and the bitstream")
     classify.add_argument("images", nargs="+", metavar="IMAGE")
     classify.add_argument("--top", type=int, default=5, help="number of classes (default 5)")
-    classify.add_argument("--simulate", metavar="LIBENGINE_SO", help="use a simulated board with this compiled engine")
+    check = commands.add_parser("check", help="compare every stored tensor with the golden model")
+    check.add_argument("deploy_dir", help="folder with manifest.json, weights.bin and the bitstream")
+    check.add_argument("--artifact", required=True, type=Path, help="artifact.npz that it was generated from")
+    check.add_argument("--samples", required=True, type=Path, help="samples.npz with preprocessed images")
+    check.add_argument("--limit", type=int, default=2, help="images to compare (default 2)")
+    check.add_argument("--out", type=Path, help="write the result to this JSON file")
+    for command in (classify, check):
+        command.add_argument(
+            "--simulate", metavar="LIBENGINE_SO", help="use a simulated board with this compiled engine"
+        )
     arguments = parser.parse_args(argv)
     try:
-        _classify(arguments)
+        if arguments.command == "classify":
+            return _classify(arguments)
+        return _check(arguments)
     except BfpError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
-def _classify(arguments: argparse.Namespace) -> None:
+def _open(arguments: argparse.Namespace):
+    """The accelerator of the deployment folder, on the simulated board if that was asked for."""
     from host.driver import Accelerator
 
     device = None
@@ -37,7 +49,11 @@ def _classify(arguments: argparse.Namespace) -> None:
         except ImportError as error:
             raise BfpError(f"the simulated board needs PYNQ ({error}); install it with `pip install pynq`") from None
         device = SimulatedBoard(arguments.simulate, arguments.deploy_dir)
-    with Accelerator(arguments.deploy_dir, device=device) as accelerator:
+    return Accelerator(arguments.deploy_dir, device=device)
+
+
+def _classify(arguments: argparse.Namespace) -> int:
+    with _open(arguments) as accelerator:
         for path in arguments.images:
             started = time.perf_counter()
             predictions = accelerator.classify(path, arguments.top)
@@ -46,6 +62,32 @@ def _classify(arguments: argparse.Namespace) -> None:
             print(path)
             for prediction in predictions:
                 print(f"  {100 * prediction.probability:6.2f} %  {prediction.name}")
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    import json
+    import os
+
+    from bfp.artifact import load
+    from bfp.samples import load_samples
+    from host.check import check
+
+    artifact = load(arguments.artifact)
+    samples = load_samples(arguments.samples)
+    with _open(arguments) as accelerator:
+        result = check(accelerator, artifact, samples.images[: arguments.limit])
+    if arguments.out:
+        temporary = arguments.out.with_name(arguments.out.name + ".part")
+        temporary.write_text(json.dumps({"network": artifact.graph.name, **result}, indent=2) + "\n")
+        os.replace(temporary, arguments.out)
+    verdict = "bit-equal" if not result["mismatches"] else f"DIFFERENT: {result['first_mismatch']}"
+    board = "simulated board" if arguments.simulate else "board"
+    print(
+        f"{artifact.graph.name} on the {board}: {result['images']} images, {result['tensors_compared']} tensors, "
+        f"{result['values_compared']} values, {result['mismatches']} mismatches ({verdict})"
+    )
+    return 1 if result["mismatches"] else 0
 
 
 if __name__ == "__main__":
