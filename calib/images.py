@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,7 +105,7 @@ def open_images(options: ImageOptions, pre: Preprocessing, seed: int = 0) -> Ima
             items += _resolve(source, pre, seed, wanted, notes)
         except NotThere as missing:
             if options.fallback is None:
-                raise
+                raise BfpError(f"{missing}; correct the name, or say fallback = \"random\"") from None
             notes.append(f"{missing}; used {options.fallback} instead")
             if not fallback_used:
                 items += _resolve(options.fallback, pre, seed, wanted, notes)
@@ -122,10 +123,10 @@ def _resolve(source: str, pre: Preprocessing, seed: int, wanted: int | None, not
         return [_random_item(pre, seed, i) for i in range(wanted or RANDOM_COUNT)]
     if source.startswith("package:"):
         return [_file_item(p, pre) for p in _package_files(source)]
-    path, *keys = source.split(":")
-    path = Path(path)
-    if path.suffix == ".npz":
-        return _npz_items(path, keys, pre)
+    archive = re.fullmatch(r"(.+\.npz)((?::[^:]*)*)", source)
+    if archive:
+        return _npz_items(Path(archive[1]), archive[2].split(":")[1:], pre)
+    path = Path(source)
     if not path.exists():
         raise NotThere(f"images {source} do not exist")
     if path.suffix == ".csv":

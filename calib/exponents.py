@@ -1,0 +1,74 @@
+"""One exponent for each block: by the maximum, or by Kullback-Leibler divergence.
+
+``max`` takes the smallest exponent at which nothing saturates. ``kl`` (the
+published method of static block floating point: Fan et al.) also looks at the
+exponents up to CANDIDATES - 1 below it, which saturate the tail and resolve
+the rest more finely, and takes the one whose distribution of quantised values
+diverges least from the distribution of the values.
+
+The published rule compares over the clipped range only, so that saturated
+values cost nothing, and a peaked histogram is clipped until the network is
+destroyed. Here every candidate is compared over the whole range: saturated
+mass counts at the top level, where quantisation puts it, and the bins it left
+keep half a count. Divergence weighs how many values are wrong, not by how
+much; therefore a candidate is admitted only if its squared error on the
+histogram does not exceed MAX_ERROR of the maximum's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bfp.format import exponent_for_maximum, mantissa_range
+
+CANDIDATES = 4  # the maximum's exponent and three below it
+MAX_ERROR = 1.0
+FLOOR = 0.5  # counts in a bin from which saturation took everything
+
+
+def by_kl(counts: np.ndarray, tops: np.ndarray, maxima: np.ndarray, bits: int, signed: bool) -> np.ndarray:
+    """Exponents, int64 [blocks].
+
+    counts: histogram of |x| per block, [blocks, bins] over [0, tops[block]),
+    tops powers of two; maxima: largest |x| per block. Empty blocks get 0.
+    """
+    highest = exponent_for_maximum(maxima, bits, signed)
+    divergence = np.full((CANDIDATES, len(counts)), np.inf)
+    error = np.full((CANDIDATES, len(counts)), np.inf)
+    for step in range(CANDIDATES):
+        divergence[step], error[step] = _judge(counts, tops, highest - step, bits, signed)
+    divergence[error > MAX_ERROR * error[0]] = np.inf
+    divergence[0] = np.where(np.isfinite(divergence[0]), divergence[0], np.finfo(np.float64).max)
+    # argmin takes the first of equals: the candidate that clips least
+    return np.where(maxima > 0, highest - np.argmin(divergence, axis=0), 0)
+
+
+def _judge(
+    counts: np.ndarray, tops: np.ndarray, exponents: np.ndarray, bits: int, signed: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Divergence [blocks] in nats and mean squared error [blocks] in units of the block's range."""
+    blocks, bins = counts.shape
+    top_level = mantissa_range(bits, signed)[1]
+    width = np.where(tops > 0, tops, 1.0)[:, None] / bins
+    centre = (np.arange(bins) + 0.5) * width
+    step = np.exp2(exponents.astype(np.float64))[:, None]
+    level = np.floor(centre / step + 0.5)
+    saturated = level > top_level
+    level = np.minimum(level, top_level)
+    # a bin's values spread over its width: that part of the error is common to all candidates
+    error = (counts * ((centre - level * step) / tops.clip(1e-300)[:, None]) ** 2).sum(axis=1)
+    # exact values land in the cell of their level; saturated ones in the cell of the top level only
+    key = (level + np.arange(blocks)[:, None] * (top_level + 1)).astype(np.int64)
+    size = blocks * (top_level + 1)
+    occupied = (counts > 0) & ~saturated
+    mass = np.bincount(key.reshape(-1), counts.reshape(-1), size)
+    room = np.bincount(key.reshape(-1), occupied.reshape(-1).astype(np.float64), size)
+    spread = (mass / np.maximum(room, 1))[key]
+    q = np.where(saturated, 0.0, spread)
+    q = np.where(counts > 0, np.maximum(q, FLOOR), 0.0)
+    total = np.maximum(counts.sum(axis=1, keepdims=True), 1e-300)
+    q_total = np.maximum(q.sum(axis=1, keepdims=True), 1e-300)
+    p, q = counts / total, q / q_total
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(p > 0, p * np.log(p / q), 0.0)
+    return terms.sum(axis=1), error

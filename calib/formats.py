@@ -1,0 +1,205 @@
+"""The block format of every activation tensor, from statistics and the graph's constraints."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bfp.artifact import Preprocessing, concat_format
+from bfp.format import BlockFormat, exponent_for_maximum, mantissa_range, round_half_up
+from bfp.graph import Graph, Node
+from calib.config import BfpOptions
+from calib.exponents import by_kl
+from calib.layer_options import LayerOptions
+from calib.statistics import Histogram, Statistics
+
+NO_FLOOR = -(10**6)
+KEEPS_RANGE = ("avg_pool", "slice_pad", "identity", "add")  # output bounded by what the operands can represent
+
+
+def cut(segments: tuple[int, ...], group: int) -> tuple[int, ...]:
+    """Block boundaries: every segment cut into groups of ``group`` channels (0: not cut)."""
+    splits = [0]
+    for start, stop in zip(segments, segments[1:]):
+        splits += [*range(start + group, stop, group), stop] if group else [stop]
+    return tuple(splits)
+
+
+class FormatPlan:
+    """What the graph and the options fix before any statistics: boundaries, sign, width, and who copies whom.
+
+    splits: block boundaries by tensor. signed, bits: by tensor; tensors whose
+    formats must agree (concatenation, max pooling, copies) share them: signed
+    if one of them is, the widest width asked for. source_of: tensors that keep
+    their source's format exactly. notes: widths that could not be obeyed.
+    """
+
+    def __init__(self, graph: Graph, options: BfpOptions, layers: dict[str, LayerOptions], pre: Preprocessing) -> None:
+        self.graph, self.options, self.layers, self.pre = graph, options, layers, pre
+        self.splits = {t: cut(s, options.activation_group) for t, s in graph.segments().items()}
+        self.producer = {n.output: n for n in graph.nodes}
+        self.source_of = {n.output: n.main for n in graph.nodes if self._copies(n)}
+        self.notes: list[str] = []
+        self._by_kl: dict[Histogram, np.ndarray] = {}
+        negative = self._can_be_negative()
+        tied = self._ties()
+        self.signed, self.bits = {}, {}
+        for members in tied:
+            asked = {t: self._asked(t) for t in members}
+            widths = {b for b in asked.values() if b is not None}
+            for t in members:
+                self.signed[t] = not options.unsigned or any(negative[m] for m in members)
+                self.bits[t] = max(widths) if widths else options.activations
+            if len(widths) > 1:
+                self.notes.append(
+                    f"{', '.join(sorted(members))} must share one width: asked for {sorted(widths)}, used {max(widths)}"
+                )
+
+    def _copies(self, node: Node) -> bool:
+        if node.op == "max_pool":
+            return True
+        if node.activation != "none" or node.shortcut:
+            return False
+        one_block = len(self.splits[node.main]) == 2 and len(self.splits[node.output]) == 2
+        return node.op == "identity" or node.op == "slice_pad" and one_block
+
+    def _asked(self, tensor: str) -> int | None:
+        """Width of a tensor by its own layer; a copy or a concatenation asks only through an override."""
+        node = self.producer.get(tensor)
+        if node is None:
+            return self.options.activations
+        bits = self.layers[node.name].activations
+        passive = node.op == "concat" or tensor in self.source_of
+        return None if passive and bits == self.options.activations else bits
+
+    def _can_be_negative(self) -> dict[str, bool]:
+        negative = {self.graph.input: any(m > 0 for m in self.pre.mean)}
+        for n in self.graph.nodes:
+            computes = n.op in ("conv", "depthwise")
+            any_input = any(negative[t] for t in n.inputs)
+            negative[n.output] = n.activation == "none" and (computes or any_input)
+        return negative
+
+    def _ties(self) -> list[list[str]]:
+        root = {t: t for t in self.graph.shapes}
+
+        def find(t: str) -> str:
+            while root[t] != t:
+                t = root[t]
+            return t
+
+        pairs = list(self.source_of.items())
+        pairs += [(n.output, t) for n in self.graph.nodes if n.op == "concat" for t in n.inputs]
+        for a, b in pairs:
+            root[find(a)] = find(b)
+        groups: dict[str, list[str]] = {}
+        for t in self.graph.shapes:
+            groups.setdefault(find(t), []).append(t)
+        return list(groups.values())
+
+    def needs_histogram(self) -> set[str]:
+        """Tensors whose exponents are chosen by KL."""
+        return {
+            n.output
+            for n in self.graph.nodes
+            if n.op != "concat" and n.output not in self.source_of and self.layers[n.name].method == "kl"
+        }
+
+    def no_floors(self) -> dict[str, np.ndarray]:
+        """Lower limits of the exponents, none yet: int64 [blocks] by tensor. See ``raise_floor``."""
+        return {t: np.full(len(s) - 1, NO_FLOOR, np.int64) for t, s in self.splits.items()}
+
+    def raise_floor(self, floors: dict[str, np.ndarray], tensor: str, channels: np.ndarray) -> bool:
+        """Demand exponents of at least ``channels`` (int64 [C]) from a tensor, or from whom it copies.
+
+        Returns whether that is news.
+        """
+        node = self.producer.get(tensor)
+        if tensor in self.source_of:
+            if node.op == "slice_pad":
+                channels = np.full(self.splits[node.main][-1], channels.max())
+            return self.raise_floor(floors, self.source_of[tensor], channels)
+        if node is not None and node.op == "concat":
+            news, start = False, 0
+            for t in node.inputs:
+                stop = start + self.splits[t][-1]
+                news |= self.raise_floor(floors, t, channels[start:stop])
+                start = stop
+            return news
+        wanted = np.maximum.reduceat(channels, self.splits[tensor][:-1])
+        news = bool(np.any(wanted > floors[tensor]))
+        floors[tensor] = np.maximum(floors[tensor], wanted)
+        return news
+
+    def formats(self, statistics: Statistics, floors: dict[str, np.ndarray]) -> dict[str, BlockFormat]:
+        """Block format of every tensor, in the graph's order."""
+        result: dict[str, BlockFormat] = {}
+        for tensor in (self.graph.input, *self.producer):
+            node = self.producer.get(tensor)
+            if tensor in self.source_of:
+                source = result[self.source_of[tensor]]
+                result[tensor] = BlockFormat(source.bits, source.signed, self.splits[tensor], source.exponents)
+            elif node is not None and node.op == "concat":
+                result[tensor] = concat_format([result[t] for t in node.inputs])
+            else:
+                e = self._exponents(tensor, node, statistics, result)
+                e = self._limit_spread(tensor, np.maximum(e, floors[tensor]))
+                result[tensor] = BlockFormat(
+                    self.bits[tensor], self.signed[tensor], self.splits[tensor], tuple(int(v) for v in e)
+                )
+        return result
+
+    def _exponents(
+        self, tensor: str, node: Node | None, statistics: Statistics, known: dict[str, BlockFormat]
+    ) -> np.ndarray:
+        splits, bits, signed = self.splits[tensor], self.bits[tensor], self.signed[tensor]
+        if node is None:
+            return np.array([input_exponent(self.pre, range(a, b), bits, signed) for a, b in zip(splits, splits[1:])])
+        maximum = statistics.block_maximum(tensor, splits)
+        if node.op in KEEPS_RANGE:
+            limit = sum(float(np.exp2(known[t].exponents).max()) * known[t].high for t in node.inputs)
+            maximum = np.minimum(maximum, limit)
+        histogram = statistics.histograms.get(tensor)
+        if self.layers[node.name].method == "kl" and histogram is not None:
+            if histogram not in self._by_kl:  # floors change from pass to pass, histograms do not
+                every = statistics.block_maximum(tensor, splits)
+                self._by_kl[histogram] = by_kl(histogram.counts, histogram.tops, every, bits, signed)
+            e = np.minimum(self._by_kl[histogram], exponent_for_maximum(maximum, bits, signed))
+        else:
+            e = exponent_for_maximum(maximum, bits, signed)
+        dead = maximum == 0
+        if dead.any():
+            # other images may wake a block that calibration never saw: give it the tensor's or its source's range
+            source = known[node.main]
+            if node.op not in ("conv", "depthwise") and source.splits == splits:
+                spare = np.asarray(source.exponents)
+            else:
+                spare = e[~dead].max() if not dead.all() else max(source.exponents)
+            e = np.where(dead, spare, e)
+        return e
+
+    def _limit_spread(self, tensor: str, e: np.ndarray) -> np.ndarray:
+        """Raise fine blocks until no two of a segment are further apart than a filter's psums may be."""
+        segments = np.searchsorted(self.splits[tensor], self.graph.segments()[tensor])[:-1]
+        highest = np.maximum.reduceat(e, segments)
+        per_block = np.repeat(highest, np.diff([*segments, len(e)]))
+        return np.maximum(e, per_block - self.options.max_spread)
+
+
+def input_exponent(pre: Preprocessing, channels: range, bits: int, signed: bool) -> int:
+    """Exponent that represents the 256 pixel codes of these channels with the least squared error.
+
+    The input's range is known exactly. Where the largest code lies just above
+    a power of two, saturating that one code is better than halving the
+    resolution of all others.
+    """
+    codes = np.arange(256.0)[:, None]
+    index = list(channels)
+    values = (codes - np.asarray(pre.mean)[index]) / np.asarray(pre.std)[index]
+    low, high = mantissa_range(bits, signed)
+    highest = int(exponent_for_maximum(np.abs(values).max(), bits, signed))
+
+    def error(e: int) -> float:
+        scale = 2.0**e
+        return float(((np.clip(round_half_up(values / scale), low, high) * scale - values) ** 2).sum())
+
+    return min((highest, highest - 1, highest - 2), key=error)

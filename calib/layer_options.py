@@ -1,0 +1,42 @@
+"""Which option holds for which layer: the network's, unless an override's pattern matches the layer's name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+from bfp.errors import BfpError
+from bfp.graph import Graph
+from calib.config import BfpOptions
+
+
+@dataclass(frozen=True)
+class LayerOptions:
+    """Resolved options of one node; the fields are those of BfpOptions."""
+
+    weights: int
+    activations: int
+    weight_group: int
+    method: str
+
+
+def resolve_options(graph: Graph, options: BfpOptions) -> dict[str, LayerOptions]:
+    """Options by node name; a later override wins over an earlier one.
+
+    Raises BfpError for an override that matches no layer, or that sets weights
+    where no matching layer has any.
+    """
+    base = LayerOptions(options.weights, options.activations, options.weight_group, options.method)
+    result = {node.name: base for node in graph.nodes}
+    for override in options.overrides:
+        matched = [n for n in graph.nodes if fnmatchcase(n.name, override.layers)]
+        changes = {k: v for k in vars(base) if (v := getattr(override, k)) is not None}
+        where = f"network {graph.name}: override of layers {override.layers!r}"
+        if not matched:
+            example = ", ".join(n.name for n in graph.nodes[:3])
+            raise BfpError(f"{where} matches none of its {len(graph.nodes)} layers ({example}, ...); correct the pattern")
+        if {"weights", "weight_group"} & set(changes) and not any(n.op in ("conv", "depthwise") for n in matched):
+            raise BfpError(f"{where} sets weights, but {matched[0].name} ({matched[0].op}) has none; correct the pattern")
+        for node in matched:
+            result[node.name] = replace(result[node.name], **changes)
+    return result

@@ -1,0 +1,245 @@
+"""From the float network and its statistics to an artifact whose accumulators are proved.
+
+Exponents are first chosen freely. Where the integer datapath's limits (shift
+ranges, 32-bit accumulator) do not hold, exponents are raised, never lowered:
+a coarser block loses resolution but nothing saturates. What was raised is
+recorded in the artifact's provenance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from bfp.artifact import Artifact, Preprocessing, operand_formats, verify
+from bfp.errors import BfpError
+from bfp.format import BlockFormat
+from bfp.graph import Graph, Node
+from bfp.parameters import (
+    ACC_LIMIT,
+    MAX_ROUND_SHIFT,
+    MIN_ROUND_SHIFT,
+    RECIPROCAL_BITS,
+    Parameters,
+    Weights,
+    accumulator_bound,
+    derive,
+    prove,
+)
+from calib.config import BfpOptions
+from calib.float_network import FloatNetwork
+from calib.formats import FormatPlan, cut
+from calib.layer_options import resolve_options
+from calib.statistics import Statistics
+from calib.weight_blocks import MAX_OPERAND, NEVER, Chosen, WeightBlocks
+
+MAX_PASSES = 64
+LEFT_ROOM = 8  # bits by which a mended output may still be finer than its accumulator
+
+
+def plan(graph: Graph, options: BfpOptions, pre: Preprocessing) -> FormatPlan:
+    """What is fixed before statistics are gathered: block boundaries, widths, signs. Raises BfpError for overrides."""
+    return FormatPlan(graph, options, resolve_options(graph, options), pre)
+
+
+def quantise_network(
+    network: FloatNetwork,
+    statistics: Statistics,
+    options: BfpOptions,
+    preprocessing: Preprocessing,
+    classes: tuple[str, ...] = (),
+    provenance: dict | None = None,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Artifact:
+    """Choose every exponent, quantise weights and biases, prove every accumulator.
+
+    Deterministic. ``provenance`` goes into the artifact, with ``adjustments``
+    (per layer and tensor: what was coarsened, by how many bits) and ``notes``
+    added. Raises BfpError naming the layer that cannot be made to fit.
+    """
+    work = _Work(network, statistics, options, preprocessing)
+    for count in range(MAX_PASSES):
+        progress(f"choosing exponents, pass {count + 1}")
+        formats = work.fitted_formats()
+        parameters = work.proved_parameters(formats, progress)
+        if parameters is not None:
+            break
+    else:
+        raise BfpError(
+            f"network {network.graph.name}: no exponents satisfy all shift ranges after {MAX_PASSES} passes; "
+            "the scales of its tensors lie too far apart, check its weights"
+        )
+    record = {**(provenance or {}), "adjustments": work.adjustments(formats), "notes": list(work.plan.notes)}
+    artifact = Artifact(network.graph, formats, parameters, preprocessing, tuple(classes), record)
+    verify(artifact)
+    return artifact
+
+
+@dataclass
+class _Layer:
+    """A convolution while its exponents are sought. lowest: finest psum exponent that the proof allows, [F]."""
+
+    blocks: WeightBlocks
+    bias: np.ndarray
+    lowest: np.ndarray
+    chosen: Chosen | None = None
+    weights: Weights | None = None
+
+
+class _Work:
+    def __init__(self, network: FloatNetwork, statistics: Statistics, options: BfpOptions, pre: Preprocessing) -> None:
+        self.graph, self.statistics, self.options = network.graph, statistics, options
+        self.plan = plan(network.graph, options, pre)
+        self.floors = self.plan.no_floors()
+        self.free = self.plan.formats(statistics, self.floors)  # what would be chosen without limits
+        segments = self.graph.segments()
+        self.layers: dict[str, _Layer] = {}
+        for node in self.graph.nodes:
+            if node.op not in ("conv", "depthwise"):
+                continue
+            chosen, floats = self.plan.layers[node.name], network.weights[node.name]
+            depthwise = node.op == "depthwise"
+            splits = (0, 1) if depthwise else cut(segments[node.main], chosen.weight_group)
+            if not (np.isfinite(floats.weight).all() and np.isfinite(floats.bias).all()):
+                raise BfpError(f"node {node.name}: its weights hold NaN or infinity; check the weights file")
+            self.layers[node.name] = _Layer(
+                WeightBlocks(floats.weight, splits, chosen.weights, depthwise),
+                floats.bias,
+                np.full(len(floats.bias), NEVER),
+            )
+
+    def fitted_formats(self) -> dict[str, BlockFormat]:
+        """Formats whose shifts are all within range; chooses the weights' exponents on the way."""
+        for _ in range(MAX_PASSES):
+            formats = self.plan.formats(self.statistics, self.floors)
+            # every node is asked, so that one pass mends as much as it can
+            if not any([self._mend(node, formats) for node in self.graph.nodes if node.op != "concat"]):
+                return formats
+        raise BfpError(
+            f"network {self.graph.name}: no exponents bring all shifts into range; "
+            "the scales of its tensors lie too far apart, check its weights"
+        )
+
+    def _raise(self, tensor: str, have: np.ndarray, need: np.ndarray) -> bool:
+        """Demand at least ``need`` from the channels of a tensor that fall short."""
+        short = need > have
+        return bool(short.any()) and self.plan.raise_floor(self.floors, tensor, np.where(short, need, NEVER))
+
+    def _mend(self, node: Node, formats: dict[str, BlockFormat]) -> bool:
+        """Raise the floors of whichever tensor puts a shift of this node out of range."""
+        source, target, residual = operand_formats(node, formats)
+        out = target.channel_exponents()
+        sc = residual.channel_exponents() if residual else None
+        news = False
+        if node.name in self.layers:
+            layer = self.layers[node.name]
+            chosen = layer.blocks.choose(source, out, sc, self.options.max_spread, layer.lowest)
+            layer.chosen = chosen
+            acc = chosen.finest
+            if sc is not None:
+                need = np.maximum(layer.blocks.shortcut_floor(chosen), out - MAX_ROUND_SHIFT)
+                news |= self._raise(node.shortcut, sc, need)
+                acc = np.minimum(acc, sc)
+            return news | self._mend_output(node, out, acc)
+        have = source.channel_exponents()
+        offset = node.channel_offset if node.op == "slice_pad" else 0
+        gain = -RECIPROCAL_BITS if node.op == "avg_pool" else 0
+        index = np.arange(len(have)) + offset  # output channel of each input channel
+        inside = (index >= 0) & (index < len(out))
+        at = np.clip(index, 0, len(out) - 1)
+        need = np.where(inside, out[at] - MAX_ROUND_SHIFT - gain, NEVER)
+        own = out.copy()
+        own[index[inside]] = have[inside] + gain
+        acc = own
+        if sc is not None:
+            need = np.maximum(need, sc - MAX_OPERAND)
+            news |= self._raise(node.shortcut, sc, np.maximum(own - MAX_OPERAND, out - MAX_ROUND_SHIFT))
+            acc = np.minimum(own, sc)
+        news |= self._raise(node.main, have, need)
+        return news | self._mend_output(node, out, acc)
+
+    def _mend_output(self, node: Node, out: np.ndarray, acc: np.ndarray) -> bool:
+        far = out - acc < MIN_ROUND_SHIFT
+        return self._raise(node.output, out, np.where(far, acc - LEFT_ROOM, NEVER))
+
+    def proved_parameters(self, formats: dict[str, BlockFormat], progress: Callable) -> dict[str, Parameters] | None:
+        """Parameters of every node, all accumulators inside 32 bits; None if formats had to be changed first."""
+        result: dict[str, Parameters] = {}
+        nodes = [n for n in self.graph.nodes if n.op != "concat"]
+        for i, node in enumerate(nodes):
+            progress(f"quantising layer {i + 1} of {len(nodes)}")
+            source, target, residual = operand_formats(node, formats)
+            for _ in range(MAX_PASSES):
+                p = self._derive(node, source, target, residual)
+                bound = accumulator_bound(node, p, source, target, residual, self._divisor(node))
+                if np.all(bound < ACC_LIMIT):
+                    break
+                excess = np.where(bound < ACC_LIMIT, 0, np.maximum(np.ceil(np.log2(bound / ACC_LIMIT)), 1)).astype(int)
+                if self._mend_sum(node, p, excess, formats):
+                    return None
+            prove(self.graph, node, p, formats)
+            result[node.name] = p
+        return result
+
+    def _divisor(self, node: Node) -> int:
+        if node.op != "avg_pool":
+            return 1
+        rows, cols = node.divisors(*self.graph.shapes[node.main][1:])
+        return max(rows) * max(cols)
+
+    def _derive(self, node: Node, source: BlockFormat, target: BlockFormat, residual: BlockFormat | None) -> Parameters:
+        layer = self.layers.get(node.name)
+        if layer is None:
+            return derive(node, source, target, residual)
+        sc = residual.channel_exponents() if residual else None
+        layer.chosen = layer.blocks.choose(
+            source, target.channel_exponents(), sc, self.options.max_spread, layer.lowest
+        )
+        if layer.weights is None:
+            layer.weights = layer.blocks.quantise(layer.chosen.exponents)
+        else:
+            layer.weights = layer.blocks.requantise(layer.weights, layer.chosen.exponents)
+        return derive(node, source, target, residual, layer.weights, layer.bias)
+
+    def _mend_sum(self, node: Node, p: Parameters, excess: np.ndarray, formats: dict[str, BlockFormat]) -> bool:
+        """Make room in the accumulators that overflow, by ``excess`` bits [F] each.
+
+        Returns whether formats have to be chosen again. Raises BfpError, in the
+        proof's own words, where the output would lose bits that it stores.
+        """
+        _, target, residual = operand_formats(node, formats)
+        out, over = target.channel_exponents(), excess > 0
+        left = over & (p.round_shift < 0)
+        if np.any(left) and self._raise(node.output, out, np.where(left, out + excess, NEVER)):
+            return True  # the sum is small; what overflows is its shift up to a much finer output
+        if residual is not None:
+            sc = residual.channel_exponents()
+            finest = over & (sc == p.acc_exponent)
+            if np.any(finest) and self._raise(node.shortcut, sc, np.where(finest, sc + excess, NEVER)):
+                return True
+        layer = self.layers.get(node.name)
+        coarser = p.acc_exponent + excess
+        if layer is None or np.any(over & (coarser > out)):
+            prove(self.graph, node, p, formats)
+        layer.lowest = np.where(over, coarser, layer.lowest)
+        return residual is not None
+
+    def adjustments(self, formats: dict[str, BlockFormat]) -> dict:
+        """What the limits cost: per layer the weight blocks, per tensor the activation blocks made coarser."""
+        weights, tensors = {}, {}
+        for name, layer in self.layers.items():
+            raised = layer.chosen.raised
+            if raised.any():
+                weights[name] = {
+                    "blocks": int(np.count_nonzero(raised)),
+                    "of": int(raised.size),
+                    "bits": int(raised.max()),
+                    "filters_for_accumulator": int(np.count_nonzero(layer.lowest > NEVER)),
+                }
+        for tensor, fmt in formats.items():
+            raised = np.asarray(fmt.exponents) - np.asarray(self.free[tensor].exponents)
+            if raised.any():
+                tensors[tensor] = {"blocks": int(np.count_nonzero(raised)), "bits": int(raised.max())}
+        return {"weights": weights, "activations": tensors}

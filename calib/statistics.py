@@ -1,0 +1,84 @@
+"""What calibration images show of every tensor, gathered in one pass.
+
+Maximum and minimum per channel; for the KL method also a histogram of |x| per
+block. Memory depends on the network only: a histogram's range doubles, and
+its bins merge in pairs, when a larger value arrives.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from bfp.errors import BfpError
+from bfp.graph import Graph
+
+BINS = 4096  # at 8 unsigned bits and three exponents below the maximum, a level is still 2 bins wide
+
+
+class Histogram:
+    """Counts of |x| per block, float64 [blocks, BINS]; exact zeros are not counted (every format holds them).
+
+    ``tops`` [blocks] are the ends of the ranges, powers of two, 0 while nothing
+    but zeros was seen; bin ``i`` of block ``b`` is ``[i, i + 1) * tops[b] / BINS``.
+    """
+
+    def __init__(self, splits: tuple[int, ...]) -> None:
+        self.splits = splits
+        self.tops = np.zeros(len(splits) - 1)
+        self.counts = np.zeros((len(splits) - 1, BINS))
+
+    def add(self, magnitude: torch.Tensor, channel_maximum: np.ndarray) -> None:
+        """Add |x| [N, C, H, W] whose largest value per channel [C] is known."""
+        maximum = np.maximum.reduceat(channel_maximum, self.splits[:-1])
+        # strictly above the maximum, so that the largest value falls into the last bin
+        needed = np.where(maximum > 0, np.exp2(np.floor(np.log2(np.where(maximum > 0, maximum, 1))) + 1), 0)
+        for block in np.flatnonzero(needed > 0):
+            while 0 < self.tops[block] < needed[block]:
+                merged = self.counts[block].reshape(-1, 2).sum(1)
+                self.counts[block] = np.concatenate([merged, np.zeros(BINS // 2)])
+                self.tops[block] *= 2
+            self.tops[block] = self.tops[block] or needed[block]
+            values = magnitude[:, self.splits[block] : self.splits[block + 1]].reshape(-1)
+            index = (values.double() * (BINS / self.tops[block])).long()
+            counts = torch.bincount(index, minlength=BINS).numpy().astype(np.float64)
+            counts[0] -= float((values == 0).sum())
+            self.counts[block] += counts
+
+
+class Statistics:
+    """Streamed statistics of every tensor of a graph.
+
+    splits: the block boundaries of each tensor (for the histograms).
+    histograms_of: the tensors that need one. After the pass ``maximum`` is the
+    largest |x| and ``minimum`` the smallest x, float64 [channels] by tensor.
+    """
+
+    def __init__(self, graph: Graph, splits: dict[str, tuple[int, ...]], histograms_of: set[str] = frozenset()) -> None:
+        self.graph = graph
+        self.maximum = {t: np.zeros(s[0]) for t, s in graph.shapes.items()}
+        self.minimum = {t: np.full(s[0], np.inf) for t, s in graph.shapes.items()}
+        self.histograms = {t: Histogram(splits[t]) for t in sorted(histograms_of)}
+        self.images = 0
+
+    def observe(self, tensor: str, x: torch.Tensor) -> None:
+        """Add one batch of a tensor, [N, C, H, W]. Raises BfpError naming the layer where a value is not finite."""
+        low, high = (t.double().numpy() for t in torch.aminmax(x.transpose(0, 1).flatten(1), dim=1))
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            producer = self.graph.producer(tensor)
+            where = f"layer {producer.name}" if producer else "the input"
+            raise BfpError(
+                f"network {self.graph.name}: the activations of {where} hold NaN or infinity; "
+                "check the weights file and the input's mean and std"
+            )
+        magnitude = np.maximum(np.abs(low), np.abs(high))
+        np.maximum(self.maximum[tensor], magnitude, out=self.maximum[tensor])
+        np.minimum(self.minimum[tensor], low, out=self.minimum[tensor])
+        if tensor in self.histograms:
+            self.histograms[tensor].add(x.abs(), magnitude)
+        if tensor == self.graph.input:
+            self.images += len(x)
+
+    def block_maximum(self, tensor: str, splits: tuple[int, ...]) -> np.ndarray:
+        """Largest |x| of each block, float64 [blocks]."""
+        return np.maximum.reduceat(self.maximum[tensor], splits[:-1])

@@ -1,0 +1,106 @@
+"""Exponents and mantissas of a layer's weights, for all filters and blocks at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bfp.format import BlockFormat, exponent_for_maximum, mantissa_range, round_half_up
+from bfp.parameters import MAX_ALIGN_SHIFT, MAX_ROUND_SHIFT, Weights, block_of, refine
+
+CHUNK = 1 << 22  # weights that are scaled in float64 at a time
+MAX_OPERAND = 20  # shift of an operand beyond which its sum could not be proved inside 32 bits
+BIAS_BITS = 12  # resolution below the output's of a filter that has a bias only
+NEVER = -(10**6)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Weight exponents of one layer and what they cost.
+
+    exponents: int64 [filters, blocks]. finest, coarsest: exponents of the
+    psums, int64 [filters]. raised: bits by which the constraints coarsened
+    each block beyond its maximum's exponent, int64 [filters, blocks].
+    """
+
+    exponents: np.ndarray
+    finest: np.ndarray
+    coarsest: np.ndarray
+    raised: np.ndarray
+
+
+class WeightBlocks:
+    """The block maxima of one layer's float weights, found once.
+
+    weight: float32 [F, C (1 for depthwise), kh, kw]; splits: block boundaries
+    over C; bits: mantissa width.
+    """
+
+    def __init__(self, weight: np.ndarray, splits: tuple[int, ...], bits: int, depthwise: bool) -> None:
+        self.weight, self.splits, self.bits, self.depthwise = weight, splits, bits, depthwise
+        per_channel = np.maximum(weight.max(axis=(2, 3)), -weight.min(axis=(2, 3))).astype(np.float64)
+        self.maxima = np.maximum.reduceat(per_channel, splits[:-1], axis=1)
+        self.natural = exponent_for_maximum(self.maxima, bits)
+
+    def choose(
+        self, source: BlockFormat, out: np.ndarray, shortcut: np.ndarray | None, max_spread: int, lowest: np.ndarray
+    ) -> Chosen:
+        """Exponents by maximum, coarsened where the accumulator's shifts need it.
+
+        out: exponents of the output channels [F]; shortcut: of the fused
+        residual's or None; lowest: the finest psum exponent allowed, [F].
+        """
+        fine, coarse = self._source_range(source)
+        alive = self.maxima > 0
+        top = np.where(alive, self.natural + coarse, NEVER).max(axis=1)
+        free = np.maximum(lowest, out - MAX_ROUND_SHIFT)
+        if shortcut is not None:
+            free = np.maximum(free, shortcut - MAX_OPERAND)
+        low = np.maximum(free, top - max_spread)
+        e = np.maximum(self.natural, low[:, None] - fine)
+        finest = np.where(alive, e + fine, -NEVER).min(axis=1)
+        # a filter without weights still has a bias: leave it some bits below the output's
+        spare = out - BIAS_BITS if shortcut is None else np.minimum(out - BIAS_BITS, shortcut)
+        finest = np.where(alive.any(axis=1), finest, np.maximum(free, spare))
+        # a block without weights must not widen the spread
+        e = np.where(alive, e, finest[:, None] - fine)
+        raised = np.where(alive, e - self.natural, 0)
+        return Chosen(e, (e + fine).min(axis=1), (e + coarse).max(axis=1), raised)
+
+    def _source_range(self, source: BlockFormat) -> tuple[np.ndarray, np.ndarray]:
+        """Finest and coarsest activation exponent that each weight block meets: [1, blocks], depthwise [F, 1]."""
+        if self.depthwise:
+            e = source.channel_exponents()[:, None]
+            return e, e
+        groups = refine(self.splits, source.splits)
+        e = np.asarray(source.exponents, np.int64)[block_of(source.splits, groups)]
+        starts = np.searchsorted(groups, self.splits[:-1])
+        return np.minimum.reduceat(e, starts)[None], np.maximum.reduceat(e, starts)[None]
+
+    def shortcut_floor(self, chosen: Chosen) -> np.ndarray:
+        """The finest shortcut exponent to which every psum can be shifted, int64 [F]."""
+        return chosen.coarsest - (MAX_OPERAND if self.depthwise else MAX_ALIGN_SHIFT)
+
+    def quantise(self, exponents: np.ndarray) -> Weights:
+        """Mantissas at the given exponents [F, blocks], half up, saturated (no weight saturates by construction)."""
+        return Weights(self.bits, self._mantissas(self.weight, exponents), self.splits, exponents)
+
+    def requantise(self, weights: Weights, exponents: np.ndarray) -> Weights:
+        """As ``quantise``, but only the filters whose exponents differ from ``weights``' are computed."""
+        changed = np.flatnonzero((weights.exponents != exponents).any(axis=1))
+        if not len(changed):
+            return weights
+        mantissas = weights.mantissas.copy()
+        mantissas[changed] = self._mantissas(self.weight[changed], exponents[changed])
+        return Weights(self.bits, mantissas, self.splits, exponents)
+
+    def _mantissas(self, weight: np.ndarray, exponents: np.ndarray) -> np.ndarray:
+        low, high = mantissa_range(self.bits, True)
+        scale = np.exp2(-np.repeat(exponents, np.diff(self.splits), axis=1).astype(np.float64))[:, :, None, None]
+        result = np.empty(weight.shape, np.int8)
+        step = max(1, CHUNK // max(1, weight[:1].size))
+        for f in range(0, len(weight), step):
+            part = round_half_up(weight[f : f + step] * scale[f : f + step])
+            result[f : f + step] = np.clip(part, low, high)
+        return result
