@@ -17,9 +17,9 @@ from bfp.errors import BfpError
 from bfp.graph import Node
 from calib.draft import Draft
 from calib.float_network import FloatNetwork
-from calib.operators import translate
+from calib.operators import FRESH, translate
 from calib.passes import simplify
-from calib.translation import Translation
+from calib.translation import Translation, operator_name
 
 
 def import_module(module: torch.nn.Module, input_shape: tuple[int, int, int], name: str) -> FloatNetwork:
@@ -67,7 +67,7 @@ def import_module(module: torch.nn.Module, input_shape: tuple[int, int, int], na
 
 
 def _trace(module: torch.nn.Module, input_shape: tuple[int, int, int], name: str) -> torch.export.ExportedProgram:
-    """ATen graph of the module without in-place operators."""
+    """ATen graph of the module; its in-place operators, if any, mean the same as their functional forms."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     parameters = inspect.signature(module.forward).parameters.values()
     needed = [p.name for p in parameters if p.default is inspect.Parameter.empty and p.kind in kinds]
@@ -76,14 +76,30 @@ def _trace(module: torch.nn.Module, input_shape: tuple[int, int, int], name: str
     example = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
     image = torch.zeros(1, *input_shape, dtype=example.dtype, device=example.device)
     try:
-        # decompositions {} only functionalises: x.relu_() seen through a view must reach the other readers of x
-        return torch.export.export(module.eval(), (image,)).run_decompositions({})
+        program = torch.export.export(module.eval(), (image,))
+        # decompositions {} only functionalises; it takes longer than the export, and few modules need it
+        return program.run_decompositions({}) if _writes_shared_values(program.graph) else program
     except Exception as error:  # torch raises many types here, all mean that the module is not traceable
         reason = re.sub(r"\s+", " ", str(error).strip().split("\n")[0])[:200].rstrip(".")
         raise BfpError(
             f"network {name} cannot be traced with an input of shape {tuple(input_shape)} "
             f"({type(error).__name__}: {reason}); check the input size, and that forward has no control flow on data"
         ) from None
+
+
+def _writes_shared_values(graph: torch.fx.Graph) -> bool:
+    """Whether an in-place operator may write to what another node reads, perhaps through a view.
+
+    It cannot where its operand is newly computed and has no other reader: then it is the same as its
+    functional form.
+    """
+    for node in graph.nodes:
+        if node.op == "call_function" and getattr(node.target, "_schema", None) and node.target._schema.is_mutable:
+            operand = node.args[0]
+            fresh = operand.op == "call_function" and operator_name(operand).rstrip("_") in FRESH
+            if not fresh or len(operand.users) != 1:
+                return True
+    return False
 
 
 def _only_output(translation: Translation, results: list[object]) -> str:

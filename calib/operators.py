@@ -59,6 +59,8 @@ def linear(t: Translation, fx: FxNode, a: dict) -> None:
 
 
 def batch_norm(t: Translation, fx: FxNode, a: dict) -> None:
+    if a.get("training"):
+        t.refuse(fx, "batch norm by the statistics of the batch is not supported; it needs track_running_stats")
     source = t.channel_first(fx, a["input"])
     mean, var = t.constant(fx, a["running_mean"], "running mean"), t.constant(fx, a["running_var"], "running variance")
     gamma, beta = t.constant(fx, a["weight"], "weight"), t.constant(fx, a["bias"], "bias")
@@ -201,6 +203,12 @@ def unchanged(t: Translation, fx: FxNode, a: dict) -> None:
     t.tensors[fx] = t.tensor(fx, a.get("self", a.get("input")))
 
 
+def dropout(t: Translation, fx: FxNode, a: dict) -> None:
+    if a["train"] and a["p"] > 0:
+        t.refuse(fx, "dropout that stays active in eval mode is not supported; pass training=self.training")
+    unchanged(t, fx, a)
+
+
 def convert(t: Translation, fx: FxNode, a: dict) -> None:
     value = a["self"].meta["val"]
     if fx.meta["val"].dtype != value.dtype:
@@ -216,6 +224,7 @@ Handler = Callable[[Translation, FxNode, dict], None]
 HANDLERS: dict[str, Handler] = {
     "aten.conv2d": convolution,
     "aten.linear": linear,
+    "aten.batch_norm": batch_norm,
     "aten._native_batch_norm_legit_no_training": batch_norm,
     "aten.relu": relu,
     "aten.relu6": relu6,
@@ -234,20 +243,30 @@ HANDLERS: dict[str, Handler] = {
     "aten.constant_pad_nd": zero_pad,
     "aten.slice": take_slice,
     "aten._to_copy": convert,
+    "aten.to": convert,
+    "aten.dropout": dropout,
+    "aten.feature_dropout": dropout,
     "aten._assert_tensor_metadata": ignore,
     **dict.fromkeys(("aten.view", "aten.reshape", "aten._unsafe_view", "aten.flatten"), reshape),
     **dict.fromkeys(("aten.squeeze", "aten.unsqueeze", "aten.unflatten"), reshape),
-    **dict.fromkeys(("aten.dropout", "aten.clone", "aten.alias", "aten.detach", "aten.contiguous"), unchanged),
+    **dict.fromkeys(("aten.clone", "aten.alias", "aten.detach", "aten.contiguous"), unchanged),
 }
+# results of these are newly computed: never a view of an operand, nor the operand itself
+FRESH = frozenset(
+    f"aten.{name}"
+    for name in "conv2d linear batch_norm relu relu6 hardtanh clamp add cat max_pool2d avg_pool2d".split()
+)
+
 
 def translate(t: Translation, fx: FxNode) -> None:
     """Add one call to the draft. Raises BfpError naming the layer where it is not supported."""
-    name = operator_name(fx)
+    name = operator_name(fx).rstrip("_")  # in-place forms reach this place only where they are equivalent
     if name == "getitem":
         source, index = fx.args
-        if index != 0 or source not in t.tensors:
+        if index == 0 and source in t.tensors:
+            t.tensors[fx] = t.tensors[source]
+        elif fx.users:
             t.refuse(fx, f"result {index} of {source.target} is not supported")
-        t.tensors[fx] = t.tensors[source]
     elif name not in HANDLERS:
         t.refuse(fx, f"{name} is not supported; supported are {SUPPORTED}")
     else:

@@ -21,7 +21,8 @@ from bfp.errors import BfpError
 TORCH_SUFFIXES = (".pth", ".th", ".pt")
 SUFFIXES = (*TORCH_SUFFIXES, ".safetensors", ".npz")
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
-CHUNK = 16  # images in one forward pass for batch norm statistics
+MAX_IMAGES = 32  # for batch norm statistics: they pass through the network at once
+VARIANCE_FLOOR = 0.1  # of a layer's mean variance: channels that hardly vary would amplify noise
 DOWNLOAD_TIMEOUT = 30.0  # seconds without any data
 
 
@@ -108,8 +109,11 @@ def randomise(module: nn.Module, seed: int, calibration: np.ndarray | torch.Tens
     """Seeded random weights that keep activations alive through any depth.
 
     Kaiming normal by fan-in (He et al., 2015), small random biases, batch norm
-    scales around 1; its running statistics are those of the calibration
-    images, measured layer after layer by one forward pass in training mode.
+    scales and shifts around 1: a shift of one standard deviation keeps most of
+    ReLU's inputs positive; without it a random network of this depth is
+    chaotic and amplifies the smallest rounding to the size of its output.
+    Running statistics are those of (at most 32 of) the calibration images,
+    set layer after layer in one forward pass.
     """
     draw = torch.Generator().manual_seed(seed)
     norms = [m for m in module.modules() if isinstance(m, BATCH_NORMS)]
@@ -121,7 +125,7 @@ def randomise(module: nn.Module, seed: int, calibration: np.ndarray | torch.Tens
                     nn.init.normal_(m.bias, 0.0, 0.05, generator=draw)
             elif m in norms and m.affine:
                 nn.init.uniform_(m.weight, 0.75, 1.25, generator=draw)
-                nn.init.normal_(m.bias, 0.0, 0.1, generator=draw)
+                nn.init.normal_(m.bias, 1.0, 0.3, generator=draw)
     module.eval()
     if norms:
         _measure_batch_norms(module, norms, calibration)
@@ -133,19 +137,25 @@ def _measure_batch_norms(module: nn.Module, norms: list[nn.Module], calibration:
             f"random weights for {type(module).__name__} need at least two calibration images for its batch norms; "
             "name calibration images in the network file"
         )
-    images = torch.as_tensor(calibration, dtype=torch.float32)
-    momenta = [m.momentum for m in norms]
-    for m in norms:
-        m.reset_running_stats()
-        m.train()
-        m.momentum = None  # plain average over all chunks
-    done = 0
+    images = torch.as_tensor(calibration, dtype=torch.float32)[:MAX_IMAGES]
+    measured: set[nn.Module] = set()
+
+    def measure(norm: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        if norm in measured or norm.running_mean is None:
+            return
+        measured.add(norm)
+        axes = [d for d in range(inputs[0].ndim) if d != 1]
+        var, mean = torch.var_mean(inputs[0], axes, correction=0)
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(var.clamp(min=VARIANCE_FLOOR * float(var.mean())))
+        print(f"\rbatch norm statistics: layer {len(measured)}/{len(norms)}", end="", file=sys.stderr, flush=True)
+
+    # Unlike training mode, this feeds each layer what it will see in eval mode, to the last bit: with
+    # maps of one pixel and few images the difference would grow from layer to layer.
+    hooks = [m.register_forward_pre_hook(measure) for m in norms]
     try:
         with torch.no_grad():
-            for chunk in torch.tensor_split(images, -(-len(images) // CHUNK)):
-                module(chunk)
-                done += len(chunk)
-                print(f"\rbatch norm statistics: {done}/{len(images)} images", end="", file=sys.stderr, flush=True)
+            module(images)
         print(file=sys.stderr)
     except (ValueError, RuntimeError) as error:
         reason = re.sub(r"\s+", " ", str(error).split("\n")[0])[:160].rstrip(". ")
@@ -154,9 +164,8 @@ def _measure_batch_norms(module: nn.Module, norms: list[nn.Module], calibration:
             f"do not pass through it ({reason}); check the input size"
         ) from None
     finally:
-        for m, momentum in zip(norms, momenta):
-            m.momentum = momentum
-            m.eval()
+        for hook in hooks:
+            hook.remove()
 
 
 @contextmanager

@@ -1,0 +1,134 @@
+"""What the importer refuses, and that each message names layer, operator and reason."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from bfp.errors import BfpError
+from calib.importer import import_module
+from small_modules import Fn, conv
+
+
+class Two(nn.Module):
+    def forward(self, image, mask):
+        return image + mask
+
+
+class Counter(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(1))
+
+    def forward(self, x):
+        self.seen += 1
+        return x + x
+
+
+class Branching(nn.Module):
+    def forward(self, x):
+        return x if x.sum() > 0 else x + x
+
+
+def in_place_slice(m, x):
+    y = x + x
+    y[:, :2].relu_()
+    return y
+
+
+class Constant(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+        self.level = nn.Parameter(torch.ones(1, 3, 9, 8))
+
+    def forward(self, x):
+        return self.function(self.level, x)
+
+
+REFUSALS = {
+    "dilation": (nn.Sequential(conv(dilation=2)), ["layer 0", "conv2d", "dilation (2, 2)", "only 1"]),
+    "groups": (nn.Sequential(nn.Conv2d(4, 4, 1, groups=2)), ["layer 0", "2 groups"]),
+    "multiplier": (nn.Sequential(conv(3, 6, groups=3)), ["layer 0", "3 groups for 3 input and 6 output"]),
+    "transposed": (nn.Sequential(nn.ConvTranspose2d(3, 3, 2)), ["layer 0", "aten.conv_transpose2d", "supported are"]),
+    "sigmoid": (nn.Sequential(conv(), nn.Sigmoid()), ["layer 1", "aten.sigmoid", "supported are conv2d"]),
+    "leaky": (nn.Sequential(nn.LeakyReLU()), ["layer 0", "leaky_relu"]),
+    "hardtanh": (nn.Sequential(nn.Hardtanh()), ["layer 0", "clamping to -1.0..1.0", "0..6"]),
+    "multiply": (Fn(lambda m, x: x * x), ["top module", "aten.mul"]),
+    "add scalar": (Fn(lambda m, x: x + 1), ["number 1"]),
+    "add alpha": (Fn(lambda m, x: torch.add(x, x, alpha=2)), ["alpha 2"]),
+    "broadcast": (Fn(lambda m, x: x + x.mean((2, 3), keepdim=True)), ["(1, 3, 9, 8) and (1, 3, 1, 1)"]),
+    "add constant": (Constant(lambda level, x: x + level), ["aten.add", "the constant p_level"]),
+    "pool dilation": (nn.Sequential(nn.MaxPool2d(2, dilation=2)), ["layer 0", "max pooling with dilation (2, 2)"]),
+    "divisor": (nn.Sequential(nn.AvgPool2d(2, divisor_override=3)), ["layer 0", "divisor_override"]),
+    "adaptive": (nn.Sequential(nn.AdaptiveAvgPool2d(4)), ["layer 0", "(9, 8) to (4, 4)"]),
+    "mean": (Fn(lambda m, x: x.mean(1)), ["mean over axes [1]"]),
+    "mean rows": (Fn(lambda m, x: x.mean(2)), ["mean over axes [2]"]),
+    "mean of all": (Fn(lambda m, x: x.mean()), ["mean over axes [0, 1, 2, 3]"]),
+    "concat rows": (Fn(lambda m, x: torch.cat([x, x], 2)), ["along axis 2"]),
+    "concat flat": (Fn(lambda m, x: torch.cat([x.flatten(1), x.flatten(1)], 1)), ["flattened map"]),
+    "reflect": (nn.Sequential(nn.ReflectionPad2d(1)), ["layer 0", "pad"]),
+    "pad value": (nn.Sequential(nn.ConstantPad2d(1, 3.0)), ["layer 0", "value 3.0"]),
+    "channel stride": (Fn(lambda m, x: x[:, ::2]), ["0:3:2 of axis 1"]),
+    "permute": (Fn(lambda m, x: x.permute(0, 1, 3, 2)), ["aten.permute"]),
+    "shuffle": (Fn(lambda m, x: x.view(1, 9, 3, 8)), ["reshaping a map of (3, 9, 8) to (1, 9, 3, 8)"]),
+    "batch axis": (Fn(lambda m, x: x.flatten()), ["reshaping", "batch axis"]),
+    "unflattened": (nn.Sequential(nn.Linear(8, 2)), ["layer 0", "flatten before it"]),
+    "pool of flat": (Fn(lambda m, x: F.max_pool2d(x.view(1, 3, 72), 2)), ["not a map"]),
+    "batch statistics": (nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False)), ["layer 0", "batch_norm"]),
+    "active dropout": (Fn(lambda m, x: F.dropout(x + x)), ["dropout that stays active"]),
+    "in-place on a slice": (Fn(in_place_slice), ["aten.slice_scatter"]),
+    "layer norm": (nn.Sequential(nn.LayerNorm(8)), ["layer 0", "layer_norm"]),
+    "computed weight": (Fn(lambda m, x: F.conv2d(x, x)), ["weight is computed by x"]),
+    "two inputs": (Two(), ["takes 2 inputs (image, mask)"]),
+    "two outputs": (Fn(lambda m, x: (x + x, F.relu(x))), ["returns 2 values (add, relu)"]),
+    "no input": (Constant(lambda level, x: level), ["p_level, which does not depend on its input"]),
+    "state": (Counter(), ["writes to seen"]),
+    "data-dependent": (Branching(), ["cannot be traced", "(3, 9, 8)", "control flow on data"]),
+    "wrong size": (nn.Sequential(nn.Flatten(), nn.Linear(10, 2)), ["cannot be traced", "check the input size"]),
+    "too small": (nn.Sequential(conv(k=11)), ["cannot be traced", "Kernel size"]),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_refusal(case):
+    module, fragments = REFUSALS[case]
+    shape = (4, 9, 8) if case == "groups" else (3, 9, 8)
+    with pytest.raises(BfpError) as error:
+        import_module(module, shape, "net")
+    message = str(error.value)
+    assert "\n" not in message and message.startswith("network net")
+    for fragment in fragments:
+        assert fragment in message, message
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("layer, name", [(0, "weight"), (0, "bias"), (1, "running mean"), (1, "weight")])
+def test_weights_that_are_not_finite(value, layer, name):
+    module = nn.Sequential(conv(), nn.BatchNorm2d(4)).eval()
+    with torch.no_grad():
+        getattr(module[layer], name.replace(" ", "_")).flatten()[0] = value
+    with pytest.raises(BfpError, match=f"layer {layer} .*its {name} holds NaN or infinity"):
+        import_module(module, (3, 9, 8), "net")
+
+
+def test_folding_that_overflows_float32():
+    module = nn.Sequential(conv(), nn.BatchNorm2d(4, eps=0.0)).eval()
+    with torch.no_grad():
+        module[1].running_var.fill_(1e-30)
+        module[1].weight.fill_(1e30)
+    with pytest.raises(BfpError, match="layer 0 \\+ 1: .*NaN or infinite"):
+        import_module(module, (3, 9, 8), "net")
+
+
+def test_negative_variance():
+    module = nn.Sequential(nn.BatchNorm2d(3)).eval()
+    module[0].running_var.fill_(-1.0)
+    with pytest.raises(BfpError, match="layer 0 .*running variance"):
+        import_module(module, (3, 9, 8), "net")
+
+
+@pytest.mark.parametrize("shape", [(3, 9), (0, 9, 8), (3, 9.0, 8)])
+def test_input_shape_that_is_none(shape):
+    with pytest.raises(BfpError, match="input shape"):
+        import_module(nn.ReLU(), shape, "net")
