@@ -40,7 +40,7 @@ def run(
     if observe:
         observe(graph.input, values[graph.input])
     for i, node in enumerate(graph.nodes):
-        out = _compute(node, network, [values[t] for t in node.inputs])
+        out = compute(node, network, [values[t] for t in node.inputs])
         values[node.output] = out
         if observe:
             observe(node.output, out)
@@ -62,7 +62,8 @@ def pad(x: torch.Tensor, window: Window, value: float = 0.0) -> torch.Tensor:
     return functional.pad(x, (left, right, top, bottom), value=value) if any(window.padding) else x
 
 
-def _compute(node: Node, network: FloatNetwork, operands: list[torch.Tensor]) -> torch.Tensor:
+def compute(node: Node, network: FloatNetwork, operands: list[torch.Tensor]) -> torch.Tensor:
+    """One node's output [N, C', OH, OW] from its operands [N, C, H, W], in their precision (the weights' too)."""
     x, window = operands[0], node.window
     if node.op == "concat":
         return torch.cat(operands, 1)

@@ -1,0 +1,72 @@
+"""``python -m calib calibrate|evaluate NETWORK --out FOLDER``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from bfp.errors import BfpError
+from calib.config import find_network, load_config
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; NETWORK is a TOML file or the name of a shipped one."""
+    top = argparse.ArgumentParser(prog="python -m calib", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True)
+    for name, text in (
+        ("calibrate", "import a network, choose its exponents, write artifact.npz and samples.npz"),
+        ("evaluate", "compare the artifact with the float network, write evaluation.json"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("network", help="a network's .toml file, or the name of a shipped network")
+        command.add_argument("--out", type=Path, help="folder of the results (default: build/NAME)")
+    commands.choices["evaluate"].add_argument("--limit", type=int, help="evaluate on the first LIMIT images only")
+    return top
+
+
+def percent(value: float | None) -> str:
+    return "unknown" if value is None else f"{100 * value:.2f} %"
+
+
+def run(arguments: argparse.Namespace) -> None:
+    # torch is slow to import: not before the file has been checked
+    config = load_config(find_network(arguments.network))
+    folder = arguments.out or Path("build") / config.name
+    from bfp import artifact as artifacts
+    from calib import evaluate, pipeline
+
+    if arguments.command == "calibrate":
+        artifact = pipeline.calibrate(config, folder)
+        changed = artifact.provenance["adjustments"]
+        print(
+            f"{config.name}: {len(artifact.graph.nodes)} layers, method {config.bfp.method}, weights "
+            f"{artifact.provenance['weights']}, {artifact.provenance['calibration_images']} images; weights of "
+            f"{len(changed['weights'])} layers and {len(changed['activations'])} tensors made coarser by limits; "
+            f"wrote {folder / 'artifact.npz'}"
+        )
+        return
+    if arguments.limit is not None and arguments.limit < 1:
+        raise BfpError(f"--limit {arguments.limit} leaves no image; give at least 1")
+    artifact = artifacts.load(folder / "artifact.npz")
+    result = evaluate.evaluate(pipeline.prepare(config), artifact, folder, arguments.limit)
+    sqnr = "none lost" if result["sqnr_db"] is None else f"{result['sqnr_db']:.1f} dB"
+    print(
+        f"{config.name}: {result['images']} images, top-1 float {percent(result['top1_float'])}, "
+        f"BFP {percent(result['top1_bfp'])}, agreement {percent(result['agreement'])}, SQNR {sqnr}"
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit status 0, or 2 after one line on stderr about bad input."""
+    arguments = parser().parse_args(argv)
+    try:
+        run(arguments)
+    except BfpError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,173 @@
+"""The calibrator's steps, from a network's file to its artifact."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bfp import artifact as artifacts
+from bfp.artifact import Artifact
+from bfp.errors import BfpError
+from bfp.samples import Samples, save_samples
+from calib import float_model
+from calib.config import WEIGHT_WORDS, NetworkConfig
+from calib.float_network import FloatNetwork
+from calib.images import ImageSet, open_images
+from calib.importer import import_module
+from calib.progress import Progress
+from calib.quantise import plan, quantise_network
+from calib.statistics import Statistics
+from calib.zoo.weights import load_weights
+
+BATCH_VALUES = 1 << 23  # of the largest tensor, in one batch
+MAX_BATCH = 32
+RANDOM_WEIGHT_IMAGES = 32
+SAMPLES = 8  # images kept for simulations and boards
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A network ready for calibration. weights: which were used; notes: what was replaced, one sentence each."""
+
+    config: NetworkConfig
+    network: FloatNetwork
+    classes: tuple[str, ...]
+    calibration: ImageSet
+    weights: str
+    notes: tuple[str, ...]
+
+
+def build_module(config: NetworkConfig) -> torch.nn.Module:
+    """Call the file's ``module:callable``; a module beside the file is importable. Raises BfpError."""
+    name, function = config.model.split(":")
+    beside = config.path.parent / name.split(".")[0]
+    if (beside.is_dir() or beside.with_suffix(".py").is_file()) and str(config.path.parent) not in sys.path:
+        sys.path.insert(0, str(config.path.parent))
+    where = f"{config.path}: model {config.model!r}"
+    try:
+        make = getattr(importlib.import_module(name), function)
+        module = make(**config.arguments)
+    except BfpError:
+        raise
+    except Exception as error:  # the user's own code may raise anything
+        reason = str(error).strip().split("\n")[0][:200]
+        raise BfpError(
+            f"{where} with arguments {config.arguments} cannot be built ({type(error).__name__}: {reason}); correct it"
+        ) from None
+    if not isinstance(module, torch.nn.Module):
+        raise BfpError(f"{where} returns {type(module).__name__}; it must return a torch.nn.Module")
+    return module.eval()
+
+
+def load_classes(config: NetworkConfig) -> tuple[str, ...]:
+    """Class names, or none. Raises BfpError where the list cannot be read."""
+    source = config.classes
+    if source is None or isinstance(source, tuple):
+        return source or ()
+    if source == "cifar10":
+        return CIFAR10
+    if source == "imagenet":
+        try:
+            from torchvision.models._meta import _IMAGENET_CATEGORIES
+        except ImportError:
+            raise BfpError('classes = "imagenet" needs the package torchvision; run pip install torchvision') from None
+        return tuple(_IMAGENET_CATEGORIES)
+    try:
+        lines = Path(source).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BfpError(f"{config.path}: class names {source} cannot be read ({error}); give a text file") from None
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def prepare(config: NetworkConfig) -> Prepared:
+    """Build the module, give it its weights, import it, find its calibration images. Raises BfpError."""
+    notes = []
+    module = build_module(config)
+    calibration = open_images(config.calibration, config.input, config.seed)
+    notes += calibration.notes
+    weights = config.weights
+    if weights not in WEIGHT_WORDS and config.weights_fallback and not Path(weights).is_file():
+        notes.append(f"weights {weights} do not exist; used {config.weights_fallback} instead")
+        weights = config.weights_fallback
+    images = None
+    if weights == "random":
+        images = next(calibration.batches(min(RANDOM_WEIGHT_IMAGES, len(calibration))))
+    load_weights(module, weights, config.seed, images)
+    network = import_module(module, config.input_shape, config.name)
+    classes = load_classes(config)
+    outputs = int(np.prod(network.graph.shapes[network.graph.output]))
+    if classes and len(classes) != outputs:
+        raise BfpError(f"{config.path}: {len(classes)} class names for {outputs} outputs; correct classes")
+    used = weights if weights in WEIGHT_WORDS else Path(weights).name
+    return Prepared(config, network, classes, calibration, used, tuple(notes))
+
+
+def batch_size(network: FloatNetwork) -> int:
+    """Images at a time, so that the largest tensor of a batch stays within BATCH_VALUES."""
+    largest = max(int(np.prod(s)) for s in network.graph.shapes.values())
+    return int(np.clip(BATCH_VALUES // largest, 1, MAX_BATCH))
+
+
+def gather(prepared: Prepared) -> Statistics:
+    """Statistics of all calibration images."""
+    config, network, images = prepared.config, prepared.network, prepared.calibration
+    fixed = plan(network.graph, config.bfp, config.input)
+    statistics = Statistics(network.graph, fixed.splits, fixed.needs_histogram())
+    with Progress(f"{config.name}: statistics of {len(images)} images", len(images)) as progress:
+        for batch in images.batches(batch_size(network)):
+            float_model.run(network, torch.from_numpy(batch), keep=(), observe=statistics.observe)
+            progress.step(len(batch))
+    return statistics
+
+
+def quantise(prepared: Prepared, statistics: Statistics) -> Artifact:
+    """The artifact, not yet saved. Its provenance says which weights, images, method and options made it."""
+    config = prepared.config
+    options = {k: v for k, v in vars(config.bfp).items() if k != "overrides"}
+    options["overrides"] = [{k: v for k, v in vars(o).items() if v is not None} for o in config.bfp.overrides]
+    provenance = {
+        "model": config.model,
+        "arguments": config.arguments,
+        "weights": prepared.weights,
+        "seed": config.seed,
+        "calibration_images": statistics.images,
+        "method": config.bfp.method,
+        "bfp": options,
+        "replaced": list(prepared.notes),
+    }
+    with Progress(f"{config.name}: artifact") as progress:
+        return quantise_network(
+            prepared.network, statistics, config.bfp, config.input, prepared.classes, provenance, progress.text
+        )
+
+
+def keep_samples(prepared: Prepared, path: Path) -> None:
+    """A few preprocessed images with the float network's answers, for simulations and boards."""
+    config = prepared.config
+    images = prepared.calibration
+    if config.evaluation is not None:
+        images = open_images(config.evaluation, config.input, config.seed)
+    count = min(SAMPLES, len(images))
+    batch = next(images.batches(count))
+    logits = float_model.logits(prepared.network, torch.from_numpy(batch)).numpy()
+    labels = images.labels
+    labels = np.full(count, -1) if labels is None else labels[:count]
+    save_samples(Samples(batch, labels, tuple(images.name(i) for i in range(count)), logits), path)
+
+
+def calibrate(config: NetworkConfig, folder: Path) -> Artifact:
+    """Everything from the network's file to ``artifact.npz`` and ``samples.npz`` in ``folder``. Raises BfpError."""
+    prepared = prepare(config)
+    for note in prepared.notes:
+        print(f"{config.name}: note: {note}", file=sys.stderr)
+    artifact = quantise(prepared, gather(prepared))
+    for note in artifact.provenance["notes"]:
+        print(f"{config.name}: note: {note}", file=sys.stderr)
+    keep_samples(prepared, folder / "samples.npz")
+    return artifacts.save(artifact, folder / "artifact.npz")
