@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY := passive
 
 .PHONY: run test
 run: $(DONE)
-	$(VENV)/bin/python -m doit run
+	$(VENV)/bin/python -m doit main
 
 test: $(DONE)
 	$(VENV)/bin/python -m doit test

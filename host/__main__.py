@@ -23,6 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     check.add_argument("--artifact", required=True, type=Path, help="artifact.npz that it was generated from")
     check.add_argument("--samples", required=True, type=Path, help="samples.npz with preprocessed images")
     check.add_argument("--limit", type=int, default=2, help="images to compare (default 2)")
+    check.add_argument("--show", type=int, default=0, metavar="N", help="classify all samples, print the N best classes")
     check.add_argument("--out", type=Path, help="write the result to this JSON file")
     for command in (classify, check):
         command.add_argument(
@@ -77,6 +78,8 @@ def _check(arguments: argparse.Namespace) -> int:
     samples = load_samples(arguments.samples)
     with _open(arguments) as accelerator:
         result = check(accelerator, artifact, samples.images[: arguments.limit])
+        if arguments.show:
+            _show(accelerator, samples, arguments.show)
     if arguments.out:
         temporary = arguments.out.with_name(arguments.out.name + ".part")
         temporary.write_text(json.dumps({"network": artifact.graph.name, **result}, indent=2) + "\n")
@@ -88,6 +91,19 @@ def _check(arguments: argparse.Namespace) -> int:
         f"{result['values_compared']} values, {result['mismatches']} mismatches ({verdict})"
     )
     return 1 if result["mismatches"] else 0
+
+
+def _show(accelerator, samples, top: int) -> None:
+    """The board's classes of every sample, the float network's beside them."""
+    for name, image, logits in zip(samples.names, samples.images, samples.logits):
+        # a photograph goes all the way: file, preprocessing, accelerator
+        is_file = Path(name).is_file()
+        board = accelerator.classify(name, top) if is_file else accelerator.predictions(accelerator.run(image), top)
+        print(f"\n{Path(name).name if is_file else name}\n  {'accelerator':40}float network")
+        for ours, theirs in zip(board, accelerator.predictions(logits.astype(float), top)):
+            columns = [f"{100 * p.probability:5.1f} %  {p.name[:28]}" for p in (ours, theirs)]
+            print(f"  {columns[0]:40}{columns[1]}")
+    print()
 
 
 if __name__ == "__main__":
