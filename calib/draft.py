@@ -15,7 +15,8 @@ from calib.float_network import FloatNetwork, FloatWeights
 class Draft:
     """Nodes in topological order that the passes rewrite in place.
 
-    weights: per convolution (weight, bias), float64, shaped as in FloatWeights.
+    weights: per convolution (weight, bias), shaped as in FloatWeights;
+    float64 where a batch normalisation is in them.
     batch_norms: names of the depthwise nodes that are batch normalisations.
     """
 
@@ -73,7 +74,7 @@ class Draft:
             if node.name not in self.weights:
                 continue
             with np.errstate(over="ignore"):
-                weight, bias = (np.ascontiguousarray(a, np.float32) for a in self.weights[node.name])
+                weight, bias = (np.array(a, np.float32, order="C") for a in self.weights[node.name])
             if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
                 raise BfpError(
                     f"network {self.name}, layer {' + '.join(node.source)}: its weights with batch normalisation "

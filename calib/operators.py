@@ -62,8 +62,9 @@ def batch_norm(t: Translation, fx: FxNode, a: dict) -> None:
     if a.get("training"):
         t.refuse(fx, "batch norm by the statistics of the batch is not supported; it needs track_running_stats")
     source = t.channel_first(fx, a["input"])
-    mean, var = t.constant(fx, a["running_mean"], "running mean"), t.constant(fx, a["running_var"], "running variance")
-    gamma, beta = t.constant(fx, a["weight"], "weight"), t.constant(fx, a["bias"], "bias")
+    kinds = {"running_mean": "running mean", "running_var": "running variance", "weight": "weight", "bias": "bias"}
+    found = {k: t.constant(fx, a[k], what) for k, what in kinds.items()}
+    mean, var, gamma, beta = (None if v is None else v.astype(np.float64) for v in found.values())
     with np.errstate(all="ignore"):
         scale = (1.0 if gamma is None else gamma) / np.sqrt(var + a["eps"])
         shift = (0.0 if beta is None else beta) - mean * scale

@@ -74,6 +74,8 @@ def _compose(draft: Draft, first: Node, second: Node) -> tuple[Window, int] | No
         low.append(before)
         high.append(behind)
         chained = np.where(outer >= 0, inner[np.maximum(outer, 0)], -1)
+        if max(-before, 0) + max(-behind, 0) >= shape[1 + axis]:
+            return None  # nothing but padding is left, and a crop must leave something
         window = Window((1, 1), (step, step), (before, before, behind, behind))
         if not np.array_equal(chained, _places(shape[1 + axis], window, axis, after[1 + axis])):
             return None
@@ -82,6 +84,8 @@ def _compose(draft: Draft, first: Node, second: Node) -> tuple[Window, int] | No
     chained = np.where((outer >= 0) & (outer < between[0]), inner[np.clip(outer, 0, between[0] - 1)], -1)
     offset = first.channel_offset + second.channel_offset
     direct = np.arange(after[0]) - offset
+    if not -shape[0] < offset < after[0]:
+        return None
     if not np.array_equal(chained, np.where((direct >= 0) & (direct < shape[0]), direct, -1)):
         return None
     return Window((1, 1), (stride[0], stride[1]), (low[0], low[1], high[0], high[1])), offset
@@ -102,7 +106,7 @@ def fold_batch_norms(draft: Draft) -> None:
         conv = draft.producer(node.main)
         if conv is None or conv.op not in ("conv", "depthwise") or draft.only_consumer(conv.output) is not node:
             continue
-        weight, bias = draft.weights[conv.name]
+        weight, bias = (a.astype(np.float64) for a in draft.weights[conv.name])
         scale, shift = draft.weights[node.name]
         scale = scale.reshape(-1)
         draft.weights[conv.name] = weight * scale[:, None, None, None], bias * scale + shift
@@ -134,9 +138,25 @@ def fuse_activations(draft: Draft) -> None:
         before = draft.producer(node.main)
         if before is None or before.op == "concat" or draft.only_consumer(before.output) is not node:
             continue
+        target = _before_max_pools(draft, before)
         # ReLU of ReLU6, ReLU6 of ReLU and the like: the narrower one alone
-        both = {before.activation, node.activation}
-        draft.absorb(before, node, activation="relu6" if "relu6" in both else "relu")
+        activation = "relu6" if "relu6" in (target.activation, node.activation) else "relu"
+        source = tuple(dict.fromkeys(target.source + node.source))
+        draft.substitute(target, replace(target, activation=activation, source=source))
+        draft.bypass(node, before.output)
+
+
+def _before_max_pools(draft: Draft, node: Node) -> Node:
+    """Where the activation of ``node`` may be computed as well: it commutes with max pooling.
+
+    In front of the pool it makes the larger tensor non-negative, which is worth a bit of precision.
+    """
+    while node.op == "max_pool" and node.activation == "none":
+        before = draft.producer(node.main)
+        if before is None or before.op == "concat" or draft.only_consumer(before.output) is not node:
+            break
+        node = before
+    return node
 
 
 def fuse_shortcuts(draft: Draft) -> None:

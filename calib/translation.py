@@ -68,12 +68,14 @@ class Translation:
         return tensor
 
     def constant(self, fx: FxNode, value: FxNode | None, what: str) -> np.ndarray | None:
-        """Weights as float64, None where there are none. Refuses NaN, infinity and computed weights."""
+        """Weights in their own precision, None where there are none. Refuses NaN, infinity and computed weights."""
         if value is None:
             return None
         if value not in self.constants:
             self.refuse(fx, f"its {what} is computed by {value}; only stored weights are supported")
-        array = self.constants[value].detach().cpu().to(torch.float64).numpy()
+        stored = self.constants[value].detach().cpu()
+        # NumPy has no bfloat16
+        array = (stored if stored.dtype in (torch.float32, torch.float64) else stored.float()).numpy()
         if not np.isfinite(array).all():
             self.refuse(fx, f"its {what} holds NaN or infinity; check the weights file")
         return array

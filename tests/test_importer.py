@@ -8,7 +8,7 @@ from torch import nn
 
 from calib.float_model import run
 from calib.importer import import_module
-from small_modules import Fn, conv
+from small_modules import Fn, conv, random_module
 
 
 def lively(module, seed=0):
@@ -131,6 +131,17 @@ def test_pre_activation_order_keeps_batch_norm_and_relu_in_front():
 )
 def test_spellings_of_activations(function, activation):
     assert check(Fn(function, conv()), operators="conv").nodes[0].activation == activation
+
+
+def test_activation_moves_in_front_of_max_pooling():
+    pools = nn.Sequential(conv(), nn.MaxPool2d(2), nn.MaxPool2d(2, 1, 1), nn.ReLU())
+    graph = check(pools, operators="conv max_pool max_pool")
+    assert [n.activation for n in graph.nodes] == ["relu", "none", "none"]
+    graph = check(Fn(lambda m, x: F.relu(F.max_pool2d(y := m[0](x), 1, 2)) + y[:, :, ::2, ::2], conv()))
+    assert [(n.op, n.activation) for n in graph.nodes][:2] == [("conv", "none"), ("max_pool", "relu")]
+    graph = check(nn.Sequential(nn.MaxPool2d(2), nn.ReLU6()), operators="max_pool")
+    assert graph.nodes[0].activation == "relu6"
+    check(nn.Sequential(conv(), nn.AvgPool2d(2), nn.ReLU()), operators="conv avg_pool")
 
 
 def test_relu_of_a_tensor_with_a_second_reader_is_its_own_node():
@@ -295,6 +306,8 @@ def test_option_a_shortcut_is_one_slice_pad():
         (lambda m, x: F.pad(x[:, :, 2:-2, 1:], (1, 1, 2, 2, 1, 0)), 2),  # cropped pixels must not come back
         (lambda m, x: F.pad(x[:, :2], (0, 0, 0, 0, 0, 3)), 2),  # nor cropped channels
         (lambda m, x: x[:, :, 3:4, 5:6], 1),
+        (lambda m, x: F.pad(x, (20, 0))[..., :5], 2),  # zeros only
+        (lambda m, x: F.pad(F.pad(x[:, 2:], (0, 0, 0, 0, 0, 3))[:, 1:], (0, 0, 0, 0, 0, 1)), 2),
         (lambda m, x: x[:1, :, 0:9], 0),
         (lambda m, x: F.relu(x[:, 1:])[:, 1:], 2),
     ],
@@ -358,3 +371,18 @@ def test_double_precision_weights():
     images = torch.randn(1, 3, 5, 5)
     found = run(network, images)[network.graph.output].numpy()
     np.testing.assert_allclose(found, module(images.double()).detach().numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_weights_are_copied():
+    module = nn.Sequential(conv()).eval()
+    network = import_module(module, (3, 5, 5), "net")
+    before = network.weights["0"].weight.copy()
+    with torch.no_grad():
+        module[0].weight.add_(1)
+    assert np.array_equal(network.weights["0"].weight, before)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_modules(seed):
+    """Random chains of everything at once: what one fusion leaves behind is the next one's input."""
+    check(random_module(seed), (4, 12, 11))
