@@ -7,7 +7,10 @@ engine cannot compute is refused here, by name.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import io
+import logging
 import re
 
 import torch
@@ -75,16 +78,25 @@ def _trace(module: torch.nn.Module, input_shape: tuple[int, int, int], name: str
         raise BfpError(f"network {name} takes {len(needed)} inputs ({', '.join(needed)}); give a module that takes one")
     example = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
     image = torch.zeros(1, *input_shape, dtype=example.dtype, device=example.device)
+    # when tracing fails, torch logs and prints pages of its own; the sentence below is for the user
+    level, logging.root.manager.disable = logging.root.manager.disable, logging.CRITICAL
     try:
-        program = torch.export.export(module.eval(), (image,))
-        # decompositions {} only functionalises; it takes longer than the export, and few modules need it
-        return program.run_decompositions({}) if _writes_shared_values(program.graph) else program
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            return _export(module.eval(), image)
     except Exception as error:  # torch raises many types here, all mean that the module is not traceable
         reason = re.sub(r"\s+", " ", str(error).strip().split("\n")[0])[:200].rstrip(".")
         raise BfpError(
             f"network {name} cannot be traced with an input of shape {tuple(input_shape)} "
             f"({type(error).__name__}: {reason}); check the input size, and that forward has no control flow on data"
         ) from None
+    finally:
+        logging.root.manager.disable = level
+
+
+def _export(module: torch.nn.Module, image: torch.Tensor) -> torch.export.ExportedProgram:
+    program = torch.export.export(module, (image,))
+    # decompositions {} only functionalises; it takes longer than the export, and few modules need it
+    return program.run_decompositions({}) if _writes_shared_values(program.graph) else program
 
 
 def _writes_shared_values(graph: torch.fx.Graph) -> bool:

@@ -91,7 +91,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("case", REFUSALS)
-def test_refusal(case):
+def test_refusal(case, capfd):
     module, fragments = REFUSALS[case]
     shape = (4, 9, 8) if case == "groups" else (3, 9, 8)
     with pytest.raises(BfpError) as error:
@@ -100,6 +100,7 @@ def test_refusal(case):
     assert "\n" not in message and message.startswith("network net")
     for fragment in fragments:
         assert fragment in message, message
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
