@@ -49,14 +49,16 @@ def _judge(
     """Divergence [blocks] in nats and mean squared error [blocks] in units of the block's range."""
     blocks, bins = counts.shape
     top_level = mantissa_range(bits, signed)[1]
-    width = np.where(tops > 0, tops, 1.0)[:, None] / bins
+    tops = np.where(tops > 0, tops, 1.0)[:, None]
+    width = tops / bins
     centre = (np.arange(bins) + 0.5) * width
-    step = np.exp2(exponents.astype(np.float64))[:, None]
+    # a block without values is judged like any other, but at a step that fits its range
+    step = np.where(counts.any(axis=1), np.exp2(exponents.astype(np.float64)), 1.0)[:, None]
     level = np.floor(centre / step + 0.5)
     saturated = level > top_level
     level = np.minimum(level, top_level)
     # a bin's values spread over its width: that part of the error is common to all candidates
-    error = (counts * ((centre - level * step) / tops.clip(1e-300)[:, None]) ** 2).sum(axis=1)
+    error = (counts * ((centre - level * step) / tops) ** 2).sum(axis=1)
     # exact values land in the cell of their level; saturated ones in the cell of the top level only
     key = (level + np.arange(blocks)[:, None] * (top_level + 1)).astype(np.int64)
     size = blocks * (top_level + 1)

@@ -105,5 +105,6 @@ def slice_pad(x: torch.Tensor, node: Node, channels: int) -> torch.Tensor:
     view = pad(x, node.window)[:, :, : (height - 1) * sh + 1 : sh, : (width - 1) * sw + 1 : sw]
     start, stop = max(offset, 0), min(channels, x.shape[1] + offset)
     out = x.new_zeros((len(x), channels, height, width))
-    out[:, start:stop] = view[:, start - offset : stop - offset]
+    if start < stop:  # otherwise no input channel is left
+        out[:, start:stop] = view[:, start - offset : stop - offset]
     return out

@@ -68,8 +68,8 @@ def quantise_network(
             break
     else:
         raise BfpError(
-            f"network {network.graph.name}: no exponents satisfy all shift ranges after {MAX_PASSES} passes; "
-            "the scales of its tensors lie too far apart, check its weights"
+            f"network {network.graph.name}, node {work.troubled}: no exponents bring its accumulators inside 32 bits; "
+            "the scales of its weights and operands lie too far apart, check the weights"
         )
     record = {**(provenance or {}), "adjustments": work.adjustments(formats), "notes": list(work.plan.notes)}
     artifact = Artifact(network.graph, formats, parameters, preprocessing, tuple(classes), record)
@@ -96,6 +96,7 @@ class _Work:
         self.free = self.plan.formats(statistics, self.floors)  # what would be chosen without limits
         segments = self.graph.segments()
         self.layers: dict[str, _Layer] = {}
+        self.troubled = ""  # the last node that demanded a change
         for node in self.graph.nodes:
             if node.op not in ("conv", "depthwise"):
                 continue
@@ -115,11 +116,13 @@ class _Work:
         for _ in range(MAX_PASSES):
             formats = self.plan.formats(self.statistics, self.floors)
             # every node is asked, so that one pass mends as much as it can
-            if not any([self._mend(node, formats) for node in self.graph.nodes if node.op != "concat"]):
+            mended = [n.name for n in self.graph.nodes if n.op != "concat" and self._mend(n, formats)]
+            if not mended:
                 return formats
+            self.troubled = mended[0]
         raise BfpError(
-            f"network {self.graph.name}: no exponents bring all shifts into range; "
-            "the scales of its tensors lie too far apart, check its weights"
+            f"network {self.graph.name}, node {self.troubled}: no exponents bring all its shifts into range; "
+            "the scales of its weights and operands lie too far apart, check the weights"
         )
 
     def _raise(self, tensor: str, have: np.ndarray, need: np.ndarray) -> bool:
@@ -177,6 +180,7 @@ class _Work:
                 if np.all(bound < ACC_LIMIT):
                     break
                 excess = np.where(bound < ACC_LIMIT, 0, np.maximum(np.ceil(np.log2(bound / ACC_LIMIT)), 1)).astype(int)
+                self.troubled = node.name
                 if self._mend_sum(node, p, excess, formats):
                     return None
             prove(self.graph, node, p, formats)

@@ -1,0 +1,144 @@
+"""A network's file: what is read, and what is refused, with its message."""
+
+import pytest
+
+from bfp import BfpError
+from calib.config import SHIPPED, find_network, load_config
+
+MINIMAL = """
+model = "toy:make"
+[input]
+size = 32
+mean = [1, 2, 3]
+std = 2
+[calibration]
+images = "random"
+"""
+
+
+def write(folder, text):
+    path = folder / "toy.toml"
+    path.write_text(text)
+    return path
+
+
+def test_defaults(tmp_path):
+    config = load_config(write(tmp_path, MINIMAL))
+    assert config.name == "toy" and config.weights == "model" and config.seed == 0
+    assert config.input.size == (32, 32) and config.input.std == (2.0, 2.0, 2.0)
+    assert config.input_shape == (3, 32, 32)
+    assert config.calibration.images == ("random",) and config.evaluation is None
+    assert (config.bfp.weights, config.bfp.method, config.bfp.max_spread) == (8, "max", 7)
+
+
+def test_everything_is_read(tmp_path):
+    text = """
+name = "other"
+model = "toy:make"
+arguments = { depth = 20 }
+weights = "w.pth"
+weights_fallback = "random"
+classes = ["a", "b"]
+[input]
+size = [10, 12]
+channels = "gray"
+resize = 14
+mean = 0
+std = 255.0
+[calibration]
+images = ["a", "/b", "package:skimage/data/chelsea.png"]
+fallback = "random"
+limit = 5
+augment = 3
+[evaluation]
+images = "$SBFP_DATA/x.npz:images:labels"
+skip = 2
+stride = 3
+[bfp]
+weights = 4
+method = "kl"
+unsigned = false
+[[bfp.override]]
+layers = "first*"
+weights = 6
+[engine]
+lanes = 16
+"""
+    config = load_config(write(tmp_path, text))
+    assert config.name == "other" and config.arguments == {"depth": 20} and config.classes == ("a", "b")
+    assert config.weights == str(tmp_path / "w.pth") and config.weights_fallback == "random"
+    assert config.input.channels == "gray" and config.input.size == (10, 12) and len(config.input.mean) == 1
+    assert config.calibration.images == (str(tmp_path / "a"), "/b", "package:skimage/data/chelsea.png")
+    assert (config.calibration.augment, config.evaluation.skip, config.evaluation.stride) == (3, 2, 3)
+    assert config.bfp.overrides[0].layers == "first*" and config.bfp.overrides[0].weights == 6
+    assert config.bfp.overrides[0].activations is None and config.engine == {"lanes": 16}
+
+
+def test_environment_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("SBFP_DATA", "/data")
+    monkeypatch.setenv("ELSEWHERE", "/e")
+    text = MINIMAL.replace('"random"', '["$SBFP_DATA/a", "${SBFP_DATA}/b", "$ELSEWHERE/c", "$NOT_SET_AT_ALL/d"]')
+    config = load_config(write(tmp_path, text))
+    assert config.calibration.images == ("/data/a", "/data/b", "/e/c", "$NOT_SET_AT_ALL/d")
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (('model = "toy:make"', 'model = "toy"'), "model is 'toy'; it must be 'module:callable'"),
+        (('model = "toy:make"', 'modle = "toy:make"'), "modle is not a known key; did you mean 'model'"),
+        (('model = "toy:make"', 'model = "toy:make"\nweight = "x"'), "weight is not a known key; did you mean 'weights'"),
+        (("size = 32", "size = 32\nresizes = 40"), r"\[input\] resizes is not a known key; did you mean 'resize'"),
+        (("size = 32", "size = 0"), r"\[input\] size is 0; it must be"),
+        (("size = 32", "size = [1, 2, 3]"), r"\[input\] size is \[1, 2, 3\]"),
+        (("size = 32", "size = true"), r"\[input\] size is True"),
+        (("size = 32", "size = 32\nresize = 31"), r"\[input\] resize is 31, less than size"),
+        (("std = 2", "std = 0"), r"\[input\] std is 0; it must be 3 number"),
+        (("std = 2", "std = [1, 2]"), r"\[input\] std is \[1, 2\]; it must be 3"),
+        (("std = 2", "std = nan"), r"\[input\] std is nan"),
+        (("mean = [1, 2, 3]", "mean = [1, 2, inf]"), r"\[input\] mean"),
+        (("mean = [1, 2, 3]", ""), r"\[input\] mean is missing; give 3"),
+        (("size = 32", 'size = 32\ninterpolation = "cubic"'), r"interpolation is 'cubic'; it must be one of nearest"),
+        (("[calibration]", "[calibrate]"), "calibrate is not a known key; did you mean 'calibration'"),
+        (('images = "random"', "images = []"), r"\[calibration\] images is \[\]"),
+        (('images = "random"', 'images = "random"\nlimit = 0'), r"\[calibration\] limit is 0; it must be a whole number"),
+        (('images = "random"', 'images = "random"\nlimit = 2.5'), r"\[calibration\] limit is 2.5"),
+        (('images = "random"', 'images = "random"\n[evaluation]\naugment = 2\nimages="random"'), r"\[evaluation\] augment"),
+        (('images = "random"', 'images = "random"\n[bfp]\nweights = 9'), r"\[bfp\] weights is 9; .* from 2 to 8"),
+        (('images = "random"', 'images = "random"\n[bfp]\nmethod = "best"'), r"method is 'best'; it must be one of max, kl"),
+        (('images = "random"', 'images = "random"\n[bfp]\nmax_spread = 16'), r"\[bfp\] max_spread is 16"),
+        (('images = "random"', 'images = "random"\n[bfp]\nunsigned = 1'), r"\[bfp\] unsigned is 1; it must be true or"),
+        (
+            ('images = "random"', 'images = "random"\n[[bfp.override]]\nlayers = "a"\nweigths = 4'),
+            r"\[bfp.override\] weigths is not a known key; did you mean 'weights'",
+        ),
+        (('images = "random"', 'images = "random"\n[[bfp.override]]\nweights = 4'), r"\[bfp.override\] layers is missing"),
+        (('images = "random"', 'images = "random"\n[engine]\nlanes = "many"'), r"\[engine\] lanes is 'many'"),
+        (('images = "random"', 'images = "random'), "is not valid TOML"),
+        (('model = "toy:make"', 'model = "toy:make"\nname = "a/b"'), "it names a folder"),
+        (('model = "toy:make"', 'model = "toy:make"\nbfp = 3'), "bfp must be a table"),
+    ],
+)
+def test_refused(tmp_path, change, message):
+    path = write(tmp_path, MINIMAL.replace(*change))
+    with pytest.raises(BfpError, match=message) as caught:
+        load_config(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value).split("not valid TOML")[0]
+
+
+def test_missing_file_and_missing_network(tmp_path):
+    with pytest.raises(BfpError, match="cannot be read"):
+        load_config(tmp_path / "none.toml")
+    with pytest.raises(BfpError, match="there is no network nothing; .*resnet20"):
+        find_network("nothing")
+
+
+def test_networks_are_found_by_name_and_by_path(tmp_path):
+    path = write(tmp_path, MINIMAL)
+    assert find_network(path) == path and find_network("resnet20") == SHIPPED / "resnet20.toml"
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.toml")), ids=lambda p: p.stem)
+def test_shipped_networks_are_valid(path):
+    config = load_config(path)
+    assert config.name == path.stem and config.model.startswith("calib.zoo.")
