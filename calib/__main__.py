@@ -1,4 +1,4 @@
-"""``python -m calib calibrate|evaluate NETWORK --out FOLDER``."""
+"""``python -m calib calibrate|evaluate|report NETWORK --out FOLDER``."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ def parser() -> argparse.ArgumentParser:
     for name, text in (
         ("calibrate", "import a network, choose its exponents, write artifact.npz and samples.npz"),
         ("evaluate", "compare the artifact with the float network, write evaluation.json"),
+        ("report", "measure every layer on the kept samples, write report.html and layers.json"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("network", help="a network's .toml file, or the name of a shipped network")
@@ -45,6 +46,12 @@ def run(arguments: argparse.Namespace) -> None:
             f"{len(changed['weights'])} layers and {len(changed['activations'])} tensors made coarser by limits; "
             f"wrote {folder / 'artifact.npz'}"
         )
+        return
+    if arguments.command == "report":
+        from calib.report import write_report
+
+        content = write_report(pipeline.prepare(config), folder)
+        print(f"{config.name}: {len(content['layers'])} layers on {content['images']} images; wrote {folder / 'report.html'}")
         return
     if arguments.limit is not None and arguments.limit < 1:
         raise BfpError(f"--limit {arguments.limit} leaves no image; give at least 1")

@@ -1,0 +1,155 @@
+"""The figures of every layer, as layers.json holds them and the page shows them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from bfp.artifact import Artifact
+from bfp.graph import Node
+from calib.fake_quant import real_network
+from calib.float_network import FloatNetwork
+from calib.report.candidates import bars, judge
+from calib.report.causes import cause
+from calib.report.measure import Totals
+
+WORST = 10
+
+
+def decibels(signal: float, noise: float) -> float | None:
+    """Signal to noise ratio in dB; None where one of them is zero."""
+    return 10 * math.log10(signal / noise) if signal > 0 and noise > 0 else None
+
+
+def remark(signal: float, noise: float) -> str:
+    """Why a ratio is None: "exact" (no noise), "no signal" (all zero, yet with noise); empty where it is a number."""
+    return "exact" if noise == 0 else "no signal" if signal == 0 else ""
+
+
+def spread(values: np.ndarray) -> list[int] | None:
+    """[smallest, largest], or None where there is nothing."""
+    return [int(values.min()), int(values.max())] if values.size else None
+
+
+def layer_figures(artifact: Artifact, network: FloatNetwork, totals: dict[str, Totals]) -> list[dict]:
+    """One dict per layer in the graph's order, the network's input first.
+
+    Ratios in dB; rates and shares 0..1; exponents are those of the least
+    significant bit; shifts in bits, as [smallest, largest]. See
+    docs of the fields in calib/report/page.html.j2.
+    """
+    graph = artifact.graph
+    real = real_network(artifact)
+    result = []
+    for node in (None, *graph.nodes):
+        tensor = graph.input if node is None else node.output
+        t, fmt = totals[tensor], artifact.formats[tensor]
+        figures = {
+            "name": "input" if node is None else node.name,
+            "op": "input" if node is None else node.op,
+            "tensor": tensor,
+            "shape": list(graph.shapes[tensor]),
+            "source": [] if node is None else list(node.source),
+            "activation": "none" if node is None else node.activation,
+            "inputs": [] if node is None else list(node.inputs),
+            "shortcut": None if node is None else node.shortcut,
+            "bits": fmt.bits,
+            "signed": fmt.signed,
+            "blocks": len(fmt.exponents),
+            "exponents": list(fmt.exponents),
+            "limit": fmt.high,
+            **errors(t),
+            **ranges(t),
+            "coarsened_bits": adjusted(artifact, "activations", tensor).get("bits", 0),
+            "weights": None if node is None or node.name not in real.weights else weight_figures(artifact, network, node),
+            "shifts": None if node is None or node.op == "concat" else shifts(artifact, node),
+            "candidates": judge(t.histogram, t.maximum, fmt, t.values),
+            "histogram": histogram(t),
+        }
+        result.append(figures)
+    by_tensor = {f["tensor"]: f for f in result}
+    for figures in result:
+        figures["cause"] = cause(figures, [by_tensor[t] for t in figures["inputs"]])
+    return result
+
+
+def errors(t: Totals) -> dict:
+    """Error figures; the parts of the own error are shares of its power and add up to 1."""
+    weights = max(t.noise - t.saturation - t.rounding, 0.0)
+    whole = weights + t.saturation + t.rounding
+    parts = {"saturation": t.saturation, "rounding": t.rounding, "weights": weights}
+    return {
+        "own_sqnr_db": decibels(t.signal, t.noise),
+        "own_remark": remark(t.signal, t.noise),
+        "accumulated_sqnr_db": decibels(t.reference, t.difference),
+        "accumulated_remark": remark(t.reference, t.difference),
+        "own_parts": {k: v / whole for k, v in parts.items()} if whole > 0 and t.noise > 0 else None,
+        "own_share_of_accumulated": min(t.noise / t.difference, 1.0) if t.difference > 0 else None,
+        "saturation_rate": t.saturated / t.values,
+        "vanished_rate": t.vanished / t.values,
+    }
+
+
+def ranges(t: Totals) -> dict:
+    """How much of the mantissa range the values reach, over all channels and channel by channel."""
+    used = t.top / t.fmt.high
+    order = np.sort(used)
+    return {
+        "range_used": float(order[-1]),
+        "range_used_median_channel": float(np.median(used)),
+        "range_used_second_channel": float(order[-2]) if len(order) > 1 else None,
+        "widest_channel": int(np.argmax(used)),
+        "dead_channels": int(np.count_nonzero(t.top == 0)),
+        "channels": len(used),
+        "rms_used": math.sqrt(t.signal / t.values) / t.fmt.high,
+    }
+
+
+def adjusted(artifact: Artifact, kind: str, name: str) -> dict:
+    return artifact.provenance.get("adjustments", {}).get(kind, {}).get(name, {})
+
+
+def weight_figures(artifact: Artifact, network: FloatNetwork, node: Node) -> dict:
+    """Width, exponents and error of a layer's weights; what the shift limits coarsened."""
+    p = artifact.parameters[node.name]
+    w = p.weights
+    exact = network.weights[node.name].weight.astype(np.float64)
+    scale = np.repeat(np.exp2(w.exponents.astype(np.float64)), np.diff(w.splits), axis=1)[:, :, None, None]
+    noise = float(((w.mantissas * scale - exact) ** 2).sum())
+    signal = float((exact**2).sum())
+    lost = adjusted(artifact, "weights", node.name)
+    return {
+        "bits": w.bits,
+        "blocks": int(w.exponents.size),
+        "exponents": spread(w.exponents),
+        "sqnr_db": decibels(signal, noise),
+        "remark": remark(signal, noise),
+        "zero_filters": int(np.count_nonzero(~w.mantissas.any(axis=(1, 2, 3)))),
+        "filters": len(w.mantissas),
+        "coarsened_blocks": lost.get("blocks", 0),
+        "coarsened_bits": lost.get("bits", 0),
+    }
+
+
+def shifts(artifact: Artifact, node: Node) -> dict:
+    """Ranges of the layer's static shifts, in bits; None where it has no such shift."""
+    p = artifact.parameters[node.name]
+    return {
+        "rounding": spread(p.round_shift),
+        "alignment": spread(p.align_shift),
+        "operand": spread(p.main_shift),
+        "shortcut": None if p.shortcut_shift is None else spread(p.shortcut_shift),
+    }
+
+
+def histogram(t: Totals) -> dict:
+    """Counts of non-zero |x| per bar; ``bar`` is their width in least significant bits of the value's block."""
+    width, counts = bars(t.histogram, t.maximum, t.fmt)
+    return {"bar": width, "counts": [int(c) for c in counts], "zeros": int(t.values - t.histogram.counts.sum())}
+
+
+def worst_layers(layers: list[dict]) -> list[str]:
+    """Names of the layers with the lowest own signal-to-noise ratio, worst first; exact layers never count."""
+    lossy = [f for f in layers if f["own_sqnr_db"] is not None]
+    return [f["name"] for f in sorted(lossy, key=lambda f: f["own_sqnr_db"])[:WORST]]
