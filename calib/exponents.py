@@ -10,9 +10,15 @@ The published rule compares over the clipped range only, so that saturated
 values cost nothing, and a peaked histogram is clipped until the network is
 destroyed. Here every candidate is compared over the whole range: saturated
 mass counts at the top level, where quantisation puts it, and the bins it left
-keep half a count. Divergence weighs how many values are wrong, not by how
-much; therefore a candidate is admitted only if its squared error on the
-histogram does not exceed MAX_ERROR of the maximum's.
+keep half a count.
+
+Divergence weighs how many values are wrong, not by how much; therefore a
+candidate is admitted only if the squared error of the saturated values is at
+most SATURATION of the maximum's whole error. Equality would not do: rounding
+errors are independent and average out in the next layer's sums, saturation
+always errs to the same side in the same channels. (EfficientNet-Lite0 with
+6-bit activations agrees with float on 87 % of images by maximum, 68 % where
+the errors may be equal, 90 % with a tenth or less.)
 """
 
 from __future__ import annotations
@@ -22,7 +28,7 @@ import numpy as np
 from bfp.format import exponent_for_maximum, mantissa_range
 
 CANDIDATES = 4  # the maximum's exponent and three below it
-MAX_ERROR = 1.0
+SATURATION = 1 / 16
 FLOOR = 0.5  # counts in a bin from which saturation took everything
 
 
@@ -33,20 +39,19 @@ def by_kl(counts: np.ndarray, tops: np.ndarray, maxima: np.ndarray, bits: int, s
     tops powers of two; maxima: largest |x| per block. Empty blocks get 0.
     """
     highest = exponent_for_maximum(maxima, bits, signed)
-    divergence = np.full((CANDIDATES, len(counts)), np.inf)
-    error = np.full((CANDIDATES, len(counts)), np.inf)
-    for step in range(CANDIDATES):
-        divergence[step], error[step] = _judge(counts, tops, highest - step, bits, signed)
-    divergence[error > MAX_ERROR * error[0]] = np.inf
-    divergence[0] = np.where(np.isfinite(divergence[0]), divergence[0], np.finfo(np.float64).max)
+    judged = [_judge(counts, tops, highest - step, bits, signed) for step in range(CANDIDATES)]
+    divergence, error, saturation = (np.stack(part) for part in zip(*judged))
+    admitted = (error <= error[0]) & (saturation <= SATURATION * error[0])
+    admitted[0] = True
+    divergence = np.where(admitted, divergence, np.inf)
     # argmin takes the first of equals: the candidate that clips least
     return np.where(maxima > 0, highest - np.argmin(divergence, axis=0), 0)
 
 
 def _judge(
     counts: np.ndarray, tops: np.ndarray, exponents: np.ndarray, bits: int, signed: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Divergence [blocks] in nats and mean squared error [blocks] in units of the block's range."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Divergence in nats, squared error, and its part that saturation causes; each [blocks], in the range's units."""
     blocks, bins = counts.shape
     top_level = mantissa_range(bits, signed)[1]
     tops = np.where(tops > 0, tops, 1.0)[:, None]
@@ -58,7 +63,7 @@ def _judge(
     saturated = level > top_level
     level = np.minimum(level, top_level)
     # a bin's values spread over its width: that part of the error is common to all candidates
-    error = (counts * ((centre - level * step) / tops) ** 2).sum(axis=1)
+    error = counts * ((centre - level * step) / tops) ** 2
     # exact values land in the cell of their level; saturated ones in the cell of the top level only
     key = (level + np.arange(blocks)[:, None] * (top_level + 1)).astype(np.int64)
     size = blocks * (top_level + 1)
@@ -73,4 +78,4 @@ def _judge(
     p, q = counts / total, q / q_total
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(p > 0, p * np.log(p / q), 0.0)
-    return terms.sum(axis=1), error
+    return terms.sum(axis=1), error.sum(axis=1), np.where(saturated, error, 0.0).sum(axis=1)

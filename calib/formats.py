@@ -193,8 +193,8 @@ def input_exponent(pre: Preprocessing, channels: range, bits: int, signed: bool)
     resolution of all others.
     """
     codes = np.arange(256.0)[:, None]
-    index = list(channels)
-    values = (codes - np.asarray(pre.mean)[index]) / np.asarray(pre.std)[index]
+    mean, std = np.array(sorted({(pre.mean[c], pre.std[c]) for c in channels})).T
+    values = (codes - mean) / std
     low, high = mantissa_range(bits, signed)
     highest = int(exponent_for_maximum(np.abs(values).max(), bits, signed))
 
