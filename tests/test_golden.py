@@ -1,0 +1,333 @@
+"""Golden model: each operator against loops over Python integers, which know exponents and no shifts."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from bfp import BfpError
+from bfp.artifact import Artifact, Preprocessing, operand_formats
+from bfp.format import BlockFormat, mantissa_range
+from bfp.golden import conv, logits, quantise_input, run
+from bfp.golden.epilogue import epilogue
+from bfp.golden.model import ACCUMULATE
+from bfp.graph import Graph, Node, Window
+from bfp.parameters import Parameters, Weights, derive, prove
+
+SEEDS = range(60)
+
+
+# -- the reference: docs/numerics.md in loops --------------------------------------
+
+
+def shift(value: int, by: int) -> int:
+    """``value * 2**by`` for by >= 0: nothing may be lost in front of the one rounding."""
+    assert by >= 0
+    return value << by
+
+
+def round_half_up(value: int, right: int) -> int:
+    """``value / 2**right``, to the nearest integer, halves upward."""
+    if right <= 0:
+        return value << -right
+    return (2 * value + 2**right) // 2 ** (right + 1)
+
+
+def source_pixels(node: Node, image, channel: int, y: int, x: int):
+    """(ky, kx, mantissa) of a window; positions outside the map are left out."""
+    (kh, kw), (sh, sw), (top, left, _, _) = node.window.kernel, node.window.stride, node.window.padding
+    plane = image[channel]
+    for ky in range(kh):
+        for kx in range(kw):
+            row, col = y * sh - top + ky, x * sw - left + kx
+            if 0 <= row < len(plane) and 0 <= col < len(plane[0]):
+                yield ky, kx, plane[row][col]
+
+
+def divisor(node: Node, height: int, width: int, y: int, x: int) -> int:
+    """Window positions that count: in the map, or in the part of the padding that counts."""
+    (kh, kw), (sh, sw), (pad_top, pad_left, _, _) = node.window.kernel, node.window.stride, node.window.padding
+    top, left, bottom, right = node.counted_padding
+    rows = [y * sh - pad_top + k for k in range(kh)]
+    cols = [x * sw - pad_left + k for k in range(kw)]
+    return sum(-top <= r < height + bottom for r in rows) * sum(-left <= c < width + right for c in cols)
+
+
+def accumulator(node: Node, p: Parameters, image, source: BlockFormat, f: int, y: int, x: int) -> int:
+    """Accumulator of one output value, in front of the shortcut, at p.acc_exponent[f]."""
+    ein, acc = [int(e) for e in source.channel_exponents()], int(p.acc_exponent[f])
+    height, width = len(image[0]), len(image[0][0])
+    if node.op in ("conv", "depthwise"):
+        total = int(p.bias[f])
+        w = p.weights
+        block = np.repeat(np.arange(len(w.splits) - 1), np.diff(w.splits))
+        for c in range(len(image)) if node.op == "conv" else [f]:
+            column = c if node.op == "conv" else 0
+            exponent = ein[c] + int(w.exponents[f, block[column]])
+            for ky, kx, q in source_pixels(node, image, c, y, x):
+                total += shift(q * int(w.mantissas[f, column, ky, kx]), exponent - acc)
+        return total
+    if node.op == "max_pool":
+        return max(q for _, _, q in source_pixels(node, image, f, y, x))
+    if node.op == "avg_pool":
+        d = divisor(node, height, width, y, x)
+        reciprocal = (2 * 2**22 + d) // (2 * d)
+        return sum(q for _, _, q in source_pixels(node, image, f, y, x)) * reciprocal
+    channel = f - node.channel_offset if node.op == "slice_pad" else f
+    if not 0 <= channel < len(image):
+        return 0
+    total = sum(q for _, _, q in source_pixels(node, image, channel, y, x))  # a window of one pixel
+    return total if node.op == "slice_pad" else shift(total, ein[channel] - acc)
+
+
+def reference(node, p, x, shortcut, source, target, shortcut_format, seen: Counter) -> np.ndarray:
+    """Output mantissas [C, OH, OW] of one image; counts in ``seen`` what was exercised."""
+    image = x.tolist()
+    oh, ow = node.window.output_size(*x.shape[1:])
+    out = np.zeros((target.channels, oh, ow), np.int64)
+    eout = target.channel_exponents()
+    for f, y, col in np.ndindex(*out.shape):
+        acc, exponent = accumulator(node, p, image, source, f, y, col), int(p.acc_exponent[f])
+        if shortcut is not None:
+            acc += shift(int(shortcut[f, y, col]), int(shortcut_format.channel_exponents()[f]) - exponent)
+        if node.activation != "none":
+            seen["relu cuts"] += acc < 0
+            acc = max(acc, 0)
+        if node.activation == "relu6":
+            six = (12 << max(-exponent, 0)) + (1 << max(exponent, 0))
+            six //= 1 << (max(exponent, 0) + 1)  # floor(6 / 2**exponent + 1 / 2)
+            seen["six clamps"] += acc > six
+            acc = min(acc, six)
+        right = int(eout[f]) - exponent
+        seen["right" if right > 0 else "left" if right < 0 else "no shift"] += 1
+        if right > 0:
+            seen["half"] += acc % 2**right == 2 ** (right - 1)
+        q = round_half_up(acc, right)
+        seen["saturates high"] += q > target.high
+        seen["saturates low"] += q < target.low
+        out[f, y, col] = min(max(q, target.low), target.high)
+    return out
+
+
+# -- random nodes ------------------------------------------------------------------
+
+
+def random_format(rng, channels: int, exponent: int, unsigned: bool) -> BlockFormat:
+    cuts = sorted({0, channels, *rng.integers(1, channels + 1, int(rng.integers(0, 3))).tolist()})
+    exponents = exponent + rng.integers(0, 4, len(cuts) - 1)
+    return BlockFormat(int(rng.integers(2, 9)), not unsigned, tuple(cuts), tuple(int(e) for e in exponents))
+
+
+def random_window(rng, op: str) -> Window:
+    if op in ("add", "identity"):
+        return Window()
+    if op == "slice_pad":
+        return Window((1, 1), tuple(rng.integers(1, 3, 2).tolist()), tuple(rng.integers(-1, 3, 4).tolist()))
+    kernel = rng.integers(1, 4, 2).tolist()
+    padding = [int(rng.integers(0, k)) for k in kernel * 2]
+    if op == "conv" and rng.random() < 0.2:
+        padding[int(rng.integers(4))] = -1
+    return Window(tuple(kernel), tuple(rng.integers(1, 3, 2).tolist()), tuple(padding))
+
+
+def random_node(op: str, rng):
+    """Node, parameters and formats by tensor, proved; None where this draw has no output or too large a sum."""
+    channels, height, width = int(rng.integers(1, 7)), *rng.integers(3, 7, 2).tolist()
+    window = random_window(rng, op)
+    filters = int(rng.integers(1, 6)) if op in ("conv", "slice_pad") else channels
+    shape = (filters, *window.output_size(height, width))
+    if min(shape) < 1:
+        return None
+    activation = str(rng.choice(["none", "relu", "relu6"]))
+    if op in ("max_pool", "slice_pad", "avg_pool"):
+        activation = "none" if op == "slice_pad" else str(rng.choice(["none", "relu"]))
+    fused = op == "add" or (op in ("conv", "depthwise") and rng.random() < 0.5)
+    counted = tuple(int(rng.integers(0, max(v, 0) + 1)) for v in window.padding) if op == "avg_pool" else (0, 0, 0, 0)
+    offset = int(rng.integers(-3, 4)) if op == "slice_pad" else 0
+    inputs = ("in", "extra") if fused else ("in",)
+    node = Node("node", op, inputs, "out", window, activation, counted, offset)
+    base = int(rng.integers(-9, 5))
+    weights = bias = None
+    formats = {"in": random_format(rng, channels, base, rng.random() < 0.4)}
+    center = base
+    if op in ("conv", "depthwise"):
+        fan_in = channels if op == "conv" else 1
+        bits = int(rng.integers(2, 9))
+        low, high = mantissa_range(bits, True)
+        mantissas = rng.integers(low, high + 1, (filters, fan_in, *window.kernel)).astype(np.int8)
+        splits = tuple(sorted({0, fan_in, *rng.integers(1, fan_in + 1, 1).tolist()}))
+        exponents = rng.integers(-6, -2, (filters, len(splits) - 1))
+        weights = Weights(bits, mantissas, splits, exponents)
+        bias = rng.normal(size=filters) * 4
+        center = base - 6
+    if fused:
+        formats["extra"] = random_format(rng, filters, center + int(rng.integers(0, 5)), rng.random() < 0.4)
+    if op == "max_pool":
+        formats["out"] = formats["in"]
+    else:
+        formats["out"] = random_format(rng, filters, center + int(rng.integers(-3, 9)), activation != "none")
+    shapes = {"in": (channels, height, width), "extra": shape, "out": shape}
+    try:
+        p = derive(node, *operand_formats(node, formats), weights, bias)
+        prove(Graph("", "in", "out", (), shapes), node, p, formats)
+    except BfpError:
+        return None
+    return node, p, formats, shapes
+
+
+CORNERS = {
+    "conv": {"relu cuts", "six clamps", "right", "left", "no shift", "half", "saturates high", "saturates low"},
+    "depthwise": {"relu cuts", "six clamps", "right", "left", "no shift", "half", "saturates high", "saturates low"},
+    "max_pool": {"relu cuts", "no shift"},
+    "avg_pool": {"relu cuts", "right", "saturates high", "saturates low"},
+    "add": {"relu cuts", "six clamps", "right", "left", "no shift", "half", "saturates high", "saturates low"},
+    "identity": {"relu cuts", "six clamps", "right", "left", "no shift", "half", "saturates high"},
+    "slice_pad": {"right", "left", "no shift", "half", "saturates high", "saturates low"},
+}
+
+
+@pytest.mark.parametrize("op", CORNERS)
+def test_operator_equals_loops_over_python_integers(op):
+    seen: Counter = Counter()
+    for seed in SEEDS:
+        rng = np.random.default_rng([seed, len(op)])
+        drawn = next(d for d in (random_node(op, rng) for _ in range(100)) if d)
+        node, p, formats, shapes = drawn
+        source, target, extra = operand_formats(node, formats)
+        x = rng.integers(source.low, source.high + 1, (2, *shapes["in"])).astype(np.int16)
+        shortcut = None
+        if node.shortcut:
+            shortcut = rng.integers(extra.low, extra.high + 1, (2, *shapes["out"])).astype(np.int16)
+        got = epilogue(ACCUMULATE[op](node, p, x, source, target), node.activation, p, target, shortcut)
+        for n in range(2):
+            side = None if shortcut is None else shortcut[n]
+            want = reference(node, p, x[n], side, source, target, extra, seen)
+            assert np.array_equal(got[n], want), f"{op}, seed {seed}, image {n}: {node}"
+        seen["aligned"] += bool(p.align_shift.any())
+        seen["asymmetric"] += node.window.padding[:2] != node.window.padding[2:]
+        seen["counted in part"] += any(node.counted_padding) and node.counted_padding != node.window.padding
+    expected = CORNERS[op] | ({"aligned", "asymmetric"} if op == "conv" else set())
+    expected |= {"asymmetric", "counted in part"} if op == "avg_pool" else set()
+    assert {corner for corner in expected if not seen[corner]} == set()
+
+
+# -- the decision between float32 and float64 ----------------------------------------
+
+
+def dense(weights: np.ndarray, align=None) -> tuple[Node, Parameters, BlockFormat, BlockFormat]:
+    """A fully connected layer of the given mantissas [F, C], unsigned 8-bit input, all exponents 0."""
+    filters, channels = weights.shape
+    source = BlockFormat(8, False, (0, channels), (0,))
+    target = BlockFormat(8, True, (0, filters), (20,))
+    blocks = Weights(8, weights.astype(np.int8)[:, :, None, None], (0, channels), np.zeros((filters, 1), np.int64))
+    node = Node("fc", "conv", ("in",), "out")
+    p = derive(node, source, target, None, blocks, np.zeros(filters))
+    return node, p, source, target
+
+
+def test_float32_is_chosen_below_two_to_the_24_and_not_above():
+    limit = 2**24
+    assert conv.exact_parts(np.array([[limit - 1.0]])) == [(0, 1)]
+    assert conv.exact_parts(np.array([[limit * 1.0]])) == []
+    half = limit / 2
+    assert conv.exact_parts(np.array([[half, half - 1]])) == [(0, 2)]
+    assert conv.exact_parts(np.array([[half, half]])) == [(0, 1), (1, 2)]
+    # the worst filter decides, and too many parts are not worth it
+    assert conv.exact_parts(np.array([[1.0, 1.0], [half, half]])) == [(0, 1), (1, 2)]
+    assert conv.exact_parts(np.full((1, 4), limit - 1.0)) == [(i, i + 1) for i in range(4)]
+    assert conv.exact_parts(np.full((1, 5), limit - 1.0)) == []
+
+
+@pytest.mark.parametrize("channels", [517, 519, 1100, 5000])
+def test_large_sums_are_exact(channels):
+    """127 * 255 * 518 is just below 2**24; the last channel makes the sum odd."""
+    weights = np.full((2, channels), 127)
+    weights[1, ::2] = -127
+    weights[0, -1] = 1
+    node, p, source, target = dense(weights)
+    x = np.full((1, channels, 1, 1), 255, np.int16)
+    want = [int(row.sum()) * 255 for row in weights]
+    assert conv.accumulate(node, p, x, source, target).reshape(-1).tolist() == want
+    wide = np.full((1, channels, 2, 3), 255, np.int16)  # maps larger than a pixel go another way
+    got = conv.accumulate(node, p, wide, source, target)
+    assert (got == np.array(want)[None, :, None, None]).all()
+
+
+def test_float32_beyond_its_bound_would_be_wrong(monkeypatch):
+    """The decision matters: without it, the same layer comes out wrong."""
+    weights = np.full((1, 5000), 127)
+    weights[0, -1] = 1
+    node, p, source, target = dense(weights)
+    x = np.full((1, 5000, 1, 1), 255, np.int16)
+    want = int(weights.sum()) * 255
+    assert conv.accumulate(node, p, x, source, target).item() == want
+    monkeypatch.setattr(conv, "EXACT_FLOAT32", 2**40)
+    assert conv.accumulate(node, p, x, source, target).item() != want
+
+
+def test_aligned_groups_count_with_their_shift():
+    """An alignment shift of 12 takes 127 * 255 past 2**24; the sum stays exact."""
+    source = BlockFormat(8, False, (0, 1, 2), (12, 0))
+    target = BlockFormat(8, True, (0, 1), (20,))
+    blocks = Weights(8, np.array([[127, 1]], np.int8)[:, :, None, None], (0, 2), np.zeros((1, 1), np.int64))
+    node = Node("fc", "conv", ("in",), "out")
+    p = derive(node, source, target, None, blocks, np.zeros(1))
+    assert p.align_shift.tolist() == [[12, 0]]
+    got = conv.accumulate(node, p, np.array([255, 255], np.int16).reshape(1, 2, 1, 1), source, target)
+    assert got.item() == (127 * 255 << 12) + 255
+
+
+# -- whole networks ------------------------------------------------------------------
+
+
+def two_branches() -> Artifact:
+    """A concatenation of two copies of the input, at their own exponents."""
+    shapes = {"in": (2, 2, 2), "a": (2, 2, 2), "b": (2, 2, 2), "cat": (4, 2, 2)}
+    nodes = (
+        Node("a", "identity", ("in",), "a"),
+        Node("b", "identity", ("in",), "b"),
+        Node("cat", "concat", ("b", "a"), "cat"),
+    )
+    formats = {
+        "in": BlockFormat(8, True, (0, 2), (-4,)),
+        "a": BlockFormat(8, True, (0, 2), (-3,)),
+        "b": BlockFormat(8, True, (0, 2), (-5,)),
+        "cat": BlockFormat(8, True, (0, 2, 4), (-5, -3)),
+    }
+    parameters = {n.name: derive(n, formats["in"], formats[n.output]) for n in nodes[:2]}
+    return Artifact(Graph("two", "in", "cat", nodes, shapes), formats, parameters, Preprocessing((2, 2), (0.0,), (1.0,)))
+
+
+def test_a_network_keeps_what_was_asked_for_and_shows_every_tensor():
+    artifact = two_branches()
+    x = np.arange(-4, 4).reshape(1, 2, 2, 2)
+    seen = {}
+    kept = run(artifact, x, keep=["cat"], observe=seen.__setitem__)
+    assert set(kept) == {"cat"} and set(seen) == {"in", "a", "b", "cat"}
+    flat = x.reshape(-1)
+    assert seen["a"].reshape(-1).tolist() == [(int(q) + 1) // 2 for q in flat]
+    assert seen["b"].reshape(-1).tolist() == [2 * int(q) for q in flat]
+    assert np.array_equal(kept["cat"], np.concatenate([seen["b"], seen["a"]], axis=1))
+    values = np.concatenate([2 * flat / 32, ((flat + 1) // 2) / 8])
+    assert logits(artifact, x).tolist() == [values.tolist()]
+
+
+@pytest.mark.parametrize(
+    "images, message",
+    [
+        (np.zeros((1, 2, 2, 3)), "takes images of shape (2, 2, 2), got (2, 2, 3)"),
+        (np.zeros((2, 2, 2)), "takes images of shape"),
+        (np.full((1, 2, 2, 2), np.nan), "holds NaN or infinity"),
+    ],
+)
+def test_wrong_images_are_refused(images, message):
+    with pytest.raises(BfpError) as error:
+        quantise_input(two_branches(), images)
+    assert message in str(error.value)
+
+
+def test_input_is_quantised_half_up_and_saturates():
+    images = np.array([0.0, 1 / 32, -1 / 32, 0.06, 100.0, -100.0, 7.9, -0.03]).reshape(1, 2, 2, 2)
+    assert quantise_input(two_branches(), images).reshape(-1).tolist() == [0, 1, 0, 1, 127, -127, 126, 0]
