@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,7 +93,10 @@ def verify(artifact: Artifact) -> None:
 
 
 def save(artifact: Artifact, path: str | Path) -> Artifact:
-    """Prove every accumulator, then write the file whole or not at all. Returns it with its digest."""
+    """Prove every accumulator, then write the file whole or not at all. Returns it with its digest.
+
+    Raises BfpError naming the node that could overflow, or where the file cannot be written.
+    """
     verify(artifact)
     arrays: dict[str, np.ndarray] = {}
     nodes = {}
@@ -134,16 +136,21 @@ def save(artifact: Artifact, path: str | Path) -> Artifact:
     text = json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()
     digest = hashlib.sha256(text).hexdigest()
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
-    with open(temporary, "wb") as f:
-        np.savez(
-            f,
-            manifest=np.frombuffer(text, np.uint8),
-            digest=np.frombuffer(digest.encode(), np.uint8),
-            **arrays,
-        )
-    os.replace(temporary, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as f:
+            np.savez(
+                f,
+                manifest=np.frombuffer(text, np.uint8),
+                digest=np.frombuffer(digest.encode(), np.uint8),
+                **arrays,
+            )
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary.is_file():
+            temporary.unlink()
+        raise BfpError(f"artifact {path} cannot be written ({error}); make room, or write to another folder") from None
     return Artifact(**{**artifact.__dict__, "digest": digest})
 
 
@@ -163,13 +170,14 @@ def load(path: str | Path) -> Artifact:
         intact = hashlib.sha256(text).hexdigest() == digest
         manifest = json.loads(text)
         schema = manifest["schema"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError, TypeError) as error:
+    except Exception as error:  # the readers raise whatever the damaged bytes lead them to
         raise BfpError(f"artifact {path} is damaged or truncated ({error}); write it again with `doit calibrate`") from None
-    if isinstance(schema, int) and schema > SCHEMA:
+    if type(schema) is int and schema > SCHEMA:
         raise BfpError(f"artifact {path} has schema {schema}, this version reads up to {SCHEMA}; update the project")
-    if not intact or any(
-        k not in arrays or hashlib.sha256(arrays[k].tobytes()).hexdigest() != v for k, v in manifest["sha256"].items()
-    ):
+    if type(schema) is not int or schema < 1:
+        raise BfpError(f"artifact {path} is damaged: its schema is {schema!r}; write it again with `doit calibrate`")
+    hashes = {k: hashlib.sha256(v.tobytes()).hexdigest() for k, v in arrays.items() if k not in ("manifest", "digest")}
+    if not intact or hashes != manifest.get("sha256"):
         raise BfpError(f"artifact {path} is damaged: a hash does not match; write it again with `doit calibrate`")
     try:
         return _assemble(manifest, arrays, digest)
