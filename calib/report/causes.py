@@ -7,30 +7,33 @@ OUTLIER = 2.5  # times by which one channel exceeds the next
 UNEVEN = 4.0  # times by which the widest channel exceeds the median one
 PEAKED = 0.06  # root mean square below this share of the range: few large values set the exponent
 NARROW = 6  # mantissa bits at or below which the width itself is the cause
+BETTER = 1.5  # times by which another exponent must lower the squared error to be worth a word
+CANCELLED = 6.0  # dB by which the output is worse than the weights: large products cancel
+CONCENTRATED = 0.5  # share of a layer's error in one channel
 INHERITED = 0.25  # own share of the accumulated error below which the inputs' is the larger matter
 
 
 def cause(layer: dict, operands: list[dict]) -> str:
-    """One or two sentences: the layer's own error first, then what arrives with its inputs.
+    """Sentences on a layer's error: its own first, then what arrives with its inputs.
 
     layer: figures of calib.report.figures; operands: those of the layers that
-    write its inputs. Empty for a layer without any error of its own or inherited.
+    write its inputs. Empty for a layer with neither own nor inherited error.
     """
-    own = own_cause(layer)
+    return " ".join(filter(None, (own_cause(layer), inherited_cause(layer, operands))))
+
+
+def inherited_cause(layer: dict, operands: list[dict]) -> str:
+    """Where most of the accumulated error comes from the inputs: how much, and from which."""
     share = layer["own_share_of_accumulated"]
-    # a layer without own error inherits all of it
-    if share is None or share >= INHERITED or not operands:
-        return own
-    worst = min(
-        (o for o in operands if o["accumulated_sqnr_db"] is not None), key=lambda o: o["accumulated_sqnr_db"], default=None
+    lossy = [o for o in operands if o["accumulated_sqnr_db"] is not None]
+    if share is None or share >= INHERITED or not lossy:
+        return ""
+    worst = min(lossy, key=lambda o: o["accumulated_sqnr_db"])
+    part = f"only {percent(share)} is its own" if share > 0 else "none is its own"
+    return (
+        f"Of the error in its output {part}, the rest comes with its inputs "
+        f"({worst['name']} is at {worst['accumulated_sqnr_db']:.1f} dB)."
     )
-    if worst is None:
-        return own
-    inherited = (
-        f"Most of the error in its output comes with its inputs ({worst['name']} already stands at "
-        f"{worst['accumulated_sqnr_db']:.1f} dB): {percent(share)} of it is the layer's own."
-    )
-    return f"{own} {inherited}".strip()
 
 
 def own_cause(layer: dict) -> str:
@@ -42,39 +45,76 @@ def own_cause(layer: dict) -> str:
     says = f"{percent(parts[part])} of its own error"
     if part == "saturation":
         return (
-            f"Saturation: {percent(layer['saturation_rate'])} of the values lie beyond the largest mantissa "
-            f"and are clipped, which makes {says}; the exponent is too small for these images."
+            f"Saturation makes {says}: {percent(layer['saturation_rate'])} of the values lie beyond the "
+            f"largest mantissa and are clipped.{alternative(layer)}"
         )
     if part == "weights":
-        return f"Weights: their quantisation makes {says}; {weights_cause(layer['weights'])}"
-    return f"Rounding of the output makes {says}; {rounding_cause(layer)}"
+        return f"Quantised weights make {says}: {weights_cause(layer)}"
+    return f"Rounding the output makes {says}: {rounding_cause(layer)}{alternative(layer)}"
 
 
-def weights_cause(weights: dict | None) -> str:
-    """Why quantised weights are wrong. None: a layer without weights, whose constants are rounded instead."""
+def alternative(layer: dict) -> str:
+    """Whether another exponent would have had less squared error on these images."""
+    mse = {c["offset"]: c["mse"] for c in layer["candidates"]}
+    offset = better_offset(layer)
+    if offset:
+        step = f"{'larger' if offset > 0 else 'smaller'} by {abs(offset)}"
+        return f" An exponent {step} would have {mse[0] / mse[offset]:.1f} times less squared error on these images."
+    if layer["own_parts"]["saturation"] > 0.5 and mse[0] == min(mse.values()):
+        return " Still, no other exponent has less squared error on these images."
+    return ""
+
+
+def better_offset(layer: dict) -> int:
+    """Offset of the exponent with the least squared error where it is clearly better than the chosen one, else 0."""
+    mse = {c["offset"]: c["mse"] for c in layer["candidates"]}
+    best = min(mse, key=mse.get)
+    return best if 0 < BETTER * mse[best] < mse[0] else 0
+
+
+def weights_cause(layer: dict) -> str:
+    """Why quantised weights are wrong, or matter so much."""
+    weights, own = layer["weights"], layer["own_sqnr_db"]
     if weights is None:
-        return "the layer has none, its fixed-point constants are what differs."
-    if weights["coarsened_bits"]:
+        return "the layer has none, but its fixed-point constants are rounded."
+    if weights["coarsened_blocks"] and weights["coarsened_share"] >= CONCENTRATED:
         return (
-            f"{weights['coarsened_blocks']} of {weights['blocks']} weight blocks were made up to "
-            f"{weights['coarsened_bits']} bits coarser, because the exponents that meet in one sum lie too far apart."
+            f"{weights['coarsened_blocks']} of {weights['blocks']} weight blocks are up to {weights['coarsened_bits']} "
+            "bits coarser than they need be, because the exponents that meet in one sum lie too far apart; "
+            f"their filters hold {percent(weights['coarsened_share'])} of the error."
         )
     if weights["bits"] <= NARROW:
-        return f"at {weights['bits']} bits their mantissas are narrow ({ratio(weights)})."
-    return f"each block's exponent follows its largest weight, the small ones are left with few levels ({ratio(weights)})."
+        return f"their mantissas have only {weights['bits']} bits{ratio(weights)}.{concentration(layer)}"
+    if weights["sqnr_db"] is not None and own is not None and own < weights["sqnr_db"] - CANCELLED:
+        return (
+            f"large products and bias cancel, so that small errors show (weights at {weights['sqnr_db']:.1f} dB, "
+            f"output at {own:.1f} dB).{concentration(layer)}"
+        )
+    return (
+        f"a block's exponent follows its largest weight, small ones get few levels{ratio(weights)}."
+        f"{concentration(layer)}"
+    )
+
+
+def concentration(layer: dict) -> str:
+    if layer["noisiest_share"] < CONCENTRATED or layer["channels"] < 4:
+        return ""
+    return f" Channel {layer['noisiest_channel']} alone holds {percent(layer['noisiest_share'])} of the error."
 
 
 def ratio(weights: dict) -> str:
-    return "weights exact" if weights["sqnr_db"] is None else f"weights at {weights['sqnr_db']:.1f} dB"
+    return "" if weights["sqnr_db"] is None else f" (weights at {weights['sqnr_db']:.1f} dB)"
 
 
 def rounding_cause(layer: dict) -> str:
+    """Why the mantissa grid is too coarse for the values."""
     used, second = layer["range_used"], layer["range_used_second_channel"]
     median, channel = layer["range_used_median_channel"], layer["widest_channel"]
     if layer["coarsened_bits"]:
-        return f"its exponent was raised by up to {layer['coarsened_bits']} bits, so that the shifts of its neighbours fit."
+        bits = layer["coarsened_bits"]
+        return f"its exponent was raised by up to {bits} bits, so that the shifts of its neighbours fit."
     if used < IDLE:
-        return f"the values reach only {percent(used)} of the mantissa range: the exponent was chosen for larger values."
+        return f"the values reach only {percent(used)} of the mantissa range, the exponent was chosen for larger ones."
     if second is not None and used > OUTLIER * second:
         return (
             f"channel {channel} alone sets the exponent: it reaches {percent(used)} of the mantissa range, "
@@ -82,17 +122,22 @@ def rounding_cause(layer: dict) -> str:
         )
     if used > UNEVEN * median:
         return (
-            f"channels are of very different size under one exponent: the largest reaches {percent(used)} "
+            f"channels of very different size share one exponent: the largest reaches {percent(used)} "
             f"of the mantissa range, half of them stay below {percent(median)}."
         )
     if layer["bits"] <= NARROW:
-        return f"at {layer['bits']} bits the mantissas are narrow."
+        return f"its mantissas have only {layer['bits']} bits."
     if layer["rms_used"] < PEAKED:
         return (
-            f"rare large values set the exponent: the root mean square is {percent(layer['rms_used'])} "
+            f"rare large values set the exponent; the root mean square is {percent(layer['rms_used'])} "
             "of the largest value that fits, so most values have few levels."
         )
-    return f"the range is well used ({percent(used)}), what is left is the width of {layer['bits']} bits."
+    if better_offset(layer) < 0:
+        return f"rare values, up to {percent(used)} of the mantissa range, hold the exponent up."
+    return (
+        f"no single cause; the values reach {percent(used)} of the mantissa range, "
+        f"the rest is the width of {layer['bits']} bits."
+    )
 
 
 def percent(share: float) -> str:

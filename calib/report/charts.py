@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from html import escape
 
-LEFT, RIGHT, BOTTOM = 44, 10, 34
+LEFT, RIGHT, BOTTOM = 58, 10, 34
 
 
 def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
@@ -56,7 +56,8 @@ class Frame:
 
     def text(self, x: float, y: float, words: str, kind: str = "", anchor: str = "middle") -> None:
         css = f' class="{kind}"' if kind else ""
-        self.parts.append(f'<text x="{round(x, 1):g}" y="{round(y, 1):g}" text-anchor="{anchor}"{css}>{escape(words)}</text>')
+        place = f'x="{round(x, 1):g}" y="{round(y, 1):g}"'
+        self.parts.append(f'<text {place} text-anchor="{anchor}"{css}>{escape(words)}</text>')
 
     def line(self, x1: float, y1: float, x2: float, y2: float, kind: str) -> None:
         self.parts.append(f'<line x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}" class="{kind}"/>')
@@ -83,10 +84,8 @@ class Frame:
             self.text(self.x(value), foot + 15, words)
         self.line(self.left, foot, self.width - RIGHT, foot, "axis")
         self.text((self.left + self.width - RIGHT) / 2, self.height - 4, x_label, "label")
-        middle = (self.top + foot) / 2
-        self.parts.append(
-            f'<text transform="translate(10 {middle:g}) rotate(-90)" text-anchor="middle" class="label">{escape(y_label)}</text>'
-        )
+        turn = f'transform="translate(10 {(self.top + foot) / 2:g}) rotate(-90)"'
+        self.parts.append(f'<text {turn} text-anchor="middle" class="label">{escape(y_label)}</text>')
 
     def svg(self, description: str, kind: str = "") -> str:
         css = f' class="{kind}"' if kind else ""
@@ -175,8 +174,10 @@ def profile(
     step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
     top = max([*found, ticks[-1], bottom + step])
     frame = Frame(size, (0, max(len(names) - 1, 1)), (bottom, top))
-    x_ticks = [(i, f"{i:g}") for i in nice_ticks(0, max(len(names) - 1, 1), 6 if size[0] < 500 else 12) if i == int(i)]
-    frame.axes(x_ticks, [(t, short(t) + (" %" if percent else "")) for t in ticks], "layer, in order of execution", label)
+    layers = nice_ticks(0, max(len(names) - 1, 1), 6 if size[0] < 500 else 12)
+    x_ticks = [(i, f"{i:g}") for i in layers if i == int(i)]
+    sign = " %" if percent else ""
+    frame.axes(x_ticks, [(t, short(t) + sign) for t in ticks], "layer, in order of execution", label)
     for css, values in series:
         run: list[tuple[float, float]] = []
         dots = []
@@ -186,7 +187,7 @@ def profile(
                 run = []
                 continue
             run.append((frame.x(i), frame.y(scale * v)))
-            dots.append((run[-1], f"{i} {names[i]}: {short(scale * v)}"))
+            dots.append((run[-1], f"{i} {names[i]}: {short(scale * v)}{sign}"))
         for (x, y), title in dots:
             frame.dot(x, y, f"dot {css}", title, 2.2)
     return frame.svg(f"{label} of every layer", kind)

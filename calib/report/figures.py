@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from bfp.artifact import Artifact
+from bfp.format import exponent_for_maximum
 from bfp.graph import Node
-from calib.fake_quant import real_network
 from calib.float_network import FloatNetwork
 from calib.report.candidates import bars, judge
 from calib.report.causes import cause
@@ -36,15 +36,16 @@ def layer_figures(artifact: Artifact, network: FloatNetwork, totals: dict[str, T
     """One dict per layer in the graph's order, the network's input first.
 
     Ratios in dB; rates and shares 0..1; exponents are those of the least
-    significant bit; shifts in bits, as [smallest, largest]. See
-    docs of the fields in calib/report/page.html.j2.
+    significant bit; shifts in bits, as [smallest, largest]. The
+    functions below say what the fields mean.
     """
     graph = artifact.graph
-    real = real_network(artifact)
     result = []
     for node in (None, *graph.nodes):
         tensor = graph.input if node is None else node.output
         t, fmt = totals[tensor], artifact.formats[tensor]
+        weighted = node is not None and node.name in network.weights
+        raised = artifact.provenance.get("adjustments", {}).get("activations", {})
         figures = {
             "name": "input" if node is None else node.name,
             "op": "input" if node is None else node.op,
@@ -61,8 +62,8 @@ def layer_figures(artifact: Artifact, network: FloatNetwork, totals: dict[str, T
             "limit": fmt.high,
             **errors(t),
             **ranges(t),
-            "coarsened_bits": adjusted(artifact, "activations", tensor).get("bits", 0),
-            "weights": None if node is None or node.name not in real.weights else weight_figures(artifact, network, node),
+            "coarsened_bits": raised.get(tensor, {}).get("bits", 0),
+            "weights": weight_figures(artifact, network, node, t) if weighted else None,
             "shifts": None if node is None or node.op == "concat" else shifts(artifact, node),
             "candidates": judge(t.histogram, t.maximum, fmt, t.values),
             "histogram": histogram(t),
@@ -86,6 +87,8 @@ def errors(t: Totals) -> dict:
         "accumulated_remark": remark(t.reference, t.difference),
         "own_parts": {k: v / whole for k, v in parts.items()} if whole > 0 and t.noise > 0 else None,
         "own_share_of_accumulated": min(t.noise / t.difference, 1.0) if t.difference > 0 else None,
+        "noisiest_channel": int(np.argmax(t.channel_noise)),
+        "noisiest_share": float(t.channel_noise.max() / t.noise) if t.noise > 0 else 0.0,
         "saturation_rate": t.saturated / t.values,
         "vanished_rate": t.vanished / t.values,
     }
@@ -106,19 +109,22 @@ def ranges(t: Totals) -> dict:
     }
 
 
-def adjusted(artifact: Artifact, kind: str, name: str) -> dict:
-    return artifact.provenance.get("adjustments", {}).get(kind, {}).get(name, {})
+def weight_figures(artifact: Artifact, network: FloatNetwork, node: Node, t: Totals) -> dict:
+    """Width, exponents and error of a layer's weights.
 
-
-def weight_figures(artifact: Artifact, network: FloatNetwork, node: Node) -> dict:
-    """Width, exponents and error of a layer's weights; what the shift limits coarsened."""
+    coarsened: blocks whose exponents lie above what their largest weight
+    needs, because of the limits of shifts and accumulators; coarsened_share:
+    the part of the layer's own error in the filters that have such blocks.
+    """
     p = artifact.parameters[node.name]
     w = p.weights
     exact = network.weights[node.name].weight.astype(np.float64)
     scale = np.repeat(np.exp2(w.exponents.astype(np.float64)), np.diff(w.splits), axis=1)[:, :, None, None]
     noise = float(((w.mantissas * scale - exact) ** 2).sum())
     signal = float((exact**2).sum())
-    lost = adjusted(artifact, "weights", node.name)
+    largest = np.maximum.reduceat(np.abs(exact).max(axis=(2, 3)), w.splits[:-1], axis=1)
+    coarsened = np.where(largest > 0, w.exponents - exponent_for_maximum(largest, w.bits), 0)
+    filters = (coarsened > 0).any(axis=1)
     return {
         "bits": w.bits,
         "blocks": int(w.exponents.size),
@@ -127,8 +133,9 @@ def weight_figures(artifact: Artifact, network: FloatNetwork, node: Node) -> dic
         "remark": remark(signal, noise),
         "zero_filters": int(np.count_nonzero(~w.mantissas.any(axis=(1, 2, 3)))),
         "filters": len(w.mantissas),
-        "coarsened_blocks": lost.get("blocks", 0),
-        "coarsened_bits": lost.get("bits", 0),
+        "coarsened_blocks": int(np.count_nonzero(coarsened > 0)),
+        "coarsened_bits": int(max(coarsened.max(), 0)),
+        "coarsened_share": float(t.channel_noise[filters].sum() / t.noise) if t.noise > 0 else 0.0,
     }
 
 

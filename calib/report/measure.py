@@ -37,6 +37,7 @@ class Totals:
     power of the float network's tensor and of the golden model's deviation.
     values, saturated, vanished: counts of all values, of those clipped, and of
     those that are not zero but are stored as zero.
+    channel_noise: the noise of each channel, float64 [C].
     top: largest |mantissa| per channel, int64 [C]; histogram: of the float
     network's |x|; maximum: its largest |x| per channel, float64 [C].
     """
@@ -45,8 +46,8 @@ class Totals:
     histogram: Histogram
     top: np.ndarray
     maximum: np.ndarray
+    channel_noise: np.ndarray
     signal: float = 0.0
-    noise: float = 0.0
     saturation: float = 0.0
     rounding: float = 0.0
     reference: float = 0.0
@@ -57,7 +58,11 @@ class Totals:
 
     @staticmethod
     def of(fmt: BlockFormat) -> "Totals":
-        return Totals(fmt, Histogram(fmt.splits), np.zeros(fmt.channels, np.int64), np.zeros(fmt.channels))
+        return Totals(fmt, Histogram(fmt.splits), np.zeros(fmt.channels, np.int64), *np.zeros((2, fmt.channels)))
+
+    @property
+    def noise(self) -> float:
+        return float(self.channel_noise.sum())
 
     @property
     def unit(self) -> float:
@@ -74,16 +79,14 @@ class Totals:
         clipped = (nearest < low) | (nearest > high)
         error = (stored - own).square_()
         self.signal += power(own)
-        self.noise += float(error.sum(dtype=torch.float64))
+        self.channel_noise += error.sum(dim=(0, 2, 3), dtype=torch.float64).numpy()
         self.values += own.numel()
         self.saturated += int(clipped.sum())
         self.vanished += int(((q == 0) & (own != 0)).sum())
         if bool(clipped.any()):
             self.saturation += float(error[clipped].sum(dtype=torch.float64))
         grid = (nearest.clamp_(low, high) * lsb - own).square_()
-        self.rounding += float(grid[~clipped].sum(dtype=torch.float64)) if bool(clipped.any()) else float(
-            grid.sum(dtype=torch.float64)
-        )
+        self.rounding += float(grid.masked_fill_(clipped, 0).sum(dtype=torch.float64))
         scaled = reference / self.unit
         self.reference += power(scaled)
         self.difference += power(stored - scaled)
@@ -123,11 +126,12 @@ def measure(network: FloatNetwork, artifact: Artifact, images: np.ndarray) -> di
 
             def observe(tensor: str, reference: torch.Tensor) -> None:
                 if not bool(torch.isfinite(reference).all()):
-                    raise BfpError(f"network {graph.name}: float tensor {tensor} holds NaN or infinity; check its weights")
+                    raise BfpError(f"network {graph.name}: tensor {tensor} holds NaN or infinity; check its weights")
                 node = producer.get(tensor)
                 own = reference
                 if node is not None:
-                    operands = [torch.from_numpy(stored[t]).float() * least_bits(artifact.formats[t]) for t in node.inputs]
+                    formats = artifact.formats
+                    operands = [torch.from_numpy(stored[t]).float() * least_bits(formats[t]) for t in node.inputs]
                     own = float_model.compute(node, network, operands)
                 totals[tensor].add(stored[tensor], own, reference)
 

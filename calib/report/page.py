@@ -98,7 +98,8 @@ def render(artifact: Artifact, content: dict, results: dict[str, dict | None]) -
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, db=decibels, few=few, span=span, number=charts.short, thousands=thousands)
+    environment.filters.update(percent=percent, db=decibels, few=few, span=span)
+    environment.filters.update(number=charts.short, thousands=thousands)
     by_name = {f["name"]: f for f in content["layers"]}
     return environment.get_template("page.html.j2").render(
         style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
@@ -136,15 +137,16 @@ def widths(layers: list[dict]) -> dict[str, list[int]]:
 def overview(layers: list[dict]) -> dict[str, Markup]:
     """Profiles along the layers, each for a phone and for a desk."""
     names = [f["name"] for f in layers]
+    keys = ("own_sqnr_db", "accumulated_sqnr_db", "range_used", "saturation_rate")
+    figure = {k: [f[k] for f in layers] for k in keys}
+    share = {"low": 0.0, "percent": True}
+    plans = {
+        "sqnr": ("signal to noise, dB", [("own", figure["own_sqnr_db"]), ("acc", figure["accumulated_sqnr_db"])], {}),
+        "range": ("mantissa range used", [("own", figure["range_used"])], share),
+        "saturation": ("values saturated", [("sat", figure["saturation_rate"])], share),
+    }
     drawn = {}
-    for key, label, series, options in (
-        (
-            "sqnr", "signal to noise, dB",
-            [("own", [f["own_sqnr_db"] for f in layers]), ("acc", [f["accumulated_sqnr_db"] for f in layers])], {},
-        ),
-        ("range", "mantissa range used", [("own", [f["range_used"] for f in layers])], {"low": 0.0, "percent": True}),
-        ("saturation", "values saturated", [("acc", [f["saturation_rate"] for f in layers])], {"low": 0.0, "percent": True}),
-    ):  # fmt: skip
+    for key, (label, series, options) in plans.items():
         both = [
             charts.profile(names, series, label, size, kind=kind, **options)
             for kind, size in (("narrow", (340, 220)), ("wide", (1000, 240)))

@@ -1,0 +1,322 @@
+"""The report: its figures against independent computation, its page against its figures."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+
+from bfp import artifact as artifacts
+from bfp import golden
+from bfp.format import dequantise, quantise
+from bfp.samples import Samples, load_samples, save_samples
+from calib import float_model
+from calib.__main__ import main
+from calib.config import load_config
+from calib.pipeline import prepare
+from calib.report import charts, write_report
+from calib.report.figures import WORST
+
+MODULE = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(5)
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.depth = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        self.left, self.right = nn.Conv2d(8, 4, 1), nn.Conv2d(8, 4, 1)
+        self.outlier = nn.Conv2d(8, 8, 1)
+        self.dead = nn.Conv2d(8, 4, 1)
+        self.constant = nn.Conv2d(4, 4, 1)
+        self.head = nn.Linear(12, 6)
+        with torch.no_grad():
+            self.stem.bias[3] = -100.0  # a dead channel
+            self.outlier.weight[2] *= 40
+            self.dead.bias.fill_(-100.0)
+            self.constant.weight.zero_()
+            self.constant.bias.fill_(0.5)
+
+    def forward(self, x):
+        x = torch.relu(self.stem(x))
+        x = torch.max_pool2d(torch.relu(self.depth(x)) + x, 2)
+        x = torch.cat([self.left(x), self.right(x)], 1)
+        y = self.outlier(x)
+        z = self.constant(torch.relu(self.dead(x)))
+        y = torch.cat([y, z], 1)
+        return self.head(y.mean((2, 3)))
+"""
+TOML = """
+model = "report_test_network:Net"
+
+[input]
+size = 12
+mean = [120.0, 120.0, 120.0]
+std = [60.0, 60.0, 60.0]
+
+[calibration]
+images = "images.npz"
+
+[bfp]
+weights = 6
+activations = 8
+activation_group = {group}
+"""
+
+
+ONE_BLOCK = pytest.mark.parametrize("project", [0], indirect=True, ids=["one-block"])
+
+
+class Page(HTMLParser):
+    """Collects what the tests ask about; fails where elements are not closed in order."""
+
+    VOID = {"meta", "br"}
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.open, self.attributes, self.values, self.links, self.ids = [], [], [], [], []
+        self.layer, self.words, self.items = None, [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.attributes += [(tag, k, v) for k, v in attrs.items()]
+        if "id" in attrs:
+            self.ids.append(attrs["id"])
+        if tag == "details":
+            self.layer = attrs["id"]
+        if tag == "data":
+            self.values.append((self.layer, attrs["value"]))
+        if tag == "li":
+            self.items.append(len(self.values))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.attributes += [(tag, k, v) for k, v in attrs]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+        if tag == "details":
+            self.layer = None
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module", params=[0, 2], ids=["one-block", "groups"])
+def project(request, tmp_path_factory):
+    """A calibrated network of a user's own: TOML path, folder, content of layers.json."""
+    folder = tmp_path_factory.mktemp("report")
+    (folder / "report_test_network.py").write_text(MODULE)
+    path = folder / "net.toml"
+    path.write_text(TOML.format(group=request.param))
+    rng = np.random.default_rng(0)
+    np.savez(
+        folder / "images.npz",
+        images=rng.integers(0, 256, (12, 12, 12, 3), np.uint8),
+        labels=rng.integers(0, 6, 12),
+    )
+    out = folder / "out"
+    assert main(["calibrate", str(path), "--out", str(out)]) == 0
+    assert main(["evaluate", str(path), "--out", str(out)]) == 0
+    assert main(["report", str(path), "--out", str(out)]) == 0
+    return path, out, json.loads((out / "layers.json").read_text())
+
+
+@pytest.fixture
+def copy(project, tmp_path):
+    """The same, in a folder that a test may change."""
+    shutil.copytree(project[1], tmp_path / "out")
+    return project[0], tmp_path / "out"
+
+
+def page(folder):
+    return Page((folder / "report.html").read_text(encoding="utf-8"))
+
+
+def layer(content, name):
+    return next(f for f in content["layers"] if f["name"] == name)
+
+
+def sqnr(signal, noise):
+    return 10 * np.log10((signal**2).sum() / (noise**2).sum())
+
+
+def test_page_opens_offline(project):
+    """Nothing is fetched: no scripts, no addresses, links only to the page itself."""
+    text = (project[1] / "report.html").read_text(encoding="utf-8")
+    parsed = Page(text)
+    assert not re.search(r"http|src\s*=|@import|url\(|<script|<link", text)
+    links = [v for tag, k, v in parsed.attributes if k == "href"]
+    assert links and all(v.startswith("#") and v[1:] in parsed.ids for v in links)
+    assert len(set(parsed.ids)) == len(parsed.ids)
+
+
+def test_page_shows_the_figures_of_layers_json(project):
+    """Every figure in a layer's section, in order, is that of layers.json."""
+    _, out, content = project
+    shown = page(out).values
+
+    def expected(f):
+        yield from (f["own_sqnr_db"], f["accumulated_sqnr_db"], f["saturation_rate"], f["range_used"])
+        if f["weights"]:
+            yield f["weights"]["sqnr_db"]
+        if f["own_parts"]:
+            yield from (f["own_parts"][k] for k in ("rounding", "weights", "saturation"))
+            yield f["noisiest_share"]
+        yield from (f["vanished_rate"], f["range_used_median_channel"])
+        for c in f["candidates"]:
+            yield from (c["mse"], c["kl"], c["saturated"])
+
+    for f in content["layers"]:
+        assert [v for name, v in shown if name == f["name"]] == [str(v) for v in expected(f)], f["name"]
+
+
+def test_worst_layers_are_sorted(project):
+    _, out, content = project
+    own = [layer(content, n)["own_sqnr_db"] for n in content["worst"]]
+    lossy = sorted(f["own_sqnr_db"] for f in content["layers"] if f["own_sqnr_db"] is not None)
+    assert own == lossy[:WORST]
+    shown = [float(v) for name, v in page(out).values if name is None][::2]
+    assert shown == own
+
+
+def test_errors_equal_an_independent_computation(project):
+    """Own and accumulated error of the depthwise layer, in float64, from the definition."""
+    path, out, content = project
+    artifact, images = artifacts.load(out / "artifact.npz"), load_samples(out / "samples.npz").images
+    prepared = prepare(load_config(path))
+    node = next(n for n in artifact.graph.nodes if n.op == "depthwise")
+    stored = golden.run(artifact, golden.quantise_input(artifact, images))
+    operands = {t: torch.from_numpy(dequantise(stored[t], artifact.formats[t])) for t in node.inputs}
+    w = prepared.network.weights[node.name]
+    own = torch.nn.functional.conv2d(
+        operands[node.main], torch.from_numpy(w.weight).double(), torch.from_numpy(w.bias).double(), padding=1, groups=8
+    )
+    if node.activation == "relu":
+        own = own.relu()
+    assert node.shortcut is None
+    got = dequantise(stored[node.output], artifact.formats[node.output])
+    figures = layer(content, node.name)
+    assert figures["own_sqnr_db"] == pytest.approx(sqnr(own.numpy(), own.numpy() - got), abs=1e-3)
+    exact = float_model.run(prepared.network, torch.from_numpy(images), keep=[node.output])[node.output].double().numpy()
+    assert figures["accumulated_sqnr_db"] == pytest.approx(sqnr(exact, exact - got), abs=1e-3)
+    assert figures["range_used"] == pytest.approx(stored[node.output].max() / artifact.formats[node.output].high, abs=1e-6)
+    parts = figures["own_parts"]
+    assert sum(parts.values()) == pytest.approx(1, abs=1e-4)
+    chosen = next(c for c in figures["candidates"] if c["offset"] == 0)
+    fmt = artifact.formats[node.output]
+    exact_mse = ((dequantise(quantise(exact, fmt), fmt) - exact) ** 2).mean()
+    assert chosen["mse"] == pytest.approx(exact_mse, rel=0.1)  # the histogram has 4096 bins
+
+
+def test_layers_without_error_or_signal(project):
+    """A dead layer, a constant one and a max pool: no figure is invented, nothing crashes."""
+    _, _, content = project
+    dead = layer(content, "dead")
+    assert dead["own_sqnr_db"] is None and dead["own_remark"] == "exact" and dead["range_used"] == 0
+    assert dead["dead_channels"] == 4
+    assert layer(content, "stem")["dead_channels"] == 1
+    pool = next(f for f in content["layers"] if f["op"] == "max_pool")
+    assert pool["own_sqnr_db"] is None and pool["accumulated_sqnr_db"] is not None
+    assert "none is its own" in pool["cause"]
+    assert layer(content, "constant")["weights"]["zero_filters"] == 4
+
+
+def test_causes_follow_the_figures(project):
+    """The channel with weights forty times larger is named where it shares its exponent with the others."""
+    _, _, content = project
+    outlier = layer(content, "outlier")
+    assert outlier["widest_channel"] == 2 or outlier["blocks"] > 1
+    if outlier["blocks"] == 1:
+        assert "channel 2 alone sets the exponent" in outlier["cause"]
+    else:
+        assert "alone sets the exponent" not in outlier["cause"]
+
+
+def test_saturation_is_measured_and_named(project, copy):
+    """Images three times as bright as a pixel can be: the input saturates, and the report counts how often."""
+    path, out = copy
+    samples = load_samples(out / "samples.npz")
+    images = samples.images * 3
+    save_samples(Samples(images, samples.labels, samples.names, samples.logits), out / "samples.npz")
+    content = write_report(prepare(load_config(path)), out)
+    fmt = artifacts.load(out / "artifact.npz").formats[content["layers"][0]["tensor"]]
+    lsb = np.exp2(fmt.channel_exponents())[:, None, None]
+    clipped = np.abs(np.floor(images / lsb + 0.5)) > fmt.high
+    assert content["layers"][0]["saturation_rate"] == pytest.approx(clipped.mean(), abs=1e-5)
+    assert clipped.mean() > 0.1
+    assert content["worst"][0] == "input" and content["layers"][0]["cause"].startswith("Saturation")
+
+
+@ONE_BLOCK
+def test_missing_results_are_said_to_be_missing(project, copy):
+    path, out = copy
+    text = page(out).text
+    assert "csim.json does not exist" in text and "board.json does not exist" in text
+    (out / "evaluation.json").unlink()
+    assert main(["report", str(path), "--out", str(out)]) == 0
+    assert "evaluation.json does not exist" in page(out).text
+
+
+@ONE_BLOCK
+def test_simulations_are_shown_with_their_first_mismatch(project, copy):
+    path, out = copy
+    good = {"images": 2, "values_compared": 12345, "mismatches": 0, "first_mismatch": None}
+    bad = {**good, "mismatches": 3, "first_mismatch": "layer <stem>, channel 1"}
+    (out / "csim.json").write_text(json.dumps(good))
+    (out / "board.json").write_text(json.dumps(bad))
+    assert main(["report", str(path), "--out", str(out)]) == 0
+    text = page(out).text
+    assert "12 345 values compared" in text and "0 mismatches" in text
+    assert "3 mismatches" in text and "first: layer <stem>, channel 1" in text
+
+
+@ONE_BLOCK
+@pytest.mark.parametrize(
+    "content, sentence", [("{", "csim.json is damaged"), ('{"images": 2}', "does not say values_compared, mismatches")]
+)
+def test_damaged_result_files_are_refused(project, copy, capsys, content, sentence):
+    path, out = copy
+    before = (out / "report.html").read_bytes()
+    (out / "csim.json").write_text(content)
+    assert main(["report", str(path), "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert sentence in error and "run `doit csim` again" in error
+    assert (out / "report.html").read_bytes() == before
+
+
+@ONE_BLOCK
+def test_evaluation_of_another_artifact_is_pointed_out(project, copy):
+    path, out = copy
+    result = json.loads((out / "evaluation.json").read_text())
+    (out / "evaluation.json").write_text(json.dumps({**result, "artifact": "0" * 64}))
+    assert main(["report", str(path), "--out", str(out)]) == 0
+    assert "evaluation.json was measured on another artifact" in page(out).text
+
+
+@ONE_BLOCK
+def test_report_needs_an_artifact(project, tmp_path, capsys):
+    assert main(["report", str(project[0]), "--out", str(tmp_path / "none")]) == 2
+    assert "artifact.npz does not exist; run `doit calibrate`" in capsys.readouterr().err
+
+
+def test_ticks_are_round_and_inside():
+    for low, high in ((0, 1), (0, 51), (-3.2, 61.7), (0, 3e-4), (0, 2.0**40)):
+        ticks = charts.nice_ticks(low, high)
+        assert 2 <= len(ticks) <= 6 and low <= ticks[0] and ticks[-1] <= high * (1 + 1e-9)
+    assert charts.nice_ticks(0, 51, 6) == [0, 10, 20, 30, 40, 50]
+    assert charts.nice_ticks(2, 2) == [2]
