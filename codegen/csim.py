@@ -21,7 +21,7 @@ from codegen.program import Program
 HLS = Path(__file__).parent.parent / "hls"
 # pragmas and loop labels speak to the HLS compiler only
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-Wno-unused-label")
-OPTIMISE = ("-O2", "-ftree-vectorize", "-march=native")  # -O3 unrolls before it vectorises: a third slower
+OPTIMISE = ("-O3", "-march=native")
 
 
 def compiler_flags(generated: Path, optimise: Iterable[str] = OPTIMISE) -> list[str]:

@@ -9,7 +9,9 @@ from bfp.errors import BfpError
 
 _RANGES = {
     "lanes": (2, 64),
+    "filters": (1, 64),
     "pixels": (1, 16),
+    "products": (0, 4),
     "input_words": (16, 1 << 20),
     "weight_steps": (1, 4096),
     "tile_blocks": (1, 1 << 16),
@@ -20,18 +22,22 @@ _RANGES = {
 class EngineOptions:
     """Upper limits; the generated constants are what the network needs of them.
 
-    lanes: input channels and filters per cycle, and mantissas per memory word
-    (a power of two). pixels: output pixels per cycle. input_words: words of
-    the input tile buffer. weight_steps: steps of the weight buffer (lanes x
-    lanes mantissas each). tile_blocks: blocks of ``pixels`` partial sums kept
-    between the weight chunks of a layer.
+    lanes: input channels per cycle, and mantissas per memory word (a power of
+    two). filters: filters per cycle, a divisor of lanes. pixels: output pixels
+    per cycle; twice as many where four products share a DSP. products: products
+    per DSP, 1, 2 or 4; 0: as many as the network's mantissa widths allow.
+    input_words: words of the input tile buffer. weight_steps: steps of the
+    weight buffer (lanes x lanes mantissas each). tile_blocks: blocks of partial
+    sums kept between the weight chunks of a layer.
     """
 
     lanes: int = 16
-    pixels: int = 2
-    input_words: int = 8192
-    weight_steps: int = 256
-    tile_blocks: int = 512
+    filters: int = 8
+    pixels: int = 5
+    products: int = 0
+    input_words: int = 8190
+    weight_steps: int = 512
+    tile_blocks: int = 256
 
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():
@@ -40,6 +46,13 @@ class EngineOptions:
                 raise BfpError(f"engine option {name} is {value!r}; give a whole number from {low} to {high}")
         if self.lanes & (self.lanes - 1):
             raise BfpError(f"engine option lanes is {self.lanes}; give a power of two")
+        if self.lanes % self.filters:
+            raise BfpError(f"engine option filters is {self.filters}; give a divisor of lanes ({self.lanes})")
+        if self.products == 3 or (self.products > 1 and self.filters % 2):
+            raise BfpError(
+                f"engine option products is {self.products} with {self.filters} filters; give 0, 1, or with an even "
+                "number of filters 2 or 4"
+            )
 
     @staticmethod
     def from_dict(options: dict) -> "EngineOptions":

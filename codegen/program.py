@@ -8,9 +8,10 @@ import numpy as np
 
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
-from bfp.format import BlockFormat
+from bfp.format import BlockFormat, mantissa_range
 from bfp.graph import Node
 from bfp.parameters import Parameters, block_of, reciprocal
+from codegen.array import Array, build_array
 from codegen.options import EngineOptions
 from codegen.placement import Placement, place
 from codegen.tiling import Tiling, choose
@@ -60,6 +61,7 @@ class Program:
     """Everything that code generation renders. Addresses are in words."""
 
     options: EngineOptions
+    array: Array
     artifacts: list[Artifact]
     layers: list[EngineLayer] = field(default_factory=list)
     tensors: list[StoredTensor] = field(default_factory=list)
@@ -100,10 +102,24 @@ class Program:
 
 def build(artifacts: list[Artifact], options: EngineOptions) -> Program:
     """One program that runs the networks one after the other. Raises BfpError naming the layer."""
-    program = Program(options, artifacts)
+    program = Program(options, build_array(options, *widest_operands(artifacts)), artifacts)
     for index, artifact in enumerate(artifacts):
         Lowering(program, index, artifact).run()
     return program
+
+
+def widest_operands(artifacts: list[Artifact]) -> tuple[int, int]:
+    """Largest magnitudes that meet in the array: of weights, and of activations (1 where there is none)."""
+    weight, activation = 1, 1
+    for artifact in artifacts:
+        for node in artifact.graph.nodes:
+            if node.op == "conv":
+                weight = max(weight, mantissa_range(artifact.parameters[node.name].weights.bits, True)[1])
+            if ENGINE_OPERATOR.get(node.op) == "CONV":
+                activation = max(activation, artifact.formats[node.main].high)
+            if node.shortcut:  # it may have to be copied through the array
+                activation = max(activation, artifact.formats[node.shortcut].high)
+    return weight, activation
 
 
 class Lowering:
@@ -161,14 +177,19 @@ class Lowering:
         dense = ENGINE_OPERATOR[node.op] == "CONV"
         if not dense and source.splits != target.splits:
             raise BfpError(f"layer {name}: its input and output have different channel layouts")  # pragma: no cover
-        tiling = choose(name, dense, source.planes, (out_h, out_w), node.window, program.options)
+        tiling = choose(
+            name, dense, source.planes, (out_h, out_w), node.window, program.options, program.array
+        )
         (kh, kw), (sh, sw), (top, left, _, _) = node.window.kernel, node.window.stride, node.window.padding
         weight_address, has_align = 0, 0
         if dense:
             bias = target.spread(p.bias)
             mantissas, align = self.dense_operands(node, p, source, name)
             has_align = int(align.any())
-            image = dense_image(mantissas, align if has_align else None, bias, source, target, tiling.chunk_words)
+            align = align if has_align else None
+            image = dense_image(
+                mantissas, align, bias, source, target, tiling.chunk_words, program.options.filters
+            )
             weight_address = program.add_weights(image)
         elif node.op == "depthwise":
             image = depthwise_image(p.weights.mantissas, target.spread(p.bias), target)
@@ -201,6 +222,9 @@ class Lowering:
             "tiles_across": tiling.tiles_across,
             "tile_words": tiling.words,
             "word_tiles": tiling.word_tiles,
+            "pitch": tiling.pitch,
+            "edge_pitch": tiling.edge_pitch,
+            "block_pixels": tiling.block_pixels,
             "weight_address": weight_address,
             "chunk_words": tiling.chunk_words,
             "chunks": tiling.chunks,

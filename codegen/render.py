@@ -27,6 +27,7 @@ FIELD_GROUPS = (
     ("shortcut", ("has_shortcut", "shortcut_address", "shortcut_unsigned")),
     ("window", ("kernel_height", "kernel_width", "stride_height", "stride_width", "pad_top", "pad_left", "pad_value")),
     ("tiles", ("tile_height", "tile_width", "tiles_down", "tiles_across", "tile_words", "word_tiles")),
+    ("input buffer", ("pitch", "edge_pitch", "block_pixels")),
     ("weights", ("weight_address", "chunk_words", "chunks", "has_align")),
     ("epilogue", ("activation", "low", "high", "round_row", "main_row", "shortcut_row", "clamp_row")),
     (
@@ -101,10 +102,11 @@ def render(program: Program, title: str) -> tuple[dict[str, str], str]:
     context = {
         "title": title,
         "program": program,
-        "options": program.options,
+        "array": program.array,
         "digests": [a.digest[:16] for a in program.artifacts],
         "widest": {what: widest(what) for what in ("input_words", "weight_steps", "blocks")},
         "weight_words": weight_words,
+        "input_words": -(-program.limit("input_words") // program.array.banks) * program.array.banks,
         "fmap_words": program.fmap_words,
         "macs": sum(layer.macs for layer in program.layers),
         "tables": _tables(program),

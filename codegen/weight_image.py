@@ -23,18 +23,20 @@ def dense_image(
     source: Placement,
     target: Placement,
     chunk_words: int,
+    filters_per_part: int,
 ) -> np.ndarray:
     """Words of a dense convolution, int8 [n, lanes].
 
     mantissas: int8 [F, C, kh, kw]; align: [F, input words] or None; bias: rows
-    [output words, lanes].
+    [output words, lanes]. filters_per_part: filters that are computed together.
     """
     lanes = source.lanes
     filters, _, kh, kw = mantissas.shape
     full = np.zeros((target.planes * lanes, source.planes * lanes, kh, kw), np.int8)
     full[np.ix_(target.slots(), source.slots())] = mantissas
-    # output word, input word, kernel row, kernel column, input channel, filter
-    steps = full.reshape(target.planes, lanes, source.planes, lanes, kh, kw).transpose(0, 2, 4, 5, 3, 1)
+    # output word, part, input word, kernel row, kernel column, input channel, filter
+    shape = (target.planes, lanes // filters_per_part, filters_per_part, source.planes, lanes, kh, kw)
+    steps = full.reshape(shape).transpose(0, 1, 3, 5, 6, 4, 2)
     parts = [bias_words(bias)]
     shifts = None
     if align is not None:
@@ -44,7 +46,7 @@ def dense_image(
     for start in range(0, source.planes, chunk_words):
         if shifts is not None:
             parts.append(shifts[:, start : start + chunk_words])
-        parts.append(steps[:, start : start + chunk_words].reshape(target.planes, -1, lanes))
+        parts.append(steps[:, :, start : start + chunk_words].reshape(target.planes, -1, lanes))
     return np.concatenate(parts, axis=1).reshape(-1, lanes)
 
 

@@ -8,27 +8,30 @@
 
 namespace sbfp {
 
-inline void add_pass(const Layer &layer, const Tile &tile, const Pass &pass, const Word input[INPUT_WORDS],
-                     hls::stream<AccBlock> &sums) {
+inline void add_pass(const Layer &layer, const Tile &tile, const Pass &pass, const TileBuffer &input,
+                     hls::stream<AccBlock> &complete) {
 #pragma HLS INLINE off
-    WindowWalk walk = start_walk(layer, tile, pass);
+    WindowWalk walk = start_walk(layer, tile, pass, 1);
     const TableRow shift = MAIN_SHIFT[layer.main_row < 0 ? 0 : layer.main_row + pass.out_word];
-    const int32_t cycles = walk.blocks;
+    const int32_t count = cycles(walk);
 ADD_CYCLES:
-    for (int32_t n = 0; n < cycles; ++n) {
+    for (int32_t n = 0; n < count; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=1048576
 #pragma HLS PIPELINE II=1
+        Word activations[PIXELS];
+#pragma HLS ARRAY_PARTITION variable=activations complete
+        read_pixels(walk, input, activations);
         AccBlock shifted;
         for (int p = 0; p < PIXELS; ++p) {
 #pragma HLS UNROLL
-            const Word a = input[address(walk, p)];
+            const Word a = activations[p];
             for (int c = 0; c < LANES; ++c) {
 #pragma HLS UNROLL
                 const int32_t value = operand(a.lane[c], layer.in_unsigned);
                 shifted.pixel[p].lane[c] = layer.main_row < 0 ? value : shift_left(value, shift.lane[c]);
             }
         }
-        sums.write(shifted);
+        complete.write(shifted);
         advance(walk);
     }
 }

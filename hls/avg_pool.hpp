@@ -14,22 +14,25 @@ inline int32_t counted(int32_t start, int32_t kernel, int32_t low, int32_t high)
     return to - from;
 }
 
-inline void avg_pool_pass(const Layer &layer, const Tile &tile, const Pass &pass, const Word input[INPUT_WORDS],
-                          hls::stream<AccBlock> &sums) {
+inline void avg_pool_pass(const Layer &layer, const Tile &tile, const Pass &pass, const TileBuffer &input,
+                          hls::stream<AccBlock> &complete) {
 #pragma HLS INLINE off
-    WindowWalk walk = start_walk(layer, tile, pass);
+    WindowWalk walk = start_walk(layer, tile, pass, 1);
     AccBlock acc = zero_block();
 #pragma HLS ARRAY_PARTITION variable=acc.pixel complete
     int32_t y = tile.y;
     int32_t x = tile.x;
-    const int32_t cycles = walk.blocks * walk.steps;
+    const int32_t count = cycles(walk);
 AVG_POOL_CYCLES:
-    for (int32_t n = 0; n < cycles; ++n) {
+    for (int32_t n = 0; n < count; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=1048576
 #pragma HLS PIPELINE II=1
+        Word activations[PIXELS];
+#pragma HLS ARRAY_PARTITION variable=activations complete
+        read_pixels(walk, input, activations);
         for (int p = 0; p < PIXELS; ++p) {
 #pragma HLS UNROLL
-            const Word a = input[address(walk, p)];
+            const Word a = activations[p];
             for (int c = 0; c < LANES; ++c) {
 #pragma HLS UNROLL
                 const int32_t value = operand(a.lane[c], layer.in_unsigned);
@@ -51,6 +54,9 @@ AVG_POOL_CYCLES:
 #pragma HLS UNROLL
                     mean.pixel[p].lane[c] = acc.pixel[p].lane[c] * reciprocal;
                 }
+                if (p >= layer.block_pixels) {
+                    continue;
+                }
                 if (x == tile.x + tile.width - 1) {
                     x = tile.x;
                     y += 1;
@@ -58,7 +64,7 @@ AVG_POOL_CYCLES:
                     x += 1;
                 }
             }
-            sums.write(mean);
+            complete.write(mean);
         }
         advance(walk);
     }

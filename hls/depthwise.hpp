@@ -8,22 +8,25 @@
 
 namespace sbfp {
 
-inline void depthwise_pass(const Layer &layer, const Tile &tile, const Pass &pass, const Word input[INPUT_WORDS],
-                           const PassWeights &weights, hls::stream<AccBlock> &sums) {
+inline void depthwise_pass(const Layer &layer, const Tile &tile, const Pass &pass, const TileBuffer &input,
+                           const PassWeights &weights, hls::stream<AccBlock> &complete) {
 #pragma HLS INLINE off
-    WindowWalk walk = start_walk(layer, tile, pass);
+    WindowWalk walk = start_walk(layer, tile, pass, 1);
     const TableRow shift = MAIN_SHIFT[layer.main_row < 0 ? 0 : layer.main_row + pass.out_word];
     AccBlock acc = zero_block();
 #pragma HLS ARRAY_PARTITION variable=acc.pixel complete
-    const int32_t cycles = walk.blocks * walk.steps;
+    const int32_t count = cycles(walk);
 DEPTHWISE_CYCLES:
-    for (int32_t n = 0; n < cycles; ++n) {
+    for (int32_t n = 0; n < count; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=1048576
 #pragma HLS PIPELINE II=1
+        Word activations[PIXELS];
+#pragma HLS ARRAY_PARTITION variable=activations complete
+        read_pixels(walk, input, activations);
         const Word w = weights.depthwise[walk.step];
         for (int p = 0; p < PIXELS; ++p) {
 #pragma HLS UNROLL
-            const Word a = input[address(walk, p)];
+            const Word a = activations[p];
             for (int c = 0; c < LANES; ++c) {
 #pragma HLS UNROLL
                 const int32_t product = static_cast<int32_t>(operand(a.lane[c], layer.in_unsigned)) * w.lane[c];
@@ -41,7 +44,7 @@ DEPTHWISE_CYCLES:
                     done.pixel[p].lane[c] = aligned + weights.bias.lane[c];
                 }
             }
-            sums.write(done);
+            complete.write(done);
         }
         advance(walk);
     }

@@ -15,7 +15,7 @@
 namespace sbfp {
 
 // Stage: the sums of one pass, by the layer's operator.
-static void compute(const Layer &layer, const Tile &tile, int32_t index, const Word input[INPUT_WORDS],
+static void compute(const Layer &layer, const Tile &tile, int32_t index, const TileBuffer &input,
                     const PassWeights &weights, hls::stream<AccBlock> &sums) {
 #pragma HLS INLINE off
     // partial sums outlive a pass, but never a tile
@@ -42,7 +42,7 @@ static void compute(const Layer &layer, const Tile &tile, int32_t index, const W
 
 // All passes over one tile. Weights of the next pass load while this one
 // computes; its results are rounded and stored as they come.
-static void process_tile(const Layer &layer, int32_t tile_index, const Word input[INPUT_WORDS], const Word *weights,
+static void process_tile(const Layer &layer, int32_t tile_index, const TileBuffer &input, const Word *weights,
                          const Word *fmap_shortcut, Word *fmap_out) {
 #pragma HLS INLINE off
     const Tile tile = make_tile(layer, tile_index);
@@ -76,7 +76,8 @@ TILES:
     for (int32_t tile = 0; tile < count; ++tile) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=256
 #pragma HLS DATAFLOW
-        Word input[INPUT_WORDS];
+        TileBuffer input;
+#pragma HLS ARRAY_PARTITION variable=input.bank dim=1 complete
         load_tile(layer, tile, fmap_in, input);
         process_tile(layer, tile, input, weights, fmap_shortcut, fmap_out);
     }

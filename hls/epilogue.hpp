@@ -54,7 +54,7 @@ EPILOGUE_PIXELS:
             result.lane[f] = static_cast<int8_t>(value);
         }
         results.write(result);
-        p = p == PIXELS - 1 ? 0 : p + 1;
+        p = p == layer.block_pixels - 1 ? 0 : p + 1;
     }
 }
 

@@ -2,21 +2,28 @@
 // so that the compute stages need no conditions.
 #pragma once
 
-#include "types.hpp"
+#include "window.hpp"
 
 namespace sbfp {
 
-inline void fill_words(Word *buffer, int32_t at, int32_t count, Word value) {
+inline Place put(TileBuffer &input, Place at, Word value) {
+#pragma HLS INLINE
+    input.bank[at.bank][at.row] = value;
+    return move(at, place(1));
+}
+
+inline Place fill_words(TileBuffer &input, Place at, int32_t count, Word value) {
 #pragma HLS INLINE
 FILL:
     for (int32_t i = 0; i < count; ++i) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=64
 #pragma HLS PIPELINE II=1
-        buffer[at + i] = value;
+        at = put(input, at, value);
     }
+    return at;
 }
 
-inline void load_tile(const Layer &layer, int32_t index, const Word *memory, Word input[INPUT_WORDS]) {
+inline void load_tile(const Layer &layer, int32_t index, const Word *memory, TileBuffer &input) {
 #pragma HLS INLINE off
     const Tile tile = make_tile(layer, index);
     const Word padding = fill_word(layer.pad_value);
@@ -26,7 +33,8 @@ inline void load_tile(const Layer &layer, int32_t index, const Word *memory, Wor
     const int32_t from = left < 0 ? least(-left, tile.in_width) : 0;
     const int32_t inside = least(tile.in_width, layer.in_width - left);
     const int32_t to = inside > from ? inside : from;
-    int32_t at = 0;
+    const Place gap = place(tile.pitch - tile.in_width);
+    Place at = place(0);
     int32_t word = 0;
     int32_t row = 0;
     const int32_t lines = tile.words * tile.in_height;
@@ -39,15 +47,15 @@ LOAD_LINES:
         const int32_t end = exists ? to : tile.in_width;
         const int32_t source =
             layer.in_address + ((tile.word + word) * layer.in_height + y) * layer.in_width + left + begin;
-        fill_words(input, at, begin, padding);
+        at = fill_words(input, at, begin, padding);
     LOAD_BURST:
         for (int32_t i = 0; i < end - begin; ++i) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=256
 #pragma HLS PIPELINE II=1
-            input[at + begin + i] = memory[source + i];
+            at = put(input, at, memory[source + i]);
         }
-        fill_words(input, at + end, tile.in_width - end, padding);
-        at += tile.in_width;
+        at = fill_words(input, at, tile.in_width - end, padding);
+        at = move(at, gap);
         if (row == tile.in_height - 1) {
             row = 0;
             word += 1;

@@ -6,20 +6,23 @@
 
 namespace sbfp {
 
-inline void max_pool_pass(const Layer &layer, const Tile &tile, const Pass &pass, const Word input[INPUT_WORDS],
-                          hls::stream<AccBlock> &sums) {
+inline void max_pool_pass(const Layer &layer, const Tile &tile, const Pass &pass, const TileBuffer &input,
+                          hls::stream<AccBlock> &complete) {
 #pragma HLS INLINE off
-    WindowWalk walk = start_walk(layer, tile, pass);
+    WindowWalk walk = start_walk(layer, tile, pass, 1);
     AccBlock best = zero_block();
 #pragma HLS ARRAY_PARTITION variable=best.pixel complete
-    const int32_t cycles = walk.blocks * walk.steps;
+    const int32_t count = cycles(walk);
 MAX_POOL_CYCLES:
-    for (int32_t n = 0; n < cycles; ++n) {
+    for (int32_t n = 0; n < count; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=1048576
 #pragma HLS PIPELINE II=1
+        Word activations[PIXELS];
+#pragma HLS ARRAY_PARTITION variable=activations complete
+        read_pixels(walk, input, activations);
         for (int p = 0; p < PIXELS; ++p) {
 #pragma HLS UNROLL
-            const Word a = input[address(walk, p)];
+            const Word a = activations[p];
             for (int c = 0; c < LANES; ++c) {
 #pragma HLS UNROLL
                 const int32_t value = operand(a.lane[c], layer.in_unsigned);
@@ -28,7 +31,7 @@ MAX_POOL_CYCLES:
             }
         }
         if (walk.step == walk.steps - 1) {
-            sums.write(best);
+            complete.write(best);
         }
         advance(walk);
     }

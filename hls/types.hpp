@@ -8,7 +8,16 @@
 namespace sbfp {
 
 static_assert(LANES >= 2 && (LANES & (LANES - 1)) == 0, "LANES must be a power of two");
-static_assert(PIXELS >= 1, "PIXELS must be at least 1");
+static_assert(FILTERS >= 1 && LANES % FILTERS == 0, "FILTERS must divide LANES");
+static_assert(PRODUCTS == 1 || (PRODUCTS == 2 && FILTERS % 2 == 0) ||
+                  (PRODUCTS == 4 && FILTERS % 2 == 0 && PIXELS % 2 == 0),
+              "packed products share two filters, and at four of them two pixels");
+static_assert(LANES % CHAIN == 0, "CHAIN must divide LANES");
+static_assert(INPUT_WORDS % BANKS == 0, "the input buffer has whole rows of banks");
+static_assert(PIXELS <= BANKS * READS, "every pixel lane needs a port of a bank");
+
+// A word of output channels is computed in so many parts, one after the other.
+constexpr int PARTS = LANES / FILTERS;
 
 // One memory word: the mantissas of LANES consecutive channels of one pixel.
 struct Word {
@@ -90,6 +99,9 @@ struct Layer {
     int32_t tiles_across;
     int32_t tile_words;
     int32_t word_tiles;
+    int32_t pitch;          // words from a tile row to the next, in the input buffer
+    int32_t edge_pitch;     // the same for the last tile across, if that is narrower
+    int32_t block_pixels;   // output pixels per block: PIXELS, or 1 where strides hit one bank
     // weights: chunks of input words per pass
     int32_t weight_address;
     int32_t chunk_words;
@@ -124,6 +136,7 @@ struct Tile {
     int32_t words;   // channel words of the input
     int32_t in_height;
     int32_t in_width;
+    int32_t pitch;   // words from one input row to the next
 };
 
 inline int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
@@ -141,6 +154,7 @@ inline Tile make_tile(const Layer &layer, int32_t index) {
     tile.words = least(layer.tile_words, layer.in_words - tile.word);
     tile.in_height = (tile.height - 1) * layer.stride_height + layer.kernel_height;
     tile.in_width = (tile.width - 1) * layer.stride_width + layer.kernel_width;
+    tile.pitch = tile.width == layer.tile_width ? layer.pitch : layer.edge_pitch;
     return tile;
 }
 

@@ -2,9 +2,10 @@
 //
 // In memory, per word of output channels: the bias (four words: LANES 32-bit
 // integers, little endian), then per chunk the alignment shifts (one word per
-// input word, only where the layer has any) and the mantissas. A dense step is
-// LANES words, one per input channel, each holding LANES filters; a depthwise
-// step is one word.
+// input word, only where the layer has any) and the mantissas: for each part of
+// FILTERS filters, for each step (an input word at a kernel position), FILTERS
+// words with FILTERS mantissas of each of LANES input channels. A depthwise step
+// is one word.
 #pragma once
 
 #include "types.hpp"
@@ -16,7 +17,7 @@ constexpr int BIAS_WORDS = 4;
 struct PassWeights {
     AccWord bias;
     Word align[WEIGHT_STEPS];
-    Word dense[WEIGHT_STEPS][LANES];
+    Word dense[WEIGHT_STEPS * PARTS][FILTERS];
     Word depthwise[WEIGHT_STEPS];
 };
 
@@ -68,21 +69,22 @@ CLEAR_ALIGN:
     }
 }
 
-inline void load_dense(const Word *memory, int32_t address, int32_t steps, Word dense[WEIGHT_STEPS][LANES]) {
+inline void load_dense(const Word *memory, int32_t address, int32_t steps,
+                       Word dense[WEIGHT_STEPS * PARTS][FILTERS]) {
 #pragma HLS INLINE off
     const int32_t total = steps * LANES;
-    int32_t step = 0;
-    int32_t channel = 0;
+    int32_t row = 0;
+    int32_t word = 0;
 LOAD_DENSE:
     for (int32_t i = 0; i < total; ++i) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=WEIGHT_STEPS*LANES
 #pragma HLS PIPELINE II=1
-        dense[step][channel] = memory[address + i];
-        if (channel == LANES - 1) {
-            channel = 0;
-            step += 1;
+        dense[row][word] = memory[address + i];
+        if (word == FILTERS - 1) {
+            word = 0;
+            row += 1;
         } else {
-            channel += 1;
+            word += 1;
         }
     }
 }

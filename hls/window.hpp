@@ -1,87 +1,166 @@
-// Walks the windows of a tile: for every block of PIXELS output pixels, all
-// input words and kernel positions, one a cycle, without multiplications.
+// Walks the windows of a tile: for every block of output pixels, all parts of
+// the output word, all input words and kernel positions, one a cycle.
+//
+// The input buffer has BANKS banks; word number n of a tile lies in bank
+// n % BANKS. Rows are padded to a pitch with
+//     pitch * stride_height == tile_width * stride_width   (mod BANKS)
+// so that output pixel n, counted across the rows, starts at a word congruent
+// to n * stride_width. BANKS is a prime that does not divide the stride, so
+// that BANKS consecutive pixels always read from different banks.
 #pragma once
 
 #include "types.hpp"
 
 namespace sbfp {
 
+// The input of one tile: one memory per bank.
+struct TileBuffer {
+    Word bank[BANKS][INPUT_WORDS / BANKS];
+};
+
+// A word of the tile buffer.
+struct Place {
+    int32_t row;
+    int32_t bank;
+};
+
+inline Place place(int32_t word) {
+    Place p;
+    p.row = word / BANKS;
+    p.bank = word % BANKS;
+    return p;
+}
+
+inline Place move(Place from, Place by) {
+#pragma HLS INLINE
+    Place to;
+    to.row = from.row + by.row;
+    to.bank = from.bank + by.bank;
+    if (to.bank >= BANKS) {
+        to.bank -= BANKS;
+        to.row += 1;
+    }
+    return to;
+}
+
 struct WindowWalk {
     // constants of the pass
-    int32_t steps;        // cycles per block
+    int32_t parts;
+    int32_t steps;       // cycles per block and part
     int32_t blocks;
     int32_t kernel_height;
     int32_t kernel_width;
-    int32_t row_stride;   // words from a window to the one below
-    int32_t col_stride;
-    int32_t next_row;     // from the last kernel column to the next kernel row
-    int32_t next_word;    // from the last kernel position to the next input word
-    int32_t start;        // first input word of the pass
+    int32_t block_pixels;
     int32_t tile_width;
-    // position within the window
+    Place column;        // from a window to the next one in its row
+    Place next_line;     // from the last window of a row to the first of the next
+    Place next_row;      // from the last kernel column to the next kernel row
+    Place next_word;     // from the last kernel position to the next input word
+    Place start;         // first input word of the pass
+    // position
+    int32_t block;
+    int32_t part;
     int32_t step;
     int32_t kx;
     int32_t ky;
     int32_t word;
-    int32_t offset;
-    // position of each pixel lane
-    int32_t block;
+    Place offset;        // within the window
     int32_t pixels_left;
     int32_t x;
-    int32_t column;  // word offset of the current column of windows
-    int32_t line;    // word offset of the current row of windows
-    int32_t base[PIXELS];
+    Place next_pixel;
+    Place base[PIXELS];  // of each pixel lane's window
 };
 
-// Base addresses of the next PIXELS output pixels, counted across rows. Lanes
-// beyond the tile's last pixel repeat it; their results are dropped.
+// Windows of the next block. Lanes beyond the tile's last pixel repeat it, lanes
+// beyond block_pixels repeat the first; their results are dropped.
 inline void place_pixels(WindowWalk &walk) {
     for (int p = 0; p < PIXELS; ++p) {
 #pragma HLS UNROLL
-        walk.base[p] = walk.line + walk.column;
-        if (walk.pixels_left > 1) {
+        const bool used = p < walk.block_pixels;
+        walk.base[p] = used ? walk.next_pixel : walk.base[0];
+        if (used && walk.pixels_left > 1) {
             walk.pixels_left -= 1;
             if (walk.x == walk.tile_width - 1) {
                 walk.x = 0;
-                walk.column = 0;
-                walk.line += walk.row_stride;
+                walk.next_pixel = move(walk.next_pixel, walk.next_line);
             } else {
                 walk.x += 1;
-                walk.column += walk.col_stride;
+                walk.next_pixel = move(walk.next_pixel, walk.column);
             }
         }
     }
 }
 
-inline WindowWalk start_walk(const Layer &layer, const Tile &tile, const Pass &pass) {
+inline WindowWalk start_walk(const Layer &layer, const Tile &tile, const Pass &pass, int32_t parts) {
     WindowWalk walk;
-    const int32_t plane = tile.in_height * tile.in_width;
+    const int32_t plane = tile.in_height * tile.pitch;
+    const int32_t last_column = (tile.width - 1) * layer.stride_width;
+    walk.parts = parts;
     walk.steps = pass.words * layer.kernel_height * layer.kernel_width;
-    walk.blocks = (tile.height * tile.width + PIXELS - 1) / PIXELS;
+    walk.block_pixels = layer.block_pixels;
+    walk.blocks = (tile.height * tile.width + layer.block_pixels - 1) / layer.block_pixels;
     walk.kernel_height = layer.kernel_height;
     walk.kernel_width = layer.kernel_width;
-    walk.row_stride = layer.stride_height * tile.in_width;
-    walk.col_stride = layer.stride_width;
-    walk.next_row = tile.in_width - layer.kernel_width + 1;
-    walk.next_word = plane - (layer.kernel_height - 1) * tile.in_width - layer.kernel_width + 1;
-    walk.start = pass.tile_word * plane;
     walk.tile_width = tile.width;
+    walk.column = place(layer.stride_width);
+    walk.next_line = place(layer.stride_height * tile.pitch - last_column);
+    walk.next_row = place(tile.pitch - layer.kernel_width + 1);
+    walk.next_word = place(plane - (layer.kernel_height - 1) * tile.pitch - layer.kernel_width + 1);
+    walk.start = place(pass.tile_word * plane);
+    walk.block = 0;
+    walk.part = 0;
     walk.step = 0;
     walk.kx = 0;
     walk.ky = 0;
     walk.word = 0;
     walk.offset = walk.start;
-    walk.block = 0;
     walk.pixels_left = tile.height * tile.width;
     walk.x = 0;
-    walk.column = 0;
-    walk.line = 0;
+    walk.next_pixel = place(0);
+    walk.base[0] = place(0);
     place_pixels(walk);
     return walk;
 }
 
-// Address in the tile buffer of the current position for pixel lane p.
-inline int32_t address(const WindowWalk &walk, int p) { return walk.base[p] + walk.offset; }
+// Cycles of a pass.
+inline int32_t cycles(const WindowWalk &walk) { return walk.blocks * walk.parts * walk.steps; }
+
+// The words of all pixel lanes at the current position: every bank is read
+// once for each group of BANKS lanes.
+inline void read_pixels(const WindowWalk &walk, const TileBuffer &input, Word activations[PIXELS]) {
+#pragma HLS INLINE
+    for (int group = 0; group < READS; ++group) {
+#pragma HLS UNROLL
+        const int first = group * BANKS;
+        const int lanes = PIXELS - first < BANKS ? PIXELS - first : BANKS;
+        Place from[BANKS];
+#pragma HLS ARRAY_PARTITION variable=from complete
+        int32_t row[BANKS];
+#pragma HLS ARRAY_PARTITION variable=row complete
+        Word data[BANKS];
+#pragma HLS ARRAY_PARTITION variable=data complete
+        for (int b = 0; b < BANKS; ++b) {
+#pragma HLS UNROLL
+            row[b] = 0;
+        }
+        for (int p = 0; p < lanes; ++p) {
+#pragma HLS UNROLL
+            from[p] = move(walk.base[first + p], walk.offset);
+            for (int b = 0; b < BANKS; ++b) {
+#pragma HLS UNROLL
+                row[b] = from[p].bank == b ? from[p].row : row[b];
+            }
+        }
+        for (int b = 0; b < BANKS; ++b) {
+#pragma HLS UNROLL
+            data[b] = input.bank[b][row[b]];
+        }
+        for (int p = 0; p < lanes; ++p) {
+#pragma HLS UNROLL
+            activations[first + p] = data[from[p].bank];
+        }
+    }
+}
 
 inline void advance(WindowWalk &walk) {
     if (walk.step == walk.steps - 1) {
@@ -90,23 +169,28 @@ inline void advance(WindowWalk &walk) {
         walk.ky = 0;
         walk.word = 0;
         walk.offset = walk.start;
-        walk.block += 1;
-        place_pixels(walk);
+        if (walk.part == walk.parts - 1) {
+            walk.part = 0;
+            walk.block += 1;
+            place_pixels(walk);
+        } else {
+            walk.part += 1;
+        }
         return;
     }
     walk.step += 1;
     if (walk.kx != walk.kernel_width - 1) {
         walk.kx += 1;
-        walk.offset += 1;
+        walk.offset = move(walk.offset, place(1));
     } else if (walk.ky != walk.kernel_height - 1) {
         walk.kx = 0;
         walk.ky += 1;
-        walk.offset += walk.next_row;
+        walk.offset = move(walk.offset, walk.next_row);
     } else {
         walk.kx = 0;
         walk.ky = 0;
         walk.word += 1;
-        walk.offset += walk.next_word;
+        walk.offset = move(walk.offset, walk.next_word);
     }
 }
 

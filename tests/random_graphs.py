@@ -21,8 +21,8 @@ MAX_VALUES = 40_000  # per tensor, to keep a graph quick
 class RandomNetwork:
     """Grows a network node by node; every node is quantised as it is added."""
 
-    def __init__(self, seed: int, lanes: int) -> None:
-        self.seed, self.lanes = seed, lanes
+    def __init__(self, seed: int, lanes: int, widest: int = 8) -> None:
+        self.seed, self.lanes, self.widest = seed, lanes, widest
         self.rng = np.random.default_rng(seed)
         rng = self.rng
         channels = int(rng.integers(1, 71)) if rng.random() < 0.7 else int(rng.choice([1, 3, 16, 64]))
@@ -48,12 +48,12 @@ class RandomNetwork:
         splits = self.splits(segments)
         spread = int(self.rng.choice([1, 1, 3, 6]))
         exponents = exponent + self.rng.integers(0, spread, len(splits) - 1)
-        bits = bits or int(self.rng.integers(2, 9))
+        bits = bits or int(self.rng.integers(2, self.widest + 1))
         return BlockFormat(bits, not unsigned, splits, tuple(int(e) for e in exponents))
 
     def weights(self, filters: int, channels: int, kernel: tuple[int, int], base: int, segments) -> Weights:
         rng = self.rng
-        bits = int(rng.integers(2, 9))
+        bits = int(rng.integers(2, self.widest + 1))
         low, high = mantissa_range(bits, True)
         shape = (filters, channels, *kernel)
         style = rng.random()
@@ -301,9 +301,9 @@ class RandomNetwork:
         return artifact
 
 
-def random_artifact(seed: int, lanes: int, nodes: int = 10) -> Artifact:
-    """A network of about ``nodes`` operators whose exponent groups suit ``lanes``."""
-    network = RandomNetwork(seed, lanes)
+def random_artifact(seed: int, lanes: int, widest: int = 8, nodes: int = 10) -> Artifact:
+    """A network of about ``nodes`` operators whose exponent groups suit ``lanes``; mantissas up to ``widest`` bits."""
+    network = RandomNetwork(seed, lanes, widest)
     while not network.nodes:
         network.grow(nodes)
     return network.artifact()

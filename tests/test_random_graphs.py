@@ -6,6 +6,7 @@ A failure names the seed: `random_artifact(seed, lanes)` makes the network again
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 
 import pytest
 from random_graphs import random_artifact, random_input
@@ -15,13 +16,36 @@ from codegen.generate import generate
 from codegen.options import EngineOptions
 from codegen.program import build
 
-# (lanes, pixels, weight_steps, tile_blocks): full size, narrow, tiny buffers that force tiles and chunks
-ENGINES = ((16, 2, 256, 512), (4, 3, 25, 4), (2, 1, 64, 16), (8, 2, 30, 8))
 
 
-def engine_options(artifacts, lanes: int, pixels: int, weight_steps: int, tile_blocks: int) -> EngineOptions:
+@dataclass(frozen=True)
+class Engine:
+    """Engine options of a batch, and the widest mantissas of its graphs (four products per DSP up to five bits)."""
+
+    lanes: int
+    filters: int
+    pixels: int
+    weight_steps: int
+    tile_blocks: int
+    products: int = 0
+    widest: int = 8
+
+
+# full size at 8 and at 5 bits, narrow, tiny buffers that force tiles and chunks
+ENGINES = (
+    Engine(16, 8, 5, 256, 512),
+    Engine(4, 4, 3, 25, 4),
+    Engine(16, 8, 5, 40, 4, widest=5),
+    Engine(2, 2, 1, 64, 16, products=1),
+    Engine(8, 4, 2, 30, 8),
+    Engine(4, 2, 1, 25, 4, widest=4),
+)
+PER_BATCH = 12
+
+
+def engine_options(artifacts, engine: Engine) -> EngineOptions:
     """Buffers just large enough for the largest single window, so that tiles are cut."""
-    area, window = weight_steps, 64
+    area, window = engine.weight_steps, 64
     for artifact in artifacts:
         segments = artifact.graph.segments()
         for node in artifact.graph.nodes:
@@ -29,36 +53,38 @@ def engine_options(artifacts, lanes: int, pixels: int, weight_steps: int, tile_b
                 continue
             kh, kw = node.window.kernel
             splits = segments[node.main]
-            planes = sum(-(-(b - a) // lanes) for a, b in zip(splits, splits[1:]))
+            planes = sum(-(-(b - a) // engine.lanes) for a, b in zip(splits, splits[1:]))
             area = max(area, kh * kw)
             window = max(window, planes * kh * kw)
-    return EngineOptions(lanes, pixels, int(1.2 * window), area, tile_blocks)
+    return EngineOptions(
+        engine.lanes, engine.filters, engine.pixels, engine.products, int(1.5 * window) + 64, area, engine.tile_blocks
+    )
 
 
-def check_batch(seeds: range, engine: tuple[int, int, int, int], out) -> None:
-    artifacts = [random_artifact(seed, engine[0]) for seed in seeds]
+def check_batch(seeds: range, engine: Engine, out) -> None:
+    artifacts = [random_artifact(seed, engine.lanes, engine.widest) for seed in seeds]
     inputs = [random_input(a, seed) for a, seed in zip(artifacts, seeds)]
-    program, identity = generate(artifacts, engine_options(artifacts, *engine), out)
+    program, identity = generate(artifacts, engine_options(artifacts, engine), out)
     bench, _ = compile_engine(out / "generated", out / "csim")
     write_golden(out / "golden.bin", program, identity, inputs)
     result = run_testbench(bench, out / "deploy" / "weights.bin", out / "golden.bin", out / "result.json")
-    assert result["mismatches"] == 0, f"lanes {engine[0]}: {result['first_mismatch']}"
+    assert result["mismatches"] == 0, f"{engine}: {result['first_mismatch']}"
     assert result["layers_compared"] == len(program.layers) >= len(artifacts)
 
 
-@pytest.mark.parametrize("batch", range(4))
+@pytest.mark.parametrize("batch", range(len(ENGINES)))
 def test_random_graphs_are_bit_equal(batch, tmp_path):
-    """64 random graphs in the default suite."""
-    check_batch(range(16 * batch, 16 * batch + 16), ENGINES[batch % len(ENGINES)], tmp_path)
+    """72 random graphs in the default suite."""
+    check_batch(range(PER_BATCH * batch, PER_BATCH * (batch + 1)), ENGINES[batch], tmp_path)
 
 
 def test_random_graphs_reach_every_corner():
     """The default seeds hold what the engine treats differently; otherwise the tests above prove little."""
     seen, bits = Counter(), set()
-    for batch in range(4):
-        engine = ENGINES[batch]
-        artifacts = [random_artifact(seed, engine[0]) for seed in range(16 * batch, 16 * batch + 16)]
-        program = build(artifacts, engine_options(artifacts, *engine))
+    for batch, engine in enumerate(ENGINES):
+        artifacts = [random_artifact(seed, engine.lanes, engine.widest) for seed in range(PER_BATCH * batch, PER_BATCH * (batch + 1))]
+        program = build(artifacts, engine_options(artifacts, engine))
+        seen[f"{program.array.products} products"] += 1
         for layer in program.layers:
             f = layer.fields
             seen[f["op"]] += 1
@@ -71,6 +97,7 @@ def test_random_graphs_reach_every_corner():
             seen[f["activation"]] += 1
             seen["unsigned"] += f["in_unsigned"]
             seen["1x1 map"] += f["in_height"] == f["in_width"] == 1
+            seen["one pixel a block"] += f["block_pixels"] == 1 and program.array.pixels > 1
             seen["cropped"] += f["pad_top"] < 0
         seen["copies"] += sum(t.label != t.name for t in program.tensors)
         for artifact in artifacts:
@@ -80,7 +107,7 @@ def test_random_graphs_reach_every_corner():
                 bits |= {p.weights.bits + 10} if p.weights else set()
     corners = ["CONV", "DEPTHWISE", "MAX_POOL", "AVG_POOL", "ADD", "NONE", "RELU", "RELU6", "chunks", "tiles down"]
     corners += ["tiles across", "word tiles", "alignment", "fused shortcut", "unsigned", "1x1 map", "cropped", "copies"]
-    corners += ["left shift"]
+    corners += ["left shift", "one pixel a block", "1 products", "2 products", "4 products"]
     assert [c for c in corners if not seen[c]] == []
     assert bits == set(range(2, 9)) | set(range(12, 19))
 
@@ -94,7 +121,7 @@ def test_a_thousand_random_graphs(batch, tmp_path):
 def test_the_comparison_can_fail(tmp_path):
     """One flipped weight bit shows as a named mismatch."""
     artifacts = [random_artifact(5, 16)]
-    program, identity = generate(artifacts, engine_options(artifacts, *ENGINES[0]), tmp_path)
+    program, identity = generate(artifacts, engine_options(artifacts, ENGINES[0]), tmp_path)
     bench, _ = compile_engine(tmp_path / "generated", tmp_path / "csim")
     write_golden(tmp_path / "golden.bin", program, identity, [random_input(a, 0) for a in artifacts])
     image = bytearray((tmp_path / "deploy" / "weights.bin").read_bytes())

@@ -1,0 +1,75 @@
+"""How the multiplier array of a program is built: products per DSP, pixels, banks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bfp.errors import BfpError
+from codegen.options import EngineOptions
+
+PAIR_LIMIT = 2**17  # sums of a chain that fit beside each other in one DSP: two of them,
+QUAD_LIMIT = 2**10  # or four
+QUAD_MAX_WEIGHT = 2**26 // 2**22 - 1  # w1 << 22 plus w0 must fit 27 signed bits
+PRIMES = (1, 3, 5, 7, 11, 13, 17)
+
+
+@dataclass(frozen=True)
+class Array:
+    """lanes x filters x pixels products a cycle.
+
+    products: per DSP; chain: products summed inside a DSP before its fields
+    are split; banks: of the input buffer, a prime so that strides do not
+    collide; reads: of each bank per cycle.
+    """
+
+    lanes: int
+    filters: int
+    pixels: int
+    products: int
+    chain: int
+    banks: int
+    reads: int
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates per cycle of a dense convolution."""
+        return self.lanes * self.filters * self.pixels
+
+    def pitch(self, in_width: int, tile_width: int, stride: tuple[int, int]) -> int | None:
+        """Words from one input row to the next, so that consecutive pixels lie in different banks.
+
+        ``pitch * stride_h == tile_width * stride_w (mod banks)``, see hls/window.hpp.
+        None where no pitch does that.
+        """
+        sh, sw = stride
+        if self.banks > 1 and (sw % self.banks == 0 or sh % self.banks == 0):
+            return None
+        return next(p for p in range(in_width, in_width + self.banks) if (p * sh - tile_width * sw) % self.banks == 0)
+
+
+def longest_chain(lanes: int, limit: int, weight: int, activation: int) -> int:
+    """Largest power of two up to ``lanes`` whose sums of products stay below ``limit``; 0 if one product does not."""
+    chain = lanes
+    while chain and chain * weight * activation >= limit:
+        chain //= 2
+    return chain
+
+
+def build_array(options: EngineOptions, weight: int, activation: int) -> Array:
+    """The array for the widest mantissas of the dense layers: largest |weight| and |activation|.
+
+    Raises BfpError where the option ``products`` asks for more than the widths allow.
+    """
+    pair = longest_chain(options.lanes, PAIR_LIMIT, weight, activation)
+    quad = longest_chain(options.lanes, QUAD_LIMIT, weight, activation) if weight <= QUAD_MAX_WEIGHT else 0
+    possible = 1 if options.filters % 2 else 4 if quad else 2
+    products = options.products or possible
+    if products > possible:
+        raise BfpError(
+            f"engine option products is {products}; mantissas up to {weight} (weights) and {activation} (activations) "
+            f"allow {possible} per DSP"
+        )
+    twins = 2 if products == 4 else 1
+    banks = next(p for p in PRIMES if p >= options.pixels)
+    chain = {1: options.lanes, 2: pair, 4: quad}[products]
+    return Array(options.lanes, options.filters, options.pixels * twins, products, chain, banks, twins)
