@@ -1,0 +1,194 @@
+"""Train, calibrate, generate, simulate: a CNN for scikit-learn's digits, with nothing from outside."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import digits_model
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from bfp.artifact import load
+from bfp.golden import logits, quantise_input
+from bfp.samples import load_samples
+from calib.__main__ import main as calib
+from codegen.__main__ import main as codegen
+from host.__main__ import main as host
+from host.driver import Accelerator
+from host.simulated_board import SimulatedBoard
+
+MEAN, STD = 76.0, 96.0
+TEST = 597  # images held back from training
+EPOCHS = 12
+
+NETWORK = """
+name = "digits"
+model = "digits_beside:make"
+arguments = {{ width = 12 }}
+weights = "{weights}"
+classes = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+
+[input]
+size = 8
+channels = "gray"
+mean = 76.0
+std = 96.0
+
+[calibration]
+images = "digits.npz:train_images"
+limit = 200
+
+[evaluation]
+images = "digits.npz:test_images:test_labels"
+
+[bfp]
+{bfp}
+[engine]
+{engine}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Images with labels, the network's Python file, and the weights of a network trained for seconds."""
+    folder = tmp_path_factory.mktemp("digits")
+    shutil.copyfile(digits_model.__file__, folder / "digits_beside.py")
+    digits = load_digits()
+    order = np.random.default_rng(0).permutation(len(digits.target))
+    images = np.clip(digits.images[order] * 16, 0, 255).astype(np.uint8)
+    labels = digits.target[order].astype(np.int64)
+    np.savez(
+        folder / "digits.npz",
+        train_images=images[TEST:],
+        test_images=images[:TEST],
+        test_labels=labels[:TEST],
+    )
+    torch.save(train(images[TEST:], labels[TEST:]), folder / "digits.pth")
+    return folder
+
+
+def train(images: np.ndarray, labels: np.ndarray) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    model = digits_model.make(12)
+    x = (torch.from_numpy(images).float()[:, None] - MEAN) / STD
+    y = torch.from_numpy(labels)
+    optimiser = torch.optim.Adam(model.parameters(), 0.01)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, EPOCHS)
+    for _ in range(EPOCHS):
+        model.train()
+        for batch in torch.randperm(len(x)).split(64):
+            optimiser.zero_grad()
+            torch.nn.functional.cross_entropy(model(x[batch]), y[batch]).backward()
+            optimiser.step()
+        schedule.step()
+    return model.state_dict()
+
+
+def write_network(folder: Path, name: str, bfp: str = "", engine: str = "lanes = 8") -> Path:
+    path = folder / f"{name}.toml"
+    path.write_text(NETWORK.format(weights="digits.pth", bfp=bfp, engine=engine).replace('"digits"', f'"{name}"'))
+    return path
+
+
+def whole_path(network: Path, out: Path, engine: str = "lanes=8") -> dict[str, dict]:
+    """Calibrate, evaluate, generate, simulate in C and on a board, by the command lines; the results."""
+    deploy, library = out / "deploy", out / "csim" / "libengine.so"
+    assert calib(["calibrate", str(network), "--out", str(out)]) == 0
+    assert calib(["evaluate", str(network), "--out", str(out)]) == 0
+    assert codegen(["csim", str(out), "--engine", engine, "--limit", "4"]) == 0
+    words = ["check", str(deploy), "--artifact", str(out / "artifact.npz"), "--samples", str(out / "samples.npz")]
+    assert host([*words, "--simulate", str(library), "--limit", "4", "--out", str(out / "board.json")]) == 0
+    return {name: json.loads((out / f"{name}.json").read_text()) for name in ("evaluation", "csim", "board")}
+
+
+def check_simulations(results: dict[str, dict], out: Path) -> None:
+    """No value differs, and all values of all tensors of all images were looked at."""
+    artifact = load(out / "artifact.npz")
+    values = sum(int(np.prod(artifact.graph.shapes[t])) for t in artifact.graph.stored_tensors())
+    for name in ("csim", "board"):
+        assert results[name]["mismatches"] == 0, results[name]["first_mismatch"]
+        assert results[name]["images"] == 4
+        assert results[name]["values_compared"] == 4 * values
+    assert results["csim"]["macs"] > 0 and results["csim"]["seconds"] > 0
+
+
+def test_trained_network_to_simulated_board(folder, tmp_path):
+    """8 bits: as good as float, and the same numbers everywhere."""
+    results = whole_path(write_network(folder, "digits8"), tmp_path)
+    evaluation = results["evaluation"]
+    assert evaluation["images"] == TEST
+    assert evaluation["top1_float"] > 0.95, "the network did not learn"
+    assert abs(evaluation["top1_float"] - evaluation["top1_bfp"]) <= 0.01
+    assert evaluation["agreement"] > 0.98 and evaluation["sqnr_db"] > 20
+    check_simulations(results, tmp_path)
+
+    artifact, samples = load(tmp_path / "artifact.npz"), load_samples(tmp_path / "samples.npz")
+    golden = logits(artifact, quantise_input(artifact, samples.images))
+    board = SimulatedBoard(tmp_path / "csim" / "libengine.so", tmp_path / "deploy")
+    with Accelerator(tmp_path / "deploy", device=board) as accelerator:
+        for image, want, label in zip(samples.images, golden, samples.labels):
+            got = accelerator.run(image)
+            assert np.array_equal(got, want)
+            best = accelerator.predictions(got, 1)[0]
+            assert best.name == artifact.classes[int(want.argmax())]
+    assert (golden.argmax(1) == samples.labels).mean() >= 0.75
+
+
+def test_evaluation_is_of_the_integers(folder, tmp_path):
+    """The figures in evaluation.json are those of the golden model on the raw images."""
+    network = write_network(folder, "digits_again", "weights = 3\nactivations = 4")
+    assert calib(["calibrate", str(network), "--out", str(tmp_path)]) == 0
+    assert calib(["evaluate", str(network), "--out", str(tmp_path)]) == 0
+    result = json.loads((tmp_path / "evaluation.json").read_text())
+    with np.load(folder / "digits.npz") as data:
+        images, labels = data["test_images"], data["test_labels"]
+    x = ((images.astype(np.float32) - np.float32(MEAN)) / np.float32(STD))[:, None]
+    artifact = load(tmp_path / "artifact.npz")
+    answers = logits(artifact, quantise_input(artifact, x)).argmax(1)
+    assert result["top1_bfp"] == pytest.approx((answers == labels).mean())
+    model = digits_model.make(12).eval()
+    model.load_state_dict(torch.load(folder / "digits.pth", weights_only=True))
+    with torch.no_grad():
+        reference = model(torch.from_numpy(x)).numpy()
+    assert result["top1_float"] == pytest.approx((reference.argmax(1) == labels).mean(), abs=2 / TEST)
+    assert result["agreement"] == pytest.approx((answers == reference.argmax(1)).mean(), abs=2 / TEST)
+
+
+def test_narrow_widths_with_an_override(folder, tmp_path):
+    """4-bit weights, 5-bit activations by KL, the first layer wider; small exponent groups, a narrow engine."""
+    bfp = """weights = 4
+activations = 5
+method = "kl"
+weight_group = 4
+activation_group = 4
+[[bfp.override]]
+layers = "0*"
+weights = 8
+"""
+    results = whole_path(write_network(folder, "digits4", bfp, "lanes = 4"), tmp_path, "lanes=4")
+    check_simulations(results, tmp_path)
+    evaluation = results["evaluation"]
+    assert evaluation["method"] == "kl"
+    assert evaluation["top1_bfp"] > 0.85
+    artifact = load(tmp_path / "artifact.npz")
+    bits = [p.weights.bits for p in artifact.parameters.values() if p.weights is not None]
+    assert bits[0] == 8 and set(bits[1:]) == {4}
+    widths = {f.bits for t, f in artifact.formats.items() if t != artifact.graph.input}
+    assert widths == {5}
+    assert any(p.align_shift.any() for p in artifact.parameters.values()), "no layer has groups to align"
+
+
+def test_wider_mantissas_are_never_much_worse(folder, tmp_path):
+    """Output SQNR grows with the width: about 6 dB a bit at the top, and 2 bits really are poor."""
+    found = {}
+    for bits in (2, 4, 6, 8):
+        network = write_network(folder, f"digits_w{bits}", f"weights = {bits}\nactivations = {bits}")
+        assert calib(["calibrate", str(network), "--out", str(tmp_path / str(bits))]) == 0
+        assert calib(["evaluate", str(network), "--out", str(tmp_path / str(bits)), "--limit", "200"]) == 0
+        found[bits] = json.loads((tmp_path / str(bits) / "evaluation.json").read_text())["sqnr_db"]
+    assert found[2] < found[4] < found[6] < found[8]
+    assert found[8] - found[6] > 6
