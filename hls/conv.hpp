@@ -25,15 +25,16 @@ inline void conv_pass(const Layer &layer, const Tile &tile, const Pass &pass, co
             acc.pixel[p][f] = 0;
         }
     }
-    const int32_t count = cycles(walk);
+    const int32_t total = cycles(walk);
     int32_t row = 0;  // of the weight buffer
 CONV_CYCLES:
-    for (int32_t n = 0; n < count; ++n) {
+    for (int32_t n = 0; n < total; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=1048576
 #pragma HLS PIPELINE II=1
 // Each block is read in its first cycle of a pass and written in its last; no
 // other block's cycles lie between, and no later cycle of the pass reads it.
 #pragma HLS DEPENDENCE variable=partial type=inter false
+        count(COUNT_CONV);
         const int32_t from = walk.part * FILTERS;
         if (walk.step == 0) {
             if (walk.part == 0 && !pass.first) {

@@ -107,6 +107,7 @@ extern "C" void sbfp_engine(const sbfp::Word *weights, const sbfp::Word *fmap_in
 LAYERS:
     for (uint32_t index = layer_begin; index < end; ++index) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=256
+        sbfp::trace_layer(index);
         const sbfp::Layer layer = sbfp::LAYERS[index];
         sbfp::run_layer(layer, weights, fmap_in, fmap_shortcut, fmap_out);
     }

@@ -1,6 +1,7 @@
-// Stage: shortcut, activation, one rounding shift, saturation; a word a cycle.
+// Stage: mean of average pooling, shortcut, activation, one rounding shift, saturation; a word a cycle.
 #pragma once
 
+#include "avg_pool.hpp"
 #include "hls_stream.h"
 #include "tables.hpp"
 
@@ -24,10 +25,13 @@ inline void epilogue(const Layer &layer, const Tile &tile, int32_t index, hls::s
     AccBlock block = zero_block();
 #pragma HLS ARRAY_PARTITION variable=block.pixel complete
     int32_t p = 0;
+    int32_t y = tile.y;
+    int32_t x = tile.x;
 EPILOGUE_PIXELS:
     for (int32_t n = 0; n < pixels; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=16384
 #pragma HLS PIPELINE II=1
+        count(COUNT_EPILOGUE);
         if (p == 0) {
             block = sums.read();
         }
@@ -36,10 +40,20 @@ EPILOGUE_PIXELS:
         if (layer.has_shortcut) {
             other = shortcut.read();
         }
+        const int32_t factor = layer.op == AVG_POOL ? reciprocal(layer, y, x) : 1;
+        if (x == tile.x + tile.width - 1) {
+            x = tile.x;
+            y += 1;
+        } else {
+            x += 1;
+        }
         Word result;
         for (int f = 0; f < LANES; ++f) {
 #pragma HLS UNROLL
-            int32_t value = acc.lane[f];
+            // in logic: the multiplier array takes nearly all DSPs
+            const int32_t mean = acc.lane[f] * factor;
+#pragma HLS BIND_OP variable=mean op=mul impl=fabric
+            int32_t value = layer.op == AVG_POOL ? mean : acc.lane[f];
             if (layer.has_shortcut) {
                 value += shift_left(operand(other.lane[f], layer.shortcut_unsigned), shortcut_shift.lane[f]);
             }

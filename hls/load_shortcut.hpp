@@ -16,10 +16,12 @@ inline void load_shortcut(const Layer &layer, const Tile &tile, int32_t index, c
 SHORTCUT_ROWS:
     for (int32_t row = 0; row < rows; ++row) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=256
+        count(BURSTS_SHORTCUT);
     SHORTCUT_BURST:
         for (int32_t x = 0; x < tile.width; ++x) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=256
 #pragma HLS PIPELINE II=1
+            count(COUNT_LOAD_SHORTCUT);
             shortcut.write(memory[source + x]);
         }
         source += layer.out_width;

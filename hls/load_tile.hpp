@@ -12,12 +12,13 @@ inline Place put(TileBuffer &input, Place at, Word value) {
     return move(at, place(1));
 }
 
-inline Place fill_words(TileBuffer &input, Place at, int32_t count, Word value) {
+inline Place fill_words(TileBuffer &input, Place at, int32_t words, Word value) {
 #pragma HLS INLINE
 FILL:
-    for (int32_t i = 0; i < count; ++i) {
+    for (int32_t i = 0; i < words; ++i) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=64
 #pragma HLS PIPELINE II=1
+        count(COUNT_FILL);
         at = put(input, at, value);
     }
     return at;
@@ -48,10 +49,14 @@ LOAD_LINES:
         const int32_t source =
             layer.in_address + ((tile.word + word) * layer.in_height + y) * layer.in_width + left + begin;
         at = fill_words(input, at, begin, padding);
+        if (end > begin) {
+            count(BURSTS_IN);
+        }
     LOAD_BURST:
         for (int32_t i = 0; i < end - begin; ++i) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=256
 #pragma HLS PIPELINE II=1
+            count(COUNT_LOAD_TILE);
             at = put(input, at, memory[source + i]);
         }
         at = fill_words(input, at, tile.in_width - end, padding);

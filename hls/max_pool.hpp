@@ -12,11 +12,12 @@ inline void max_pool_pass(const Layer &layer, const Tile &tile, const Pass &pass
     WindowWalk walk = start_walk(layer, tile, pass, 1);
     AccBlock best = zero_block();
 #pragma HLS ARRAY_PARTITION variable=best.pixel complete
-    const int32_t count = cycles(walk);
+    const int32_t total = cycles(walk);
 MAX_POOL_CYCLES:
-    for (int32_t n = 0; n < count; ++n) {
+    for (int32_t n = 0; n < total; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=1048576
 #pragma HLS PIPELINE II=1
+        count(COUNT_MAX_POOL);
         Word activations[PIXELS];
 #pragma HLS ARRAY_PARTITION variable=activations complete
         read_pixels(walk, input, activations);

@@ -14,10 +14,12 @@ inline void store(const Layer &layer, const Tile &tile, int32_t index, hls::stre
 STORE_ROWS:
     for (int32_t row = 0; row < rows; ++row) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=256
+        count(BURSTS_OUT);
     STORE_BURST:
         for (int32_t x = 0; x < tile.width; ++x) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=256
 #pragma HLS PIPELINE II=1
+            count(COUNT_STORE);
             memory[target + x] = results.read();
         }
         target += layer.out_width;

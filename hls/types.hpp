@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "config.hpp"
+#include "trace.hpp"
 
 namespace sbfp {
 

@@ -41,9 +41,11 @@ inline void load_bias(const Word *memory, int32_t address, AccWord &bias) {
 #pragma HLS INLINE off
     Word raw[BIAS_WORDS];
 #pragma HLS ARRAY_PARTITION variable=raw complete
+    count(BURSTS_WEIGHTS);
 LOAD_BIAS:
     for (int i = 0; i < BIAS_WORDS; ++i) {
 #pragma HLS PIPELINE II=1
+        count(COUNT_LOAD_BIAS);
         raw[i] = memory[address + i];
     }
     bias = unpack_bias(raw);
@@ -53,10 +55,12 @@ inline void load_align(const Word *memory, int32_t address, int32_t has_align, i
                        Word align[WEIGHT_STEPS]) {
 #pragma HLS INLINE off
     if (has_align) {
+        count(BURSTS_WEIGHTS);
 LOAD_ALIGN:
         for (int32_t i = 0; i < words; ++i) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=WEIGHT_STEPS
 #pragma HLS PIPELINE II=1
+            count(COUNT_LOAD_ALIGN);
             align[i] = memory[address + i];
         }
     } else {
@@ -75,10 +79,12 @@ inline void load_dense(const Word *memory, int32_t address, int32_t steps,
     const int32_t total = steps * LANES;
     int32_t row = 0;
     int32_t word = 0;
+    count(BURSTS_WEIGHTS);
 LOAD_DENSE:
     for (int32_t i = 0; i < total; ++i) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=WEIGHT_STEPS*LANES
 #pragma HLS PIPELINE II=1
+        count(COUNT_LOAD_DENSE);
         dense[row][word] = memory[address + i];
         if (word == FILTERS - 1) {
             word = 0;
@@ -91,10 +97,12 @@ LOAD_DENSE:
 
 inline void load_depthwise(const Word *memory, int32_t address, int32_t steps, Word depthwise[WEIGHT_STEPS]) {
 #pragma HLS INLINE off
+    count(BURSTS_WEIGHTS);
 LOAD_DEPTHWISE:
     for (int32_t i = 0; i < steps; ++i) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=WEIGHT_STEPS
 #pragma HLS PIPELINE II=1
+        count(COUNT_LOAD_DEPTHWISE);
         depthwise[i] = memory[address + i];
     }
 }

@@ -16,6 +16,7 @@
 #include "config.hpp"
 #include "engine.hpp"
 #include "tensors.hpp"
+#include "trace.hpp"
 
 namespace {
 
@@ -115,6 +116,20 @@ std::string escape(const std::string &text) {
     return out;
 }
 
+// Loop iterations and bursts of one image: per layer, in the order of loops.hpp.
+void write_counts(std::FILE *result, uint32_t images) {
+    std::fprintf(result, "\"counts\": [");
+    for (uint32_t layer = 0; layer < sbfp::NUM_LAYERS; ++layer) {
+        std::fprintf(result, "%s[", layer ? ", " : "");
+        for (int loop = 0; loop < sbfp::LOOPS; ++loop) {
+            const int64_t count = sbfp::trace().counts[layer][loop] / (images ? images : 1);
+            std::fprintf(result, "%s%lld", loop ? ", " : "", static_cast<long long>(count));
+        }
+        std::fprintf(result, "]");
+    }
+    std::fprintf(result, "]");
+}
+
 }  // namespace
 
 int main(int argc, char **argv) {
@@ -169,11 +184,13 @@ int main(int argc, char **argv) {
     std::FILE *result = open_file(temporary.c_str(), "w");
     std::fprintf(result,
                  "{\"images\": %u, \"layers_compared\": %u, \"tensors_compared\": %lld, \"values_compared\": %lld, "
-                 "\"mismatches\": %lld, \"first_mismatch\": %s%s%s, \"macs\": %lld, \"seconds\": %.6f}\n",
+                 "\"mismatches\": %lld, \"first_mismatch\": %s%s%s, \"macs\": %lld, \"seconds\": %.6f, ",
                  header[2], sbfp::NUM_LAYERS, static_cast<long long>(TENSOR_COUNT),
                  static_cast<long long>(tally.compared), static_cast<long long>(tally.mismatches),
                  tally.first.empty() ? "null" : "\"", escape(tally.first).c_str(), tally.first.empty() ? "" : "\"",
                  static_cast<long long>(MACS) * header[2], seconds);
+    write_counts(result, header[2]);
+    std::fprintf(result, "}\n");
     if (std::fclose(result) != 0 || std::rename(temporary.c_str(), argv[3]) != 0) {
         fail(std::string("cannot write ") + argv[3]);
     }
