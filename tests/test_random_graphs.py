@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pytest
 from random_graphs import random_artifact, random_input
 
+from codegen.counts import LOOPS, layer_counts
 from codegen.csim import compile_engine, run_testbench, write_golden
 from codegen.generate import generate
 from codegen.options import EngineOptions
@@ -70,6 +71,9 @@ def check_batch(seeds: range, engine: Engine, out) -> None:
     result = run_testbench(bench, out / "deploy" / "weights.bin", out / "golden.bin", out / "result.json")
     assert result["mismatches"] == 0, f"{engine}: {result['first_mismatch']}"
     assert result["layers_compared"] == len(program.layers) >= len(artifacts)
+    for layer, counted in zip(program.layers, result["counts"]):
+        predicted = layer_counts(layer, program.array)
+        assert dict(zip(LOOPS, counted)) == predicted, layer.name
 
 
 @pytest.mark.parametrize("batch", range(len(ENGINES)))

@@ -1,0 +1,127 @@
+"""Iterations of every pipelined loop and bursts on every port, from a layer's constants alone.
+
+The C simulation counts the same (hls/csim/trace.hpp); the two must agree exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from codegen.array import Array
+from codegen.program import EngineLayer
+from codegen.tiling import ceil_div
+
+# hls/loops.hpp, in its order
+LOOPS = (
+    "fill",
+    "load_tile",
+    "load_bias",
+    "load_align",
+    "load_dense",
+    "load_depthwise",
+    "load_shortcut",
+    "conv",
+    "depthwise",
+    "max_pool",
+    "avg_pool",
+    "add",
+    "epilogue",
+    "store",
+    "bursts_in",
+    "bursts_weights",
+    "bursts_shortcut",
+    "bursts_out",
+)
+COMPUTE = {"CONV": "conv", "DEPTHWISE": "depthwise", "MAX_POOL": "max_pool", "AVG_POOL": "avg_pool", "ADD": "add"}
+
+
+@dataclass(frozen=True)
+class TileCounts:
+    """One tile. load: loop iterations of load_tile, fill included; lines: its rows.
+
+    passes: (weight words, compute cycles, pixels stored) of each pass.
+    counts: by the names of LOOPS.
+    """
+
+    load: int
+    lines: int
+    passes: tuple[tuple[int, int, int], ...]
+    counts: dict[str, int]
+
+
+def overlap(start: int, length: int, size: int) -> int:
+    """How many of ``start .. start + length`` lie inside ``0 .. size``."""
+    return max(0, min(start + length, size) - max(start, 0))
+
+
+def tile_counts(layer: EngineLayer, array: Array, y: int, x: int, words: int) -> TileCounts:
+    """Counts for the tile whose first output pixel is (y, x), with ``words`` input words."""
+    f = layer.fields
+    height = min(f["tile_height"], f["out_height"] - y)
+    width = min(f["tile_width"], f["out_width"] - x)
+    area = f["kernel_height"] * f["kernel_width"]
+    in_height = (height - 1) * f["stride_height"] + f["kernel_height"]
+    in_width = (width - 1) * f["stride_width"] + f["kernel_width"]
+    rows = overlap(y * f["stride_height"] - f["pad_top"], in_height, f["in_height"])
+    cols = overlap(x * f["stride_width"] - f["pad_left"], in_width, f["in_width"])
+    pixels = height * width
+    blocks = ceil_div(pixels, f["block_pixels"])
+    counts = dict.fromkeys(LOOPS, 0)
+    counts["load_tile"] = words * rows * cols
+    counts["fill"] = words * in_height * in_width - counts["load_tile"]
+    counts["bursts_in"] = words * rows if cols else 0
+    kind = COMPUTE[f["op"]]
+    passes = []
+    if kind == "conv":
+        for _ in range(f["out_words"]):
+            for chunk in range(f["chunks"]):
+                part = min(f["chunk_words"], f["in_words"] - chunk * f["chunk_words"])
+                align = part if f["has_align"] else 0
+                dense = part * area * array.lanes
+                cycles = blocks * (array.lanes // array.filters) * part * area
+                counts["load_bias"] += 4
+                counts["load_align"] += align
+                counts["load_dense"] += dense
+                counts["bursts_weights"] += 2 + bool(align)
+                passes.append((4 + align + dense, cycles, pixels if chunk == f["chunks"] - 1 else 0))
+                counts[kind] += cycles
+    else:
+        weights = 4 + area if kind == "depthwise" else 0
+        for _ in range(words):
+            counts["load_bias"] += 4 if weights else 0
+            counts["load_depthwise"] += area if weights else 0
+            counts["bursts_weights"] += 2 if weights else 0
+            passes.append((weights, blocks * area, pixels))
+            counts[kind] += blocks * area
+    stored = sum(1 for p in passes if p[2])
+    counts["epilogue"] = counts["store"] = stored * pixels
+    counts["bursts_out"] = stored * height
+    if f["has_shortcut"]:
+        counts["load_shortcut"] = stored * pixels
+        counts["bursts_shortcut"] = stored * height
+    return TileCounts(counts["load_tile"] + counts["fill"], words * in_height, tuple(passes), counts)
+
+
+def layer_tiles(layer: EngineLayer, array: Array) -> list[TileCounts]:
+    """All tiles of a layer in the order of execution (across, down, channel words)."""
+    f = layer.fields
+    known: dict[tuple, TileCounts] = {}
+    tiles = []
+    for first in range(0, f["tile_words"] * f["word_tiles"], f["tile_words"]):
+        words = min(f["tile_words"], f["in_words"] - first)
+        for y in range(0, f["tile_height"] * f["tiles_down"], f["tile_height"]):
+            for x in range(0, f["tile_width"] * f["tiles_across"], f["tile_width"]):
+                key = (y, x, words)
+                if key not in known:
+                    known[key] = tile_counts(layer, array, y, x, words)
+                tiles.append(known[key])
+    return tiles
+
+
+def layer_counts(layer: EngineLayer, array: Array) -> dict[str, int]:
+    """Counts of a whole layer, by the names of LOOPS."""
+    total = dict.fromkeys(LOOPS, 0)
+    for tile in layer_tiles(layer, array):
+        for name, n in tile.counts.items():
+            total[name] += n
+    return total
