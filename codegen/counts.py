@@ -60,15 +60,17 @@ def tile_counts(layer: EngineLayer, array: Array, y: int, x: int, words: int) ->
     height = min(f["tile_height"], f["out_height"] - y)
     width = min(f["tile_width"], f["out_width"] - x)
     area = f["kernel_height"] * f["kernel_width"]
-    in_height = (height - 1) * f["stride_height"] + f["kernel_height"]
-    in_width = (width - 1) * f["stride_width"] + f["kernel_width"]
-    rows = overlap(y * f["stride_height"] - f["pad_top"], in_height, f["in_height"])
-    cols = overlap(x * f["stride_width"] - f["pad_left"], in_width, f["in_width"])
+    buffered = layer.tiling.buffered
+    in_height = buffered.rows(height)
+    columns = (buffered.columns(width) - 1) * f["col_step"] + f["taps"]
+    top = y * f["stride_height"] - f["pad_top"]
+    rows = sum(0 <= top + r * f["row_step"] < f["in_height"] for r in range(in_height))
+    cols = overlap(x * f["stride_width"] - f["pad_left"], columns, f["in_width"])
     pixels = height * width
     blocks = ceil_div(pixels, f["block_pixels"])
     counts = dict.fromkeys(LOOPS, 0)
     counts["load_tile"] = words * rows * cols
-    counts["fill"] = words * in_height * in_width - counts["load_tile"]
+    counts["fill"] = words * in_height * columns - counts["load_tile"]
     counts["bursts_in"] = words * rows if cols else 0
     kind = COMPUTE[f["op"]]
     passes = []

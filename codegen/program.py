@@ -14,8 +14,8 @@ from bfp.parameters import Parameters, block_of, reciprocal
 from codegen.array import Array, build_array
 from codegen.options import EngineOptions
 from codegen.placement import Placement, place
-from codegen.tiling import Tiling, choose
-from codegen.weight_image import dense_image, depthwise_image, one_hot
+from codegen.tiling import Cutter, Tiling
+from codegen.weight_image import dense_image, depthwise_image, fold_columns, one_hot
 
 ENGINE_OPERATOR = {
     "conv": "CONV",
@@ -177,9 +177,11 @@ class Lowering:
         dense = ENGINE_OPERATOR[node.op] == "CONV"
         if not dense and source.splits != target.splits:
             raise BfpError(f"layer {name}: its input and output have different channel layouts")  # pragma: no cover
-        tiling = choose(
-            name, dense, source.planes, (out_h, out_w), node.window, program.options, program.array
-        )
+        out_shape = (target.planes, out_h, out_w)
+        tiling = Cutter(
+            name, dense, in_c, source.planes, out_shape, node.window, program.options, program.array
+        ).choose()
+        buffered = tiling.buffered
         (kh, kw), (sh, sw), (top, left, _, _) = node.window.kernel, node.window.stride, node.window.padding
         weight_address, has_align = 0, 0
         if dense:
@@ -188,7 +190,7 @@ class Lowering:
             has_align = int(align.any())
             align = align if has_align else None
             image = dense_image(
-                mantissas, align, bias, source, target, tiling.chunk_words, program.options.filters
+                fold_columns(mantissas, buffered.taps), align, bias, source, target, tiling.chunk_words, program.options.filters
             )
             weight_address = program.add_weights(image)
         elif node.op == "depthwise":
@@ -208,8 +210,8 @@ class Lowering:
             "has_shortcut": int(shortcut is not None),
             "shortcut_address": shortcut.address if shortcut else 0,
             "shortcut_unsigned": int(not formats[node.shortcut].signed) if shortcut else 0,
-            "kernel_height": kh,
-            "kernel_width": kw,
+            "kernel_height": buffered.kernel[0],
+            "kernel_width": buffered.kernel[1],
             "stride_height": sh,
             "stride_width": sw,
             "pad_top": top,
@@ -225,6 +227,10 @@ class Lowering:
             "pitch": tiling.pitch,
             "edge_pitch": tiling.edge_pitch,
             "block_pixels": tiling.block_pixels,
+            "row_step": buffered.row_step,
+            "col_step": buffered.col_step,
+            "taps": buffered.taps,
+            "tap_channels": in_c if buffered.taps > 1 else lanes,
             "weight_address": weight_address,
             "chunk_words": tiling.chunk_words,
             "chunks": tiling.chunks,

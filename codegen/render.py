@@ -27,7 +27,7 @@ FIELD_GROUPS = (
     ("shortcut", ("has_shortcut", "shortcut_address", "shortcut_unsigned")),
     ("window", ("kernel_height", "kernel_width", "stride_height", "stride_width", "pad_top", "pad_left", "pad_value")),
     ("tiles", ("tile_height", "tile_width", "tiles_down", "tiles_across", "tile_words", "word_tiles")),
-    ("input buffer", ("pitch", "edge_pitch", "block_pixels")),
+    ("input buffer", ("pitch", "edge_pitch", "block_pixels", "row_step", "col_step", "taps", "tap_channels")),
     ("weights", ("weight_address", "chunk_words", "chunks", "has_align")),
     ("epilogue", ("activation", "low", "high", "round_row", "main_row", "shortcut_row", "clamp_row")),
     (

@@ -16,6 +16,17 @@ def bias_words(bias: np.ndarray) -> np.ndarray:
     return bias.astype("<i4").view(np.int8).reshape(rows, 4, lanes)
 
 
+def fold_columns(mantissas: np.ndarray, taps: int) -> np.ndarray:
+    """Weights [F, C, kh, kw] for words that hold ``taps`` columns: [F, taps * C, kh, ceil(kw / taps)]."""
+    if taps == 1:
+        return mantissas
+    filters, channels, kh, kw = mantissas.shape
+    steps = -(-kw // taps)
+    full = np.zeros((filters, channels, kh, steps * taps), np.int8)
+    full[..., :kw] = mantissas
+    return full.reshape(filters, channels, kh, steps, taps).transpose(0, 4, 1, 2, 3).reshape(filters, -1, kh, steps)
+
+
 def dense_image(
     mantissas: np.ndarray,
     align: np.ndarray | None,
@@ -33,7 +44,9 @@ def dense_image(
     lanes = source.lanes
     filters, _, kh, kw = mantissas.shape
     full = np.zeros((target.planes * lanes, source.planes * lanes, kh, kw), np.int8)
-    full[np.ix_(target.slots(), source.slots())] = mantissas
+    # folded columns fill the lanes of the one input word
+    slots = source.slots() if mantissas.shape[1] == len(source.slots()) else np.arange(mantissas.shape[1])
+    full[np.ix_(target.slots(), slots)] = mantissas
     # output word, part, input word, kernel row, kernel column, input channel, filter
     shape = (target.planes, lanes // filters_per_part, filters_per_part, source.planes, lanes, kh, kw)
     steps = full.reshape(shape).transpose(0, 1, 3, 5, 6, 4, 2)

@@ -103,6 +103,12 @@ struct Layer {
     int32_t pitch;          // words from a tile row to the next, in the input buffer
     int32_t edge_pitch;     // the same for the last tile across, if that is narrower
     int32_t block_pixels;   // output pixels per block: PIXELS, or 1 where strides hit one bank
+    // what the input buffer holds: rows and columns that no window uses are
+    // left out; with few channels, a word holds several columns (taps) of them
+    int32_t row_step;       // map rows per buffer row
+    int32_t col_step;       // map columns per buffer column
+    int32_t taps;           // kernel columns per word
+    int32_t tap_channels;   // channels of each
     // weights: chunks of input words per pass
     int32_t weight_address;
     int32_t chunk_words;
@@ -135,9 +141,9 @@ struct Tile {
     int32_t width;   // output columns
     int32_t word;    // first channel word (zero for dense convolution)
     int32_t words;   // channel words of the input
-    int32_t in_height;
+    int32_t in_height;  // of the input buffer
     int32_t in_width;
-    int32_t pitch;   // words from one input row to the next
+    int32_t pitch;      // words from one input row to the next
 };
 
 inline int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
@@ -153,8 +159,9 @@ inline Tile make_tile(const Layer &layer, int32_t index) {
     tile.width = least(layer.tile_width, layer.out_width - tile.x);
     tile.height = least(layer.tile_height, layer.out_height - tile.y);
     tile.words = least(layer.tile_words, layer.in_words - tile.word);
-    tile.in_height = (tile.height - 1) * layer.stride_height + layer.kernel_height;
-    tile.in_width = (tile.width - 1) * layer.stride_width + layer.kernel_width;
+    tile.in_height = (tile.height - 1) * (layer.stride_height / layer.row_step) + layer.kernel_height;
+    tile.in_width =
+        (tile.width - 1) * (layer.stride_width / layer.col_step) + (layer.kernel_width - 1) * layer.taps + 1;
     tile.pitch = tile.width == layer.tile_width ? layer.pitch : layer.edge_pitch;
     return tile;
 }

@@ -4,6 +4,7 @@
 // The input buffer has BANKS banks; word number n of a tile lies in bank
 // n % BANKS. Rows are padded to a pitch with
 //     pitch * stride_height == tile_width * stride_width   (mod BANKS)
+// (strides as the buffer has them)
 // so that output pixel n, counted across the rows, starts at a word congruent
 // to n * stride_width. BANKS is a prime that does not divide the stride, so
 // that BANKS consecutive pixels always read from different banks.
@@ -54,6 +55,7 @@ struct WindowWalk {
     int32_t tile_width;
     Place column;        // from a window to the next one in its row
     Place next_line;     // from the last window of a row to the first of the next
+    Place next_col;      // from a kernel column to the next one
     Place next_row;      // from the last kernel column to the next kernel row
     Place next_word;     // from the last kernel position to the next input word
     Place start;         // first input word of the pass
@@ -94,7 +96,9 @@ inline void place_pixels(WindowWalk &walk) {
 inline WindowWalk start_walk(const Layer &layer, const Tile &tile, const Pass &pass, int32_t parts) {
     WindowWalk walk;
     const int32_t plane = tile.in_height * tile.pitch;
-    const int32_t last_column = (tile.width - 1) * layer.stride_width;
+    const int32_t down = layer.stride_height / layer.row_step;
+    const int32_t across = layer.stride_width / layer.col_step;
+    const int32_t last_kernel_column = (layer.kernel_width - 1) * layer.taps;
     walk.parts = parts;
     walk.steps = pass.words * layer.kernel_height * layer.kernel_width;
     walk.block_pixels = layer.block_pixels;
@@ -102,10 +106,11 @@ inline WindowWalk start_walk(const Layer &layer, const Tile &tile, const Pass &p
     walk.kernel_height = layer.kernel_height;
     walk.kernel_width = layer.kernel_width;
     walk.tile_width = tile.width;
-    walk.column = place(layer.stride_width);
-    walk.next_line = place(layer.stride_height * tile.pitch - last_column);
-    walk.next_row = place(tile.pitch - layer.kernel_width + 1);
-    walk.next_word = place(plane - (layer.kernel_height - 1) * tile.pitch - layer.kernel_width + 1);
+    walk.column = place(across);
+    walk.next_line = place(down * tile.pitch - (tile.width - 1) * across);
+    walk.next_col = place(layer.taps);
+    walk.next_row = place(tile.pitch - last_kernel_column);
+    walk.next_word = place(plane - (layer.kernel_height - 1) * tile.pitch - last_kernel_column);
     walk.start = place(pass.tile_word * plane);
     walk.block = 0;
     walk.part = 0;
@@ -181,7 +186,7 @@ inline void advance(WindowWalk &walk) {
     walk.step += 1;
     if (walk.kx != walk.kernel_width - 1) {
         walk.kx += 1;
-        walk.offset = move(walk.offset, place(1));
+        walk.offset = move(walk.offset, walk.next_col);
     } else if (walk.ky != walk.kernel_height - 1) {
         walk.kx = 0;
         walk.ky += 1;
