@@ -1,6 +1,7 @@
 // Dense convolution: LANES input channels x FILTERS filters x PIXELS pixels a cycle.
 #pragma once
 
+#include "dependence_check.hpp"
 #include "hls_stream.h"
 #include "products.hpp"
 #include "weights.hpp"
@@ -27,6 +28,7 @@ inline void conv_pass(const Layer &layer, const Tile &tile, const Pass &pass, co
     }
     const int32_t count = cycles(walk);
     int32_t row = 0;  // of the weight buffer
+    DependenceCheck<TILE_BLOCKS> check("partial", WHOLE_LOOP);
 CONV_CYCLES:
     for (int32_t n = 0; n < count; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=1048576
@@ -37,6 +39,7 @@ CONV_CYCLES:
         const int32_t from = walk.part * FILTERS;
         if (walk.step == 0) {
             if (walk.part == 0 && !pass.first) {
+                check.read(n, walk.block);
                 block = partial[walk.block];
             }
             for (int p = 0; p < PIXELS; ++p) {
@@ -71,6 +74,7 @@ CONV_CYCLES:
                 if (pass.last) {
                     complete.write(block);
                 } else {
+                    check.write(n, walk.block);
                     partial[walk.block] = block;
                 }
             }

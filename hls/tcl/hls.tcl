@@ -23,15 +23,15 @@ proc main {} {
     set hls [argument SBFP_HLS]
     set steps [argument SBFP_STEPS]
     set lanes [argument SBFP_LANES]
-    # hls/csim is not on this path: the vendor has its own hls_stream.h
+    # the kernel does not see hls/csim: the vendor has its own hls_stream.h, and nothing is counted
     set flags "-std=c++14 -I$hls -I[argument SBFP_GENERATED]"
 
     file mkdir [argument SBFP_WORK]
     cd [argument SBFP_WORK]
     open_project -reset engine
     set_top sbfp_engine
-    add_files [file join $hls engine.cpp] -cflags $flags
-    add_files -tb [file join $hls testbench main.cpp] -cflags $flags
+    add_files [file join $hls engine.cpp] -cflags "$flags -I$hls/synth"
+    add_files -tb [file join $hls testbench main.cpp] -cflags "$flags -I$hls/csim"
     open_solution -reset solution -flow_target vivado
     set_part [argument SBFP_PART]
     create_clock -period [expr {1000.0 / [argument SBFP_CLOCK_MHZ]}] -name default
