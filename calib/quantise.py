@@ -93,7 +93,7 @@ class _Work:
         self.graph, self.statistics, self.options = network.graph, statistics, options
         self.plan = plan(network.graph, options, pre)
         self.floors = self.plan.no_floors()
-        self.free = self.plan.formats(statistics, self.floors)  # what would be chosen without limits
+        self.free = self.plan.formats(statistics, self.floors, limited=False)  # what would be chosen without limits
         segments = self.graph.segments()
         self.layers: dict[str, _Layer] = {}
         self.troubled = ""  # the last node that demanded a change

@@ -167,6 +167,30 @@ def test_dead_channels_and_empty_filters(groups):
     assert max(exponents) - min(exponents) <= 7
 
 
+def test_a_dead_block_does_not_coarsen_the_live_ones():
+    """ReLU6 of a map of thousands whose first channel is negative throughout: the others need their six."""
+    conv = nn.Conv2d(2, 2, 1)
+    with torch.no_grad():
+        conv.weight[:] = 1e4 * torch.eye(2)[:, :, None, None]
+        conv.bias[:] = torch.tensor([-3e4, 0.0])
+    module = Fn(lambda m, x: torch.cat([m[0](x), nn.functional.relu6(m[0](x))], 1), conv)
+    artifact, network, images = quantised(module, (2, 6, 6), BfpOptions(activation_group=1))
+    clamped = [n for n in artifact.graph.nodes if n.activation == "relu6"]
+    exponents = artifact.formats[clamped[0].output].exponents
+    assert max(exponents) <= -4  # 6.0 in 7 bits
+
+
+def test_blocks_held_together_by_the_spread_are_recorded():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(3, 4, 1)
+    with torch.no_grad():
+        conv.weight *= torch.tensor([1.0, 1.0, 2.0**-12, 1.0])[:, None, None, None]
+        conv.bias *= torch.tensor([1.0, 1.0, 2.0**-12, 1.0])
+    artifact, _, _ = quantised(conv, (3, 6, 6), BfpOptions(activation_group=1, max_spread=4))
+    recorded = artifact.provenance["adjustments"]["activations"][artifact.graph.output]
+    assert recorded["blocks"] == 1 and 6 <= recorded["bits"] <= 9
+
+
 def test_a_network_that_is_zero_everywhere():
     conv = nn.Conv2d(3, 4, 3)
     nn.init.zeros_(conv.weight)
