@@ -16,9 +16,14 @@ from bfp.samples import Samples, load_samples, save_samples
 from calib import float_model
 from calib.__main__ import main
 from calib.config import load_config
+from calib.fake_quant import real_network
+from calib.float_network import FloatNetwork, FloatWeights
 from calib.pipeline import prepare
 from calib.report import charts, write_report
-from calib.report.figures import WORST
+from calib.report.figures import WORST, layer_figures, worst_layers
+from calib.report.measure import measure
+from calib.report.page import render
+from random_graphs import random_artifact, random_input
 
 MODULE = """
 import torch
@@ -321,3 +326,24 @@ def test_ticks_are_round_and_inside():
         assert 2 <= len(ticks) <= 6 and low <= ticks[0] and ticks[-1] <= high * (1 + 1e-9)
     assert charts.nice_ticks(0, 51, 6) == [0, 10, 20, 30, 40, 50]
     assert charts.nice_ticks(2, 2) == [2]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_exact_weights_leave_rounding_and_saturation_only(seed):
+    """Random networks whose float weights are the artifact's own: no error may be blamed on weights."""
+    artifact = random_artifact(seed, 8)
+    weights = {
+        name: FloatWeights(w.weight.astype(np.float32), w.bias.astype(np.float32))
+        for name, w in real_network(artifact).weights.items()
+    }
+    network = FloatNetwork(artifact.graph, weights)
+    images = dequantise(random_input(artifact, seed), artifact.formats[artifact.graph.input]).astype(np.float32)
+    layers = layer_figures(artifact, network, measure(network, artifact, images))
+    for f in layers:
+        if f["own_parts"] and f["op"] in ("conv", "depthwise", "add", "max_pool"):
+            assert f["own_parts"]["weights"] < 1e-3, f["name"]
+        assert f["weights"] is None or f["weights"]["remark"] == "exact"
+    content = {"network": artifact.graph.name, "images": 1, "worst": worst_layers(layers), "layers": layers}
+    json.dumps(content, allow_nan=False)
+    text = Page(render(artifact, content, dict.fromkeys(("evaluation", "csim", "board")))).text
+    assert f"The {len(content['worst'])} worst layers" in text

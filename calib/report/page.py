@@ -85,7 +85,7 @@ def write_report(prepared: Prepared, folder: Path, limit: int = IMAGES) -> dict:
         "worst": worst_layers(layers),
         "layers": layers,
     }
-    write_whole(folder / "layers.json", json.dumps(content, indent=1) + "\n")
+    write_whole(folder / "layers.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
     write_whole(folder / "report.html", render(artifact, content, results))
     return content
 
