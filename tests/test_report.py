@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -312,6 +313,17 @@ def test_evaluation_of_another_artifact_is_pointed_out(project, copy):
     (out / "evaluation.json").write_text(json.dumps({**result, "artifact": "0" * 64}))
     assert main(["report", str(path), "--out", str(out)]) == 0
     assert "evaluation.json was measured on another artifact" in page(out).text
+
+
+@ONE_BLOCK
+def test_random_weights_and_replacements_are_said(project):
+    _, out, content = project
+    artifact = artifacts.load(out / "artifact.npz")
+    results = dict.fromkeys(("evaluation", "csim", "board"))
+    assert "not trained" not in Page(render(artifact, content, results)).text
+    changed = {**artifact.provenance, "weights": "random", "replaced": ["weights a.pth do not exist"]}
+    text = Page(render(replace(artifact, provenance=changed), content, results)).text
+    assert "random (not trained" in text and "Note: weights a.pth do not exist." in text
 
 
 @ONE_BLOCK
