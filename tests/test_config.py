@@ -103,7 +103,10 @@ def test_environment_is_expanded(tmp_path, monkeypatch):
         (('images = "random"', "images = []"), r"\[calibration\] images is \[\]"),
         (('images = "random"', 'images = "random"\nlimit = 0'), r"\[calibration\] limit is 0; it must be a whole"),
         (('images = "random"', 'images = "random"\nlimit = 2.5'), r"\[calibration\] limit is 2.5"),
-        (('images = "random"', 'images = "random"\n[evaluation]\naugment = 2\nimages="random"'), "augment is not a known"),
+        (
+            ('images = "random"', 'images = "random"\n[evaluation]\naugment = 2\nimages="random"'),
+            "augment is not a known",
+        ),
         (('images = "random"', 'images = "random"\n[bfp]\nweights = 9'), r"\[bfp\] weights is 9; .* from 2 to 8"),
         (('images = "random"', 'images = "random"\n[bfp]\nmethod = "best"'), "method is 'best'; it must be one of max"),
         (('images = "random"', 'images = "random"\n[bfp]\nmax_spread = 16'), r"\[bfp\] max_spread is 16"),
