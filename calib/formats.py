@@ -130,8 +130,10 @@ class FormatPlan:
         floors[tensor] = np.maximum(floors[tensor], wanted)
         return news
 
-    def formats(self, statistics: Statistics, floors: dict[str, np.ndarray]) -> dict[str, BlockFormat]:
-        """Block format of every tensor, in the graph's order."""
+    def formats(
+        self, statistics: Statistics, floors: dict[str, np.ndarray], limited: bool = True
+    ) -> dict[str, BlockFormat]:
+        """Block format of every tensor, in the graph's order; without ``limited``, however far its blocks lie apart."""
         result: dict[str, BlockFormat] = {}
         for tensor in (self.graph.input, *self.producer):
             node = self.producer.get(tensor)
@@ -141,8 +143,8 @@ class FormatPlan:
             elif node is not None and node.op == "concat":
                 result[tensor] = concat_format([result[t] for t in node.inputs])
             else:
-                e = self._exponents(tensor, node, statistics, result)
-                e = self._limit_spread(tensor, np.maximum(e, floors[tensor]))
+                e = np.maximum(self._exponents(tensor, node, statistics, result), floors[tensor])
+                e = self._limit_spread(tensor, e) if limited else e
                 result[tensor] = BlockFormat(
                     self.bits[tensor], self.signed[tensor], self.splits[tensor], tuple(int(v) for v in e)
                 )
@@ -168,13 +170,16 @@ class FormatPlan:
             e = exponent_for_maximum(maximum, bits, signed)
         dead = maximum == 0
         if dead.any():
-            # other images may wake a block that calibration never saw: give it the tensor's or its source's range
+            # other images may wake a block that calibration never saw: give it its source's range, but no
+            # more than the tensor's own, or the limit on the spread would coarsen the live blocks for it
             source = known[node.main]
-            if node.op not in ("conv", "depthwise") and source.splits == splits:
-                spare = np.asarray(source.exponents)
-            else:
-                spare = e[~dead].max() if not dead.all() else max(source.exponents)
+            same = node.op not in ("conv", "depthwise") and source.splits == splits
+            spare = np.asarray(source.exponents) if same else np.full(len(e), max(source.exponents))
+            if not dead.all():
+                spare = np.minimum(spare, e[~dead].max()) if same else e[~dead].max()
             e = np.where(dead, spare, e)
+            if node.activation == "relu6":
+                e = np.minimum(e, exponent_for_maximum(np.full(len(e), 6.0), bits, signed))
         return e
 
     def _limit_spread(self, tensor: str, e: np.ndarray) -> np.ndarray:

@@ -113,7 +113,8 @@ def open_images(options: ImageOptions, pre: Preprocessing, seed: int = 0) -> Ima
     chosen = items[options.skip :: options.stride][: options.limit]
     if not chosen:
         raise BfpError(
-            f"no images are left of {len(items)} in {', '.join(options.images)} after skip {options.skip}; use a smaller skip"
+            f"no images are left of {len(items)} in {', '.join(options.images)} after skip {options.skip}; "
+            "use a smaller skip"
         )
     return ImageSet(tuple(chosen), pre, options.augment, seed, tuple(notes))
 
@@ -169,7 +170,7 @@ def _csv_items(path: Path, pre: Preprocessing) -> list[Item]:
     items = []
     for number, row in enumerate(rows, 2):
         if not row["file"] or not (row["label"] or "").strip().isdigit():
-            raise BfpError(f"{path}, line {number}: label is {row['label']!r}; it must be the index of a class, 0 or more")
+            raise BfpError(f"{path}, line {number}: label is {row['label']!r}; it must be a class index, 0 or more")
         items.append(_file_item(path.parent / row["file"], pre, int(row["label"])))
     if not items:
         raise BfpError(f"{path} lists no images; add lines file,label")
@@ -178,7 +179,8 @@ def _csv_items(path: Path, pre: Preprocessing) -> list[Item]:
 
 def _npz_items(path: Path, keys: list[str], pre: Preprocessing) -> list[Item]:
     if len(keys) > 2:
-        raise BfpError(f"images {path}:{':'.join(keys)} name {len(keys)} arrays; give 'file.npz:images' or with ':labels'")
+        named = ":".join(keys)
+        raise BfpError(f"images {path}:{named} name {len(keys)} arrays; give 'file.npz:images' or with ':labels'")
     if not path.exists():
         raise NotThere(f"images {path} do not exist")
     source = NpzImages(path, *keys)

@@ -34,9 +34,11 @@ def resolve_options(graph: Graph, options: BfpOptions) -> dict[str, LayerOptions
         where = f"network {graph.name}: override of layers {override.layers!r}"
         if not matched:
             example = ", ".join(n.name for n in graph.nodes[:3])
-            raise BfpError(f"{where} matches none of its {len(graph.nodes)} layers ({example}, ...); correct the pattern")
+            count = len(graph.nodes)
+            raise BfpError(f"{where} matches none of its {count} layers ({example}, ...); correct the pattern")
         if {"weights", "weight_group"} & set(changes) and not any(n.op in ("conv", "depthwise") for n in matched):
-            raise BfpError(f"{where} sets weights, but {matched[0].name} ({matched[0].op}) has none; correct the pattern")
+            first = matched[0]
+            raise BfpError(f"{where} sets weights, but {first.name} ({first.op}) has none; correct the pattern")
         for node in matched:
             result[node.name] = replace(result[node.name], **changes)
     return result

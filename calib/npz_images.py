@@ -30,7 +30,8 @@ class NpzImages:
             labels = "labels" if "labels" in names else None
         for key in filter(None, (images, labels)):
             if key not in names:
-                raise BfpError(f"{path} has no array {key!r}, only {', '.join(names)}; name one as file.npz:images:labels")
+                known = ", ".join(names)
+                raise BfpError(f"{path} has no array {key!r}, only {known}; name one as file.npz:images:labels")
         self.key, self.labels = images, None
         self._stream = None
         self._next = 0
@@ -56,7 +57,8 @@ class NpzImages:
             raise BfpError(f"{self.path}: {key!r} cannot be read ({error}); write it with numpy.savez") from None
         if labels.shape != (len(self),) or labels.dtype.kind not in "iu" or labels.min(initial=0) < 0:
             raise BfpError(
-                f"{self.path}: {key!r} is {labels.dtype} of shape {labels.shape}; labels must be {len(self)} integers, 0 or more"
+                f"{self.path}: {key!r} is {labels.dtype} of shape {labels.shape}; "
+                f"labels must be {len(self)} integers, 0 or more"
             )
         return labels
 

@@ -19,6 +19,8 @@ from bfp.format import BlockFormat
 from bfp.graph import Graph, Node
 from bfp.parameters import (
     ACC_LIMIT,
+    MAX_ALIGN_SHIFT,
+    MAX_OPERAND_SHIFT,
     MAX_ROUND_SHIFT,
     MIN_ROUND_SHIFT,
     RECIPROCAL_BITS,
@@ -36,6 +38,8 @@ from calib.statistics import Statistics
 from calib.weight_blocks import MAX_OPERAND, NEVER, Chosen, WeightBlocks
 
 MAX_PASSES = 64
+EXACT_SIX = 1  # the coarsest accumulator exponent at which 6 is an integer
+SHIFTS_OPERANDS = ("conv", "depthwise", "add", "identity")
 LEFT_ROOM = 8  # bits by which a mended output may still be finer than its accumulator
 
 
@@ -93,7 +97,7 @@ class _Work:
         self.graph, self.statistics, self.options = network.graph, statistics, options
         self.plan = plan(network.graph, options, pre)
         self.floors = self.plan.no_floors()
-        self.free = self.plan.formats(statistics, self.floors)  # what would be chosen without limits
+        self.free = self.plan.formats(statistics, self.floors, limited=False)  # what would be chosen without limits
         segments = self.graph.segments()
         self.layers: dict[str, _Layer] = {}
         self.troubled = ""  # the last node that demanded a change
@@ -195,17 +199,33 @@ class _Work:
 
     def _derive(self, node: Node, source: BlockFormat, target: BlockFormat, residual: BlockFormat | None) -> Parameters:
         layer = self.layers.get(node.name)
-        if layer is None:
-            return derive(node, source, target, residual)
-        sc = residual.channel_exponents() if residual else None
-        layer.chosen = layer.blocks.choose(
-            source, target.channel_exponents(), sc, self.options.max_spread, layer.lowest
-        )
-        if layer.weights is None:
-            layer.weights = layer.blocks.quantise(layer.chosen.exponents)
+        weights, bias = None, None
+        if layer is not None:
+            sc = residual.channel_exponents() if residual else None
+            layer.chosen = layer.blocks.choose(
+                source, target.channel_exponents(), sc, self.options.max_spread, layer.lowest
+            )
+            if layer.weights is None:
+                layer.weights = layer.blocks.quantise(layer.chosen.exponents)
+            else:
+                layer.weights = layer.blocks.requantise(layer.weights, layer.chosen.exponents)
+            weights, bias = layer.weights, layer.bias
+        p = derive(node, source, target, residual, weights, bias)
+        if node.activation != "relu6" or node.op not in SHIFTS_OPERANDS or p.acc_exponent.max() <= EXACT_SIX:
+            return p
+        # An accumulator so coarse that six is no integer: shift its operands left, as far as there is room.
+        bound = accumulator_bound(node, p, source, target, residual, self._divisor(node))
+        bound = bound * np.exp2(np.minimum(p.round_shift, 0))  # a finer accumulator needs less of a left shift
+        room = np.floor(np.log2(ACC_LIMIT / np.maximum(bound, 1.0))).astype(np.int64) - 1
+        room = np.minimum(room, MAX_ROUND_SHIFT - p.round_shift)
+        if node.op == "conv":
+            room = np.minimum(room, MAX_ALIGN_SHIFT - p.align_shift.max(axis=1))
         else:
-            layer.weights = layer.blocks.requantise(layer.weights, layer.chosen.exponents)
-        return derive(node, source, target, residual, layer.weights, layer.bias)
+            room = np.minimum(room, MAX_OPERAND_SHIFT - p.main_shift)
+        if residual is not None:
+            room = np.minimum(room, MAX_OPERAND_SHIFT - p.shortcut_shift)
+        finer = p.acc_exponent - np.clip(p.acc_exponent - EXACT_SIX, 0, np.maximum(room, 0))
+        return derive(node, source, target, residual, weights, bias, acc_exponent=finer)
 
     def _mend_sum(self, node: Node, p: Parameters, excess: np.ndarray, formats: dict[str, BlockFormat]) -> bool:
         """Make room in the accumulators that overflow, by ``excess`` bits [F] each.

@@ -1,6 +1,7 @@
 // Dense convolution: LANES input channels x FILTERS filters x PIXELS pixels a cycle.
 #pragma once
 
+#include "dependence_check.hpp"
 #include "hls_stream.h"
 #include "products.hpp"
 #include "weights.hpp"
@@ -27,6 +28,7 @@ inline void conv_pass(const Layer &layer, const Tile &tile, const Pass &pass, co
     }
     const int32_t total = cycles(walk);
     int32_t row = 0;  // of the weight buffer
+    DependenceCheck<TILE_BLOCKS> check("partial", WHOLE_LOOP);
 CONV_CYCLES:
     for (int32_t n = 0; n < total; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=1048576
@@ -38,6 +40,7 @@ CONV_CYCLES:
         const int32_t from = walk.part * FILTERS;
         if (walk.step == 0) {
             if (walk.part == 0 && !pass.first) {
+                check.read(n, walk.block);
                 block = partial[walk.block];
             }
             for (int p = 0; p < PIXELS; ++p) {
@@ -72,6 +75,7 @@ CONV_CYCLES:
                 if (pass.last) {
                     complete.write(block);
                 } else {
+                    check.write(n, walk.block);
                     partial[walk.block] = block;
                 }
             }

@@ -116,7 +116,7 @@ def test_weights_fallback_is_used_and_reported(folder, capsys):
         (("toy_networks:make", "no_such_module:make"), "cannot be built (ModuleNotFoundError"),
         (("toy_networks:make", "toy_networks:not_a_module"), "must return a torch.nn.Module"),
         (('"toy_networks:make"', '"toy_networks:make"\narguments = { depth = 3 }'), "(TypeError"),
-        (('"toy_networks:make"', '"toy_networks:make"\narguments = { broken = true }'), "(ZeroDivisionError: by design)"),
+        (('"toy_networks:make"', '"toy_networks:make"\narguments = { broken = true }'), "(ZeroDivisionError: by"),
         (("size = 16", "size = 20"), "cannot be traced"),
         (("size = 16", "sizes = 16"), "did you mean 'size'"),
         (('"cifar10"', '["a", "b"]'), "2 class names for 10 outputs"),
@@ -135,7 +135,8 @@ def test_bad_input_is_one_line_and_status_2(folder, capsys, replacement, message
 
 def test_activations_that_overflow_are_refused_with_the_layer(folder, capsys):
     (folder / "toy_networks.py").write_text(
-        "import torch\nfrom torch import nn\n\ndef make():\n    m = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 10, 16))\n"
+        "import torch\nfrom torch import nn\n\ndef make():\n"
+        "    m = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 10, 16))\n"
         "    with torch.no_grad():\n        m[0].weight.fill_(1e30)\n        m[1].weight.fill_(1e30)\n    return m\n"
     )
     assert main(["calibrate", str(folder / "toy.toml"), "--out", str(folder)]) == 2

@@ -54,7 +54,8 @@ def test_unreadable_images_are_refused(tmp_path):
     (tmp_path / "text.jpg").write_text("no image")
     whole = photograph(tmp_path / "whole.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
-    for name, message in (("text.jpg", "cannot be read"), ("cut.png", "cannot be read"), ("none.png", "does not exist")):
+    wrong = {"text.jpg": "cannot be read", "cut.png": "cannot be read", "none.png": "does not exist"}
+    for name, message in wrong.items():
         with pytest.raises(BfpError, match=message) as caught:
             load_image(tmp_path / name, PRE)
         assert name in str(caught.value)

@@ -44,7 +44,7 @@ def quantised(module, shape, options=BfpOptions(), mean=127.0, std=128.0, images
 def noise_db(artifact, network, images):
     reference = float_model.logits(network, images).double().numpy()
     result = golden.logits(artifact, golden.quantise_input(artifact, images.numpy()))
-    return 10 * np.log10((reference**2).sum() / ((reference - result) ** 2).sum())
+    return 10 * np.log10((reference**2).sum() / max(((reference - result) ** 2).sum(), 1e-300))
 
 
 def node_of(artifact, op):
@@ -86,7 +86,8 @@ def test_nothing_saturates_by_max_on_the_calibration_images():
 
 def test_unsigned_only_where_proven():
     a, b = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 4, 1)
-    module = Fn(lambda m, x: torch.cat([m[2](torch.relu(m[0](x))), torch.relu(m[1](x))], 1), a, b, nn.MaxPool2d(3, 1, 1))
+    pool = nn.MaxPool2d(3, 1, 1)
+    module = Fn(lambda m, x: torch.cat([m[2](torch.relu(m[0](x))), torch.relu(m[1](x))], 1), a, b, pool)
     for unsigned in (True, False):
         artifact, _, _ = quantised(module, (3, 6, 6), BfpOptions(unsigned=unsigned))
         concat = node_of(artifact, "concat")
@@ -149,7 +150,8 @@ def test_alignment_spread_is_limited_and_its_cost_recorded(spread):
     # the random maxima of the blocks move their natural exponents by a bit or so
     assert 17 - spread <= recorded["bits"] <= 20 - spread and recorded["blocks"] > 0
     reference, _, _ = quantised(conv, (32, 4, 4), BfpOptions(weight_group=8, max_spread=15))
-    assert noise_db(artifact, network, images) > noise_db(reference, network, images) - 1  # the fine blocks weigh little
+    # the fine blocks weigh little
+    assert noise_db(artifact, network, images) > noise_db(reference, network, images) - 1
 
 
 @pytest.mark.parametrize("groups", [1, 8])
@@ -165,6 +167,42 @@ def test_dead_channels_and_empty_filters(groups):
     assert noise_db(artifact, network, images) > 30
     exponents = artifact.formats[artifact.graph.nodes[0].output].exponents
     assert max(exponents) - min(exponents) <= 7
+
+
+def test_a_dead_block_does_not_coarsen_the_live_ones():
+    """ReLU6 of a map of thousands whose first channel is negative throughout: the others need their six."""
+    conv = nn.Conv2d(2, 2, 1)
+    with torch.no_grad():
+        conv.weight[:] = 1e4 * torch.eye(2)[:, :, None, None]
+        conv.bias[:] = torch.tensor([-3e4, 0.0])
+    module = Fn(lambda m, x: torch.cat([m[0](x), nn.functional.relu6(m[0](x))], 1), conv)
+    artifact, network, images = quantised(module, (2, 6, 6), BfpOptions(activation_group=1))
+    clamped = [n for n in artifact.graph.nodes if n.activation == "relu6"]
+    exponents = artifact.formats[clamped[0].output].exponents
+    assert max(exponents) <= -4  # 6.0 in 7 bits
+
+
+@pytest.mark.parametrize("gain", [100.0, 1000.0, 4000.0])
+def test_six_is_exact_even_on_a_coarse_accumulator(gain):
+    """At the operands' own exponents six would round to 0, 8 or 16."""
+    conv = nn.Conv2d(2, 2, 1)
+    with torch.no_grad():
+        conv.weight[:] = gain * torch.eye(2)[:, :, None, None]
+        conv.bias[:] = 0
+    artifact, network, images = quantised(nn.Sequential(conv, nn.ReLU6()), (2, 6, 6), std=1.0)
+    assert noise_db(artifact, network, images) > 25
+    assert all(d.worst == 0 for d in check(artifact, golden.quantise_input(artifact, images.numpy())))
+
+
+def test_blocks_held_together_by_the_spread_are_recorded():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(3, 4, 1)
+    with torch.no_grad():
+        conv.weight *= torch.tensor([1.0, 1.0, 2.0**-12, 1.0])[:, None, None, None]
+        conv.bias *= torch.tensor([1.0, 1.0, 2.0**-12, 1.0])
+    artifact, _, _ = quantised(conv, (3, 6, 6), BfpOptions(activation_group=1, max_spread=4))
+    recorded = artifact.provenance["adjustments"]["activations"][artifact.graph.output]
+    assert recorded["blocks"] == 1 and 6 <= recorded["bits"] <= 9
 
 
 def test_a_network_that_is_zero_everywhere():

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -16,9 +17,14 @@ from bfp.samples import Samples, load_samples, save_samples
 from calib import float_model
 from calib.__main__ import main
 from calib.config import load_config
+from calib.fake_quant import real_network
+from calib.float_network import FloatNetwork, FloatWeights
 from calib.pipeline import prepare
 from calib.report import charts, write_report
-from calib.report.figures import WORST
+from calib.report.figures import WORST, layer_figures, worst_layers
+from calib.report.measure import measure
+from calib.report.page import render
+from random_graphs import random_artifact, random_input
 
 MODULE = """
 import torch
@@ -212,13 +218,14 @@ def test_errors_equal_an_independent_computation(project):
     got = dequantise(stored[node.output], artifact.formats[node.output])
     figures = layer(content, node.name)
     assert figures["own_sqnr_db"] == pytest.approx(sqnr(own.numpy(), own.numpy() - got), abs=1e-3)
-    exact = float_model.run(prepared.network, torch.from_numpy(images), keep=[node.output])[node.output].double().numpy()
+    floats = float_model.run(prepared.network, torch.from_numpy(images), keep=[node.output])
+    exact = floats[node.output].double().numpy()
     assert figures["accumulated_sqnr_db"] == pytest.approx(sqnr(exact, exact - got), abs=1e-3)
-    assert figures["range_used"] == pytest.approx(stored[node.output].max() / artifact.formats[node.output].high, abs=1e-6)
+    fmt = artifact.formats[node.output]
+    assert figures["range_used"] == pytest.approx(np.abs(stored[node.output]).max() / fmt.high, abs=1e-6)
     parts = figures["own_parts"]
     assert sum(parts.values()) == pytest.approx(1, abs=1e-4)
     chosen = next(c for c in figures["candidates"] if c["offset"] == 0)
-    fmt = artifact.formats[node.output]
     exact_mse = ((dequantise(quantise(exact, fmt), fmt) - exact) ** 2).mean()
     assert chosen["mse"] == pytest.approx(exact_mse, rel=0.1)  # the histogram has 4096 bins
 
@@ -309,6 +316,17 @@ def test_evaluation_of_another_artifact_is_pointed_out(project, copy):
 
 
 @ONE_BLOCK
+def test_random_weights_and_replacements_are_said(project):
+    _, out, content = project
+    artifact = artifacts.load(out / "artifact.npz")
+    results = dict.fromkeys(("evaluation", "csim", "board"))
+    assert "not trained" not in Page(render(artifact, content, results)).text
+    changed = {**artifact.provenance, "weights": "random", "replaced": ["weights a.pth do not exist"]}
+    text = Page(render(replace(artifact, provenance=changed), content, results)).text
+    assert "random (not trained" in text and "Note: weights a.pth do not exist." in text
+
+
+@ONE_BLOCK
 def test_report_needs_an_artifact(project, tmp_path, capsys):
     assert main(["report", str(project[0]), "--out", str(tmp_path / "none")]) == 2
     assert "artifact.npz does not exist; run `doit calibrate`" in capsys.readouterr().err
@@ -320,3 +338,24 @@ def test_ticks_are_round_and_inside():
         assert 2 <= len(ticks) <= 6 and low <= ticks[0] and ticks[-1] <= high * (1 + 1e-9)
     assert charts.nice_ticks(0, 51, 6) == [0, 10, 20, 30, 40, 50]
     assert charts.nice_ticks(2, 2) == [2]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_exact_weights_leave_rounding_and_saturation_only(seed):
+    """Random networks whose float weights are the artifact's own: no error may be blamed on weights."""
+    artifact = random_artifact(seed, 8)
+    weights = {
+        name: FloatWeights(w.weight.astype(np.float32), w.bias.astype(np.float32))
+        for name, w in real_network(artifact).weights.items()
+    }
+    network = FloatNetwork(artifact.graph, weights)
+    images = dequantise(random_input(artifact, seed), artifact.formats[artifact.graph.input]).astype(np.float32)
+    layers = layer_figures(artifact, network, measure(network, artifact, images))
+    for f in layers:
+        if f["own_parts"] and f["op"] in ("conv", "depthwise", "add", "max_pool"):
+            assert f["own_parts"]["weights"] < 1e-3, f["name"]
+        assert f["weights"] is None or f["weights"]["remark"] == "exact"
+    content = {"network": artifact.graph.name, "images": 1, "worst": worst_layers(layers), "layers": layers}
+    json.dumps(content, allow_nan=False)
+    text = Page(render(artifact, content, dict.fromkeys(("evaluation", "csim", "board")))).text
+    assert f"The {len(content['worst'])} worst layers" in text

@@ -141,10 +141,10 @@ def rounding_cause(layer: dict) -> str:
 
 
 def percent(share: float) -> str:
-    """A share as a person writes it: "37 %", "0.4 %", "less than 0.01 %"."""
+    """A share as a person writes it: "37 %", "0.4 %", "< 0.01 %"."""
     value = 100 * share
     if value == 0:
         return "0 %"
     if value < 0.01:
-        return "less than 0.01 %"
+        return "< 0.01 %"
     return f"{value:.0f} %" if value >= 10 else f"{value:.1f} %" if value >= 1 else f"{value:.2g} %"

@@ -151,7 +151,7 @@ def criterion(layer: dict, key: str, label: str) -> str:
     frame.axes(
         [(o, str(layer["exponents"][0] + o) if one else f"{o:+d}" if o else "chosen") for o, _ in points],
         [(d, short(10.0**d)) for d in range(low, high + 1, max(1, math.ceil((high - low) / 4)))],
-        "exponent" if one else "exponents of all blocks, relative to the chosen ones",
+        "exponent" if one else "exponents, relative to the chosen ones",
         label,
     )
     frame.path([(frame.x(o), frame.y(math.log10(v))) for o, v in points if v > 0], "series own")

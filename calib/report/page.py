@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import jinja2
@@ -84,7 +85,7 @@ def write_report(prepared: Prepared, folder: Path, limit: int = IMAGES) -> dict:
         "worst": worst_layers(layers),
         "layers": layers,
     }
-    write_whole(folder / "layers.json", json.dumps(content, indent=1) + "\n")
+    write_whole(folder / "layers.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
     write_whole(folder / "report.html", render(artifact, content, results))
     return content
 
@@ -101,7 +102,7 @@ def render(artifact: Artifact, content: dict, results: dict[str, dict | None]) -
     environment.filters.update(percent=percent, db=decibels, few=few, span=span)
     environment.filters.update(number=charts.short, thousands=thousands)
     by_name = {f["name"]: f for f in content["layers"]}
-    return environment.get_template("page.html.j2").render(
+    text = environment.get_template("page.html.j2").render(
         style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
         network=content["network"],
         images=content["images"],
@@ -117,6 +118,7 @@ def render(artifact: Artifact, content: dict, results: dict[str, dict | None]) -
         histogram=lambda layer: Markup(charts.histogram(layer)),
         criterion=lambda layer, key, label: Markup(charts.criterion(layer, key, label)),
     )
+    return re.sub(r"(\d) (%|dB)", "\\1\u00a0\\2", text)  # a number and its unit stay on one line
 
 
 def notes(artifact: Artifact, results: dict[str, dict | None]) -> list[str]:

@@ -1,0 +1,98 @@
+"""The claims of DEPENDENCE pragmas, asserted in C simulation and absent from synthesis."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from random_graphs import random_artifact, random_input
+from test_random_graphs import ENGINES, engine_options
+
+from bfp.errors import BfpError
+from codegen.csim import compile_engine, run_testbench, write_golden
+from codegen.generate import generate
+
+HLS = Path(__file__).parent.parent / "hls"
+
+PROGRAM = """
+#include "dependence_check.hpp"
+int main() {{
+    sbfp::DependenceCheck<8> check("sums", {distance});
+    {accesses}
+    return 0;
+}}
+"""
+
+
+def run(folder: Path, accesses: str, distance: str = "sbfp::WHOLE_LOOP", include: str = "csim"):
+    source = folder / "check.cpp"
+    source.write_text(PROGRAM.format(accesses=accesses, distance=distance))
+    flags = ["-std=c++14", "-Wall", "-Wextra", "-Werror", f"-I{HLS / include}"]
+    subprocess.run(["g++", *flags, str(source), "-o", str(folder / "check")], check=True)
+    return subprocess.run([str(folder / "check")], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    "accesses, distance, sentence",
+    [
+        ("check.write(3, 5); check.read(9, 5);", "sbfp::WHOLE_LOOP", "iteration 9 reads element 5, which iteration 3"),
+        ("check.write(3, 5); check.write(4, 5);", "4", "iteration 4 writes element 5, which iteration 3 has written"),
+        ("check.read(0, 8);", "4", "iteration 0 reads element 8 of 8"),
+    ],
+)
+def test_a_violated_claim_aborts_with_a_sentence(accesses, distance, sentence, tmp_path):
+    result = run(tmp_path, accesses, distance)
+    assert result.returncode < 0
+    assert result.stderr.startswith("sums: ") and sentence in result.stderr
+
+
+@pytest.mark.parametrize(
+    "accesses, distance",
+    [
+        ("check.read(3, 5); check.write(3, 5); check.read(4, 6);", "sbfp::WHOLE_LOOP"),  # read, then write
+        ("check.write(3, 5); check.read(3, 5);", "sbfp::WHOLE_LOOP"),  # the same iteration
+        ("check.write(3, 5); check.read(7, 5);", "4"),  # far enough apart
+    ],
+)
+def test_a_claim_that_holds_passes(accesses, distance, tmp_path):
+    result = run(tmp_path, accesses, distance)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_synthesis_is_left_nothing(tmp_path):
+    """The version for synthesis accepts the same calls and has neither state nor code."""
+    violation = "check.write(3, 5); check.read(9, 5); static_assert(sizeof(check) == 1, \"state\");"
+    assert run(tmp_path, violation, include="synth").returncode == 0
+
+
+def test_every_false_dependence_is_checked():
+    """Each DEPENDENCE pragma that denies a dependence has a check of its array in the same file."""
+    claims = 0
+    for path in [*HLS.glob("*.hpp"), *HLS.glob("*.cpp")]:
+        text = path.read_text()
+        for variable in re.findall(r"#pragma HLS DEPENDENCE variable=(\w+).*\bfalse\b", text):
+            claims += 1
+            assert re.search(rf'DependenceCheck<\w+> \w+\("{variable}",', text), f"{path.name}: {variable}"
+    assert claims > 0
+
+
+def test_an_engine_that_breaks_its_claim_stops(tmp_path, monkeypatch):
+    """A convolution whose blocks all share one partial sum: the engine's own check must see it."""
+    hls = tmp_path / "hls"
+    shutil.copytree(HLS, hls)
+    source = (hls / "conv.hpp").read_text()
+    broken = source.replace("walk.block]", "0]").replace("(n, walk.block)", "(n, 0)")
+    assert broken != source
+    (hls / "conv.hpp").write_text(broken)
+    monkeypatch.setattr("codegen.csim.HLS", hls)
+    seeds = range(4)
+    artifacts = [random_artifact(seed, 4) for seed in seeds]
+    program, identity = generate(artifacts, engine_options(artifacts, ENGINES[1]), tmp_path)
+    assert any(x.fields["chunks"] > 1 for x in program.layers)
+    bench, _ = compile_engine(tmp_path / "generated", tmp_path / "csim", optimise=("-O1",))
+    write_golden(tmp_path / "golden.bin", program, identity, [random_input(a, 0) for a in artifacts])
+    with pytest.raises(BfpError, match="partial: iteration .* closer than the claim"):
+        run_testbench(bench, tmp_path / "deploy" / "weights.bin", tmp_path / "golden.bin", tmp_path / "result.json")

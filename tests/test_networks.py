@@ -1,0 +1,115 @@
+"""The shipped networks: golden model, C simulation, simulated board and fake-quantised view agree in every value.
+
+The quick ones are in the default suite, on few calibration images; the others are heavy.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bfp import BfpError
+from bfp.artifact import load
+from bfp.golden import quantise_input
+from bfp.samples import load_samples
+from calib import evaluate, fake_quant, pipeline
+from calib.config import SHIPPED, load_config, sbfp_data
+from codegen.__main__ import main as codegen
+from host.__main__ import main as host
+
+QUICK = ("resnet20", "mobilenet_v2_small", "efficientnet_lite0")
+DOWNLOADED = ("inceptionv4", "mobilenet_v2", "resnet50", "vgg16")
+HEAVY = tuple(sorted(p.stem for p in SHIPPED.glob("*.toml") if p.stem not in QUICK + DOWNLOADED))
+FEW = 6  # calibration images where only equality is looked at
+
+
+def configuration(name: str, few: bool):
+    config = load_config(SHIPPED / f"{name}.toml")
+    if few:
+        config = replace(config, calibration=replace(config.calibration, limit=FEW, augment=1))
+    return config
+
+
+def check(name: str, folder: Path, few: bool, images: int) -> None:
+    """From the shipped file to the simulated board; every stored tensor of ``images`` images is compared."""
+    config = configuration(name, few)
+    artifact = pipeline.calibrate(config, folder)
+    words = [f"{k}={v}" for k, v in config.engine.items()]
+    limit = ["--limit", str(images)]
+    assert codegen(["csim", str(folder), "--engine", *words, *limit]) == 0
+    files = ["--artifact", str(folder / "artifact.npz"), "--samples", str(folder / "samples.npz")]
+    simulated = ["--simulate", str(folder / "csim" / "libengine.so"), "--out", str(folder / "board.json")]
+    assert host(["check", str(folder / "deploy"), *files, *simulated, *limit]) == 0
+
+    values = sum(int(np.prod(artifact.graph.shapes[t])) for t in artifact.graph.stored_tensors())
+    for result in ("csim", "board"):
+        found = json.loads((folder / f"{result}.json").read_text())
+        assert found["mismatches"] == 0, found["first_mismatch"]
+        assert found["images"] == images
+        assert found["values_compared"] >= images * values
+
+    samples = load_samples(folder / "samples.npz")
+    mantissas = quantise_input(artifact, samples.images[:images])
+    differences = fake_quant.check(artifact, mantissas)
+    assert len(differences) == len(artifact.graph.nodes)
+    assert [d for d in differences if not d.ok] == []
+    # only fixed-point reciprocals, and sixes on coarse accumulators, may differ from real arithmetic at all
+    assert all(d.allowed == 0 or d.op == "avg_pool" or d.allowed == 1 for d in differences)
+    # a network whose maps died would agree, too
+    assert len(np.unique(mantissas)) > 20
+    assert np.ptp(fake_quant.run(artifact, samples.images[:1])) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", QUICK)
+def test_quick_network_is_bit_equal(name, tmp_path):
+    check(name, tmp_path, few=True, images=1)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", HEAVY)
+def test_network_is_bit_equal(name, tmp_path):
+    check(name, tmp_path, few=False, images=2)
+
+
+def test_every_shipped_network_is_in_one_list():
+    assert set(HEAVY) | set(QUICK) | set(DOWNLOADED) == {p.stem for p in SHIPPED.glob("*.toml")}
+    for name in QUICK + HEAVY:
+        assert load_config(SHIPPED / f"{name}.toml").arguments.get("pretrained") is not True
+
+
+@pytest.mark.parametrize("name", DOWNLOADED)
+def test_published_weights_out_of_reach_are_one_sentence(name):
+    """Offline, the networks that download say where from and what to do instead."""
+    config = configuration(name, few=True)
+    assert config.arguments["pretrained"] is True
+    try:
+        pipeline.build_module(config)
+    except BfpError as error:
+        message = str(error)
+    else:
+        pytest.skip("the published weights are here")
+    assert "\n" not in message
+    for word in ("published weights", "could not be downloaded", "http", "pretrained = false"):
+        assert word in message
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(sbfp_data() is None, reason="measuring data (SBFP_DATA) is absent")
+def test_resnet20_loses_less_than_half_a_point_at_8_bits(tmp_path):
+    """All 5,000 shared test images, trained weights, the integer path against float."""
+    config = configuration("resnet20", few=False)
+    if not Path(config.weights).is_file():
+        pytest.skip("trained weights are not among the measuring data")
+    pipeline.calibrate(config, tmp_path)
+    evaluate.evaluate(pipeline.prepare(config), load(tmp_path / "artifact.npz"), tmp_path)
+    result = json.loads((tmp_path / "evaluation.json").read_text())
+    assert result["images"] == 5000
+    assert result["notes"] == []
+    assert result["top1_float"] > 0.9
+    assert abs(result["top1_float"] - result["top1_bfp"]) <= 0.005
+    assert result["agreement"] > 0.97
