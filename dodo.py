@@ -7,6 +7,7 @@ build/NAME/.
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from doit.tools import config_changed
 
 from bfp import BfpError
 from calib.config import SHIPPED, WEIGHT_WORDS, find_network, load_config
+from codegen.options import EngineOptions
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 ROOT = Path(__file__).parent
@@ -26,7 +28,9 @@ QUICK = ("efficientnet_lite0", "resnet20", "mobilenet_v2_small", "inceptionv4_sm
 DOIT_CONFIG = {"default_tasks": ["csim"], "verbosity": 2, "action_string_formatting": "new"}
 
 BFP = sorted(str(p) for p in (ROOT / "bfp").rglob("*.py"))
-CALIB = sorted(str(p) for p in (ROOT / "calib").rglob("*.py")) + [str(ROOT / "host" / "image.py")]
+# the report only reads results
+CALIB = sorted(str(p) for p in (ROOT / "calib").rglob("*.py") if p.parent.name != "report")
+CALIB += [str(ROOT / "host" / "image.py")]
 CODEGEN = sorted(str(p) for p in (ROOT / "codegen").rglob("*") if p.suffix in (".py", ".j2"))
 HLS = sorted(str(p) for p in (ROOT / "hls").rglob("*") if p.suffix in (".cpp", ".hpp", ".h"))
 HOST = sorted(str(p) for p in (ROOT / "host").glob("*.py"))
@@ -54,10 +58,30 @@ def networks() -> dict[str, Path]:
 
 
 def configuration(path: Path):
+    """The checked file. Ends doit with one sentence, before any work, where it or its engine is wrong."""
     try:
-        return load_config(path)
+        config = load_config(path)
     except BfpError as error:
         sys.exit(f"error: {error}")
+    try:
+        EngineOptions.from_dict(config.engine)
+    except BfpError as error:
+        sys.exit(f"error: {path}: {error}")
+    return config
+
+
+def module_files(config) -> list[str]:
+    """Python files of a model that lies beside the network's file."""
+    beside = config.path.parent / config.model.split(":")[0].split(".")[0]
+    found = beside.rglob("*.py") if beside.is_dir() else [beside.with_suffix(".py")]
+    return sorted(str(p) for p in found if p.is_file())
+
+
+def image_files(*sections) -> list[str]:
+    """Those image sources that are files (archives without the names of their arrays)."""
+    sources = [s for section in sections if section is not None for s in section.images]
+    files = {re.sub(r"\.npz:.*", ".npz", source) for source in sources}
+    return sorted(f for f in files if Path(f).is_file())
 
 
 def per_network(task: str, make, default: tuple[str, ...] = ()):
@@ -91,8 +115,11 @@ def engine_words(path: Path) -> list[str]:
 
 def calibrate(name: str, path: Path) -> dict:
     """import the network, choose its exponents, write the artifact"""
-    weights = configuration(path).weights
+    config = configuration(path)
+    weights = config.weights
     files = [weights] if weights not in WEIGHT_WORDS and Path(weights).is_file() else []
+    # evaluation images, too: the first of them become the sample images
+    files += module_files(config) + image_files(config.calibration, config.evaluation)
     return {
         "actions": [command("calib", "calibrate", path, "--out", BUILD / name)],
         "file_dep": [str(path), *files, *CALIB, *BFP],
@@ -103,9 +130,11 @@ def calibrate(name: str, path: Path) -> dict:
 
 def evaluate(name: str, path: Path) -> dict:
     """compare float and bit-exact accuracy over the evaluation images"""
+    config = configuration(path)
+    files = image_files(config.calibration, config.evaluation)
     return {
         "actions": [command("calib", "evaluate", path, "--out", BUILD / name)],
-        "file_dep": [str(path), str(BUILD / name / "artifact.npz"), *CALIB, *BFP],
+        "file_dep": [str(path), str(BUILD / name / "artifact.npz"), *files, *CALIB, *BFP],
         "targets": [str(BUILD / name / "evaluation.json")],
     }
 
@@ -153,10 +182,11 @@ def simulate_board(name: str, path: Path) -> dict:
 def report(name: str, path: Path) -> dict:
     """one page about a network: accuracy, layers, simulations"""
     folder = BUILD / name
+    results = ("artifact.npz", "samples.npz", "evaluation.json", "csim.json", "board.json")
     return {
         "actions": [command("calib", "report", path, "--out", folder)],
-        "file_dep": [str(folder / f) for f in ("artifact.npz", "evaluation.json", "csim.json", "board.json")],
-        "targets": [str(folder / "report.html")],
+        "file_dep": [str(folder / f) for f in results] + REPORT,
+        "targets": [str(folder / "report.html"), str(folder / "layers.json")],
     }
 
 
