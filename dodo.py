@@ -31,6 +31,7 @@ BFP = sorted(str(p) for p in (ROOT / "bfp").rglob("*.py"))
 # the report only reads results
 CALIB = sorted(str(p) for p in (ROOT / "calib").rglob("*.py") if p.parent.name != "report")
 CALIB += [str(ROOT / "host" / "image.py")]
+REPORT = sorted(str(p) for p in (ROOT / "calib" / "report").iterdir() if p.is_file())
 CODEGEN = sorted(str(p) for p in (ROOT / "codegen").rglob("*") if p.suffix in (".py", ".j2"))
 HLS = sorted(str(p) for p in (ROOT / "hls").rglob("*") if p.suffix in (".cpp", ".hpp", ".h"))
 HOST = sorted(str(p) for p in (ROOT / "host").glob("*.py"))
