@@ -1,4 +1,4 @@
-"""``python -m codegen generate|csim BUILD_DIR``: from an artifact to C++, and its C simulation."""
+"""``python -m codegen generate|csim|estimate BUILD_DIR``: an artifact's C++, C simulation, and modelled speed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from bfp.artifact import load
 from bfp.errors import BfpError
 from bfp.golden import quantise_input
 from bfp.samples import load_samples
+from codegen.board import load_board
 from codegen.csim import simulate
-from codegen.files import write_json
+from codegen.estimate import estimate, refuse_what_does_not_fit
+from codegen.files import write_json, write_text
 from codegen.generate import generate
 from codegen.options import EngineOptions
+from codegen.program import build
+from codegen.roofline import roofline
 
 
 def parse_options(items: list[str]) -> EngineOptions:
@@ -28,9 +32,10 @@ def parse_options(items: list[str]) -> EngineOptions:
     return EngineOptions.from_dict(options)
 
 
-def run_generate(folder: Path, options: EngineOptions) -> None:
+def run_generate(folder: Path, options: EngineOptions, board: str) -> None:
     start = time.perf_counter()
     artifact = load(folder / "artifact.npz")
+    refuse_what_does_not_fit(build([artifact], options), load_board(board))
     program, identity = generate([artifact], options, folder)
     print(
         f"{artifact.graph.name}: {len(program.layers)} layers, {sum(x.macs for x in program.layers) / 1e6:.1f} million "
@@ -57,14 +62,40 @@ def run_csim(folder: Path, options: EngineOptions, limit: int, compiler: str | N
     return 1 if result["mismatches"] else 0
 
 
+def run_estimate(folder: Path, options: EngineOptions, board: str) -> None:
+    """Write estimate.json and roofline.svg, print a table of layers."""
+    program = build([load(folder / "artifact.npz")], options)
+    result = estimate(program, load_board(board))
+    write_json(folder / "estimate.json", result)
+    write_text(folder / "roofline.svg", roofline(result))
+    print(f"{'cycles':>10} {'MACs':>12} {'array':>6} {'MB':>7}  bound         layer          (all modelled)")
+    for layer in result["layers"]:
+        print(
+            f"{layer['cycles']:10d} {layer['macs']:12d} {100 * layer['mac_efficiency']:5.1f}% "
+            f"{layer['ddr_bytes'] / 1e6:7.2f}  {layer['bound']:13} {layer['name']}"
+        )
+    print(
+        f"{result['network']} on {result['board']} at {result['clock_mhz']} MHz, modelled: {result['cycles']} cycles, "
+        f"{result['frames_per_second']} frames/s, {100 * result['mac_efficiency']:.1f} % of the array's "
+        f"{result['array']['macs_per_cycle']} multiply-accumulates a cycle, {result['ddr_bytes'] / 1e6:.1f} MB of memory "
+        f"traffic; {result['dsp']} DSP, {result['bram36']} BRAM36, {result['lut']} LUT"
+    )
+
+
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit status: 1 for mismatches, 2 for bad input."""
     parser = argparse.ArgumentParser(prog="python -m codegen", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in (("generate", "write HLS sources, weight image and manifest"), ("csim", "simulate and compare")):
+    for name, text in (
+        ("generate", "write HLS sources, weight image and manifest"),
+        ("csim", "simulate and compare"),
+        ("estimate", "modelled cycles and resources"),
+    ):
         command = commands.add_parser(name, help=text)
         command.add_argument("folder", type=Path, help="build folder that holds artifact.npz")
         command.add_argument("--engine", nargs="*", default=[], metavar="NAME=NUMBER", help="engine options")
+        if name != "csim":
+            command.add_argument("--board", default="ultra96v2", help="a file of codegen/boards (default ultra96v2)")
         if name == "csim":
             command.add_argument("--limit", type=int, default=2, help="images to simulate (default 2)")
             command.add_argument("--compiler", help="C++ compiler (default $CXX, then g++)")
@@ -72,7 +103,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         options = parse_options(arguments.engine)
         if arguments.command == "generate":
-            run_generate(arguments.folder, options)
+            run_generate(arguments.folder, options, arguments.board)
+            return 0
+        if arguments.command == "estimate":
+            run_estimate(arguments.folder, options, arguments.board)
             return 0
         return run_csim(arguments.folder, options, arguments.limit, arguments.compiler)
     except BfpError as error:

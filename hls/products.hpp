@@ -60,40 +60,37 @@ inline void double_products(const Word activations[PIXELS], int32_t is_unsigned,
                             Sums &sums) {
 #pragma HLS INLINE
     constexpr int PAIRS = FILTERS / 2 > 0 ? FILTERS / 2 : 1;
-    for (int chain = 0; chain < LANES; chain += CHAIN) {
+    int32_t pair[LANES][PAIRS];
+#pragma HLS ARRAY_PARTITION variable=pair complete dim=0
+    for (int c = 0; c < LANES; ++c) {
 #pragma HLS UNROLL
-        int64_t total[PIXELS][PAIRS];
-#pragma HLS ARRAY_PARTITION variable=total complete dim=0
-        for (int p = 0; p < PIXELS; ++p) {
+        for (int j = 0; j < PAIRS; ++j) {
 #pragma HLS UNROLL
-            for (int j = 0; j < PAIRS; ++j) {
-#pragma HLS UNROLL
-                total[p][j] = 0;
-            }
+            pair[c][j] = weight(weights, c, j + PAIRS) * (1 << 18) + weight(weights, c, j);
         }
-        for (int c = chain; c < chain + CHAIN; ++c) {
+    }
+    for (int p = 0; p < PIXELS; ++p) {
 #pragma HLS UNROLL
-            int64_t pair[PAIRS];
-#pragma HLS ARRAY_PARTITION variable=pair complete
+        for (int chain = 0; chain < LANES; chain += CHAIN) {
+#pragma HLS UNROLL
+            int64_t total[PAIRS];
+#pragma HLS ARRAY_PARTITION variable=total complete
             for (int j = 0; j < PAIRS; ++j) {
 #pragma HLS UNROLL
-                pair[j] = weight(weights, c, j + PAIRS) * (1 << 18) + weight(weights, c, j);
+                total[j] = 0;
             }
-            for (int p = 0; p < PIXELS; ++p) {
+            for (int c = chain; c < chain + CHAIN; ++c) {
 #pragma HLS UNROLL
-                const int64_t a = operand(activations[p].lane[c], is_unsigned);
+                const int32_t a = operand(activations[p].lane[c], is_unsigned);
                 for (int j = 0; j < PAIRS; ++j) {
 #pragma HLS UNROLL
-                    total[p][j] += pair[j] * a;
+                    total[j] += static_cast<int64_t>(pair[c][j]) * a;
                 }
             }
-        }
-        for (int p = 0; p < PIXELS; ++p) {
-#pragma HLS UNROLL
             for (int j = 0; j < PAIRS; ++j) {
 #pragma HLS UNROLL
-                sums.pixel[p][j] += low_field(total[p][j], 18);
-                sums.pixel[p][j + PAIRS] += static_cast<int32_t>(above_field(total[p][j], 18));
+                sums.pixel[p][j] += low_field(total[j], 18);
+                sums.pixel[p][j + PAIRS] += static_cast<int32_t>(above_field(total[j], 18));
             }
         }
     }
@@ -104,43 +101,39 @@ inline void quad_products(const Word activations[PIXELS], int32_t is_unsigned, c
 #pragma HLS INLINE
     constexpr int PAIRS = FILTERS / 2 > 0 ? FILTERS / 2 : 1;
     constexpr int TWINS = PIXELS / 2 > 0 ? PIXELS / 2 : 1;
-    for (int chain = 0; chain < LANES; chain += CHAIN) {
+    int32_t pair[LANES][PAIRS];
+#pragma HLS ARRAY_PARTITION variable=pair complete dim=0
+    for (int c = 0; c < LANES; ++c) {
 #pragma HLS UNROLL
-        int64_t total[TWINS][PAIRS];
-#pragma HLS ARRAY_PARTITION variable=total complete dim=0
-        for (int t = 0; t < TWINS; ++t) {
+        for (int j = 0; j < PAIRS; ++j) {
 #pragma HLS UNROLL
-            for (int j = 0; j < PAIRS; ++j) {
-#pragma HLS UNROLL
-                total[t][j] = 0;
-            }
+            pair[c][j] = weight(weights, c, j + PAIRS) * (1 << 22) + weight(weights, c, j);
         }
-        for (int c = chain; c < chain + CHAIN; ++c) {
+    }
+    for (int t = 0; t < TWINS; ++t) {
 #pragma HLS UNROLL
-            int64_t pair[PAIRS];
-#pragma HLS ARRAY_PARTITION variable=pair complete
+        for (int chain = 0; chain < LANES; chain += CHAIN) {
+#pragma HLS UNROLL
+            int64_t total[PAIRS];
+#pragma HLS ARRAY_PARTITION variable=total complete
             for (int j = 0; j < PAIRS; ++j) {
 #pragma HLS UNROLL
-                pair[j] = weight(weights, c, j + PAIRS) * (1 << 22) + weight(weights, c, j);
+                total[j] = 0;
             }
-            for (int t = 0; t < TWINS; ++t) {
+            for (int c = chain; c < chain + CHAIN; ++c) {
 #pragma HLS UNROLL
-                const int64_t twin = operand(activations[t + TWINS].lane[c], is_unsigned) * (1 << 11) +
+                const int32_t twin = operand(activations[t + TWINS].lane[c], is_unsigned) * (1 << 11) +
                                      operand(activations[t].lane[c], is_unsigned);
                 for (int j = 0; j < PAIRS; ++j) {
 #pragma HLS UNROLL
-                    total[t][j] += pair[j] * twin;
+                    total[j] += static_cast<int64_t>(pair[c][j]) * twin;
                 }
             }
-        }
-        for (int t = 0; t < TWINS; ++t) {
-#pragma HLS UNROLL
             for (int j = 0; j < PAIRS; ++j) {
 #pragma HLS UNROLL
-                const int64_t first = total[t][j];
-                const int64_t second = above_field(first, 11);
+                const int64_t second = above_field(total[j], 11);
                 const int64_t third = above_field(second, 11);
-                sums.pixel[t][j] += low_field(first, 11);
+                sums.pixel[t][j] += low_field(total[j], 11);
                 sums.pixel[t + TWINS][j] += low_field(second, 11);
                 sums.pixel[t][j + PAIRS] += low_field(third, 11);
                 sums.pixel[t + TWINS][j + PAIRS] += static_cast<int32_t>(above_field(third, 11));

@@ -1,0 +1,108 @@
+"""The model: its counts are checked against C simulation in test_random_graphs; here what is made of them."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from random_graphs import random_artifact
+
+from bfp import BfpError
+from bfp.artifact import save
+from codegen.__main__ import main
+from codegen.array import build_array, longest_chain
+from codegen.board import FOLDER, load_board
+from codegen.counts import LOOPS
+from codegen.csim import HLS
+from codegen.estimate import block_rams, estimate, refuse_what_does_not_fit, resources
+from codegen.options import EngineOptions
+from codegen.program import build
+
+
+def test_loops_are_those_of_the_kernel():
+    names = re.findall(r"(?:COUNT|BURSTS)_\w+", (HLS / "loops.hpp").read_text())
+    assert [n.removeprefix("COUNT_").lower() for n in names] == list(LOOPS)
+
+
+def test_estimate_adds_up():
+    program = build([random_artifact(3, 16)], EngineOptions())
+    result = estimate(program, load_board("ultra96v2"))
+    assert result["modelled"] is True
+    assert result["cycles"] == sum(layer["cycles"] for layer in result["layers"]) > 0
+    assert result["ddr_bytes"] == sum(layer["ddr_bytes"] for layer in result["layers"])
+    assert result["frames_per_second"] == pytest.approx(250e6 / result["cycles"], abs=0.01)
+    assert len(result["layers"]) == len(program.layers)
+    for layer in result["layers"]:
+        assert layer["bound"] in ("compute", "weights", "feature maps")
+        assert layer["cycles"] >= layer["ddr_bytes"] / load_board("ultra96v2").bytes_per_cycle
+        assert layer["cycles"] >= layer["macs"] / result["array"]["macs_per_cycle"]
+
+
+def test_no_layer_is_faster_than_memory_or_array_on_a_slow_board():
+    program = build([random_artifact(3, 16)], EngineOptions())
+    fast, slow = (estimate(program, load_board(b)) for b in ("zcu104", "pynq_z2"))
+    assert slow["frames_per_second"] < fast["frames_per_second"]
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.toml")), ids=lambda p: p.stem)
+def test_boards_are_complete(path):
+    board = load_board(path.stem)
+    assert board.dsp > 0 and board.bram36 > 0 and board.lut > 0 and 0 < board.memory_gb_s < 100
+    assert 50 <= board.clock_mhz <= 400 and board.part.startswith("xc")
+
+
+def test_unknown_board_lists_the_known():
+    with pytest.raises(BfpError, match="'ultra97' is not known; give one of kv260, pynq_z2, ultra96v2, zcu104"):
+        load_board("ultra97")
+
+
+@pytest.mark.parametrize(
+    ("options", "what", "advice"),
+    [
+        (EngineOptions(pixels=16, filters=16), "dsp", "lower the engine options pixels or filters"),
+        (EngineOptions(lanes=32, filters=32, pixels=1, products=1), "dsp", "pixels or filters"),
+    ],
+)
+def test_an_engine_too_large_is_refused_with_what_to_change(options, what, advice):
+    program = build([random_artifact(3, options.lanes)], options)
+    with pytest.raises(BfpError, match=rf"needs \d+ {what} \(modelled\), Ultra96-V2 has \d+; .*{advice}"):
+        refuse_what_does_not_fit(program, load_board("ultra96v2"))
+
+
+def test_array_follows_the_widths():
+    options = EngineOptions()
+    eight = build_array(options, 127, 127)
+    assert (eight.products, eight.chain, eight.macs) == (2, 8, 640)
+    assert build_array(options, 127, 255).chain == 4  # unsigned activations take a bit more of the lane
+    five = build_array(options, 15, 15)
+    assert (five.products, five.chain, five.macs) == (4, 4, 1280)
+    assert build_array(options, 15, 31).chain == 2
+    with pytest.raises(BfpError, match="allow 2 per DSP"):
+        build_array(EngineOptions(products=4), 127, 127)
+    for limit, weight, activation in ((2**17, 127, 127), (2**10, 15, 15), (2**17, 127, 255)):
+        chain = longest_chain(16, limit, weight, activation)
+        assert chain * weight * activation < limit <= 2 * chain * weight * activation
+
+
+def test_block_ram_shapes():
+    assert block_rams(72, 512) == 1 and block_rams(128, 512) == 2 and block_rams(128, 1024) == 4
+    assert block_rams(128, 2048) == 8 and block_rams(1024, 32) == 0
+    used = resources(build([random_artifact(3, 16)], EngineOptions()))
+    assert used["bram36"] == sum(used["bram36_parts"].values()) and used["lut"] == sum(used["lut_parts"].values())
+    assert used["dsp"] == 320
+
+
+def test_command_line_writes_numbers_and_a_picture(tmp_path, capsys):
+    artifact = random_artifact(3, 16)
+    save(artifact, tmp_path / "artifact.npz")
+    assert main(["estimate", str(tmp_path)]) == 0
+    result = json.loads((tmp_path / "estimate.json").read_text())
+    for key in ("cycles", "frames_per_second", "mac_efficiency", "dsp", "bram36", "lut", "ddr_bytes", "layers"):
+        assert key in result
+    assert "modelled" in capsys.readouterr().out
+    picture = ElementTree.parse(tmp_path / "roofline.svg").getroot()
+    assert "modelled" in "".join(picture.itertext())
+    circles = [e for e in picture.iter() if e.tag.endswith("circle") and len(e)]
+    assert len(circles) == sum(1 for layer in result["layers"] if layer["macs"])
