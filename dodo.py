@@ -250,6 +250,11 @@ def task_main():
     }
 
 
+def task_lint():
+    """the engine's syntax tree against what an HLS compiler can build"""
+    return {"actions": [command("codegen.lint")], "file_dep": [*HLS, *CODEGEN, *BFP]}
+
+
 def task_test():
     """the default test suite"""
     return {"actions": [command("pytest", "-q")], "uptodate": [False]}

@@ -110,6 +110,6 @@ def test_resnet20_loses_less_than_half_a_point_at_8_bits(tmp_path):
     result = json.loads((tmp_path / "evaluation.json").read_text())
     assert result["images"] == 5000
     assert result["notes"] == []
-    assert result["top1_float"] > 0.9
+    assert result["top1_float"] > 0.8  # of pictures decoded from JPEG copies; on the originals it is 0.917
     assert abs(result["top1_float"] - result["top1_bfp"]) <= 0.005
     assert result["agreement"] > 0.97

@@ -1,0 +1,79 @@
+"""``python -m codegen.lint``: lints the engine, exit status 1 with findings.
+
+Without arguments the engine is lint-checked with headers generated for a small
+network at several sizes of the array; with a build folder, with the headers
+generated there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from bfp.artifact import Artifact, Preprocessing
+from bfp.errors import BfpError
+from bfp.format import BlockFormat
+from bfp.graph import Graph, Node, Window
+from bfp.parameters import Weights, derive
+from codegen.generate import generate
+from codegen.lint.kernel import Finding
+from codegen.lint.run import lint, lint_engine
+from codegen.options import EngineOptions
+
+# (lanes, filters, pixels): the smallest array, and the default one
+SIZES = ((2, 2, 1), (16, 8, 5))
+
+
+def smallest_artifact() -> Artifact:
+    """One 1x1 convolution: enough for every header, since the engine is the same for all networks."""
+    import numpy as np
+
+    node = Node("conv", "conv", ("input",), "conv", Window(), "none")
+    formats = {name: BlockFormat(8, True, (0, 2), (0,)) for name in ("input", "conv")}
+    weights = Weights(8, np.ones((2, 2, 1, 1), np.int8), (0, 2), np.zeros((2, 1), np.int64))
+    parameters = {"conv": derive(node, formats["input"], formats["conv"], None, weights, None)}
+    graph = Graph("smallest", "input", "conv", (node,), {"input": (2, 1, 1), "conv": (2, 1, 1)})
+    return Artifact(graph, formats, parameters, Preprocessing((1, 1), (0.0,), (1.0,)), digest="0" * 64)
+
+
+def lint_project() -> list[Finding]:
+    """Findings on the engine at all SIZES, each once."""
+    found: set[Finding] = set()
+    for lanes, filters, pixels in SIZES:
+        with tempfile.TemporaryDirectory() as folder:
+            generate([smallest_artifact()], EngineOptions(lanes, filters, pixels), Path(folder))
+            found |= set(lint_engine(Path(folder, "generated")))
+    return sorted(found)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m codegen.lint", description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, nargs="?", help="build folder that holds generated/")
+    parser.add_argument("--source", type=Path, help="lint this kernel instead of the engine")
+    parser.add_argument("--top", help="top function of --source")
+    parser.add_argument("--include", type=Path, nargs="*", default=[], help="include folders of --source")
+    arguments = parser.parse_args(argv)
+    try:
+        if arguments.source:
+            if not arguments.top:
+                raise BfpError("--source needs the name of its top function; add --top NAME")
+            findings = lint(arguments.source, arguments.include, arguments.top)
+        elif arguments.folder:
+            if not (arguments.folder / "generated").is_dir():
+                raise BfpError(f"{arguments.folder} has no folder generated; run `doit codegen` first")
+            findings = lint_engine(arguments.folder / "generated")
+        else:
+            findings = lint_project()
+    except BfpError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for finding in findings:
+        print(finding)
+    print(f"lint: {len(findings)} findings", file=sys.stderr)
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The rules, by subject. Each takes a kernel and yields findings."""

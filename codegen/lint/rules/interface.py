@@ -1,0 +1,57 @@
+"""The ports of the top function."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from clang.cindex import TypeKind
+
+from codegen.lint.expressions import parameters
+from codegen.lint.kernel import Finding, Kernel, Scope, at, at_pragma
+
+CONTROL = ("s_axilite", "ap_ctrl_hs", "ap_ctrl_chain", "ap_ctrl_none")
+# The defaults of these differ between the flows and versions of the HLS compiler.
+EXPLICIT = ("bundle", "offset", "depth", "latency")
+BURSTS = ("depth", "max_read_burst_length", "max_write_burst_length", "num_read_outstanding", "num_write_outstanding")
+
+
+def _top(kernel: Kernel) -> Scope | None:
+    return next((f for f in kernel.functions.values() if f.cursor.spelling == kernel.top), None)
+
+
+def interface(kernel: Kernel) -> Iterator[Finding]:
+    """Every port is declared, and nothing else is."""
+    top = _top(kernel)
+    if top is None:
+        yield Finding(str(kernel.unit.spelling), 1, "interface", f"there is no top function {kernel.top}; name it rightly")
+        return
+    ports = {p.spelling: p for p in parameters(top.cursor)}
+    modes: dict[str, list[str]] = {}
+    for pragma in top.pragmas:
+        port = pragma.get("port")
+        if pragma.name != "INTERFACE" or port is None:
+            continue
+        mode = pragma.get("mode") or ""
+        modes.setdefault(port, []).append(mode)
+        if port not in ports and port != "return":
+            sentence = f"port={port} is no argument of {kernel.top}; its arguments are {', '.join(ports)}"
+            yield at_pragma(pragma, "interface", sentence)
+        elif mode == "m_axi":
+            missing = [o for o in EXPLICIT if pragma.get(o) is None]
+            if missing:
+                sentence = f"m_axi port {port} leaves {', '.join(missing)} to defaults that differ by flow; write them"
+                yield at_pragma(pragma, "interface", sentence)
+        elif any(pragma.has(o) for o in BURSTS):
+            yield at_pragma(pragma, "interface", f"port {port} is no m_axi port and takes no burst options; remove them")
+    for name, parameter in ports.items():
+        declared = modes.get(name, [])
+        pointer = parameter.type.get_canonical().kind == TypeKind.POINTER
+        if not declared:
+            yield at(parameter, "interface", f"port {name} has no INTERFACE pragma; add one")
+        elif "m_axi" in declared and "s_axilite" not in declared:
+            yield at(parameter, "interface", f"m_axi port {name} has no s_axilite pragma for its address; add one")
+        elif "m_axi" in declared and not pointer:
+            yield at(parameter, "interface", f"m_axi port {name} is no plain pointer; make it one")
+    if not any(mode in CONTROL for mode in modes.get("return", [])):
+        sentence = "there is no INTERFACE pragma with port=return, so that nothing starts the kernel; add one"
+        yield at(top.cursor, "interface", sentence)

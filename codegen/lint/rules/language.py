@@ -1,0 +1,156 @@
+"""C++ that has no counterpart in hardware, or that the portable subset leaves out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from clang.cindex import Cursor, CursorKind, Type, TypeKind
+
+from codegen.lint.expressions import element
+from codegen.lint.kernel import FUNCTIONS, Finding, Kernel, Scope, at
+from codegen.lint.pragmas import blank_comments
+
+K = CursorKind
+HEADERS = ("cstdint", "hls_stream.h")
+ALLOCATORS = ("malloc", "calloc", "realloc", "free", "aligned_alloc", "alloca", "strdup")
+FLOATS = (TypeKind.FLOAT, TypeKind.DOUBLE, TypeKind.LONGDOUBLE, TypeKind.FLOAT128, TypeKind.HALF)
+ARRAYS = (TypeKind.CONSTANTARRAY, TypeKind.INCOMPLETEARRAY, TypeKind.VARIABLEARRAY, TypeKind.DEPENDENTSIZEDARRAY)
+DECLARATIONS = (K.VAR_DECL, K.PARM_DECL, K.FIELD_DECL, K.TYPEDEF_DECL, K.TYPE_ALIAS_DECL)
+# Statics in dataflow processes that are wanted: partial sums outlive a pass, never a tile (see hls/engine.cpp).
+STATICS = {("compute", "partial")}
+
+
+def heap(kernel: Kernel) -> Iterator[Finding]:
+    for c in kernel.cursors:
+        if c.kind in (K.CXX_NEW_EXPR, K.CXX_DELETE_EXPR):
+            word = "new" if c.kind == K.CXX_NEW_EXPR else "delete"
+            yield at(c, "heap", f"{word} needs a heap; use an array of constant size")
+        elif c.kind == K.CALL_EXPR and c.spelling in ALLOCATORS:
+            yield at(c, "heap", f"{c.spelling} needs a heap; use an array of constant size")
+
+
+def recursion(kernel: Kernel) -> Iterator[Finding]:
+    for function in kernel.functions.values():
+        for call, callee in kernel.calls(function.body):
+            if callee is function or function in kernel.reachable(callee):
+                sentence = f"{function.cursor.spelling} calls itself by way of {callee.cursor.spelling}; write a loop"
+                yield at(call, "recursion", sentence)
+
+
+def pointers(kernel: Kernel) -> Iterator[Finding]:
+    for c in kernel.cursors:
+        if c.kind not in DECLARATIONS:
+            continue
+        kind = c.type.get_canonical()
+        if c.kind == K.FIELD_DECL and element(kind).kind in (TypeKind.POINTER, TypeKind.LVALUEREFERENCE):
+            sentence = f"member {c.spelling} is a pointer or a reference; hold an index, or pass the pointer to the function"
+            yield at(c, "pointers", sentence)
+        elif _points(kind) and _points(element(kind.get_pointee() if _points(kind) else kind)):
+            yield at(c, "pointers", f"{c.spelling} is a pointer to a pointer; use one array and an index")
+        elif kind.kind in ARRAYS and _points(element(kind)):
+            yield at(c, "pointers", f"{c.spelling} is an array of pointers; use one array and an index")
+
+
+def _points(kind: Type) -> bool:
+    return kind.get_canonical().kind in (TypeKind.POINTER, TypeKind.LVALUEREFERENCE, TypeKind.RVALUEREFERENCE)
+
+
+def containers(kernel: Kernel) -> Iterator[Finding]:
+    for c in kernel.cursors:
+        if c.kind in DECLARATIONS:
+            kind = _pointee(c.type)
+            if kind.get_declaration().semantic_parent is not None and kind.spelling.startswith(("std::", "const std::")):
+                yield at(c, "containers", f"{c.spelling} is a {kind.spelling}; use an array of constant size or a struct")
+
+
+def headers(kernel: Kernel) -> Iterator[Finding]:
+    for name, text in kernel.sources.items():
+        for number, line in enumerate(text.split("\n"), 1):
+            match = re.match(r"\s*#\s*include\s*<([^>]*)>", line)
+            if match and match.group(1) not in HEADERS:
+                sentence = f"<{match.group(1)}> is not for kernels; only {' and '.join(HEADERS)} are"
+                yield Finding(name, number, "headers", sentence)
+
+
+def run_time_dispatch(kernel: Kernel) -> Iterator[Finding]:
+    rule = "run_time_dispatch"
+    words = {K.CXX_TRY_STMT: "try", K.CXX_THROW_EXPR: "throw", K.CXX_TYPEID_EXPR: "typeid"}
+    words[K.CXX_DYNAMIC_CAST_EXPR] = "dynamic_cast"
+    for c in kernel.cursors:
+        if c.kind in words:
+            yield at(c, rule, f"{words[c.kind]} needs run-time support that hardware does not have; leave it out")
+        elif c.kind == K.CXX_METHOD and c.is_virtual_method():
+            yield at(c, rule, f"{c.spelling} is virtual; call a plain function, or make the type a template argument")
+        elif c.kind in DECLARATIONS and _is_function(c.type):
+            yield at(c, rule, f"{c.spelling} is a pointer to a function; use a switch over plain calls")
+
+
+def _pointee(kind: Type) -> Type:
+    """The type below references, pointers and arrays."""
+    kind = element(kind)
+    while _points(kind):
+        kind = element(kind.get_pointee())
+    return kind
+
+
+def _is_function(kind: Type) -> bool:
+    bare = _pointee(kind)
+    return bare.kind in (TypeKind.FUNCTIONPROTO, TypeKind.FUNCTIONNOPROTO, TypeKind.MEMBERPOINTER)
+
+
+def floating_point(kernel: Kernel) -> Iterator[Finding]:
+    for c in kernel.cursors:
+        kinds = [c.result_type if c.kind in FUNCTIONS else c.type]
+        if c.kind in DECLARATIONS:
+            kinds.append(_pointee(c.type))
+        if any(k.get_canonical().kind in FLOATS for k in kinds) and (c.kind.is_expression() or c.kind.is_declaration()):
+            name = f"{c.spelling} " if c.spelling else "an expression "
+            yield at(c, "floating_point", f"{name}is floating point; the kernel computes with integers and shifts")
+
+
+def array_sizes(kernel: Kernel) -> Iterator[Finding]:
+    for c in kernel.cursors:
+        if c.kind in DECLARATIONS and c.type.get_canonical().kind == TypeKind.VARIABLEARRAY:
+            sentence = f"the size of array {c.spelling} is known only when it runs; give it a constant"
+            yield at(c, "array_sizes", sentence)
+
+
+def preprocessor(kernel: Kernel) -> Iterator[Finding]:
+    """Simulation and synthesis must see the same text: only includes and pragmas."""
+    for name, text in kernel.sources.items():
+        for number, line in enumerate(blank_comments(text).split("\n"), 1):
+            match = re.match(r"\s*#\s*(\w+)", line)
+            if match and match.group(1) not in ("include", "pragma"):
+                sentence = f"#{match.group(1)} may give simulation and synthesis different code; use a constant"
+                yield Finding(name, number, "preprocessor", sentence)
+
+
+def volatile(kernel: Kernel) -> Iterator[Finding]:
+    for name, text in kernel.sources.items():
+        for number, line in enumerate(blank_comments(text).split("\n"), 1):
+            if re.search(r"\bvolatile\b", line):
+                sentence = "volatile forbids bursts and reordering; read each word once, into a variable"
+                yield Finding(name, number, "volatile", sentence)
+
+
+def statics(kernel: Kernel) -> Iterator[Finding]:
+    """State that survives a dataflow process makes its iterations depend on each other, unseen."""
+    processes: list[Scope] = []
+    for scope in kernel.scopes:
+        if scope.pragma("DATAFLOW"):
+            processes += [f for f in kernel.reachable(scope) if f not in processes]
+    for function in processes:
+        for c in function.body.walk_preorder():
+            if c.kind == K.VAR_DECL and _is_static(c) and not _constant(c):
+                if (function.cursor.spelling, c.spelling) not in STATICS:
+                    sentence = f"static {c.spelling} outlives an iteration of a dataflow region; pass it in, or document it"
+                    yield at(c, "statics", sentence)
+
+
+def _is_static(cursor: Cursor) -> bool:
+    return cursor.storage_class.name == "STATIC"
+
+
+def _constant(cursor: Cursor) -> bool:
+    return cursor.type.get_canonical().is_const_qualified()

@@ -1,0 +1,61 @@
+"""Runs the rules over a kernel, and over this project's engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+from codegen.lint.kernel import Finding, Kernel, parse
+from codegen.lint.rules import dataflow, interface, language, loops, pragmas
+
+HLS = Path(__file__).resolve().parent.parent.parent / "hls"
+TOP = "sbfp_engine"
+Rule = Callable[[Kernel], Iterable[Finding]]
+
+_RULES: tuple[Rule, ...] = (
+    language.heap,
+    language.recursion,
+    language.pointers,
+    language.containers,
+    language.headers,
+    language.run_time_dispatch,
+    language.floating_point,
+    language.array_sizes,
+    language.preprocessor,
+    language.volatile,
+    language.statics,
+    loops.bounded_loops,
+    loops.tripcounts,
+    loops.pipelines,
+    loops.unrolls,
+    pragmas.pragma_spelling,
+    pragmas.pragma_place,
+    pragmas.pragma_variables,
+    pragmas.partitions,
+    pragmas.unchecked_dependences,
+    interface.interface,
+    dataflow.dataflow_statements,
+    dataflow.dataflow_channels,
+)
+# by name, which is what findings carry
+RULES: dict[str, Rule] = {rule.__name__: rule for rule in _RULES}
+
+
+def lint(source: Path, includes: Iterable[Path] = (), top: str = TOP, rules: Mapping[str, Rule] = RULES) -> list[Finding]:
+    """Findings of all rules on one kernel, by file and line; none where it keeps to them.
+
+    source: the C++ file of the top function ``top``. includes: folders of its
+    own headers. Raises BfpError where it cannot be parsed.
+    """
+    kernel = parse(source, list(includes), top)
+
+    def found() -> Iterator[Finding]:
+        for rule in rules.values():
+            yield from rule(kernel)
+
+    return sorted(set(found()))
+
+
+def lint_engine(generated: Path) -> list[Finding]:
+    """Findings on this project's engine with the headers generated for one network."""
+    return lint(HLS / "engine.cpp", [HLS, HLS / "synth", generated])

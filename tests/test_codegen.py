@@ -1,0 +1,357 @@
+"""Generated sources: readable, reproducible, accepted by strict compilers; and what is refused, with its message."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from functools import partial
+
+import jinja2
+import numpy as np
+import pytest
+from random_graphs import random_artifact, random_input
+
+import host.check
+from bfp import BfpError
+from bfp.artifact import Artifact, Preprocessing, load, save
+from bfp.format import BlockFormat
+from bfp.graph import Graph, Node, Window
+from bfp.parameters import Weights, derive
+from bfp.samples import Samples, save_samples
+from codegen import csim, render
+from codegen.__main__ import main as codegen
+from codegen.csim import compile_engine, compiler_flags, input_mantissas, run_testbench, write_golden
+from codegen.generate import generate
+from codegen.options import EngineOptions
+from host.check import check
+from host.driver import Accelerator
+from host.manifest import read_deployment
+from host.simulated_board import SimulatedBoard
+
+SMALL = EngineOptions(lanes=4, filters=2, pixels=2)
+QUICKLY = ("-O0",)
+
+
+def convolution(
+    channels: int = 8, kernel: int = 3, splits=None, exponents=None, size: int = 6, name: str = "features.conv1"
+) -> Artifact:
+    """One convolution, 8-bit, to as many channels; ``splits`` and ``exponents`` are those of its input."""
+    source = BlockFormat(8, True, splits or (0, channels), exponents or (-6,))
+    target = BlockFormat(8, True, (0, channels), (0,))
+    rng = np.random.default_rng(0)
+    mantissas = rng.integers(-127, 128, (channels, channels, kernel, kernel)).astype(np.int8)
+    weights = Weights(8, mantissas, (0, channels), np.full((channels, 1), -7))
+    out = size - kernel + 1
+    node = Node(name, "conv", ("input",), "output", Window((kernel, kernel)), "relu", source=(name,))
+    graph = Graph("one", "input", "output", (node,), {"input": (channels, size, size), "output": (channels, out, out)})
+    p = derive(node, source, target, None, weights, rng.normal(size=channels))
+    pre = Preprocessing((size, size), (0.0,) * channels, (1.0,) * channels)
+    return Artifact(graph, {"input": source, "output": target}, {name: p}, pre, digest="5" * 64)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """Two random networks, generated and compiled: (artifact, program, identity, folder, bench, library) each."""
+    found = []
+    for seed in (2, 7):
+        folder = tmp_path_factory.mktemp(f"seed{seed}")
+        artifact = random_artifact(seed, SMALL.lanes)
+        program, identity = generate([artifact], SMALL, folder)
+        found.append((artifact, program, identity, folder, *compile_engine(folder / "generated", folder, None, QUICKLY)))
+    return found
+
+
+def files(folder) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+# -- generated text ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [0, 3, 11])
+def test_every_layer_is_named_where_its_constants_are(seed, tmp_path):
+    artifact = random_artifact(seed, 16)
+    generate([artifact], EngineOptions(), tmp_path)
+    schedule = (tmp_path / "generated" / "schedule.hpp").read_text()
+    tables = (tmp_path / "generated" / "tables.hpp").read_text()
+    tensors = (tmp_path / "generated" / "tensors.hpp").read_text()
+    for node in artifact.graph.nodes:
+        if node.op == "concat":
+            continue
+        assert re.search(rf"(?m)^ *// \d+: {re.escape(node.name)}$", schedule), node.name
+        assert re.search(rf"(?m)^ *// {re.escape(node.name)}$", tables), node.name
+        assert f'"{node.name}"' in tensors, node.name
+    for t in artifact.graph.stored_tensors():
+        assert f'"{t}"' in tensors
+
+
+def test_generation_is_deterministic(tmp_path):
+    for name in ("a", "b"):
+        generate([random_artifact(4, 16)], EngineOptions(), tmp_path / name)
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+    assert {"generated/config.hpp", "generated/schedule.hpp", "generated/tables.hpp", "generated/tensors.hpp"} <= set(
+        files(tmp_path / "a")
+    )
+
+
+def test_generating_again_leaves_unchanged_sources_alone(tmp_path):
+    artifact = random_artifact(4, 16)
+    generate([artifact], EngineOptions(), tmp_path)
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "generated").iterdir()}
+    generate([artifact], EngineOptions(), tmp_path)
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "generated").iterdir()} == before
+
+
+def test_identity_follows_everything_that_decides_the_kernel(tmp_path, monkeypatch):
+    artifact = random_artifact(4, 4)
+
+    def identity(artifact=artifact, options=SMALL) -> str:
+        return generate([artifact], options, tmp_path)[1]
+
+    seen = [identity(), identity(options=replace(SMALL, pixels=3)), identity(replace(artifact, digest="6" * 64))]
+    other = tmp_path / "hls"
+    shutil.copytree(render.HLS, other)
+    monkeypatch.setattr(render, "HLS", other)
+    assert identity() == seen[0]
+    (other / "engine.cpp").write_text((other / "engine.cpp").read_text() + "\n// edited\n")
+    seen.append(identity())
+    assert len(set(seen)) == len(seen)
+    assert all(re.fullmatch("[0-9a-f]{16}", i) for i in seen)
+
+
+def test_templates_are_strict():
+    environment = render.environment()
+    with pytest.raises(jinja2.UndefinedError):
+        environment.from_string("{{ nothing }}").render()
+    names = environment.list_templates()
+    assert {"config.hpp.j2", "schedule.hpp.j2", "tables.hpp.j2", "tensors.hpp.j2"} <= set(names)
+    for name in names:
+        with pytest.raises(jinja2.UndefinedError):
+            environment.get_template(name).render({})
+
+
+def test_manifest_says_what_the_driver_needs(built):
+    artifact, program, identity, folder, _, _ = built[0]
+    deployment = read_deployment(folder / "deploy")
+    assert deployment.identity == int(identity, 16)
+    assert deployment.artifact_digest == artifact.digest
+    assert set(artifact.graph.stored_tensors()) <= set(deployment.tensors) <= set(artifact.graph.shapes)
+    for name in deployment.tensors:
+        assert deployment.format(name) == artifact.formats[name]
+        assert deployment.shape(name) == artifact.graph.shapes[name]
+    assert deployment.read_weights().size == (folder / "deploy" / "weights.bin").stat().st_size
+
+
+# -- compilers ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compiler", ["g++", "clang++"])
+def test_strict_compilers_build_the_engine_and_agree(compiler, built, tmp_path):
+    if not shutil.which(compiler):
+        pytest.skip(f"{compiler} is not installed")
+    assert {"-Wall", "-Wextra", "-Werror"} <= set(csim.WARNINGS) <= set(compiler_flags(tmp_path))
+    artifact, program, identity, folder, _, _ = built[0]
+    bench, library = compile_engine(folder / "generated", tmp_path, compiler, QUICKLY)
+    assert library.is_file() and not list(tmp_path.glob("*.part"))
+    write_golden(tmp_path / "golden.bin", program, identity, [random_input(artifact, 1)])
+    result = run_testbench(bench, folder / "deploy" / "weights.bin", tmp_path / "golden.bin", tmp_path / "result.json")
+    assert result["mismatches"] == 0, result["first_mismatch"]
+
+
+def test_a_warning_in_the_generated_code_fails_with_the_compilers_sentence(built, tmp_path):
+    shutil.copytree(built[0][3] / "generated", tmp_path / "generated")
+    header = tmp_path / "generated" / "config.hpp"
+    header.write_text(header.read_text() + "static int nobody_needs_this() { int unused; return 0; }\n")
+    with pytest.raises(BfpError, match=r"g\+\+ cannot compile the generated engine in .*: .*error: .*unused"):
+        compile_engine(tmp_path / "generated", tmp_path / "out", "g++", QUICKLY)
+    assert not list((tmp_path / "out").glob("testbench*"))
+
+
+def test_missing_compiler_is_a_sentence(built, tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(BfpError, match="compiler no-such-compiler is not on PATH; install g\\+\\+ or set CXX"):
+        compile_engine(built[0][3] / "generated", tmp_path)
+
+
+# -- engine options ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"lane": 16}, "'lane' is unknown; did you mean lanes"),
+        ({"input_word": 16}, "'input_word' is unknown; did you mean input_words"),
+        ({"zzz": 1}, "'zzz' is unknown; known are lanes"),
+        ({"lanes": 12, "filters": 4}, "lanes is 12; give a power of two"),
+        ({"lanes": 128}, "lanes is 128; give a whole number from 2 to 64"),
+        ({"lanes": 1}, "lanes is 1; give a whole number from 2 to 64"),
+        ({"pixels": 0}, "pixels is 0; give a whole number from 1 to 16"),
+        ({"lanes": 16.0}, "lanes is 16.0; give a whole number"),
+        ({"pixels": True}, "pixels is True; give a whole number"),
+        ({"weight_steps": -1}, "weight_steps is -1; give a whole number"),
+        ({"lanes": 8, "filters": 3}, "filters is 3; give a divisor of lanes (8)"),
+        ({"products": 3}, "products is 3"),
+    ],
+)
+def test_wrong_engine_options_are_refused(options, message):
+    with pytest.raises(BfpError) as error:
+        EngineOptions.from_dict(options)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_window_that_does_not_fit_is_refused_with_layer_and_option(tmp_path):
+    artifact = convolution(channels=64, kernel=5, size=7)
+    options = replace(SMALL, input_words=16)
+    with pytest.raises(BfpError, match="layer features.conv1: .*; raise the engine option input_words"):
+        generate([artifact], options, tmp_path)
+    options = replace(SMALL, weight_steps=24)
+    with pytest.raises(BfpError, match="layer features.conv1: its 5x5 kernel .*; raise the engine option weight_steps"):
+        generate([artifact], options, tmp_path)
+    assert not (tmp_path / "generated").exists() and not (tmp_path / "deploy").exists()
+    generate([artifact], replace(SMALL, weight_steps=25), tmp_path)
+
+
+def test_groups_inside_a_memory_word_are_refused(tmp_path):
+    """Groups that end inside a word cannot be aligned by words; whole words can, and equal exponents need nothing."""
+    unequal = convolution(splits=(0, 3, 8), exponents=(-6, -5))
+    with pytest.raises(BfpError) as error:
+        generate([unequal], SMALL, tmp_path)
+    message = str(error.value)
+    assert "layer features.conv1" in message and "memory word of 4 channels" in message
+    assert "make weight_group and activation_group multiples of the engine's lanes" in message
+    generate([convolution(splits=(0, 4, 8), exponents=(-6, -5))], SMALL, tmp_path / "whole")
+    generate([convolution(splits=(0, 3, 8), exponents=(-6, -6))], SMALL, tmp_path / "equal")
+
+
+def test_more_products_than_the_widths_allow_are_refused(tmp_path):
+    with pytest.raises(BfpError, match="engine option products is 4; .* allow 2 per DSP"):
+        generate([convolution()], replace(SMALL, products=4), tmp_path)
+
+
+# -- what belongs together ---------------------------------------------------------
+
+
+def test_test_bench_refuses_what_is_not_its_own(built, tmp_path):
+    (artifact, program, identity, folder, bench, _), other = built
+    golden, weights, result = tmp_path / "golden.bin", folder / "deploy" / "weights.bin", tmp_path / "result.json"
+    write_golden(golden, other[1], other[2], [random_input(other[0], 0)])
+    with pytest.raises(BfpError, match="golden.bin does not belong to this kernel; generate it again"):
+        run_testbench(bench, weights, golden, result)
+    flipped = f"{int(identity, 16) ^ 1 << 63:016x}"
+    write_golden(golden, program, flipped, [random_input(artifact, 0)])
+    with pytest.raises(BfpError, match="does not belong to this kernel"):
+        run_testbench(bench, weights, golden, result)
+    golden.write_bytes(b"something else entirely")
+    with pytest.raises(BfpError, match="does not belong to this kernel"):
+        run_testbench(bench, weights, golden, result)
+
+    write_golden(golden, program, identity, [random_input(artifact, 0)])
+    complete = golden.read_bytes()
+    golden.write_bytes(complete[:-1])
+    with pytest.raises(BfpError, match="golden.bin is shorter than the network needs"):
+        run_testbench(bench, weights, golden, result)
+    golden.write_bytes(complete)
+    (tmp_path / "weights.bin").write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(BfpError, match="weights.bin is shorter than the network needs"):
+        run_testbench(bench, tmp_path / "weights.bin", golden, result)
+    with pytest.raises(BfpError, match="cannot open"):
+        run_testbench(bench, tmp_path / "none.bin", golden, result)
+    assert not result.exists()
+    assert run_testbench(bench, weights, golden, result)["mismatches"] == 0
+
+
+def test_driver_refuses_the_kernel_of_another_network_before_it_runs_anything(built, monkeypatch):
+    (artifact, _, identity, folder, _, library), (_, _, other_identity, other_folder, _, other_library) = built
+    board = SimulatedBoard(other_library, folder / "deploy")
+    used = []
+    monkeypatch.setattr(board, "allocate", lambda *a, **k: used.append(a))
+    with pytest.raises(BfpError) as error:
+        Accelerator(folder / "deploy", device=board)
+    assert identity in str(error.value) and other_identity in str(error.value)
+    assert used == []
+    with Accelerator(folder / "deploy", device=SimulatedBoard(library, folder / "deploy")) as accelerator:
+        shape = artifact.graph.shapes[artifact.graph.input]
+        with pytest.raises(BfpError, match="was generated from another artifact than the one given"):
+            check(accelerator, replace(artifact, digest="7" * 64), np.zeros((1, *shape)))
+        result = check(accelerator, artifact, np.zeros((1, *shape)))
+        assert result["mismatches"] == 0 and result["values_compared"] > 0
+
+
+def test_difference_on_the_board_is_reported_with_its_place(built, monkeypatch):
+    artifact, _, _, folder, _, library = built[0]
+    output = artifact.graph.output
+    honest = host.check.run
+
+    def differs(*args):
+        values = honest(*args)
+        values[output] = values[output].copy()
+        values[output][0, -1, 0, -1] += 1
+        return values
+
+    monkeypatch.setattr(host.check, "run", differs)
+    with Accelerator(folder / "deploy", device=SimulatedBoard(library, folder / "deploy")) as accelerator:
+        result = check(accelerator, artifact, np.zeros((1, *artifact.graph.shapes[artifact.graph.input])))
+    channels, _, width = artifact.graph.shapes[output]
+    assert result["mismatches"] == 1
+    for word in ("image 0", "layer ", f"tensor {output}", f"channel {channels - 1}", "row 0", f"column {width - 1}"):
+        assert word in result["first_mismatch"]
+
+
+# -- command line ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--engine", "lanes"], "engine option 'lanes' is not NAME=NUMBER"),
+        (["--engine", "lanes=many"], "engine option 'lanes=many' is not NAME=NUMBER"),
+        (["--engine", "lane=4"], "did you mean lanes"),
+    ],
+)
+def test_command_line_refuses_wrong_options(words, message, tmp_path, capsys):
+    assert codegen(["generate", str(tmp_path), *words]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ") and message in err and err.count("\n") == 1
+
+
+def test_command_line_refuses_a_folder_without_an_artifact(tmp_path, capsys):
+    for command in ("generate", "csim"):
+        assert codegen([command, str(tmp_path)]) == 2
+        err = capsys.readouterr().err
+        assert "does not exist; run `doit calibrate` first" in err and err.count("\n") == 1
+
+
+def test_command_line_simulates_and_fails_where_something_differs(tmp_path, monkeypatch):
+    artifact = save(replace(convolution(), digest=""), tmp_path / "artifact.npz")
+    images = np.random.default_rng(1).normal(size=(2, 8, 6, 6)).astype(np.float32)
+    save_samples(Samples(images, np.full(2, -1), ("a", "b"), np.zeros((2, 1))), tmp_path / "samples.npz")
+    words = ["csim", str(tmp_path), "--engine", "lanes=4", "filters=2", "pixels=2"]
+    monkeypatch.setattr(csim, "compile_engine", partial(compile_engine, optimise=QUICKLY))
+    assert codegen(words) == 0
+    result = json.loads((tmp_path / "csim.json").read_text())
+    assert result["images"] == 2 and result["layers_compared"] == 1 and result["mismatches"] == 0
+    assert result["values_compared"] == 2 * (8 * 36 + 8 * 16) and result["macs"] == 2 * 8 * 8 * 9 * 16
+    assert load(tmp_path / "artifact.npz").digest == artifact.digest
+    honest = csim.run
+
+    def differs(artifact, mantissas):
+        values = honest(artifact, mantissas)
+        values["output"] = values["output"].copy()
+        values["output"][0, 5, 2, 3] ^= 1
+        return values
+
+    monkeypatch.setattr(csim, "run", differs)
+    assert codegen(words) == 1
+    result = json.loads((tmp_path / "csim.json").read_text())
+    assert result["mismatches"] == 2
+    for word in ("image 0", "layer features.conv1", "tensor output", "channel 5", "row 2", "column 3"):
+        assert word in result["first_mismatch"]
+
+
+def test_input_mantissas_cover_the_range():
+    artifact = convolution()
+    x = input_mantissas(artifact, 3, 0)
+    assert x.shape == (3, 8, 6, 6) and x.min() == -127 and x.max() == 127
+    assert np.array_equal(x, input_mantissas(artifact, 3, 0)) and not np.array_equal(x, input_mantissas(artifact, 3, 1))

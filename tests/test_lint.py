@@ -1,0 +1,283 @@
+"""Every rule of the lint: a small bad kernel that only this rule refuses, and a good kernel that passes.
+
+The bad kernels are one change each to the good one. `test_bad_kernel` runs all
+rules and wants findings of one only: without that rule there would be none.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from bfp.errors import BfpError
+from codegen.lint import RULES, lint
+from codegen.lint.__main__ import lint_project, main
+
+GOOD = """
+#include <cstdint>
+#include "hls_stream.h"
+#include "checks.hpp"
+
+constexpr int LANES = 4;
+constexpr int DEPTH = 64;
+
+struct Word {
+    int8_t lane[LANES];
+};
+
+inline int32_t twice(int32_t value) { return 2 * value; }
+
+static void load(const Word *memory, int32_t count, hls::stream<Word> &words) {
+LOAD:
+    for (int32_t i = 0; i < count; ++i) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=DEPTH
+#pragma HLS PIPELINE II=1
+        words.write(memory[i]);
+    }
+}
+
+static void fill(int32_t count, Word table[DEPTH]) {
+    for (int32_t i = 0; i < count; ++i) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=DEPTH
+#pragma HLS PIPELINE II=1
+        Word word;
+#pragma HLS ARRAY_PARTITION variable=word.lane complete
+        for (int c = 0; c < LANES; ++c) {
+#pragma HLS UNROLL
+            word.lane[c] = static_cast<int8_t>(twice(i));
+        }
+        table[i] = word;
+    }
+}
+
+static void join(int32_t count, hls::stream<Word> &words, const Word table[DEPTH], hls::stream<Word> &sums) {
+    static const int32_t OFFSET = 3;
+    Word kept[DEPTH];
+    sbfp::DependenceCheck<DEPTH> check("kept", 4);
+    for (int32_t i = 0; i < count; ++i) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=DEPTH
+#pragma HLS PIPELINE II=1
+#pragma HLS DEPENDENCE variable=kept type=inter false
+        Word word = words.read();
+        for (int c = 0; c < LANES; ++c) {
+#pragma HLS UNROLL
+            word.lane[c] = static_cast<int8_t>(word.lane[c] + table[i].lane[c] + OFFSET);
+        }
+        check.write(i, i);
+        kept[i] = word;
+        sums.write(kept[i]);
+    }
+}
+
+static void store(int32_t count, hls::stream<Word> &sums, Word *memory) {
+    for (int32_t i = 0; i < count; ++i) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=DEPTH
+#pragma HLS PIPELINE II=1
+        memory[i] = sums.read();
+    }
+}
+
+static void run(const Word *from, Word *to, int32_t count) {
+#pragma HLS DATAFLOW
+    hls::stream<Word> words;
+#pragma HLS STREAM variable=words depth=4
+    hls::stream<Word> sums;
+#pragma HLS STREAM variable=sums depth=DEPTH/2
+    Word table[DEPTH];
+    load(from, count, words);
+    fill(count, table);
+    join(count, words, table, sums);
+    store(count, sums, to);
+}
+
+extern "C" void top(const Word *from, Word *to, int32_t count) {
+#pragma HLS INTERFACE mode=m_axi port=from bundle=gmem0 offset=slave depth=DEPTH latency=64
+#pragma HLS INTERFACE mode=m_axi port=to bundle=gmem1 offset=slave depth=DEPTH latency=64
+#pragma HLS INTERFACE mode=s_axilite port=from bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=to bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=count bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=return bundle=control
+    run(from, to, count);
+}
+"""
+CHECKS = """
+#pragma once
+namespace sbfp {
+template <int SIZE>
+class DependenceCheck {
+  public:
+    DependenceCheck(const char *, int) {}
+    void write(int, int) {}
+};
+}
+"""
+TWICE = "inline int32_t twice(int32_t value) { return 2 * value; }"
+LOOP = "LOAD:\n    for (int32_t i = 0; i < count; ++i) {"
+JOIN = "    join(count, words, table, sums);\n"
+
+
+def twice(body: str, before: str = "") -> tuple[str, str]:
+    return TWICE, f"{before}\ninline int32_t twice(int32_t value) {{\n{body}\n    return 2 * value;\n}}"
+
+
+def loop(head: str) -> tuple[str, str]:
+    return LOOP, f"LOAD:\n    int32_t n = count;\n    int32_t i = 0;\n    {head} {{\n        n = n - 1;\n        i += 1;"
+
+
+# rule, what is replaced, by what, words of the sentence
+BAD = [
+    ("heap", *twice("    int32_t *p = new int32_t[4];\n    delete[] p;"), "new needs a heap"),
+    ("heap", *twice("    malloc(4);", 'extern "C" void *malloc(unsigned long);'), "malloc needs a heap"),
+    ("recursion", *twice("    if (value > 9) {\n        return twice(value - 9);\n    }"), "twice calls itself"),
+    (
+        "recursion",
+        TWICE,
+        "int32_t twice(int32_t value);\nint32_t other(int32_t v) { return twice(v); }\n"
+        "int32_t twice(int32_t v) { return v > 0 ? other(v - 1) : 0; }",
+        "by way of",
+    ),
+    ("pointers", "struct Word {", "struct Chain {\n    const int8_t *next;\n};\nstruct Word {", "member next is a pointer"),
+    ("pointers", *twice("    int32_t *p = &value;\n    int32_t **q = &p;\n    **q = 1;"), "q is a pointer to a pointer"),
+    ("pointers", *twice("    const int32_t *p[2] = {&value, &value};\n    value = *p[0];"), "p is an array of pointers"),
+    (
+        "containers",
+        *twice("    std::vector<int32_t> v;", "namespace std {\ntemplate <class T>\nclass vector {};\n}"),
+        "v is a std::vector<int",
+    ),
+    ("run_time_dispatch", *twice("    try {\n    } catch (...) {\n    }"), "try needs run-time support"),
+    ("run_time_dispatch", *twice("    if (value < 0) {\n        throw 1;\n    }"), "throw needs run-time support"),
+    ("run_time_dispatch", *twice("", "struct Base {\n    virtual void go() {}\n};"), "go is virtual"),
+    ("run_time_dispatch", *twice("    int32_t (*f)(int32_t) = 0;\n    value = f != 0;"), "f is a pointer to a function"),
+    ("floating_point", *twice("    float scale = 2;\n    value = scale > 1;"), "scale is floating point"),
+    ("floating_point", *twice("    value = static_cast<int32_t>(value * 0.5);"), "an expression is floating point"),
+    ("array_sizes", *twice("    int32_t a[value];\n    a[0] = value;\n    value = a[0];"), "the size of array a"),
+    ("preprocessor", *twice("#ifdef FAST\n    value = 1;\n#endif"), "#ifdef may give"),
+    ("preprocessor", *twice("", "#define TWO 2"), "#define may give"),
+    ("volatile", *twice("    volatile int32_t v = value;\n    value = v;"), "volatile forbids"),
+    ("statics", "    Word kept[DEPTH];", "    static Word kept[DEPTH];", "static kept outlives"),
+    ("statics", *twice("    static int32_t calls = 0;\n    calls += 1;"), "static calls outlives"),
+    ("bounded_loops", *loop("while (n > 0)"), "has no counter"),
+    ("bounded_loops", *loop("for (;;)"), "must declare one counter"),
+    ("bounded_loops", *loop("for (int32_t k = 0; k < n; ++k)"), "the bound n is changed within the loop"),
+    ("bounded_loops", *loop("for (int32_t k = 0; k != count; ++k)"), "by <, <=, > or >="),
+    ("bounded_loops", *loop("for (int32_t k = 0; k < count; --k)"), "stepped away from its bound"),
+    ("bounded_loops", *loop("for (int32_t k = 0; k < count; k += n)"), "of a constant"),
+    ("bounded_loops", *loop("for (int32_t k = 0; k < twice(count); ++k)"), "is a call, made again"),
+    ("bounded_loops", LOOP, f"{LOOP}\n        i += 1;", "the counter i is changed within the loop"),
+    ("bounded_loops", *twice("again:\n    value += 1;\n    if (value < 9) {\n        goto again;\n    }"), "goto makes a loop"),
+    ("tripcounts", f"{LOOP}\n#pragma HLS LOOP_TRIPCOUNT min=1 max=DEPTH", LOOP, "known only when it runs"),
+    ("pipelines", *twice("    for (int i = 0; i < LANES; ++i) {\n        value += i;\n    }"), "lies below this PIPELINE"),
+    (
+        "pipelines",
+        "for (int c = 0; c < LANES; ++c) {\n#pragma HLS UNROLL\n            word.lane[c] = static_cast<int8_t>(word",
+        "for (int c = 0; c < LANES; ++c) {\n            word.lane[c] = static_cast<int8_t>(word",
+        "lies below this PIPELINE",
+    ),
+    ("unrolls", f"{LOOP}\n", f"{LOOP}\n#pragma HLS UNROLL\n", "cannot be unrolled"),
+    ("pragma_spelling", "#pragma HLS PIPELINE II=1\n        words", "#pragma HLS PIPELIN II=1\n        words", "did you mean PIPELINE"),
+    ("pragma_spelling", "#pragma HLS DATAFLOW", "#pragma HSL DATAFLOW\n#pragma HLS DATAFLOW", "did you mean HLS"),
+    ("pragma_spelling", "variable=words depth=4", "variable=words depth=4 typ=fifo", "did you mean type"),
+    ("pragma_spelling", "variable=words depth=4", "variable=words depth=4 type=fifi", "did you mean fifo"),
+    ("pragma_spelling", "variable=words depth=4", "variable=words depth=FOUR", "depth=FOUR is not made of"),
+    ("pragma_spelling", "variable=words depth=4", "variable=words", "option depth= is missing"),
+    ("pragma_spelling", "kept type=inter false", "kept type=inter flase\n#pragma HLS DEPENDENCE variable=kept false", "flase"),
+    ("pragma_spelling", *twice('    _Pragma("HLS INLINE")'), "without _Pragma"),
+    ("pragma_place", *twice("#pragma HLS UNROLL"), "UNROLL must stand directly in a loop"),
+    ("pragma_place", *twice("", "#pragma HLS INLINE"), "INLINE stands outside any function"),
+    ("pragma_place", *twice("#pragma HLS INTERFACE mode=s_axilite port=value"), "directly in the function top"),
+    ("pragma_variables", "variable=sums depth=DEPTH/2", "variable=sum depth=DEPTH/2", "variable=sum names nothing in scope"),
+    ("pragma_variables", "variable=word.lane", "variable=word.lanes", "variable=word.lanes names nothing"),
+    (
+        "pragma_variables",
+        "        Word word;\n#pragma HLS ARRAY_PARTITION variable=word.lane complete\n",
+        "        Word word;\n        {\n            Word inner;\n            word = inner;\n        }\n"
+        "#pragma HLS ARRAY_PARTITION variable=inner.lane complete\n",
+        "variable=inner.lane names nothing",
+    ),
+    ("partitions", "    Word kept[DEPTH];", "    Word kept[DEPTH];\n#pragma HLS ARRAY_PARTITION variable=kept", "falls into 64 parts"),
+    (
+        "partitions",
+        "    Word kept[DEPTH];",
+        "    Word kept[DEPTH];\n#pragma HLS ARRAY_PARTITION variable=kept cyclic factor=32",
+        "falls into 32 parts",
+    ),
+    ("partitions", "variable=word.lane complete", "variable=word.lane complete dim=2", "has 1 dimensions"),
+    ("unchecked_dependences", '("kept", 4)', '("other", 4)', "claim about kept is not asserted"),
+    ("interface", "#pragma HLS INTERFACE mode=s_axilite port=count bundle=control\n", "", "port count has no INTERFACE"),
+    ("interface", "mode=s_axilite port=count", "mode=s_axilite port=cuont", "port=cuont is no argument of top"),
+    ("interface", "#pragma HLS INTERFACE mode=s_axilite port=to bundle=control\n", "", "no s_axilite pragma"),
+    ("interface", "port=return bundle=control", "port=count bundle=control", "nothing starts the kernel"),
+    ("interface", "depth=DEPTH latency=64\n#pragma HLS INTERFACE mode=m_axi port=to", "latency=64\n"
+     "#pragma HLS INTERFACE mode=m_axi port=to", "leaves depth to defaults"),
+    ("interface", "port=count bundle=control", "port=count bundle=control depth=4", "takes no burst options"),
+    ("dataflow_statements", JOIN, f"    count = count + 1;\n{JOIN}", "holds only declarations and calls"),
+    ("dataflow_statements", JOIN, f"    if (count > 0) {{\n    {JOIN}    }}\n{JOIN}", "holds only declarations and calls"),
+    ("dataflow_statements", "    Word table[DEPTH];\n    load", "    Word table[DEPTH];\n    const int32_t n = twice(count);\n    load",
+     "n is computed in a dataflow region"),
+    ("dataflow_statements", JOIN, "    join(twice(count), words, table, sums);\n", "is computed by a call"),
+    ("dataflow_statements", "    load(from", "    twice(count);\n    load(from", "process twice returns a value"),
+    ("dataflow_channels", "    fill(count, table);\n", "    fill(count, table);\n    fill(count, table);\n", "has 2 producers"),
+    ("dataflow_channels", "    fill(count, table);\n", "", "channel table has no producer"),
+    ("dataflow_channels", "    store(count, sums, to);\n", "", "channel sums has 0 consumers"),
+    ("dataflow_channels", f"    load(from, count, words);\n    fill(count, table);\n{JOIN}",
+     f"    fill(count, table);\n{JOIN}    load(from, count, words);\n", "is read by join before load writes it"),
+    ("dataflow_channels", "        words.write(memory[i]);", "        words.write(memory[i]);\n        words.read();", "is read and written by"),
+    ("dataflow_channels", "    Word table[DEPTH];\n", "    Word table[DEPTH];\n    hls::stream<Word> more;\n    load(from, count, more);\n"
+     "    store(count, more, to);\n", "is used by process"),
+]  # fmt: skip
+
+
+def findings(folder, text: str):
+    (folder / "kernel.cpp").write_text(text)
+    (folder / "checks.hpp").write_text(CHECKS)
+    return lint(folder / "kernel.cpp", [folder], "top")
+
+
+def test_good_kernel_passes(tmp_path):
+    assert findings(tmp_path, GOOD) == []
+
+
+@pytest.mark.parametrize("rule, old, new, words", BAD, ids=[f"{b[0]}-{b[3]}" for b in BAD])
+def test_bad_kernel(rule, old, new, words, tmp_path):
+    assert GOOD.count(old) >= 1
+    text = GOOD.replace(old, new, 1)
+    found = findings(tmp_path, text)
+    assert {f.rule for f in found} == {rule}, [str(f) for f in found]
+    assert any(words in f.sentence for f in found), [str(f) for f in found]
+    # the place is where the text was changed, give or take the lines of the change
+    near = GOOD[: GOOD.index(old)].count("\n") + 1
+    places = [f.line for f in found if f.file == str(tmp_path / "kernel.cpp")]
+    assert len(places) == len(found) and (rule in ("pipelines", "dataflow_channels", "interface") or min(places) >= near)
+
+
+def test_header_that_is_not_for_kernels(tmp_path):
+    """The lint has no other headers: include guards of its own must stand in for them here."""
+    (tmp_path / "vector").write_text("#pragma once\n")
+    found = findings(tmp_path, "#include <vector>\n" + GOOD)
+    assert [(f.rule, f.line) for f in found] == [("headers", 1)]
+    (tmp_path / "vector").unlink()
+    with pytest.raises(BfpError, match="kernel.cpp:1: the kernel cannot be parsed: 'vector' file not found"):
+        findings(tmp_path, "#include <vector>\n" + GOOD)
+
+
+def test_every_rule_has_a_bad_kernel():
+    assert {b[0] for b in BAD} | {"headers"} == set(RULES)
+
+
+def test_findings_name_file_and_line(tmp_path, capsys):
+    """From the command line: one line a finding, exit status 1."""
+    (tmp_path / "kernel.cpp").write_text(GOOD.replace("variable=words", "variable=wrods"))
+    (tmp_path / "checks.hpp").write_text(CHECKS)
+    assert main(["--source", str(tmp_path / "kernel.cpp"), "--top", "top"]) == 1
+    line = GOOD.split("\n").index("#pragma HLS STREAM variable=words depth=4") + 1
+    expected = f"{tmp_path}/kernel.cpp:{line}: [pragma_variables] variable=wrods names nothing in scope"
+    assert capsys.readouterr().out.startswith(expected)
+    assert main(["--source", str(tmp_path / "kernel.cpp")]) == 2
+    assert main(["--source", str(tmp_path / "none.cpp"), "--top", "top"]) == 2
+    assert main([str(tmp_path)]) == 2
+    errors = capsys.readouterr().err
+    assert "add --top NAME" in errors and "does not exist" in errors and "run `doit codegen`" in errors
+
+
+def test_engine_has_no_findings():
+    """The project's own engine, at the smallest and at the default size of the array."""
+    assert [str(f) for f in lint_project()] == []
