@@ -32,7 +32,7 @@ BFP = sorted(str(p) for p in (ROOT / "bfp").rglob("*.py"))
 CALIB = sorted(str(p) for p in (ROOT / "calib").rglob("*.py") if p.parent.name != "report")
 CALIB += [str(ROOT / "host" / "image.py")]
 REPORT = sorted(str(p) for p in (ROOT / "calib" / "report").iterdir() if p.is_file())
-CODEGEN = sorted(str(p) for p in (ROOT / "codegen").rglob("*") if p.suffix in (".py", ".j2"))
+CODEGEN = sorted(str(p) for p in (ROOT / "codegen").rglob("*") if p.suffix in (".py", ".j2", ".toml"))
 HLS = sorted(str(p) for p in (ROOT / "hls").rglob("*") if p.suffix in (".cpp", ".hpp", ".h"))
 HOST = sorted(str(p) for p in (ROOT / "host").glob("*.py"))
 
@@ -151,6 +151,16 @@ def codegen(name: str, path: Path) -> dict:
     }
 
 
+def estimate(name: str, path: Path) -> dict:
+    """modelled cycles, frames per second and resources on the board"""
+    folder = BUILD / name
+    return {
+        "actions": [command("codegen", "estimate", folder, *engine_words(path))],
+        "file_dep": [str(path), str(folder / "artifact.npz"), *CODEGEN, *BFP],
+        "targets": [str(folder / "estimate.json"), str(folder / "roofline.svg")],
+    }
+
+
 def csim(name: str, path: Path) -> dict:
     """C simulation against the golden model, every stored tensor"""
     folder = BUILD / name
@@ -222,6 +232,10 @@ def task_evaluate():
 
 def task_codegen():
     yield from per_network("codegen", codegen)
+
+
+def task_estimate():
+    yield from per_network("estimate", estimate)
 
 
 def task_csim():
