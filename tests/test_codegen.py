@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 from dataclasses import replace
 from functools import partial
 
@@ -59,7 +60,8 @@ def built(tmp_path_factory):
         folder = tmp_path_factory.mktemp(f"seed{seed}")
         artifact = random_artifact(seed, SMALL.lanes)
         program, identity = generate([artifact], SMALL, folder)
-        found.append((artifact, program, identity, folder, *compile_engine(folder / "generated", folder, None, QUICKLY)))
+        compiled = compile_engine(folder / "generated", folder, None, QUICKLY)
+        found.append((artifact, program, identity, folder, *compiled))
     return found
 
 
@@ -167,6 +169,15 @@ def test_a_warning_in_the_generated_code_fails_with_the_compilers_sentence(built
     with pytest.raises(BfpError, match=r"g\+\+ cannot compile the generated engine in .*: .*error: .*unused"):
         compile_engine(tmp_path / "generated", tmp_path / "out", "g++", QUICKLY)
     assert not list((tmp_path / "out").glob("testbench*"))
+
+
+def test_engines_share_no_state_within_a_process(built):
+    """Symbols that the loader makes unique would let one network's counts overwrite another's memory."""
+    for *_, library in built:
+        symbols = subprocess.run(["nm", "-D", "--defined-only", library], capture_output=True, text=True, check=True)
+        kinds = {line.split()[-1]: line.split()[-2] for line in symbols.stdout.splitlines()}
+        assert kinds["sbfp_engine"] == "T"
+        assert [name for name, kind in kinds.items() if kind == "u"] == []
 
 
 def test_missing_compiler_is_a_sentence(built, tmp_path, monkeypatch):

@@ -297,7 +297,8 @@ def two_branches() -> Artifact:
         "cat": BlockFormat(8, True, (0, 2, 4), (-5, -3)),
     }
     parameters = {n.name: derive(n, formats["in"], formats[n.output]) for n in nodes[:2]}
-    return Artifact(Graph("two", "in", "cat", nodes, shapes), formats, parameters, Preprocessing((2, 2), (0.0,), (1.0,)))
+    pre = Preprocessing((2, 2), (0.0,), (1.0,))
+    return Artifact(Graph("two", "in", "cat", nodes, shapes), formats, parameters, pre)
 
 
 def test_a_network_keeps_what_was_asked_for_and_shows_every_tensor():

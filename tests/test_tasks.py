@@ -8,13 +8,17 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from bfp.artifact import Preprocessing
 from calib.__main__ import main as calib
+from calib.config import BfpOptions, ImageOptions, NetworkConfig, Override, load_config
+from codegen.options import EngineOptions
 
 ROOT = Path(__file__).parent.parent
 PARTS = ("bfp", "calib", "codegen", "hls", "host")
@@ -316,3 +320,26 @@ def test_csim_alone_is_the_regression_over_the_quick_networks(project):
     assert quick and set(quick) <= networks and len(quick) == len(set(quick))
     shown = project.doit("info", "csim", "net=toy.toml").stdout
     assert re.findall(r"- csim:(\S+)", shown) == [NAME]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/network-files.md"])
+def test_documented_examples_are_valid(page, tmp_path):
+    examples = re.findall(r"(?s)```toml\n(.*?)```", (ROOT / page).read_text())
+    assert examples
+    for text in examples:
+        (tmp_path / "net.toml").write_text(text)
+        EngineOptions.from_dict(load_config(tmp_path / "net.toml").engine)
+
+
+def test_every_key_is_documented_with_its_default():
+    """Rows of the tables in docs/network-files.md against the options as they are."""
+    text = (ROOT / "docs" / "network-files.md").read_text()
+    for section, options in (("bfp", BfpOptions), ("engine", EngineOptions)):
+        table = text.split(f"## `[{section}]`")[1].split("\n\n| ")[1].split("\n\n")[0]
+        rows = {line.split("|")[1].strip(" `"): line.split("|")[2].strip() for line in table.splitlines()[1:]}
+        for f in fields(options):
+            if f.name != "overrides":
+                assert rows.get(f.name) == json.dumps(f.default).replace('"max"', '`"max"`'), f.name
+    for options in (ImageOptions, Override, Preprocessing, NetworkConfig):
+        known = {f.name for f in fields(options)} - {"path", "input", "calibration", "evaluation", "bfp", "engine"}
+        assert {name for name in known if f"`{name}`" not in text} == set()

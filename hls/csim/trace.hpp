@@ -14,7 +14,8 @@ struct Trace {
     int64_t counts[NUM_LAYERS > 0 ? NUM_LAYERS : 1][LOOPS];
 };
 
-inline Trace &trace() {
+// Hidden: the loader would share its counts among all engines of a process, whose numbers of layers differ.
+__attribute__((visibility("hidden"))) inline Trace &trace() {
     static Trace all = {};
     return all;
 }
