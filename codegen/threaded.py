@@ -42,7 +42,7 @@ DEFAULT_DEPTH = "2"
 
 @dataclass
 class Region:
-    """One DATAFLOW region. begin, end: offsets of what is replaced; head: ``for (...)``, or "" for a function's body."""
+    """One DATAFLOW region. begin, end: offsets of what is replaced; head: ``for (...)``, "" for a function's body."""
 
     name: str
     line: int
@@ -123,7 +123,7 @@ def function_name(text: str, brace: int) -> str:
 
 
 def find_region(file: str, text: str, pragmas: list[Pragma], dataflow: Pragma) -> Region:
-    """Take one region apart; ``text`` without comments. Raises BfpError with file and line for what is not understood."""
+    """Take one region apart; ``text`` without comments. Raises BfpError with the place of what is not understood."""
     starts = [0]
     for line in text.split("\n"):
         starts.append(starts[-1] + len(line) + 1)
@@ -149,7 +149,9 @@ def find_region(file: str, text: str, pragmas: list[Pragma], dataflow: Pragma) -
     for name in (*region.streams, *region.channels):
         users = [region.calls[i][0] for i in region.users(name)]
         if len(users) != 2:
-            raise refuse(file, region.line, f"{name} is used by {len(users)} processes; it needs a producer and a consumer")
+            raise refuse(
+                file, region.line, f"{name} is used by {len(users)} processes; it needs a producer and a consumer"
+            )
     return region
 
 

@@ -64,7 +64,7 @@ def test_a_claim_that_holds_passes(accesses, distance, tmp_path):
 
 def test_synthesis_is_left_nothing(tmp_path):
     """The version for synthesis accepts the same calls and has neither state nor code."""
-    violation = "check.write(3, 5); check.read(9, 5); static_assert(sizeof(check) == 1, \"state\");"
+    violation = 'check.write(3, 5); check.read(9, 5); static_assert(sizeof(check) == 1, "state");'
     assert run(tmp_path, violation, include="synth").returncode == 0
 
 

@@ -120,7 +120,10 @@ def twice(body: str, before: str = "") -> tuple[str, str]:
 
 
 def loop(head: str) -> tuple[str, str]:
-    return LOOP, f"LOAD:\n    int32_t n = count;\n    int32_t i = 0;\n    {head} {{\n        n = n - 1;\n        i += 1;"
+    return (
+        LOOP,
+        f"LOAD:\n    int32_t n = count;\n    int32_t i = 0;\n    {head} {{\n        n = n - 1;\n        i += 1;",
+    )
 
 
 # rule, what is replaced, by what, words of the sentence
@@ -135,9 +138,22 @@ BAD = [
         "int32_t twice(int32_t v) { return v > 0 ? other(v - 1) : 0; }",
         "by way of",
     ),
-    ("pointers", "struct Word {", "struct Chain {\n    const int8_t *next;\n};\nstruct Word {", "member next is a pointer"),
-    ("pointers", *twice("    int32_t *p = &value;\n    int32_t **q = &p;\n    **q = 1;"), "q is a pointer to a pointer"),
-    ("pointers", *twice("    const int32_t *p[2] = {&value, &value};\n    value = *p[0];"), "p is an array of pointers"),
+    (
+        "pointers",
+        "struct Word {",
+        "struct Chain {\n    const int8_t *next;\n};\nstruct Word {",
+        "member next is a pointer",
+    ),
+    (
+        "pointers",
+        *twice("    int32_t *p = &value;\n    int32_t **q = &p;\n    **q = 1;"),
+        "q is a pointer to a pointer",
+    ),
+    (
+        "pointers",
+        *twice("    const int32_t *p[2] = {&value, &value};\n    value = *p[0];"),
+        "p is an array of pointers",
+    ),
     (
         "containers",
         *twice("    std::vector<int32_t> v;", "namespace std {\ntemplate <class T>\nclass vector {};\n}"),
@@ -146,7 +162,11 @@ BAD = [
     ("run_time_dispatch", *twice("    try {\n    } catch (...) {\n    }"), "try needs run-time support"),
     ("run_time_dispatch", *twice("    if (value < 0) {\n        throw 1;\n    }"), "throw needs run-time support"),
     ("run_time_dispatch", *twice("", "struct Base {\n    virtual void go() {}\n};"), "go is virtual"),
-    ("run_time_dispatch", *twice("    int32_t (*f)(int32_t) = 0;\n    value = f != 0;"), "f is a pointer to a function"),
+    (
+        "run_time_dispatch",
+        *twice("    int32_t (*f)(int32_t) = 0;\n    value = f != 0;"),
+        "f is a pointer to a function",
+    ),
     ("floating_point", *twice("    float scale = 2;\n    value = scale > 1;"), "scale is floating point"),
     ("floating_point", *twice("    value = static_cast<int32_t>(value * 0.5);"), "an expression is floating point"),
     ("array_sizes", *twice("    int32_t a[value];\n    a[0] = value;\n    value = a[0];"), "the size of array a"),
@@ -163,9 +183,17 @@ BAD = [
     ("bounded_loops", *loop("for (int32_t k = 0; k < count; k += n)"), "of a constant"),
     ("bounded_loops", *loop("for (int32_t k = 0; k < twice(count); ++k)"), "is a call, made again"),
     ("bounded_loops", LOOP, f"{LOOP}\n        i += 1;", "the counter i is changed within the loop"),
-    ("bounded_loops", *twice("again:\n    value += 1;\n    if (value < 9) {\n        goto again;\n    }"), "goto makes a loop"),
+    (
+        "bounded_loops",
+        *twice("again:\n    value += 1;\n    if (value < 9) {\n        goto again;\n    }"),
+        "goto makes a loop",
+    ),
     ("tripcounts", f"{LOOP}\n#pragma HLS LOOP_TRIPCOUNT min=1 max=DEPTH", LOOP, "known only when it runs"),
-    ("pipelines", *twice("    for (int i = 0; i < LANES; ++i) {\n        value += i;\n    }"), "lies below this PIPELINE"),
+    (
+        "pipelines",
+        *twice("    for (int i = 0; i < LANES; ++i) {\n        value += i;\n    }"),
+        "lies below this PIPELINE",
+    ),
     (
         "pipelines",
         "for (int c = 0; c < LANES; ++c) {\n#pragma HLS UNROLL\n            word.lane[c] = static_cast<int8_t>(word",
@@ -173,18 +201,33 @@ BAD = [
         "lies below this PIPELINE",
     ),
     ("unrolls", f"{LOOP}\n", f"{LOOP}\n#pragma HLS UNROLL\n", "cannot be unrolled"),
-    ("pragma_spelling", "#pragma HLS PIPELINE II=1\n        words", "#pragma HLS PIPELIN II=1\n        words", "did you mean PIPELINE"),
+    (
+        "pragma_spelling",
+        "#pragma HLS PIPELINE II=1\n        words",
+        "#pragma HLS PIPELIN II=1\n        words",
+        "did you mean PIPELINE",
+    ),
     ("pragma_spelling", "#pragma HLS DATAFLOW", "#pragma HSL DATAFLOW\n#pragma HLS DATAFLOW", "did you mean HLS"),
     ("pragma_spelling", "variable=words depth=4", "variable=words depth=4 typ=fifo", "did you mean type"),
     ("pragma_spelling", "variable=words depth=4", "variable=words depth=4 type=fifi", "did you mean fifo"),
     ("pragma_spelling", "variable=words depth=4", "variable=words depth=FOUR", "depth=FOUR is not made of"),
     ("pragma_spelling", "variable=words depth=4", "variable=words", "option depth= is missing"),
-    ("pragma_spelling", "kept type=inter false", "kept type=inter flase\n#pragma HLS DEPENDENCE variable=kept false", "flase"),
+    (
+        "pragma_spelling",
+        "kept type=inter false",
+        "kept type=inter flase\n#pragma HLS DEPENDENCE variable=kept false",
+        "flase",
+    ),
     ("pragma_spelling", *twice('    _Pragma("HLS INLINE")'), "without _Pragma"),
     ("pragma_place", *twice("#pragma HLS UNROLL"), "UNROLL must stand directly in a loop"),
     ("pragma_place", *twice("", "#pragma HLS INLINE"), "INLINE stands outside any function"),
     ("pragma_place", *twice("#pragma HLS INTERFACE mode=s_axilite port=value"), "directly in the function top"),
-    ("pragma_variables", "variable=sums depth=DEPTH/2", "variable=sum depth=DEPTH/2", "variable=sum names nothing in scope"),
+    (
+        "pragma_variables",
+        "variable=sums depth=DEPTH/2",
+        "variable=sum depth=DEPTH/2",
+        "variable=sum names nothing in scope",
+    ),
     ("pragma_variables", "variable=word.lane", "variable=word.lanes", "variable=word.lanes names nothing"),
     (
         "pragma_variables",
@@ -193,7 +236,12 @@ BAD = [
         "#pragma HLS ARRAY_PARTITION variable=inner.lane complete\n",
         "variable=inner.lane names nothing",
     ),
-    ("partitions", "    Word kept[DEPTH];", "    Word kept[DEPTH];\n#pragma HLS ARRAY_PARTITION variable=kept", "falls into 64 parts"),
+    (
+        "partitions",
+        "    Word kept[DEPTH];",
+        "    Word kept[DEPTH];\n#pragma HLS ARRAY_PARTITION variable=kept",
+        "falls into 64 parts",
+    ),
     (
         "partitions",
         "    Word kept[DEPTH];",
@@ -202,28 +250,65 @@ BAD = [
     ),
     ("partitions", "variable=word.lane complete", "variable=word.lane complete dim=2", "has 1 dimensions"),
     ("unchecked_dependences", '("kept", 4)', '("other", 4)', "claim about kept is not asserted"),
-    ("interface", "#pragma HLS INTERFACE mode=s_axilite port=count bundle=control\n", "", "port count has no INTERFACE"),
+    (
+        "interface",
+        "#pragma HLS INTERFACE mode=s_axilite port=count bundle=control\n",
+        "",
+        "port count has no INTERFACE",
+    ),
     ("interface", "mode=s_axilite port=count", "mode=s_axilite port=cuont", "port=cuont is no argument of top"),
     ("interface", "#pragma HLS INTERFACE mode=s_axilite port=to bundle=control\n", "", "no s_axilite pragma"),
     ("interface", "port=return bundle=control", "port=count bundle=control", "nothing starts the kernel"),
-    ("interface", "depth=DEPTH latency=64\n#pragma HLS INTERFACE mode=m_axi port=to", "latency=64\n"
-     "#pragma HLS INTERFACE mode=m_axi port=to", "leaves depth to defaults"),
+    (
+        "interface",
+        "depth=DEPTH latency=64\n#pragma HLS INTERFACE mode=m_axi port=to",
+        "latency=64\n#pragma HLS INTERFACE mode=m_axi port=to",
+        "leaves depth to defaults",
+    ),
     ("interface", "port=count bundle=control", "port=count bundle=control depth=4", "takes no burst options"),
     ("dataflow_statements", JOIN, f"    count = count + 1;\n{JOIN}", "holds only declarations and calls"),
-    ("dataflow_statements", JOIN, f"    if (count > 0) {{\n    {JOIN}    }}\n{JOIN}", "holds only declarations and calls"),
-    ("dataflow_statements", "    Word table[DEPTH];\n    load", "    Word table[DEPTH];\n    const int32_t n = twice(count);\n    load",
-     "n is computed in a dataflow region"),
+    (
+        "dataflow_statements",
+        JOIN,
+        f"    if (count > 0) {{\n    {JOIN}    }}\n{JOIN}",
+        "holds only declarations and calls",
+    ),
+    (
+        "dataflow_statements",
+        "    Word table[DEPTH];\n    load",
+        "    Word table[DEPTH];\n    const int32_t n = twice(count);\n    load",
+        "n is computed in a dataflow region",
+    ),
     ("dataflow_statements", JOIN, "    join(twice(count), words, table, sums);\n", "is computed by a call"),
     ("dataflow_statements", "    load(from", "    twice(count);\n    load(from", "process twice returns a value"),
-    ("dataflow_channels", "    fill(count, table);\n", "    fill(count, table);\n    fill(count, table);\n", "has 2 producers"),
+    (
+        "dataflow_channels",
+        "    fill(count, table);\n",
+        "    fill(count, table);\n    fill(count, table);\n",
+        "has 2 producers",
+    ),
     ("dataflow_channels", "    fill(count, table);\n", "", "channel table has no producer"),
     ("dataflow_channels", "    store(count, sums, to);\n", "", "channel sums has 0 consumers"),
-    ("dataflow_channels", f"    load(from, count, words);\n    fill(count, table);\n{JOIN}",
-     f"    fill(count, table);\n{JOIN}    load(from, count, words);\n", "is read by join before load writes it"),
-    ("dataflow_channels", "        words.write(memory[i]);", "        words.write(memory[i]);\n        words.read();", "is read and written by"),
-    ("dataflow_channels", "    Word table[DEPTH];\n", "    Word table[DEPTH];\n    hls::stream<Word> more;\n    load(from, count, more);\n"
-     "    store(count, more, to);\n", "is used by process"),
-]  # fmt: skip
+    (
+        "dataflow_channels",
+        f"    load(from, count, words);\n    fill(count, table);\n{JOIN}",
+        f"    fill(count, table);\n{JOIN}    load(from, count, words);\n",
+        "is read by join before load writes it",
+    ),
+    (
+        "dataflow_channels",
+        "        words.write(memory[i]);",
+        "        words.write(memory[i]);\n        words.read();",
+        "is read and written by",
+    ),
+    (
+        "dataflow_channels",
+        "    Word table[DEPTH];\n",
+        "    Word table[DEPTH];\n    hls::stream<Word> more;\n    load(from, count, more);\n"
+        "    store(count, more, to);\n",
+        "is used by process",
+    ),
+]
 
 
 def findings(folder, text: str):
@@ -246,7 +331,9 @@ def test_bad_kernel(rule, old, new, words, tmp_path):
     # the place is where the text was changed, give or take the lines of the change
     near = GOOD[: GOOD.index(old)].count("\n") + 1
     places = [f.line for f in found if f.file == str(tmp_path / "kernel.cpp")]
-    assert len(places) == len(found) and (rule in ("pipelines", "dataflow_channels", "interface") or min(places) >= near)
+    assert len(places) == len(found) and (
+        rule in ("pipelines", "dataflow_channels", "interface") or min(places) >= near
+    )
 
 
 def test_header_that_is_not_for_kernels(tmp_path):

@@ -64,5 +64,7 @@ def test_processes_do_not_race(batch, tmp_path, monkeypatch):
     """Dataflow processes in threads: what two of them touch goes through a stream or a ping-pong buffer."""
     monkeypatch.setenv("TSAN_OPTIONS", "halt_on_error=1")
     flags = ("-O1", "-g1", "-fsanitize=thread")
-    result = run_sanitized(range(6000 + 6 * batch, 6006 + 6 * batch), ENGINES[batch], tmp_path, flags=flags, threaded=True)
+    result = run_sanitized(
+        range(6000 + 6 * batch, 6006 + 6 * batch), ENGINES[batch], tmp_path, flags=flags, threaded=True
+    )
     assert result["mismatches"] == 0, result["first_mismatch"]

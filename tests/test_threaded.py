@@ -109,14 +109,18 @@ def test_process_that_reads_too_much_is_a_deadlock(tmp_path):
 
 
 def test_process_that_reads_too_little_is_reported(tmp_path):
-    result = run_kernel(tmp_path, KERNEL.replace("join(count, ones", "join(count - 1, ones").replace("rounds, to", "1, to"))
+    result = run_kernel(
+        tmp_path, KERNEL.replace("join(count, ones", "join(count - 1, ones").replace("rounds, to", "1, to")
+    )
     assert result.returncode < 0
     assert "deadlock" in result.stderr or "items were written and never read" in result.stderr
 
 
 def test_array_that_is_not_written_shows(tmp_path):
     """Buffers hold no values of an earlier iteration."""
-    result = run_kernel(tmp_path, KERNEL.replace("        table[i] = factor * i;", "        if (i > 0) table[i] = factor * i;"))
+    result = run_kernel(
+        tmp_path, KERNEL.replace("        table[i] = factor * i;", "        if (i > 0) table[i] = factor * i;")
+    )
     assert result.returncode == 1
 
 
@@ -125,8 +129,16 @@ def test_array_that_is_not_written_shows(tmp_path):
     [
         ("        fill(round, table);", "        if (round > 0) {\n            fill(round, table);\n        }", "if"),
         ("        int table[4];", "        int table[4] = {};", "int table.4. = {}"),
-        ("        fill(round, table);", "        fill(round, table);\n        fill(round, table);", "table is used by 3 processes"),
-        ("for (int round = 0; round < rounds; ++round) {", "while (rounds-- > 0) {", "body of a function or of a for loop"),
+        (
+            "        fill(round, table);",
+            "        fill(round, table);\n        fill(round, table);",
+            "table is used by 3 processes",
+        ),
+        (
+            "for (int round = 0; round < rounds; ++round) {",
+            "while (rounds-- > 0) {",
+            "body of a function or of a for loop",
+        ),
     ],
 )
 def test_region_that_is_not_understood_is_refused(old, new, words):
@@ -141,7 +153,9 @@ def test_only_regions_change(tmp_path):
     for path in HLS.glob("*.hpp"):
         assert "DATAFLOW" in path.read_text() or (tmp_path / path.name).read_text() == path.read_text()
     text = engine.read_text()
-    assert text.count("csim::Region csim_region(") == (HLS / "engine.cpp").read_text().count("#pragma HLS DATAFLOW") >= 2
+    assert (
+        text.count("csim::Region csim_region(") == (HLS / "engine.cpp").read_text().count("#pragma HLS DATAFLOW") >= 2
+    )
     for name, depth in re.findall(r"#pragma HLS STREAM variable=(\w+) depth=(\w+)", (HLS / "engine.cpp").read_text()):
         assert f'{name}("{name}", {depth});' in text
 

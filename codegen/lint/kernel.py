@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from clang.cindex import Cursor, CursorKind, Diagnostic, Index, TranslationUnit
+from clang.cindex import Cursor, CursorKind, Diagnostic, Index, TranslationUnit, conf
 
 from bfp.errors import BfpError
 from codegen.source_text import Pragma, scan
@@ -145,8 +145,6 @@ class Kernel:
 
 def generic(cursor: Cursor) -> Cursor | None:
     """The template that a cursor is an instance of."""
-    from clang.cindex import conf
-
     return conf.lib.clang_getSpecializedCursorTemplate(cursor)
 
 
@@ -169,9 +167,9 @@ def body_of(cursor: Cursor) -> Cursor | None:
     return next((c for c in children if c.kind == K.COMPOUND_STMT), None)
 
 
-def collect(cursor: Cursor, parent: Scope | None, scopes: list[Scope]) -> None:
-    """Append the scopes below ``cursor``, outermost first."""
-    for child in cursor.get_children():
+def collect(cursors: Iterable[Cursor], parent: Scope | None, scopes: list[Scope]) -> None:
+    """Append the scopes that are or lie below ``cursors``, outermost first."""
+    for child in cursors:
         scope = parent
         if child.kind in FUNCTIONS or child.kind in LOOPS:
             body = body_of(child)
@@ -181,7 +179,7 @@ def collect(cursor: Cursor, parent: Scope | None, scopes: list[Scope]) -> None:
         elif child.kind == K.COMPOUND_STMT and parent is not None and child != parent.body:
             scope = Scope(child, child, parent)
             scopes.append(scope)
-        collect(child, scope, scopes)
+        collect(child.get_children(), scope, scopes)
 
 
 def owner(pragma: Pragma, scopes: Sequence[Scope]) -> Scope | None:
@@ -207,30 +205,19 @@ def parse(source: Path, includes: Sequence[Path], top: str) -> Kernel:
     if errors:
         e = errors[0]
         where = f"{e.location.file}:{e.location.line}" if e.location.file else str(source)
-        raise BfpError(f"{where}: the kernel cannot be parsed: {e.spelling}; the lint knows <cstdint> and hls_stream.h only")
+        raise BfpError(
+            f"{where}: the kernel cannot be parsed: {e.spelling}; the lint knows <cstdint> and hls_stream.h only"
+        )
     names = {str(source)} | {i.include.name for i in unit.get_includes()}
     own = sorted(n for n in names if not Path(n).is_relative_to(INCLUDE))
     sources = {name: Path(name).read_text() for name in own}
     pragmas = [p for name in own for p in scan(name, sources[name])]
     scopes: list[Scope] = []
-    for child in unit.cursor.get_children():
-        if child.location.file and child.location.file.name in sources:
-            # the translation unit's own children are cursors of functions, too
-            wrapper = Wrapper(child)
-            collect(wrapper, None, scopes)
+    own_cursors = (c for c in unit.cursor.get_children() if c.location.file and c.location.file.name in sources)
+    collect(own_cursors, None, scopes)
     functions = {s.cursor.get_usr(): s for s in scopes if s.is_function}
     owners = {p: owner(p, scopes) for p in pragmas}
     for pragma, scope in owners.items():
         if scope is not None:
             scope.pragmas.append(pragma)
     return Kernel(top, unit, sources, pragmas, functions, scopes, owners)
-
-
-@dataclass
-class Wrapper:
-    """A parent for one top-level cursor."""
-
-    child: Cursor
-
-    def get_children(self) -> list[Cursor]:
-        return [self.child]

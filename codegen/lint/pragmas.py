@@ -91,6 +91,8 @@ KNOWN: dict[str, Known] = {
         ("variable",),
     ),
     "STREAM": Known(
-        {"variable": VARIABLE, "depth": CONSTANT, "type": ("fifo", "pipo", "shared", "unsync")}, (), ("variable", "depth")
+        {"variable": VARIABLE, "depth": CONSTANT, "type": ("fifo", "pipo", "shared", "unsync")},
+        (),
+        ("variable", "depth"),
     ),
 }

@@ -41,7 +41,9 @@ _RULES: tuple[Rule, ...] = (
 RULES: dict[str, Rule] = {rule.__name__: rule for rule in _RULES}
 
 
-def lint(source: Path, includes: Iterable[Path] = (), top: str = TOP, rules: Mapping[str, Rule] = RULES) -> list[Finding]:
+def lint(
+    source: Path, includes: Iterable[Path] = (), top: str = TOP, rules: Mapping[str, Rule] = RULES
+) -> list[Finding]:
     """Findings of all rules on one kernel, by file and line; none where it keeps to them.
 
     source: the C++ file of the top function ``top``. includes: folders of its

@@ -31,7 +31,9 @@ def dataflow_statements(kernel: Kernel) -> Iterator[Finding]:
                 continue
             call = unwrap(statement)
             if call.kind != K.CALL_EXPR or kernel.callee(call) is None:
-                yield at(statement, "dataflow_statements", "a dataflow region holds only declarations and calls of processes")
+                yield at(
+                    statement, "dataflow_statements", "a dataflow region holds only declarations and calls of processes"
+                )
             elif call.type.get_canonical().kind != TypeKind.VOID:
                 sentence = f"process {call.spelling} returns a value; hand it on by a stream or a reference"
                 yield at(statement, "dataflow_statements", sentence)
@@ -70,7 +72,9 @@ def dataflow_channels(kernel: Kernel) -> Iterator[Finding]:
             if any(variable == v for v in local) or access == "scalar":
                 continue
             if any(variable == v for v in seen):
-                sentence = f"{variable.spelling} is used by process {process.spelling} and by another; give it to one only"
+                sentence = (
+                    f"{variable.spelling} is used by process {process.spelling} and by another; give it to one only"
+                )
                 yield at(process, "dataflow_channels", sentence)
             seen.append(variable)
 

@@ -23,7 +23,9 @@ def interface(kernel: Kernel) -> Iterator[Finding]:
     """Every port is declared, and nothing else is."""
     top = _top(kernel)
     if top is None:
-        yield Finding(str(kernel.unit.spelling), 1, "interface", f"there is no top function {kernel.top}; name it rightly")
+        yield Finding(
+            str(kernel.unit.spelling), 1, "interface", f"there is no top function {kernel.top}; name it rightly"
+        )
         return
     ports = {p.spelling: p for p in parameters(top.cursor)}
     modes: dict[str, list[str]] = {}
@@ -42,7 +44,9 @@ def interface(kernel: Kernel) -> Iterator[Finding]:
                 sentence = f"m_axi port {port} leaves {', '.join(missing)} to defaults that differ by flow; write them"
                 yield at_pragma(pragma, "interface", sentence)
         elif any(pragma.has(o) for o in BURSTS):
-            yield at_pragma(pragma, "interface", f"port {port} is no m_axi port and takes no burst options; remove them")
+            yield at_pragma(
+                pragma, "interface", f"port {port} is no m_axi port and takes no burst options; remove them"
+            )
     for name, parameter in ports.items():
         declared = modes.get(name, [])
         pointer = parameter.type.get_canonical().kind == TypeKind.POINTER

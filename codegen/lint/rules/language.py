@@ -44,7 +44,9 @@ def pointers(kernel: Kernel) -> Iterator[Finding]:
             continue
         kind = c.type.get_canonical()
         if c.kind == K.FIELD_DECL and element(kind).kind in (TypeKind.POINTER, TypeKind.LVALUEREFERENCE):
-            sentence = f"member {c.spelling} is a pointer or a reference; hold an index, or pass the pointer to the function"
+            sentence = (
+                f"member {c.spelling} is a pointer or a reference; hold an index, or pass the pointer to the function"
+            )
             yield at(c, "pointers", sentence)
         elif _points(kind) and _points(element(kind.get_pointee() if _points(kind) else kind)):
             yield at(c, "pointers", f"{c.spelling} is a pointer to a pointer; use one array and an index")
@@ -60,8 +62,12 @@ def containers(kernel: Kernel) -> Iterator[Finding]:
     for c in kernel.cursors:
         if c.kind in DECLARATIONS:
             kind = _pointee(c.type)
-            if kind.get_declaration().semantic_parent is not None and kind.spelling.startswith(("std::", "const std::")):
-                yield at(c, "containers", f"{c.spelling} is a {kind.spelling}; use an array of constant size or a struct")
+            if kind.get_declaration().semantic_parent is not None and kind.spelling.startswith(
+                ("std::", "const std::")
+            ):
+                yield at(
+                    c, "containers", f"{c.spelling} is a {kind.spelling}; use an array of constant size or a struct"
+                )
 
 
 def headers(kernel: Kernel) -> Iterator[Finding]:
@@ -144,7 +150,9 @@ def statics(kernel: Kernel) -> Iterator[Finding]:
         for c in function.body.walk_preorder():
             if c.kind == K.VAR_DECL and _is_static(c) and not _constant(c):
                 if (function.cursor.spelling, c.spelling) not in STATICS:
-                    sentence = f"static {c.spelling} outlives an iteration of a dataflow region; pass it in, or document it"
+                    sentence = (
+                        f"static {c.spelling} outlives an iteration of a dataflow region; pass it in, or document it"
+                    )
                     yield at(c, "statics", sentence)
 
 

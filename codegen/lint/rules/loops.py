@@ -100,7 +100,9 @@ def unrolls(kernel: Kernel) -> Iterator[Finding]:
     for loop in kernel.loops:
         pragma = loop.pragma("UNROLL")
         if pragma and pragma.get("factor") is None and not has_constant_bound(loop, kernel):
-            yield at_pragma(pragma, "unrolls", "the loop's bounds are not constant, so it cannot be unrolled; add a factor")
+            yield at_pragma(
+                pragma, "unrolls", "the loop's bounds are not constant, so it cannot be unrolled; add a factor"
+            )
 
 
 def _within(inner: Scope, outer: Scope) -> bool:

@@ -33,7 +33,9 @@ def pragma_spelling(kernel: Kernel) -> Iterator[Finding]:
                 sentence = f"#pragma {match.group(1)} is not known; {nearest(match.group(1), ['HLS', 'once'])}"
                 yield Finding(name, number, "pragma_spelling", sentence)
             elif re.search(r"\b_Pragma\b", line):
-                yield Finding(name, number, "pragma_spelling", "write the pragma out on a line of its own, without _Pragma")
+                yield Finding(
+                    name, number, "pragma_spelling", "write the pragma out on a line of its own, without _Pragma"
+                )
     for pragma in kernel.pragmas:
         known = KNOWN.get(pragma.name)
         if known is None:
@@ -80,7 +82,9 @@ def pragma_place(kernel: Kernel) -> Iterator[Finding]:
         if known is None:
             continue
         if scope is None:
-            yield at_pragma(pragma, "pragma_place", f"{pragma.name} stands outside any function; move it into its scope")
+            yield at_pragma(
+                pragma, "pragma_place", f"{pragma.name} stands outside any function; move it into its scope"
+            )
         elif not any(_stands(place, scope, kernel) for place in known.place):
             words = {"top": f"the function {kernel.top}", "function": "a function", "loop": "a loop"}
             sentence = f"{pragma.name} must stand directly in {' or '.join(words[p] for p in known.place)}"
@@ -192,5 +196,7 @@ def unchecked_dependences(kernel: Kernel) -> Iterator[Finding]:
         ]
         if pragma.get("variable") not in checked:
             name = pragma.get("variable")
-            sentence = f'the claim about {name} is not asserted; declare DependenceCheck<SIZE> check("{name}", distance)'
+            sentence = (
+                f'the claim about {name} is not asserted; declare DependenceCheck<SIZE> check("{name}", distance)'
+            )
             yield at_pragma(pragma, "unchecked_dependences", sentence)
