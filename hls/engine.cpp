@@ -53,17 +53,26 @@ PASSES:
 #pragma HLS DATAFLOW
         PassWeights pass_weights;
 #pragma HLS ARRAY_PARTITION variable=pass_weights.dense dim=2 complete
+        hls::stream<Word> weight_beats;
+#pragma HLS STREAM variable=weight_beats depth=128
+        hls::stream<Word> shortcut_beats;
+#pragma HLS STREAM variable=shortcut_beats depth=64
         hls::stream<AccBlock> sums;
 #pragma HLS STREAM variable=sums depth=4
         hls::stream<Word> shortcut;
-#pragma HLS STREAM variable=shortcut depth=64
+#pragma HLS STREAM variable=shortcut depth=4
         hls::stream<Word> results;
-#pragma HLS STREAM variable=results depth=64
-        load_weights(layer, tile, pass, weights, pass_weights);
-        load_shortcut(layer, tile, pass, fmap_shortcut, shortcut);
+#pragma HLS STREAM variable=results depth=4
+        hls::stream<Word> packed;
+#pragma HLS STREAM variable=packed depth=128
+        fetch_weights(layer, tile, pass, weights, weight_beats);
+        load_weights(layer, tile, pass, weight_beats, pass_weights);
+        fetch_shortcut(layer, tile, pass, fmap_shortcut, shortcut_beats);
+        load_shortcut(layer, tile, pass, shortcut_beats, shortcut);
         compute(layer, tile, pass, input, pass_weights, sums);
         epilogue(layer, tile, pass, sums, shortcut, results);
-        store(layer, tile, pass, results, fmap_out);
+        pack(layer, tile, pass, results, packed);
+        store(layer, tile, pass, packed, fmap_out);
     }
 }
 
@@ -78,7 +87,10 @@ TILES:
 #pragma HLS DATAFLOW
         TileBuffer input;
 #pragma HLS ARRAY_PARTITION variable=input.bank dim=1 complete
-        load_tile(layer, tile, fmap_in, input);
+        hls::stream<Word> beats;
+#pragma HLS STREAM variable=beats depth=128
+        fetch_tile(layer, tile, fmap_in, beats);
+        load_tile(layer, tile, beats, input);
         process_tile(layer, tile, input, weights, fmap_shortcut, fmap_out);
     }
 }
