@@ -45,14 +45,14 @@ def run_generate(folder: Path, options: EngineOptions, board: str) -> None:
     )
 
 
-def run_csim(folder: Path, options: EngineOptions, limit: int, compiler: str | None) -> int:
+def run_csim(folder: Path, options: EngineOptions, limit: int, compiler: str | None, threaded: bool) -> int:
     artifact = load(folder / "artifact.npz")
     samples = load_samples(folder / "samples.npz")
     # generating again costs little and makes sure that sources, image and golden model belong together
     program, identity = generate([artifact], options, folder)
     mantissas = quantise_input(artifact, samples.images[:limit])
-    result = simulate(program, identity, folder, [mantissas], compiler)
-    write_json(folder / "csim.json", {"network": artifact.graph.name, "kernel": identity, **result})
+    result = simulate(program, identity, folder, [mantissas], compiler, threaded)
+    write_json(folder / ("csim_threaded.json" if threaded else "csim.json"), {"network": artifact.graph.name, "kernel": identity, **result})
     verdict = "bit-equal" if result["mismatches"] == 0 else f"DIFFERENT: {result['first_mismatch']}"
     print(
         f"{artifact.graph.name}: {result['images']} images, {result['layers_compared']} layers, "
@@ -99,6 +99,8 @@ def main(argv: list[str] | None = None) -> int:
         if name == "csim":
             command.add_argument("--limit", type=int, default=2, help="images to simulate (default 2)")
             command.add_argument("--compiler", help="C++ compiler (default $CXX, then g++)")
+            text = "every dataflow process in a thread, with bounded streams; writes csim_threaded.json"
+            command.add_argument("--threaded", action="store_true", help=text)
     arguments = parser.parse_args(argv)
     try:
         options = parse_options(arguments.engine)
@@ -108,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.command == "estimate":
             run_estimate(arguments.folder, options, arguments.board)
             return 0
-        return run_csim(arguments.folder, options, arguments.limit, arguments.compiler)
+        return run_csim(arguments.folder, options, arguments.limit, arguments.compiler, arguments.threaded)
     except BfpError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

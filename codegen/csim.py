@@ -17,6 +17,7 @@ from bfp.artifact import Artifact
 from bfp.errors import BfpError
 from bfp.golden import run
 from codegen.program import Program
+from codegen.threaded import write_threaded
 
 HLS = Path(__file__).parent.parent / "hls"
 # pragmas and loop labels speak to the HLS compiler only
@@ -24,29 +25,39 @@ WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-Wno-unused-
 OPTIMISE = ("-O3", "-march=native")
 
 
-def compiler_flags(generated: Path, optimise: Iterable[str] = OPTIMISE) -> list[str]:
-    """Flags that g++ and clang both take. The pragmas are the HLS compiler's: the others do not know them."""
-    include = [f"-I{path}" for path in (HLS, HLS / "csim", generated)]
-    return ["-std=c++14", *optimise, *WARNINGS, "-fPIC", *include]
+def compiler_flags(generated: Path, optimise: Iterable[str] = OPTIMISE, threaded: Path | None = None) -> list[str]:
+    """Flags that g++ and clang both take. The pragmas are the HLS compiler's: the others do not know them.
+
+    threaded: folder of the sources with threads, for the threaded simulation.
+    """
+    threads = [threaded, HLS / "csim" / "threaded"] if threaded else []
+    include = [f"-I{path}" for path in (*threads, HLS, HLS / "csim", generated)]
+    return ["-std=c++14", *optimise, *WARNINGS, "-fPIC", *(["-pthread"] if threaded else []), *include]
 
 
 def compile_engine(
-    generated: Path, out: Path, compiler: str | None = None, optimise: Iterable[str] = OPTIMISE
+    generated: Path,
+    out: Path,
+    compiler: str | None = None,
+    optimise: Iterable[str] = OPTIMISE,
+    threaded: bool = False,
 ) -> tuple[Path, Path]:
     """Compile engine and test bench; returns (testbench, libengine.so), both in ``out``.
 
     ``compiler`` defaults to $CXX, then g++. Raises BfpError with the compiler's
-    first error line.
+    first error line. With ``threaded`` every dataflow process runs in a thread
+    of its own, with bounded streams (see codegen/threaded.py).
     """
     compiler = compiler or os.environ.get("CXX") or "g++"
     if not shutil.which(compiler):
         raise BfpError(f"compiler {compiler} is not on PATH; install g++ or set CXX")
     out.mkdir(parents=True, exist_ok=True)
-    flags = compiler_flags(generated, optimise)
-    link = [flag for flag in optimise if flag.startswith("-fsanitize")]
+    source = write_threaded(HLS, out / "threaded") if threaded else HLS / "engine.cpp"
+    flags = compiler_flags(generated, optimise, source.parent if threaded else None)
+    link = [flag for flag in flags if flag.startswith("-fsanitize") or flag == "-pthread"]
     engine, bench, library = out / "engine.o", out / "testbench", out / "libengine.so"
     commands = [
-        [compiler, *flags, "-c", str(HLS / "engine.cpp"), "-o", str(engine)],
+        [compiler, *flags, "-c", str(source), "-o", str(engine)],
         [compiler, *flags, str(HLS / "testbench" / "main.cpp"), str(engine), "-o", str(bench) + ".part"],
         [compiler, "-shared", *link, str(engine), "-o", str(library) + ".part"],
     ]
@@ -94,14 +105,22 @@ def run_testbench(bench: Path, weights: Path, golden: Path, result: Path) -> dic
     return json.loads(result.read_text())
 
 
-def simulate(program: Program, identity: str, out: Path, inputs: list[np.ndarray], compiler: str | None = None) -> dict:
+def simulate(
+    program: Program,
+    identity: str,
+    out: Path,
+    inputs: list[np.ndarray],
+    compiler: str | None = None,
+    threaded: bool = False,
+) -> dict:
     """Golden model against C simulation for the given input mantissas; returns the bench's result.
 
-    ``out`` is the folder that codegen.generate wrote.
+    ``out`` is the folder that codegen.generate wrote. ``threaded`` is as in :func:`compile_engine`.
     """
-    bench, _ = compile_engine(out / "generated", out / "csim", compiler)
-    write_golden(out / "csim" / "golden.bin", program, identity, inputs)
-    return run_testbench(bench, out / "deploy" / "weights.bin", out / "csim" / "golden.bin", out / "csim" / "result.json")
+    work = out / ("csim_threaded" if threaded else "csim")
+    bench, _ = compile_engine(out / "generated", work, compiler, threaded=threaded)
+    write_golden(work / "golden.bin", program, identity, inputs)
+    return run_testbench(bench, out / "deploy" / "weights.bin", work / "golden.bin", work / "result.json")
 
 
 def input_mantissas(artifact: Artifact, count: int, seed: int) -> np.ndarray:

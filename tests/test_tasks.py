@@ -176,31 +176,39 @@ def test_touched_but_unchanged_files_do_nothing(project):
 
 
 def test_what_decides_the_artifact_recalibrates(project):
-    """The network's file, its weights, its Python module, its images: one after the other, then all as before."""
-    names = ("toy.toml", "toy.pth", "toy_net.py", "photos.npz")
-    originals = {name: (project.user / name).read_bytes() for name in names}
-    built = [(project.build / name).read_bytes() for name in ("artifact.npz", "samples.npz")]
+    """The network's file, its weights, its Python module, its images: each alone, then all, then all as before."""
+    changes = {
+        "toy.toml": lambda path: path.write_text(NETWORK.replace("[engine]", "[bfp]\nweights = 5\n[engine]")),
+        "toy.pth": lambda path: project.save_weights(1),
+        "toy_net.py": lambda path: path.write_text(MODULE.replace("nn.ReLU()", "nn.ReLU6()")),
+        "photos.npz": lambda path: np.savez(path, images=np.full((3, 8, 8, 3), 9, np.uint8)),
+    }
+    originals = {name: (project.user / name).read_bytes() for name in changes}
 
-    def changed() -> list[bytes]:
+    def outdated() -> bool:
+        status = re.search(r"status +: (\S+)", project.doit("info", f"calibrate:{NAME}", "net=toy.toml").stdout)[1]
+        assert status in ("run", "up-to-date")
+        return status == "run"
+
+    def calibrated() -> list[bytes]:
         assert ran(project.doit("calibrate", "net=toy.toml")) == ["calibrate"]
         return [(project.build / name).read_bytes() for name in ("artifact.npz", "samples.npz")]
 
-    seen = [built]
+    before = [(project.build / name).read_bytes() for name in ("artifact.npz", "samples.npz")]
     try:
-        (project.user / "toy.toml").write_text(NETWORK.replace("[engine]", "[bfp]\nweights = 5\n[engine]"))
-        seen.append(changed())
-        project.save_weights(1)
-        seen.append(changed())
-        (project.user / "toy_net.py").write_text(MODULE.replace("nn.ReLU()", "nn.ReLU6()"))
-        seen.append(changed())
-        np.savez(project.user / "photos.npz", images=np.full((3, 8, 8, 3), 9, np.uint8))
-        seen.append(changed())
+        for name, change in changes.items():
+            assert not outdated()
+            change(project.user / name)
+            assert outdated(), name
+            (project.user / name).write_bytes(originals[name])
+        for name, change in changes.items():
+            change(project.user / name)
+        after = calibrated()
+        assert after[0] != before[0] and after[1] != before[1]
     finally:
         for name, content in originals.items():
             (project.user / name).write_bytes(content)
-    assert changed() == built
-    assert [a[0] != b[0] for a, b in zip(seen, seen[1:])] == [True, True, True, False]
-    assert seen[4][1] != seen[3][1], "other photographs, the same samples"
+    assert calibrated() == before
 
 
 def test_evaluation_and_board(project):

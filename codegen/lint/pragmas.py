@@ -1,4 +1,4 @@
-"""HLS pragmas, read from source text (libclang does not keep them), and the table of those that are known.
+"""The HLS pragmas that are known.
 
 Names, options and values are those of the Vitis HLS user guide (UG1399, "HLS
 pragmas", 2022.1 to 2025.2), as far as this project has use for them. The
@@ -7,30 +7,11 @@ compiler itself ignores what it does not know, or takes it for something else.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 CONSTANT = "a whole constant"
 NAME = "a name"
 VARIABLE = "a variable"
-
-
-@dataclass(frozen=True)
-class Pragma:
-    """One ``#pragma HLS`` line. options: name to value; a word without a value maps to None."""
-
-    file: str
-    line: int
-    name: str
-    options: tuple[tuple[str, str | None], ...]
-    text: str
-
-    def get(self, option: str) -> str | None:
-        return dict(self.options).get(option)
-
-    def has(self, option: str) -> bool:
-        return option in dict(self.options)
 
 
 @dataclass(frozen=True)
@@ -113,27 +94,3 @@ KNOWN: dict[str, Known] = {
         {"variable": VARIABLE, "depth": CONSTANT, "type": ("fifo", "pipo", "shared", "unsync")}, (), ("variable", "depth")
     ),
 }
-
-
-def blank_comments(text: str) -> str:
-    """The text with comments and string contents replaced by blanks, lines kept."""
-    pattern = r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"'
-
-    def blank(match: re.Match) -> str:
-        found = match.group()
-        if found.startswith('"'):
-            return '"' + " " * (len(found) - 2) + '"'
-        return re.sub(r"[^\n]", " ", found)
-
-    return re.sub(pattern, blank, text, flags=re.DOTALL)
-
-
-def scan(file: str, text: str) -> Iterator[Pragma]:
-    """Every ``#pragma HLS`` line of a source. Other pragmas are the business of the rule "pragma"."""
-    for number, line in enumerate(blank_comments(text).split("\n"), 1):
-        match = re.match(r"\s*#\s*pragma\s+HLS\b\s*(\w*)\s*(.*)$", line, re.IGNORECASE)
-        if match:
-            words = re.sub(r"\s*=\s*", "=", match.group(2)).split()
-            pairs = [w.split("=", 1) if "=" in w else [w, None] for w in words]
-            options = tuple((key, value) for key, value in pairs)
-            yield Pragma(file, number, match.group(1).upper(), options, line.strip())

@@ -10,7 +10,8 @@ from clang.cindex import Cursor, CursorKind, Type, TypeKind
 
 from codegen.lint.expressions import constant_value, element
 from codegen.lint.kernel import Finding, Kernel, Scope, at_pragma
-from codegen.lint.pragmas import CONSTANT, KNOWN, NAME, VARIABLE, Known, Pragma, blank_comments
+from codegen.lint.pragmas import CONSTANT, KNOWN, NAME, VARIABLE, Known
+from codegen.source_text import Pragma, blank_comments
 
 K = CursorKind
 ARRAYS = (TypeKind.CONSTANTARRAY, TypeKind.INCOMPLETEARRAY, TypeKind.DEPENDENTSIZEDARRAY)
