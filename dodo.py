@@ -269,6 +269,11 @@ def task_lint():
     return {"actions": [command("codegen.lint")], "file_dep": [*HLS, *CODEGEN, *BFP]}
 
 
+def task_sanitize():
+    """the engine under address, undefined-behaviour and thread sanitizers, over random graphs"""
+    return {"actions": [command("pytest", "-q", "-m", "", "tests/test_sanitize.py")], "uptodate": [False]}
+
+
 def task_test():
     """the default test suite"""
     return {"actions": [command("pytest", "-q")], "uptodate": [False]}

@@ -21,7 +21,8 @@ from bfp.parameters import MAX_ALIGN_SHIFT
 from host.image import INTERPOLATIONS
 
 SHIPPED = Path(__file__).parent / "networks"
-METHODS = ("max", "kl")
+METHODS = ("max", "percentile", "mse", "kl")
+WEIGHT_METHODS = ("max", "mse")
 CHANNELS = {"rgb": 3, "bgr": 3, "gray": 1}
 WEIGHT_WORDS = ("model", "random")
 
@@ -47,6 +48,7 @@ class Override:
     activations: int | None = None
     weight_group: int | None = None
     method: str | None = None
+    weight_method: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ class BfpOptions:
 
     weights, activations: mantissa widths. weight_group: input channels per
     weight block, activation_group: channels per activation block, 0 for all.
-    method: "max" or "kl". unsigned: non-negative tensors use unsigned
+    method: of the activations' exponents, one of METHODS; weight_method: of
+    the weights', one of WEIGHT_METHODS. unsigned: non-negative tensors use unsigned
     mantissas. max_spread: largest alignment shift between blocks of a filter.
     """
 
@@ -64,6 +67,7 @@ class BfpOptions:
     weight_group: int = 64
     activation_group: int = 0
     method: str = "max"
+    weight_method: str = "max"
     unsigned: bool = True
     max_spread: int = 7
     overrides: tuple[Override, ...] = ()
@@ -308,6 +312,7 @@ def _bfp(section: Section) -> BfpOptions:
             activations=one.integer("activations", None, MIN_BITS, MAX_BITS),
             weight_group=one.integer("weight_group", None, 0),
             method=one.text("method", None, METHODS),
+            weight_method=one.text("weight_method", None, WEIGHT_METHODS),
         )
         one.done()
         overrides.append(override)
@@ -323,6 +328,7 @@ def _bfp(section: Section) -> BfpOptions:
         weight_group=section.integer("weight_group", 64, 0),
         activation_group=section.integer("activation_group", 0, 0),
         method=section.text("method", "max", METHODS),
+        weight_method=section.text("weight_method", "max", WEIGHT_METHODS),
         unsigned=section.take("unsigned", True, boolean, "true or false"),
         max_spread=section.integer("max_spread", 7, 0, MAX_ALIGN_SHIFT),
         overrides=tuple(overrides),

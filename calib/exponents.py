@@ -1,4 +1,4 @@
-"""One exponent for each block: by the maximum, or by Kullback-Leibler divergence.
+"""One exponent for each block: by maximum, percentile, squared error, or Kullback-Leibler divergence.
 
 ``max`` takes the smallest exponent at which nothing saturates. ``kl`` (the
 published method of static block floating point: Fan et al.) also looks at the
@@ -30,6 +30,7 @@ from bfp.format import exponent_for_maximum, mantissa_range
 CANDIDATES = 4  # the maximum's exponent and three below it
 SATURATION = 1 / 16
 FLOOR = 0.5  # counts in a bin from which saturation took everything
+PERCENTILE = 0.9999  # of the values other than zero: what ``percentile`` keeps unsaturated
 
 
 def by_kl(counts: np.ndarray, tops: np.ndarray, maxima: np.ndarray, bits: int, signed: bool) -> np.ndarray:
@@ -46,6 +47,24 @@ def by_kl(counts: np.ndarray, tops: np.ndarray, maxima: np.ndarray, bits: int, s
     divergence = np.where(admitted, divergence, np.inf)
     # argmin takes the first of equals: the candidate that clips least
     return np.where(maxima > 0, highest - np.argmin(divergence, axis=0), 0)
+
+
+def by_squared_error(counts: np.ndarray, tops: np.ndarray, maxima: np.ndarray, bits: int, signed: bool) -> np.ndarray:
+    """Exponents of least squared error, int64 [blocks]; arguments as in ``by_kl``. The coarser of equals wins."""
+    highest = exponent_for_maximum(maxima, bits, signed)
+    errors = np.stack([_judge(counts, tops, highest - step, bits, signed)[1] for step in range(CANDIDATES)])
+    return np.where(maxima > 0, highest - np.argmin(errors, axis=0), 0)
+
+
+def by_percentile(counts: np.ndarray, tops: np.ndarray, maxima: np.ndarray, bits: int, signed: bool) -> np.ndarray:
+    """Finest exponents at which a share of PERCENTILE of the values other than zero does not saturate."""
+    reached = np.cumsum(counts, axis=1) >= PERCENTILE * counts.sum(axis=1, keepdims=True)
+    # the upper end of the bin, but never above what was seen
+    limit = np.minimum((np.argmax(reached, axis=1) + 1) * tops / counts.shape[1], maxima)
+    return exponent_for_maximum(limit, bits, signed)
+
+
+HISTOGRAM_RULES = {"kl": by_kl, "mse": by_squared_error, "percentile": by_percentile}
 
 
 def _judge(

@@ -8,7 +8,7 @@ from bfp.artifact import Preprocessing, concat_format
 from bfp.format import BlockFormat, exponent_for_maximum, mantissa_range, round_half_up
 from bfp.graph import Graph, Node
 from calib.config import BfpOptions
-from calib.exponents import by_kl
+from calib.exponents import HISTOGRAM_RULES
 from calib.layer_options import LayerOptions
 from calib.statistics import Histogram, Statistics
 
@@ -39,7 +39,7 @@ class FormatPlan:
         self.producer = {n.output: n for n in graph.nodes}
         self.source_of = {n.output: n.main for n in graph.nodes if self._copies(n)}
         self.notes: list[str] = []
-        self._by_kl: dict[Histogram, np.ndarray] = {}
+        self._chosen: dict[Histogram, np.ndarray] = {}
         negative = self._can_be_negative()
         tied = self._ties()
         self.signed, self.bits = {}, {}
@@ -97,11 +97,11 @@ class FormatPlan:
         return list(groups.values())
 
     def needs_histogram(self) -> set[str]:
-        """Tensors whose exponents are chosen by KL."""
+        """Tensors whose exponents are chosen from a histogram."""
         return {
             n.output
             for n in self.graph.nodes
-            if n.op != "concat" and n.output not in self.source_of and self.layers[n.name].method == "kl"
+            if n.op != "concat" and n.output not in self.source_of and self.layers[n.name].method in HISTOGRAM_RULES
         }
 
     def no_floors(self) -> dict[str, np.ndarray]:
@@ -161,11 +161,12 @@ class FormatPlan:
             limit = sum(float(np.exp2(known[t].exponents).max()) * known[t].high for t in node.inputs)
             maximum = np.minimum(maximum, limit)
         histogram = statistics.histograms.get(tensor)
-        if self.layers[node.name].method == "kl" and histogram is not None:
-            if histogram not in self._by_kl:  # floors change from pass to pass, histograms do not
+        rule = HISTOGRAM_RULES.get(self.layers[node.name].method)
+        if rule is not None and histogram is not None:
+            if histogram not in self._chosen:  # floors change from pass to pass, histograms do not
                 every = statistics.block_maximum(tensor, splits)
-                self._by_kl[histogram] = by_kl(histogram.counts, histogram.tops, every, bits, signed)
-            e = np.minimum(self._by_kl[histogram], exponent_for_maximum(maximum, bits, signed))
+                self._chosen[histogram] = rule(histogram.counts, histogram.tops, every, bits, signed)
+            e = np.minimum(self._chosen[histogram], exponent_for_maximum(maximum, bits, signed))
         else:
             e = exponent_for_maximum(maximum, bits, signed)
         dead = maximum == 0

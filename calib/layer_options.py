@@ -18,6 +18,7 @@ class LayerOptions:
     activations: int
     weight_group: int
     method: str
+    weight_method: str
 
 
 def resolve_options(graph: Graph, options: BfpOptions) -> dict[str, LayerOptions]:
@@ -26,7 +27,7 @@ def resolve_options(graph: Graph, options: BfpOptions) -> dict[str, LayerOptions
     Raises BfpError for an override that matches no layer, or that sets weights
     where no matching layer has any.
     """
-    base = LayerOptions(options.weights, options.activations, options.weight_group, options.method)
+    base = LayerOptions(options.weights, options.activations, options.weight_group, options.method, options.weight_method)
     result = {node.name: base for node in graph.nodes}
     for override in options.overrides:
         matched = [n for n in graph.nodes if fnmatchcase(n.name, override.layers)]
@@ -36,7 +37,7 @@ def resolve_options(graph: Graph, options: BfpOptions) -> dict[str, LayerOptions
             example = ", ".join(n.name for n in graph.nodes[:3])
             count = len(graph.nodes)
             raise BfpError(f"{where} matches none of its {count} layers ({example}, ...); correct the pattern")
-        if {"weights", "weight_group"} & set(changes) and not any(n.op in ("conv", "depthwise") for n in matched):
+        if {"weights", "weight_group", "weight_method"} & set(changes) and not any(n.op in ("conv", "depthwise") for n in matched):
             first = matched[0]
             raise BfpError(f"{where} sets weights, but {first.name} ({first.op}) has none; correct the pattern")
         for node in matched:

@@ -110,7 +110,7 @@ class _Work:
             if not (np.isfinite(floats.weight).all() and np.isfinite(floats.bias).all()):
                 raise BfpError(f"node {node.name}: its weights hold NaN or infinity; check the weights file")
             self.layers[node.name] = _Layer(
-                WeightBlocks(floats.weight, splits, chosen.weights, depthwise),
+                WeightBlocks(floats.weight, splits, chosen.weights, depthwise, chosen.weight_method),
                 floats.bias,
                 np.full(len(floats.bias), NEVER),
             )

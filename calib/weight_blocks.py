@@ -9,6 +9,7 @@ import numpy as np
 from bfp.format import BlockFormat, exponent_for_maximum, mantissa_range, round_half_up
 from bfp.parameters import MAX_ALIGN_SHIFT, MAX_ROUND_SHIFT, Weights, block_of, refine
 
+CANDIDATES = 3  # the maximum's exponent and two below it
 CHUNK = 1 << 22  # weights that are scaled in float64 at a time
 MAX_OPERAND = 20  # shift of an operand beyond which its sum could not be proved inside 32 bits
 BIAS_BITS = 12  # resolution below the output's of a filter that has a bias only
@@ -21,7 +22,7 @@ class Chosen:
 
     exponents: int64 [filters, blocks]. finest, coarsest: exponents of the
     psums, int64 [filters]. raised: bits by which the constraints coarsened
-    each block beyond its maximum's exponent, int64 [filters, blocks].
+    each block beyond its natural exponent, int64 [filters, blocks].
     """
 
     exponents: np.ndarray
@@ -34,19 +35,34 @@ class WeightBlocks:
     """The block maxima of one layer's float weights, found once.
 
     weight: float32 [F, C (1 for depthwise), kh, kw]; splits: block boundaries
-    over C; bits: mantissa width.
+    over C; bits: mantissa width; method: "max", or "mse" for the exponent of
+    least squared error at or up to CANDIDATES - 1 below the maximum's.
     """
 
-    def __init__(self, weight: np.ndarray, splits: tuple[int, ...], bits: int, depthwise: bool) -> None:
+    def __init__(
+        self, weight: np.ndarray, splits: tuple[int, ...], bits: int, depthwise: bool, method: str = "max"
+    ) -> None:
         self.weight, self.splits, self.bits, self.depthwise = weight, splits, bits, depthwise
         per_channel = np.maximum(weight.max(axis=(2, 3)), -weight.min(axis=(2, 3))).astype(np.float64)
         self.maxima = np.maximum.reduceat(per_channel, splits[:-1], axis=1)
         self.natural = exponent_for_maximum(self.maxima, bits)
+        if method == "mse":
+            self.natural = self._least_squares()
+
+    def _least_squares(self) -> np.ndarray:
+        """The exponent of least squared error of every block; the coarser of equals."""
+        errors = []
+        for step in range(CANDIDATES):
+            exponents = self.natural - step
+            scale = np.exp2(np.repeat(exponents, np.diff(self.splits), axis=1).astype(np.float64))[:, :, None, None]
+            error = (self._mantissas(self.weight, exponents) * scale - self.weight) ** 2
+            errors.append(np.add.reduceat(error.sum(axis=(2, 3)), self.splits[:-1], axis=1))
+        return self.natural - np.argmin(np.stack(errors), axis=0)
 
     def choose(
         self, source: BlockFormat, out: np.ndarray, shortcut: np.ndarray | None, max_spread: int, lowest: np.ndarray
     ) -> Chosen:
-        """Exponents by maximum, coarsened where the accumulator's shifts need it.
+        """The natural exponents, coarsened where the accumulator's shifts need it.
 
         out: exponents of the output channels [F]; shortcut: of the fused
         residual's or None; lowest: the finest psum exponent allowed, [F].
@@ -83,7 +99,7 @@ class WeightBlocks:
         return chosen.coarsest - (MAX_OPERAND if self.depthwise else MAX_ALIGN_SHIFT)
 
     def quantise(self, exponents: np.ndarray) -> Weights:
-        """Mantissas at the given exponents [F, blocks], half up, saturated (no weight saturates by construction)."""
+        """Mantissas at the given exponents [F, blocks], half up, saturated."""
         return Weights(self.bits, self._mantissas(self.weight, exponents), self.splits, exponents)
 
     def requantise(self, weights: Weights, exponents: np.ndarray) -> Weights:

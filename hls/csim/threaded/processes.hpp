@@ -58,19 +58,20 @@ class Waiter {
     void wait(Ready ready, const char *what, const char *name, std::size_t depth, const char *state) {
         Threads &threads = Threads::all();
         std::unique_lock<std::mutex> hold(threads.lock);
-        waits_ = true;  // before the second look, so that a change after that look finds it
-        if (ready()) {
-            waits_ = false;
-            return;
+        waits_ = true;  // before another look, so that a change after that look finds it
+        // a wake may be late, and mean a change that has been seen already
+        while (!ready()) {
+            char text[256];
+            std::snprintf(text, sizeof(text), "process %s waits %s %s (depth %zu, %s)", Threads::process().c_str(),
+                          what, name, depth, state);
+            const auto entry = threads.waiting.insert(threads.waiting.end(), text);
+            woken_ = false;
+            threads.stopped();
+            signal_.wait(hold, [&] { return woken_; });
+            threads.waiting.erase(entry);
+            waits_ = true;
         }
-        char text[256];
-        std::snprintf(text, sizeof(text), "process %s waits %s %s (depth %zu, %s)", Threads::process().c_str(), what,
-                      name, depth, state);
-        const auto entry = threads.waiting.insert(threads.waiting.end(), text);
-        woken_ = false;
-        threads.stopped();
-        signal_.wait(hold, [&] { return woken_; });
-        threads.waiting.erase(entry);
+        waits_ = false;
     }
 
     void wake() {
