@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from random_graphs import random_artifact, random_input
 from test_random_graphs import ENGINES, engine_options
+from test_threaded import roomy
 
 from bfp.errors import BfpError
 from codegen.csim import compile_engine, run_testbench, write_golden
@@ -25,7 +26,7 @@ def run_sanitized(
     seeds: range, engine, out: Path, change=lambda generated: None, flags: tuple[str, ...] = SANITIZE, threaded=False
 ) -> dict:
     artifacts = [random_artifact(seed, engine.lanes, engine.widest) for seed in seeds]
-    program, identity = generate(artifacts, engine_options(artifacts, engine), out)
+    program, identity = generate(artifacts, roomy(engine_options(artifacts, engine)), out)
     change(out / "generated")
     bench, _ = compile_engine(out / "generated", out / "csim", COMPILER, flags, threaded)
     write_golden(out / "golden.bin", program, identity, [random_input(a, s) for a, s in zip(artifacts, seeds)])
