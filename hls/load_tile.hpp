@@ -81,7 +81,7 @@ struct Line {
 };
 
 // Shift a column into the window, and store the window if it is one that is used.
-inline void feed(const Layer &layer, TileBuffer &input, Line &line, Word column) {
+inline void feed(const Layer &layer, Word input[BANKS][BANK_ROWS], Line &line, Word column) {
 #pragma HLS INLINE
     const int32_t newest = (layer.taps - 1) * layer.tap_channels;
     Word next = column;
@@ -100,13 +100,13 @@ inline void feed(const Layer &layer, TileBuffer &input, Line &line, Word column)
     } else if (line.skip > 0) {
         line.skip -= 1;
     } else {
-        input.bank[line.at.bank][line.at.row] = line.window;
+        input[line.at.bank][line.at.row] = line.window;
         line.at = move(line.at, place(1));
         line.skip = layer.col_step - 1;
     }
 }
 
-inline void fill_words(const Layer &layer, TileBuffer &input, Line &line, int32_t words, Word value) {
+inline void fill_words(const Layer &layer, Word input[BANKS][BANK_ROWS], Line &line, int32_t words, Word value) {
 #pragma HLS INLINE
 FILL:
     for (int32_t i = 0; i < words; ++i) {
@@ -117,7 +117,7 @@ FILL:
     }
 }
 
-inline void load_tile(const Layer &layer, int32_t index, hls::stream<Word> &fetched, TileBuffer &input) {
+inline void load_tile(const Layer &layer, int32_t index, hls::stream<Word> &fetched, Word input[BANKS][BANK_ROWS]) {
 #pragma HLS INLINE off
     const Tile tile = make_tile(layer, index);
     const Columns columns = tile_columns(layer, tile);

@@ -14,12 +14,8 @@ namespace sbfp {
 
 constexpr int BIAS_BEATS = 4;
 
-struct PassWeights {
-    AccWord bias;
-    Word align[WEIGHT_STEPS];
-    Word dense[WEIGHT_STEPS * PARTS][FILTERS];
-    Word depthwise[WEIGHT_STEPS];
-};
+// Rows of the on-chip buffer of dense weights: FILTERS words each.
+constexpr int DENSE_ROWS = WEIGHT_STEPS * PARTS;
 
 // What one pass reads: bias at `bias`, then from `start` on alignment beats and words of mantissas.
 struct WeightRange {
@@ -85,7 +81,7 @@ inline AccWord unpack_bias(const Word raw[BIAS_BEATS]) {
 }
 
 inline void load_dense(const Layer &layer, int32_t words, hls::stream<Word> &fetched,
-                       Word dense[WEIGHT_STEPS * PARTS][FILTERS]) {
+                       Word dense[DENSE_ROWS][FILTERS]) {
 #pragma HLS INLINE off
     LaneBits waiting = no_bits();
     int32_t row = 0;
@@ -135,7 +131,8 @@ LOAD_ALIGN:
 
 // Stage: lay out what one pass needs.
 inline void load_weights(const Layer &layer, const Tile &tile, int32_t index, hls::stream<Word> &fetched,
-                         PassWeights &weights) {
+                         hls::stream<AccWord> &bias, Word align[WEIGHT_STEPS], Word dense[DENSE_ROWS][FILTERS],
+                         Word depthwise[WEIGHT_STEPS]) {
 #pragma HLS INLINE off
     const Pass pass = make_pass(layer, tile, index);
     const WeightRange range = weight_range(layer, pass);
@@ -149,12 +146,12 @@ LOAD_BIAS:
         raw[i] = fetched.read();
     }
     if (layer.op == CONV) {
-        weights.bias = unpack_bias(raw);
-        load_align(layer, pass.words, fetched, weights.align);
-        load_dense(layer, range.words, fetched, weights.dense);
+        bias.write(unpack_bias(raw));
+        load_align(layer, pass.words, fetched, align);
+        load_dense(layer, range.words, fetched, dense);
     } else if (layer.op == DEPTHWISE) {
-        weights.bias = unpack_bias(raw);
-        load_depthwise(layer, range.words, fetched, weights.depthwise);
+        bias.write(unpack_bias(raw));
+        load_depthwise(layer, range.words, fetched, depthwise);
     }
 }
 
