@@ -204,7 +204,7 @@ def report(name: str, path: Path) -> dict:
 def build_bitstream(name: str, path: Path) -> dict:
     """synthesise and implement with the vendor's tools, where they are installed"""
     return {
-        "actions": [command("codegen.vendor", BUILD / name)],
+        "actions": [command("codegen", "bitstream", BUILD / name)],
         "task_dep": [f"codegen:{name}"],
     }
 

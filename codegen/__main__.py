@@ -1,4 +1,4 @@
-"""``python -m codegen generate|csim|estimate BUILD_DIR``: an artifact's C++, C simulation, and modelled speed."""
+"""``python -m codegen generate|csim|estimate|bitstream BUILD_DIR``: from an artifact to C++ and beyond."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from codegen.generate import generate
 from codegen.options import EngineOptions
 from codegen.program import build
 from codegen.roofline import roofline
+from codegen.vendor import build_bitstream
 
 
 def parse_options(items: list[str]) -> EngineOptions:
@@ -90,6 +91,7 @@ def main(argv: list[str] | None = None) -> int:
         ("generate", "write HLS sources, weight image and manifest"),
         ("csim", "simulate and compare"),
         ("estimate", "modelled cycles and resources"),
+        ("bitstream", "synthesise and implement with the vendor's tools"),
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument("folder", type=Path, help="build folder that holds artifact.npz")
@@ -106,6 +108,9 @@ def main(argv: list[str] | None = None) -> int:
         options = parse_options(arguments.engine)
         if arguments.command == "generate":
             run_generate(arguments.folder, options, arguments.board)
+            return 0
+        if arguments.command == "bitstream":
+            print(*build_bitstream(arguments.folder, arguments.board), sep="\n")
             return 0
         if arguments.command == "estimate":
             run_estimate(arguments.folder, options, arguments.board)

@@ -13,12 +13,15 @@ from codegen.tiling import ceil_div
 
 # hls/loops.hpp, in its order
 LOOPS = (
+    "fetch_tile",
     "fill",
     "load_tile",
+    "fetch_weights",
     "load_bias",
     "load_align",
     "load_dense",
     "load_depthwise",
+    "fetch_shortcut",
     "load_shortcut",
     "conv",
     "depthwise",
@@ -26,12 +29,15 @@ LOOPS = (
     "avg_pool",
     "add",
     "epilogue",
+    "pack",
     "store",
     "bursts_in",
     "bursts_weights",
     "bursts_shortcut",
     "bursts_out",
 )
+# of these, the ones that move a beat of memory each
+BEATS = ("fetch_tile", "fetch_weights", "fetch_shortcut", "store")
 COMPUTE = {"CONV": "conv", "DEPTHWISE": "depthwise", "MAX_POOL": "max_pool", "AVG_POOL": "avg_pool", "ADD": "add"}
 
 
@@ -39,7 +45,8 @@ COMPUTE = {"CONV": "conv", "DEPTHWISE": "depthwise", "MAX_POOL": "max_pool", "AV
 class TileCounts:
     """One tile. load: loop iterations of load_tile, fill included; lines: its rows.
 
-    passes: (weight words, compute cycles, pixels stored) of each pass.
+    passes: (weight beats or words, whichever are more, compute cycles, pixels
+    stored) of each pass.
     counts: by the names of LOOPS.
     """
 
@@ -54,6 +61,11 @@ def overlap(start: int, length: int, size: int) -> int:
     return max(0, min(start + length, size) - max(start, 0))
 
 
+def beats(count: int, bits: int, skip: int = 0) -> int:
+    """Beats that hold ``count`` mantissas of a lane behind ``skip`` bits (hls/packing.hpp)."""
+    return -(-(skip + count * bits) // 8)
+
+
 def tile_counts(layer: EngineLayer, array: Array, y: int, x: int, words: int) -> TileCounts:
     """Counts for the tile whose first output pixel is (y, x), with ``words`` input words."""
     f = layer.fields
@@ -65,10 +77,13 @@ def tile_counts(layer: EngineLayer, array: Array, y: int, x: int, words: int) ->
     columns = (buffered.columns(width) - 1) * f["col_step"] + f["taps"]
     top = y * f["stride_height"] - f["pad_top"]
     rows = sum(0 <= top + r * f["row_step"] < f["in_height"] for r in range(in_height))
-    cols = overlap(x * f["stride_width"] - f["pad_left"], columns, f["in_width"])
+    left = x * f["stride_width"] - f["pad_left"]
+    cols = overlap(left, columns, f["in_width"])
+    skip = max(left, 0) * f["in_bits"] % 8 if cols else 0
     pixels = height * width
     blocks = ceil_div(pixels, f["block_pixels"])
     counts = dict.fromkeys(LOOPS, 0)
+    counts["fetch_tile"] = words * rows * beats(cols, f["in_bits"], skip) if cols else 0
     counts["load_tile"] = words * rows * cols
     counts["fill"] = words * in_height * columns - counts["load_tile"]
     counts["bursts_in"] = words * rows if cols else 0
@@ -82,23 +97,29 @@ def tile_counts(layer: EngineLayer, array: Array, y: int, x: int, words: int) ->
                 dense = part * area * array.lanes
                 cycles = blocks * (array.lanes // array.filters) * part * area
                 counts["load_bias"] += 4
-                counts["load_align"] += align
+                counts["load_align"] += part
                 counts["load_dense"] += dense
-                counts["bursts_weights"] += 2 + bool(align)
-                passes.append((4 + align + dense, cycles, pixels if chunk == f["chunks"] - 1 else 0))
+                fetched = 4 + align + beats(dense, f["weight_bits"])
+                counts["fetch_weights"] += fetched
+                counts["bursts_weights"] += 2
+                passes.append((4 + part + dense, cycles, pixels if chunk == f["chunks"] - 1 else 0))
                 counts[kind] += cycles
     else:
         weights = 4 + area if kind == "depthwise" else 0
         for _ in range(words):
             counts["load_bias"] += 4 if weights else 0
             counts["load_depthwise"] += area if weights else 0
+            counts["fetch_weights"] += 4 + beats(area, f["weight_bits"]) if weights else 0
             counts["bursts_weights"] += 2 if weights else 0
             passes.append((weights, blocks * area, pixels))
             counts[kind] += blocks * area
     stored = sum(1 for p in passes if p[2])
-    counts["epilogue"] = counts["store"] = stored * pixels
+    counts["epilogue"] = counts["pack"] = stored * pixels
+    counts["store"] = stored * height * beats(width, f["out_bits"])
     counts["bursts_out"] = stored * height
     if f["has_shortcut"]:
+        skip = x * f["shortcut_bits"] % 8
+        counts["fetch_shortcut"] = stored * height * beats(width, f["shortcut_bits"], skip)
         counts["load_shortcut"] = stored * pixels
         counts["bursts_shortcut"] = stored * height
     return TileCounts(counts["load_tile"] + counts["fill"], words * in_height, tuple(passes), counts)

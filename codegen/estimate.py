@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 
 from bfp.errors import BfpError
 from codegen.board import Board
-from codegen.counts import TileCounts, layer_counts, layer_tiles
+from codegen.counts import BEATS, TileCounts, layer_counts, layer_tiles
 from codegen.program import EngineLayer, Program
 
 
@@ -69,9 +69,8 @@ def estimate_layer(layer: EngineLayer, program: Program, board: Board, timing: T
     costs = [tile_cycles(t, timing) for t in tiles]
     # a tile loads while the one before is processed
     dataflow = costs[0][0] + sum(max(c[2], n) for c, n in zip(costs, [c[0] for c in costs[1:]] + [0]))
-    weight_words = sum(counts[n] for n in ("load_bias", "load_align", "load_dense", "load_depthwise"))
-    words = weight_words + sum(counts[n] for n in ("load_tile", "load_shortcut", "store"))
-    ddr = math.ceil(words * lanes / board.bytes_per_cycle)
+    weight_beats, beats = counts["fetch_weights"], sum(counts[n] for n in BEATS)
+    ddr = math.ceil(beats * lanes / board.bytes_per_cycle)
     # the last stores end after the last compute; then the next layer may start
     tail = timing.memory_latency + timing.pipeline_depth
     cycles = max(dataflow, ddr) + tail
@@ -79,10 +78,10 @@ def estimate_layer(layer: EngineLayer, program: Program, board: Board, timing: T
     if compute >= max(ddr, 0.9 * cycles - tail):
         bound = "compute"
     else:
-        bound = "weights" if 2 * weight_words > words else "feature maps"
+        bound = "weights" if 2 * weight_beats > beats else "feature maps"
     efficiency = layer.macs / (cycles * array.macs)
     return LayerEstimate(
-        layer.name, cycles, compute, words * lanes, weight_words * lanes, layer.macs, round(efficiency, 4), bound
+        layer.name, cycles, compute, beats * lanes, weight_beats * lanes, layer.macs, round(efficiency, 4), bound
     )
 
 

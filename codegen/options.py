@@ -9,7 +9,7 @@ from bfp.errors import BfpError
 
 _RANGES = {
     "lanes": (2, 64),
-    "filters": (1, 64),
+    "filters": (0, 64),
     "pixels": (1, 16),
     "products": (0, 4),
     "input_words": (16, 1 << 20),
@@ -23,7 +23,8 @@ class EngineOptions:
     """Upper limits; the generated constants are what the network needs of them.
 
     lanes: input channels per cycle, and mantissas per memory word (a power of
-    two). filters: filters per cycle, a divisor of lanes. pixels: output pixels
+    two). filters: filters per cycle, a divisor of lanes; 0: 8, or
+    lanes where they are fewer. pixels: output pixels
     per cycle; twice as many where four products share a DSP. products: products
     per DSP, 1, 2 or 4; 0: as many as the network's mantissa widths allow.
     input_words: words of the input tile buffer. weight_steps: steps of the
@@ -32,7 +33,7 @@ class EngineOptions:
     """
 
     lanes: int = 16
-    filters: int = 8
+    filters: int = 0
     pixels: int = 5
     products: int = 0
     input_words: int = 8190
@@ -46,6 +47,8 @@ class EngineOptions:
                 raise BfpError(f"engine option {name} is {value!r}; give a whole number from {low} to {high}")
         if self.lanes & (self.lanes - 1):
             raise BfpError(f"engine option lanes is {self.lanes}; give a power of two")
+        if not self.filters:
+            object.__setattr__(self, "filters", min(8, self.lanes))
         if self.lanes % self.filters:
             raise BfpError(f"engine option filters is {self.filters}; give a divisor of lanes ({self.lanes})")
         if self.products == 3 or (self.products > 1 and self.filters % 2):

@@ -11,18 +11,35 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bfp.format import BlockFormat
 from bfp.graph import Graph
 from codegen.tiling import ceil_div
 
 
 @dataclass(frozen=True)
 class Placement:
-    """One tensor in memory: channel boundaries of its segments, first word, map size in words."""
+    """One tensor in memory: channel boundaries of its segments, first word, map size, mantissa width.
+
+    A row of a plane starts in a fresh word; within it every lane is a stream of
+    ``bits`` bits per pixel (see hls/packing.hpp).
+    """
 
     splits: tuple[int, ...]
     address: int
-    plane: int
+    height: int
+    width: int
+    bits: int
     lanes: int
+
+    @property
+    def line(self) -> int:
+        """Words of one row of a plane."""
+        return ceil_div(self.width * self.bits, 8)
+
+    @property
+    def plane(self) -> int:
+        """Words of one plane."""
+        return self.height * self.line
 
     def segment_planes(self) -> list[int]:
         """Planes of each segment."""
@@ -58,7 +75,7 @@ class Placement:
         ]
 
 
-def place(graph: Graph, lanes: int, base: int) -> tuple[dict[str, Placement], int]:
+def place(graph: Graph, formats: dict[str, BlockFormat], lanes: int, base: int) -> tuple[dict[str, Placement], int]:
     """Address of every tensor from word ``base`` on, and the first free word after them."""
     segments = graph.segments()
     parent = {t: node.output for node in graph.nodes if node.op == "concat" for t in node.inputs}
@@ -67,7 +84,7 @@ def place(graph: Graph, lanes: int, base: int) -> tuple[dict[str, Placement], in
 
     def put(tensor: str, address: int) -> int:
         _, h, w = graph.shapes[tensor]
-        placement = found[tensor] = Placement(segments[tensor], address, h * w, lanes)
+        placement = found[tensor] = Placement(segments[tensor], address, h, w, formats[tensor].bits, lanes)
         inner = address
         for branch in inputs.get(tensor, ()):
             inner = put(branch, inner)

@@ -130,7 +130,9 @@ class Lowering:
         self.index = index
         self.artifact = artifact
         self.graph = artifact.graph
-        self.places, program.fmap_words = place(self.graph, program.options.lanes, program.fmap_words)
+        self.places, program.fmap_words = place(
+            self.graph, artifact.formats, program.options.lanes, program.fmap_words
+        )
 
     def run(self) -> None:
         self.store(self.graph.input, self.graph.input, -1, self.places[self.graph.input])
@@ -156,7 +158,7 @@ class Lowering:
     def copy(self, node: Node, tensor: str, like: Placement) -> Placement:
         """Copy ``tensor`` into the channel layout of another placement, through the multipliers."""
         program, fmt = self.program, self.artifact.formats[tensor]
-        placement = Placement(like.splits, program.fmap_words, like.plane, like.lanes)
+        placement = Placement(like.splits, program.fmap_words, like.height, like.width, fmt.bits, like.lanes)
         program.fmap_words += placement.words
         zeros = np.zeros(fmt.channels, np.int64)
         p = Parameters(
@@ -179,22 +181,33 @@ class Lowering:
             raise BfpError(f"layer {name}: its input and output have different channel layouts")  # pragma: no cover
         out_shape = (target.planes, out_h, out_w)
         tiling = Cutter(
-            name, dense, in_c, source.planes, out_shape, node.window, program.options, program.array
+            name, dense, in_c, source.planes, out_shape, node.window, program.options, program.array, target.bits
         ).choose()
         buffered = tiling.buffered
         (kh, kw), (sh, sw), (top, left, _, _) = node.window.kernel, node.window.stride, node.window.padding
-        weight_address, has_align = 0, 0
+        weight_address, has_align, weight_bits, word_beats, chunk_beats = 0, 0, 8, 0, 0
         if dense:
             bias = target.spread(p.bias)
             mantissas, align = self.dense_operands(node, p, source, name)
             has_align = int(align.any())
             align = align if has_align else None
-            image = dense_image(
-                fold_columns(mantissas, buffered.taps), align, bias, source, target, tiling.chunk_words, program.options.filters
+            weight_bits = p.weights.bits if p.weights else 2
+            image, chunk_beats = dense_image(
+                fold_columns(mantissas, buffered.taps),
+                align,
+                bias,
+                source,
+                target,
+                tiling.chunk_words,
+                program.options.filters,
+                weight_bits,
             )
+            word_beats = len(image) // target.planes
             weight_address = program.add_weights(image)
         elif node.op == "depthwise":
-            image = depthwise_image(p.weights.mantissas, target.spread(p.bias), target)
+            weight_bits = p.weights.bits
+            image = depthwise_image(p.weights.mantissas, target.spread(p.bias), target, weight_bits)
+            word_beats = len(image) // target.planes
             weight_address = program.add_weights(image)
         fields: dict[str, int | str] = {
             "op": ENGINE_OPERATOR[node.op],
@@ -202,13 +215,19 @@ class Lowering:
             "in_words": source.planes,
             "in_height": in_h,
             "in_width": in_w,
+            "in_line_beats": source.line,
+            "in_bits": source.bits,
             "in_unsigned": int(not fmt.signed),
             "out_address": target.address,
             "out_words": target.planes,
             "out_height": out_h,
             "out_width": out_w,
+            "out_line_beats": target.line,
+            "out_bits": target.bits,
             "has_shortcut": int(shortcut is not None),
             "shortcut_address": shortcut.address if shortcut else 0,
+            "shortcut_line_beats": shortcut.line if shortcut else 0,
+            "shortcut_bits": shortcut.bits if shortcut else 8,
             "shortcut_unsigned": int(not formats[node.shortcut].signed) if shortcut else 0,
             "kernel_height": buffered.kernel[0],
             "kernel_width": buffered.kernel[1],
@@ -232,6 +251,9 @@ class Lowering:
             "taps": buffered.taps,
             "tap_channels": in_c if buffered.taps > 1 else lanes,
             "weight_address": weight_address,
+            "weight_bits": weight_bits,
+            "word_beats": word_beats,
+            "chunk_beats": chunk_beats,
             "chunk_words": tiling.chunk_words,
             "chunks": tiling.chunks,
             "has_align": has_align,

@@ -22,13 +22,19 @@ TABLES = {
 
 # The fields of hls/types.hpp's Layer, in its order, by the headings they are printed under.
 FIELD_GROUPS = (
-    ("input map", ("in_address", "in_words", "in_height", "in_width", "in_unsigned")),
-    ("output map", ("out_address", "out_words", "out_height", "out_width")),
-    ("shortcut", ("has_shortcut", "shortcut_address", "shortcut_unsigned")),
+    ("input map", ("in_address", "in_words", "in_height", "in_width", "in_line_beats", "in_bits", "in_unsigned")),
+    ("output map", ("out_address", "out_words", "out_height", "out_width", "out_line_beats", "out_bits")),
+    (
+        "shortcut",
+        ("has_shortcut", "shortcut_address", "shortcut_line_beats", "shortcut_bits", "shortcut_unsigned"),
+    ),
     ("window", ("kernel_height", "kernel_width", "stride_height", "stride_width", "pad_top", "pad_left", "pad_value")),
     ("tiles", ("tile_height", "tile_width", "tiles_down", "tiles_across", "tile_words", "word_tiles")),
     ("input buffer", ("pitch", "edge_pitch", "block_pixels", "row_step", "col_step", "taps", "tap_channels")),
-    ("weights", ("weight_address", "chunk_words", "chunks", "has_align")),
+    (
+        "weights",
+        ("weight_address", "weight_bits", "word_beats", "chunk_beats", "chunk_words", "chunks", "has_align"),
+    ),
     ("epilogue", ("activation", "low", "high", "round_row", "main_row", "shortcut_row", "clamp_row")),
     (
         "average",
@@ -74,6 +80,7 @@ def _tensors(program: Program) -> tuple[list[dict], list[dict]]:
                 "layer": program.layers[t.layer].name if t.layer >= 0 else "(host)",
                 "index": t.layer,
                 "shape": t.shape,
+                "bits": t.format.bits,
                 "signed": "true" if t.format.signed else "false",
                 "first": len(segments),
                 "count": len(own),

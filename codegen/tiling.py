@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from bfp.errors import BfpError
@@ -94,6 +95,7 @@ class Cutter:
         window: Window,
         options: EngineOptions,
         array: Array,
+        out_bits: int,
     ) -> None:
         self.name, self.dense, self.in_words, self.options, self.array = name, dense, in_words, options, array
         self.out_words, self.out_h, self.out_w = out_shape
@@ -108,6 +110,8 @@ class Cutter:
         self.chunk_words = min(in_words, options.weight_steps // self.area) if dense else 1
         self.chunks = ceil_div(in_words, self.chunk_words) if dense else 1
         self.held = in_words if dense else 1
+        # a tile must start on a whole memory word of its line
+        self.width_step = 8 // math.gcd(out_bits, 8)
         self.block_pixels = array.pixels if array.pitch(1, 1, self.buffered.stride) is not None else 1
 
     def pitch(self, width: int) -> int:
@@ -165,15 +169,19 @@ class Cutter:
 
     def choose(self) -> Tiling:
         """Whole rows where possible; then the number of cuts that costs least. Raises BfpError naming the layer."""
-        across = next((n for n in range(1, self.out_w + 1) if self.fits(1, ceil_div(self.out_w, n))), None)
-        if across is None:
+        step = self.width_step
+        widths = [self.out_w, *range((self.out_w - 1) // step * step, 0, -step)]
+        width = next((w for w in widths if self.fits(1, w)), None)
+        if width is None:
             kh, kw = self.buffered.kernel
             raise BfpError(
                 f"layer {self.name}: one {kh}x{kw} window over {self.held} channel words needs "
-                f"{self.held * self.plane(1, 1)} words of input, the engine holds {self.options.input_words}; "
+                f"{self.held * self.plane(1, widths[-1])} words of input, the engine holds {self.options.input_words}; "
                 "raise the engine option input_words"
             )
-        width = ceil_div(self.out_w, across)
+        # of the widths that cut a row into so few tiles, the evenest
+        across = ceil_div(self.out_w, width)
+        width = next(w for w in reversed(widths) if ceil_div(self.out_w, w) == across)
         fewest = next(n for n in range(1, self.out_h + 1) if self.fits(ceil_div(self.out_h, n), width))
         heights = {ceil_div(self.out_h, n) for n in range(fewest, min(fewest + MOST_EXTRA_CUTS, self.out_h) + 1)}
         return min((self.cut(h, width) for h in sorted(heights, reverse=True)), key=self.cost)

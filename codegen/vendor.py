@@ -20,22 +20,12 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from bfp.errors import BfpError
+from codegen.board import Board, load_board
 from codegen.files import write_text
 from codegen.render import environment
 
 HLS = Path(__file__).resolve().parent.parent / "hls"
 STEPS = ("csim", "csynth", "export")
-
-
-@dataclass(frozen=True)
-class Board:
-    """What the vendor's tools must know of a board."""
-
-    part: str
-    board_part: str
-
-
-BOARDS = {"ultra96v2": Board("xczu3eg-sbva484-1-i", "avnet.com:ultra96v2:part0:1.2")}
 
 
 @dataclass(frozen=True)
@@ -184,11 +174,12 @@ def build_bitstream(
 
 
 def _board(name: str, clock_mhz: float) -> Board:
-    if name not in BOARDS:
-        raise BfpError(f"board {name!r} is unknown; choose from {', '.join(BOARDS)}")
+    board = load_board(name)
+    if not board.part.startswith(("xczu", "xck26")):
+        raise BfpError(f"the block design is for Zynq UltraScale+; {board.name} has an {board.part}: draw its own design")
     if not 10 <= clock_mhz <= 600:
         raise BfpError(f"a clock of {clock_mhz:g} MHz is out of range; choose 10 to 600")
-    return BOARDS[name]
+    return board
 
 
 def _manifest(network_dir: Path) -> dict:

@@ -10,6 +10,18 @@ import numpy as np
 from codegen.placement import Placement
 
 
+def pack_words(words: np.ndarray, bits: int) -> np.ndarray:
+    """Words of mantissas [rows, n, lanes] to packed beats [rows, m, lanes], int8: see hls/packing.hpp."""
+    if bits == 8:
+        return words
+    codes = (words.astype(np.int16) & ((1 << bits) - 1)).astype(np.uint8)
+    rows, count, lanes = codes.shape
+    # per lane, the bits of all its mantissas one after the other, the lowest first
+    streams = np.unpackbits(codes.transpose(0, 2, 1)[..., None], axis=-1, count=bits, bitorder="little")
+    packed = np.packbits(streams.reshape(rows, lanes, count * bits), axis=-1, bitorder="little")
+    return packed.transpose(0, 2, 1).view(np.int8)
+
+
 def bias_words(bias: np.ndarray) -> np.ndarray:
     """Rows of biases [words, lanes] to bytes int8 [words, 4, lanes]."""
     rows, lanes = bias.shape
@@ -35,11 +47,13 @@ def dense_image(
     target: Placement,
     chunk_words: int,
     filters_per_part: int,
-) -> np.ndarray:
-    """Words of a dense convolution, int8 [n, lanes].
+    bits: int,
+) -> tuple[np.ndarray, int]:
+    """Beats of a dense convolution, int8 [n, lanes], and the beats of a full chunk.
 
     mantissas: int8 [F, C, kh, kw]; align: [F, input words] or None; bias: rows
-    [output words, lanes]. filters_per_part: filters that are computed together.
+    [output words, lanes]. filters_per_part: filters that are computed
+    together. bits: width of the mantissas in memory.
     """
     lanes = source.lanes
     filters, _, kh, kw = mantissas.shape
@@ -59,17 +73,19 @@ def dense_image(
     for start in range(0, source.planes, chunk_words):
         if shifts is not None:
             parts.append(shifts[:, start : start + chunk_words])
-        parts.append(steps[:, :, start : start + chunk_words].reshape(target.planes, -1, lanes))
-    return np.concatenate(parts, axis=1).reshape(-1, lanes)
+        words = steps[:, :, start : start + chunk_words].reshape(target.planes, -1, lanes)
+        parts.append(pack_words(words, bits))
+    chunk = parts[1].shape[1] + (parts[2].shape[1] if shifts is not None else 0)
+    return np.concatenate(parts, axis=1).reshape(-1, lanes), chunk
 
 
-def depthwise_image(mantissas: np.ndarray, bias: np.ndarray, target: Placement) -> np.ndarray:
-    """Words of a depthwise convolution, int8 [n, lanes]. mantissas: int8 [C, 1, kh, kw]."""
+def depthwise_image(mantissas: np.ndarray, bias: np.ndarray, target: Placement, bits: int) -> np.ndarray:
+    """Beats of a depthwise convolution, int8 [n, lanes]. mantissas: int8 [C, 1, kh, kw]."""
     channels, _, kh, kw = mantissas.shape
     full = np.zeros((target.planes * target.lanes, kh * kw), np.int8)
     full[target.slots()] = mantissas.reshape(channels, -1)
     steps = full.reshape(target.planes, target.lanes, kh * kw).transpose(0, 2, 1)
-    return np.concatenate([bias_words(bias), steps], axis=1).reshape(-1, target.lanes)
+    return np.concatenate([bias_words(bias), pack_words(steps, bits)], axis=1).reshape(-1, target.lanes)
 
 
 def one_hot(filters: int, channels: int, offset: int) -> np.ndarray:

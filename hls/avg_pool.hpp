@@ -26,7 +26,7 @@ inline int32_t reciprocal(const Layer &layer, int32_t y, int32_t x) {
     return RECIPROCAL[layer.reciprocal_row + (rows - layer.rows_min) * layer.cols_span + cols - layer.cols_min];
 }
 
-inline void avg_pool_pass(const Layer &layer, const Tile &tile, const Pass &pass, const TileBuffer &input,
+inline void avg_pool_pass(const Layer &layer, const Tile &tile, const Pass &pass, const Word input[BANKS][BANK_ROWS],
                           hls::stream<AccBlock> &complete) {
 #pragma HLS INLINE off
     WindowWalk walk = start_walk(layer, tile, pass, 1);

@@ -11,8 +11,9 @@ namespace sbfp {
 
 // Sums of one pass. Between the chunks of a filter word the partial sums wait
 // in `partial`; after the last chunk complete blocks go to `complete`.
-inline void conv_pass(const Layer &layer, const Tile &tile, const Pass &pass, const TileBuffer &input,
-                      const PassWeights &weights, AccBlock partial[TILE_BLOCKS], hls::stream<AccBlock> &complete) {
+inline void conv_pass(const Layer &layer, const Tile &tile, const Pass &pass, const Word input[BANKS][BANK_ROWS],
+                      const AccWord &bias, const Word align[WEIGHT_STEPS], const Word dense[DENSE_ROWS][FILTERS],
+                      AccBlock partial[TILE_BLOCKS], hls::stream<AccBlock> &complete) {
 #pragma HLS INLINE off
     WindowWalk walk = start_walk(layer, tile, pass, PARTS);
     AccBlock block = zero_block();
@@ -47,20 +48,20 @@ CONV_CYCLES:
 #pragma HLS UNROLL
                 for (int f = 0; f < FILTERS; ++f) {
 #pragma HLS UNROLL
-                    acc.pixel[p][f] = pass.first ? weights.bias.lane[from + f] : block.pixel[p].lane[from + f];
+                    acc.pixel[p][f] = pass.first ? bias.lane[from + f] : block.pixel[p].lane[from + f];
                 }
             }
         }
         Word activations[PIXELS];
 #pragma HLS ARRAY_PARTITION variable=activations complete
         read_pixels(walk, input, activations);
-        const Sums sums = products(activations, layer.in_unsigned, weights.dense[row]);
-        const Word align = weights.align[walk.word];
+        const Sums sums = products(activations, layer.in_unsigned, dense[row]);
+        const Word shift = align[walk.word];
         for (int p = 0; p < PIXELS; ++p) {
 #pragma HLS UNROLL
             for (int f = 0; f < FILTERS; ++f) {
 #pragma HLS UNROLL
-                acc.pixel[p][f] += shift_left(sums.pixel[p][f], align.lane[from + f]);
+                acc.pixel[p][f] += shift_left(sums.pixel[p][f], shift.lane[from + f]);
             }
         }
         if (walk.step == walk.steps - 1) {

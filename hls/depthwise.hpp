@@ -8,8 +8,9 @@
 
 namespace sbfp {
 
-inline void depthwise_pass(const Layer &layer, const Tile &tile, const Pass &pass, const TileBuffer &input,
-                           const PassWeights &weights, hls::stream<AccBlock> &complete) {
+inline void depthwise_pass(const Layer &layer, const Tile &tile, const Pass &pass, const Word input[BANKS][BANK_ROWS],
+                           const AccWord &bias, const Word depthwise[WEIGHT_STEPS],
+                           hls::stream<AccBlock> &complete) {
 #pragma HLS INLINE off
     WindowWalk walk = start_walk(layer, tile, pass, 1);
     const TableRow shift = MAIN_SHIFT[layer.main_row < 0 ? 0 : layer.main_row + pass.out_word];
@@ -24,7 +25,7 @@ DEPTHWISE_CYCLES:
         Word activations[PIXELS];
 #pragma HLS ARRAY_PARTITION variable=activations complete
         read_pixels(walk, input, activations);
-        const Word w = weights.depthwise[walk.step];
+        const Word w = depthwise[walk.step];
         for (int p = 0; p < PIXELS; ++p) {
 #pragma HLS UNROLL
             const Word a = activations[p];
@@ -42,7 +43,7 @@ DEPTHWISE_CYCLES:
 #pragma HLS UNROLL
                     const int32_t aligned =
                         layer.main_row < 0 ? acc.pixel[p].lane[c] : shift_left(acc.pixel[p].lane[c], shift.lane[c]);
-                    done.pixel[p].lane[c] = aligned + weights.bias.lane[c];
+                    done.pixel[p].lane[c] = aligned + bias.lane[c];
                 }
             }
             complete.write(done);

@@ -15,18 +15,21 @@
 namespace sbfp {
 
 // Stage: the sums of one pass, by the layer's operator.
-static void compute(const Layer &layer, const Tile &tile, int32_t index, const TileBuffer &input,
-                    const PassWeights &weights, hls::stream<AccBlock> &sums) {
+static void compute(const Layer &layer, const Tile &tile, int32_t index, const Word input[BANKS][BANK_ROWS],
+                    hls::stream<AccWord> &biases, const Word align[WEIGHT_STEPS],
+                    const Word dense[DENSE_ROWS][FILTERS], const Word depthwise[WEIGHT_STEPS],
+                    hls::stream<AccBlock> &sums) {
 #pragma HLS INLINE off
     // partial sums outlive a pass, but never a tile
     static AccBlock partial[TILE_BLOCKS];
+#pragma HLS AGGREGATE variable=partial
     const Pass pass = make_pass(layer, tile, index);
     switch (layer.op) {
         case CONV:
-            conv_pass(layer, tile, pass, input, weights, partial, sums);
+            conv_pass(layer, tile, pass, input, biases.read(), align, dense, partial, sums);
             break;
         case DEPTHWISE:
-            depthwise_pass(layer, tile, pass, input, weights, sums);
+            depthwise_pass(layer, tile, pass, input, biases.read(), depthwise, sums);
             break;
         case MAX_POOL:
             max_pool_pass(layer, tile, pass, input, sums);
@@ -42,7 +45,7 @@ static void compute(const Layer &layer, const Tile &tile, int32_t index, const T
 
 // All passes over one tile. Weights of the next pass load while this one
 // computes; its results are rounded and stored as they come.
-static void process_tile(const Layer &layer, int32_t tile_index, const TileBuffer &input, const Word *weights,
+static void process_tile(const Layer &layer, int32_t tile_index, const Word input[BANKS][BANK_ROWS], const Word *weights,
                          const Word *fmap_shortcut, Word *fmap_out) {
 #pragma HLS INLINE off
     const Tile tile = make_tile(layer, tile_index);
@@ -51,19 +54,35 @@ PASSES:
     for (int32_t pass = 0; pass < count; ++pass) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=256
 #pragma HLS DATAFLOW
-        PassWeights pass_weights;
-#pragma HLS ARRAY_PARTITION variable=pass_weights.dense dim=2 complete
+        Word align[WEIGHT_STEPS];
+#pragma HLS AGGREGATE variable=align
+        Word dense[DENSE_ROWS][FILTERS];
+#pragma HLS AGGREGATE variable=dense
+#pragma HLS ARRAY_PARTITION variable=dense dim=2 complete
+        Word depthwise[WEIGHT_STEPS];
+#pragma HLS AGGREGATE variable=depthwise
+        hls::stream<AccWord> biases;
+#pragma HLS STREAM variable=biases depth=2
+        hls::stream<Word> weight_beats;
+#pragma HLS STREAM variable=weight_beats depth=128
+        hls::stream<Word> shortcut_beats;
+#pragma HLS STREAM variable=shortcut_beats depth=64
         hls::stream<AccBlock> sums;
 #pragma HLS STREAM variable=sums depth=4
         hls::stream<Word> shortcut;
-#pragma HLS STREAM variable=shortcut depth=64
+#pragma HLS STREAM variable=shortcut depth=4
         hls::stream<Word> results;
-#pragma HLS STREAM variable=results depth=64
-        load_weights(layer, tile, pass, weights, pass_weights);
-        load_shortcut(layer, tile, pass, fmap_shortcut, shortcut);
-        compute(layer, tile, pass, input, pass_weights, sums);
+#pragma HLS STREAM variable=results depth=4
+        hls::stream<Word> packed;
+#pragma HLS STREAM variable=packed depth=128
+        fetch_weights(layer, tile, pass, weights, weight_beats);
+        load_weights(layer, tile, pass, weight_beats, biases, align, dense, depthwise);
+        fetch_shortcut(layer, tile, pass, fmap_shortcut, shortcut_beats);
+        load_shortcut(layer, tile, pass, shortcut_beats, shortcut);
+        compute(layer, tile, pass, input, biases, align, dense, depthwise, sums);
         epilogue(layer, tile, pass, sums, shortcut, results);
-        store(layer, tile, pass, results, fmap_out);
+        pack(layer, tile, pass, results, packed);
+        store(layer, tile, pass, packed, fmap_out);
     }
 }
 
@@ -76,9 +95,13 @@ TILES:
     for (int32_t tile = 0; tile < count; ++tile) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=256
 #pragma HLS DATAFLOW
-        TileBuffer input;
-#pragma HLS ARRAY_PARTITION variable=input.bank dim=1 complete
-        load_tile(layer, tile, fmap_in, input);
+        Word input[BANKS][BANK_ROWS];
+#pragma HLS AGGREGATE variable=input
+#pragma HLS ARRAY_PARTITION variable=input dim=1 complete
+        hls::stream<Word> tile_beats;
+#pragma HLS STREAM variable=tile_beats depth=128
+        fetch_tile(layer, tile, fmap_in, tile_beats);
+        load_tile(layer, tile, tile_beats, input);
         process_tile(layer, tile, input, weights, fmap_shortcut, fmap_out);
     }
 }

@@ -6,7 +6,7 @@
 
 namespace sbfp {
 
-inline void max_pool_pass(const Layer &layer, const Tile &tile, const Pass &pass, const TileBuffer &input,
+inline void max_pool_pass(const Layer &layer, const Tile &tile, const Pass &pass, const Word input[BANKS][BANK_ROWS],
                           hls::stream<AccBlock> &complete) {
 #pragma HLS INLINE off
     WindowWalk walk = start_walk(layer, tile, pass, 1);

@@ -1,28 +1,52 @@
-// Stage: write the finished words of one pass to their place in the output map.
+// Stages: pack the finished words of one pass, and write them to their place in
+// the output map. A tile starts on a whole beat of its line.
 #pragma once
 
-#include "hls_stream.h"
-#include "types.hpp"
+#include "packing.hpp"
 
 namespace sbfp {
 
-inline void store(const Layer &layer, const Tile &tile, int32_t index, hls::stream<Word> &results, Word *memory) {
+inline int32_t stored_rows(const Tile &tile, const Pass &pass) { return pass.last ? tile.height : 0; }
+
+inline void pack(const Layer &layer, const Tile &tile, int32_t index, hls::stream<Word> &results,
+                 hls::stream<Word> &packed) {
 #pragma HLS INLINE off
     const Pass pass = make_pass(layer, tile, index);
-    const int32_t rows = pass.last ? tile.height : 0;
-    int32_t target = layer.out_address + (pass.out_word * layer.out_height + tile.y) * layer.out_width + tile.x;
+    const int32_t rows = stored_rows(tile, pass);
+PACK_ROWS:
+    for (int32_t row = 0; row < rows; ++row) {
+#pragma HLS LOOP_TRIPCOUNT min=0 max=256
+        LaneBits waiting = no_bits();
+    PACK_WORDS:
+        for (int32_t x = 0; x < tile.width; ++x) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=256
+#pragma HLS PIPELINE II=1
+            count(COUNT_PACK);
+            give_word(waiting, layer.out_bits, results.read(), packed);
+        }
+        flush_bits(waiting, packed);
+    }
+}
+
+inline void store(const Layer &layer, const Tile &tile, int32_t index, hls::stream<Word> &packed, Word *memory) {
+#pragma HLS INLINE off
+    const Pass pass = make_pass(layer, tile, index);
+    const int32_t rows = stored_rows(tile, pass);
+    const int32_t length = beats(tile.width, layer.out_bits, 0);
+    int32_t target = layer.out_address + (pass.out_word * layer.out_height + tile.y) * layer.out_line_beats +
+                     ((tile.x * layer.out_bits) >> 3);
 STORE_ROWS:
     for (int32_t row = 0; row < rows; ++row) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=256
         count(BURSTS_OUT);
     STORE_BURST:
-        for (int32_t x = 0; x < tile.width; ++x) {
+        for (int32_t i = 0; i < length; ++i) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=256
 #pragma HLS PIPELINE II=1
             count(COUNT_STORE);
-            memory[target + x] = results.read();
+            memory[target + i] = packed.read();
         }
-        target += layer.out_width;
+        target += layer.out_line_beats;
     }
 }
 

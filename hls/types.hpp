@@ -20,7 +20,8 @@ static_assert(PIXELS <= BANKS * READS, "every pixel lane needs a port of a bank"
 // A word of output channels is computed in so many parts, one after the other.
 constexpr int PARTS = LANES / FILTERS;
 
-// One memory word: the mantissas of LANES consecutive channels of one pixel.
+// The mantissas of LANES consecutive channels of one pixel, a byte each; also
+// one beat of memory, where they are packed (see packing.hpp).
 struct Word {
     int8_t lane[LANES];
 };
@@ -66,8 +67,8 @@ inline Word fill_word(int32_t value) {
 enum Operator : int32_t { CONV = 0, DEPTHWISE = 1, MAX_POOL = 2, AVG_POOL = 3, ADD = 4 };
 enum Activation : int32_t { NONE = 0, RELU = 1, RELU6 = 2 };
 
-// All constants of a layer. Addresses and planes are in words; a plane is the
-// map of one word of channels. Tables are indexed by rows of LANES entries.
+// All constants of a layer. Addresses are in beats of LANES bytes; a plane is
+// the map of one word of channels. Tables are indexed by rows of LANES entries.
 struct Layer {
     Operator op;
     // input map
@@ -75,15 +76,21 @@ struct Layer {
     int32_t in_words;
     int32_t in_height;
     int32_t in_width;
+    int32_t in_line_beats;  // memory words of one row of a plane
+    int32_t in_bits;
     int32_t in_unsigned;
     // output map
     int32_t out_address;
     int32_t out_words;
     int32_t out_height;
     int32_t out_width;
+    int32_t out_line_beats;
+    int32_t out_bits;
     // shortcut map, of the output's shape
     int32_t has_shortcut;
     int32_t shortcut_address;
+    int32_t shortcut_line_beats;
+    int32_t shortcut_bits;
     int32_t shortcut_unsigned;
     // window
     int32_t kernel_height;
@@ -111,6 +118,9 @@ struct Layer {
     int32_t tap_channels;   // channels of each
     // weights: chunks of input words per pass
     int32_t weight_address;
+    int32_t weight_bits;
+    int32_t word_beats;   // memory words per word of output channels
+    int32_t chunk_beats;  // memory words of a full chunk
     int32_t chunk_words;
     int32_t chunks;
     int32_t has_align;
@@ -170,6 +180,7 @@ inline Tile make_tile(const Layer &layer, int32_t index) {
 // convolution takes as many passes per word as it has chunks of weights.
 struct Pass {
     int32_t out_word;    // word of output channels, counted in the whole layer
+    int32_t chunk;       // of the weights
     int32_t tile_word;   // where the input words of this pass start in the tile
     int32_t words;       // input words of this pass
     int32_t first;       // accumulators start from the bias
@@ -185,12 +196,14 @@ inline Pass make_pass(const Layer &layer, const Tile &tile, int32_t index) {
     if (layer.op == CONV) {
         const int32_t chunk = index % layer.chunks;
         pass.out_word = index / layer.chunks;
+        pass.chunk = chunk;
         pass.tile_word = chunk * layer.chunk_words;
         pass.words = least(layer.chunk_words, layer.in_words - pass.tile_word);
         pass.first = chunk == 0;
         pass.last = chunk == layer.chunks - 1;
     } else {
         pass.out_word = tile.word + index;
+        pass.chunk = 0;
         pass.tile_word = index;
         pass.words = 1;
         pass.first = 1;

@@ -14,10 +14,8 @@
 
 namespace sbfp {
 
-// The input of one tile: one memory per bank.
-struct TileBuffer {
-    Word bank[BANKS][INPUT_WORDS / BANKS];
-};
+// The input of one tile is one memory per bank.
+constexpr int BANK_ROWS = INPUT_WORDS / BANKS;
 
 // A word of the tile buffer.
 struct Place {
@@ -132,7 +130,7 @@ inline int32_t cycles(const WindowWalk &walk) { return walk.blocks * walk.parts 
 
 // The words of all pixel lanes at the current position: every bank is read
 // once for each group of BANKS lanes.
-inline void read_pixels(const WindowWalk &walk, const TileBuffer &input, Word activations[PIXELS]) {
+inline void read_pixels(const WindowWalk &walk, const Word input[BANKS][BANK_ROWS], Word activations[PIXELS]) {
 #pragma HLS INLINE
     for (int group = 0; group < READS; ++group) {
 #pragma HLS UNROLL
@@ -158,7 +156,7 @@ inline void read_pixels(const WindowWalk &walk, const TileBuffer &input, Word ac
         }
         for (int b = 0; b < BANKS; ++b) {
 #pragma HLS UNROLL
-            data[b] = input.bank[b][row[b]];
+            data[b] = input[b][row[b]];
         }
         for (int p = 0; p < lanes; ++p) {
 #pragma HLS UNROLL

@@ -1,10 +1,10 @@
 """How a tensor lies in the feature-map arena: words of ``lanes`` bytes.
 
 A tensor is a list of segments (the branches of a concatenation, usually one).
-Channel ``c`` of a segment, row ``y``, column ``x`` is byte lane
-``(c - start) % lanes`` of word
-``address + ((c - start) // lanes) * height * width + y * width + x``.
-Signed mantissas are int8 bytes, unsigned ones uint8; unused lanes are zero.
+Channel ``c`` of a segment is byte lane ``(c - start) % lanes`` of plane
+``(c - start) // lanes``. A row of a plane is ``ceil(width * bits / 8)`` words:
+in each lane a stream of ``bits`` bits per pixel, the first pixel in the lowest
+bits. Signed mantissas are in two's complement; unused lanes are zero.
 The tensors are those of ``manifest.json`` (see docs/architecture.md).
 """
 
@@ -19,7 +19,12 @@ from bfp.format import mantissa_range
 def segment_words(tensor: dict, segment: dict, lanes: int) -> int:
     """Words of the arena that one segment takes."""
     planes = -(-(segment["stop"] - segment["start"]) // lanes)
-    return planes * tensor["height"] * tensor["width"]
+    return planes * tensor["height"] * line_words(tensor)
+
+
+def line_words(tensor: dict) -> int:
+    """Words of one row of a plane."""
+    return -(-tensor["width"] * tensor["bits"] // 8)
 
 
 def check(tensor: dict, words: int, lanes: int) -> None:
@@ -63,14 +68,18 @@ def pack(tensor: dict, mantissas: np.ndarray, arena: np.ndarray) -> None:
             f"tensor {tensor['name']!r} takes mantissas {low}..{high}, "
             f"but {mantissas.min()}..{mantissas.max()} were given; quantise them with its format"
         )
+    bits, line = tensor["bits"], line_words(tensor)
     for segment in tensor["segments"]:
         start, stop = segment["start"], segment["stop"]
         planes = -(-(stop - start) // lanes)
-        block = np.zeros((planes * lanes, height * width), np.uint8)
-        block[: stop - start] = mantissas[start:stop].reshape(stop - start, -1).astype(np.uint8)
-        end = segment["address"] + planes * height * width
-        target = arena[segment["address"] : end].reshape(planes, height * width, lanes)
-        target[:] = block.reshape(planes, lanes, -1).transpose(0, 2, 1)
+        codes = np.zeros((planes * lanes, height, width), np.uint8)
+        codes[: stop - start] = mantissas[start:stop].astype(np.int64) & ((1 << bits) - 1)
+        if bits < 8:
+            stream = np.unpackbits(codes[..., None], axis=-1, count=bits, bitorder="little")
+            codes = np.packbits(stream.reshape(planes * lanes, height, -1), axis=-1, bitorder="little")
+        end = segment["address"] + planes * height * line
+        target = arena[segment["address"] : end].reshape(planes, height, line, lanes)
+        target[:] = codes.reshape(planes, lanes, height, line).transpose(0, 2, 3, 1)
 
 
 def unpack(tensor: dict, arena: np.ndarray) -> np.ndarray:
@@ -78,11 +87,15 @@ def unpack(tensor: dict, arena: np.ndarray) -> np.ndarray:
     words, lanes = arena.shape
     check(tensor, words, lanes)
     height, width = tensor["height"], tensor["width"]
-    values = np.asarray(arena).view(np.int8 if tensor["signed"] else np.uint8)
+    bits, line = tensor["bits"], line_words(tensor)
     mantissas = np.empty((tensor["channels"], height, width), np.int16)
     for segment in tensor["segments"]:
         start, stop, address = segment["start"], segment["stop"], segment["address"]
-        planes = values[address : address + segment_words(tensor, segment, lanes)].reshape(-1, height * width, lanes)
-        channels = planes.transpose(0, 2, 1).reshape(-1, height, width)
-        mantissas[start:stop] = channels[: stop - start]
+        raw = np.asarray(arena)[address : address + segment_words(tensor, segment, lanes)]
+        codes = raw.reshape(-1, height, line, lanes).transpose(0, 3, 1, 2).reshape(-1, height, line)[: stop - start]
+        if bits < 8:
+            stream = np.unpackbits(np.ascontiguousarray(codes), axis=-1, count=width * bits, bitorder="little")
+            codes = np.packbits(stream.reshape(-1, height, width, bits), axis=-1, bitorder="little")[..., 0]
+        values = codes.astype(np.int16)
+        mantissas[start:stop] = np.where(values >> (bits - 1), values - (1 << bits), values) if tensor["signed"] else values
     return mantissas

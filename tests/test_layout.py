@@ -34,13 +34,17 @@ def test_pack_follows_the_formula_and_unpack_inverts_it(seed):
     mantissas = rng.integers(low, high + 1, shape).astype(np.int16)
     arena = np.full((words, lanes), 0xEE, np.uint8)
     expected = arena.copy()
+    bits, line = tensor["bits"], -(-shape[2] * tensor["bits"] // 8)
     for s in tensor["segments"]:
         expected[s["address"] : s["address"] + segment_words(tensor, s, lanes)] = 0  # unused lanes are zero
         for c in range(s["start"], s["stop"]):
             for y in range(shape[1]):
                 for x in range(shape[2]):
-                    word = s["address"] + ((c - s["start"]) // lanes) * shape[1] * shape[2] + y * shape[2] + x
-                    expected[word, (c - s["start"]) % lanes] = int(mantissas[c, y, x]) & 0xFF
+                    row = s["address"] + (((c - s["start"]) // lanes) * shape[1] + y) * line
+                    for i in range(bits):
+                        bit = x * bits + i
+                        value = (int(mantissas[c, y, x]) >> i & 1) << bit % 8
+                        expected[row + bit // 8, (c - s["start"]) % lanes] |= value
     pack(tensor, mantissas, arena)
     np.testing.assert_array_equal(arena, expected)
     result = unpack(tensor, arena)

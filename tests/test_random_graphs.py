@@ -56,9 +56,11 @@ def engine_options(artifacts, engine: Engine) -> EngineOptions:
             splits = segments[node.main]
             planes = sum(-(-(b - a) // engine.lanes) for a, b in zip(splits, splits[1:]))
             area = max(area, kh * kw)
-            window = max(window, planes * kh * kw)
+            # tiles are eight pixels wide at least where mantissas do not divide eight bits; rows have a pitch
+            out_w = artifact.graph.shapes[node.output][2]
+            window = max(window, planes * kh * (min(7, out_w - 1) * node.window.stride[1] + kw + 5))
     return EngineOptions(
-        engine.lanes, engine.filters, engine.pixels, engine.products, int(1.5 * window) + 64, area, engine.tile_blocks
+        engine.lanes, engine.filters, engine.pixels, engine.products, window, area, engine.tile_blocks
     )
 
 

@@ -204,6 +204,6 @@ def test_engine_with_the_least_depths(tmp_path, monkeypatch):
 
 
 def test_engine_with_a_greedy_process_is_a_deadlock(tmp_path, monkeypatch):
-    changed_engine(tmp_path, monkeypatch, "store.hpp", r"(= )(results\.read\(\);)", r"\1\2 \2")
-    with pytest.raises(BfpError, match="deadlock: .*process process_tile/store waits to read stream results .*empty"):
+    changed_engine(tmp_path, monkeypatch, "store.hpp", r"(= )(packed\.read\(\);)", r"\1\2 \2")
+    with pytest.raises(BfpError, match="deadlock: .*process process_tile/store waits to read stream packed .*empty"):
         check_batch(range(2), ENGINES[1], tmp_path)

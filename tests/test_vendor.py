@@ -12,6 +12,7 @@ import toy_board as toy
 
 from bfp.errors import BfpError
 from codegen import vendor
+from codegen.__main__ import main as codegen_main
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -157,7 +158,7 @@ def test_a_handoff_without_the_engine_is_refused(tools, network, monkeypatch):
 
 def test_bad_requests_are_refused(tools, network, tmp_path):
     tools.install("v++", "vivado")
-    with pytest.raises(BfpError, match="board 'zcu999' is unknown; choose from ultra96v2"):
+    with pytest.raises(BfpError, match="board 'zcu999' is not known; give one of"):
         vendor.build_bitstream(network, board="zcu999")
     with pytest.raises(BfpError, match="clock of 0 MHz"):
         vendor.build_bitstream(network, clock_mhz=0)
@@ -300,3 +301,16 @@ def test_vivado_script_stops_with_a_sentence(tmp_path, state, message):
     status, _, error = run_tcl(tmp_path, "vivado.tcl", vivado_values(tmp_path), vivado_prelude(tmp_path, **state))
     assert status == 1 and error.startswith(f"ERROR: {message}") and error.count("\n") == 1
     assert not (tmp_path / "out" / "toy.bit").exists()
+
+
+def test_command_line_fails_in_one_sentence_without_the_tools(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "deploy").mkdir()
+    assert codegen_main(["bitstream", str(tmp_path)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith("error: ") and captured.err.count("\n") == 1
+
+
+def test_boards_without_ultrascale_are_refused_before_anything_runs(tmp_path):
+    with pytest.raises(BfpError, match="block design is for Zynq UltraScale"):
+        vendor.build_bitstream(tmp_path, board="pynq_z2")

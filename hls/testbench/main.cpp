@@ -50,7 +50,7 @@ std::size_t values(const StoredTensor &t) {
 // tensor's planes; channel is -1 for lanes that hold none.
 template <typename Visit>
 void for_each_plane(const StoredTensor &t, Visit visit) {
-    const int64_t plane = static_cast<int64_t>(t.height) * t.width;
+    const int64_t plane = static_cast<int64_t>(t.height) * ((static_cast<int64_t>(t.width) * t.bits + 7) / 8);
     for (int s = 0; s < t.segments; ++s) {
         const Segment &segment = SEGMENTS[t.first_segment + s];
         const int channels = segment.stop - segment.start;
@@ -61,18 +61,47 @@ void for_each_plane(const StoredTensor &t, Visit visit) {
     }
 }
 
+// A tensor's rows start in fresh words; each lane is a stream of `bits` bits per pixel.
+int64_t line_words(const StoredTensor &t) { return (static_cast<int64_t>(t.width) * t.bits + 7) / 8; }
+
+uint8_t &byte_at(std::vector<sbfp::Word> &arena, int64_t word, int lane) {
+    return reinterpret_cast<uint8_t *>(arena[static_cast<std::size_t>(word)].lane)[lane];
+}
+
+// Code of pixel x of a row that starts at `line`.
+int read_code(const StoredTensor &t, std::vector<sbfp::Word> &arena, int64_t line, int lane, int x) {
+    const int bit = x * t.bits;
+    int code = byte_at(arena, line + bit / 8, lane) >> (bit % 8);
+    if (bit % 8 + t.bits > 8) {
+        code |= byte_at(arena, line + bit / 8 + 1, lane) << (8 - bit % 8);
+    }
+    return code & ((1 << t.bits) - 1);
+}
+
+void write_code(const StoredTensor &t, std::vector<sbfp::Word> &arena, int64_t line, int lane, int x, int code) {
+    for (int i = 0; i < t.bits; ++i) {
+        const int bit = x * t.bits + i;
+        byte_at(arena, line + bit / 8, lane) |= static_cast<uint8_t>(((code >> i) & 1) << (bit % 8));
+    }
+}
+
 void pack(const StoredTensor &t, const uint8_t *mantissas, std::vector<sbfp::Word> &arena) {
-    const int64_t plane = static_cast<int64_t>(t.height) * t.width;
     for_each_plane(t, [&](int channel, int64_t address, int lane) {
-        for (int64_t i = 0; i < plane; ++i) {
-            arena[static_cast<std::size_t>(address + i)].lane[lane] =
-                channel < 0 ? static_cast<int8_t>(0) : static_cast<int8_t>(mantissas[channel * plane + i]);
+        for (int y = 0; y < t.height; ++y) {
+            const int64_t line = address + y * line_words(t);
+            for (int64_t word = line; word < line + line_words(t); ++word) {
+                byte_at(arena, word, lane) = 0;
+            }
+            for (int x = 0; x < t.width && channel >= 0; ++x) {
+                const int64_t at = (static_cast<int64_t>(channel) * t.height + y) * t.width + x;
+                write_code(t, arena, line, lane, x, mantissas[at]);
+            }
         }
     });
 }
 
-int as_mantissa(const StoredTensor &t, uint8_t byte) {
-    return t.is_signed ? static_cast<int>(static_cast<int8_t>(byte)) : static_cast<int>(byte);
+int as_mantissa(const StoredTensor &t, int code) {
+    return t.is_signed && code >> (t.bits - 1) ? code - (1 << t.bits) : code;
 }
 
 struct Tally {
@@ -81,13 +110,14 @@ struct Tally {
     std::string first;
 };
 
-void compare(int image, const StoredTensor &t, const uint8_t *golden, const std::vector<sbfp::Word> &arena,
-             Tally &tally) {
+void compare(int image, const StoredTensor &t, const uint8_t *golden, std::vector<sbfp::Word> &arena, Tally &tally) {
     const int64_t plane = static_cast<int64_t>(t.height) * t.width;
+    const int mask = (1 << t.bits) - 1;
     for_each_plane(t, [&](int channel, int64_t address, int lane) {
         for (int64_t i = 0; i < plane; ++i) {
-            const uint8_t got = static_cast<uint8_t>(arena[static_cast<std::size_t>(address + i)].lane[lane]);
-            const uint8_t want = channel < 0 ? static_cast<uint8_t>(0) : golden[channel * plane + i];
+            const int64_t line = address + i / t.width * line_words(t);
+            const int got = read_code(t, arena, line, lane, static_cast<int>(i % t.width));
+            const int want = channel < 0 ? 0 : golden[channel * plane + i] & mask;
             if (got == want) {
                 continue;
             }

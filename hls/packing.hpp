@@ -1,0 +1,102 @@
+// Mantissas in memory: every lane is a bit stream of its own, `bits` bits a
+// mantissa, first pixel in the lowest bits; a beat of memory holds eight bits
+// of each lane. At eight bits a beat is a word.
+#pragma once
+
+#include "hls_stream.h"
+#include "types.hpp"
+
+namespace sbfp {
+
+// Bits of each lane that wait to be taken, or to be written.
+struct LaneBits {
+    uint16_t lane[LANES];
+    int32_t held;
+};
+
+inline LaneBits no_bits() {
+#pragma HLS INLINE
+    LaneBits waiting;
+    for (int c = 0; c < LANES; ++c) {
+#pragma HLS UNROLL
+        waiting.lane[c] = 0;
+    }
+    waiting.held = 0;
+    return waiting;
+}
+
+// Beats that hold `count` mantissas of a lane, when `skip` bits come before them.
+inline int32_t beats(int32_t count, int32_t bits, int32_t skip) { return (skip + count * bits + 7) >> 3; }
+
+// The next word; at most one beat is read for it.
+inline Word take_word(LaneBits &waiting, int32_t bits, int32_t is_unsigned, hls::stream<Word> &source) {
+#pragma HLS INLINE
+    if (waiting.held < bits) {
+        const Word beat = source.read();
+        for (int c = 0; c < LANES; ++c) {
+#pragma HLS UNROLL
+            const uint32_t fresh = static_cast<uint32_t>(static_cast<uint8_t>(beat.lane[c])) << waiting.held;
+            waiting.lane[c] = static_cast<uint16_t>(waiting.lane[c] | fresh);
+        }
+        waiting.held += 8;
+    }
+    Word word;
+    for (int c = 0; c < LANES; ++c) {
+#pragma HLS UNROLL
+        const int32_t code = waiting.lane[c] & ((1 << bits) - 1);
+        const bool negative = !is_unsigned && (code >> (bits - 1)) != 0;
+        word.lane[c] = static_cast<int8_t>(negative ? code - (1 << bits) : code);
+        waiting.lane[c] = static_cast<uint16_t>(waiting.lane[c] >> bits);
+    }
+    waiting.held -= bits;
+    return word;
+}
+
+// Drop the bits of a beat that belong to mantissas before the first one wanted.
+inline void skip_bits(LaneBits &waiting, int32_t skip, hls::stream<Word> &source) {
+#pragma HLS INLINE
+    if (skip > 0) {
+        const Word beat = source.read();
+        for (int c = 0; c < LANES; ++c) {
+#pragma HLS UNROLL
+            waiting.lane[c] = static_cast<uint16_t>(static_cast<uint8_t>(beat.lane[c]) >> skip);
+        }
+        waiting.held = 8 - skip;
+    }
+}
+
+// Add a word; a full beat leaves.
+inline void give_word(LaneBits &waiting, int32_t bits, Word word, hls::stream<Word> &target) {
+#pragma HLS INLINE
+    for (int c = 0; c < LANES; ++c) {
+#pragma HLS UNROLL
+        const uint32_t code = static_cast<uint32_t>(word.lane[c]) & ((1u << bits) - 1u);
+        waiting.lane[c] = static_cast<uint16_t>(waiting.lane[c] | (code << waiting.held));
+    }
+    waiting.held += bits;
+    if (waiting.held >= 8) {
+        Word beat;
+        for (int c = 0; c < LANES; ++c) {
+#pragma HLS UNROLL
+            beat.lane[c] = static_cast<int8_t>(waiting.lane[c] & 0xff);
+            waiting.lane[c] = static_cast<uint16_t>(waiting.lane[c] >> 8);
+        }
+        waiting.held -= 8;
+        target.write(beat);
+    }
+}
+
+// The last, partly filled beat of a line.
+inline void flush_bits(LaneBits &waiting, hls::stream<Word> &target) {
+#pragma HLS INLINE
+    if (waiting.held > 0) {
+        Word beat;
+        for (int c = 0; c < LANES; ++c) {
+#pragma HLS UNROLL
+            beat.lane[c] = static_cast<int8_t>(waiting.lane[c] & 0xff);
+        }
+        target.write(beat);
+    }
+}
+
+}  // namespace sbfp
