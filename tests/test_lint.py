@@ -261,6 +261,12 @@ BAD = [
     ("interface", "port=return bundle=control", "port=count bundle=control", "nothing starts the kernel"),
     (
         "interface",
+        "#pragma HLS INTERFACE mode=m_axi port=to bundle=gmem1 offset=slave depth=DEPTH latency=64\n",
+        "",
+        "port to is read or written as an array",
+    ),
+    (
+        "interface",
         "depth=DEPTH latency=64\n#pragma HLS INTERFACE mode=m_axi port=to",
         "latency=64\n#pragma HLS INTERFACE mode=m_axi port=to",
         "leaves depth to defaults",

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from clang.cindex import TypeKind
+from clang.cindex import Cursor, CursorKind, TypeKind
 
-from codegen.lint.expressions import parameters
+from codegen.lint.expressions import lies_in, parameters
 from codegen.lint.kernel import Finding, Kernel, Scope, at, at_pragma
 
 CONTROL = ("s_axilite", "ap_ctrl_hs", "ap_ctrl_chain", "ap_ctrl_none")
 # The defaults of these differ between the flows and versions of the HLS compiler.
 EXPLICIT = ("bundle", "offset", "depth", "latency")
 BURSTS = ("depth", "max_read_burst_length", "max_write_burst_length", "num_read_outstanding", "num_write_outstanding")
+
+
+MEMORIES = ("m_axi", "axis", "ap_memory", "bram", "ap_fifo")
+
+
+def _is_array(port: Cursor, top: Scope) -> bool:
+    """Whether a pointer is indexed or handed on; one that is only dereferenced is a register."""
+    for c in top.body.walk_preorder():
+        children = list(c.get_children())
+        if c.kind == CursorKind.ARRAY_SUBSCRIPT_EXPR and lies_in(children[0], port):
+            return True
+        if c.kind == CursorKind.CALL_EXPR and any(lies_in(a, port) for a in c.get_arguments()):
+            return True
+    return False
 
 
 def _top(kernel: Kernel) -> Scope | None:
@@ -54,6 +68,10 @@ def interface(kernel: Kernel) -> Iterator[Finding]:
             yield at(parameter, "interface", f"port {name} has no INTERFACE pragma; add one")
         elif "m_axi" in declared and "s_axilite" not in declared:
             yield at(parameter, "interface", f"m_axi port {name} has no s_axilite pragma for its address; add one")
+        elif pointer and not any(mode in MEMORIES for mode in declared) and _is_array(parameter, top):
+            yield at(
+                parameter, "interface", f"port {name} is read or written as an array and has no m_axi pragma; add one"
+            )
         elif "m_axi" in declared and not pointer:
             yield at(parameter, "interface", f"m_axi port {name} is no plain pointer; make it one")
     if not any(mode in CONTROL for mode in modes.get("return", [])):
