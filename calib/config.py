@@ -21,8 +21,9 @@ from bfp.parameters import MAX_ALIGN_SHIFT
 from host.image import INTERPOLATIONS
 
 SHIPPED = Path(__file__).parent / "networks"
-METHODS = ("max", "percentile", "mse", "kl")
-WEIGHT_METHODS = ("max", "mse")
+METHODS = ("max", "percentile", "mse", "kl", "seed")
+WEIGHT_METHODS = ("max", "mse", "seed")
+ROUNDINGS = ("nearest", "gptq")
 CHANNELS = {"rgb": 3, "bgr": 3, "gray": 1}
 WEIGHT_WORDS = ("model", "random")
 
@@ -60,6 +61,10 @@ class BfpOptions:
     method: of the activations' exponents, one of METHODS; weight_method: of
     the weights', one of WEIGHT_METHODS. unsigned: non-negative tensors use unsigned
     mantissas. max_spread: largest alignment shift between blocks of a filter.
+    sensitive: least width of the residual stream's tensors and of the
+    depthwise, first and last layers' weights. rounding: of the weights, one of
+    ROUNDINGS; bias_correction: see calib.refine;
+    sort_channels: see calib.channel_order.
     """
 
     weights: int = 8
@@ -70,6 +75,10 @@ class BfpOptions:
     weight_method: str = "max"
     unsigned: bool = True
     max_spread: int = 7
+    sensitive: int = 0
+    rounding: str = "nearest"
+    bias_correction: bool = False
+    sort_channels: bool = False
     overrides: tuple[Override, ...] = ()
 
 
@@ -322,15 +331,21 @@ def _bfp(section: Section) -> BfpOptions:
             raise ValueError
         return value
 
+    # the published method has no unsigned mantissas, and its own rule for weights
+    seed = section.table.get("method") == "seed"
     options = BfpOptions(
         weights=section.integer("weights", 8, MIN_BITS, MAX_BITS),
         activations=section.integer("activations", 8, MIN_BITS, MAX_BITS),
         weight_group=section.integer("weight_group", 64, 0),
         activation_group=section.integer("activation_group", 0, 0),
         method=section.text("method", "max", METHODS),
-        weight_method=section.text("weight_method", "max", WEIGHT_METHODS),
-        unsigned=section.take("unsigned", True, boolean, "true or false"),
+        weight_method=section.text("weight_method", "seed" if seed else "max", WEIGHT_METHODS),
+        unsigned=section.take("unsigned", not seed, boolean, "true or false"),
         max_spread=section.integer("max_spread", 7, 0, MAX_ALIGN_SHIFT),
+        sensitive=section.integer("sensitive", 0, 0, MAX_BITS),
+        rounding=section.text("rounding", "nearest", ROUNDINGS),
+        sort_channels=section.take("sort_channels", False, boolean, "true or false"),
+        bias_correction=section.take("bias_correction", False, boolean, "true or false"),
         overrides=tuple(overrides),
     )
     section.done()

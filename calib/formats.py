@@ -10,6 +10,7 @@ from bfp.graph import Graph, Node
 from calib.config import BfpOptions
 from calib.exponents import HISTOGRAM_RULES
 from calib.layer_options import LayerOptions
+from calib.seed_rule import by_seed
 from calib.statistics import Histogram, Statistics
 
 NO_FLOOR = -(10**6)
@@ -96,12 +97,16 @@ class FormatPlan:
             groups.setdefault(find(t), []).append(t)
         return list(groups.values())
 
+    def needs_signed_histogram(self) -> set[str]:
+        """Tensors whose exponents are chosen by the published rule, which looks at both signs."""
+        return {t for t in self.needs_histogram() if self.layers[self.producer[t].name].method == "seed"}
+
     def needs_histogram(self) -> set[str]:
         """Tensors whose exponents are chosen from a histogram."""
         return {
             n.output
             for n in self.graph.nodes
-            if n.op != "concat" and n.output not in self.source_of and self.layers[n.name].method in HISTOGRAM_RULES
+            if n.op != "concat" and n.output not in self.source_of and self.layers[n.name].method in (*HISTOGRAM_RULES, "seed")
         }
 
     def no_floors(self) -> dict[str, np.ndarray]:
@@ -161,11 +166,15 @@ class FormatPlan:
             limit = sum(float(np.exp2(known[t].exponents).max()) * known[t].high for t in node.inputs)
             maximum = np.minimum(maximum, limit)
         histogram = statistics.histograms.get(tensor)
-        rule = HISTOGRAM_RULES.get(self.layers[node.name].method)
-        if rule is not None and histogram is not None:
+        method = self.layers[node.name].method
+        if histogram is not None and method in (*HISTOGRAM_RULES, "seed"):
             if histogram not in self._chosen:  # floors change from pass to pass, histograms do not
                 every = statistics.block_maximum(tensor, splits)
-                self._chosen[histogram] = rule(histogram.counts, histogram.tops, every, bits, signed)
+                if method == "seed":
+                    self._chosen[histogram] = by_seed(histogram, every, bits)
+                else:
+                    rule = HISTOGRAM_RULES[method]
+                    self._chosen[histogram] = rule(histogram.counts, histogram.tops, every, bits, signed)
             e = np.minimum(self._chosen[histogram], exponent_for_maximum(maximum, bits, signed))
         else:
             e = exponent_for_maximum(maximum, bits, signed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 
 from bfp.errors import BfpError
@@ -21,14 +21,30 @@ class LayerOptions:
     weight_method: str
 
 
+def residual_stream(graph: Graph) -> set[str]:
+    """The tensors that sums of shortcuts read as shortcut or write."""
+    sums = [n for n in graph.nodes if n.shortcut]
+    return {n.shortcut for n in sums} | {n.output for n in sums}
+
+
 def resolve_options(graph: Graph, options: BfpOptions) -> dict[str, LayerOptions]:
     """Options by node name; a later override wins over an earlier one.
 
     Raises BfpError for an override that matches no layer, or that sets weights
     where no matching layer has any.
     """
-    base = LayerOptions(options.weights, options.activations, options.weight_group, options.method, options.weight_method)
+    base = LayerOptions(**{f.name: getattr(options, f.name) for f in fields(LayerOptions)})
     result = {node.name: base for node in graph.nodes}
+    layers = [n for n in graph.nodes if n.op in ("conv", "depthwise")]
+    stream = residual_stream(graph)
+    for node in graph.nodes:
+        if node.op == "depthwise" or layers and node in (layers[0], layers[-1]):
+            result[node.name] = replace(result[node.name], weights=max(options.weights, options.sensitive))
+        if node.output in stream:
+            result[node.name] = replace(result[node.name], activations=max(options.activations, options.sensitive))
+        if node.output == graph.output and options.method != "seed":
+            # the largest output decides the class: it must not saturate
+            result[node.name] = replace(result[node.name], method="max")
     for override in options.overrides:
         matched = [n for n in graph.nodes if fnmatchcase(n.name, override.layers)]
         changes = {k: v for k in vars(base) if (v := getattr(override, k)) is not None}

@@ -15,18 +15,21 @@ from bfp.artifact import Artifact
 from bfp.errors import BfpError
 from bfp.samples import Samples, save_samples
 from calib import float_model
+from calib.channel_order import sort_channels
 from calib.config import WEIGHT_WORDS, NetworkConfig
 from calib.float_network import FloatNetwork
 from calib.images import ImageSet, open_images
 from calib.importer import import_module
 from calib.progress import Progress
 from calib.quantise import plan, quantise_network
+from calib.refine import image_limit, refine
 from calib.statistics import Statistics
 from calib.zoo.weights import load_weights
 
 BATCH_VALUES = 1 << 23  # of the largest tensor, in one batch
 MAX_BATCH = 32
 RANDOM_WEIGHT_IMAGES = 32
+SORT_IMAGES = 16
 SAMPLES = 8  # images kept for simulations and boards
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -100,12 +103,22 @@ def prepare(config: NetworkConfig) -> Prepared:
         images = next(calibration.batches(min(RANDOM_WEIGHT_IMAGES, len(calibration))))
     load_weights(module, weights, config.seed, images)
     network = import_module(module, config.input_shape, config.name)
+    if config.bfp.sort_channels:
+        network = sorted_by_range(network, calibration)
     classes = load_classes(config)
     outputs = int(np.prod(network.graph.shapes[network.graph.output]))
     if classes and len(classes) != outputs:
         raise BfpError(f"{config.path}: {len(classes)} class names for {outputs} outputs; correct classes")
     used = weights if weights in WEIGHT_WORDS else Path(weights).name
     return Prepared(config, network, classes, calibration, used, tuple(notes))
+
+
+def sorted_by_range(network: FloatNetwork, images: ImageSet) -> FloatNetwork:
+    """The same function with channels of like range side by side, as a few calibration images show them."""
+    statistics = Statistics(network.graph, {})
+    batch = next(images.batches(min(batch_size(network), SORT_IMAGES, len(images))))
+    float_model.run(network, torch.from_numpy(batch), keep=(), observe=statistics.observe)
+    return sort_channels(network, statistics.maximum)
 
 
 def batch_size(network: FloatNetwork) -> int:
@@ -118,7 +131,7 @@ def gather(prepared: Prepared) -> Statistics:
     """Statistics of all calibration images."""
     config, network, images = prepared.config, prepared.network, prepared.calibration
     fixed = plan(network.graph, config.bfp, config.input)
-    statistics = Statistics(network.graph, fixed.splits, fixed.needs_histogram())
+    statistics = Statistics(network.graph, fixed.splits, fixed.needs_histogram(), fixed.needs_signed_histogram())
     with Progress(f"{config.name}: statistics of {len(images)} images", len(images)) as progress:
         for batch in images.batches(batch_size(network)):
             float_model.run(network, torch.from_numpy(batch), keep=(), observe=statistics.observe)
@@ -147,6 +160,28 @@ def quantise(prepared: Prepared, statistics: Statistics) -> Artifact:
         )
 
 
+def improve(prepared: Prepared, artifact: Artifact) -> Artifact:
+    """The artifact with the weight rounding and bias correction that the options ask for."""
+    config, network = prepared.config, prepared.network
+    rounding, bias = config.bfp.rounding == "gptq", config.bfp.bias_correction
+    if not (rounding or bias):
+        return artifact
+    images = some_images(prepared, image_limit(network))
+    with Progress(f"{config.name}: refining on {len(images)} images") as progress:
+        return refine(network, artifact, images, rounding, bias, config.seed, progress.text)
+
+
+def some_images(prepared: Prepared, limit: int) -> np.ndarray:
+    """The first ``limit`` calibration images, normalised, float32 [N, C, H, W]."""
+    parts, count = [], 0
+    for batch in prepared.calibration.batches(batch_size(prepared.network)):
+        parts.append(batch[: limit - count])
+        count += len(parts[-1])
+        if count == limit:
+            break
+    return np.concatenate(parts)
+
+
 def keep_samples(prepared: Prepared, path: Path) -> None:
     """A few preprocessed images with the float network's answers, for simulations and boards."""
     config = prepared.config
@@ -166,7 +201,7 @@ def calibrate(config: NetworkConfig, folder: Path) -> Artifact:
     prepared = prepare(config)
     for note in prepared.notes:
         print(f"{config.name}: note: {note}", file=sys.stderr)
-    artifact = quantise(prepared, gather(prepared))
+    artifact = improve(prepared, quantise(prepared, gather(prepared)))
     for note in artifact.provenance["notes"]:
         print(f"{config.name}: note: {note}", file=sys.stderr)
     keep_samples(prepared, folder / "samples.npz")

@@ -27,6 +27,8 @@ class Histogram:
         self.splits = splits
         self.tops = np.zeros(len(splits) - 1)
         self.counts = np.zeros((len(splits) - 1, BINS))
+        self.negative: Histogram | None = None  # of the negative values alone, where somebody asks for it
+        self.zeros = np.zeros(len(splits) - 1)
 
     def add(self, magnitude: torch.Tensor, channel_maximum: np.ndarray) -> None:
         """Add |x| [N, C, H, W] whose largest value per channel [C] is known."""
@@ -42,7 +44,9 @@ class Histogram:
             values = magnitude[:, self.splits[block] : self.splits[block + 1]].reshape(-1)
             index = (values.double() * (BINS / self.tops[block])).long()
             counts = torch.bincount(index, minlength=BINS).numpy().astype(np.float64)
-            counts[0] -= float((values == 0).sum())
+            zeros = float((values == 0).sum())
+            counts[0] -= zeros
+            self.zeros[block] += zeros
             self.counts[block] += counts
 
 
@@ -50,15 +54,24 @@ class Statistics:
     """Streamed statistics of every tensor of a graph.
 
     splits: the block boundaries of each tensor (for the histograms).
-    histograms_of: the tensors that need one. After the pass ``maximum`` is the
+    histograms_of: the tensors that need one; signed_of: those whose negative
+    values need one of their own beside it. After the pass ``maximum`` is the
     largest |x| and ``minimum`` the smallest x, float64 [channels] by tensor.
     """
 
-    def __init__(self, graph: Graph, splits: dict[str, tuple[int, ...]], histograms_of: set[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        splits: dict[str, tuple[int, ...]],
+        histograms_of: set[str] = frozenset(),
+        signed_of: set[str] = frozenset(),
+    ) -> None:
         self.graph = graph
         self.maximum = {t: np.zeros(s[0]) for t, s in graph.shapes.items()}
         self.minimum = {t: np.full(s[0], np.inf) for t, s in graph.shapes.items()}
         self.histograms = {t: Histogram(splits[t]) for t in sorted(histograms_of)}
+        for t in signed_of:
+            self.histograms[t].negative = Histogram(splits[t])
         self.images = 0
 
     def observe(self, tensor: str, x: torch.Tensor) -> None:
@@ -75,7 +88,10 @@ class Statistics:
         np.maximum(self.maximum[tensor], magnitude, out=self.maximum[tensor])
         np.minimum(self.minimum[tensor], low, out=self.minimum[tensor])
         if tensor in self.histograms:
-            self.histograms[tensor].add(x.abs(), magnitude)
+            histogram = self.histograms[tensor]
+            histogram.add(x.abs(), magnitude)
+            if histogram.negative is not None:
+                histogram.negative.add((-x).clamp_(min=0), np.maximum(-low, 0))
         if tensor == self.graph.input:
             self.images += len(x)
 

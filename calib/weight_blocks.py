@@ -8,6 +8,7 @@ import numpy as np
 
 from bfp.format import BlockFormat, exponent_for_maximum, mantissa_range, round_half_up
 from bfp.parameters import MAX_ALIGN_SHIFT, MAX_ROUND_SHIFT, Weights, block_of, refine
+from calib import seed_rule
 
 CANDIDATES = 3  # the maximum's exponent and two below it
 CHUNK = 1 << 22  # weights that are scaled in float64 at a time
@@ -36,7 +37,8 @@ class WeightBlocks:
 
     weight: float32 [F, C (1 for depthwise), kh, kw]; splits: block boundaries
     over C; bits: mantissa width; method: "max", or "mse" for the exponent of
-    least squared error at or up to CANDIDATES - 1 below the maximum's.
+    least squared error at or up to CANDIDATES - 1 below the maximum's, or
+    "seed" for the published rule and its clip.
     """
 
     def __init__(
@@ -46,7 +48,10 @@ class WeightBlocks:
         per_channel = np.maximum(weight.max(axis=(2, 3)), -weight.min(axis=(2, 3))).astype(np.float64)
         self.maxima = np.maximum.reduceat(per_channel, splits[:-1], axis=1)
         self.natural = exponent_for_maximum(self.maxima, bits)
-        if method == "mse":
+        self.top = mantissa_range(bits, True)[1]
+        if method == "seed":
+            self.natural, self.top = seed_rule.exponent(self.maxima, bits), seed_rule.clip_limit(bits)
+        elif method == "mse":
             self.natural = self._least_squares()
 
     def _least_squares(self) -> np.ndarray:
@@ -112,11 +117,10 @@ class WeightBlocks:
         return Weights(self.bits, mantissas, self.splits, exponents)
 
     def _mantissas(self, weight: np.ndarray, exponents: np.ndarray) -> np.ndarray:
-        low, high = mantissa_range(self.bits, True)
         scale = np.exp2(-np.repeat(exponents, np.diff(self.splits), axis=1).astype(np.float64))[:, :, None, None]
         result = np.empty(weight.shape, np.int8)
         step = max(1, CHUNK // max(1, weight[:1].size))
         for f in range(0, len(weight), step):
             part = round_half_up(weight[f : f + step] * scale[f : f + step])
-            result[f : f + step] = np.clip(part, low, high)
+            result[f : f + step] = np.clip(part, -self.top, self.top)
         return result
