@@ -102,8 +102,9 @@ def resources(program: Program) -> dict[str, int]:
 
     DSPs: the array, lanes x filters x pixels / products. Memories: the
     buffers of hls/engine.cpp, those between dataflow processes twice. LUTs:
-    per part, from the widths of its operators (one LUT per bit of an adder or
-    a 2:1 multiplexer, half that per stage of a shifter with 6-input LUTs).
+    per part, from the widths of its operators: one per bit of an adder or of a
+    4:1 multiplexer, one per product bit of a multiplier in logic; an assumption,
+    not checked against synthesis.
     """
     a, o = program.array, program.options
     word = 8 * a.lanes
@@ -121,19 +122,26 @@ def resources(program: Program) -> dict[str, int]:
         "schedule": block_rams(32 * 50, len(program.layers)),
         "memory ports": 4 * block_rams(word, 512),
     }
-    dsp = math.ceil(a.lanes * a.filters * a.pixels / max(a.products, 1))
-    sums = a.filters * a.pixels  # accumulators updated per cycle
-    chains = sums * (a.lanes // a.chain)
+    dsp = math.ceil(a.lanes * a.filters * a.pixels / a.products)
+    outputs = a.filters * a.pixels  # accumulators updated per cycle
+    chains = a.lanes // a.chain
+    field_bits = {1: 0, 2: 18, 4: 11}[a.products]
+    weight_bits = max([layer.fields["weight_bits"] for layer in program.layers], default=8)
+    operand_bits = max([layer.fields["in_bits"] + layer.fields["in_unsigned"] for layer in program.layers], default=9)
+    window_lanes = a.lanes * a.pixels
     luts = {
-        "field splitting and psum adders": chains * 20 + (chains - sums) * 20,
-        "alignment shifters": sums * 32 * 2,
-        "accumulators": sums * 32 + a.pixels * a.lanes * 8,
-        "depthwise multipliers": a.lanes * a.pixels * (72 + 32),
-        "pooling": a.lanes * a.pixels * (16 + 24),
-        "epilogue": a.lanes * (600 + 32 + 5 * 16 + 5 * 16 + 32 + 40),
-        "bank crossbar": a.pixels * word * math.ceil(a.banks / 3) + a.banks * 40,
-        "window walks": 5 * 1500,
-        "memory ports and control": 4 * 1200 + 6000,
+        "splitting fields (a borrow for all but the lowest)": outputs // a.products * chains * (a.products - 1) * field_bits,
+        "sums of chains": outputs * (chains - 1) * (field_bits + 3),
+        "alignment shifters (16:1 of 28 bits)": outputs * 56,
+        "accumulators and their start values": outputs * 64,
+        "depthwise multipliers and accumulators": window_lanes * (weight_bits * operand_bits + 24),
+        "pooling": window_lanes * (2 * operand_bits + 16),
+        # mean (16 x 23 bits), shortcut shifter, activation, rounding shifter, saturation
+        "epilogue": a.lanes * (368 + 56 + 64 + 128 + 20),
+        "bank crossbar": a.pixels * word * math.ceil(a.banks / 3),
+        "packing and unpacking": 4 * a.lanes * 40,
+        "window walks": 5 * 800,
+        "memory ports and control": 4 * 800 + 5000,
     }
     return {
         "dsp": dsp,

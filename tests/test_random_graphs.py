@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pytest
 from random_graphs import random_artifact, random_input
 
+from bfp import BfpError
 from codegen.counts import LOOPS, layer_counts
 from codegen.csim import compile_engine, run_testbench, write_golden
 from codegen.generate import generate
@@ -45,23 +46,21 @@ PER_BATCH = 12
 
 
 def engine_options(artifacts, engine: Engine) -> EngineOptions:
-    """Buffers just large enough for the largest single window, so that tiles are cut."""
-    area, window = engine.weight_steps, 64
-    for artifact in artifacts:
-        segments = artifact.graph.segments()
-        for node in artifact.graph.nodes:
-            if node.op == "concat":
-                continue
-            kh, kw = node.window.kernel
-            splits = segments[node.main]
-            planes = sum(-(-(b - a) // engine.lanes) for a, b in zip(splits, splits[1:]))
-            area = max(area, kh * kw)
-            # tiles are eight pixels wide at least where mantissas do not divide eight bits; rows have a pitch
-            out_w = artifact.graph.shapes[node.output][2]
-            window = max(window, planes * kh * (min(7, out_w - 1) * node.window.stride[1] + kw + 5))
-    return EngineOptions(
-        engine.lanes, engine.filters, engine.pixels, engine.products, window, area, engine.tile_blocks
-    )
+    """Buffers as small as these networks allow (within a quarter), so that tiles are cut."""
+    kernels = [n.window.kernel for a in artifacts for n in a.graph.nodes]
+    steps = max([engine.weight_steps] + [kh * kw for kh, kw in kernels])
+    words = 64
+    while True:
+        options = EngineOptions(
+            engine.lanes, engine.filters, engine.pixels, engine.products, words, steps, engine.tile_blocks
+        )
+        try:
+            build(artifacts, options)
+            return options
+        except BfpError as error:
+            if "raise the engine option input_words" not in str(error):
+                raise
+            words += -(-words // 4)
 
 
 def check_batch(seeds: range, engine: Engine, out) -> None:
