@@ -21,9 +21,11 @@ from bfp.parameters import MAX_ALIGN_SHIFT
 from host.image import INTERPOLATIONS
 
 SHIPPED = Path(__file__).parent / "networks"
-METHODS = ("max", "percentile", "mse", "kl", "seed")
+METHODS = ("max", "percentile", "mse", "kl", "seed")  # of one layer
+AUTO = "auto"  # of a network: calib.auto picks the method of its layers
 WEIGHT_METHODS = ("max", "mse", "seed")
 ROUNDINGS = ("nearest", "gptq")
+AUTO_GROUP = 16  # channels that share an exponent where the file leaves it to us: a memory word
 CHANNELS = {"rgb": 3, "bgr": 3, "gray": 1}
 WEIGHT_WORDS = ("model", "random")
 
@@ -58,7 +60,7 @@ class BfpOptions:
 
     weights, activations: mantissa widths. weight_group: input channels per
     weight block, activation_group: channels per activation block, 0 for all.
-    method: of the activations' exponents, one of METHODS; weight_method: of
+    method: of the activations' exponents, one of METHODS or AUTO; weight_method: of
     the weights', one of WEIGHT_METHODS. unsigned: non-negative tensors use unsigned
     mantissas. max_spread: largest alignment shift between blocks of a filter.
     sensitive: least width of the residual stream's tensors and of the
@@ -332,20 +334,20 @@ def _bfp(section: Section) -> BfpOptions:
         return value
 
     # the published method has no unsigned mantissas, and its own rule for weights
-    seed = section.table.get("method") == "seed"
+    seed, auto = (section.table.get("method") == word for word in ("seed", AUTO))
     options = BfpOptions(
         weights=section.integer("weights", 8, MIN_BITS, MAX_BITS),
         activations=section.integer("activations", 8, MIN_BITS, MAX_BITS),
-        weight_group=section.integer("weight_group", 64, 0),
-        activation_group=section.integer("activation_group", 0, 0),
-        method=section.text("method", "max", METHODS),
-        weight_method=section.text("weight_method", "seed" if seed else "max", WEIGHT_METHODS),
+        weight_group=section.integer("weight_group", AUTO_GROUP if auto else 64, 0),
+        activation_group=section.integer("activation_group", AUTO_GROUP if auto else 0, 0),
+        method=section.text("method", "max", (*METHODS, AUTO)),
+        weight_method=section.text("weight_method", "seed" if seed else "mse" if auto else "max", WEIGHT_METHODS),
         unsigned=section.take("unsigned", not seed, boolean, "true or false"),
         max_spread=section.integer("max_spread", 7, 0, MAX_ALIGN_SHIFT),
         sensitive=section.integer("sensitive", 0, 0, MAX_BITS),
-        rounding=section.text("rounding", "nearest", ROUNDINGS),
-        sort_channels=section.take("sort_channels", False, boolean, "true or false"),
-        bias_correction=section.take("bias_correction", False, boolean, "true or false"),
+        rounding=section.text("rounding", "gptq" if auto else "nearest", ROUNDINGS),
+        sort_channels=section.take("sort_channels", auto, boolean, "true or false"),
+        bias_correction=section.take("bias_correction", auto, boolean, "true or false"),
         overrides=tuple(overrides),
     )
     section.done()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,9 @@ from bfp import artifact as artifacts
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
 from bfp.samples import Samples, save_samples
-from calib import float_model
+from calib import auto, float_model
 from calib.channel_order import sort_channels
-from calib.config import WEIGHT_WORDS, NetworkConfig
+from calib.config import AUTO, WEIGHT_WORDS, NetworkConfig
 from calib.float_network import FloatNetwork
 from calib.images import ImageSet, open_images
 from calib.importer import import_module
@@ -160,13 +160,17 @@ def quantise(prepared: Prepared, statistics: Statistics) -> Artifact:
         )
 
 
-def improve(prepared: Prepared, artifact: Artifact) -> Artifact:
-    """The artifact with the weight rounding and bias correction that the options ask for."""
+def improve(prepared: Prepared, artifact: Artifact, images: np.ndarray | None = None) -> Artifact:
+    """The artifact with the weight rounding and bias correction that the options ask for.
+
+    images: normalised ones to do it with; by default the first calibration images.
+    """
     config, network = prepared.config, prepared.network
     rounding, bias = config.bfp.rounding == "gptq", config.bfp.bias_correction
     if not (rounding or bias):
         return artifact
-    images = some_images(prepared, image_limit(network))
+    if images is None:
+        images = some_images(prepared, image_limit(network))
     with Progress(f"{config.name}: refining on {len(images)} images") as progress:
         return refine(network, artifact, images, rounding, bias, config.seed, progress.text)
 
@@ -180,6 +184,43 @@ def some_images(prepared: Prepared, limit: int) -> np.ndarray:
         if count == limit:
             break
     return np.concatenate(parts)
+
+
+def pick(prepared: Prepared) -> Artifact:
+    """The best of calib.auto's candidates by output noise on held-out calibration images.
+
+    Exponents are compared first, with only the means corrected; then the
+    winner is refined as the options ask, and kept as it was where that does
+    not help. The artifact's provenance records every candidate's figure.
+    """
+    config, network = prepared.config, prepared.network
+    rest, held = auto.split(some_images(prepared, image_limit(network)))
+    reference = float_model.logits(network, torch.from_numpy(held)).double().numpy()
+    named = {m: replace(prepared, config=with_method(config, m)) for m in auto.CANDIDATES}
+    # one pass serves all: the histograms do not depend on the rule that reads them
+    statistics = gather(named[auto.CANDIDATES[1]])
+    figures, drafts = {}, {}
+    for method, candidate in named.items():
+        drafts[method] = quantise(candidate, statistics)
+        trial = improve(replace(candidate, config=with_method(config, method, rounding="nearest")), drafts[method], rest)
+        figures[method] = auto.sqnr_db(trial, held, reference)
+    best = max(figures, key=figures.get)  # the first of equals
+    refined = improve(named[best], drafts[best], rest)
+    gain = auto.sqnr_db(refined, held, reference)
+    plain = auto.sqnr_db(drafts[best], held, reference)
+    artifact = refined if gain >= plain else drafts[best]
+    record = {
+        **artifact.provenance,
+        "method": f"{AUTO}: {best}",
+        "held_out": len(held),
+        "sqnr_db": {**{m: round(f, 2) for m, f in figures.items()}, "refined": round(gain, 2), "plain": round(plain, 2)},
+    }
+    return replace(artifact, provenance=record)
+
+
+def with_method(config: NetworkConfig, method: str, **changes: object) -> NetworkConfig:
+    """The same file with another method."""
+    return replace(config, bfp=replace(config.bfp, method=method, **changes))
 
 
 def keep_samples(prepared: Prepared, path: Path) -> None:
@@ -201,7 +242,10 @@ def calibrate(config: NetworkConfig, folder: Path) -> Artifact:
     prepared = prepare(config)
     for note in prepared.notes:
         print(f"{config.name}: note: {note}", file=sys.stderr)
-    artifact = improve(prepared, quantise(prepared, gather(prepared)))
+    if config.bfp.method == AUTO:
+        artifact = pick(prepared)
+    else:
+        artifact = improve(prepared, quantise(prepared, gather(prepared)))
     for note in artifact.provenance["notes"]:
         print(f"{config.name}: note: {note}", file=sys.stderr)
     keep_samples(prepared, folder / "samples.npz")

@@ -149,7 +149,7 @@ class _Layer:
         floats = torch.from_numpy(self.floats.weight).double().reshape(shape)
         step = np.repeat(np.exp2(old.exponents.astype(np.float64)), np.diff(old.splits), axis=1)
         step = np.broadcast_to(step[:, :, None, None], old.mantissas.shape)
-        step = torch.from_numpy(np.ascontiguousarray(step)).reshape(shape)
+        step = torch.from_numpy(np.array(step)).reshape(shape)
         low, high = mantissa_range(old.bits, True)
         # few samples say little about many weights: the fit then stays close to what was trained
         ridge = RIDGE * max(1.0, SAMPLES_PER_INPUT * count / inputs.shape[2]) ** 2

@@ -1,0 +1,162 @@
+"""Corrections from calibration images: channel order, weight rounding, bias; each keeps what it must keep."""
+
+import numpy as np
+import pytest
+import torch
+from small_modules import Fn
+from test_quantise import noise_db, pixels, quantised
+from torch import nn
+
+from bfp import golden
+from bfp import artifact as artifacts
+from bfp.artifact import Preprocessing
+from bfp.parameters import ACC_LIMIT, accumulator_bound
+from calib import float_model
+from calib.channel_order import free_chain, sort_channels
+from calib.config import BfpOptions
+from calib.fake_quant import check
+from calib.importer import import_module
+from calib.refine import image_limit, refine
+from calib.rounding import fit, gptq
+from calib.statistics import Statistics
+
+PRE = Preprocessing((10, 10), (127.0,) * 3, (128.0,) * 3)
+
+
+def mobile_block(x=8, hidden=24):
+    """Expansion, depthwise, projection, residual: what the corrections have to walk through."""
+    torch.manual_seed(3)
+    layers = (
+        nn.Conv2d(3, x, 3, 2, 1),
+        nn.Conv2d(x, hidden, 1),
+        nn.Conv2d(hidden, hidden, 3, 1, 1, groups=hidden),
+        nn.Conv2d(hidden, x, 1),
+        nn.Linear(x, 5),
+    )
+    with torch.no_grad():
+        layers[1].weight *= torch.exp2(torch.randn(hidden))[:, None, None, None]
+
+    def forward(m, image):
+        first = torch.relu(m[0](image))
+        mid = nn.functional.relu6(m[2](nn.functional.relu6(m[1](first))))
+        return m[4]((first + m[3](mid)).mean((2, 3)))
+
+    return Fn(forward, *layers).eval()
+
+
+def narrow(**changes):
+    return BfpOptions(weights=4, activations=6, weight_group=8, activation_group=8, weight_method="mse", **changes)
+
+
+def test_refining_brings_a_narrow_network_closer_to_float():
+    images = pixels((3, 10, 10), PRE, 48)
+    plain, network, _ = quantised(mobile_block(), (3, 10, 10), narrow(), images=images)
+    unseen = pixels((3, 10, 10), PRE, 32, seed=9)
+    found = {}
+    for rounding, bias in ((False, True), (True, False), (True, True)):
+        better = refine(network, plain, images.numpy(), rounding, bias)
+        found[rounding, bias] = noise_db(better, network, unseen)
+        assert all(d.ok for d in check(better, golden.quantise_input(better, unseen.numpy())))
+    assert found[True, True] > noise_db(plain, network, unseen) + 3
+    assert found[False, True] > noise_db(plain, network, unseen)
+
+
+def test_bias_correction_removes_the_mean_error():
+    images = pixels((3, 6, 6), PRE, 8)
+    plain, network, _ = quantised(nn.Conv2d(3, 7, 3), (3, 6, 6), narrow(), images=images)
+    better = refine(network, plain, images.numpy(), rounding=False, bias=True)
+    node = plain.graph.nodes[0]
+    assert np.array_equal(better.parameters[node.name].weights.mantissas, plain.parameters[node.name].weights.mantissas)
+    reference = float_model.run(network, images)[node.output].double().numpy().mean(axis=(0, 2, 3))
+    lsb = np.exp2(plain.formats[node.output].channel_exponents().astype(float))
+    for artifact, limit in ((better, 0.1), (plain, np.inf)):
+        q = golden.run(artifact, golden.quantise_input(artifact, images.numpy()))[node.output]
+        assert np.all(np.abs(q.mean(axis=(0, 2, 3)) * lsb - reference) < limit * lsb)
+
+
+def test_refining_is_deterministic_and_proved(tmp_path):
+    images = pixels((3, 10, 10), PRE, 16)
+    plain, network, _ = quantised(mobile_block(), (3, 10, 10), narrow(), images=images)
+    files = []
+    for i in range(2):
+        artifact = refine(network, plain, images.numpy(), True, True, seed=5)
+        artifacts.save(artifact, tmp_path / f"{i}.npz")
+        files.append((tmp_path / f"{i}.npz").read_bytes())
+    assert files[0] == files[1]
+    for node in artifact.graph.nodes:
+        source, target, shortcut = artifact.operand_formats(node)
+        p = artifact.parameters[node.name]
+        if p.weights is not None:
+            assert np.all(accumulator_bound(node, p, source, target, shortcut) < ACC_LIMIT)
+            assert np.abs(p.weights.mantissas).max() <= 7
+
+
+@pytest.mark.parametrize("what", ["filter", "channel", "image"])
+def test_dead_filters_channels_and_constant_images(what):
+    module = mobile_block()
+    layers = [m for m in module.modules() if isinstance(m, nn.Conv2d)]
+    images = pixels((3, 10, 10), PRE, 4)
+    with torch.no_grad():
+        if what == "filter":
+            layers[2].weight[3] = 0
+            layers[1].weight[4] = 0
+        elif what == "channel":
+            layers[1].bias[5] = -1e4  # never above zero
+        else:
+            images = torch.zeros_like(images) + 0.5
+    plain, network, _ = quantised(module, (3, 10, 10), narrow(), images=images)
+    better = refine(network, plain, images.numpy(), True, True)
+    assert noise_db(better, network, images) > 15
+    if what == "filter":
+        depthwise = next(n for n in better.graph.nodes if n.op == "depthwise")
+        assert not better.parameters[depthwise.name].weights.mantissas[3].any()
+
+
+def test_gptq_is_never_worse_than_rounding_to_nearest_on_correlated_inputs():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(12, 40, generator=generator, dtype=torch.float64) @ torch.randn(
+        40, 4000, generator=generator, dtype=torch.float64
+    )
+    hessian = (x @ x.T)[None]
+    weight = torch.randn(1, 6, 12, generator=generator, dtype=torch.float64)
+    step = torch.full_like(weight, 0.25)
+    nearest = torch.floor(weight / step + 0.5).clamp(-7, 7)
+    found = gptq(weight, hessian, step, -7, 7)
+
+    def error(q):
+        return float((((q * step - weight)[0] @ x) ** 2).sum())
+
+    assert torch.equal(found, found.round()) and found.abs().max() <= 7
+    assert error(found) < 0.8 * error(nearest)
+
+
+def test_fit_recovers_weights_and_stays_where_nothing_was_seen():
+    x = torch.randn(1, 5, 400, dtype=torch.float64)
+    wanted = torch.randn(1, 2, 5, dtype=torch.float64)
+    start = torch.zeros_like(wanted)
+    assert torch.allclose(fit(start, x @ x.mT, wanted @ x @ x.mT, 1e-9), wanted, atol=1e-6)
+    silent = torch.zeros(1, 5, 5, dtype=torch.float64)
+    assert torch.equal(fit(wanted, silent, wanted @ silent, 0.1), wanted)
+
+
+def test_sorting_channels_preserves_the_function_and_sorts():
+    network = import_module(mobile_block(), (3, 10, 10), "toy")
+    images = pixels((3, 10, 10), PRE, 4)
+    statistics = Statistics(network.graph, {})
+    float_model.run(network, images, keep=(), observe=statistics.observe)
+    ordered = sort_channels(network, statistics.maximum)
+    assert torch.allclose(float_model.logits(network, images), float_model.logits(ordered, images), atol=1e-5)
+    again = Statistics(network.graph, {})
+    float_model.run(ordered, images, keep=(), observe=again.observe)
+    expand = next(n for n in network.graph.nodes if free_chain(network.graph, n) is not None)
+    tensors = free_chain(network.graph, expand)[0]
+    assert len(tensors) == 2
+    key = sum(np.log2(np.maximum(again.maximum[t], 1e-300)) for t in tensors)
+    assert np.all(np.diff(key) >= -1e-9)
+    first = next(n for n in network.graph.nodes if n.op == "conv")
+    assert free_chain(network.graph, first) is None  # its output is a shortcut too
+
+
+def test_image_limit_bounds_memory():
+    network = import_module(nn.Conv2d(3, 8, 1), (3, 4096, 4096), "large")
+    assert image_limit(network) == 1
