@@ -1,8 +1,9 @@
 """The default method: which exponents, rounding and bias suit this network, from its calibration images alone.
 
 A part of the calibration images is held out of the corrections of weights and
-biases (the statistics of ranges see all images). Every candidate is judged by the signal-to-quantisation-noise ratio of the
-network's output on those held out: no labels are needed, and none are read.
+biases (the statistics of ranges see all images). Every candidate is judged by
+the signal-to-quantisation-noise ratio of the network's output on those held
+out: no labels are needed, and none are read.
 """
 
 from __future__ import annotations

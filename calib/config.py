@@ -66,7 +66,8 @@ class BfpOptions:
     sensitive: least width of the residual stream's tensors and of the
     depthwise, first and last layers' weights. rounding: of the weights, one of
     ROUNDINGS; bias_correction: see calib.refine;
-    sort_channels: see calib.channel_order.
+    sort_channels: see calib.channel_order; equalise:
+    see calib.equalise.
     """
 
     weights: int = 8
@@ -81,6 +82,7 @@ class BfpOptions:
     rounding: str = "nearest"
     bias_correction: bool = False
     sort_channels: bool = False
+    equalise: bool = False
     overrides: tuple[Override, ...] = ()
 
 
@@ -347,6 +349,7 @@ def _bfp(section: Section) -> BfpOptions:
         sensitive=section.integer("sensitive", 0, 0, MAX_BITS),
         rounding=section.text("rounding", "gptq" if auto else "nearest", ROUNDINGS),
         sort_channels=section.take("sort_channels", auto, boolean, "true or false"),
+        equalise=section.take("equalise", False, boolean, "true or false"),
         bias_correction=section.take("bias_correction", auto, boolean, "true or false"),
         overrides=tuple(overrides),
     )

@@ -103,11 +103,9 @@ class FormatPlan:
 
     def needs_histogram(self) -> set[str]:
         """Tensors whose exponents are chosen from a histogram."""
-        return {
-            n.output
-            for n in self.graph.nodes
-            if n.op != "concat" and n.output not in self.source_of and self.layers[n.name].method in (*HISTOGRAM_RULES, "seed")
-        }
+        rules = (*HISTOGRAM_RULES, "seed")
+        computed = [n for n in self.graph.nodes if n.op != "concat" and n.output not in self.source_of]
+        return {n.output for n in computed if self.layers[n.name].method in rules}
 
     def no_floors(self) -> dict[str, np.ndarray]:
         """Lower limits of the exponents, none yet: int64 [blocks] by tensor. See ``raise_floor``."""

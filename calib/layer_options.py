@@ -22,9 +22,10 @@ class LayerOptions:
 
 
 def residual_stream(graph: Graph) -> set[str]:
-    """The tensors that sums of shortcuts read as shortcut or write."""
+    """The trunk: what sums of shortcuts read as shortcut or write, and linear bottlenecks where it changes width."""
     sums = [n for n in graph.nodes if n.shortcut]
-    return {n.shortcut for n in sums} | {n.output for n in sums}
+    linear = {n.output for n in graph.nodes if n.op == "conv" and n.activation == "none" and n.output != graph.output}
+    return {n.shortcut for n in sums} | {n.output for n in sums} | (linear if sums else set())
 
 
 def resolve_options(graph: Graph, options: BfpOptions) -> dict[str, LayerOptions]:
@@ -53,7 +54,8 @@ def resolve_options(graph: Graph, options: BfpOptions) -> dict[str, LayerOptions
             example = ", ".join(n.name for n in graph.nodes[:3])
             count = len(graph.nodes)
             raise BfpError(f"{where} matches none of its {count} layers ({example}, ...); correct the pattern")
-        if {"weights", "weight_group", "weight_method"} & set(changes) and not any(n.op in ("conv", "depthwise") for n in matched):
+        of_weights = {"weights", "weight_group", "weight_method"} & set(changes)
+        if of_weights and not any(n.op in ("conv", "depthwise") for n in matched):
             first = matched[0]
             raise BfpError(f"{where} sets weights, but {first.name} ({first.op}) has none; correct the pattern")
         for node in matched:

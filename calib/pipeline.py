@@ -17,6 +17,7 @@ from bfp.samples import Samples, save_samples
 from calib import auto, float_model
 from calib.channel_order import sort_channels
 from calib.config import AUTO, WEIGHT_WORDS, NetworkConfig
+from calib.equalise import equalise
 from calib.float_network import FloatNetwork
 from calib.images import ImageSet, open_images
 from calib.importer import import_module
@@ -103,6 +104,8 @@ def prepare(config: NetworkConfig) -> Prepared:
         images = next(calibration.batches(min(RANDOM_WEIGHT_IMAGES, len(calibration))))
     load_weights(module, weights, config.seed, images)
     network = import_module(module, config.input_shape, config.name)
+    if config.bfp.equalise:
+        network = equalise(network)
     if config.bfp.sort_channels:
         network = sorted_by_range(network, calibration)
     classes = load_classes(config)
@@ -202,18 +205,18 @@ def pick(prepared: Prepared) -> Artifact:
     figures, drafts = {}, {}
     for method, candidate in named.items():
         drafts[method] = quantise(candidate, statistics)
-        trial = improve(replace(candidate, config=with_method(config, method, rounding="nearest")), drafts[method], rest)
+        unrounded = replace(candidate, config=with_method(config, method, rounding="nearest"))
+        trial = improve(unrounded, drafts[method], rest)
         figures[method] = auto.sqnr_db(trial, held, reference)
     best = max(figures, key=figures.get)  # the first of equals
     refined = improve(named[best], drafts[best], rest)
-    gain = auto.sqnr_db(refined, held, reference)
-    plain = auto.sqnr_db(drafts[best], held, reference)
-    artifact = refined if gain >= plain else drafts[best]
+    result = {"refined": auto.sqnr_db(refined, held, reference), "plain": auto.sqnr_db(drafts[best], held, reference)}
+    artifact = refined if result["refined"] >= result["plain"] else drafts[best]
     record = {
         **artifact.provenance,
         "method": f"{AUTO}: {best}",
         "held_out": len(held),
-        "sqnr_db": {**{m: round(f, 2) for m, f in figures.items()}, "refined": round(gain, 2), "plain": round(plain, 2)},
+        "sqnr_db": {name: round(figure, 2) for name, figure in {**figures, **result}.items()},
     }
     return replace(artifact, provenance=record)
 
