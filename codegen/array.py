@@ -63,7 +63,8 @@ def build_array(options: EngineOptions, weight: int, activation: int) -> Array:
     pair = longest_chain(options.lanes, PAIR_LIMIT, weight, activation)
     quad = longest_chain(options.lanes, QUAD_LIMIT, weight, activation) if weight <= QUAD_MAX_WEIGHT else 0
     possible = 1 if options.filters % 2 else 4 if quad else 2
-    products = options.products or possible
+    # four products that must be split after each are more logic than multiplier
+    products = options.products or (2 if possible == 4 and quad < 2 else possible)
     if products > possible:
         raise BfpError(
             f"engine option products is {products}; mantissas up to {weight} (weights) and {activation} (activations) "

@@ -79,6 +79,8 @@ def test_array_follows_the_widths():
     five = build_array(options, 15, 15)
     assert (five.products, five.chain, five.macs) == (4, 4, 1280)
     assert build_array(options, 15, 31).chain == 2
+    assert build_array(options, 15, 63).products == 2  # four would have to be split after every product
+    assert build_array(EngineOptions(products=4), 15, 63).chain == 1
     with pytest.raises(BfpError, match="allow 2 per DSP"):
         build_array(EngineOptions(products=4), 127, 127)
     for limit, weight, activation in ((2**17, 127, 127), (2**10, 15, 15), (2**17, 127, 255)):
