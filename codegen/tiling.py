@@ -172,6 +172,11 @@ class Cutter:
         step = self.width_step
         widths = [self.out_w, *range((self.out_w - 1) // step * step, 0, -step)]
         width = next((w for w in widths if self.fits(1, w)), None)
+        if width is None and self.chunks > 1 and widths[-1] > self.options.tile_blocks * self.block_pixels:
+            raise BfpError(
+                f"layer {self.name}: its weights come in {self.chunks} chunks, and {widths[-1]} partial sums must wait "
+                f"between them; raise the engine option tile_blocks ({self.options.tile_blocks}) or weight_steps"
+            )
         if width is None:
             kh, kw = self.buffered.kernel
             raise BfpError(
@@ -181,7 +186,7 @@ class Cutter:
             )
         # of the widths that cut a row into so few tiles, the evenest
         across = ceil_div(self.out_w, width)
-        width = next(w for w in reversed(widths) if ceil_div(self.out_w, w) == across)
+        width = next(w for w in reversed(widths) if ceil_div(self.out_w, w) == across and self.fits(1, w))
         fewest = next(n for n in range(1, self.out_h + 1) if self.fits(ceil_div(self.out_h, n), width))
         heights = {ceil_div(self.out_h, n) for n in range(fewest, min(fewest + MOST_EXTRA_CUTS, self.out_h) + 1)}
         return min((self.cut(h, width) for h in sorted(heights, reverse=True)), key=self.cost)

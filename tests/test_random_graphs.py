@@ -36,11 +36,11 @@ class Engine:
 # full size at 8 and at 5 bits, narrow, tiny buffers that force tiles and chunks
 ENGINES = (
     Engine(16, 8, 5, 256, 512),
-    Engine(4, 4, 3, 25, 4),
-    Engine(16, 8, 5, 40, 4, widest=5),
+    Engine(4, 4, 3, 25, 8),
+    Engine(16, 8, 5, 40, 8, widest=5),
     Engine(2, 2, 1, 64, 16, products=1),
     Engine(8, 4, 2, 30, 8),
-    Engine(4, 2, 1, 25, 4, widest=4),
+    Engine(4, 2, 1, 25, 8, widest=4),
 )
 PER_BATCH = 12
 
