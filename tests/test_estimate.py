@@ -11,6 +11,7 @@ from random_graphs import random_artifact
 
 from bfp import BfpError
 from bfp.artifact import save
+from bfp.graph import Window
 from codegen.__main__ import main
 from codegen.array import build_array, longest_chain
 from codegen.board import FOLDER, load_board
@@ -19,6 +20,7 @@ from codegen.csim import HLS
 from codegen.estimate import block_rams, estimate, refuse_what_does_not_fit, resources
 from codegen.options import EngineOptions
 from codegen.program import build
+from codegen.tiling import Cutter
 
 
 def test_loops_are_those_of_the_kernel():
@@ -108,3 +110,11 @@ def test_command_line_writes_numbers_and_a_picture(tmp_path, capsys):
     assert "modelled" in "".join(picture.itertext())
     circles = [e for e in picture.iter() if e.tag.endswith("circle") and len(e)]
     assert len(circles) == sum(1 for layer in result["layers"] if layer["macs"])
+
+
+def test_partial_sums_that_do_not_fit_are_refused_by_name():
+    options = EngineOptions(lanes=4, pixels=1, weight_steps=9, tile_blocks=2)
+    window = Window((3, 3), (1, 1), (1, 1, 1, 1))
+    cutter = Cutter("layer9", True, 64, 16, (2, 8, 20), window, options, build_array(options, 15, 15), out_bits=5)
+    with pytest.raises(BfpError, match=r"layer9: its weights come in 16 chunks, and 8 partial .* tile_blocks \(2\)"):
+        cutter.choose()
