@@ -347,7 +347,8 @@ def test_every_key_is_documented_with_its_default():
         rows = {line.split("|")[1].strip(" `"): line.split("|")[2].strip() for line in table.splitlines()[1:]}
         for f in fields(options):
             if f.name != "overrides":
-                assert rows.get(f.name) == json.dumps(f.default).replace('"max"', '`"max"`'), f.name
+                default = json.dumps(f.default)
+                assert rows.get(f.name) == (f"`{default}`" if isinstance(f.default, str) else default), f.name
     for options in (ImageOptions, Override, Preprocessing, NetworkConfig):
         known = {f.name for f in fields(options)} - {"path", "input", "calibration", "evaluation", "bfp", "engine"}
         assert {name for name in known if f"`{name}`" not in text} == set()
