@@ -148,9 +148,6 @@ class FormatPlan:
             else:
                 e = np.maximum(self._exponents(tensor, node, statistics, result), floors[tensor])
                 e = self._limit_spread(tensor, e) if limited else e
-                if tensor == self.graph.output:
-                    # few images show few classes at their best: a class's logit needs the range of any class's
-                    e = np.full_like(e, e.max())
                 result[tensor] = BlockFormat(
                     self.bits[tensor], self.signed[tensor], self.splits[tensor], tuple(int(v) for v in e)
                 )
