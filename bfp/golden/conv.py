@@ -21,36 +21,65 @@ def accumulate(node: Node, p: Parameters, x: np.ndarray, source: BlockFormat, ta
     input channels is one matrix product. A product goes through float32 where
     the sum of its magnitudes is proved below 2**24, through float64 otherwise.
     """
-    aligned = p.weights.mantissas.astype(np.int64)
-    if p.align_shift.any():
-        aligned <<= np.repeat(p.align_shift, np.diff(p.align_splits), axis=1)[:, :, None, None]
-    filters, channels, kh, kw = aligned.shape
-    parts = exact_parts(np.abs(aligned).sum(axis=(2, 3)) * source.high)
+    filters, channels, kh, kw = p.weights.mantissas.shape
+    parts = [(0, channels)] if fits_float32(p, source) else exact_parts(contributions(p, source))
     dtype = np.float32 if parts else np.float64
     parts = parts or [(0, channels)]
-    matrices = [np.ascontiguousarray(aligned[:, a:b].reshape(filters, -1), dtype) for a, b in parts]
+    weights = aligned_weights(p, dtype)
+    matrices = [np.ascontiguousarray(weights[:, a:b].reshape(filters, -1)) for a, b in parts]
     (sh, sw), (oh, ow) = node.window.stride, node.window.output_size(*x.shape[2:])
     padded = pad(x, node.window)
-    out = np.empty((len(x), filters, oh, ow), np.int32)
     bias = p.bias.astype(np.int32)[:, None, None]
-    rows = max(1, COLUMN_BYTES // (np.dtype(dtype).itemsize * channels * kh * kw * ow))
     if oh * ow == 1:
         flat = padded[:, :, :kh, :kw].astype(dtype)
         total = sum(
             (m @ flat[:, a:b].reshape(len(x), -1).T).astype(np.int32) for m, (a, b) in zip(matrices, parts)
         )
         return total.T.reshape(len(x), filters, 1, 1) + bias
+    out = np.empty((len(x), filters, oh, ow), np.int32)
+    rows = min(oh, max(1, COLUMN_BYTES // (np.dtype(dtype).itemsize * channels * kh * kw * ow)))
+    products = np.empty(filters * rows * ow, dtype)
     for n in range(len(x)):
         for y in range(0, oh, rows):
             stop = min(y + rows, oh)
             strip = padded[n, :, y * sh : (stop - 1) * sh + kh].astype(dtype)
+            sums = out[n, :, y:stop]
+            product = products[: sums.size].reshape(filters, -1)
             for index, (matrix, (a, b)) in enumerate(zip(matrices, parts)):
-                part = (matrix @ columns(strip[a:b], kh, kw, sh, sw)).astype(np.int32).reshape(filters, stop - y, ow)
+                np.matmul(matrix, columns(strip[a:b], kh, kw, sh, sw), out=product)
                 if index == 0:
-                    np.add(part, bias, out=out[n, :, y:stop])
+                    np.copyto(sums, product.reshape(sums.shape), casting="unsafe")
+                    sums += bias
                 else:
-                    out[n, :, y:stop] += part
+                    sums += product.astype(np.int32).reshape(sums.shape)
     return out
+
+
+def aligned_weights(p: Parameters, dtype: type) -> np.ndarray:
+    """Weight mantissas shifted to the accumulator's exponent, [F, C, kh, kw]; exact in float32 already (7 + 15 bits)."""
+    weights = p.weights.mantissas.astype(dtype)
+    if p.align_shift.any():
+        scale = np.exp2(np.repeat(p.align_shift, np.diff(p.align_splits), axis=1))
+        weights *= scale[:, :, None, None].astype(dtype)
+    return weights
+
+
+def fits_float32(p: Parameters, source: BlockFormat) -> bool:
+    """Whether every filter's sum is exact in float32 even at its largest shift: settles most layers at little cost."""
+    magnitude = np.abs(p.weights.mantissas).view(np.uint8)  # a uint8, so that 128 would be right, too
+    total = magnitude.reshape(len(magnitude), -1).sum(axis=1, dtype=np.uint64)
+    return bool((total * np.exp2(p.align_shift.max(axis=1)) * source.high < EXACT_FLOAT32).all())
+
+
+def contributions(p: Parameters, source: BlockFormat) -> np.ndarray:
+    """Largest magnitude that each input channel can bring to each filter's sum, float64 [F, C]."""
+    magnitude = np.abs(p.weights.mantissas).view(np.uint8)
+    magnitude = magnitude.reshape(*magnitude.shape[:2], -1)
+    total = np.zeros(magnitude.shape[:2], np.uint32)
+    for tap in range(magnitude.shape[2]):  # few: faster than summing along a short axis
+        total += magnitude[:, :, tap]
+    shift = np.repeat(p.align_shift, np.diff(p.align_splits), axis=1)
+    return total * np.exp2(shift) * source.high
 
 
 def columns(strip: np.ndarray, kh: int, kw: int, sh: int, sw: int) -> np.ndarray:
@@ -65,14 +94,15 @@ def exact_parts(magnitude: np.ndarray) -> list[tuple[int, int]]:
     magnitude: for every filter and input channel the largest magnitude of the
     channel's contribution, [F, C].
     """
-    parts, start, total = [], 0, np.zeros(len(magnitude))
-    for c in range(magnitude.shape[1]):
-        total = total + magnitude[:, c]
-        if total.max() >= EXACT_FLOAT32:
-            if start == c or len(parts) + 1 >= MAX_FLOAT32_PARTS:
-                return []
-            parts.append((start, c))
-            start, total = c, magnitude[:, c].astype(np.float64)
-            if total.max() >= EXACT_FLOAT32:
-                return []
-    return parts + [(start, magnitude.shape[1])]
+    large = magnitude.sum(axis=1) >= EXACT_FLOAT32  # the others never end a part
+    totals = np.cumsum(magnitude[large], axis=1)  # integers below 2**53: exact
+    channels = magnitude.shape[1]
+    parts, start, before = [], 0, np.zeros((len(totals), 1))
+    while start < channels:
+        # sums only grow with the channels: the first that is too large ends the part
+        stop = start + int(np.searchsorted((totals[:, start:] - before).max(axis=0, initial=0), EXACT_FLOAT32))
+        if stop == start or len(parts) == MAX_FLOAT32_PARTS:
+            return []
+        parts.append((start, stop))
+        start, before = stop, totals[:, stop - 1 : stop]
+    return parts

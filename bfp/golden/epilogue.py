@@ -7,6 +7,8 @@ import numpy as np
 from bfp.format import BlockFormat
 from bfp.parameters import Parameters
 
+CHUNK = 1 << 16  # accumulators finished at a time: their bytes stay in the second-level cache
+
 
 def per_channel(values: np.ndarray) -> np.ndarray:
     """[C] to int32 [C, 1, 1], to broadcast over [N, C, H, W]."""
@@ -21,15 +23,28 @@ def epilogue(
     ``(acc + (1 << (r - 1))) >> r``, half up, arithmetic shift; a negative r
     shifts left. All sums stay inside 32 bits: see bfp.parameters.prove.
     """
-    if shortcut is not None:
-        acc += shortcut.astype(np.int32) << per_channel(p.shortcut_shift)
-    if activation != "none":
-        np.maximum(acc, 0, out=acc)
-    if activation == "relu6":
-        np.minimum(acc, per_channel(p.clamp_high), out=acc)
+    out = np.empty(acc.shape, np.int16)
     right = np.maximum(p.round_shift, 0)
-    acc += per_channel(np.where(right > 0, 1 << np.maximum(right - 1, 0), 0))
-    acc >>= per_channel(right)
-    if p.round_shift.min() < 0:
-        acc <<= per_channel(np.maximum(-p.round_shift, 0))
-    return np.clip(acc, target.low, target.high, out=acc).astype(np.int16)
+    half = per_channel(np.where(right > 0, 1 << np.maximum(right - 1, 0), 0))
+    left = per_channel(np.maximum(-p.round_shift, 0))
+    right = per_channel(right)
+    channels, pixels = acc.shape[1], max(1, acc.shape[2] * acc.shape[3])
+    step = max(1, CHUNK // pixels)
+    # many passes over a few channels of one image, which stay in the cache
+    for n in range(len(acc)):
+        for c in range(0, channels, step):
+            part = slice(c, c + step)
+            values = acc[n, part]
+            if shortcut is not None:
+                values += shortcut[n, part].astype(np.int32) << per_channel(p.shortcut_shift[part])
+            if activation != "none":
+                np.maximum(values, 0, out=values)
+            if activation == "relu6":
+                np.minimum(values, per_channel(p.clamp_high[part]), out=values)
+            values += half[part]
+            values >>= right[part]
+            if left.any():
+                values <<= left[part]
+            np.clip(values, target.low, target.high, out=values)
+            np.copyto(out[n, part], values, casting="unsafe")  # clipped to 9 bits
+    return out
