@@ -190,10 +190,20 @@ def simulate_board(name: str, path: Path) -> dict:
     }
 
 
+def baselines(name: str, path: Path) -> dict:
+    """the published rule and the plain maximum, measured on the same images"""
+    return {
+        "actions": [command("calib", "baselines", path, "--out", BUILD / name)],
+        "file_dep": [*calibrate(name, path)["file_dep"], str(ROOT / "calib" / "report" / "baselines.py")],
+        "targets": [str(BUILD / name / "baselines.json")],
+        "uptodate": calibrate(name, path)["uptodate"],
+    }
+
+
 def report(name: str, path: Path) -> dict:
     """one page about a network: accuracy, layers, simulations"""
     folder = BUILD / name
-    results = ("artifact.npz", "samples.npz", "evaluation.json", "csim.json", "board.json")
+    results = ("artifact.npz", "samples.npz", "evaluation.json", "baselines.json", "csim.json", "board.json")
     return {
         "actions": [command("calib", "report", path, "--out", folder)],
         "file_dep": [str(folder / f) for f in results] + REPORT,
@@ -244,6 +254,10 @@ def task_csim():
 
 def task_simulate_board():
     yield from per_network("simulate-board", simulate_board)
+
+
+def task_baselines():
+    yield from per_network("baselines", baselines)
 
 
 def task_report():

@@ -1,4 +1,4 @@
-"""``python -m calib calibrate|evaluate|report NETWORK --out FOLDER``."""
+"""``python -m calib calibrate|evaluate|baselines|report NETWORK --out FOLDER``."""
 
 from __future__ import annotations
 
@@ -17,17 +17,28 @@ def parser() -> argparse.ArgumentParser:
     for name, text in (
         ("calibrate", "import a network, choose its exponents, write artifact.npz and samples.npz"),
         ("evaluate", "compare the artifact with the float network, write evaluation.json"),
+        ("baselines", "measure the published rule and the plain maximum on the same images, write baselines.json"),
         ("report", "measure every layer on the kept samples, write report.html and layers.json"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("network", help="a network's .toml file, or the name of a shipped network")
         command.add_argument("--out", type=Path, help="folder of the results (default: build/NAME)")
-    commands.choices["evaluate"].add_argument("--limit", type=int, help="evaluate on the first LIMIT images only")
+    for name in ("evaluate", "baselines"):
+        commands.choices[name].add_argument("--limit", type=int, help="evaluate on the first LIMIT images only")
     return top
 
 
 def percent(value: float | None) -> str:
     return "unknown" if value is None else f"{100 * value:.2f} %"
+
+
+def figures(result: dict) -> str:
+    """An evaluation in one line."""
+    sqnr = "none lost" if result["sqnr_db"] is None else f"{result['sqnr_db']:.1f} dB"
+    return (
+        f"{result['images']} images, top-1 float {percent(result['top1_float'])}, "
+        f"BFP {percent(result['top1_bfp'])}, agreement {percent(result['agreement'])}, SQNR {sqnr}"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -55,13 +66,15 @@ def run(arguments: argparse.Namespace) -> None:
         return
     if arguments.limit is not None and arguments.limit < 1:
         raise BfpError(f"--limit {arguments.limit} leaves no image; give at least 1")
+    if arguments.command == "baselines":
+        from calib.report.baselines import measure_baselines
+
+        for method, r in measure_baselines(config, folder, arguments.limit)["baselines"].items():
+            print(f"{config.name}, baseline {method}: {r['error'] if 'error' in r else figures(r)}")
+        return
     artifact = artifacts.load(folder / "artifact.npz")
     result = evaluate.evaluate(pipeline.prepare(config), artifact, folder, arguments.limit)
-    sqnr = "none lost" if result["sqnr_db"] is None else f"{result['sqnr_db']:.1f} dB"
-    print(
-        f"{config.name}: {result['images']} images, top-1 float {percent(result['top1_float'])}, "
-        f"BFP {percent(result['top1_bfp'])}, agreement {percent(result['agreement'])}, SQNR {sqnr}"
-    )
+    print(f"{config.name}: {figures(result)}")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -13,7 +13,7 @@ import torch
 from bfp import artifact as artifacts
 from bfp import golden
 from bfp.format import dequantise, quantise
-from bfp.samples import Samples, load_samples, save_samples
+from bfp.samples import load_samples
 from calib import float_model
 from calib.__main__ import main
 from calib.config import load_config
@@ -23,7 +23,7 @@ from calib.pipeline import prepare
 from calib.report import charts, write_report
 from calib.report.figures import WORST, layer_figures, worst_layers
 from calib.report.measure import measure
-from calib.report.page import render
+from calib.report.page import RESULTS, images_to_measure, render
 from random_graphs import random_artifact, random_input
 
 MODULE = """
@@ -98,7 +98,7 @@ class Page(HTMLParser):
         if "id" in attrs:
             self.ids.append(attrs["id"])
         if tag == "details":
-            self.layer = attrs["id"]
+            self.layer = attrs.get("data-layer")
         if tag == "data":
             self.values.append((self.layer, attrs["value"]))
         if tag == "li":
@@ -203,8 +203,8 @@ def test_worst_layers_are_sorted(project):
 def test_errors_equal_an_independent_computation(project):
     """Own and accumulated error of the depthwise layer, in float64, from the definition."""
     path, out, content = project
-    artifact, images = artifacts.load(out / "artifact.npz"), load_samples(out / "samples.npz").images
     prepared = prepare(load_config(path))
+    artifact, images = artifacts.load(out / "artifact.npz"), images_to_measure(prepared)
     node = next(n for n in artifact.graph.nodes if n.op == "depthwise")
     stored = golden.run(artifact, golden.quantise_input(artifact, images))
     operands = {t: torch.from_numpy(dequantise(stored[t], artifact.formats[t])) for t in node.inputs}
@@ -239,7 +239,7 @@ def test_layers_without_error_or_signal(project):
     assert layer(content, "stem")["dead_channels"] == 1
     pool = next(f for f in content["layers"] if f["op"] == "max_pool")
     assert pool["own_sqnr_db"] is None and pool["accumulated_sqnr_db"] is not None
-    assert "none is its own" in pool["cause"]
+    assert pool["cause"] == "" and "none is its own" in pool["inherited"]
     assert layer(content, "constant")["weights"]["zero_filters"] == 4
 
 
@@ -257,10 +257,8 @@ def test_causes_follow_the_figures(project):
 def test_saturation_is_measured_and_named(project, copy):
     """Images three times as bright as a pixel can be: the input saturates, and the report counts how often."""
     path, out = copy
-    samples = load_samples(out / "samples.npz")
-    images = samples.images * 3
-    save_samples(Samples(images, samples.labels, samples.names, samples.logits), out / "samples.npz")
-    content = write_report(prepare(load_config(path)), out)
+    images = load_samples(out / "samples.npz").images * 3
+    content = write_report(prepare(load_config(path)), out, images)
     fmt = artifacts.load(out / "artifact.npz").formats[content["layers"][0]["tensor"]]
     lsb = np.exp2(fmt.channel_exponents())[:, None, None]
     clipped = np.abs(np.floor(images / lsb + 0.5)) > fmt.high
@@ -319,7 +317,7 @@ def test_evaluation_of_another_artifact_is_pointed_out(project, copy):
 def test_random_weights_and_replacements_are_said(project):
     _, out, content = project
     artifact = artifacts.load(out / "artifact.npz")
-    results = dict.fromkeys(("evaluation", "csim", "board"))
+    results = dict.fromkeys(RESULTS)
     assert "not trained" not in Page(render(artifact, content, results)).text
     changed = {**artifact.provenance, "weights": "random", "replaced": ["weights a.pth do not exist"]}
     text = Page(render(replace(artifact, provenance=changed), content, results)).text
@@ -357,5 +355,5 @@ def test_exact_weights_leave_rounding_and_saturation_only(seed):
         assert f["weights"] is None or f["weights"]["remark"] == "exact"
     content = {"network": artifact.graph.name, "images": 1, "worst": worst_layers(layers), "layers": layers}
     json.dumps(content, allow_nan=False)
-    text = Page(render(artifact, content, dict.fromkeys(("evaluation", "csim", "board")))).text
+    text = Page(render(artifact, content, dict.fromkeys(RESULTS))).text
     assert f"The {len(content['worst'])} worst layers" in text

@@ -1,8 +1,8 @@
-"""A sentence on why a layer loses accuracy, from its figures alone."""
+"""Why a layer loses accuracy, from its figures alone: its own error, and what arrives with its inputs."""
 
 from __future__ import annotations
 
-IDLE = 0.45  # below this share of the range, the top bit is never needed
+IDLE = 0.5  # below this share of the range, the next smaller exponent would clip nothing
 OUTLIER = 2.5  # times by which one channel exceeds the next
 UNEVEN = 4.0  # times by which the widest channel exceeds the median one
 PEAKED = 0.06  # root mean square below this share of the range: few large values set the exponent
@@ -13,17 +13,11 @@ CONCENTRATED = 0.5  # share of a layer's error in one channel
 INHERITED = 0.25  # own share of the accumulated error below which the inputs' is the larger matter
 
 
-def cause(layer: dict, operands: list[dict]) -> str:
-    """Sentences on a layer's error: its own first, then what arrives with its inputs.
-
-    layer: figures of calib.report.figures; operands: those of the layers that
-    write its inputs. Empty for a layer with neither own nor inherited error.
-    """
-    return " ".join(filter(None, (own_cause(layer), inherited_cause(layer, operands))))
-
-
 def inherited_cause(layer: dict, operands: list[dict]) -> str:
-    """Where most of the accumulated error comes from the inputs: how much, and from which."""
+    """Where most of the accumulated error comes from the inputs: how much, and from which; else empty.
+
+    layer: figures of calib.report.figures; operands: those of the layers that write its inputs.
+    """
     share = layer["own_share_of_accumulated"]
     lossy = [o for o in operands if o["accumulated_sqnr_db"] is not None]
     if share is None or share >= INHERITED or not lossy:
@@ -37,7 +31,7 @@ def inherited_cause(layer: dict, operands: list[dict]) -> str:
 
 
 def own_cause(layer: dict) -> str:
-    """The largest part of the layer's own error, and what makes it large."""
+    """The largest part of the layer's own error, and what makes it large; empty for an exact layer."""
     parts = layer["own_parts"]
     if parts is None:
         return ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from html import escape
 
-LEFT, RIGHT, BOTTOM = 58, 10, 34
+LEFT, RIGHT, TOP, BOTTOM = 66, 10, 26, 36
 
 
 def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
@@ -40,10 +40,10 @@ class Frame:
     """A plot area with axes. x and y map data to pixels; y_log: the y axis is in powers of ten."""
 
     def __init__(
-        self, size: tuple[int, int], x: tuple[float, float], y: tuple[float, float], top: int = 10, left: int = LEFT
+        self, size: tuple[int, int], x: tuple[float, float], y: tuple[float, float], top: int = TOP
     ) -> None:
         self.width, self.height = size
-        self.x_range, self.y_range, self.top, self.left = x, y, top, left
+        self.x_range, self.y_range, self.top, self.left = x, y, top, LEFT
         self.parts: list[str] = []
 
     def x(self, value: float) -> float:
@@ -81,11 +81,10 @@ class Frame:
             self.text(self.left - 4, self.y(value) + 4, words, anchor="end")
         for value, words in x_ticks:
             self.line(self.x(value), foot, self.x(value), foot + 4, "axis")
-            self.text(self.x(value), foot + 15, words)
+            self.text(self.x(value), foot + 16, words)
         self.line(self.left, foot, self.width - RIGHT, foot, "axis")
         self.text((self.left + self.width - RIGHT) / 2, self.height - 4, x_label, "label")
-        turn = f'transform="translate(10 {(self.top + foot) / 2:g}) rotate(-90)"'
-        self.parts.append(f'<text {turn} text-anchor="middle" class="label">{escape(y_label)}</text>')
+        self.text(2, 12, y_label, "label", "start")
 
     def svg(self, description: str, kind: str = "") -> str:
         css = f' class="{kind}"' if kind else ""
@@ -107,7 +106,7 @@ def histogram(layer: dict) -> str:
     end = max(len(counts) * bar, needed) * 1.03
     lowest = min((c for c in counts if c), default=total) / total if total else 1.0
     floor = min(math.floor(math.log10(lowest)), -1)
-    frame = Frame((340, 220), (0, end * unit), (floor, 0), top=42)
+    frame = Frame((340, 236), (0, end * unit), (floor, 0), top=58)
     limit = (layer["limit"] + 0.5) * unit
     for kind, keep in (("bars", lambda i: i * bar * unit < limit), ("bars clipped", lambda i: i * bar * unit >= limit)):
         outline = []
@@ -122,17 +121,17 @@ def histogram(layer: dict) -> str:
         [(v, short(v)) for v in nice_ticks(0, end * unit)],
         [(d, share_label(d)) for d in decades],
         "|value|" if one else "|value|, in least significant bits of its block",
-        "values in a bar",
+        "share of all values, each bar",
     )
     for offset, mark in marks:
         if mark > end:
             continue
         x = frame.x(mark * unit)
-        frame.line(x, 26 if offset % 2 else 38, x, frame.y(floor), "chosen" if offset == 0 else "rejected")
+        frame.line(x, 42 if offset % 2 else 54, x, frame.y(floor), "chosen" if offset == 0 else "rejected")
         words = f"e={layer['exponents'][0] + offset}" if one else f"e{offset:+d}" if offset else "e"
         near_edge = x > frame.width - 40
         frame.text(
-            frame.width - RIGHT if near_edge else x, 22 if offset % 2 else 34, words,
+            frame.width - RIGHT if near_edge else x, 38 if offset % 2 else 50, words,
             "mark chosen-text" if offset == 0 else "mark", "end" if near_edge else "middle",
         )  # fmt: skip
     return frame.svg(f"Histogram of the activations of {layer['name']} with the saturation limits of the exponents")
@@ -147,7 +146,7 @@ def criterion(layer: dict, key: str, label: str) -> str:
         return ""
     low, high = math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive)))
     high = max(high, low + 1)
-    frame = Frame((340, 170), (points[0][0] - 0.4, points[-1][0] + 0.4), (low, high))
+    frame = Frame((340, 186), (points[0][0] - 0.4, points[-1][0] + 0.4), (low, high))
     frame.axes(
         [(o, str(layer["exponents"][0] + o) if one else f"{o:+d}" if o else "chosen") for o, _ in points],
         [(d, short(10.0**d)) for d in range(low, high + 1, max(1, math.ceil((high - low) / 4)))],
@@ -170,7 +169,8 @@ def profile(
     scale = 100.0 if percent else 1.0
     found = [scale * v for _, values in series for v in values if v is not None]
     bottom = low if low is not None else min([0.0, *found])
-    ticks = nice_ticks(bottom, max([*found, bottom + 1e-3 if percent else bottom + 10]))
+    highest = max([*found, bottom if percent else bottom + 10])
+    ticks = nice_ticks(bottom, highest if highest > bottom else bottom + 1)
     step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
     top = max([*found, ticks[-1], bottom + step])
     frame = Frame(size, (0, max(len(names) - 1, 1)), (bottom, top))

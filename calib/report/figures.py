@@ -11,7 +11,7 @@ from bfp.format import exponent_for_maximum
 from bfp.graph import Node
 from calib.float_network import FloatNetwork
 from calib.report.candidates import bars, judge
-from calib.report.causes import cause
+from calib.report.causes import inherited_cause, own_cause
 from calib.report.measure import Totals
 
 WORST = 10
@@ -71,7 +71,8 @@ def layer_figures(artifact: Artifact, network: FloatNetwork, totals: dict[str, T
         result.append(figures)
     by_tensor = {f["tensor"]: f for f in result}
     for figures in result:
-        figures["cause"] = cause(figures, [by_tensor[t] for t in figures["inputs"]])
+        figures["cause"] = own_cause(figures)
+        figures["inherited"] = inherited_cause(figures, [by_tensor[t] for t in figures["inputs"]])
     return result
 
 

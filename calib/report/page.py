@@ -3,36 +3,42 @@
 from __future__ import annotations
 
 import json
-import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import jinja2
+import numpy as np
 from markupsafe import Markup
 
 from bfp import artifact as artifacts
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
-from bfp.samples import load_samples
+from calib.images import open_images
 from calib.pipeline import Prepared
 from calib.report import charts
+from calib.report.accuracy import accuracy_rows, comparison_notes
+from calib.report.calibration import MOST, calibration_facts, candidates
 from calib.report.causes import percent
 from calib.report.figures import layer_figures, worst_layers
+from calib.report.files import write_whole
 from calib.report.measure import measure
 
-SCHEMA = 1
-IMAGES = 8  # of the kept samples
+SCHEMA = 2
+IMAGES = 64  # on which the layers are measured, at most
+IMAGE_VALUES = 1 << 28  # of all tensors and images together
 HERE = Path(__file__).parent
 # result file: the task that writes it, the figures that the page shows
 RESULTS = {
     "evaluation": ("evaluate", ("images", "top1_float", "top1_bfp", "agreement", "sqnr_db")),
+    "baselines": ("baselines", ("baselines",)),
     "csim": ("csim", ("images", "values_compared", "mismatches")),
     "board": ("simulate-board", ("images", "values_compared", "mismatches")),
 }
 
 
 def read_results(folder: Path) -> dict[str, dict | None]:
-    """evaluation, csim and board results; None where the file is missing. Raises BfpError for a damaged one."""
+    """Contents of RESULTS by name; None where the file is missing. Raises BfpError for a damaged one."""
     found: dict[str, dict | None] = {}
     for name, (task, keys) in RESULTS.items():
         path = folder / f"{name}.json"
@@ -60,22 +66,33 @@ def significant(value: object) -> object:
     return value
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write under a temporary name, then rename."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+def images_to_measure(prepared: Prepared) -> np.ndarray:
+    """Images for the layers' figures: normalised float32 [N, C, H, W], evenly spread over the evaluation images.
+
+    Without evaluation images those of the calibration. Fewer than IMAGES for a large network.
+    """
+    config, graph = prepared.config, prepared.network.graph
+    images = prepared.calibration
+    if config.evaluation is not None:
+        images = open_images(config.evaluation, config.input, config.seed)
+    each = sum(int(np.prod(s)) for s in graph.shapes.values())
+    count = min(len(images.items), IMAGES, max(1, IMAGE_VALUES // each))
+    chosen = np.linspace(0, len(images.items) - 1, count).round().astype(int)
+    return next(replace(images, items=tuple(images.items[i] for i in chosen), augment=1).batches(count))
 
 
-def write_report(prepared: Prepared, folder: Path, limit: int = IMAGES) -> dict:
-    """Measure up to ``limit`` of the kept samples, write ``report.html`` and ``layers.json`` into ``folder``.
+def write_report(prepared: Prepared, folder: Path, images: np.ndarray | None = None) -> dict:
+    """Measure the layers, write ``report.html`` and ``layers.json`` into ``folder``.
 
-    Returns the content of layers.json. Raises BfpError for a missing or
-    damaged artifact, sample or result file, or an artifact of another network.
+    images: normalised, float32 [N, C, H, W]; by default those of
+    ``images_to_measure``. Returns the content of layers.json. Raises BfpError
+    for a missing or damaged artifact or result file, or an artifact of another
+    network.
     """
     artifact = artifacts.load(folder / "artifact.npz")
-    images = load_samples(folder / "samples.npz").images[:limit]
     results = read_results(folder)
+    if images is None:
+        images = images_to_measure(prepared)
     layers = significant(layer_figures(artifact, prepared.network, measure(prepared.network, artifact, images)))
     content = {
         "schema": SCHEMA,
@@ -100,7 +117,7 @@ def render(artifact: Artifact, content: dict, results: dict[str, dict | None]) -
         lstrip_blocks=True,
     )
     environment.filters.update(percent=percent, db=decibels, few=few, span=span)
-    environment.filters.update(number=charts.short, thousands=thousands)
+    environment.filters.update(number=charts.short, thousands=thousands, points=points)
     by_name = {f["name"]: f for f in content["layers"]}
     text = environment.get_template("page.html.j2").render(
         style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
@@ -111,6 +128,11 @@ def render(artifact: Artifact, content: dict, results: dict[str, dict | None]) -
         results=results,
         tasks={name: task for name, (task, _) in RESULTS.items()},
         stale=[n for n, r in results.items() if r and r.get("artifact", artifact.digest) != artifact.digest],
+        accuracy=accuracy_rows(artifact, results),
+        comparison=comparison_notes(results, content["network"]),
+        facts=calibration_facts(artifact.provenance),
+        most=MOST,
+        candidates=candidates(artifact.provenance),
         artifact=artifact,
         widths=widths(content["layers"]),
         notes=notes(artifact, results),
@@ -137,21 +159,24 @@ def widths(layers: list[dict]) -> dict[str, list[int]]:
 
 
 def overview(layers: list[dict]) -> dict[str, Markup]:
-    """Profiles along the layers, each for a phone and for a desk."""
+    """Profiles along the layers, each for a phone and for a desk; ``widths`` only where widths differ."""
     names = [f["name"] for f in layers]
-    keys = ("own_sqnr_db", "accumulated_sqnr_db", "range_used", "saturation_rate")
+    keys = ("own_sqnr_db", "accumulated_sqnr_db", "range_used", "saturation_rate", "bits")
     figure = {k: [f[k] for f in layers] for k in keys}
+    weights = [f["weights"]["bits"] if f["weights"] else None for f in layers]
     share = {"low": 0.0, "percent": True}
     plans = {
         "sqnr": ("signal to noise, dB", [("own", figure["own_sqnr_db"]), ("acc", figure["accumulated_sqnr_db"])], {}),
         "range": ("mantissa range used", [("own", figure["range_used"])], share),
         "saturation": ("values saturated", [("sat", figure["saturation_rate"])], share),
     }
+    if any(len(found) > 1 for found in widths(layers).values()):
+        plans["widths"] = ("mantissa bits", [("acc", weights), ("own", figure["bits"])], {"low": 0.0})
     drawn = {}
     for key, (label, series, options) in plans.items():
         both = [
             charts.profile(names, series, label, size, kind=kind, **options)
-            for kind, size in (("narrow", (340, 220)), ("wide", (1000, 240)))
+            for kind, size in (("narrow", (340, 230)), ("wide", (1000, 250)))
         ]
         drawn[key] = Markup("".join(both))
     return drawn
@@ -159,6 +184,11 @@ def overview(layers: list[dict]) -> dict[str, Markup]:
 
 def decibels(value: float | None, remark: str = "") -> str:
     return remark or "undefined" if value is None else f"{value:.1f} dB"
+
+
+def points(value: float) -> str:
+    """A difference in percentage points, with its sign; the minus is a real one."""
+    return f"{value:+.2f}".replace("-", "\u2212")
 
 
 def few(values: list[int], most: int = 8) -> str:

@@ -1,0 +1,67 @@
+"""The table of accuracy: the float network, the artifact, and the baselines beside it."""
+
+from __future__ import annotations
+
+from bfp.artifact import Artifact
+
+BASELINES = {"seed": "Published rule", "max": "Plain maximum"}
+TASK = "doit baselines"
+
+
+def accuracy_rows(artifact: Artifact, results: dict[str, dict | None]) -> list[dict]:
+    """Rows of the table, float first; empty where nothing was evaluated.
+
+    title, method; top1: share or None; points: top-1 less the float network's,
+    in points; agreement: share; sqnr_db; images; error: a sentence in place of
+    the figures. What is not known is None.
+    """
+    evaluation = results["evaluation"]
+    if evaluation is None:
+        return []
+    rows = [{**row("Float network", "", None, evaluation["images"]), "top1": evaluation["top1_float"]}]
+    rows.append(row("This artifact", artifact.provenance.get("method", "not recorded"), evaluation))
+    measured = (results["baselines"] or {}).get("baselines", {})
+    for method, title in BASELINES.items():
+        if method in measured:
+            one = measured[method]
+            rows.append({**row(title, method, None if "error" in one else one), "error": one.get("error", "")})
+    return rows
+
+
+def row(title: str, method: str, e: dict | None, images: int | None = None) -> dict:
+    """One evaluation as a row; e: content of evaluation.json."""
+    known = e is not None and e["top1_bfp"] is not None and e["top1_float"] is not None
+    return {
+        "title": title,
+        "method": method,
+        "top1": e["top1_bfp"] if known else None,
+        "points": 100 * (e["top1_bfp"] - e["top1_float"]) if known else None,
+        "agreement": None if e is None else e["agreement"],
+        "sqnr_db": None if e is None else e["sqnr_db"],
+        "images": images if e is None else e["images"],
+        "error": "",
+    }
+
+
+def comparison_notes(results: dict[str, dict | None], network: str) -> list[str]:
+    """Sentences where the rows of the table cannot be compared as they stand."""
+    evaluation, baselines = results["evaluation"], results["baselines"]
+    if evaluation is None:
+        return []
+    again = f"run `{TASK}:{network}`"
+    if baselines is None:
+        return [f"the published rule and the plain maximum are not measured yet; {again}"]
+    notes = []
+    for method, one in baselines["baselines"].items():
+        if "error" in one:
+            continue
+        title = BASELINES.get(method, method).lower()
+        if one["images"] != evaluation["images"]:
+            count = f"{one['images']} images, the artifact on {evaluation['images']}"
+            notes.append(f"the {title} was measured on {count}; {again} and `doit evaluate:{network}` on the same")
+        elif one["top1_float"] != evaluation["top1_float"]:
+            notes.append(f"the {title} was measured on other images or weights than the artifact; {again} again")
+        widths = [f"{r.get('weight_bits')} and {r.get('activation_bits')}" for r in (one, evaluation)]
+        if widths[0] != widths[1]:
+            notes.append(f"the {title} has weights and activations of {widths[0]} bits, not {widths[1]}; {again} again")
+    return notes
