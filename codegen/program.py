@@ -15,7 +15,7 @@ from codegen.array import Array, build_array
 from codegen.options import EngineOptions
 from codegen.placement import Placement, place
 from codegen.tiling import Cutter, Tiling
-from codegen.weight_image import dense_image, depthwise_image, fold_columns, one_hot
+from codegen.weight_image import dense_image, dense_sizes, depthwise_image, fold_columns, one_hot
 
 ENGINE_OPERATOR = {
     "conv": "CONV",
@@ -58,11 +58,16 @@ class StoredTensor:
 
 @dataclass
 class Program:
-    """Everything that code generation renders. Addresses are in words."""
+    """Everything that code generation renders. Addresses are in words.
+
+    with_weights: whether dense layers' weights are laid out; without them (zeros
+    in their place) a program has every size and address, and is built at once.
+    """
 
     options: EngineOptions
     array: Array
     artifacts: list[Artifact]
+    with_weights: bool = True
     layers: list[EngineLayer] = field(default_factory=list)
     tensors: list[StoredTensor] = field(default_factory=list)
     tables: dict[str, list[tuple[str, np.ndarray]]] = field(
@@ -100,9 +105,12 @@ class Program:
         return max([1] + [getattr(layer.tiling, what) for layer in self.layers])
 
 
-def build(artifacts: list[Artifact], options: EngineOptions) -> Program:
-    """One program that runs the networks one after the other. Raises BfpError naming the layer."""
-    program = Program(options, build_array(options, *widest_operands(artifacts)), artifacts)
+def build(artifacts: list[Artifact], options: EngineOptions, with_weights: bool = True) -> Program:
+    """One program that runs the networks one after the other. Raises BfpError naming the layer.
+
+    with_weights: see :class:`Program`.
+    """
+    program = Program(options, build_array(options, *widest_operands(artifacts)), artifacts, with_weights)
     for index, artifact in enumerate(artifacts):
         Lowering(program, index, artifact).run()
     return program
@@ -192,16 +200,23 @@ class Lowering:
             has_align = int(align.any())
             align = align if has_align else None
             weight_bits = p.weights.bits if p.weights else 2
-            image, chunk_beats = dense_image(
-                fold_columns(mantissas, buffered.taps),
-                align,
-                bias,
-                source,
-                target,
-                tiling.chunk_words,
-                program.options.filters,
-                weight_bits,
-            )
+            if program.with_weights:
+                image, chunk_beats = dense_image(
+                    fold_columns(mantissas, buffered.taps),
+                    align,
+                    bias,
+                    source,
+                    target,
+                    tiling.chunk_words,
+                    program.options.filters,
+                    weight_bits,
+                )
+            else:
+                area = buffered.kernel[0] * buffered.kernel[1]
+                beats, chunk_beats = dense_sizes(
+                    area, bool(has_align), source.planes, tiling.chunk_words, lanes, weight_bits
+                )
+                image = np.broadcast_to(np.int8(0), (beats * target.planes, lanes))
             word_beats = len(image) // target.planes
             weight_address = program.add_weights(image)
         elif node.op == "depthwise":

@@ -9,6 +9,8 @@ import numpy as np
 
 from codegen.placement import Placement
 
+BIAS_BEATS = 4  # of 32-bit biases, a beat being a byte for every filter
+
 
 def pack_words(words: np.ndarray, bits: int) -> np.ndarray:
     """Words of mantissas [rows, n, lanes] to packed beats [rows, m, lanes], int8: see hls/packing.hpp."""
@@ -77,6 +79,21 @@ def dense_image(
         parts.append(pack_words(words, bits))
     chunk = parts[1].shape[1] + (parts[2].shape[1] if shifts is not None else 0)
     return np.concatenate(parts, axis=1).reshape(-1, lanes), chunk
+
+
+def dense_sizes(
+    area: int, has_align: bool, in_words: int, chunk_words: int, lanes: int, bits: int
+) -> tuple[int, int]:
+    """Beats of one output word in :func:`dense_image`, and those of a full chunk, without the image itself.
+
+    area: kernel positions, as folded.
+    """
+
+    def chunk(words: int) -> int:
+        return has_align * words + -(-words * area * lanes * bits // 8)
+
+    chunks = [min(chunk_words, in_words - start) for start in range(0, in_words, chunk_words)]
+    return BIAS_BEATS + sum(map(chunk, chunks)), chunk(chunks[0])
 
 
 def depthwise_image(mantissas: np.ndarray, bias: np.ndarray, target: Placement, bits: int) -> np.ndarray:

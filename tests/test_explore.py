@@ -1,0 +1,201 @@
+"""`doit explore`: its figures are the estimator's, its fronts are fronts, and what it prints can be used."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tomllib
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from pathlib import Path
+
+import digits_model
+import pytest
+from random_graphs import random_artifact
+from test_random_graphs import ENGINES, engine_options
+
+from bfp.artifact import Artifact, load
+from bfp.errors import BfpError
+from calib import pipeline
+from calib.config import load_config
+from codegen import explore
+from codegen.board import load_board
+from codegen.estimate import estimate
+from codegen.options import EngineOptions
+from codegen.program import build
+
+NETWORK = """
+model = "digits_beside:make"
+weights = "model"
+
+[input]
+size = 8
+channels = "gray"
+mean = 76.0
+std = 96.0
+
+[calibration]
+images = "random"
+limit = 2
+
+[bfp]
+weights = {bits}
+activations = {bits}
+weight_group = 0
+"""
+FIGURES = ("cycles", "frames_per_second", "mac_efficiency", "ddr_bytes", "dsp", "bram36", "lut")
+
+
+def calibrated(folder: Path, bits: int) -> Artifact:
+    shutil.copyfile(digits_model.__file__, folder / "digits_beside.py")
+    path = folder / f"digits{bits}.toml"
+    path.write_text(NETWORK.format(bits=bits))
+    return pipeline.calibrate(load_config(path), folder / str(bits))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A build folder after ``python -m codegen.explore``, at 8 and at 5 bits."""
+    folder = tmp_path_factory.mktemp("explore")
+    calibrated(folder, 8)
+    assert explore.main([str(folder / "8"), "--widths", "5/5", "--engine", "pixels=4"]) == 0
+    return folder / "8"
+
+
+@pytest.fixture(scope="module")
+def result(folder) -> dict:
+    return json.loads((folder / "explore.json").read_text())
+
+
+def pay(point: dict, cost: str) -> int:
+    return -point["bits"] if cost == "bits" else point[cost]
+
+
+def test_fronts_are_not_dominated(result):
+    """No point beats one of a front, and every other point is beaten or equalled by one of it."""
+    assert [f["cost"] for f in result["fronts"]].count("bits") == 1
+    assert {f["cost"] for f in result["fronts"]} == {"dsp", "bram36", "lut", "bits"}
+    for front in result["fronts"]:
+        cost = front["cost"]
+        rivals = [
+            p
+            for p in result["points"]
+            if "weights" not in front or (p["weights"], p["activations"]) == (front["weights"], front["activations"])
+        ]
+        chosen = [result["points"][i] for i in front["points"]]
+        assert chosen
+        for point in rivals:
+            speed, price = point["frames_per_second"], pay(point, cost)
+            for best in chosen:
+                better = speed >= best["frames_per_second"] and price <= pay(best, cost)
+                assert not better or (speed, price) == (best["frames_per_second"], pay(best, cost))
+            assert any(b["frames_per_second"] >= speed and pay(b, cost) <= price for b in chosen)
+
+
+def test_the_fronts_show_a_trade(result):
+    """More than one point each for LUTs; and narrow mantissas must be worth something."""
+    assert all(len(f["points"]) > 3 for f in result["fronts"] if f["cost"] == "lut")
+    eight, five = (result["points"][i] for i in result["best"])
+    assert (eight["weights"], five["weights"]) == (8, 5)
+    assert five["products"] == 4 > eight["products"] and five["ddr_bytes"] < eight["ddr_bytes"]
+
+
+def test_points_are_the_estimate_of_the_same_engine(folder, result):
+    """The present engine, the best ones, and some of the others; with weights laid out, as `doit estimate` does."""
+    artifact, board = load(folder / "artifact.npz"), load_board("ultra96v2")
+    now = result["points"][result["current"]]
+    assert EngineOptions(**now["options"]) == EngineOptions(pixels=4)
+    for index in [result["current"], *result["best"], *range(0, len(result["points"]), 97)]:
+        point = result["points"][index]
+        narrow = explore.narrow(artifact, point["weights"], point["activations"])
+        if (point["weights"], point["activations"]) == (8, 8):
+            assert narrow.formats == artifact.formats
+            narrow = artifact
+        found = estimate(build([narrow], EngineOptions(**point["options"])), board)
+        assert {name: point[name] for name in FIGURES} == {name: found[name] for name in FIGURES}
+
+
+def test_the_default_engine_is_among_the_points(result):
+    found = [p for p in result["points"] if EngineOptions(**p["options"]) == EngineOptions()]
+    assert [(p["weights"], p["activations"]) for p in found] == [(8, 8), (5, 5)]
+
+
+def test_the_best_is_the_fastest_of_its_width(result):
+    for index in result["best"]:
+        best = result["points"][index]
+        same = [p for p in result["points"] if p["weights"] == best["weights"]]
+        assert best["frames_per_second"] == max(p["frames_per_second"] for p in same)
+
+
+def test_narrowing_is_what_calibration_at_that_width_gives(folder, result):
+    """Without exponent groups nothing but the widths differs."""
+    five = calibrated(folder.parent, 5)
+    narrowed = explore.narrow(load(folder / "artifact.npz"), 5, 5)
+    board = load_board("ultra96v2")
+    real, modelled = (estimate(build([a], EngineOptions()), board) for a in (five, narrowed))
+    assert {n: real[n] for n in FIGURES} == {n: modelled[n] for n in FIGURES}
+
+
+def test_the_section_can_be_pasted(folder, result, tmp_path, capsys):
+    shutil.copyfile(folder / "artifact.npz", tmp_path / "artifact.npz")
+    assert explore.main([str(tmp_path), "--widths"]) == 0
+    out = capsys.readouterr().out
+    assert "modelled" in out
+    pasted = tomllib.loads(out[out.index("[engine]") : out.index("\n\n", out.index("[engine]"))])["engine"]
+    best = result["points"][result["best"][0]]
+    assert EngineOptions.from_dict(pasted) == EngineOptions(**best["options"])
+
+
+def test_every_refusal_is_counted(folder):
+    artifact, board = load(folder / "artifact.npz"), load_board("pynq_z2")
+    explorer = explore.Explorer(artifact, board)
+    explorer.search((8, 8))
+    assert explorer.points and not set(explorer.points) & set(explorer.refused)
+    assert any(why == "dsp beyond the board's" for why in explorer.refused.values())
+    for _, _, options in list(explorer.points)[::40]:
+        program = build([artifact], options)
+        assert estimate(program, board)["dsp"] <= board.dsp
+    tried = len(explorer.points) + len(explorer.refused)
+    outcome = explore.explore(artifact, board, EngineOptions(), [])
+    assert len(outcome["points"]) + sum(outcome["refused"].values()) in (tried, tried + 1)  # the present engine
+
+
+def test_a_board_too_small_for_any_engine_is_one_sentence(folder):
+    artifact = load(folder / "artifact.npz")
+    with pytest.raises(BfpError, match="no engine for digits8 fits PYNQ-Z2; the most frequent reason .* beyond the board"):
+        explore.explore(artifact, replace(load_board("pynq_z2"), lut=100), EngineOptions(), [])
+
+
+def test_layers_that_do_not_fit_the_buffers_are_a_reason():
+    artifact = random_artifact(3, 16)
+    explorer = explore.Explorer(artifact, load_board("ultra96v2"))
+    assert explorer.point((8, 8), EngineOptions(input_words=16)) is None
+    assert list(explorer.refused.values()) == ["input_words too few for a layer"]
+
+
+def test_the_picture(folder, result):
+    picture = ElementTree.parse(folder / "explore.svg").getroot()
+    assert "modelled" in "".join(picture.itertext())
+    lines = [e for e in picture.iter() if e.get("class") == "front"]
+    assert len(lines) == len(result["fronts"])
+    dots = [e for e in picture.iter() if e.tag.endswith("circle") and len(e)]
+    assert len(dots) == sum(len(f["points"]) for f in result["fronts"])
+
+
+@pytest.mark.parametrize("words, sentence", [(["--widths", "9/8"], "width '9/8' is not"), (["--board", "x"], "not known")])
+def test_bad_input_is_one_sentence(folder, words, sentence, capsys):
+    assert explore.main([str(folder), *words]) == 2
+    error = capsys.readouterr().err
+    assert sentence in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("batch", range(len(ENGINES)))
+def test_a_program_without_weights_has_the_same_sizes(batch):
+    engine = ENGINES[batch]
+    for seed in range(700, 706):
+        artifacts = [random_artifact(seed, engine.lanes, engine.widest)]
+        options = engine_options(artifacts, engine)
+        full, empty = build(artifacts, options), build(artifacts, options, with_weights=False)
+        assert [layer.fields for layer in full.layers] == [layer.fields for layer in empty.layers]
+        assert full.weight_words == empty.weight_words
+        assert full.weight_image().shape == empty.weight_image().shape
