@@ -161,6 +161,18 @@ def estimate(name: str, path: Path) -> dict:
     }
 
 
+def explore(name: str, path: Path) -> dict:
+    """the engines that fit a board (board=NAME), modelled: Pareto fronts and the best as an [engine] section"""
+    folder = BUILD / name
+    board = get_var("board", "ultra96v2")
+    return {
+        "actions": [command("codegen.explore", folder, "--board", board, *engine_words(path))],
+        "file_dep": [str(path), str(folder / "artifact.npz"), *CODEGEN, *BFP],
+        "targets": [str(folder / "explore.json"), str(folder / "explore.svg")],
+        "uptodate": [config_changed({"board": board})],
+    }
+
+
 def csim(name: str, path: Path) -> dict:
     """C simulation against the golden model, every stored tensor"""
     folder = BUILD / name
@@ -246,6 +258,10 @@ def task_codegen():
 
 def task_estimate():
     yield from per_network("estimate", estimate)
+
+
+def task_explore():
+    yield from per_network("explore", explore)
 
 
 def task_csim():
