@@ -2,7 +2,7 @@
 
 Shipped networks are calib/networks/*.toml; any other TOML file is named with
 ``net=``, relative to the folder doit was called from. Results are below
-build/NAME/.
+build/NAME/. ``device=cpu`` or ``device=cuda`` says where torch evaluates.
 """
 
 import json
@@ -134,7 +134,7 @@ def evaluate(name: str, path: Path) -> dict:
     config = configuration(path)
     files = image_files(config.calibration, config.evaluation)
     return {
-        "actions": [command("calib", "evaluate", path, "--out", BUILD / name)],
+        "actions": [command("calib", "evaluate", path, "--out", BUILD / name, "--device", get_var("device", "auto"))],
         "file_dep": [str(path), str(BUILD / name / "artifact.npz"), *files, *CALIB, *BFP],
         "targets": [str(BUILD / name / "evaluation.json")],
     }

@@ -25,6 +25,9 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--out", type=Path, help="folder of the results (default: build/NAME)")
     for name in ("evaluate", "baselines"):
         commands.choices[name].add_argument("--limit", type=int, help="evaluate on the first LIMIT images only")
+    commands.choices["evaluate"].add_argument(
+        "--device", default="auto", help="where torch computes: auto (a GPU where there is one), cpu, cuda"
+    )
     return top
 
 
@@ -73,7 +76,9 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"{config.name}, baseline {method}: {r['error'] if 'error' in r else figures(r)}")
         return
     artifact = artifacts.load(folder / "artifact.npz")
-    result = evaluate.evaluate(pipeline.prepare(config), artifact, folder, arguments.limit)
+    result = evaluate.evaluate(pipeline.prepare(config), artifact, folder, arguments.limit, arguments.device)
+    for note in result["notes"]:
+        print(f"{config.name}: note: {note}", file=sys.stderr)
     print(f"{config.name}: {figures(result)}")
 
 

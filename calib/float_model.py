@@ -73,8 +73,8 @@ def compute(node: Node, network: FloatNetwork, operands: list[torch.Tensor]) -> 
         symmetric = top == bottom >= 0 and left == right >= 0
         out = functional.conv2d(
             x if symmetric else pad(x, window),
-            torch.from_numpy(weights.weight),
-            torch.from_numpy(weights.bias),
+            torch.from_numpy(weights.weight).to(x.device),
+            torch.from_numpy(weights.bias).to(x.device),
             stride=window.stride,
             padding=(top, left) if symmetric else 0,
             groups=x.shape[1] if node.op == "depthwise" else 1,
@@ -84,7 +84,7 @@ def compute(node: Node, network: FloatNetwork, operands: list[torch.Tensor]) -> 
     elif node.op == "avg_pool":
         rows, cols = node.divisors(*x.shape[2:])
         total = functional.avg_pool2d(pad(x, window), window.kernel, window.stride, divisor_override=1)
-        out = total / torch.outer(torch.tensor(rows, dtype=x.dtype), torch.tensor(cols, dtype=x.dtype))
+        out = total / torch.outer(*(torch.tensor(n, dtype=x.dtype, device=x.device) for n in (rows, cols)))
     elif node.op == "slice_pad":
         out = slice_pad(x, node, network.graph.shapes[node.output][0])
     else:  # add, identity

@@ -20,6 +20,7 @@ from PIL import Image
 from bfp.artifact import Preprocessing
 from bfp.errors import BfpError
 from calib.config import ImageOptions
+from calib.ground_truth import GROUND_TRUTH, read_ground_truth
 from calib.npz_images import NpzImages
 from host.image import MODES, fit_image, normalise, open_image
 
@@ -73,9 +74,9 @@ class ImageSet:
         except BfpError as error:
             raise BfpError(f"image {item.name}: {error}") from None
 
-    def batches(self, size: int) -> Iterator[np.ndarray]:
-        """The network's input, float32 [<= size, C, H, W], in order."""
-        for start in range(0, len(self), size):
+    def batches(self, size: int, first: int = 0) -> Iterator[np.ndarray]:
+        """The network's input, float32 [<= size, C, H, W], in order, from image ``first`` on."""
+        for start in range(first, len(self), size):
             stop = min(start + size, len(self))
             yield normalise(np.stack([self.pixels(i) for i in range(start, stop)]), self.pre)
 
@@ -132,6 +133,11 @@ def _resolve(source: str, pre: Preprocessing, seed: int, wanted: int | None, not
         raise NotThere(f"images {source} do not exist")
     if path.suffix == ".csv":
         return _csv_items(path, pre)
+    listing = path / GROUND_TRUTH if path.is_dir() else path
+    if listing.suffix == ".txt" and listing.is_file():
+        pairs, note = read_ground_truth(listing, SUFFIXES)
+        notes.append(note)
+        return [_file_item(p, pre, label) for p, label in pairs]
     if path.is_dir():
         return _folder_items(path, pre, notes)
     return [_file_item(path, pre)]
