@@ -38,21 +38,39 @@ LOOPS = (
 )
 # of these, the ones that move a beat of memory each
 BEATS = ("fetch_tile", "fetch_weights", "fetch_shortcut", "store")
+WEIGHTED = ("conv", "depthwise")
+BIAS_BEATS = 4
 COMPUTE = {"CONV": "conv", "DEPTHWISE": "depthwise", "MAX_POOL": "max_pool", "AVG_POOL": "avg_pool", "ADD": "add"}
 
 
 @dataclass(frozen=True)
-class TileCounts:
-    """One tile. load: loop iterations of load_tile, fill included; lines: its rows.
+class PassCounts:
+    """One pass. weights: loop iterations of load_weights; outputs: words of output channels.
 
-    passes: (weight beats or words, whichever are more, compute cycles, pixels
-    stored) of each pass.
+    compute: cycles of the array; pixels: words through the epilogue; weight_beats,
+    shortcut_beats, stored_beats: of memory.
+    """
+
+    outputs: int
+    weights: int
+    compute: int
+    pixels: int
+    weight_beats: int
+    shortcut_beats: int
+    stored_beats: int
+
+
+@dataclass(frozen=True)
+class TileCounts:
+    """One tile. load: loop iterations of load_tile, fill included; lines: its rows; load_beats: of memory.
+
     counts: by the names of LOOPS.
     """
 
     load: int
     lines: int
-    passes: tuple[tuple[int, int, int], ...]
+    load_beats: int
+    passes: tuple[PassCounts, ...]
     counts: dict[str, int]
 
 
@@ -88,41 +106,49 @@ def tile_counts(layer: EngineLayer, array: Array, y: int, x: int, words: int) ->
     counts["fill"] = words * in_height * columns - counts["load_tile"]
     counts["bursts_in"] = words * rows if cols else 0
     kind = COMPUTE[f["op"]]
+    shortcut = height * beats(width, f["shortcut_bits"], x * f["shortcut_bits"] % 8) if f["has_shortcut"] else 0
+    stored = height * beats(width, f["out_bits"])
+    dense = kind == "conv"
+    outputs = f["out_words"] if dense else words
     passes = []
-    if kind == "conv":
-        for _ in range(f["out_words"]):
-            for chunk in range(f["chunks"]):
-                part = min(f["chunk_words"], f["in_words"] - chunk * f["chunk_words"])
-                align = part if f["has_align"] else 0
-                dense = part * area * array.lanes
-                cycles = blocks * (array.lanes // array.filters) * part * area
-                counts["load_bias"] += 4
-                counts["load_align"] += part
-                counts["load_dense"] += dense
-                fetched = 4 + align + beats(dense, f["weight_bits"])
-                counts["fetch_weights"] += fetched
-                counts["bursts_weights"] += 2
-                passes.append((4 + part + dense, cycles, pixels if chunk == f["chunks"] - 1 else 0))
-                counts[kind] += cycles
-    else:
-        weights = 4 + area if kind == "depthwise" else 0
-        for _ in range(words):
-            counts["load_bias"] += 4 if weights else 0
-            counts["load_depthwise"] += area if weights else 0
-            counts["fetch_weights"] += 4 + beats(area, f["weight_bits"]) if weights else 0
-            counts["bursts_weights"] += 2 if weights else 0
-            passes.append((weights, blocks * area, pixels))
-            counts[kind] += blocks * area
-    stored = sum(1 for p in passes if p[2])
-    counts["epilogue"] = counts["pack"] = stored * pixels
-    counts["store"] = stored * height * beats(width, f["out_bits"])
-    counts["bursts_out"] = stored * height
-    if f["has_shortcut"]:
-        skip = x * f["shortcut_bits"] % 8
-        counts["fetch_shortcut"] = stored * height * beats(width, f["shortcut_bits"], skip)
-        counts["load_shortcut"] = stored * pixels
-        counts["bursts_shortcut"] = stored * height
-    return TileCounts(counts["load_tile"] + counts["fill"], words * in_height, tuple(passes), counts)
+    for first in range(0, outputs, f["group_words"]):
+        group = min(f["group_words"], outputs - first)
+        for chunk in range(f["chunks"]):
+            part = min(f["chunk_words"], f["in_words"] - chunk * f["chunk_words"]) if dense else 1
+            mantissas = part * area * (array.lanes if dense else 1) if kind in WEIGHTED else 0
+            align = part if f["has_align"] else 0
+            weight_beats = BIAS_BEATS + align + beats(mantissas, f["weight_bits"]) if mantissas else 0
+            loads = (BIAS_BEATS + (part if dense else 0) + mantissas) if mantissas else 0
+            cycles = blocks * (array.lanes // array.filters if dense else 1) * part * area
+            done = chunk == f["chunks"] - 1
+            passes.append(
+                PassCounts(
+                    group,
+                    group * loads,
+                    group * cycles,
+                    group * pixels * done,
+                    group * weight_beats,
+                    group * shortcut * done,
+                    group * stored * done,
+                )
+            )
+            if mantissas:
+                counts["load_bias"] += group * BIAS_BEATS
+                counts["load_align"] += group * part * dense
+                counts["load_dense" if dense else "load_depthwise"] += group * mantissas
+                counts["bursts_weights"] += 1
+            if done:
+                counts["bursts_out"] += group * height
+                counts["bursts_shortcut"] += group * height * f["has_shortcut"]
+    counts[kind] = sum(p.compute for p in passes)
+    counts["epilogue"] = counts["pack"] = sum(p.pixels for p in passes)
+    counts["load_shortcut"] = counts["epilogue"] * f["has_shortcut"]
+    counts["fetch_weights"] = sum(p.weight_beats for p in passes)
+    counts["fetch_shortcut"] = sum(p.shortcut_beats for p in passes)
+    counts["store"] = sum(p.stored_beats for p in passes)
+    return TileCounts(
+        counts["load_tile"] + counts["fill"], words * in_height, counts["fetch_tile"], tuple(passes), counts
+    )
 
 
 def layer_tiles(layer: EngineLayer, array: Array) -> list[TileCounts]:

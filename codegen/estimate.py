@@ -12,36 +12,64 @@ from dataclasses import asdict, dataclass
 
 from bfp.errors import BfpError
 from codegen.board import Board
-from codegen.counts import BEATS, TileCounts, layer_counts, layer_tiles
-from codegen.program import EngineLayer, Program
+from codegen.counts import BEATS, PassCounts, TileCounts, layer_counts, layer_tiles
+from codegen.program import Program
 
 
 @dataclass(frozen=True)
 class Timing:
     """Latencies in cycles that no C simulation can know.
 
-    memory_latency: first word of a read burst (measured through Zynq
-    UltraScale+ HP ports at 250 MHz: 40 to 80 cycles, AMD UG1085 names no
-    figure; 64 is also what the interface pragmas state). pipeline_depth: fill
-    and drain of a pipelined stage (multiplier cascade of 8, adder tree,
-    shifter; assumed). line_overhead: entering the three short loops of one
-    line of load_tile (assumed; Vitis HLS reports 1 to 2 cycles per loop entry).
-    call_overhead: start and stop of a dataflow process (assumed).
+    memory_latency: first word of a read burst, and the answer to a write
+    (measured through Zynq UltraScale+ HP ports at 250 MHz: 40 to 80 cycles, AMD
+    UG1085 names no figure; 64 is also what the interface pragmas state).
+    pipeline_depth: fill and drain of the pipelined stages from compute to store
+    (multiplier cascade of 8, adder tree, shifter; assumed). line_overhead:
+    entering the three short loops of one line of load_tile, or the loops of one
+    word of load_weights each (assumed; Vitis HLS reports 1 to 2 cycles per loop
+    entry). step_overhead: constants of the next step, start and stop of its
+    processes (assumed).
     """
 
     memory_latency: int = 64
     pipeline_depth: int = 40
     line_overhead: int = 4
-    call_overhead: int = 4
+    step_overhead: int = 20
+
+
+@dataclass(frozen=True)
+class Step:
+    """Modelled cycles of one step by what takes them; see hls/engine.cpp. The processes of a step overlap.
+
+    layer: index of the layer that is computed, or loaded where nothing is.
+    load, weights, compute: of the stages that load the next tile and the next
+    weights, and of the array or the epilogue. memory: of all beats.
+    """
+
+    layer: int
+    load: int
+    weights: int
+    compute: int
+    memory: int
+    overhead: int
+
+    @property
+    def cycles(self) -> int:
+        return max(self.load, self.weights, self.compute, self.memory) + self.overhead
 
 
 @dataclass(frozen=True)
 class LayerEstimate:
-    """One layer, modelled. bound: what takes longest: compute, weights or feature maps."""
+    """One layer, modelled. bound: what takes longest: compute, weights or feature maps.
+
+    least_cycles: that no schedule of its own goes below, those of its
+    multiply-accumulates or of its bytes, whichever are more.
+    """
 
     name: str
     cycles: int
     compute_cycles: int
+    least_cycles: int
     ddr_bytes: int
     weight_bytes: int
     macs: int
@@ -49,40 +77,86 @@ class LayerEstimate:
     bound: str
 
 
-def tile_cycles(tile: TileCounts, timing: Timing) -> tuple[int, int, int]:
-    """(load stage, compute of all passes, passes with their weight loads overlapped) of one tile."""
-    load = tile.load + tile.lines * timing.line_overhead + timing.memory_latency
-    pass_cost = timing.pipeline_depth + timing.call_overhead
-    compute = sum(max(c, pixels) + pass_cost for _, c, pixels in tile.passes)
-    # weights of a pass load while the one before computes
-    loads = [w + (timing.memory_latency if w else 0) for w, _, _ in tile.passes]
-    busy = [max(c, pixels) + pass_cost for _, c, pixels in tile.passes]
-    overlapped = loads[0] + sum(max(b, n) for b, n in zip(busy, loads[1:] + [0]))
-    return load, compute, overlapped
+def slices(tile: TileCounts, share: int, passes: int, first: int) -> list[int]:
+    """Lines of the next tile that load with each of so many passes, from pass ``first`` on."""
+    left, found = tile.lines, []
+    for p in range(passes):
+        lines = 0 if p < first else left if p == passes - 1 else min(share, left)
+        found.append(lines)
+        left -= lines
+    return found
 
 
-def estimate_layer(layer: EngineLayer, program: Program, board: Board, timing: Timing) -> LayerEstimate:
-    """Cycles of one layer: the dataflow's own time or the memory's, whichever is longer, plus what cannot overlap."""
-    array, lanes = program.array, program.array.lanes
-    tiles = layer_tiles(layer, array)
-    counts = layer_counts(layer, array)
-    costs = [tile_cycles(t, timing) for t in tiles]
-    # a tile loads while the one before is processed
-    dataflow = costs[0][0] + sum(max(c[2], n) for c, n in zip(costs, [c[0] for c in costs[1:]] + [0]))
-    weight_beats, beats = counts["fetch_weights"], sum(counts[n] for n in BEATS)
-    ddr = math.ceil(beats * lanes / board.bytes_per_cycle)
-    # the last stores end after the last compute; then the next layer may start
-    tail = timing.memory_latency + timing.pipeline_depth
-    cycles = max(dataflow, ddr) + tail
-    compute = sum(c[1] for c in costs)
-    if compute >= max(ddr, 0.9 * cycles - tail):
-        bound = "compute"
-    else:
-        bound = "weights" if 2 * weight_beats > beats else "feature maps"
-    efficiency = layer.macs / (cycles * array.macs)
-    return LayerEstimate(
-        layer.name, cycles, compute, beats * lanes, weight_beats * lanes, layer.macs, round(efficiency, 4), bound
-    )
+def steps(program: Program, board: Board, timing: Timing) -> list[Step]:
+    """All steps of a program, in order."""
+    found: list[Step] = []
+    beat_cycles = program.array.lanes / board.bytes_per_cycle
+    tiles = [layer_tiles(layer, program.array) for layer in program.layers]
+
+    def add(layer: int, lines: int, tile: TileCounts | None, weights: PassCounts | None, now: PassCounts | None) -> None:
+        load, load_beats, fetched, compute, beats = 0, 0, 0, 0, 0
+        if lines and tile is not None:
+            load = timing.memory_latency + math.ceil(tile.load * lines / tile.lines) + lines * timing.line_overhead
+            load_beats = math.ceil(tile.load_beats * lines / tile.lines)
+        if weights is not None and weights.weights:
+            fetched = timing.memory_latency + weights.weights + 3 * timing.line_overhead * weights.outputs
+            beats += weights.weight_beats
+        if now is not None:
+            # the answer to the last write comes after everything else
+            compute = max(now.compute, now.pixels) + timing.pipeline_depth + timing.memory_latency
+            beats += now.shortcut_beats + now.stored_beats
+        memory = math.ceil((beats + load_beats) * beat_cycles)
+        found.append(Step(layer, load, fetched, compute, memory, timing.step_overhead))
+
+    for index, layer in enumerate(program.layers):
+        after = program.layers[index + 1] if index + 1 < len(program.layers) else None
+        if index == 0 or layer.fields["early_lines"] == 0:
+            first = tiles[index][0]
+            add(index, first.lines, first, first.passes[0] if index == 0 else None, None)
+        for n, tile in enumerate(tiles[index]):
+            last = n == len(tiles[index]) - 1
+            coming = tiles[index][n + 1] if not last else tiles[index + 1][0] if after else None
+            parts = [0] * len(tile.passes)
+            if not last:
+                parts = slices(coming, layer.fields["slice_lines"], len(parts), 0)
+            elif after and after.fields["early_lines"]:
+                parts = slices(coming, after.fields["early_lines"], len(parts), after.fields["early_pass"])
+            following = [*tile.passes[1:], coming.passes[0] if coming else None]
+            for lines, now, next_pass in zip(parts, tile.passes, following):
+                add(index, lines, coming, next_pass, now)
+    return found
+
+
+def estimate_layers(program: Program, board: Board, timing: Timing) -> list[LayerEstimate]:
+    """Cycles of every layer: those of the steps that compute it, and of those in which only it loads."""
+    array = program.array
+    own: list[list[Step]] = [[] for _ in program.layers]
+    for step in steps(program, board, timing):
+        own[step.layer].append(step)
+    found = []
+    for layer, mine in zip(program.layers, own):
+        counts = layer_counts(layer, array)
+        beats = sum(counts[n] for n in BEATS)
+        cycles, compute = sum(s.cycles for s in mine), sum(s.compute for s in mine)
+        if compute >= max(sum(s.memory for s in mine), 0.9 * sum(s.cycles - s.overhead for s in mine)):
+            bound = "compute"
+        else:
+            bound = "weights" if 2 * counts["fetch_weights"] > beats else "feature maps"
+        least = max(math.ceil(layer.macs / array.macs), math.ceil(beats * array.lanes / board.bytes_per_cycle))
+        found.append(
+            LayerEstimate(
+                layer.name,
+                cycles,
+                compute,
+                least,
+                beats * array.lanes,
+                counts["fetch_weights"] * array.lanes,
+                layer.macs,
+                round(layer.macs / (cycles * array.macs), 4),
+                bound,
+            )
+        )
+    return found
 
 
 def block_rams(width_bits: int, depth: int) -> int:
@@ -101,7 +175,7 @@ def resources(program: Program) -> dict[str, int]:
     """Modelled DSP, BRAM36 and LUT of the engine.
 
     DSPs: the array, lanes x filters x pixels / products. Memories: the
-    buffers of hls/engine.cpp, those between dataflow processes twice. LUTs:
+    buffers of hls/engine.cpp. LUTs:
     per part, from the widths of its operators: one per bit of an adder or of a
     4:1 multiplexer, one per product bit of a multiplier in logic; an assumption,
     not checked against synthesis.
@@ -154,7 +228,7 @@ def resources(program: Program) -> dict[str, int]:
 
 def estimate(program: Program, board: Board, timing: Timing = Timing()) -> dict:
     """Everything as a dictionary for estimate.json. All figures are modelled, none is measured on hardware."""
-    layers = [estimate_layer(layer, program, board, timing) for layer in program.layers]
+    layers = estimate_layers(program, board, timing)
     cycles = sum(layer.cycles for layer in layers)
     macs = sum(layer.macs for layer in layers)
     used = resources(program)
@@ -171,6 +245,9 @@ def estimate(program: Program, board: Board, timing: Timing = Timing()) -> dict:
         "mac_efficiency": round(macs / (cycles * program.array.macs), 4),
         "macs": macs,
         "ddr_bytes": sum(layer.ddr_bytes for layer in layers),
+        # what no schedule goes below: all products, and all bytes
+        "least_cycles_array": math.ceil(macs / program.array.macs),
+        "least_cycles_memory": math.ceil(sum(layer.ddr_bytes for layer in layers) / board.bytes_per_cycle),
         **used,
         "layers": [asdict(layer) for layer in layers],
     }

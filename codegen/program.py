@@ -14,6 +14,7 @@ from bfp.parameters import Parameters, block_of, reciprocal
 from codegen.array import Array, build_array
 from codegen.options import EngineOptions
 from codegen.placement import Placement, place
+from codegen.sequence import Stage, choose_tilings, early_pass, load_fields
 from codegen.tiling import Cutter, Tiling
 from codegen.weight_image import dense_image, dense_sizes, depthwise_image, fold_columns, one_hot
 
@@ -130,8 +131,23 @@ def widest_operands(artifacts: list[Artifact]) -> tuple[int, int]:
     return weight, activation
 
 
+@dataclass(frozen=True)
+class Job:
+    """A layer to be, with its operands' places; stored: the tensor that it makes and its label."""
+
+    name: str
+    node: Node
+    parameters: Parameters
+    source: Placement
+    target: Placement
+    shortcut: Placement | None
+    stored: tuple[str, str]
+    stage: Stage
+    cutter: Cutter
+
+
 class Lowering:
-    """Lowers one network into a program."""
+    """Lowers one network into a program: places tensors, chooses tilings, then emits layer after layer."""
 
     def __init__(self, program: Program, index: int, artifact: Artifact) -> None:
         self.program = program
@@ -141,27 +157,33 @@ class Lowering:
         self.places, program.fmap_words = place(
             self.graph, artifact.formats, program.options.lanes, program.fmap_words
         )
+        self.jobs: list[Job] = []
 
     def run(self) -> None:
         self.store(self.graph.input, self.graph.input, -1, self.places[self.graph.input])
         for node in self.graph.nodes:
-            if node.op == "concat":
-                continue
-            self.layer(node)
-            self.store(node.output, node.output, len(self.program.layers) - 1, self.places[node.output])
+            if node.op != "concat":
+                self.plan(node)
+        before: tuple[Job, Tiling] | None = None
+        for job, tiling in zip(self.jobs, choose_tilings([(job.stage, job.cutter) for job in self.jobs])):
+            early = early_pass(before[0].stage, before[1], job.stage, tiling) if before else None
+            loads = load_fields(tiling, early, before[1] if before else None, bool(before and before[0].stage.dense))
+            self.emit(job, tiling, loads)
+            self.store(*job.stored, len(self.program.layers) - 1, job.target)
+            before = job, tiling
 
     def store(self, tensor: str, label: str, layer: int, placement: Placement) -> None:
         shape, fmt = self.graph.shapes[tensor], self.artifact.formats[tensor]
         self.program.tensors.append(StoredTensor(tensor, label, self.index, layer, shape, fmt, placement))
 
-    def layer(self, node: Node) -> None:
-        """Append the row of one node, and of the copy it needs where layouts differ."""
+    def plan(self, node: Node) -> None:
+        """Add the job of one node, and of the copy it needs where layouts differ."""
         p = self.artifact.parameters[node.name]
         source, target = self.places[node.main], self.places[node.output]
         shortcut = self.places[node.shortcut] if node.shortcut else None
         if shortcut and shortcut.splits != target.splits:
             shortcut = self.copy(node, node.shortcut, target)
-        self.emit(node, p, source, target, shortcut)
+        self.add(node, p, source, target, shortcut, (node.output, node.output))
 
     def copy(self, node: Node, tensor: str, like: Placement) -> Placement:
         """Copy ``tensor`` into the channel layout of another placement, through the multipliers."""
@@ -173,24 +195,49 @@ class Lowering:
             fmt.channel_exponents(), zeros, zeros, None, zeros, None, fmt.splits, np.zeros((fmt.channels, 0)), None
         )
         copy = Node(f"{node.name}.copy", "slice_pad", (tensor,), tensor)
-        self.emit(copy, p, self.places[tensor], placement, None)
-        self.store(tensor, f"{tensor} copied for {node.name}", len(program.layers) - 1, placement)
+        self.add(copy, p, self.places[tensor], placement, None, (tensor, f"{tensor} copied for {node.name}"))
         return placement
 
-    def emit(
-        self, node: Node, p: Parameters, source: Placement, target: Placement, shortcut: Placement | None
+    def add(
+        self,
+        node: Node,
+        p: Parameters,
+        source: Placement,
+        target: Placement,
+        shortcut: Placement | None,
+        stored: tuple[str, str],
     ) -> None:
+        program, op = self.program, ENGINE_OPERATOR[node.op]
+        (in_c, in_h, _), (_, out_h, out_w) = self.graph.shapes[node.main], self.graph.shapes[node.output]
+        name = node.name if len(program.artifacts) == 1 else f"{self.graph.name}/{node.name}"
+        if op != "CONV" and source.splits != target.splits:
+            raise BfpError(f"layer {name}: its input and output have different channel layouts")  # pragma: no cover
+        stage = Stage(source, target, op == "CONV", in_h, node.window.padding[0], out_h)
+        cutter = Cutter(
+            name,
+            op,
+            in_c,
+            source.planes,
+            (target.planes, out_h, out_w),
+            node.window,
+            program.options,
+            program.array,
+            target.bits,
+            source.bits,
+            p.weights.bits if p.weights else 2,
+            shortcut.bits if shortcut else 0,
+        )
+        self.jobs.append(Job(name, node, p, source, target, shortcut, stored, stage, cutter))
+
+    def emit(self, job: Job, tiling: Tiling, loads: dict[str, int]) -> None:
+        """Append the row of one layer, its tables and its weights."""
         program, formats, lanes = self.program, self.artifact.formats, self.program.options.lanes
+        name, node, p, source, target, shortcut = (
+            job.name, job.node, job.parameters, job.source, job.target, job.shortcut
+        )
         (in_c, in_h, in_w), (out_c, out_h, out_w) = self.graph.shapes[node.main], self.graph.shapes[node.output]
         fmt, out_fmt = formats[node.main], formats[node.output]
-        name = node.name if len(program.artifacts) == 1 else f"{self.graph.name}/{node.name}"
         dense = ENGINE_OPERATOR[node.op] == "CONV"
-        if not dense and source.splits != target.splits:
-            raise BfpError(f"layer {name}: its input and output have different channel layouts")  # pragma: no cover
-        out_shape = (target.planes, out_h, out_w)
-        tiling = Cutter(
-            name, dense, in_c, source.planes, out_shape, node.window, program.options, program.array, target.bits
-        ).choose()
         buffered = tiling.buffered
         (kh, kw), (sh, sw), (top, left, _, _) = node.window.kernel, node.window.stride, node.window.padding
         weight_address, has_align, weight_bits, word_beats, chunk_beats = 0, 0, 8, 0, 0
@@ -226,6 +273,7 @@ class Lowering:
             weight_address = program.add_weights(image)
         fields: dict[str, int | str] = {
             "op": ENGINE_OPERATOR[node.op],
+            "number": len(program.layers),
             "in_address": source.address,
             "in_words": source.planes,
             "in_height": in_h,
@@ -258,19 +306,25 @@ class Lowering:
             "tiles_across": tiling.tiles_across,
             "tile_words": tiling.words,
             "word_tiles": tiling.word_tiles,
+            **loads,
             "pitch": tiling.pitch,
             "edge_pitch": tiling.edge_pitch,
             "block_pixels": tiling.block_pixels,
             "row_step": buffered.row_step,
             "col_step": buffered.col_step,
+            "down": buffered.stride[0],
+            "across": buffered.stride[1],
             "taps": buffered.taps,
             "tap_channels": in_c if buffered.taps > 1 else lanes,
+            "group_words": tiling.group_words,
+            "chunk_words": tiling.chunk_words,
+            "chunks": tiling.chunks,
+            "tile_passes": tiling.tile_passes,
+            "edge_passes": tiling.edge_passes,
             "weight_address": weight_address,
             "weight_bits": weight_bits,
             "word_beats": word_beats,
             "chunk_beats": chunk_beats,
-            "chunk_words": tiling.chunk_words,
-            "chunks": tiling.chunks,
             "has_align": has_align,
             "activation": node.activation.upper(),
             "low": out_fmt.low,

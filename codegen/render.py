@@ -22,6 +22,7 @@ TABLES = {
 
 # The fields of hls/types.hpp's Layer, in its order, by the headings they are printed under.
 FIELD_GROUPS = (
+    ("place in the schedule", ("number",)),
     ("input map", ("in_address", "in_words", "in_height", "in_width", "in_line_beats", "in_bits", "in_unsigned")),
     ("output map", ("out_address", "out_words", "out_height", "out_width", "out_line_beats", "out_bits")),
     (
@@ -30,11 +31,13 @@ FIELD_GROUPS = (
     ),
     ("window", ("kernel_height", "kernel_width", "stride_height", "stride_width", "pad_top", "pad_left", "pad_value")),
     ("tiles", ("tile_height", "tile_width", "tiles_down", "tiles_across", "tile_words", "word_tiles")),
-    ("input buffer", ("pitch", "edge_pitch", "block_pixels", "row_step", "col_step", "taps", "tap_channels")),
+    ("loads", ("slice_lines", "early_lines", "early_pass")),
     (
-        "weights",
-        ("weight_address", "weight_bits", "word_beats", "chunk_beats", "chunk_words", "chunks", "has_align"),
+        "input buffer",
+        ("pitch", "edge_pitch", "block_pixels", "row_step", "col_step", "down", "across", "taps", "tap_channels"),
     ),
+    ("passes", ("group_words", "chunk_words", "chunks", "tile_passes", "edge_passes")),
+    ("weights", ("weight_address", "weight_bits", "word_beats", "chunk_beats", "has_align")),
     ("epilogue", ("activation", "low", "high", "round_row", "main_row", "shortcut_row", "clamp_row")),
     (
         "average",
@@ -111,7 +114,7 @@ def render(program: Program, title: str) -> tuple[dict[str, str], str]:
         "program": program,
         "array": program.array,
         "digests": [a.digest[:16] for a in program.artifacts],
-        "widest": {what: widest(what) for what in ("input_words", "weight_steps", "blocks")},
+        "widest": {what: widest(what) for what in ("input_words", "weight_steps", "bias_words", "blocks")},
         "weight_words": weight_words,
         "input_words": -(-program.limit("input_words") // program.array.banks) * program.array.banks,
         "fmap_words": program.fmap_words,

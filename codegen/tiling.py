@@ -11,10 +11,12 @@ from codegen.array import Array
 from codegen.options import EngineOptions
 
 # For choosing between tilings only: 3.2 GB/s at 250 MHz through 16-byte words, and
-# what starting a load and a pass costs (see codegen.estimate.Timing).
+# what starting a load and a step costs (see codegen.estimate.Timing).
 WORDS_PER_CYCLE = 0.8
-LOAD_LATENCY, PASS_COST = 64, 44
+LOAD_LATENCY, LINE_COST, STEP_COST = 64, 4, 124
 MOST_EXTRA_CUTS = 8
+MOST_GROUP = 32  # words whose biases are kept on chip
+BIAS_BEATS = 4
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -57,12 +59,14 @@ def buffer_window(dense: bool, channels: int, in_words: int, window: Window, lan
 
 @dataclass(frozen=True)
 class Tiling:
-    """Output tile, channel words per tile, and weight chunks.
+    """Output tile, channel words per tile, and passes over it.
 
     tile_height, tile_width: output pixels; words: input words held per tile;
-    chunk_words: input words whose weights are on chip at one time. pitch,
-    edge_pitch: words from one input row to the next, in full tiles and in the
-    last one across. block_pixels: output pixels per block of cycles.
+    group_words: output words of one pass; chunk_words: input words whose
+    weights are on chip at one time; tile_passes, edge_passes: passes over a
+    tile, and over one with the last, fewer words. pitch, edge_pitch: words from
+    one input row to the next, in full tiles and in the last one across.
+    block_pixels: output pixels per block of cycles.
     """
 
     tile_height: int
@@ -71,15 +75,37 @@ class Tiling:
     tiles_across: int
     words: int
     word_tiles: int
+    group_words: int
     chunk_words: int
     chunks: int
+    tile_passes: int
+    edge_passes: int
     input_words: int
     weight_steps: int
+    bias_words: int
     blocks: int
     pitch: int
     edge_pitch: int
     block_pixels: int
     buffered: Buffered
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Modelled cycles of a tiling, roughly: what choosing between tilings needs.
+
+    inside: of the layer, less its first load. tile: of one tile while nothing
+    loads; tile_beats: of memory meanwhile. passes: over a tile. load, load_beats:
+    of the first tile. first_weights: load of the first pass's weights.
+    """
+
+    inside: float
+    tile: float
+    tile_beats: float
+    passes: int
+    load: float
+    load_beats: float
+    first_weights: float
 
 
 class Cutter:
@@ -88,7 +114,7 @@ class Cutter:
     def __init__(
         self,
         name: str,
-        dense: bool,
+        op: str,
         channels: int,
         in_words: int,
         out_shape: tuple[int, int, int],
@@ -96,20 +122,26 @@ class Cutter:
         options: EngineOptions,
         array: Array,
         out_bits: int,
+        in_bits: int = 8,
+        weight_bits: int = 8,
+        shortcut_bits: int = 0,
     ) -> None:
-        self.name, self.dense, self.in_words, self.options, self.array = name, dense, in_words, options, array
+        self.name, self.in_words, self.options, self.array = name, in_words, options, array
+        self.dense, self.weighted = op == "CONV", op in ("CONV", "DEPTHWISE")
         self.out_words, self.out_h, self.out_w = out_shape
-        self.buffered = buffer_window(dense, channels, in_words, window, options.lanes)
+        self.in_share, self.weight_share = in_bits / 8, weight_bits / 8
+        self.out_share = (out_bits + shortcut_bits) / 8
+        self.buffered = buffer_window(self.dense, channels, in_words, window, options.lanes)
         self.area = self.buffered.kernel[0] * self.buffered.kernel[1]
-        if self.area > options.weight_steps and dense:
+        if self.area > options.weight_steps and self.dense:
             kh, kw = window.kernel
             raise BfpError(
                 f"layer {name}: its {kh}x{kw} kernel needs {self.area} weight steps, the engine has "
                 f"{options.weight_steps}; raise the engine option weight_steps"
             )
-        self.chunk_words = min(in_words, options.weight_steps // self.area) if dense else 1
-        self.chunks = ceil_div(in_words, self.chunk_words) if dense else 1
-        self.held = in_words if dense else 1
+        self.chunk_words = min(in_words, options.weight_steps // self.area) if self.dense else 1
+        self.chunks = ceil_div(in_words, self.chunk_words) if self.dense else 1
+        self.held = in_words if self.dense else 1
         # a tile must start on a whole memory word of its line
         self.width_step = 8 // math.gcd(out_bits, 8)
         self.block_pixels = array.pixels if array.pitch(1, 1, self.buffered.stride) is not None else 1
@@ -126,49 +158,95 @@ class Cutter:
         limit = self.options.tile_blocks * self.block_pixels if self.chunks > 1 else height * width
         return self.held * self.plane(height, width) <= self.options.input_words and height * width <= limit
 
-    def cut(self, height: int, width: int) -> Tiling:
-        """The tiling with tiles of ``height`` x ``width`` output pixels."""
+    def groups(self, words: int) -> list[int]:
+        """Output words per pass, for tiles of ``words`` output words: as many as fit, and evenly fewer."""
+        most = words
+        if self.chunks > 1:
+            most = 1
+        elif self.weighted:
+            most = min(words, MOST_GROUP, max(1, self.options.weight_steps // (self.area * self.chunk_words)))
+        fewest = ceil_div(words, most)
+        if not self.weighted:
+            return [most]
+        return sorted({ceil_div(words, n) for n in (fewest, 2 * fewest, 4 * fewest, 8 * fewest) if n <= words})
+
+    def tile_words(self, plane: int) -> list[int]:
+        """Input words per tile whose plane has ``plane`` words: all of a dense layer; as many as fit, and fewer."""
+        if self.dense:
+            return [self.held]
+        most = max(1, min(self.in_words, self.options.input_words // plane))
+        tiles = ceil_div(self.in_words, most)
+        return sorted({ceil_div(self.in_words, n) for n in (tiles, 2 * tiles, 4 * tiles) if n <= self.in_words})
+
+    def cuts(self, height: int, width: int) -> list[Tiling]:
+        """The tilings with tiles of ``height`` x ``width`` output pixels."""
         across = ceil_div(self.out_w, width)
         edge = self.out_w - (across - 1) * width
         plane = max(self.plane(height, width), self.plane(height, edge))
-        words = self.held if self.dense else max(1, min(self.in_words, self.options.input_words // plane))
-        return Tiling(
-            tile_height=height,
-            tile_width=width,
-            tiles_down=ceil_div(self.out_h, height),
-            tiles_across=across,
-            words=words,
-            word_tiles=ceil_div(self.in_words, words),
-            chunk_words=self.chunk_words,
-            chunks=self.chunks,
-            input_words=words * plane,
-            weight_steps=self.chunk_words * self.area if self.dense else self.area,
-            blocks=ceil_div(height * width, self.block_pixels) if self.chunks > 1 else 1,
-            pitch=self.pitch(width),
-            edge_pitch=self.pitch(edge),
-            block_pixels=self.block_pixels,
-            buffered=self.buffered,
-        )
+        found = []
+        for words in self.tile_words(plane):
+            word_tiles = ceil_div(self.in_words, words)
+            outputs = self.out_words if self.dense else words
+            last = self.out_words if self.dense else self.in_words - (word_tiles - 1) * words
+            for group in self.groups(outputs):
+                steps = group * self.chunk_words * self.area if self.weighted else 1
+                found.append(
+                    Tiling(
+                        tile_height=height,
+                        tile_width=width,
+                        tiles_down=ceil_div(self.out_h, height),
+                        tiles_across=across,
+                        words=words,
+                        word_tiles=word_tiles,
+                        group_words=group,
+                        chunk_words=self.chunk_words,
+                        chunks=self.chunks,
+                        tile_passes=ceil_div(outputs, group) * self.chunks,
+                        edge_passes=ceil_div(last, group) * self.chunks,
+                        input_words=words * plane,
+                        weight_steps=steps,
+                        bias_words=group if self.weighted else 1,
+                        blocks=ceil_div(height * width, self.block_pixels) if self.chunks > 1 else 1,
+                        pitch=self.pitch(width),
+                        edge_pitch=self.pitch(edge),
+                        block_pixels=self.block_pixels,
+                        buffered=self.buffered,
+                    )
+                )
+        return found
 
-    def cost(self, tiling: Tiling) -> float:
+    def cost(self, tiling: Tiling) -> Cost:
         """Modelled cycles, roughly: to choose between tilings."""
-        height, width = tiling.tile_height, tiling.tile_width
+        height, width, lanes = tiling.tile_height, tiling.tile_width, self.array.lanes
         pixels, blocks = height * width, ceil_div(height * width, self.block_pixels)
         columns = (self.buffered.columns(width) - 1) * self.buffered.col_step + self.buffered.taps
-        load = tiling.words * self.buffered.rows(height) * columns + LOAD_LATENCY
-        weights = self.in_words * self.area * self.array.lanes if self.dense else 0
-        parts = self.array.lanes // self.array.filters if self.dense else 1
-        steps = self.in_words * self.area if self.dense else self.area
-        passes = self.out_words if self.dense else tiling.words
-        compute = max(blocks * parts * steps, pixels) + PASS_COST * self.chunks
-        first = weights // self.chunks + LOAD_LATENCY if weights else 0
-        process = first + passes * max(compute, weights)
-        traffic = (load + passes * (weights + pixels)) / WORDS_PER_CYCLE
+        lines = tiling.words * self.buffered.rows(height)
+        load_beats = lines * columns * self.in_share
+        load = max(lines * (columns + LINE_COST), load_beats / WORDS_PER_CYCLE)
+        outputs = self.out_words if self.dense else tiling.words
+        parts = lanes // self.array.filters if self.dense else 1
+        inputs = self.in_words if self.dense else 1
+        compute = outputs * max(blocks * parts * inputs * self.area, pixels)
+        weights = inputs * self.area * (lanes if self.dense else 1) if self.weighted else 0
+        cost_of_weights = weights + (BIAS_BEATS + inputs + 3 * LINE_COST) * self.weighted
+        beats = outputs * (weights * self.weight_share + pixels * self.out_share)
+        tile = max(compute, outputs * cost_of_weights, beats / WORDS_PER_CYCLE)
+        overlapped = max(tile, load, (beats + load_beats) / WORDS_PER_CYCLE)
         tiles = tiling.tiles_down * tiling.tiles_across * tiling.word_tiles
-        return max(load + tiles * max(process, load), tiles * traffic)
+        steps = tiling.tile_passes * STEP_COST
+        first_weights = cost_of_weights * tiling.group_words / tiling.chunks
+        return Cost(
+            (tiles - 1) * (overlapped + steps) + tile + steps,
+            tile,
+            beats,
+            tiling.tile_passes,
+            load + LOAD_LATENCY + LINE_COST,
+            load_beats,
+            first_weights,
+        )
 
-    def choose(self) -> Tiling:
-        """Whole rows where possible; then the number of cuts that costs least. Raises BfpError naming the layer."""
+    def candidates(self) -> list[Tiling]:
+        """Whole rows where possible; then some numbers of cuts. Raises BfpError naming the layer where nothing fits."""
         step = self.width_step
         widths = [self.out_w, *range((self.out_w - 1) // step * step, 0, -step)]
         width = next((w for w in widths if self.fits(1, w)), None)
@@ -189,4 +267,4 @@ class Cutter:
         width = next(w for w in reversed(widths) if ceil_div(self.out_w, w) == across and self.fits(1, w))
         fewest = next(n for n in range(1, self.out_h + 1) if self.fits(ceil_div(self.out_h, n), width))
         heights = {ceil_div(self.out_h, n) for n in range(fewest, min(fewest + MOST_EXTRA_CUTS, self.out_h) + 1)}
-        return min((self.cut(h, width) for h in sorted(heights, reverse=True)), key=self.cost)
+        return [cut for h in sorted(heights, reverse=True) for cut in self.cuts(h, width)]

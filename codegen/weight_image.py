@@ -66,18 +66,20 @@ def dense_image(
     # output word, part, input word, kernel row, kernel column, input channel, filter
     shape = (target.planes, lanes // filters_per_part, filters_per_part, source.planes, lanes, kh, kw)
     steps = full.reshape(shape).transpose(0, 1, 3, 5, 6, 4, 2)
-    parts = [bias_words(bias)]
+    parts = []
+    biases = bias_words(bias)
     shifts = None
     if align is not None:
         rows = np.zeros((target.planes * lanes, source.planes), np.int8)
         rows[target.slots()] = align
         shifts = rows.reshape(target.planes, lanes, source.planes).transpose(0, 2, 1)
     for start in range(0, source.planes, chunk_words):
+        parts.append(biases)
         if shifts is not None:
             parts.append(shifts[:, start : start + chunk_words])
         words = steps[:, :, start : start + chunk_words].reshape(target.planes, -1, lanes)
         parts.append(pack_words(words, bits))
-    chunk = parts[1].shape[1] + (parts[2].shape[1] if shifts is not None else 0)
+    chunk = sum(part.shape[1] for part in parts[: 2 if shifts is None else 3])
     return np.concatenate(parts, axis=1).reshape(-1, lanes), chunk
 
 

@@ -12,16 +12,16 @@ inline void add_pass(const Layer &layer, const Tile &tile, const Pass &pass, con
                      hls::stream<AccBlock> &complete) {
 #pragma HLS INLINE off
     WindowWalk walk = start_walk(layer, tile, pass, 1);
-    const TableRow shift = MAIN_SHIFT[layer.main_row < 0 ? 0 : layer.main_row + pass.out_word];
     const int32_t total = cycles(walk);
 ADD_CYCLES:
     for (int32_t n = 0; n < total; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=1048576
 #pragma HLS PIPELINE II=1
-        count(COUNT_ADD);
+        count(layer, COUNT_ADD);
         Word activations[PIXELS];
 #pragma HLS ARRAY_PARTITION variable=activations complete
         read_pixels(walk, input, activations);
+        const TableRow shift = MAIN_SHIFT[layer.main_row < 0 ? 0 : layer.main_row + pass.out_word + walk.output];
         AccBlock shifted;
         for (int p = 0; p < PIXELS; ++p) {
 #pragma HLS UNROLL

@@ -37,7 +37,7 @@ AVG_POOL_CYCLES:
     for (int32_t n = 0; n < total; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=1048576
 #pragma HLS PIPELINE II=1
-        count(COUNT_AVG_POOL);
+        count(layer, COUNT_AVG_POOL);
         Word activations[PIXELS];
 #pragma HLS ARRAY_PARTITION variable=activations complete
         read_pixels(walk, input, activations);

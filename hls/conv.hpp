@@ -9,11 +9,12 @@
 
 namespace sbfp {
 
-// Sums of one pass. Between the chunks of a filter word the partial sums wait
-// in `partial`; after the last chunk complete blocks go to `complete`.
+// Sums of one pass; bias, align and dense are those of its output words, one
+// after the other. Between the chunks of a filter word the partial sums wait in
+// `partial`; after the last chunk complete blocks go to `complete`.
 inline void conv_pass(const Layer &layer, const Tile &tile, const Pass &pass, const Word input[BANKS][BANK_ROWS],
-                      const AccWord &bias, const Word align[WEIGHT_STEPS], const Word dense[DENSE_ROWS][FILTERS],
-                      AccBlock partial[TILE_BLOCKS], hls::stream<AccBlock> &complete) {
+                      const AccWord bias[GROUP_WORDS], const Word align[WEIGHT_STEPS],
+                      const Word dense[DENSE_ROWS][FILTERS], AccBlock partial[TILE_BLOCKS], hls::stream<AccBlock> &complete) {
 #pragma HLS INLINE off
     WindowWalk walk = start_walk(layer, tile, pass, PARTS);
     AccBlock block = zero_block();
@@ -28,7 +29,9 @@ inline void conv_pass(const Layer &layer, const Tile &tile, const Pass &pass, co
         }
     }
     const int32_t total = cycles(walk);
-    int32_t row = 0;  // of the weight buffer
+    int32_t row = 0;          // of the weight buffer
+    int32_t first_row = 0;    // of this output word
+    int32_t first_align = 0;
     DependenceCheck<TILE_BLOCKS> check("partial", WHOLE_LOOP);
 CONV_CYCLES:
     for (int32_t n = 0; n < total; ++n) {
@@ -37,7 +40,7 @@ CONV_CYCLES:
 // Each block is read in its first cycle of a pass and written in its last; no
 // other block's cycles lie between, and no later cycle of the pass reads it.
 #pragma HLS DEPENDENCE variable=partial type=inter false
-        count(COUNT_CONV);
+        count(layer, COUNT_CONV);
         const int32_t from = walk.part * FILTERS;
         if (walk.step == 0) {
             if (walk.part == 0 && !pass.first) {
@@ -48,7 +51,7 @@ CONV_CYCLES:
 #pragma HLS UNROLL
                 for (int f = 0; f < FILTERS; ++f) {
 #pragma HLS UNROLL
-                    acc.pixel[p][f] = pass.first ? bias.lane[from + f] : block.pixel[p].lane[from + f];
+                    acc.pixel[p][f] = pass.first ? bias[walk.output].lane[from + f] : block.pixel[p].lane[from + f];
                 }
             }
         }
@@ -56,7 +59,7 @@ CONV_CYCLES:
 #pragma HLS ARRAY_PARTITION variable=activations complete
         read_pixels(walk, input, activations);
         const Sums sums = products(activations, layer.in_unsigned, dense[row]);
-        const Word shift = align[walk.word];
+        const Word shift = align[first_align + walk.word];
         for (int p = 0; p < PIXELS; ++p) {
 #pragma HLS UNROLL
             for (int f = 0; f < FILTERS; ++f) {
@@ -81,7 +84,13 @@ CONV_CYCLES:
                 }
             }
         }
-        row = walk.step == walk.steps - 1 && walk.part == PARTS - 1 ? 0 : row + 1;
+        row += 1;
+        if (ends_output(walk)) {
+            first_row = row;
+            first_align += pass.words;
+        } else if (ends_block(walk)) {
+            row = first_row;
+        }
         advance(walk);
     }
 }

@@ -9,23 +9,23 @@
 namespace sbfp {
 
 inline void depthwise_pass(const Layer &layer, const Tile &tile, const Pass &pass, const Word input[BANKS][BANK_ROWS],
-                           const AccWord &bias, const Word depthwise[WEIGHT_STEPS],
+                           const AccWord bias[GROUP_WORDS], const Word depthwise[WEIGHT_STEPS],
                            hls::stream<AccBlock> &complete) {
 #pragma HLS INLINE off
     WindowWalk walk = start_walk(layer, tile, pass, 1);
-    const TableRow shift = MAIN_SHIFT[layer.main_row < 0 ? 0 : layer.main_row + pass.out_word];
     AccBlock acc = zero_block();
 #pragma HLS ARRAY_PARTITION variable=acc.pixel complete
+    int32_t first_weight = 0;  // of this output word
     const int32_t total = cycles(walk);
 DEPTHWISE_CYCLES:
     for (int32_t n = 0; n < total; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=1048576
 #pragma HLS PIPELINE II=1
-        count(COUNT_DEPTHWISE);
+        count(layer, COUNT_DEPTHWISE);
         Word activations[PIXELS];
 #pragma HLS ARRAY_PARTITION variable=activations complete
         read_pixels(walk, input, activations);
-        const Word w = depthwise[walk.step];
+        const Word w = depthwise[first_weight + walk.step];
         for (int p = 0; p < PIXELS; ++p) {
 #pragma HLS UNROLL
             const Word a = activations[p];
@@ -36,6 +36,7 @@ DEPTHWISE_CYCLES:
             }
         }
         if (walk.step == walk.steps - 1) {
+            const TableRow shift = MAIN_SHIFT[layer.main_row < 0 ? 0 : layer.main_row + pass.out_word + walk.output];
             AccBlock done;
             for (int p = 0; p < PIXELS; ++p) {
 #pragma HLS UNROLL
@@ -43,10 +44,13 @@ DEPTHWISE_CYCLES:
 #pragma HLS UNROLL
                     const int32_t aligned =
                         layer.main_row < 0 ? acc.pixel[p].lane[c] : shift_left(acc.pixel[p].lane[c], shift.lane[c]);
-                    done.pixel[p].lane[c] = aligned + bias.lane[c];
+                    done.pixel[p].lane[c] = aligned + bias[walk.output].lane[c];
                 }
             }
             complete.write(done);
+        }
+        if (ends_output(walk)) {
+            first_weight += walk.steps;
         }
         advance(walk);
     }

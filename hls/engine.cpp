@@ -15,94 +15,185 @@
 namespace sbfp {
 
 // Stage: the sums of one pass, by the layer's operator.
-static void compute(const Layer &layer, const Tile &tile, int32_t index, const Word input[BANKS][BANK_ROWS],
-                    hls::stream<AccWord> &biases, const Word align[WEIGHT_STEPS],
+static void compute(const Layer &layer, const Tile &tile, const Pass &pass, const Word input[BANKS][BANK_ROWS],
+                    const AccWord bias[GROUP_WORDS], const Word align[WEIGHT_STEPS],
                     const Word dense[DENSE_ROWS][FILTERS], const Word depthwise[WEIGHT_STEPS],
                     hls::stream<AccBlock> &sums) {
 #pragma HLS INLINE off
     // partial sums outlive a pass, but never a tile
     static AccBlock partial[TILE_BLOCKS];
 #pragma HLS AGGREGATE variable=partial
-    const Pass pass = make_pass(layer, tile, index);
-    switch (layer.op) {
-        case CONV:
-            conv_pass(layer, tile, pass, input, biases.read(), align, dense, partial, sums);
-            break;
-        case DEPTHWISE:
-            depthwise_pass(layer, tile, pass, input, biases.read(), depthwise, sums);
-            break;
-        case MAX_POOL:
-            max_pool_pass(layer, tile, pass, input, sums);
-            break;
-        case AVG_POOL:
-            avg_pool_pass(layer, tile, pass, input, sums);
-            break;
-        case ADD:
-            add_pass(layer, tile, pass, input, sums);
-            break;
+    if (pass.outputs > 0) {
+        switch (layer.op) {
+            case CONV:
+                conv_pass(layer, tile, pass, input, bias, align, dense, partial, sums);
+                break;
+            case DEPTHWISE:
+                depthwise_pass(layer, tile, pass, input, bias, depthwise, sums);
+                break;
+            case MAX_POOL:
+                max_pool_pass(layer, tile, pass, input, sums);
+                break;
+            case AVG_POOL:
+                avg_pool_pass(layer, tile, pass, input, sums);
+                break;
+            case ADD:
+                add_pass(layer, tile, pass, input, sums);
+                break;
+        }
     }
 }
 
-// All passes over one tile. Weights of the next pass load while this one
-// computes; its results are rounded and stored as they come.
-static void process_tile(const Layer &layer, int32_t tile_index, const Word input[BANKS][BANK_ROWS], const Word *weights,
-                         const Word *fmap_shortcut, Word *fmap_out) {
+// One step: a pass is computed, rounded and stored, while the weights of the
+// next pass and some lines of the next tile load. It ends when all of that is
+// done, so that a step may read whatever the steps before it have stored.
+static void step(const Layer &layer, const Tile &tile, const Pass &pass, const Layer &next_layer,
+                 const Pass &following, const Layer &load_layer, const Tile &coming, const Slice &slice,
+                 const Word input[BANKS][BANK_ROWS], const AccWord bias[GROUP_WORDS], const Word align[WEIGHT_STEPS],
+                 const Word dense[DENSE_ROWS][FILTERS], const Word depthwise[WEIGHT_STEPS],
+                 Word next_input[BANKS][BANK_ROWS], AccWord next_bias[GROUP_WORDS], Word next_align[WEIGHT_STEPS],
+                 Word next_dense[DENSE_ROWS][FILTERS], Word next_depthwise[WEIGHT_STEPS], const Word *weights,
+                 const Word *fmap_in, const Word *fmap_shortcut, Word *fmap_out) {
 #pragma HLS INLINE off
-    const Tile tile = make_tile(layer, tile_index);
-    const int32_t count = passes(layer, tile);
-PASSES:
-    for (int32_t pass = 0; pass < count; ++pass) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=256
 #pragma HLS DATAFLOW
-        Word align[WEIGHT_STEPS];
-#pragma HLS AGGREGATE variable=align
-        Word dense[DENSE_ROWS][FILTERS];
-#pragma HLS AGGREGATE variable=dense
-#pragma HLS ARRAY_PARTITION variable=dense dim=2 complete
-        Word depthwise[WEIGHT_STEPS];
-#pragma HLS AGGREGATE variable=depthwise
-        hls::stream<AccWord> biases;
-#pragma HLS STREAM variable=biases depth=2
-        hls::stream<Word> weight_beats;
-#pragma HLS STREAM variable=weight_beats depth=128
-        hls::stream<Word> shortcut_beats;
-#pragma HLS STREAM variable=shortcut_beats depth=64
-        hls::stream<AccBlock> sums;
-#pragma HLS STREAM variable=sums depth=4
-        hls::stream<Word> shortcut;
-#pragma HLS STREAM variable=shortcut depth=4
-        hls::stream<Word> results;
-#pragma HLS STREAM variable=results depth=4
-        hls::stream<Word> packed;
-#pragma HLS STREAM variable=packed depth=128
-        fetch_weights(layer, tile, pass, weights, weight_beats);
-        load_weights(layer, tile, pass, weight_beats, biases, align, dense, depthwise);
-        fetch_shortcut(layer, tile, pass, fmap_shortcut, shortcut_beats);
-        load_shortcut(layer, tile, pass, shortcut_beats, shortcut);
-        compute(layer, tile, pass, input, biases, align, dense, depthwise, sums);
-        epilogue(layer, tile, pass, sums, shortcut, results);
-        pack(layer, tile, pass, results, packed);
-        store(layer, tile, pass, packed, fmap_out);
-    }
-}
-
-// All tiles of one layer. The next tile loads while this one is processed.
-static void run_layer(const Layer &layer, const Word *weights, const Word *fmap_in, const Word *fmap_shortcut,
-                      Word *fmap_out) {
-#pragma HLS INLINE off
-    const int32_t count = layer.word_tiles * layer.tiles_down * layer.tiles_across;
-TILES:
-    for (int32_t tile = 0; tile < count; ++tile) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=256
-#pragma HLS DATAFLOW
-        Word input[BANKS][BANK_ROWS];
-#pragma HLS AGGREGATE variable=input
-#pragma HLS ARRAY_PARTITION variable=input dim=1 complete
-        hls::stream<Word> tile_beats;
+    hls::stream<Word> tile_beats;
 #pragma HLS STREAM variable=tile_beats depth=128
-        fetch_tile(layer, tile, fmap_in, tile_beats);
-        load_tile(layer, tile, tile_beats, input);
-        process_tile(layer, tile, input, weights, fmap_shortcut, fmap_out);
+    hls::stream<Word> weight_beats;
+#pragma HLS STREAM variable=weight_beats depth=128
+    hls::stream<Word> shortcut_beats;
+#pragma HLS STREAM variable=shortcut_beats depth=64
+    hls::stream<AccBlock> sums;
+#pragma HLS STREAM variable=sums depth=4
+    hls::stream<Word> shortcut;
+#pragma HLS STREAM variable=shortcut depth=4
+    hls::stream<Word> results;
+#pragma HLS STREAM variable=results depth=4
+    hls::stream<Word> packed;
+#pragma HLS STREAM variable=packed depth=128
+    fetch_tile(load_layer, coming, slice, fmap_in, tile_beats);
+    load_tile(load_layer, coming, slice, tile_beats, next_input);
+    fetch_weights(next_layer, following, weights, weight_beats);
+    load_weights(next_layer, following, weight_beats, next_bias, next_align, next_dense, next_depthwise);
+    fetch_shortcut(layer, tile, pass, fmap_shortcut, shortcut_beats);
+    load_shortcut(layer, tile, pass, shortcut_beats, shortcut);
+    compute(layer, tile, pass, input, bias, align, dense, depthwise, sums);
+    epilogue(layer, tile, pass, sums, shortcut, results);
+    pack(layer, tile, pass, results, packed);
+    store(layer, tile, pass, packed, fmap_out);
+}
+
+// Runs a step on the halves of the double buffers: compute reads half
+// `input_half` of the input and `weight_half` of the weights; the others load.
+static void run_step(const Layer &layer, const Tile &tile, const Pass &pass, const Layer &next_layer,
+                     const Pass &following, const Layer &load_layer, const Tile &coming, const Slice &slice,
+                     bool input_half, bool weight_half, const Word *weights, const Word *fmap_in,
+                     const Word *fmap_shortcut, Word *fmap_out) {
+#pragma HLS INLINE off
+#pragma HLS ALLOCATION function instances=step limit=1
+    static Word input_0[BANKS][BANK_ROWS];
+#pragma HLS AGGREGATE variable=input_0
+#pragma HLS ARRAY_PARTITION variable=input_0 dim=1 complete
+    static Word input_1[BANKS][BANK_ROWS];
+#pragma HLS AGGREGATE variable=input_1
+#pragma HLS ARRAY_PARTITION variable=input_1 dim=1 complete
+    static AccWord bias_0[GROUP_WORDS];
+#pragma HLS AGGREGATE variable=bias_0
+    static AccWord bias_1[GROUP_WORDS];
+#pragma HLS AGGREGATE variable=bias_1
+    static Word align_0[WEIGHT_STEPS];
+#pragma HLS AGGREGATE variable=align_0
+    static Word align_1[WEIGHT_STEPS];
+#pragma HLS AGGREGATE variable=align_1
+    static Word dense_0[DENSE_ROWS][FILTERS];
+#pragma HLS AGGREGATE variable=dense_0
+#pragma HLS ARRAY_PARTITION variable=dense_0 dim=2 complete
+    static Word dense_1[DENSE_ROWS][FILTERS];
+#pragma HLS AGGREGATE variable=dense_1
+#pragma HLS ARRAY_PARTITION variable=dense_1 dim=2 complete
+    static Word depthwise_0[WEIGHT_STEPS];
+#pragma HLS AGGREGATE variable=depthwise_0
+    static Word depthwise_1[WEIGHT_STEPS];
+#pragma HLS AGGREGATE variable=depthwise_1
+    if (!input_half && !weight_half) {
+        step(layer, tile, pass, next_layer, following, load_layer, coming, slice, input_0, bias_0, align_0, dense_0,
+             depthwise_0, input_1, bias_1, align_1, dense_1, depthwise_1, weights, fmap_in, fmap_shortcut,
+             fmap_out);
+    } else if (!input_half) {
+        step(layer, tile, pass, next_layer, following, load_layer, coming, slice, input_0, bias_1, align_1, dense_1,
+             depthwise_1, input_1, bias_0, align_0, dense_0, depthwise_0, weights, fmap_in, fmap_shortcut,
+             fmap_out);
+    } else if (!weight_half) {
+        step(layer, tile, pass, next_layer, following, load_layer, coming, slice, input_1, bias_0, align_0, dense_0,
+             depthwise_0, input_0, bias_1, align_1, dense_1, depthwise_1, weights, fmap_in, fmap_shortcut,
+             fmap_out);
+    } else {
+        step(layer, tile, pass, next_layer, following, load_layer, coming, slice, input_1, bias_1, align_1, dense_1,
+             depthwise_1, input_0, bias_0, align_0, dense_0, depthwise_0, weights, fmap_in, fmap_shortcut,
+             fmap_out);
+    }
+}
+
+// Layers [begin, end), one step after the other.
+static void run_layers(uint32_t begin, uint32_t end, const Word *weights, const Word *fmap_in,
+                       const Word *fmap_shortcut, Word *fmap_out) {
+#pragma HLS INLINE off
+    bool input_half = false;
+    bool weight_half = false;
+RUN_LAYERS:
+    for (uint32_t index = begin; index < end; ++index) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=256
+        const bool first_layer = index == begin;
+        const bool last_layer = index + 1 == end;
+        const Layer layer = LAYERS[index];
+        const Layer after = LAYERS[last_layer ? index : index + 1];
+        Tile tile = first_tile(layer);
+        Pass pass = first_pass(layer, tile);
+        Slice slice;
+        slice.line = 0;
+        if (first_layer || layer.early_lines == 0) {
+            // nothing can be computed before the first tile is there
+            slice.lines = lines(tile);
+            const Pass following = first_layer ? pass : no_pass();
+            run_step(layer, tile, no_pass(), layer, following, layer, tile, slice, !input_half, !weight_half, weights,
+                     fmap_in, fmap_shortcut, fmap_out);
+        }
+        const int32_t count = tiles(layer);
+    TILES:
+        for (int32_t n = 0; n < count; ++n) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=256
+            const bool last_tile = n == count - 1;
+            const Layer load_layer = last_tile ? after : layer;
+            const Tile coming = last_tile ? first_tile(after) : next_tile(layer, tile);
+            const bool late = last_tile && (last_layer || after.early_lines == 0);
+            const int32_t share = last_tile ? after.early_lines : layer.slice_lines;
+            const int32_t begins = last_tile ? after.early_pass : 0;
+            int32_t left = late ? 0 : lines(coming);
+            slice.line = 0;
+            const int32_t all = passes(layer, tile);
+        PASSES:
+            for (int32_t p = 0; p < all; ++p) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=256
+                const bool last_pass = p == all - 1;
+                const Layer next_layer = last_pass ? load_layer : layer;
+                Pass following;
+                if (!last_pass) {
+                    following = next_pass(layer, tile, pass);
+                } else if (last_tile && last_layer) {
+                    following = no_pass();
+                } else {
+                    following = first_pass(load_layer, coming);
+                }
+                slice.lines = p < begins ? 0 : last_pass ? left : least(share, left);
+                run_step(layer, tile, pass, next_layer, following, load_layer, coming, slice, input_half, weight_half,
+                         weights, fmap_in, fmap_shortcut, fmap_out);
+                left -= slice.lines;
+                slice.line += slice.lines;
+                weight_half = !weight_half;
+                pass = following;
+            }
+            input_half = !input_half;
+            tile = coming;
+        }
     }
 }
 
@@ -127,11 +218,5 @@ extern "C" void sbfp_engine(const sbfp::Word *weights, const sbfp::Word *fmap_in
     *identity_low = sbfp::IDENTITY_LOW;
     *identity_high = sbfp::IDENTITY_HIGH;
     const uint32_t end = layer_end < sbfp::NUM_LAYERS ? layer_end : sbfp::NUM_LAYERS;
-LAYERS:
-    for (uint32_t index = layer_begin; index < end; ++index) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=256
-        sbfp::trace_layer(index);
-        const sbfp::Layer layer = sbfp::LAYERS[index];
-        sbfp::run_layer(layer, weights, fmap_in, fmap_shortcut, fmap_out);
-    }
+    sbfp::run_layers(layer_begin, end, weights, fmap_in, fmap_shortcut, fmap_out);
 }

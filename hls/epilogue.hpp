@@ -14,24 +14,37 @@ inline int32_t round_shift(int32_t acc, int32_t r) {
     return r > 0 ? (acc + half) >> r : shift_left(acc, -r);
 }
 
-inline void epilogue(const Layer &layer, const Tile &tile, int32_t index, hls::stream<AccBlock> &sums,
+inline void epilogue(const Layer &layer, const Tile &tile, const Pass &pass, hls::stream<AccBlock> &sums,
                      hls::stream<Word> &shortcut, hls::stream<Word> &results) {
 #pragma HLS INLINE off
-    const Pass pass = make_pass(layer, tile, index);
-    const TableRow shift = ROUND_SHIFT[layer.round_row + pass.out_word];
-    const TableRow shortcut_shift = SHORTCUT_SHIFT[layer.has_shortcut ? layer.shortcut_row + pass.out_word : 0];
-    const AccWord clamp = CLAMP_HIGH[layer.activation == RELU6 ? layer.clamp_row + pass.out_word : 0];
-    const int32_t pixels = pass.last ? tile.height * tile.width : 0;
+    const int32_t pixels = tile.height * tile.width;
+    const int32_t total = pass.last ? pass.outputs * pixels : 0;
     AccBlock block = zero_block();
 #pragma HLS ARRAY_PARTITION variable=block.pixel complete
+    TableRow shift;
+    TableRow shortcut_shift;
+    AccWord clamp;
+    int32_t word = pass.out_word;
+    int32_t left = 0;  // pixels of the word
     int32_t p = 0;
     int32_t y = tile.y;
     int32_t x = tile.x;
 EPILOGUE_PIXELS:
-    for (int32_t n = 0; n < pixels; ++n) {
+    for (int32_t n = 0; n < total; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=16384
 #pragma HLS PIPELINE II=1
-        count(COUNT_EPILOGUE);
+        count(layer, COUNT_EPILOGUE);
+        if (left == 0) {
+            shift = ROUND_SHIFT[layer.round_row + word];
+            shortcut_shift = SHORTCUT_SHIFT[layer.has_shortcut ? layer.shortcut_row + word : 0];
+            clamp = CLAMP_HIGH[layer.activation == RELU6 ? layer.clamp_row + word : 0];
+            word += 1;
+            left = pixels;
+            p = 0;
+            y = tile.y;
+            x = tile.x;
+        }
+        left -= 1;
         if (p == 0) {
             block = sums.read();
         }

@@ -6,38 +6,45 @@
 
 namespace sbfp {
 
+// Rows of all words of a pass.
 inline int32_t shortcut_rows(const Layer &layer, const Tile &tile, const Pass &pass) {
-    return layer.has_shortcut && pass.last ? tile.height : 0;
+    return layer.has_shortcut && pass.last ? pass.outputs * tile.height : 0;
 }
 
-inline void fetch_shortcut(const Layer &layer, const Tile &tile, int32_t index, const Word *memory,
+inline void fetch_shortcut(const Layer &layer, const Tile &tile, const Pass &pass, const Word *memory,
                            hls::stream<Word> &fetched) {
 #pragma HLS INLINE off
-    const Pass pass = make_pass(layer, tile, index);
     const int32_t rows = shortcut_rows(layer, tile, pass);
     const int32_t start_bit = tile.x * layer.shortcut_bits;
     const int32_t length = beats(tile.width, layer.shortcut_bits, start_bit & 7);
     int32_t source = layer.shortcut_address +
                      (pass.out_word * layer.out_height + tile.y) * layer.shortcut_line_beats + (start_bit >> 3);
+    const int32_t next_word = (layer.out_height - tile.height + 1) * layer.shortcut_line_beats;
+    int32_t row = 0;
 FETCH_SHORTCUT_ROWS:
-    for (int32_t row = 0; row < rows; ++row) {
+    for (int32_t n = 0; n < rows; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=256
-        count(BURSTS_SHORTCUT);
+        count(layer, BURSTS_SHORTCUT);
     FETCH_SHORTCUT_BURST:
         for (int32_t i = 0; i < length; ++i) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=256
 #pragma HLS PIPELINE II=1
-            count(COUNT_FETCH_SHORTCUT);
+            count(layer, COUNT_FETCH_SHORTCUT);
             fetched.write(memory[source + i]);
         }
-        source += layer.shortcut_line_beats;
+        if (row == tile.height - 1) {
+            row = 0;
+            source += next_word;
+        } else {
+            row += 1;
+            source += layer.shortcut_line_beats;
+        }
     }
 }
 
-inline void load_shortcut(const Layer &layer, const Tile &tile, int32_t index, hls::stream<Word> &fetched,
+inline void load_shortcut(const Layer &layer, const Tile &tile, const Pass &pass, hls::stream<Word> &fetched,
                           hls::stream<Word> &shortcut) {
 #pragma HLS INLINE off
-    const Pass pass = make_pass(layer, tile, index);
     const int32_t rows = shortcut_rows(layer, tile, pass);
 SHORTCUT_ROWS:
     for (int32_t row = 0; row < rows; ++row) {
@@ -48,7 +55,7 @@ SHORTCUT_ROWS:
         for (int32_t x = 0; x < tile.width; ++x) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=256
 #pragma HLS PIPELINE II=1
-            count(COUNT_LOAD_SHORTCUT);
+            count(layer, COUNT_LOAD_SHORTCUT);
             shortcut.write(take_word(waiting, layer.shortcut_bits, layer.shortcut_unsigned, fetched));
         }
     }

@@ -1,5 +1,5 @@
 // Stages: fetch the input of one tile, with its halo, and lay it out in the
-// buffer. Padding is written out, so that the compute stages need no
+// buffer; some of its lines at a time. Padding is written out, so that the compute stages need no
 // conditions. Columns that no window uses are dropped, and with few channels
 // several columns are folded into a word.
 #pragma once
@@ -38,15 +38,20 @@ inline int32_t map_row(const Layer &layer, const Tile &tile, int32_t row) {
     return tile.y * layer.stride_height - layer.pad_top + row * layer.row_step;
 }
 
-inline void fetch_tile(const Layer &layer, int32_t index, const Word *memory, hls::stream<Word> &fetched) {
+// Lines of a tile that load with one pass: so many from `line` on, counted through the rows, then through the words.
+struct Slice {
+    int32_t line;
+    int32_t lines;
+};
+
+inline void fetch_tile(const Layer &layer, const Tile &tile, const Slice &slice, const Word *memory,
+                       hls::stream<Word> &fetched) {
 #pragma HLS INLINE off
-    const Tile tile = make_tile(layer, index);
     const Columns columns = tile_columns(layer, tile);
-    int32_t word = 0;
-    int32_t row = 0;
-    const int32_t lines = tile.words * tile.in_height;
+    int32_t word = slice.line / tile.in_height;
+    int32_t row = slice.line % tile.in_height;
 FETCH_LINES:
-    for (int32_t n = 0; n < lines; ++n) {
+    for (int32_t n = 0; n < slice.lines; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=4096
         const int32_t y = map_row(layer, tile, row);
         const bool exists = y >= 0 && y < layer.in_height;
@@ -54,13 +59,13 @@ FETCH_LINES:
         const int32_t source = layer.in_address +
                                ((tile.word + word) * layer.in_height + y) * layer.in_line_beats + columns.first;
         if (length > 0) {
-            count(BURSTS_IN);
+            count(layer, BURSTS_IN);
         }
     FETCH_BURST:
         for (int32_t i = 0; i < length; ++i) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=256
 #pragma HLS PIPELINE II=1
-            count(COUNT_FETCH_TILE);
+            count(layer, COUNT_FETCH_TILE);
             fetched.write(memory[source + i]);
         }
         if (row == tile.in_height - 1) {
@@ -112,24 +117,23 @@ FILL:
     for (int32_t i = 0; i < words; ++i) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=64
 #pragma HLS PIPELINE II=1
-        count(COUNT_FILL);
+        count(layer, COUNT_FILL);
         feed(layer, input, line, value);
     }
 }
 
-inline void load_tile(const Layer &layer, int32_t index, hls::stream<Word> &fetched, Word input[BANKS][BANK_ROWS]) {
+inline void load_tile(const Layer &layer, const Tile &tile, const Slice &slice, hls::stream<Word> &fetched,
+                      Word input[BANKS][BANK_ROWS]) {
 #pragma HLS INLINE off
-    const Tile tile = make_tile(layer, index);
     const Columns columns = tile_columns(layer, tile);
     const Word padding = fill_word(layer.pad_value);
     const Place gap = place(tile.pitch - tile.in_width);
     Line line;
-    line.at = place(0);
+    line.at = place(slice.line * tile.pitch);
     line.window = fill_word(0);
-    int32_t row = 0;
-    const int32_t lines = tile.words * tile.in_height;
+    int32_t row = slice.line % tile.in_height;
 LOAD_LINES:
-    for (int32_t n = 0; n < lines; ++n) {
+    for (int32_t n = 0; n < slice.lines; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=4096
         const int32_t y = map_row(layer, tile, row);
         const bool exists = y >= 0 && y < layer.in_height && columns.beats > 0;
@@ -146,7 +150,7 @@ LOAD_LINES:
         for (int32_t i = 0; i < end - begin; ++i) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=256
 #pragma HLS PIPELINE II=1
-            count(COUNT_LOAD_TILE);
+            count(layer, COUNT_LOAD_TILE);
             feed(layer, input, line, take_word(waiting, layer.in_bits, layer.in_unsigned, fetched));
         }
         fill_words(layer, input, line, columns.count - end, padding);

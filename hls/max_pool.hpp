@@ -17,7 +17,7 @@ MAX_POOL_CYCLES:
     for (int32_t n = 0; n < total; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=1048576
 #pragma HLS PIPELINE II=1
-        count(COUNT_MAX_POOL);
+        count(layer, COUNT_MAX_POOL);
         Word activations[PIXELS];
 #pragma HLS ARRAY_PARTITION variable=activations complete
         read_pixels(walk, input, activations);

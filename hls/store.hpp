@@ -6,12 +6,12 @@
 
 namespace sbfp {
 
-inline int32_t stored_rows(const Tile &tile, const Pass &pass) { return pass.last ? tile.height : 0; }
+// Rows of all words of a pass.
+inline int32_t stored_rows(const Tile &tile, const Pass &pass) { return pass.last ? pass.outputs * tile.height : 0; }
 
-inline void pack(const Layer &layer, const Tile &tile, int32_t index, hls::stream<Word> &results,
+inline void pack(const Layer &layer, const Tile &tile, const Pass &pass, hls::stream<Word> &results,
                  hls::stream<Word> &packed) {
 #pragma HLS INLINE off
-    const Pass pass = make_pass(layer, tile, index);
     const int32_t rows = stored_rows(tile, pass);
 PACK_ROWS:
     for (int32_t row = 0; row < rows; ++row) {
@@ -21,32 +21,39 @@ PACK_ROWS:
         for (int32_t x = 0; x < tile.width; ++x) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=256
 #pragma HLS PIPELINE II=1
-            count(COUNT_PACK);
+            count(layer, COUNT_PACK);
             give_word(waiting, layer.out_bits, results.read(), packed);
         }
         flush_bits(waiting, packed);
     }
 }
 
-inline void store(const Layer &layer, const Tile &tile, int32_t index, hls::stream<Word> &packed, Word *memory) {
+inline void store(const Layer &layer, const Tile &tile, const Pass &pass, hls::stream<Word> &packed, Word *memory) {
 #pragma HLS INLINE off
-    const Pass pass = make_pass(layer, tile, index);
     const int32_t rows = stored_rows(tile, pass);
     const int32_t length = beats(tile.width, layer.out_bits, 0);
     int32_t target = layer.out_address + (pass.out_word * layer.out_height + tile.y) * layer.out_line_beats +
                      ((tile.x * layer.out_bits) >> 3);
+    const int32_t next_word = (layer.out_height - tile.height + 1) * layer.out_line_beats;
+    int32_t row = 0;
 STORE_ROWS:
-    for (int32_t row = 0; row < rows; ++row) {
+    for (int32_t n = 0; n < rows; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=256
-        count(BURSTS_OUT);
+        count(layer, BURSTS_OUT);
     STORE_BURST:
         for (int32_t i = 0; i < length; ++i) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=256
 #pragma HLS PIPELINE II=1
-            count(COUNT_STORE);
+            count(layer, COUNT_STORE);
             memory[target + i] = packed.read();
         }
-        target += layer.out_line_beats;
+        if (row == tile.height - 1) {
+            row = 0;
+            target += next_word;
+        } else {
+            row += 1;
+            target += layer.out_line_beats;
+        }
     }
 }
 

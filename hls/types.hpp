@@ -71,6 +71,7 @@ enum Activation : int32_t { NONE = 0, RELU = 1, RELU6 = 2 };
 // the map of one word of channels. Tables are indexed by rows of LANES entries.
 struct Layer {
     Operator op;
+    int32_t number;  // its place in the schedule, for the trace of the C simulation
     // input map
     int32_t in_address;
     int32_t in_words;
@@ -107,6 +108,13 @@ struct Layer {
     int32_t tiles_across;
     int32_t tile_words;
     int32_t word_tiles;
+    // while a tile is computed, the next one loads, so many lines with each pass;
+    // the first one with the passes of the last tile of the layer before, from
+    // `early_pass` on, since when nothing that it needs is written (lines 0: between
+    // the layers)
+    int32_t slice_lines;
+    int32_t early_lines;
+    int32_t early_pass;
     int32_t pitch;          // words from a tile row to the next, in the input buffer
     int32_t edge_pitch;     // the same for the last tile across, if that is narrower
     int32_t block_pixels;   // output pixels per block: PIXELS, or 1 where strides hit one bank
@@ -114,15 +122,21 @@ struct Layer {
     // left out; with few channels, a word holds several columns (taps) of them
     int32_t row_step;       // map rows per buffer row
     int32_t col_step;       // map columns per buffer column
+    int32_t down;           // stride in buffer rows
+    int32_t across;         // and in buffer columns
     int32_t taps;           // kernel columns per word
     int32_t tap_channels;   // channels of each
-    // weights: chunks of input words per pass
+    // passes: words of output channels of one pass; if their weights do not fit
+    // on chip, one word is computed in several passes, chunks of its input words
+    int32_t group_words;
+    int32_t chunk_words;
+    int32_t chunks;
+    int32_t tile_passes;  // of a tile
+    int32_t edge_passes;  // of one with fewer words
     int32_t weight_address;
     int32_t weight_bits;
     int32_t word_beats;   // memory words per word of output channels
     int32_t chunk_beats;  // memory words of a full chunk
-    int32_t chunk_words;
-    int32_t chunks;
     int32_t has_align;
     // epilogue
     Activation activation;
@@ -158,57 +172,93 @@ struct Tile {
 
 inline int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
 
-// Tiles follow each other across, then down, then through the channel words.
-inline Tile make_tile(const Layer &layer, int32_t index) {
+// Extents of the tile that starts at (y, x) and at a channel word.
+inline Tile tile_at(const Layer &layer, int32_t y, int32_t x, int32_t word) {
     Tile tile;
-    const int32_t across = index % layer.tiles_across;
-    const int32_t rest = index / layer.tiles_across;
-    tile.x = across * layer.tile_width;
-    tile.y = (rest % layer.tiles_down) * layer.tile_height;
-    tile.word = (rest / layer.tiles_down) * layer.tile_words;
-    tile.width = least(layer.tile_width, layer.out_width - tile.x);
-    tile.height = least(layer.tile_height, layer.out_height - tile.y);
-    tile.words = least(layer.tile_words, layer.in_words - tile.word);
-    tile.in_height = (tile.height - 1) * (layer.stride_height / layer.row_step) + layer.kernel_height;
-    tile.in_width =
-        (tile.width - 1) * (layer.stride_width / layer.col_step) + (layer.kernel_width - 1) * layer.taps + 1;
+    tile.y = y;
+    tile.x = x;
+    tile.word = word;
+    tile.width = least(layer.tile_width, layer.out_width - x);
+    tile.height = least(layer.tile_height, layer.out_height - y);
+    tile.words = least(layer.tile_words, layer.in_words - word);
+    tile.in_height = (tile.height - 1) * layer.down + layer.kernel_height;
+    tile.in_width = (tile.width - 1) * layer.across + (layer.kernel_width - 1) * layer.taps + 1;
     tile.pitch = tile.width == layer.tile_width ? layer.pitch : layer.edge_pitch;
     return tile;
 }
 
-// One pass computes one word of output channels over a tile; a dense
-// convolution takes as many passes per word as it has chunks of weights.
+inline int32_t tiles(const Layer &layer) { return layer.word_tiles * layer.tiles_down * layer.tiles_across; }
+
+inline Tile first_tile(const Layer &layer) { return tile_at(layer, 0, 0, 0); }
+
+// Tiles follow each other across, then down, then through the channel words.
+inline Tile next_tile(const Layer &layer, const Tile &tile) {
+    if (tile.x + tile.width < layer.out_width) {
+        return tile_at(layer, tile.y, tile.x + tile.width, tile.word);
+    }
+    if (tile.y + tile.height < layer.out_height) {
+        return tile_at(layer, tile.y + tile.height, 0, tile.word);
+    }
+    return tile_at(layer, 0, 0, tile.word + tile.words);
+}
+
+// Lines of the input buffer that a tile fills.
+inline int32_t lines(const Tile &tile) { return tile.words * tile.in_height; }
+
+// One pass computes some words of output channels over a tile, or, of one word,
+// the share of a chunk of its weights.
 struct Pass {
-    int32_t out_word;    // word of output channels, counted in the whole layer
+    int32_t out_word;    // first word of output channels, counted in the whole layer
+    int32_t outputs;     // words of output channels; 0: nothing to do
     int32_t chunk;       // of the weights
     int32_t tile_word;   // where the input words of this pass start in the tile
-    int32_t words;       // input words of this pass
+    int32_t words;       // input words of each output word
     int32_t first;       // accumulators start from the bias
     int32_t last;        // accumulators are complete after this pass
 };
 
-inline int32_t passes(const Layer &layer, const Tile &tile) {
-    return layer.op == CONV ? layer.out_words * layer.chunks : tile.words;
-}
-
-inline Pass make_pass(const Layer &layer, const Tile &tile, int32_t index) {
+// The pass that starts at an output word and a chunk.
+inline Pass pass_at(const Layer &layer, const Tile &tile, int32_t out_word, int32_t chunk) {
     Pass pass;
+    pass.out_word = out_word;
+    pass.chunk = chunk;
     if (layer.op == CONV) {
-        const int32_t chunk = index % layer.chunks;
-        pass.out_word = index / layer.chunks;
-        pass.chunk = chunk;
+        pass.outputs = least(layer.group_words, layer.out_words - out_word);
         pass.tile_word = chunk * layer.chunk_words;
         pass.words = least(layer.chunk_words, layer.in_words - pass.tile_word);
         pass.first = chunk == 0;
         pass.last = chunk == layer.chunks - 1;
     } else {
-        pass.out_word = tile.word + index;
-        pass.chunk = 0;
-        pass.tile_word = index;
+        pass.outputs = least(layer.group_words, tile.word + tile.words - out_word);
+        pass.tile_word = out_word - tile.word;
         pass.words = 1;
         pass.first = 1;
         pass.last = 1;
     }
+    return pass;
+}
+
+inline Pass first_pass(const Layer &layer, const Tile &tile) { return pass_at(layer, tile, tile.word, 0); }
+
+inline Pass next_pass(const Layer &layer, const Tile &tile, const Pass &pass) {
+    return pass.last ? pass_at(layer, tile, pass.out_word + pass.outputs, 0)
+                     : pass_at(layer, tile, pass.out_word, pass.chunk + 1);
+}
+
+inline int32_t passes(const Layer &layer, const Tile &tile) {
+    return tile.words == layer.tile_words ? layer.tile_passes : layer.edge_passes;
+}
+
+// A pass that does nothing.
+inline Pass no_pass() {
+    Pass pass;
+    pass.out_word = 0;
+    pass.outputs = 0;
+    pass.chunk = 0;
+    pass.tile_word = 0;
+    pass.words = 0;
+    pass.first = 1;
+    pass.last = 1;
     return pass;
 }
 

@@ -1,5 +1,6 @@
-// Walks the windows of a tile: for every block of output pixels, all parts of
-// the output word, all input words and kernel positions, one a cycle.
+// Walks the windows of a tile: for every output word of a pass and every block
+// of output pixels, all parts of the output word, all input words and kernel
+// positions, one a cycle.
 //
 // The input buffer has BANKS banks; word number n of a tile lies in bank
 // n % BANKS. Rows are padded to a pitch with
@@ -44,6 +45,7 @@ inline Place move(Place from, Place by) {
 
 struct WindowWalk {
     // constants of the pass
+    int32_t outputs;     // words of output channels
     int32_t parts;
     int32_t steps;       // cycles per block and part
     int32_t blocks;
@@ -56,8 +58,10 @@ struct WindowWalk {
     Place next_col;      // from a kernel column to the next one
     Place next_row;      // from the last kernel column to the next kernel row
     Place next_word;     // from the last kernel position to the next input word
-    Place start;         // first input word of the pass
+    Place next_output;   // from the first input word of an output word to that of the next
     // position
+    Place start;         // first input word
+    int32_t output;
     int32_t block;
     int32_t part;
     int32_t step;
@@ -65,6 +69,7 @@ struct WindowWalk {
     int32_t ky;
     int32_t word;
     Place offset;        // within the window
+    int32_t pixels;      // of an output word
     int32_t pixels_left;
     int32_t x;
     Place next_pixel;
@@ -91,42 +96,57 @@ inline void place_pixels(WindowWalk &walk) {
     }
 }
 
+// Back to the tile's first block of pixels.
+inline void first_pixels(WindowWalk &walk) {
+#pragma HLS INLINE
+    walk.block = 0;
+    walk.pixels_left = walk.pixels;
+    walk.x = 0;
+    walk.next_pixel = place(0);
+    walk.base[0] = place(0);
+    place_pixels(walk);
+}
+
+// parts: of an output word, computed one after the other. Every output word of a
+// dense convolution reads all input words, of the other operators its own one.
 inline WindowWalk start_walk(const Layer &layer, const Tile &tile, const Pass &pass, int32_t parts) {
     WindowWalk walk;
     const int32_t plane = tile.in_height * tile.pitch;
-    const int32_t down = layer.stride_height / layer.row_step;
-    const int32_t across = layer.stride_width / layer.col_step;
     const int32_t last_kernel_column = (layer.kernel_width - 1) * layer.taps;
+    walk.outputs = pass.outputs;
     walk.parts = parts;
     walk.steps = pass.words * layer.kernel_height * layer.kernel_width;
     walk.block_pixels = layer.block_pixels;
-    walk.blocks = (tile.height * tile.width + layer.block_pixels - 1) / layer.block_pixels;
+    walk.pixels = tile.height * tile.width;
+    walk.blocks = layer.block_pixels == 1 ? walk.pixels : (walk.pixels + PIXELS - 1) / PIXELS;
     walk.kernel_height = layer.kernel_height;
     walk.kernel_width = layer.kernel_width;
     walk.tile_width = tile.width;
-    walk.column = place(across);
-    walk.next_line = place(down * tile.pitch - (tile.width - 1) * across);
+    walk.column = place(layer.across);
+    walk.next_line = place(layer.down * tile.pitch - (tile.width - 1) * layer.across);
     walk.next_col = place(layer.taps);
     walk.next_row = place(tile.pitch - last_kernel_column);
     walk.next_word = place(plane - (layer.kernel_height - 1) * tile.pitch - last_kernel_column);
+    walk.next_output = place(layer.op == CONV ? 0 : plane);
     walk.start = place(pass.tile_word * plane);
-    walk.block = 0;
+    walk.output = 0;
     walk.part = 0;
     walk.step = 0;
     walk.kx = 0;
     walk.ky = 0;
     walk.word = 0;
     walk.offset = walk.start;
-    walk.pixels_left = tile.height * tile.width;
-    walk.x = 0;
-    walk.next_pixel = place(0);
-    walk.base[0] = place(0);
-    place_pixels(walk);
+    first_pixels(walk);
     return walk;
 }
 
 // Cycles of a pass.
-inline int32_t cycles(const WindowWalk &walk) { return walk.blocks * walk.parts * walk.steps; }
+inline int32_t cycles(const WindowWalk &walk) { return walk.outputs * walk.blocks * walk.parts * walk.steps; }
+
+// Whether this cycle is the last of a block of output pixels, and of an output word.
+inline bool ends_block(const WindowWalk &walk) { return walk.step == walk.steps - 1 && walk.part == walk.parts - 1; }
+
+inline bool ends_output(const WindowWalk &walk) { return ends_block(walk) && walk.block == walk.blocks - 1; }
 
 // The words of all pixel lanes at the current position: every bank is read
 // once for each group of BANKS lanes.
@@ -171,14 +191,19 @@ inline void advance(WindowWalk &walk) {
         walk.kx = 0;
         walk.ky = 0;
         walk.word = 0;
-        walk.offset = walk.start;
-        if (walk.part == walk.parts - 1) {
+        if (walk.part != walk.parts - 1) {
+            walk.part += 1;
+        } else if (walk.block != walk.blocks - 1) {
             walk.part = 0;
             walk.block += 1;
             place_pixels(walk);
         } else {
-            walk.part += 1;
+            walk.part = 0;
+            walk.output += 1;
+            walk.start = move(walk.start, walk.next_output);
+            first_pixels(walk);
         }
+        walk.offset = walk.start;
         return;
     }
     walk.step += 1;

@@ -97,6 +97,10 @@ def test_random_graphs_reach_every_corner():
             seen["tiles down"] += f["tiles_down"] > 1
             seen["tiles across"] += f["tiles_across"] > 1
             seen["word tiles"] += f["word_tiles"] > 1
+            seen["several words a pass"] += 1 < f["group_words"] and f["tile_passes"] > f["chunks"]
+            seen["first tile early"] += f["early_lines"] > 0
+            seen["first tile early, from a later pass"] += f["early_pass"] > 0
+            seen["first tile between the layers"] += not f["early_lines"]
             seen["alignment"] += f["has_align"]
             seen["fused shortcut"] += f["has_shortcut"] and f["op"] in ("CONV", "DEPTHWISE")
             seen[f["activation"]] += 1
@@ -112,6 +116,8 @@ def test_random_graphs_reach_every_corner():
                 bits |= {p.weights.bits + 10} if p.weights else set()
     corners = ["CONV", "DEPTHWISE", "MAX_POOL", "AVG_POOL", "ADD", "NONE", "RELU", "RELU6", "chunks", "tiles down"]
     corners += ["tiles across", "word tiles", "alignment", "fused shortcut", "unsigned", "1x1 map", "cropped", "copies"]
+    corners += ["several words a pass", "first tile early", "first tile early, from a later pass"]
+    corners += ["first tile between the layers"]
     corners += ["left shift", "one pixel a block", "1 products", "2 products", "4 products"]
     assert [c for c in corners if not seen[c]] == []
     assert bits == set(range(2, 9)) | set(range(12, 19))
@@ -121,6 +127,18 @@ def test_random_graphs_reach_every_corner():
 @pytest.mark.parametrize("batch", range(40))
 def test_a_thousand_random_graphs(batch, tmp_path):
     check_batch(range(1000 + 25 * batch, 1025 + 25 * batch), ENGINES[batch % len(ENGINES)], tmp_path)
+
+
+def test_a_first_tile_that_loads_too_early_shows(tmp_path, monkeypatch):
+    """The C simulation runs the loads of a step before its stores: what is not stored yet is read as it was."""
+    monkeypatch.setattr("codegen.program.early_pass", lambda *layers: 0)
+    artifacts = [random_artifact(seed, 16) for seed in range(4)]
+    program, identity = generate(artifacts, engine_options(artifacts, ENGINES[0]), tmp_path)
+    bench, _ = compile_engine(tmp_path / "generated", tmp_path / "csim")
+    inputs = [random_input(a, seed) for seed, a in enumerate(artifacts)]
+    write_golden(tmp_path / "golden.bin", program, identity, inputs)
+    result = run_testbench(bench, tmp_path / "deploy" / "weights.bin", tmp_path / "golden.bin", tmp_path / "result.json")
+    assert result["mismatches"] > 0
 
 
 def test_the_comparison_can_fail(tmp_path):

@@ -59,6 +59,9 @@ KNOWN: dict[str, Known] = {
     "INLINE": Known({}, ("off", "recursive"), (), ("function",)),
     "LOOP_TRIPCOUNT": Known({"min": CONSTANT, "max": CONSTANT, "avg": CONSTANT}, (), ("max",), ("loop",)),
     "LOOP_FLATTEN": Known({}, ("off",), (), ("loop",)),
+    "ALLOCATION": Known(
+        {"instances": NAME, "limit": CONSTANT}, ("function", "operation"), ("instances", "limit"), ("function",)
+    ),
     "LATENCY": Known({"min": CONSTANT, "max": CONSTANT}),
     "ARRAY_PARTITION": Known(
         {"variable": VARIABLE, "type": _PARTITIONS, "factor": CONSTANT, "dim": CONSTANT}, _PARTITIONS, ("variable",)

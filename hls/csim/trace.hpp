@@ -10,7 +10,6 @@
 namespace sbfp {
 
 struct Trace {
-    uint32_t layer;
     int64_t counts[NUM_LAYERS > 0 ? NUM_LAYERS : 1][LOOPS];
 };
 
@@ -20,7 +19,10 @@ __attribute__((visibility("hidden"))) inline Trace &trace() {
     return all;
 }
 
-inline void trace_layer(uint32_t layer) { trace().layer = layer; }
-inline void count(Loop loop) { trace().counts[trace().layer][loop] += 1; }
+// One more iteration, or burst, of a layer: what loads while another layer computes counts as its own layer's.
+template <typename L>
+inline void count(const L &layer, Loop loop) {
+    trace().counts[layer.number][loop] += 1;
+}
 
 }  // namespace sbfp

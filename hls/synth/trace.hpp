@@ -2,13 +2,11 @@
 // simulation's version is hls/csim/trace.hpp; only the include path differs.
 #pragma once
 
-#include <cstdint>
-
 #include "loops.hpp"
 
 namespace sbfp {
 
-inline void trace_layer(uint32_t) {}
-inline void count(Loop) {}
+template <typename L>
+inline void count(const L &, Loop) {}
 
 }  // namespace sbfp
