@@ -212,7 +212,17 @@ class Lowering:
         name = node.name if len(program.artifacts) == 1 else f"{self.graph.name}/{node.name}"
         if op != "CONV" and source.splits != target.splits:
             raise BfpError(f"layer {name}: its input and output have different channel layouts")  # pragma: no cover
-        stage = Stage(source, target, op == "CONV", in_h, node.window.padding[0], out_h)
+        stage = Stage(
+            source.address,
+            source.plane,
+            target.address,
+            target.plane,
+            target.planes,
+            op == "CONV",
+            in_h,
+            node.window.padding[0],
+            out_h,
+        )
         cutter = Cutter(
             name,
             op,

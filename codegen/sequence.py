@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from codegen.placement import Placement
 from codegen.tiling import LOAD_LATENCY, WORDS_PER_CYCLE, Cost, Cutter, Tiling, ceil_div
 
 MOST_CANDIDATES = 24
@@ -20,11 +19,16 @@ MOST_CANDIDATES = 24
 class Stage:
     """What the order of loads and stores depends on: where a layer reads and writes.
 
-    in_height: rows of the map that it reads; pad_top: rows before it.
+    Addresses and planes (the map of one word of channels) are in words of
+    memory; target_planes: words of output channels. in_height: rows of the map
+    that it reads; pad_top: rows before it.
     """
 
-    source: Placement
-    target: Placement
+    source_address: int
+    source_plane: int
+    target_address: int
+    target_plane: int
+    target_planes: int
     dense: bool
     in_height: int
     pad_top: int
@@ -43,10 +47,10 @@ def early_pass(before: Stage, before_tiling: Tiling, stage: Stage, tiling: Tilin
 
     None where the last pass still writes what it reads. Layers further back are done by then.
     """
-    offset, rest = divmod(before.target.address - stage.source.address, stage.source.plane)
+    offset, rest = divmod(before.target_address - stage.source_address, stage.source_plane)
     # words of the layer before that the first tile reads, counted in its own output
-    first, stop = max(0, -offset), min(before.target.planes, tiling.words - offset)
-    if rest or first >= stop or before.target.plane != stage.source.plane:
+    first, stop = max(0, -offset), min(before.target_planes, tiling.words - offset)
+    if rest or first >= stop or before.target_plane != stage.source_plane:
         return 0
     last_row = (before_tiling.tiles_down - 1) * before_tiling.tile_height
     if rows_of_first_tile(stage, tiling) <= last_row:

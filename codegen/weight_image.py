@@ -92,10 +92,10 @@ def dense_sizes(
     """
 
     def chunk(words: int) -> int:
-        return has_align * words + -(-words * area * lanes * bits // 8)
+        return BIAS_BEATS + has_align * words + -(-words * area * lanes * bits // 8)
 
     chunks = [min(chunk_words, in_words - start) for start in range(0, in_words, chunk_words)]
-    return BIAS_BEATS + sum(map(chunk, chunks)), chunk(chunks[0])
+    return sum(map(chunk, chunks)), chunk(chunks[0])
 
 
 def depthwise_image(mantissas: np.ndarray, bias: np.ndarray, target: Placement, bits: int) -> np.ndarray:
