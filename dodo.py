@@ -294,6 +294,16 @@ def task_main():
     }
 
 
+def task_benchmark_hls4ml():
+    """our C simulation against hls4ml's, which gets an environment of its own below build/"""
+    yield {
+        "basename": "benchmark:hls4ml",
+        "actions": [command("benchmark.hls4ml_comparison")],
+        "doc": task_benchmark_hls4ml.__doc__,
+        "uptodate": [False],
+    }
+
+
 def task_lint():
     """the engine's syntax tree against what an HLS compiler can build"""
     return {"actions": [command("codegen.lint")], "file_dep": [*HLS, *CODEGEN, *BFP]}
