@@ -180,6 +180,8 @@ def test_page_shows_the_figures_of_layers_json(project):
         yield from (f["own_sqnr_db"], f["accumulated_sqnr_db"], f["saturation_rate"], f["range_used"])
         if f["weights"]:
             yield f["weights"]["sqnr_db"]
+            if f["weights"]["moved"]:
+                yield f["weights"]["moved"]
         if f["own_parts"]:
             yield from (f["own_parts"][k] for k in ("rounding", "weights", "saturation"))
             yield f["noisiest_share"]

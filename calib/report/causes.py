@@ -10,6 +10,7 @@ NARROW = 6  # mantissa bits at or below which the width itself is the cause
 BETTER = 1.5  # times by which another exponent must lower the squared error to be worth a word
 CANCELLED = 6.0  # dB by which the output is worse than the weights: large products cancel
 CONCENTRATED = 0.5  # share of a layer's error in one channel
+MOVED = 0.05  # share of mantissas that no rounding to nearest explains
 INHERITED = 0.25  # own share of the accumulated error below which the inputs' is the larger matter
 
 
@@ -43,7 +44,7 @@ def own_cause(layer: dict) -> str:
             f"largest mantissa and are clipped.{alternative(layer)}"
         )
     if part == "weights":
-        return f"Quantised weights make {says}: {weights_cause(layer)}"
+        return f"Quantised weights and biases make {says}: {weights_cause(layer)}"
     return f"Rounding the output makes {says}: {rounding_cause(layer)}{alternative(layer)}"
 
 
@@ -77,12 +78,27 @@ def weights_cause(layer: dict) -> str:
             "bits coarser than they need be, because the exponents that meet in one sum lie too far apart; "
             f"their filters hold {percent(weights['coarsened_share'])} of the error."
         )
+    if weights["bias_share"] >= CONCENTRATED:
+        return "its biases were moved on purpose, to make up for the mean errors of weights and inputs."
+    if weights["moved"] >= MOVED:
+        return (
+            f"{percent(weights['moved'])} of them are not the nearest mantissas, but those that make up for each other's "
+            f"and the inputs' errors{ratio(weights)}."
+        )
     if weights["bits"] <= NARROW:
         return f"their mantissas have only {weights['bits']} bits{ratio(weights)}.{concentration(layer)}"
-    if weights["sqnr_db"] is not None and own is not None and own < weights["sqnr_db"] - CANCELLED:
+    one_channel = layer["noisiest_share"] >= CONCENTRATED
+    seen, plain = weights["noisiest_sqnr_db" if one_channel else "weighted_sqnr_db"], weights["sqnr_db"]
+    whose = f"weights of channel {layer['noisiest_channel']}" if one_channel else "weights"
+    if seen is not None and own is not None and own < seen - CANCELLED:
         return (
-            f"large products and bias cancel, so that small errors show (weights at {weights['sqnr_db']:.1f} dB, "
+            f"large products and bias cancel, so that small errors show ({whose} at {seen:.1f} dB, "
             f"output at {own:.1f} dB).{concentration(layer)}"
+        )
+    if seen is not None and plain is not None and seen < plain - CANCELLED:
+        return (
+            f"small weights, which have few levels beside the largest of their block, count most (all weights at "
+            f"{plain:.1f} dB, {whose} counted by their inputs' power at {seen:.1f} dB).{concentration(layer)}"
         )
     return (
         f"a block's exponent follows its largest weight, small ones get few levels{ratio(weights)}."
@@ -104,7 +120,7 @@ def rounding_cause(layer: dict) -> str:
     """Why the mantissa grid is too coarse for the values."""
     used, second = layer["range_used"], layer["range_used_second_channel"]
     median, channel = layer["range_used_median_channel"], layer["widest_channel"]
-    if layer["coarsened_bits"]:
+    if layer["coarsened_share"] >= CONCENTRATED:
         bits = layer["coarsened_bits"]
         return f"its exponent was raised by up to {bits} bits, so that the shifts of its neighbours fit."
     if used < IDLE:

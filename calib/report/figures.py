@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from bfp.artifact import Artifact
-from bfp.format import exponent_for_maximum
+from bfp.format import exponent_for_maximum, mantissa_range
 from bfp.graph import Node
 from calib.float_network import FloatNetwork
 from calib.report.candidates import bars, judge
@@ -15,6 +15,7 @@ from calib.report.causes import inherited_cause, own_cause
 from calib.report.measure import Totals
 
 WORST = 10
+NEAREST = 0.51  # of a mantissa: as far as the nearest one can be from the weight, and a little for float32
 
 
 def decibels(signal: float, noise: float) -> float | None:
@@ -63,7 +64,8 @@ def layer_figures(artifact: Artifact, network: FloatNetwork, totals: dict[str, T
             **errors(t),
             **ranges(t),
             "coarsened_bits": raised.get(tensor, {}).get("bits", 0),
-            "weights": weight_figures(artifact, network, node, t) if weighted else None,
+            "coarsened_share": coarsened_share(t) if tensor in raised else 0.0,
+            "weights": weight_figures(artifact, network, node, t, totals[node.main]) if weighted else None,
             "shifts": None if node is None or node.op == "concat" else shifts(artifact, node),
             "candidates": judge(t.histogram, t.maximum, fmt, t.values),
             "histogram": histogram(t),
@@ -99,6 +101,8 @@ def ranges(t: Totals) -> dict:
     """How much of the mantissa range the values reach, over all channels and channel by channel."""
     used = t.top / t.fmt.high
     order = np.sort(used)
+    # power in squares of each channel's own least significant bit
+    levels = t.channel_power * np.exp2(2.0 * (max(t.fmt.exponents) - t.fmt.channel_exponents()))
     return {
         "range_used": float(order[-1]),
         "range_used_median_channel": float(np.median(used)),
@@ -106,23 +110,42 @@ def ranges(t: Totals) -> dict:
         "widest_channel": int(np.argmax(used)),
         "dead_channels": int(np.count_nonzero(t.top == 0)),
         "channels": len(used),
-        "rms_used": math.sqrt(t.signal / t.values) / t.fmt.high,
+        "rms_used": math.sqrt(levels.sum() / t.values) / t.fmt.high,
     }
 
 
-def weight_figures(artifact: Artifact, network: FloatNetwork, node: Node, t: Totals) -> dict:
+def coarsened_share(t: Totals) -> float:
+    """Part of the layer's own error in the blocks whose exponents lie above what their values need."""
+    needed = exponent_for_maximum(np.maximum.reduceat(t.maximum, t.fmt.splits[:-1]), t.fmt.bits, t.fmt.signed)
+    raised = np.repeat(np.asarray(t.fmt.exponents) > needed, np.diff(t.fmt.splits))
+    return float(t.channel_noise[raised].sum() / t.noise) if t.noise > 0 else 0.0
+
+
+def weight_figures(artifact: Artifact, network: FloatNetwork, node: Node, t: Totals, source: Totals) -> dict:
     """Width, exponents and error of a layer's weights.
 
     coarsened: blocks whose exponents lie above what their largest weight
     needs, because of the limits of shifts and accumulators; coarsened_share:
     the part of the layer's own error in the filters that have such blocks.
+    weighted_sqnr_db: with each weight's square counted by the power of its
+    input channel, as the output would see it were all products independent;
+    noisiest: the same of the filter with most of the layer's own error.
+    moved: share of the mantissas that are not the nearest to the float weight;
+    bias_share: what the difference of the biases alone would cost, as a share
+    of the layer's own error (before its activation, so at most).
     """
     p = artifact.parameters[node.name]
-    w = p.weights
-    exact = network.weights[node.name].weight.astype(np.float64)
+    w, floats = p.weights, network.weights[node.name]
+    exact = floats.weight.astype(np.float64)
     scale = np.repeat(np.exp2(w.exponents.astype(np.float64)), np.diff(w.splits), axis=1)[:, :, None, None]
-    noise = float(((w.mantissas * scale - exact) ** 2).sum())
-    signal = float((exact**2).sum())
+    error = w.mantissas * scale - exact
+    power = source.channel_power[:, None] if node.op == "depthwise" else source.channel_power[None]
+    noise, signal = (((e**2).sum(axis=(2, 3)) * power).sum(axis=1) for e in (error, exact))
+    low, high = mantissa_range(w.bits, True)
+    away = np.abs(w.mantissas - np.clip(exact / scale, low, high)) > NEAREST
+    shift = p.bias * np.exp2(p.acc_exponent.astype(np.float64)) - floats.bias.astype(np.float64)
+    of_bias = float(((shift / t.unit) ** 2).sum()) * t.values / len(shift)
+    noisiest = int(np.argmax(t.channel_noise))
     largest = np.maximum.reduceat(np.abs(exact).max(axis=(2, 3)), w.splits[:-1], axis=1)
     coarsened = np.where(largest > 0, w.exponents - exponent_for_maximum(largest, w.bits), 0)
     filters = (coarsened > 0).any(axis=1)
@@ -130,8 +153,12 @@ def weight_figures(artifact: Artifact, network: FloatNetwork, node: Node, t: Tot
         "bits": w.bits,
         "blocks": int(w.exponents.size),
         "exponents": spread(w.exponents),
-        "sqnr_db": decibels(signal, noise),
-        "remark": remark(signal, noise),
+        "sqnr_db": decibels((exact**2).sum(), (error**2).sum()),
+        "remark": remark((exact**2).sum(), (error**2).sum()),
+        "weighted_sqnr_db": decibels(signal.sum(), noise.sum()),
+        "noisiest_sqnr_db": decibels(signal[noisiest], noise[noisiest]),
+        "moved": float(np.mean(away)),
+        "bias_share": min(of_bias / t.noise, 1.0) if t.noise > 0 else 0.0,
         "zero_filters": int(np.count_nonzero(~w.mantissas.any(axis=(1, 2, 3)))),
         "filters": len(w.mantissas),
         "coarsened_blocks": int(np.count_nonzero(coarsened > 0)),

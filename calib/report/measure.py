@@ -37,7 +37,7 @@ class Totals:
     power of the float network's tensor and of the golden model's deviation.
     values, saturated, vanished: counts of all values, of those clipped, and of
     those that are not zero but are stored as zero.
-    channel_noise: the noise of each channel, float64 [C].
+    channel_noise, channel_power: the noise and the stored power of each channel, float64 [C].
     top: largest |mantissa| per channel, int64 [C]; histogram: of the float
     network's |x|; maximum: its largest |x| per channel, float64 [C].
     """
@@ -47,6 +47,7 @@ class Totals:
     top: np.ndarray
     maximum: np.ndarray
     channel_noise: np.ndarray
+    channel_power: np.ndarray
     signal: float = 0.0
     saturation: float = 0.0
     rounding: float = 0.0
@@ -58,7 +59,7 @@ class Totals:
 
     @staticmethod
     def of(fmt: BlockFormat) -> "Totals":
-        return Totals(fmt, Histogram(fmt.splits), np.zeros(fmt.channels, np.int64), *np.zeros((2, fmt.channels)))
+        return Totals(fmt, Histogram(fmt.splits), np.zeros(fmt.channels, np.int64), *np.zeros((3, fmt.channels)))
 
     @property
     def noise(self) -> float:
@@ -80,6 +81,7 @@ class Totals:
         error = (stored - own).square_()
         self.signal += power(own)
         self.channel_noise += error.sum(dim=(0, 2, 3), dtype=torch.float64).numpy()
+        self.channel_power += stored.square().sum(dim=(0, 2, 3), dtype=torch.float64).numpy()
         self.values += own.numel()
         self.saturated += int(clipped.sum())
         self.vanished += int(((q == 0) & (own != 0)).sum())

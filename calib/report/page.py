@@ -183,7 +183,7 @@ def overview(layers: list[dict]) -> dict[str, Markup]:
 
 
 def decibels(value: float | None, remark: str = "") -> str:
-    return remark or "undefined" if value is None else f"{value:.1f} dB"
+    return remark or "undefined" if value is None else f"{value:.1f} dB".replace("-", "\u2212")
 
 
 def points(value: float) -> str:
