@@ -82,7 +82,7 @@ ONE_BLOCK = pytest.mark.parametrize("project", [0], indirect=True, ids=["one-blo
 class Page(HTMLParser):
     """Collects what the tests ask about; fails where elements are not closed in order."""
 
-    VOID = {"meta", "br"}
+    VOID = {"meta", "br", "wbr"}
 
     def __init__(self, text):
         super().__init__(convert_charrefs=True)
@@ -169,6 +169,24 @@ def test_page_opens_offline(project):
     links = [v for tag, k, v in parsed.attributes if k == "href"]
     assert links and all(v.startswith("#") and v[1:] in parsed.ids for v in links)
     assert len(set(parsed.ids)) == len(parsed.ids)
+
+
+@ONE_BLOCK
+def test_links_lead_into_the_layers_sections(project):
+    """A browser opens a section when a link leads to something inside it, not when it leads to the section itself."""
+    parsed = page(project[1])
+    assert not [k for tag, k, _ in parsed.attributes if tag == "details" and k == "id"]
+    assert all(f["name"] in parsed.ids for f in project[2]["layers"])
+
+
+@ONE_BLOCK
+def test_page_of_a_large_network_stays_light(project):
+    """150 layers, as in the largest networks that are shipped: below five megabytes."""
+    _, out, content = project
+    layers = [f for f in content["layers"] if f["weights"]]
+    many = [{**layers[i % len(layers)], "name": f"block{i}.conv"} for i in range(150)]
+    text = render(artifacts.load(out / "artifact.npz"), {**content, "layers": many, "worst": []}, dict.fromkeys(RESULTS))
+    assert text.count("<details data-layer") == 150 and len(text.encode()) < 5e6
 
 
 def test_page_shows_the_figures_of_layers_json(project):

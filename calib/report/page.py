@@ -117,7 +117,7 @@ def render(artifact: Artifact, content: dict, results: dict[str, dict | None]) -
         lstrip_blocks=True,
     )
     environment.filters.update(percent=percent, db=decibels, few=few, span=span)
-    environment.filters.update(number=charts.short, thousands=thousands, points=points)
+    environment.filters.update(number=charts.short, thousands=thousands, points=points, breakable=breakable)
     by_name = {f["name"]: f for f in content["layers"]}
     text = environment.get_template("page.html.j2").render(
         style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
@@ -184,6 +184,11 @@ def overview(layers: list[dict]) -> dict[str, Markup]:
 
 def decibels(value: float | None, remark: str = "") -> str:
     return remark or "undefined" if value is None else f"{value:.1f} dB".replace("-", "\u2212")
+
+
+def breakable(name: str) -> Markup:
+    """A dotted name that a narrow column may break behind its dots."""
+    return Markup(".<wbr>").join(Markup.escape(part) for part in name.split("."))
 
 
 def points(value: float) -> str:
