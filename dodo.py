@@ -7,7 +7,6 @@ build/NAME/. ``device=cpu`` or ``device=cuda`` says where torch evaluates.
 
 import json
 import os
-import re
 import sys
 from pathlib import Path
 
@@ -15,7 +14,8 @@ from doit import get_initial_workdir, get_var
 from doit.tools import config_changed
 
 from bfp import BfpError
-from calib.config import SHIPPED, WEIGHT_WORDS, find_network, load_config
+from calib.config import SHIPPED, find_network, load_config
+from calib.used_files import image_files, module_files, weight_files
 from codegen.options import EngineOptions
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -28,8 +28,8 @@ QUICK = ("efficientnet_lite0", "resnet20", "mobilenet_v2_small", "inceptionv4_sm
 DOIT_CONFIG = {"default_tasks": ["csim"], "verbosity": 2, "action_string_formatting": "new"}
 
 BFP = sorted(str(p) for p in (ROOT / "bfp").rglob("*.py"))
-# the report only reads results
-CALIB = sorted(str(p) for p in (ROOT / "calib").rglob("*.py") if p.parent.name != "report")
+# the report and sweeps change no artifact
+CALIB = sorted(str(p) for p in (ROOT / "calib").rglob("*.py") if p.parent.name not in ("report", "sweep"))
 CALIB += [str(ROOT / "host" / "image.py")]
 REPORT = sorted(str(p) for p in (ROOT / "calib" / "report").iterdir() if p.is_file())
 CODEGEN = sorted(str(p) for p in (ROOT / "codegen").rglob("*") if p.suffix in (".py", ".j2", ".toml"))
@@ -71,20 +71,6 @@ def configuration(path: Path):
     return config
 
 
-def module_files(config) -> list[str]:
-    """Python files of a model that lies beside the network's file."""
-    beside = config.path.parent / config.model.split(":")[0].split(".")[0]
-    found = beside.rglob("*.py") if beside.is_dir() else [beside.with_suffix(".py")]
-    return sorted(str(p) for p in found if p.is_file())
-
-
-def image_files(*sections) -> list[str]:
-    """Those image sources that are files (archives without the names of their arrays)."""
-    sources = [s for section in sections if section is not None for s in section.images]
-    files = {re.sub(r"\.npz:.*", ".npz", source) for source in sources}
-    return sorted(f for f in files if Path(f).is_file())
-
-
 def per_network(task: str, make, default: tuple[str, ...] = ()):
     """One task ``task:NAME`` per network; ``task`` alone runs ``net=`` or, without it, the default ones."""
     found = networks()
@@ -117,15 +103,13 @@ def engine_words(path: Path) -> list[str]:
 def calibrate(name: str, path: Path) -> dict:
     """import the network, choose its exponents, write the artifact"""
     config = configuration(path)
-    weights = config.weights
-    files = [weights] if weights not in WEIGHT_WORDS and Path(weights).is_file() else []
     # evaluation images, too: the first of them become the sample images
-    files += module_files(config) + image_files(config.calibration, config.evaluation)
+    files = weight_files(config) + module_files(config) + image_files(config.calibration, config.evaluation)
     return {
         "actions": [command("calib", "calibrate", path, "--out", BUILD / name)],
         "file_dep": [str(path), *files, *CALIB, *BFP],
         "targets": [str(BUILD / name / "artifact.npz"), str(BUILD / name / "samples.npz")],
-        "uptodate": [config_changed({"weights": weights})],
+        "uptodate": [config_changed({"weights": config.weights})],
     }
 
 
@@ -223,6 +207,21 @@ def report(name: str, path: Path) -> dict:
     }
 
 
+def cluster_words() -> list[str]:
+    """What ``scheduler=`` and ``workers=`` say of where points are computed."""
+    given = {option: get_var(option, None) for option in ("scheduler", "workers")}
+    return [word for option, value in given.items() if value for word in (f"--{option}", value)]
+
+
+def sweep(name: str, path: Path) -> dict:
+    """accuracy against mantissa width, for groups and methods; scheduler=tcp://HOST:PORT, workers=N"""
+    return {
+        # points that are done are kept by the command itself
+        "actions": [command("calib", "sweep", path, "--out", BUILD / name / "sweep", *cluster_words())],
+        "uptodate": [False],
+    }
+
+
 def build_bitstream(name: str, path: Path) -> dict:
     """synthesise and implement with the vendor's tools, where they are installed"""
     return {
@@ -278,6 +277,10 @@ def task_baselines():
 
 def task_report():
     yield from per_network("report", report)
+
+
+def task_sweep():
+    yield from per_network("sweep", sweep)
 
 
 def task_build_bitstream():

@@ -1,4 +1,4 @@
-"""``python -m calib calibrate|evaluate|baselines|report NETWORK --out FOLDER``."""
+"""``python -m calib calibrate|evaluate|baselines|report|sweep NETWORK --out FOLDER``."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def parser() -> argparse.ArgumentParser:
         ("evaluate", "compare the artifact with the float network, write evaluation.json"),
         ("baselines", "measure the published rule and the plain maximum on the same images, write baselines.json"),
         ("report", "measure every layer on the kept samples, write report.html and layers.json"),
+        ("sweep", "measure widths, groups and methods on a Dask cluster, write sweep.json, sweep.csv and sweep.html"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("network", help="a network's .toml file, or the name of a shipped network")
@@ -28,7 +29,13 @@ def parser() -> argparse.ArgumentParser:
     commands.choices["evaluate"].add_argument(
         "--device", default="auto", help="where torch computes: auto (a GPU where there is one), cpu, cuda"
     )
+    cluster_arguments(commands.choices["sweep"])
     return top
+
+
+def cluster_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--scheduler", help="address of a Dask scheduler, tcp://HOST:PORT (default: this machine)")
+    command.add_argument("--workers", type=int, help="processes on this machine (default: one a core)")
 
 
 def percent(value: float | None) -> str:
@@ -46,8 +53,17 @@ def figures(result: dict) -> str:
 
 def run(arguments: argparse.Namespace) -> None:
     # torch is slow to import: not before the file has been checked
-    config = load_config(find_network(arguments.network))
+    path = find_network(arguments.network)
+    config = load_config(path)
     folder = arguments.out or Path("build") / config.name
+    if arguments.command == "sweep":
+        from calib.sweep.results import sweep
+
+        if arguments.workers is not None and arguments.workers < 1:
+            raise BfpError(f"--workers {arguments.workers} leaves nobody to work; give at least 1")
+        content = sweep(path, folder, arguments.scheduler, arguments.workers)
+        print(f"{config.name}: {len(content['points'])} points; wrote {folder / 'sweep.html'}, sweep.json and sweep.csv")
+        return
     from bfp import artifact as artifacts
     from calib import evaluate, pipeline
 

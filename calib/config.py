@@ -6,11 +6,9 @@ name, with the section that holds it and the nearest known key.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import tomllib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,11 +16,14 @@ from bfp.artifact import Preprocessing
 from bfp.errors import BfpError
 from bfp.format import MAX_BITS, MIN_BITS
 from bfp.parameters import MAX_ALIGN_SHIFT
+from calib.section import Section
+from calib.sweep.options import SweepOptions, read_sweep
 from host.image import INTERPOLATIONS
 
 SHIPPED = Path(__file__).parent / "networks"
 METHODS = ("max", "percentile", "mse", "kl", "seed")  # of one layer
 AUTO = "auto"  # of a network: calib.auto picks the method of its layers
+ONLINE = "online"  # calib.online: to compare with, in evaluation and sweeps; no artifact can have it
 WEIGHT_METHODS = ("max", "mse", "seed")
 ROUNDINGS = ("nearest", "gptq")
 AUTO_GROUP = 16  # channels that share an exponent where the file leaves it to us: a memory word
@@ -103,63 +104,11 @@ class NetworkConfig:
     evaluation: ImageOptions | None
     bfp: BfpOptions
     engine: dict[str, int] = field(default_factory=dict)
+    sweep: SweepOptions = SweepOptions()
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
         return (len(self.input.mean), *self.input.size)
-
-
-class Section:
-    """One table of the file: hands out checked values, then refuses what nobody asked for."""
-
-    def __init__(self, path: Path, name: str, table: object) -> None:
-        self.path, self.name, self.known = path, name, []
-        if not isinstance(table, dict):
-            raise BfpError(f"{path}: {name} must be a table")
-        self.table = table
-
-    def fail(self, key: str, problem: str) -> BfpError:
-        where = f"[{self.name}] {key}" if self.name else key
-        return BfpError(f"{self.path}: {where} {problem}")
-
-    def take(self, key: str, default: object, check: Callable[[object], object], expected: str):
-        """The value after ``check``; the default (``...``: required) where it is absent."""
-        self.known.append(key)
-        if key not in self.table:
-            if default is ...:
-                unknown = [k for k in self.table if k not in self.known]
-                near = difflib.get_close_matches(key, unknown, 1)
-                if near:
-                    raise self.fail(near[0], f"is not a known key; did you mean {key!r}?")
-                raise self.fail(key, f"is missing; give {expected}")
-            return default
-        try:
-            return check(self.table[key])
-        except (TypeError, ValueError):
-            raise self.fail(key, f"is {self.table[key]!r}; it must be {expected}") from None
-
-    def integer(self, key: str, default: object, low: int, high: int | None = None):
-        def check(value: object) -> int:
-            if type(value) is not int or value < low or (high is not None and value > high):
-                raise ValueError
-            return value
-
-        limits = f"a whole number from {low}" + (f" to {high}" if high is not None else " up")
-        return self.take(key, default, check, limits)
-
-    def text(self, key: str, default: object, choices: tuple[str, ...] = ()):
-        def check(value: object) -> str:
-            if not isinstance(value, str) or not value or (choices and value not in choices):
-                raise ValueError
-            return value
-
-        return self.take(key, default, check, f"one of {', '.join(choices)}" if choices else "a text")
-
-    def done(self) -> None:
-        for key in self.table:
-            if key not in self.known:
-                near = difflib.get_close_matches(key, self.known, 1, 0.0)
-                raise self.fail(key, f"is not a known key; did you mean {near[0]!r}?")
 
 
 def sbfp_data() -> str | None:
@@ -193,8 +142,11 @@ def find_network(name_or_path: str | Path) -> Path:
     raise BfpError(f"there is no network {name_or_path}; give the path of a .toml file, or one of {names}")
 
 
-def load_config(path: str | Path) -> NetworkConfig:
-    """Read and check a network's file. Raises BfpError: file, section, key, and what it must be."""
+def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig:
+    """Read and check a network's file. Raises BfpError: file, section, key, and what it must be.
+
+    replaced: top-level keys and whole sections that hold instead of the file's.
+    """
     path = Path(path).resolve()
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -202,6 +154,7 @@ def load_config(path: str | Path) -> NetworkConfig:
         raise BfpError(f"{path} cannot be read ({error.strerror}); give the path of a network's .toml file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BfpError(f"{path} is not valid TOML ({error}); correct it") from None
+    table |= replaced or {}
     top = Section(path, "", table)
     base = path.parent
     name = top.text("name", path.stem)
@@ -229,6 +182,7 @@ def load_config(path: str | Path) -> NetworkConfig:
         ),
         bfp=_bfp(Section(path, "bfp", top.take("bfp", {}, _same, "a table"))),
         engine=_engine(Section(path, "engine", top.take("engine", {}, _same, "a table"))),
+        sweep=read_sweep(Section(path, "sweep", top.take("sweep", {}, _same, "a table")), (*METHODS, AUTO, ONLINE)),
     )
     top.done()
     return config
@@ -342,7 +296,7 @@ def _bfp(section: Section) -> BfpOptions:
         activations=section.integer("activations", 8, MIN_BITS, MAX_BITS),
         weight_group=section.integer("weight_group", AUTO_GROUP if auto else 64, 0),
         activation_group=section.integer("activation_group", AUTO_GROUP if auto else 0, 0),
-        method=section.text("method", "max", (*METHODS, AUTO)),
+        method=section.text("method", "max", (*METHODS, AUTO, ONLINE)),
         weight_method=section.text("weight_method", "seed" if seed else "mse" if auto else "max", WEIGHT_METHODS),
         unsigned=section.take("unsigned", not seed, boolean, "true or false"),
         max_spread=section.integer("max_spread", 7, 0, MAX_ALIGN_SHIFT),

@@ -16,7 +16,7 @@ from bfp.errors import BfpError
 from bfp.samples import Samples, save_samples
 from calib import auto, float_model
 from calib.channel_order import sort_channels
-from calib.config import AUTO, WEIGHT_WORDS, NetworkConfig
+from calib.config import AUTO, ONLINE, WEIGHT_WORDS, NetworkConfig
 from calib.equalise import equalise
 from calib.float_network import FloatNetwork
 from calib.images import ImageSet, open_images
@@ -240,15 +240,24 @@ def keep_samples(prepared: Prepared, path: Path) -> None:
     save_samples(Samples(batch, labels, tuple(images.name(i) for i in range(count)), logits), path)
 
 
+def make_artifact(prepared: Prepared) -> Artifact:
+    """The artifact that the file's options ask for, not yet saved. Raises BfpError."""
+    if prepared.config.bfp.method == AUTO:
+        return pick(prepared)
+    return improve(prepared, quantise(prepared, gather(prepared)))
+
+
 def calibrate(config: NetworkConfig, folder: Path) -> Artifact:
     """Everything from the network's file to ``artifact.npz`` and ``samples.npz`` in ``folder``. Raises BfpError."""
+    if config.bfp.method == ONLINE:
+        raise BfpError(
+            f"{config.path}: [bfp] method {ONLINE!r} finds exponents at run time, so that no artifact can hold them; "
+            "it is a reference for evaluate and sweep only, choose another method to calibrate"
+        )
     prepared = prepare(config)
     for note in prepared.notes:
         print(f"{config.name}: note: {note}", file=sys.stderr)
-    if config.bfp.method == AUTO:
-        artifact = pick(prepared)
-    else:
-        artifact = improve(prepared, quantise(prepared, gather(prepared)))
+    artifact = make_artifact(prepared)
     for note in artifact.provenance["notes"]:
         print(f"{config.name}: note: {note}", file=sys.stderr)
     keep_samples(prepared, folder / "samples.npz")

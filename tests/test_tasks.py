@@ -17,7 +17,8 @@ import torch
 
 from bfp.artifact import Preprocessing
 from calib.__main__ import main as calib
-from calib.config import METHODS, BfpOptions, ImageOptions, NetworkConfig, Override, load_config
+from calib.config import AUTO, METHODS, ONLINE, BfpOptions, ImageOptions, NetworkConfig, Override, load_config
+from calib.sweep.options import SweepOptions
 from codegen.options import EngineOptions
 
 ROOT = Path(__file__).parent.parent
@@ -349,7 +350,7 @@ def test_every_key_is_documented_with_its_default():
             if f.name != "overrides":
                 default = json.dumps(f.default)
                 assert rows.get(f.name) == (f"`{default}`" if isinstance(f.default, str) else default), f.name
-    for options in (ImageOptions, Override, Preprocessing, NetworkConfig):
-        known = {f.name for f in fields(options)} - {"path", "input", "calibration", "evaluation", "bfp", "engine"}
+    for options in (ImageOptions, Override, Preprocessing, NetworkConfig, SweepOptions):
+        known = {f.name for f in fields(options)} - {"path", "input", "calibration", "evaluation", "bfp", "engine", "sweep"}
         assert {name for name in known if f"`{name}`" not in text} == set()
-    assert [m for m in METHODS if f'`"{m}"`' not in text] == []
+    assert [m for m in (*METHODS, AUTO, ONLINE) if f'`"{m}"`' not in text] == []

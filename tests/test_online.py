@@ -1,0 +1,162 @@
+"""Online block floating point: against plain loops, and against the static maximum."""
+
+import numpy as np
+import pytest
+import torch
+from random_graphs import random_artifact
+from small_modules import Fn
+from test_quantise import pixels
+from torch import nn
+
+from bfp import BfpError
+from bfp.artifact import Preprocessing
+from bfp.format import BlockFormat, exponent_for_maximum, mantissa_range
+from calib import fake_quant, float_model
+from calib.config import BfpOptions, load_config
+from calib.float_network import FloatNetwork, FloatWeights
+from calib.importer import import_module
+from calib.online import OnlineNetwork, round_online
+from calib.pipeline import calibrate
+from calib.quantise import plan
+from calib.statistics import Statistics
+
+PRE = Preprocessing((6, 6), (127.0,) * 3, (128.0,) * 3)
+
+
+def direct(x, splits, bits, signed):
+    """Image by image, block by block: the exponent by trying, the mantissas by rounding."""
+    low, high = mantissa_range(bits, signed)
+    result = np.zeros_like(x)
+    for n in range(len(x)):
+        for a, b in zip(splits, splits[1:]):
+            block = x[n, a:b]
+            if not np.abs(block).max():
+                continue
+            e = next(e for e in range(-60, 60) if np.floor(np.abs(block).max() / 2.0**e + 0.5) <= high)
+            result[n, a:b] = np.clip(np.floor(block / 2.0**e + 0.5), low, high) * 2.0**e
+    return result
+
+
+@pytest.mark.parametrize("bits", [2, 5, 8])
+@pytest.mark.parametrize("signed", [True, False])
+def test_rounding_is_that_of_plain_loops(bits, signed):
+    rng = np.random.default_rng(bits)
+    x = rng.laplace(size=(5, 9, 4, 3)) * np.exp2(rng.integers(-9, 9, (5, 9, 1, 1)))
+    x = x if signed else np.abs(x)
+    x[1, 4:8] = 0
+    for splits in ((0, 9), (0, 4, 8, 9)):
+        got = round_online(torch.from_numpy(x), splits, bits, signed).numpy()
+        assert np.array_equal(got, direct(x, splits, bits, signed))
+
+
+def module():
+    torch.manual_seed(0)
+    layers = (
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.Conv2d(8, 8, 3, padding=1, groups=8),
+        nn.Conv2d(8, 8, 1),
+        nn.AvgPool2d(2),
+        nn.Linear(8 * 9, 5),
+    )
+
+    def forward(m, x):
+        first = torch.relu(m[0](x))
+        second = m[2](nn.functional.relu6(m[1](first))) + first
+        return m[4](m[3](torch.relu(second)).flatten(1))
+
+    return Fn(forward, *layers)
+
+
+def test_network_is_that_of_plain_rounding_between_layers():
+    """Every layer in float64 between roundings, with weights rounded in plain loops."""
+    network = import_module(module().eval(), (3, 6, 6), "toy")
+    options = BfpOptions(weights=5, activations=6, weight_group=4, activation_group=4, method="online")
+    images = pixels((3, 6, 6), PRE, 3).numpy()
+    got = OnlineNetwork(network, options, PRE).run(images)
+
+    fixed = plan(network.graph, options, PRE)
+    rounded = {}
+    for node in network.graph.nodes:
+        if node.name not in network.weights:
+            continue
+        w, c = network.weights[node.name].weight.astype(np.float64), network.weights[node.name].weight.shape[1]
+        groups = tuple(range(0, c, 4)) + (c,)
+        rounded[node.name] = FloatWeights(direct(w, groups, 5, True), network.weights[node.name].bias.astype(float))
+    plain = FloatNetwork(network.graph, rounded)
+    values = {"": None, network.graph.input: direct(images.astype(float), fixed.splits[network.graph.input], 6, True)}
+    for node in network.graph.nodes:
+        operands = [torch.from_numpy(values[t]) for t in node.inputs]
+        out = float_model.compute(node, plain, operands).numpy()
+        values[node.output] = direct(out, fixed.splits[node.output], 6, fixed.signed[node.output])
+    for tensor, want in values.items():
+        if tensor:
+            assert np.array_equal(got[tensor].numpy(), want), tensor
+    assert np.array_equal(OnlineNetwork(network, options, PRE).logits(images), got[network.graph.output].flatten(1))
+
+
+def test_no_value_is_rounded_further_than_by_the_static_maximum():
+    """An image's own exponent is at most that of all images together: its grid holds every point of theirs."""
+    network = import_module(module().eval(), (3, 6, 6), "toy")
+    options = BfpOptions(activations=5, activation_group=4)
+    fixed = plan(network.graph, options, PRE)
+    statistics = Statistics(network.graph, fixed.splits)
+    values = float_model.run(network, pixels((3, 6, 6), PRE, 8), observe=statistics.observe)
+    better = 0
+    for tensor, x in values.items():
+        splits, signed = fixed.splits[tensor], fixed.signed[tensor]
+        exponents = exponent_for_maximum(statistics.block_maximum(tensor, splits), 5, signed)
+        fmt = BlockFormat(5, signed, splits, tuple(int(e) for e in exponents))
+        static = (fake_quant.round_to(x.double(), fmt) - x).abs()
+        online = (round_online(x.double(), splits, 5, signed) - x).abs()
+        assert (online <= static).all(), tensor
+        better += int((online < static).sum())
+    assert better
+
+
+def test_scale_and_neighbours_do_not_matter():
+    """Exponents follow the values: what is scaled by a power of two stays equal, and images do not meet."""
+    x = torch.from_numpy(np.random.default_rng(0).laplace(size=(4, 6, 5, 5)))
+    want = round_online(x, (0, 3, 6), 4, True)
+    assert torch.equal(round_online(x * 2.0**-17, (0, 3, 6), 4, True), want * 2.0**-17)
+    for n in range(4):
+        assert torch.equal(round_online(x[n : n + 1], (0, 3, 6), 4, True), want[n : n + 1])
+    assert torch.equal(round_online(want, (0, 3, 6), 4, True), want)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_graphs_of_every_operator(seed):
+    """At 8 bits the reference is close to the float network, whatever its operators."""
+    artifact = random_artifact(seed, lanes=8)
+    network = FloatNetwork(artifact.graph, fake_quant.real_network(artifact).weights)
+    options = BfpOptions(weight_group=8, activation_group=8, method="online")
+    shape = artifact.graph.shapes[artifact.graph.input]
+    pre = Preprocessing(shape[1:], (127.0,) * shape[0], (128.0,) * shape[0])
+    images = pixels(shape, pre, 2, seed).double()
+    exact = images
+    values = {artifact.graph.input: exact}
+    with torch.no_grad():
+        for node in artifact.graph.nodes:
+            values[node.output] = float_model.compute(node, network, [values[t] for t in node.inputs])
+    reference = values[artifact.graph.output].flatten(1).numpy()
+    got = OnlineNetwork(network, options, pre).logits(images.numpy())
+    assert ((got - reference) ** 2).sum() <= 0.01 * (reference**2).sum()
+
+
+def test_values_that_are_not_finite_are_refused_with_the_layer():
+    network = import_module(module().eval(), (3, 6, 6), "toy")
+    online = OnlineNetwork(network, BfpOptions(method="online"), PRE)
+    first = network.graph.nodes[0].name
+    online.network.weights[first].bias[2] = np.inf
+    with pytest.raises(BfpError, match=f"activations of layer {first} hold NaN or infinity"):
+        online.logits(pixels((3, 6, 6), PRE, 1).numpy())
+
+
+def test_no_artifact_can_be_online(tmp_path):
+    (tmp_path / "net.py").write_text("from test_online import module as make\n")
+    (tmp_path / "toy.toml").write_text(
+        'model = "net:make"\n[input]\nsize = 6\nmean = 127\nstd = 128\n[calibration]\nimages = "random"\nlimit = 2\n'
+        '[bfp]\nmethod = "online"\n'
+    )
+    with pytest.raises(BfpError, match="'online' finds exponents at run time, so that no artifact can hold them"):
+        calibrate(load_config(tmp_path / "toy.toml"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
