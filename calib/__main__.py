@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from bfp.errors import BfpError
-from calib.config import find_network, load_config
+from calib.config import ONLINE, find_network, load_config
 
 
 def parser() -> argparse.ArgumentParser:
@@ -91,8 +91,13 @@ def run(arguments: argparse.Namespace) -> None:
         for method, r in measure_baselines(config, folder, arguments.limit)["baselines"].items():
             print(f"{config.name}, baseline {method}: {r['error'] if 'error' in r else figures(r)}")
         return
-    artifact = artifacts.load(folder / "artifact.npz")
-    result = evaluate.evaluate(pipeline.prepare(config), artifact, folder, arguments.limit, arguments.device)
+    if config.bfp.method == ONLINE:
+        from calib import online
+
+        result = online.evaluate(pipeline.prepare(config), folder, arguments.limit)
+    else:
+        artifact = artifacts.load(folder / "artifact.npz")
+        result = evaluate.evaluate(pipeline.prepare(config), artifact, folder, arguments.limit, arguments.device)
     for note in result["notes"]:
         print(f"{config.name}: note: {note}", file=sys.stderr)
     print(f"{config.name}: {figures(result)}")

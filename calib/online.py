@@ -18,6 +18,10 @@ apply. Sums are taken in float64, where products of mantissas are exact.
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import torch
 
@@ -25,13 +29,14 @@ from bfp.artifact import Preprocessing
 from bfp.errors import BfpError
 from bfp.format import exponent_for_maximum, mantissa_range
 from calib import float_model
-from calib.config import BfpOptions
+from calib.config import ONLINE, BfpOptions
 from calib.float_network import FloatNetwork, FloatWeights
 from calib.formats import cut
-from calib.images import ImageSet
+from calib.images import ImageSet, open_images
 from calib.pipeline import Prepared, batch_size
 from calib.progress import Progress
 from calib.quantise import plan
+from calib.report.files import write_whole
 from calib.weight_blocks import WeightBlocks
 
 
@@ -138,3 +143,26 @@ def compare(prepared: Prepared, images: ImageSet) -> dict:
         "agreement": hits["same"] / done,
         "sqnr_db": 10 * float(np.log10(signal / noise)) if signal > 0 and noise > 0 else None,
     }
+
+
+def evaluate(prepared: Prepared, folder: Path, limit: int | None = None) -> dict:
+    """Compare over the file's evaluation images (its calibration images where it names none); write evaluation.json."""
+    config = prepared.config
+    if config.evaluation is not None:
+        images = open_images(config.evaluation, config.input, config.seed)
+    else:
+        images = prepared.calibration
+    if limit is not None and images.augment == 1:
+        images = replace(images, items=images.items[:limit])
+    result = {
+        "network": config.name,
+        **compare(prepared, images),
+        "weights": prepared.weights,
+        "method": ONLINE,
+        "weight_bits": config.bfp.weights,
+        "activation_bits": config.bfp.activations,
+        "artifact": None,
+        "notes": ["exponents found at run time, in float emulation: for reference", *prepared.notes, *images.notes],
+    }
+    write_whole(folder / "evaluation.json", json.dumps(result, indent=2) + "\n")
+    return result

@@ -1,5 +1,7 @@
 """Online block floating point: against plain loops, and against the static maximum."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from bfp import BfpError
 from bfp.artifact import Preprocessing
 from bfp.format import BlockFormat, exponent_for_maximum, mantissa_range
 from calib import fake_quant, float_model
+from calib.__main__ import main
 from calib.config import BfpOptions, load_config
 from calib.float_network import FloatNetwork, FloatWeights
 from calib.importer import import_module
@@ -160,3 +163,8 @@ def test_no_artifact_can_be_online(tmp_path):
     with pytest.raises(BfpError, match="'online' finds exponents at run time, so that no artifact can hold them"):
         calibrate(load_config(tmp_path / "toy.toml"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    assert main(["calibrate", str(tmp_path / "toy.toml"), "--out", str(tmp_path / "out")]) == 2
+    # the reference can be evaluated all the same
+    assert main(["evaluate", str(tmp_path / "toy.toml"), "--out", str(tmp_path / "out"), "--limit", "1"]) == 0
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert found["images"] == 1 and found["method"] == "online" and found["sqnr_db"] > 20

@@ -56,7 +56,7 @@ def test_sweep_on_this_machine(folder, tmp_path, monkeypatch, capsys):  # noqa: 
     alone = write_network(folder, "digits_alone", options)
     job = {**points.sweep_points(load_config(path))[-1].job(), "network": str(alone), "replaced": {}}
     figures = ("images", "top1_float", "top1_bfp", "agreement", "sqnr_db")
-    found = points.measure(job)
+    found = points.measure(job, str(tmp_path / "state.json"))
     assert {k: found[k] for k in figures} == {k: rows[-1][k] for k in figures}
 
     with open(tmp_path / "sweep.csv", newline="") as f:
@@ -98,7 +98,7 @@ def test_cluster_at_an_address(folder, tmp_path):  # noqa: F811
 
 def test_a_failed_point_is_named_and_the_others_are_kept(folder, tmp_path, capsys):  # noqa: F811
     """The override is wrong; ``seed``, ``max`` and ``online`` do not read it, ``mse`` does."""
-    path = network(folder, "digits_failing", '[[bfp.override]]\nlayers = "nothing*"\nweights = 8')
+    path = network(folder, "digits_failing", '[[bfp.override]]\nlayers = "nothing*"\nmethod = "kl"')
     with LocalCluster(n_workers=1, processes=False, protocol="tcp", dashboard_address=None) as cluster:
         words = ["sweep", str(path), "--out", str(tmp_path), "--scheduler", cluster.scheduler_address]
         assert calib(words) == 2
@@ -133,22 +133,23 @@ def test_what_decides_a_point_decides_where_it_is_kept(folder, tmp_path):  # noq
 
 
 def test_points_of_a_file(folder):  # noqa: F811
-    """Baselines are plain and always there; the other methods keep the file's options; nothing twice."""
-    bfp = "unsigned = false\nweights = 5"
+    """Baselines are always there, and plain but for the widths; the other methods keep the file's options."""
+    own = {"unsigned": False, "sensitive": 8}
+    layers = [{"layers": "0*", "weights": 8, "method": "kl"}, {"layers": "1*", "method": "mse"}]
+    bfp = "unsigned = false\nsensitive = 8\nweights = 5\n"
+    bfp += '[[bfp.override]]\nlayers = "0*"\nweights = 8\nmethod = "kl"\n[[bfp.override]]\nlayers = "1*"\nmethod = "mse"'
     path = network(folder, "digits_points", bfp, '[sweep]\nwidths = [4, 4]\ngroups = [16, [64, 0]]\nmethods = ["kl"]\n')
     found = {p.name: p.replaced["bfp"] for p in points.sweep_points(load_config(path))}
-    plain = {"weights": 4, "activations": 4}
+    widths = {"weights": 4, "activations": 4}
+    plain = {"sensitive": 8, **widths, "override": [{"layers": "0*", "weights": 8}]}
+    groups = {"16": (16, 16), "64/all": (64, 0)}
+    blocks = {label: {"weight_group": w, "activation_group": a} for label, (w, a) in groups.items()}
     assert found == {
         "seed, 4 bits": {"method": "seed", **plain},
-        "max, groups 16, 4 bits": {"method": "max", **plain, "weight_group": 16, "activation_group": 16},
-        "max, groups 64/all, 4 bits": {"method": "max", **plain, "weight_group": 64, "activation_group": 0},
-        "kl, groups 16, 4 bits": {
-            "method": "kl", **plain, "weight_group": 16, "activation_group": 16, "unsigned": False,
-        },
-        "kl, groups 64/all, 4 bits": {
-            "method": "kl", **plain, "weight_group": 64, "activation_group": 0, "unsigned": False,
-        },
-    }  # fmt: skip
+        **{f"max, groups {g}, 4 bits": {"method": "max", **plain, **b} for g, b in blocks.items()},
+        **{f"kl, groups {g}, 4 bits": {"method": "kl", **own, **widths, **b, "override": layers} for g, b in blocks.items()},
+    }
+    assert all(load_config(path, p.replaced).bfp.method == p.method for p in points.sweep_points(load_config(path)))
 
 
 @pytest.mark.parametrize(
@@ -214,7 +215,7 @@ def test_unusable_clusters_are_refused(answers, words):
         engine.check_workers(Cluster(answers), "tcp://10.0.0.1:2")
 
 
-def die_or_answer(job: dict) -> dict:
+def die_or_answer(job: dict, state: str) -> dict:
     """What a point's function might do in its worker: one kills it, the others answer."""
     if job["replaced"]["bfp"]["method"] == "max":
         os._exit(1)

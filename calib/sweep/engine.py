@@ -20,6 +20,7 @@ from pathlib import Path
 from bfp.errors import BfpError
 from calib.config import load_config
 from calib.progress import Progress
+from calib.report.files import write_whole
 from calib.sweep.points import Point, measure
 from calib.used_files import digest, image_files, module_files, weight_files
 
@@ -63,21 +64,13 @@ class Store:
             return None
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write under another name, then rename: nobody sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-
-
 def run_points(
     points: list[Point],
     folder: Path,
     title: str,
     scheduler: str | None = None,
     workers: int | None = None,
-    function: Callable[[dict], dict] = measure,
+    function: Callable[[dict, str], dict] = measure,
 ) -> tuple[list[dict | None], dict[str, str]]:
     """Results in the points' order, None where one failed, and the failures by name, a sentence each.
 
@@ -94,13 +87,15 @@ def run_points(
     if not waiting:
         return results, failures
     count = min(workers or os.cpu_count() or 1, len(waiting))
+    jobs = [(i, points[i].job(), str(paths[i].with_suffix(".part.json"))) for i in waiting]
     with cluster_client(scheduler, count) as client, Progress(f"{title}: {len(points)} points", len(points)) as shown:
         shown.step(len(points) - len(waiting))
-        for i, future in finished(client, function, [(i, points[i].job()) for i in waiting]):
+        for i, future in finished(client, function, jobs):
             error = future.exception()
             if error is None:
                 results[i] = future.result()
-                write_text(paths[i], json.dumps(results[i], indent=2) + "\n")
+                write_whole(paths[i], json.dumps(results[i], indent=2) + "\n")
+                paths[i].with_suffix(".part.json").unlink(missing_ok=True)
             else:
                 failures[points[i].name] = sentence(error)
             shown.step()
@@ -108,7 +103,7 @@ def run_points(
     return results, ordered
 
 
-def finished(client, function: Callable[[dict], dict], jobs: list[tuple[int, dict]]) -> Iterator[tuple[int, object]]:
+def finished(client, function: Callable[[dict, str], dict], jobs: list[tuple[int, dict, str]]) -> Iterator[tuple[int, object]]:
     """Number and future of every job, as they finish.
 
     No more are submitted than there are threads to take them: Dask blames the
@@ -120,8 +115,8 @@ def finished(client, function: Callable[[dict], dict], jobs: list[tuple[int, dic
     done = as_completed()
     while waiting or running:
         while waiting and len(running) < max(1, sum(client.nthreads().values())):
-            number, job = waiting.pop()
-            future = client.submit(function, job, pure=False, retries=0)
+            number, *arguments = waiting.pop()
+            future = client.submit(function, *arguments, pure=False, retries=0)
             running[future] = number
             done.add(future)
         future = next(done)

@@ -17,6 +17,7 @@ from calib.config import ONLINE, NetworkConfig, load_config
 
 # in every picture: the published rule, and the plain maximum
 BASELINES = ("seed", "max")
+WIDTHS = ("layers", "weights", "activations")  # of an override: what holds for the plain methods, too
 SEED_GROUPS = (64, 0)  # of the published method: 64 input channels a weight block, activations whole
 ONE_AT_A_TIME = threading.Lock()
 
@@ -47,12 +48,12 @@ class Point:
 
 
 def width_label(widths: tuple[int, int]) -> str:
-    """"5" for both, "4/8" for 4-bit weights and 8-bit activations."""
+    """Widths as a legend names them: "5" for both, "4/8" for 4-bit weights and 8-bit activations."""
     return str(widths[0]) if widths[0] == widths[1] else f"{widths[0]}/{widths[1]}"
 
 
 def group_label(groups: tuple[int, int]) -> str:
-    """"groups 16" for both, "groups 64/all" for 64 channels a weight block and one exponent a tensor."""
+    """Groups as a legend names them: "groups 16" for both, "groups 64/all" for 64 channels a weight block and one exponent a tensor."""
     words = ["all" if g == 0 else str(g) for g in groups]
     return f"groups {words[0]}" if words[0] == words[1] else f"groups {words[0]}/{words[1]}"
 
@@ -60,9 +61,10 @@ def group_label(groups: tuple[int, int]) -> str:
 def sweep_points(config: NetworkConfig) -> list[Point]:
     """The points of the file's ``[sweep]``, widths innermost, no two alike.
 
-    ``seed``, ``max`` and ``online`` are plain: of ``[bfp]`` only widths and
-    groups count, and for ``seed`` not even the groups. The other methods keep
-    the rest of the file's ``[bfp]``.
+    ``seed``, ``max`` and ``online`` are plain: of the file's ``[bfp]`` they
+    keep which layers have other widths, and the limit of shifts, but no
+    correction; ``seed`` has its published groups. The other methods keep the
+    rest of the file's ``[bfp]``.
     """
     file_options = tomllib.loads(config.path.read_text(encoding="utf-8")).get("bfp", {})
     methods = dict.fromkeys([*BASELINES, *config.sweep.methods])
@@ -82,17 +84,23 @@ def sweep_points(config: NetworkConfig) -> list[Point]:
 def bfp_options(file_options: dict, method: str, widths: tuple[int, int], groups: tuple[int, int]) -> dict:
     """The ``[bfp]`` section of a point."""
     chosen = {"method": method, "weights": widths[0], "activations": widths[1]}
-    if method == "seed":
-        return chosen  # the defaults are the published ones
-    chosen |= {"weight_group": groups[0], "activation_group": groups[1]}
-    return chosen if method in (*BASELINES, ONLINE) else {**file_options, **chosen}
+    if method != "seed":  # whose default groups are the published ones
+        chosen |= {"weight_group": groups[0], "activation_group": groups[1]}
+    if method not in (*BASELINES, ONLINE):
+        return {**file_options, **chosen}
+    kept = {k: file_options[k] for k in ("sensitive", "max_spread") if k in file_options}
+    layers = [{k: v for k, v in o.items() if k in WIDTHS} for o in file_options.get("override", [])]
+    layers = [o for o in layers if len(o) > 1]
+    return {**kept, **chosen, **({"override": layers} if layers else {})}
 
 
-def measure(job: dict) -> dict:
+def measure(job: dict, state: str) -> dict:
     """Calibrate and evaluate ``Point.job()``; the keys are those of ``calib.evaluate.compare``, with ``weights``.
 
-    The result does not depend on the machine's cores: everything runs in one
-    thread, and only one job at a time in a process. Raises BfpError.
+    state: a file that lets an interrupted evaluation go on; its removal is up
+    to the caller. The result does not depend on the machine's cores:
+    everything runs in one thread, and only one job at a time in a process.
+    Raises BfpError.
     """
     # the workers import this module on arrival; torch only here
     import torch
@@ -113,13 +121,13 @@ def measure(job: dict) -> dict:
                 chosen = ONLINE
             else:
                 artifact = pipeline.make_artifact(prepared)
-                found = evaluate.compare(prepared, artifact, images)
+                found = evaluate.compare(prepared, artifact, images, state=Path(state))
                 chosen = artifact.provenance["method"]
         finally:
             torch.set_num_threads(threads)
     return {
         **found,
-        "method": chosen,
+        "chosen": chosen,
         "weights": prepared.weights,
         "calibration_images": len(prepared.calibration),
         "notes": list(dict.fromkeys([*prepared.notes, *images.notes])),

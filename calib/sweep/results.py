@@ -10,7 +10,8 @@ from pathlib import Path
 
 from bfp.errors import BfpError
 from calib.config import load_config
-from calib.sweep.engine import run_points, write_text
+from calib.report.files import write_whole
+from calib.sweep.engine import run_points
 from calib.sweep.picture import page
 from calib.sweep.points import Point, sweep_points
 
@@ -32,9 +33,9 @@ def sweep(path: Path, folder: Path, scheduler: str | None = None, workers: int |
     points = sweep_points(config)
     results, failures = run_points(points, folder / "points", f"sweep of {config.name}", scheduler, workers)
     content = summary(config.name, points, results, failures)
-    write_text(folder / "sweep.json", json.dumps(content, indent=2) + "\n")
-    write_text(folder / "sweep.csv", table(content["points"]))
-    write_text(folder / "sweep.html", page(content))
+    write_whole(folder / "sweep.json", json.dumps(content, indent=2) + "\n")
+    write_whole(folder / "sweep.csv", table(content["points"]))
+    write_whole(folder / "sweep.html", page(content))
     complain(f"sweep of {config.name}", failures, len(points))
     return content
 
@@ -67,7 +68,7 @@ def summary(network: str, points: list[Point], results: list[dict | None], failu
                 "weight_group": point.groups[0],
                 "activation_group": point.groups[1],
                 **{k: found.get(k) for k in ("images", "top1_float", "top1_bfp", "agreement", "sqnr_db")},
-                "chosen": found.get("method"),
+                "chosen": found.get("chosen"),
                 "calibration_images": found.get("calibration_images"),
                 "error": failures.get(point.name),
             }
