@@ -29,6 +29,7 @@ from bfp.format import exponent_for_maximum, mantissa_range
 
 CANDIDATES = 4  # the maximum's exponent and three below it
 SATURATION = 1 / 16
+CACHED_BLOCKS = 4  # histograms that are judged at a time
 FLOOR = 0.5  # counts in a bin from which saturation took everything
 PERCENTILE = 0.9999  # of the values other than zero: what ``percentile`` keeps unsaturated
 
@@ -40,8 +41,7 @@ def by_kl(counts: np.ndarray, tops: np.ndarray, maxima: np.ndarray, bits: int, s
     tops powers of two; maxima: largest |x| per block. Empty blocks get 0.
     """
     highest = exponent_for_maximum(maxima, bits, signed)
-    judged = [_judge(counts, tops, highest - step, bits, signed) for step in range(CANDIDATES)]
-    divergence, error, saturation = (np.stack(part) for part in zip(*judged))
+    divergence, error, saturation = _judge_all(counts, tops, highest, bits, signed)
     admitted = (error <= error[0]) & (saturation <= SATURATION * error[0])
     admitted[0] = True
     divergence = np.where(admitted, divergence, np.inf)
@@ -52,7 +52,7 @@ def by_kl(counts: np.ndarray, tops: np.ndarray, maxima: np.ndarray, bits: int, s
 def by_squared_error(counts: np.ndarray, tops: np.ndarray, maxima: np.ndarray, bits: int, signed: bool) -> np.ndarray:
     """Exponents of least squared error, int64 [blocks]; arguments as in ``by_kl``. The coarser of equals wins."""
     highest = exponent_for_maximum(maxima, bits, signed)
-    errors = np.stack([_judge(counts, tops, highest - step, bits, signed)[1] for step in range(CANDIDATES)])
+    _, errors, _ = _judge_all(counts, tops, highest, bits, signed, divergence=False)
     return np.where(maxima > 0, highest - np.argmin(errors, axis=0), 0)
 
 
@@ -67,10 +67,26 @@ def by_percentile(counts: np.ndarray, tops: np.ndarray, maxima: np.ndarray, bits
 HISTOGRAM_RULES = {"kl": by_kl, "mse": by_squared_error, "percentile": by_percentile}
 
 
-def _judge(
-    counts: np.ndarray, tops: np.ndarray, exponents: np.ndarray, bits: int, signed: bool
+def _judge_all(
+    counts: np.ndarray, tops: np.ndarray, highest: np.ndarray, bits: int, signed: bool, divergence: bool = True
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Divergence in nats, squared error, and its part that saturation causes; each [blocks], in the range's units."""
+    """``_judge`` of all candidates, each [CANDIDATES, blocks]; a few blocks at a time, which stay in the cache."""
+    result = np.zeros((3, CANDIDATES, len(counts)))
+    for start in range(0, len(counts), CACHED_BLOCKS):
+        part = slice(start, start + CACHED_BLOCKS)
+        for step in range(CANDIDATES):
+            judged = _judge(counts[part], tops[part], highest[part] - step, bits, signed, divergence)
+            result[:, step, part] = judged
+    return result[0], result[1], result[2]
+
+
+def _judge(
+    counts: np.ndarray, tops: np.ndarray, exponents: np.ndarray, bits: int, signed: bool, divergence: bool = True
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Divergence in nats, squared error, and its part that saturation causes; each [blocks], in the range's units.
+
+    Without ``divergence`` its place holds zeros.
+    """
     blocks, bins = counts.shape
     top_level = mantissa_range(bits, signed)[1]
     tops = np.where(tops > 0, tops, 1.0)[:, None]
@@ -83,6 +99,9 @@ def _judge(
     level = np.minimum(level, top_level)
     # a bin's values spread over its width: that part of the error is common to all candidates
     error = counts * ((centre - level * step) / tops) ** 2
+    saturation = np.where(saturated, error, 0.0).sum(axis=1)
+    if not divergence:
+        return np.zeros(blocks), error.sum(axis=1), saturation
     # exact values land in the cell of their level; saturated ones in the cell of the top level only
     key = (level + np.arange(blocks)[:, None] * (top_level + 1)).astype(np.int64)
     size = blocks * (top_level + 1)
@@ -97,4 +116,4 @@ def _judge(
     p, q = counts / total, q / q_total
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(p > 0, p * np.log(p / q), 0.0)
-    return terms.sum(axis=1), error.sum(axis=1), np.where(saturated, error, 0.0).sum(axis=1)
+    return terms.sum(axis=1), error.sum(axis=1), saturation

@@ -13,6 +13,7 @@ import torch
 from bfp.errors import BfpError
 from bfp.graph import Graph
 
+EXACT_SCALE = (2.0**-100, 2.0**100)
 BINS = 4096  # at 8 unsigned bits and three exponents below the maximum, a level is still 2 bins wide
 
 
@@ -42,9 +43,11 @@ class Histogram:
                 self.tops[block] *= 2
             self.tops[block] = self.tops[block] or needed[block]
             values = magnitude[:, self.splits[block] : self.splits[block + 1]].reshape(-1)
-            index = (values.double() * (BINS / self.tops[block])).long()
+            # scaling by a power of two is exact in float32, too, as long as the power is within its range
+            exact = EXACT_SCALE[0] < self.tops[block] < EXACT_SCALE[1]
+            index = ((values if exact else values.double()) * (BINS / self.tops[block])).to(torch.int16)
             counts = torch.bincount(index, minlength=BINS).numpy().astype(np.float64)
-            zeros = float((values == 0).sum())
+            zeros = float(values.numel() - torch.count_nonzero(values))
             counts[0] -= zeros
             self.zeros[block] += zeros
             self.counts[block] += counts
@@ -76,7 +79,7 @@ class Statistics:
 
     def observe(self, tensor: str, x: torch.Tensor) -> None:
         """Add one batch of a tensor, [N, C, H, W]. Raises BfpError naming the layer where a value is not finite."""
-        low, high = (t.double().numpy() for t in torch.aminmax(x.transpose(0, 1).flatten(1), dim=1))
+        low, high = x.amin((2, 3)).amin(0).double().numpy(), x.amax((2, 3)).amax(0).double().numpy()
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
             producer = self.graph.producer(tensor)
             where = f"layer {producer.name}" if producer else "the input"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,10 @@ from calib import seed_rule
 
 CANDIDATES = 3  # the maximum's exponent and two below it
 CHUNK = 1 << 22  # weights that are scaled in float64 at a time
+CACHED = 1 << 16  # weights that are judged at a time
+CLOSE = 1 / 256  # relative distance of two errors that float32 sums do not settle
+FLOAT32_ROUNDING = 2.0**-22  # of a sum, per term
+FLOAT32_EXPONENTS = 100  # scales beyond 2**+-100 are left to float64
 MAX_OPERAND = 20  # shift of an operand beyond which its sum could not be proved inside 32 bits
 BIAS_BITS = 12  # resolution below the output's of a filter that has a bias only
 NEVER = -(10**6)
@@ -45,8 +50,9 @@ class WeightBlocks:
         self, weight: np.ndarray, splits: tuple[int, ...], bits: int, depthwise: bool, method: str = "max"
     ) -> None:
         self.weight, self.splits, self.bits, self.depthwise = weight, splits, bits, depthwise
-        per_channel = np.maximum(weight.max(axis=(2, 3)), -weight.min(axis=(2, 3))).astype(np.float64)
-        self.maxima = np.maximum.reduceat(per_channel, splits[:-1], axis=1)
+        self.maxima = np.empty((len(weight), len(splits) - 1))
+        for rows, blocks, part in self._parts():
+            self.maxima[rows, blocks] = np.maximum(part.max(axis=2), -part.min(axis=2))
         self.natural = exponent_for_maximum(self.maxima, bits)
         self.top = mantissa_range(bits, True)[1]
         if method == "seed":
@@ -54,15 +60,55 @@ class WeightBlocks:
         elif method == "mse":
             self.natural = self._least_squares()
 
+    def _parts(self) -> Iterator[tuple[slice, slice, np.ndarray]]:
+        """The weights in pieces that stay in the cache: rows of filters, blocks of equal size, [rows, blocks, size]."""
+        weight, sizes = self.weight.reshape(*self.weight.shape[:2], -1), np.diff(self.splits)
+        first = 0
+        while first < len(sizes):
+            last = first + 1
+            while last < len(sizes) and sizes[last] == sizes[first]:
+                last += 1
+            run = weight[:, self.splits[first] : self.splits[last]]
+            step = max(1, CACHED // run[0].size)
+            for f in range(0, len(weight), step):
+                rows = slice(f, f + step)
+                yield rows, slice(first, last), run[rows].reshape(len(run[rows]), last - first, -1)
+            first = last
+
     def _least_squares(self) -> np.ndarray:
-        """The exponent of least squared error of every block; the coarser of equals."""
-        errors = []
+        """The exponent of least squared error of every block; the coarser of equals.
+
+        Errors are summed in float32 first. Filters with a block whose best two
+        candidates lie so close that rounding could decide are judged in float64.
+        """
+        errors = np.empty((CANDIDATES, *self.natural.shape))
+        for rows, blocks, part in self._parts():
+            natural = np.clip(self.natural[rows, blocks], -FLOAT32_EXPONENTS, FLOAT32_EXPONENTS)
+            scaled = part * np.exp2(-natural).astype(np.float32)[:, :, None]
+            for step in range(CANDIDATES):
+                error = np.floor(scaled + np.float32(0.5))
+                if step:
+                    np.clip(error, -self.top, self.top, out=error)
+                error -= scaled
+                errors[step, rows, blocks] = np.einsum("fbk,fbk->fb", error, error) * 0.25**step
+                scaled *= 2
+        best, second = np.partition(errors, 1, axis=0)[:2]
+        tolerance = np.maximum(CLOSE, np.diff(self.splits) * self.weight[0, 0].size * FLOAT32_ROUNDING)
+        close = (second - best <= tolerance * second) | (np.abs(self.natural) > FLOAT32_EXPONENTS)
+        choice = np.argmin(errors, axis=0)
+        filters = np.flatnonzero((close & (self.maxima > 0)).any(axis=1))
+        choice[filters] = self._exact_choice(filters)
+        return self.natural - np.where(self.maxima > 0, choice, 0)
+
+    def _exact_choice(self, filters: np.ndarray) -> np.ndarray:
+        """Of these filters: how far below the maximum's exponent the squared error is least, [filters, blocks]."""
+        weight, errors = self.weight[filters], []
         for step in range(CANDIDATES):
-            exponents = self.natural - step
+            exponents = self.natural[filters] - step
             scale = np.exp2(np.repeat(exponents, np.diff(self.splits), axis=1).astype(np.float64))[:, :, None, None]
-            error = (self._mantissas(self.weight, exponents) * scale - self.weight) ** 2
+            error = (self._mantissas(weight, exponents) * scale - weight) ** 2
             errors.append(np.add.reduceat(error.sum(axis=(2, 3)), self.splits[:-1], axis=1))
-        return self.natural - np.argmin(np.stack(errors), axis=0)
+        return np.argmin(np.stack(errors), axis=0)
 
     def choose(
         self, source: BlockFormat, out: np.ndarray, shortcut: np.ndarray | None, max_spread: int, lowest: np.ndarray

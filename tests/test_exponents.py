@@ -118,3 +118,17 @@ def test_blocks_are_judged_independently():
     assert together[2] == 0
     for c in (0, 1, 3):
         assert together[c] == choose(x[:, c], 5)[0]
+
+
+@pytest.mark.parametrize("power", [-140, -110, -3, 0, 90, 120])
+def test_histogram_bins_are_exact_at_every_scale(power):
+    """Bins are counted in float32 where that is exact and in float64 beyond: the same as in plain integers."""
+    x = np.concatenate([np.random.default_rng(0).random(5000), [0.0, 0.0, 1 - 2.0**-24, 2.0**-12, 0.5]])
+    x = np.ldexp(x.astype(np.float32), power)
+    found = Histogram((0, 1))
+    found.add(torch.from_numpy(x)[None, None, None], np.array([np.abs(x).max()], np.float64))
+    index = np.floor(x.astype(np.float64) * (BINS / found.tops[0])).astype(int)
+    want = np.bincount(index[x > 0], minlength=BINS)
+    # the smallest powers round the largest value up to the next
+    assert found.tops[0] == 2.0 ** (power if power > -126 else power + 1) and found.zeros[0] == np.count_nonzero(x == 0)
+    assert np.array_equal(found.counts[0], want)
