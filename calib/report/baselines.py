@@ -6,7 +6,6 @@ and mantissa widths) and evaluated bit-exactly on the same evaluation images.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from calib.float_network import FloatNetwork
 from calib.images import ImageSet, open_images
 from calib.pipeline import Prepared
 from calib.report.files import write_whole
+from calib.resume import images_digest, weights_digest
 from calib.statistics import Statistics
 
 SCHEMA = 1
@@ -104,16 +104,5 @@ def known_results(path: Path, key: str) -> dict[str, dict]:
 
 
 def measuring_key(network: FloatNetwork, images: ImageSet, limit: int | None) -> str:
-    """SHA-256 over all that an evaluation depends on besides the artifact: float weights, and which images.
-
-    Images are told apart by name, label, and their file's size and time.
-    """
-    digest = hashlib.sha256()
-    for name, w in network.weights.items():
-        digest.update(f"{name} {w.weight.shape}".encode() + w.weight.tobytes() + w.bias.tobytes())
-    # an archive's images are called "file.npz[3]"
-    files = {n: Path(n) if Path(n).is_file() else Path(n.rsplit("[", 1)[0]) for n in (i.name for i in images.items)}
-    stamps = {p: (s.st_size, s.st_mtime_ns) for p in set(files.values()) if p.is_file() and (s := p.stat())}
-    listed = [(item.name, item.label, stamps.get(files[item.name])) for item in images.items]
-    digest.update(repr((listed, images.pre, images.augment, images.seed, limit)).encode())
-    return digest.hexdigest()
+    """All that an evaluation depends on besides the artifact: float weights, images, and how many of them."""
+    return f"{weights_digest(network)} {images_digest(images)} {limit or 'all'}"
