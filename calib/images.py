@@ -112,6 +112,8 @@ def open_images(options: ImageOptions, pre: Preprocessing, seed: int = 0) -> Ima
                 items += _resolve(options.fallback, pre, seed, wanted, notes)
             fallback_used = True
     chosen = items[options.skip :: options.stride][: options.limit]
+    if not items:
+        raise BfpError(f"{', '.join(options.images)} hold no images; give others")
     if not chosen:
         raise BfpError(
             f"no images are left of {len(items)} in {', '.join(options.images)} after skip {options.skip}; "

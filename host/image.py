@@ -30,11 +30,24 @@ def open_image(path: str | Path, pre: Preprocessing) -> Image.Image:
     """
     try:
         with Image.open(path) as image:
-            return image.convert(MODES[pre.channels])
+            return eight_bits(image).convert(MODES[pre.channels])
     except FileNotFoundError:
         raise BfpError(f"image {path} does not exist; check the name") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise BfpError(f"image {path} cannot be read ({error}); give a readable JPEG, PNG or similar file") from None
+
+
+def eight_bits(image: Image.Image) -> Image.Image:
+    """Gray pixels of 16 bits as 8 bits (PIL would clip all above 255 to white); any other image as it is.
+
+    Raises ValueError for pixels that are neither.
+    """
+    if not image.mode.startswith(("I", "F")):
+        return image
+    pixels = np.asarray(image)
+    if image.mode == "F" or pixels.min() < 0 or pixels.max() > 0xFFFF:
+        raise ValueError("its pixels have more than 16 bits")
+    return Image.fromarray(((pixels.astype(np.int64) * 255 + 0x7FFF) // 0xFFFF).astype(np.uint8))
 
 
 def fit_image(image: Image.Image, pre: Preprocessing) -> np.ndarray:

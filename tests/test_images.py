@@ -50,6 +50,17 @@ def test_transparency_palettes_and_gray_become_what_the_network_takes(tmp_path):
         assert load_image(tmp_path / "a.png", GRAY).shape == (8, 8, 1)
 
 
+def test_sixteen_bits_become_eight(tmp_path):
+    """Gray pictures of cameras and scanners: scaled, not clipped to white; what has no such scale is refused."""
+    deep = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1040
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    found = load_image(tmp_path / "deep.png", GRAY)[:, :, 0]
+    assert np.array_equal(found, np.round(deep / 257)) and found.max() == 255
+    Image.fromarray(np.ones((8, 8), np.float32)).save(tmp_path / "float.tiff")
+    with pytest.raises(BfpError, match="float.tiff cannot be read .its pixels have more than 16 bits"):
+        load_image(tmp_path / "float.tiff", GRAY)
+
+
 def test_unreadable_images_are_refused(tmp_path):
     (tmp_path / "text.jpg").write_text("no image")
     whole = photograph(tmp_path / "whole.png").read_bytes()
