@@ -70,13 +70,22 @@ def test_synthesis_is_left_nothing(tmp_path):
 
 def test_every_false_dependence_is_checked():
     """Each DEPENDENCE pragma that denies a dependence has a check of its array in the same file."""
-    claims = 0
+    claims = accesses = 0
     for path in [*HLS.glob("*.hpp"), *HLS.glob("*.cpp")]:
         text = path.read_text()
         for variable in re.findall(r"#pragma HLS DEPENDENCE variable=(\w+).*\bfalse\b", text):
             claims += 1
-            assert re.search(rf'DependenceCheck<\w+> \w+\("{variable}",', text), f"{path.name}: {variable}"
-    assert claims > 0
+            found = re.search(rf'DependenceCheck<\w+> (\w+)\("{variable}",', text)
+            assert found, f"{path.name}: {variable}"
+            # every access of the array is reported to the check just before, with its own index
+            for before, line in zip(text.split("\n"), text.split("\n")[1:]):
+                for access in re.finditer(rf"\b{variable}\[(.+?)\]( =(?!=))?", line):
+                    if "#pragma" in line or re.search(rf"\w+ {variable}\[", line):
+                        continue
+                    what = "write" if access.group(2) else "read"
+                    assert f"{found.group(1)}.{what}(n, {access.group(1)});" in before, f"{path.name}: {line}"
+                    accesses += 1
+    assert claims > 0 and accesses >= 2 * claims
 
 
 def test_an_engine_that_breaks_its_claim_stops(tmp_path, monkeypatch):

@@ -130,6 +130,9 @@ def loop(head: str) -> tuple[str, str]:
 BAD = [
     ("heap", *twice("    int32_t *p = new int32_t[4];\n    delete[] p;"), "new needs a heap"),
     ("heap", *twice("    malloc(4);", 'extern "C" void *malloc(unsigned long);'), "malloc needs a heap"),
+    ("heap", *twice("    void *p = ::operator new(4);\n    value = p != 0;"), "operator new needs a heap"),
+    ("heap", *twice("    __builtin_alloca(4);"), "__builtin_alloca needs a heap"),
+    ("recursion", *twice("    R r;\n    value = r.go(value);", "struct R {\n    int32_t go(int32_t v) { return go(v); }\n};"), "go calls"),
     ("recursion", *twice("    if (value > 9) {\n        return twice(value - 9);\n    }"), "twice calls itself"),
     (
         "recursion",
@@ -154,6 +157,13 @@ BAD = [
         *twice("    const int32_t *p[2] = {&value, &value};\n    value = *p[0];"),
         "p is an array of pointers",
     ),
+    ("pointers", *twice("    int32_t &other = value;\n    other = 1;"), "other is a second name"),
+    ("pointers", *twice("", "typedef int32_t *P;\nvoid f(P *p);"), "p is a pointer to a pointer"),
+    (
+        "containers",
+        *twice("", "namespace std {\ntemplate <class T>\nclass vector {};\n}\nstd::vector<int32_t> make();"),
+        "make is a std::vector<int",
+    ),
     (
         "containers",
         *twice("    std::vector<int32_t> v;", "namespace std {\ntemplate <class T>\nclass vector {};\n}"),
@@ -169,12 +179,18 @@ BAD = [
     ),
     ("floating_point", *twice("    float scale = 2;\n    value = scale > 1;"), "scale is floating point"),
     ("floating_point", *twice("    value = static_cast<int32_t>(value * 0.5);"), "an expression is floating point"),
+    (
+        "floating_point",
+        *twice("    Pair<float> pair;", "template <class T>\nstruct Pair {\n    T first;\n};"),
+        "pair is floating point",
+    ),
     ("array_sizes", *twice("    int32_t a[value];\n    a[0] = value;\n    value = a[0];"), "the size of array a"),
     ("preprocessor", *twice("#ifdef FAST\n    value = 1;\n#endif"), "#ifdef may give"),
     ("preprocessor", *twice("", "#define TWO 2"), "#define may give"),
     ("volatile", *twice("    volatile int32_t v = value;\n    value = v;"), "volatile forbids"),
     ("statics", "    Word kept[DEPTH];", "    static Word kept[DEPTH];", "static kept outlives"),
     ("statics", *twice("    static int32_t calls = 0;\n    calls += 1;"), "static calls outlives"),
+    ("statics", *twice("    calls += 1;", "static int32_t calls = 0;"), "calls is a variable that every process may use"),
     ("bounded_loops", *loop("while (n > 0)"), "has no counter"),
     ("bounded_loops", *loop("for (;;)"), "must declare one counter"),
     ("bounded_loops", *loop("for (int32_t k = 0; k < n; ++k)"), "the bound n is changed within the loop"),
@@ -248,6 +264,18 @@ BAD = [
         "    Word kept[DEPTH];\n#pragma HLS ARRAY_PARTITION variable=kept cyclic factor=32",
         "falls into 32 parts",
     ),
+    (
+        "partitions",
+        "    Word kept[DEPTH];",
+        "    Word kept[DEPTH];\n#pragma HLS ARRAY_PARTITION variable=kept type=block factor=(DEPTH-4)/2",
+        "falls into 30 parts",
+    ),
+    (
+        "partitions",
+        "    Word kept[DEPTH];",
+        "    Word kept[DEPTH];\n#pragma HLS ARRAY_PARTITION variable=kept cyclic",
+        "number is not known",
+    ),
     ("partitions", "variable=word.lane complete", "variable=word.lane complete dim=2", "has 1 dimensions"),
     ("unchecked_dependences", '("kept", 4)', '("other", 4)', "claim about kept is not asserted"),
     (
@@ -272,6 +300,7 @@ BAD = [
         "leaves depth to defaults",
     ),
     ("interface", "port=count bundle=control", "port=count bundle=control depth=4", "takes no burst options"),
+    ("interface", "bundle=gmem1", "bundle=gmem0", "ports from and to share a bundle"),
     ("dataflow_statements", JOIN, f"    count = count + 1;\n{JOIN}", "holds only declarations and calls"),
     (
         "dataflow_statements",
@@ -317,10 +346,10 @@ BAD = [
 ]
 
 
-def findings(folder, text: str):
+def findings(folder, text: str, rules=RULES):
     (folder / "kernel.cpp").write_text(text)
     (folder / "checks.hpp").write_text(CHECKS)
-    return lint(folder / "kernel.cpp", [folder], "top")
+    return lint(folder / "kernel.cpp", [folder], "top", rules)
 
 
 def test_good_kernel_passes(tmp_path):
@@ -354,6 +383,21 @@ def test_header_that_is_not_for_kernels(tmp_path):
 
 def test_every_rule_has_a_bad_kernel():
     assert {b[0] for b in BAD} | {"headers"} == set(RULES)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_without_the_rule_its_bad_kernel_is_accepted(rule, tmp_path):
+    """Each rule is needed: with it switched off, and all others on, what it refuses would pass."""
+    if rule == "headers":
+        (tmp_path / "vector").write_text("#pragma once\n")
+        text = "#include <vector>\n" + GOOD
+    else:
+        _, old, new, _ = next(b for b in BAD if b[0] == rule)
+        text = GOOD.replace(old, new, 1)
+    others = {name: check for name, check in RULES.items() if name != rule}
+    assert len(others) == len(RULES) - 1
+    assert findings(tmp_path, text, others) == []
+    assert {f.rule for f in findings(tmp_path, text, {rule: RULES[rule]})} == {rule}
 
 
 def test_findings_name_file_and_line(tmp_path, capsys):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
+from compilers import CLANG, GCC, NO_CLANG
 from random_graphs import random_artifact, random_input
 from test_random_graphs import ENGINES, engine_options
 from test_threaded import roomy
@@ -17,7 +17,7 @@ from codegen.generate import generate
 
 SANITIZE = ("-O0", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 # clang's sanitizers find more; g++ has the same flags
-COMPILER = shutil.which("clang++") or shutil.which("g++")
+COMPILER = CLANG or GCC
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="neither clang++ nor g++ is on PATH")
 
@@ -35,6 +35,15 @@ def run_sanitized(
 
 def test_engine_is_clean(tmp_path):
     result = run_sanitized(range(4), ENGINES[1], tmp_path)
+    assert result["mismatches"] == 0, result["first_mismatch"]
+
+
+@pytest.mark.skipif(CLANG is None, reason=NO_CLANG)
+@pytest.mark.parametrize("batch", [0, 3])
+def test_engine_is_clean_under_clang(batch, tmp_path):
+    """Other sizes of the array than above, and checked bounds of local arrays."""
+    flags = (*SANITIZE, "-fsanitize=local-bounds", "-O1")
+    result = run_sanitized(range(4), ENGINES[batch], tmp_path, flags=flags)
     assert result["mismatches"] == 0, result["first_mismatch"]
 
 

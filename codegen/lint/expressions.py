@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import operator
+import re
+
 from clang.cindex import Cursor, CursorKind, Type, TypeKind, conf
 
 from codegen.lint.kernel import Kernel, Scope
@@ -11,6 +15,7 @@ K = CursorKind
 BINARY = {11: "<", 12: ">", 13: "<=", 14: ">=", 15: "==", 16: "!=", 22: "="}
 BINARY.update({23: "*=", 24: "/=", 25: "%=", 26: "+=", 27: "-=", 28: "<<=", 29: ">>=", 30: "&=", 31: "^=", 32: "|="})
 UNARY = {1: "++", 2: "--", 3: "++", 4: "--", 5: "&"}
+ARITHMETIC = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.floordiv}
 WRAPPERS = (K.UNEXPOSED_EXPR, K.PAREN_EXPR)
 
 
@@ -166,6 +171,30 @@ def constant_value(name: str, kernel: Kernel) -> int | None:
                 conf.lib.clang_EvalResult_dispose(result)
                 return value
     return None
+
+
+def expression_value(text: str, kernel: Kernel) -> int | None:
+    """Value of whole numbers and constants of the kernel joined by + - * / and parentheses, as pragmas have them."""
+    words = re.findall(r"[A-Za-z_]\w*", text)
+    values = {word: constant_value(word, kernel) for word in words}
+    if not re.fullmatch(r"[\w+\-*/()]+", text) or None in values.values():
+        return None
+    try:
+        return _evaluate(ast.parse(text, mode="eval").body, values)
+    except (SyntaxError, ValueError, ZeroDivisionError):
+        return None
+
+
+def _evaluate(node: ast.expr, values: dict[str, int]) -> int:
+    if isinstance(node, ast.Constant) and isinstance(node.value, int):
+        return node.value
+    if isinstance(node, ast.Name):
+        return values[node.id]
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return -_evaluate(node.operand, values)
+    if isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC:
+        return ARITHMETIC[type(node.op)](_evaluate(node.left, values), _evaluate(node.right, values))
+    raise ValueError("not an arithmetic expression of whole numbers")
 
 
 def _declare() -> None:

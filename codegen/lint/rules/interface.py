@@ -43,6 +43,7 @@ def interface(kernel: Kernel) -> Iterator[Finding]:
         return
     ports = {p.spelling: p for p in parameters(top.cursor)}
     modes: dict[str, list[str]] = {}
+    bundles: dict[str | None, str] = {}
     for pragma in top.pragmas:
         port = pragma.get("port")
         if pragma.name != "INTERFACE" or port is None:
@@ -53,6 +54,10 @@ def interface(kernel: Kernel) -> Iterator[Finding]:
             sentence = f"port={port} is no argument of {kernel.top}; its arguments are {', '.join(ports)}"
             yield at_pragma(pragma, "interface", sentence)
         elif mode == "m_axi":
+            first = bundles.setdefault(pragma.get("bundle"), port)
+            if pragma.get("bundle") and first != port:
+                sentence = f"ports {first} and {port} share a bundle, where one waits for the other; give each its own"
+                yield at_pragma(pragma, "interface", sentence)
             missing = [o for o in EXPLICIT if pragma.get(o) is None]
             if missing:
                 sentence = f"m_axi port {port} leaves {', '.join(missing)} to defaults that differ by flow; write them"

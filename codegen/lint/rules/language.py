@@ -7,13 +7,15 @@ from collections.abc import Iterator
 
 from clang.cindex import Cursor, CursorKind, Type, TypeKind
 
-from codegen.lint.expressions import element
+from codegen.lint.expressions import element, modifies
 from codegen.lint.kernel import FUNCTIONS, Finding, Kernel, Scope, at
 from codegen.source_text import blank_comments
 
 K = CursorKind
 HEADERS = ("cstdint", "hls_stream.h")
 ALLOCATORS = ("malloc", "calloc", "realloc", "free", "aligned_alloc", "alloca", "strdup")
+ALLOCATORS += ("operator new", "operator new[]", "operator delete", "operator delete[]")
+FLOAT_ARGUMENT = re.compile(r"<.*\b(float|double|half|_Float16|__fp16|__float128)\b")
 FLOATS = (TypeKind.FLOAT, TypeKind.DOUBLE, TypeKind.LONGDOUBLE, TypeKind.FLOAT128, TypeKind.HALF)
 ARRAYS = (TypeKind.CONSTANTARRAY, TypeKind.INCOMPLETEARRAY, TypeKind.VARIABLEARRAY, TypeKind.DEPENDENTSIZEDARRAY)
 DECLARATIONS = (K.VAR_DECL, K.PARM_DECL, K.FIELD_DECL, K.TYPEDEF_DECL, K.TYPE_ALIAS_DECL)
@@ -26,7 +28,7 @@ def heap(kernel: Kernel) -> Iterator[Finding]:
         if c.kind in (K.CXX_NEW_EXPR, K.CXX_DELETE_EXPR):
             word = "new" if c.kind == K.CXX_NEW_EXPR else "delete"
             yield at(c, "heap", f"{word} needs a heap; use an array of constant size")
-        elif c.kind == K.CALL_EXPR and c.spelling in ALLOCATORS:
+        elif c.kind == K.CALL_EXPR and c.spelling.removeprefix("__builtin_") in ALLOCATORS:
             yield at(c, "heap", f"{c.spelling} needs a heap; use an array of constant size")
 
 
@@ -48,6 +50,8 @@ def pointers(kernel: Kernel) -> Iterator[Finding]:
                 f"member {c.spelling} is a pointer or a reference; hold an index, or pass the pointer to the function"
             )
             yield at(c, "pointers", sentence)
+        elif c.kind == K.VAR_DECL and kind.kind == TypeKind.LVALUEREFERENCE and modifies(kind):
+            yield at(c, "pointers", f"{c.spelling} is a second name for a variable; write the variable itself")
         elif _points(kind) and _points(element(kind.get_pointee() if _points(kind) else kind)):
             yield at(c, "pointers", f"{c.spelling} is a pointer to a pointer; use one array and an index")
         elif kind.kind in ARRAYS and _points(element(kind)):
@@ -60,8 +64,8 @@ def _points(kind: Type) -> bool:
 
 def containers(kernel: Kernel) -> Iterator[Finding]:
     for c in kernel.cursors:
-        if c.kind in DECLARATIONS:
-            kind = _pointee(c.type)
+        if c.kind in DECLARATIONS or c.kind in FUNCTIONS:
+            kind = _pointee(c.result_type if c.kind in FUNCTIONS else c.type)
             if kind.get_declaration().semantic_parent is not None and kind.spelling.startswith(
                 ("std::", "const std::")
             ):
@@ -110,7 +114,8 @@ def floating_point(kernel: Kernel) -> Iterator[Finding]:
         kinds = [c.result_type if c.kind in FUNCTIONS else c.type]
         if c.kind in DECLARATIONS:
             kinds.append(_pointee(c.type))
-        if any(k.get_canonical().kind in FLOATS for k in kinds) and (c.kind.is_expression() or c.kind.is_declaration()):
+        of_floats = c.kind in DECLARATIONS and FLOAT_ARGUMENT.search(kinds[-1].get_canonical().spelling)
+        if (of_floats or any(k.get_canonical().kind in FLOATS for k in kinds)) and (c.kind.is_expression() or c.kind.is_declaration()):
             name = f"{c.spelling} " if c.spelling else "an expression "
             yield at(c, "floating_point", f"{name}is floating point; the kernel computes with integers and shifts")
 
@@ -141,7 +146,11 @@ def volatile(kernel: Kernel) -> Iterator[Finding]:
 
 
 def statics(kernel: Kernel) -> Iterator[Finding]:
-    """State that survives a dataflow process makes its iterations depend on each other, unseen."""
+    """State that survives a dataflow process, or that two may share, makes iterations depend on each other, unseen."""
+    for c in kernel.globals:
+        if not _constant(c):
+            sentence = f"{c.spelling} is a variable that every process may use, unseen; make it constant or pass it in"
+            yield at(c, "statics", sentence)
     processes: list[Scope] = []
     for scope in kernel.scopes:
         if scope.pragma("DATAFLOW"):
@@ -161,4 +170,4 @@ def _is_static(cursor: Cursor) -> bool:
 
 
 def _constant(cursor: Cursor) -> bool:
-    return cursor.type.get_canonical().is_const_qualified()
+    return cursor.type.get_canonical().is_const_qualified() or element(cursor.type).is_const_qualified()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from clang.cindex import Cursor, CursorKind, Type, TypeKind
 
-from codegen.lint.expressions import constant_value, element
+from codegen.lint.expressions import constant_value, element, expression_value
 from codegen.lint.kernel import Finding, Kernel, Scope, at_pragma
 from codegen.lint.pragmas import CONSTANT, KNOWN, NAME, VARIABLE, Known
 from codegen.source_text import Pragma, blank_comments
@@ -70,9 +70,7 @@ def _wrong_options(pragma: Pragma, known: Known, kernel: Kernel) -> Iterator[str
 
 
 def _is_constant(value: str, kernel: Kernel) -> bool:
-    if not re.fullmatch(r"[\w+\-*/()]+", value):
-        return False
-    return all(constant_value(word, kernel) is not None for word in re.findall(r"[A-Za-z_]\w*", value))
+    return expression_value(value, kernel) is not None
 
 
 def pragma_place(kernel: Kernel) -> Iterator[Finding]:
@@ -175,8 +173,12 @@ def partitions(kernel: Kernel) -> Iterator[Finding]:
             yield at_pragma(pragma, "partitions", sentence)
             continue
         if pragma.has("block") or pragma.has("cyclic") or pragma.get("type") in ("block", "cyclic"):
-            factor = pragma.get("factor") or ""
-            chosen = [int(factor) if factor.isdigit() else constant_value(factor, kernel) or 0]
+            factor = expression_value(pragma.get("factor") or "", kernel)
+            if factor is None:
+                sentence = f"{variable} falls into parts whose number is not known; give it a factor= that is constant"
+                yield at_pragma(pragma, "partitions", sentence)
+                continue
+            chosen = [factor]
         if max(chosen) > limit:
             sentence = f"{variable} falls into {max(chosen)} parts, more than the {limit} of a lane-sized dimension"
             yield at_pragma(pragma, "partitions", f"{sentence}; partition a smaller dimension")
