@@ -29,6 +29,7 @@ LOOPS = (
     "avg_pool",
     "add",
     "epilogue",
+    "fused_pool",
     "pack",
     "store",
     "bursts_in",
@@ -107,7 +108,10 @@ def tile_counts(layer: EngineLayer, array: Array, y: int, x: int, words: int) ->
     counts["bursts_in"] = words * rows if cols else 0
     kind = COMPUTE[f["op"]]
     shortcut = height * beats(width, f["shortcut_bits"], x * f["shortcut_bits"] % 8) if f["has_shortcut"] else 0
-    stored = height * beats(width, f["out_bits"])
+    pool = layer.pool
+    stored_height = pool.rows(y + height) - pool.rows(y) if pool else height
+    stored_width = f["stored_width"] if pool else width
+    stored = stored_height * beats(stored_width, f["out_bits"])
     dense = kind == "conv"
     outputs = f["out_words"] if dense else words
     passes = []
@@ -138,10 +142,11 @@ def tile_counts(layer: EngineLayer, array: Array, y: int, x: int, words: int) ->
                 counts["load_dense" if dense else "load_depthwise"] += group * mantissas
                 counts["bursts_weights"] += 1
             if done:
-                counts["bursts_out"] += group * height
+                counts["pack"] += group * stored_height * stored_width
+                counts["bursts_out"] += group * stored_height
                 counts["bursts_shortcut"] += group * height * f["has_shortcut"]
     counts[kind] = sum(p.compute for p in passes)
-    counts["epilogue"] = counts["pack"] = sum(p.pixels for p in passes)
+    counts["epilogue"] = counts["fused_pool"] = sum(p.pixels for p in passes)
     counts["load_shortcut"] = counts["epilogue"] * f["has_shortcut"]
     counts["fetch_weights"] = sum(p.weight_beats for p in passes)
     counts["fetch_shortcut"] = sum(p.shortcut_beats for p in passes)

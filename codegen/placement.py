@@ -7,6 +7,7 @@ that every branch is stored straight into its place.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,8 +76,10 @@ class Placement:
         ]
 
 
-def place(graph: Graph, formats: dict[str, BlockFormat], lanes: int, base: int) -> tuple[dict[str, Placement], int]:
-    """Address of every tensor from word ``base`` on, and the first free word after them."""
+def place(
+    graph: Graph, formats: dict[str, BlockFormat], lanes: int, base: int, absent: Collection[str] = ()
+) -> tuple[dict[str, Placement], int]:
+    """Address of every tensor from word ``base`` on, but those ``absent``, and the first free word after them."""
     segments = graph.segments()
     parent = {t: node.output for node in graph.nodes if node.op == "concat" for t in node.inputs}
     inputs = {node.output: node.inputs for node in graph.nodes if node.op == "concat"}
@@ -91,6 +94,6 @@ def place(graph: Graph, formats: dict[str, BlockFormat], lanes: int, base: int) 
         return address + placement.words
 
     for tensor in graph.shapes:
-        if tensor not in parent:
+        if tensor not in parent and tensor not in absent:
             base = put(tensor, base)
     return found, base

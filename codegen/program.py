@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
-from bfp.format import BlockFormat, mantissa_range
+from bfp.format import mantissa_range
 from bfp.graph import Node
 from bfp.parameters import Parameters, block_of, reciprocal
-from codegen.array import Array, build_array
+from codegen.array import build_array
+from codegen.fusion import MOST_WORDS, Pool, fusible
 from codegen.options import EngineOptions
 from codegen.placement import Placement, place
+from codegen.schedule import EngineLayer, Program, StoredTensor
 from codegen.sequence import Stage, choose_tilings, early_pass, load_fields
 from codegen.tiling import Cutter, Tiling
 from codegen.weight_image import dense_image, dense_sizes, depthwise_image, fold_columns, one_hot
@@ -29,81 +31,8 @@ ENGINE_OPERATOR = {
 }
 
 
-@dataclass(frozen=True)
-class EngineLayer:
-    """One row of the schedule: ``fields`` are those of hls/types.hpp's Layer, in order."""
-
-    name: str
-    describe: str
-    network: int
-    macs: int
-    tiling: Tiling
-    fields: dict[str, int | str]
-
-
-@dataclass(frozen=True)
-class StoredTensor:
-    """A tensor that the engine writes (or the host, where ``layer`` is -1).
-
-    label: its name, or what it is a copy of, for people.
-    """
-
-    name: str
-    label: str
-    network: int
-    layer: int
-    shape: tuple[int, int, int]
-    format: BlockFormat
-    placement: Placement
-
-
-@dataclass
-class Program:
-    """Everything that code generation renders. Addresses are in words.
-
-    with_weights: whether dense layers' weights are laid out; without them (zeros
-    in their place) a program has every size and address, and is built at once.
-    """
-
-    options: EngineOptions
-    array: Array
-    artifacts: list[Artifact]
-    with_weights: bool = True
-    layers: list[EngineLayer] = field(default_factory=list)
-    tensors: list[StoredTensor] = field(default_factory=list)
-    tables: dict[str, list[tuple[str, np.ndarray]]] = field(
-        default_factory=lambda: {"ROUND_SHIFT": [], "MAIN_SHIFT": [], "SHORTCUT_SHIFT": [], "CLAMP_HIGH": []}
-    )
-    reciprocals: list[tuple[str, np.ndarray]] = field(default_factory=list)
-    weights: list[np.ndarray] = field(default_factory=list)
-    weight_words: int = 0
-    fmap_words: int = 0
-
-    def rows(self, table: str) -> int:
-        return sum(len(values) for _, values in self.tables[table])
-
-    def add_rows(self, table: str, layer: str, values: np.ndarray) -> int:
-        """Append rows [n, lanes] to a table; returns the first one's index."""
-        at = self.rows(table)
-        self.tables[table].append((layer, values))
-        return at
-
-    def add_weights(self, image: np.ndarray) -> int:
-        """Append words [n, lanes] (int8) to the weight image; returns their address."""
-        at = self.weight_words
-        self.weights.append(image)
-        self.weight_words += len(image)
-        return at
-
-    def weight_image(self) -> np.ndarray:
-        """int8 [words, lanes]; at least one word, so that there is something to point at."""
-        if not self.weights:
-            return np.zeros((1, self.options.lanes), np.int8)
-        return np.concatenate(self.weights)
-
-    def limit(self, what: str) -> int:
-        """Largest need of a buffer over all layers, at least 1."""
-        return max([1] + [getattr(layer.tiling, what) for layer in self.layers])
+# results that no max pool is fused into: a concatenation computes none, and pools are not pooled again
+UNFUSED = ("concat", "max_pool")
 
 
 def build(artifacts: list[Artifact], options: EngineOptions, with_weights: bool = True) -> Program:
@@ -144,6 +73,15 @@ class Job:
     stored: tuple[str, str]
     stage: Stage
     cutter: Cutter
+    pool: Pool | None
+
+
+def pool_fields(pool: Pool | None) -> dict[str, int]:
+    """The schedule's constants of a fused max pool; zeros where there is none."""
+    names = ("pool", "pool_height", "pool_width", "pool_top", "pool_left")
+    if pool is None:
+        return dict.fromkeys(names, 0)
+    return dict(zip(names, (1, *pool.node.window.kernel, *pool.node.window.padding[:2])))
 
 
 class Lowering:
@@ -154,15 +92,18 @@ class Lowering:
         self.index = index
         self.artifact = artifact
         self.graph = artifact.graph
-        self.places, program.fmap_words = place(
-            self.graph, artifact.formats, program.options.lanes, program.fmap_words
-        )
         self.jobs: list[Job] = []
+        self.places, _ = place(self.graph, artifact.formats, program.options.lanes, program.fmap_words)
+        self.pools = self.find_pools()
+        self.places, program.fmap_words = place(
+            self.graph, artifact.formats, program.options.lanes, program.fmap_words, absent=self.pools
+        )
 
     def run(self) -> None:
         self.store(self.graph.input, self.graph.input, -1, self.places[self.graph.input])
+        fused = {pool.node.name for pool in self.pools.values()}
         for node in self.graph.nodes:
-            if node.op != "concat":
+            if node.op != "concat" and node.name not in fused:
                 self.plan(node)
         before: tuple[Job, Tiling] | None = None
         for job, tiling in zip(self.jobs, choose_tilings([(job.stage, job.cutter) for job in self.jobs])):
@@ -176,14 +117,28 @@ class Lowering:
         shape, fmt = self.graph.shapes[tensor], self.artifact.formats[tensor]
         self.program.tensors.append(StoredTensor(tensor, label, self.index, layer, shape, fmt, placement))
 
+    def find_pools(self) -> dict[str, Pool]:
+        """Max pools that run in the layer before, by the tensor that they read, which is not stored then."""
+        found = {}
+        for node in self.graph.nodes:
+            pool = fusible(self.graph, self.artifact.formats, node.output) if node.op not in UNFUSED else None
+            if pool and self.places[node.output].planes * pool.stored[1] <= MOST_WORDS:
+                cutter = self.cutter(node, self.places[node.main], self.places[node.output], None, None)
+                if cutter.whole_rows():
+                    found[node.output] = pool
+        return found
+
     def plan(self, node: Node) -> None:
         """Add the job of one node, and of the copy it needs where layouts differ."""
         p = self.artifact.parameters[node.name]
-        source, target = self.places[node.main], self.places[node.output]
+        pool = self.pools.get(node.output)
+        stored = pool.node.output if pool else node.output
+        source, target = self.places[node.main], self.places[stored]
         shortcut = self.places[node.shortcut] if node.shortcut else None
         if shortcut and shortcut.splits != target.splits:
-            shortcut = self.copy(node, node.shortcut, target)
-        self.add(node, p, source, target, shortcut, (node.output, node.output))
+            _, height, width = self.graph.shapes[node.shortcut]
+            shortcut = self.copy(node, node.shortcut, replace(target, height=height, width=width))
+        self.add(node, p, source, target, shortcut, (stored, stored), pool)
 
     def copy(self, node: Node, tensor: str, like: Placement) -> Placement:
         """Copy ``tensor`` into the channel layout of another placement, through the multipliers."""
@@ -206,10 +161,10 @@ class Lowering:
         target: Placement,
         shortcut: Placement | None,
         stored: tuple[str, str],
+        pool: Pool | None = None,
     ) -> None:
-        program, op = self.program, ENGINE_OPERATOR[node.op]
-        (in_c, in_h, _), (_, out_h, out_w) = self.graph.shapes[node.main], self.graph.shapes[node.output]
-        name = node.name if len(program.artifacts) == 1 else f"{self.graph.name}/{node.name}"
+        name, op = self.layer_name(node), ENGINE_OPERATOR[node.op]
+        (_, in_h, _), (_, out_h, _) = self.graph.shapes[node.main], self.graph.shapes[node.output]
         if op != "CONV" and source.splits != target.splits:
             raise BfpError(f"layer {name}: its input and output have different channel layouts")  # pragma: no cover
         stage = Stage(
@@ -222,22 +177,34 @@ class Lowering:
             in_h,
             node.window.padding[0],
             out_h,
+            pool,
         )
-        cutter = Cutter(
-            name,
-            op,
-            in_c,
+        cutter = self.cutter(node, source, target, shortcut, pool)
+        self.jobs.append(Job(name, node, p, source, target, shortcut, stored, stage, cutter, pool))
+
+    def layer_name(self, node: Node) -> str:
+        return node.name if len(self.program.artifacts) == 1 else f"{self.graph.name}/{node.name}"
+
+    def cutter(
+        self, node: Node, source: Placement, target: Placement, shortcut: Placement | None, pool: Pool | None
+    ) -> Cutter:
+        parameters = self.artifact.parameters.get(node.name)  # a copy has none
+        weights = parameters.weights if parameters else None
+        return Cutter(
+            self.layer_name(node),
+            ENGINE_OPERATOR[node.op],
+            self.graph.shapes[node.main][0],
             source.planes,
-            (target.planes, out_h, out_w),
+            (target.planes, *self.graph.shapes[node.output][1:]),
             node.window,
-            program.options,
-            program.array,
+            self.program.options,
+            self.program.array,
             target.bits,
             source.bits,
-            p.weights.bits if p.weights else 2,
+            weights.bits if weights else 2,
             shortcut.bits if shortcut else 0,
+            pool.stored if pool else None,
         )
-        self.jobs.append(Job(name, node, p, source, target, shortcut, stored, stage, cutter))
 
     def emit(self, job: Job, tiling: Tiling, loads: dict[str, int]) -> None:
         """Append the row of one layer, its tables and its weights."""
@@ -291,12 +258,15 @@ class Lowering:
             "in_line_beats": source.line,
             "in_bits": source.bits,
             "in_unsigned": int(not fmt.signed),
-            "out_address": target.address,
             "out_words": target.planes,
             "out_height": out_h,
             "out_width": out_w,
+            "out_address": target.address,
             "out_line_beats": target.line,
             "out_bits": target.bits,
+            "stored_height": target.height,
+            "stored_width": target.width,
+            **pool_fields(job.pool),
             "has_shortcut": int(shortcut is not None),
             "shortcut_address": shortcut.address if shortcut else 0,
             "shortcut_line_beats": shortcut.line if shortcut else 0,
@@ -356,7 +326,10 @@ class Lowering:
             f"{node.op} {kh}x{kw} stride {sh}x{sw}, {in_c}x{in_h}x{in_w} -> {out_c}x{out_h}x{out_w}"
             f"{', ' + node.activation if node.activation != 'none' else ''}{', shortcut' if shortcut else ''}"
         )
-        program.layers.append(EngineLayer(name, describe, self.index, int(macs), tiling, fields))
+        if job.pool:
+            kernel, (_, *size) = job.pool.node.window.kernel, self.graph.shapes[job.pool.node.output]
+            describe += f"; {job.pool.node.name}: max_pool {kernel[0]}x{kernel[1]} -> {out_c}x{size[0]}x{size[1]}"
+        program.layers.append(EngineLayer(name, describe, self.index, int(macs), tiling, fields, job.pool))
 
     def dense_operands(
         self, node: Node, p: Parameters, source: Placement, name: str

@@ -24,7 +24,9 @@ TABLES = {
 FIELD_GROUPS = (
     ("place in the schedule", ("number",)),
     ("input map", ("in_address", "in_words", "in_height", "in_width", "in_line_beats", "in_bits", "in_unsigned")),
-    ("output map", ("out_address", "out_words", "out_height", "out_width", "out_line_beats", "out_bits")),
+    ("output map", ("out_words", "out_height", "out_width")),
+    ("as it is stored", ("out_address", "out_line_beats", "out_bits", "stored_height", "stored_width")),
+    ("fused max pooling", ("pool", "pool_height", "pool_width", "pool_top", "pool_left")),
     (
         "shortcut",
         ("has_shortcut", "shortcut_address", "shortcut_line_beats", "shortcut_bits", "shortcut_unsigned"),
@@ -114,7 +116,7 @@ def render(program: Program, title: str) -> tuple[dict[str, str], str]:
         "program": program,
         "array": program.array,
         "digests": [a.digest[:16] for a in program.artifacts],
-        "widest": {what: widest(what) for what in ("input_words", "weight_steps", "bias_words", "blocks")},
+        "widest": {what: widest(what) for what in ("input_words", "weight_steps", "bias_words", "pool_words", "blocks")},
         "weight_words": weight_words,
         "input_words": -(-program.limit("input_words") // program.array.banks) * program.array.banks,
         "fmap_words": program.fmap_words,

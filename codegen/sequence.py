@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from codegen.fusion import Pool
 from codegen.tiling import LOAD_LATENCY, WORDS_PER_CYCLE, Cost, Cutter, Tiling, ceil_div
 
 MOST_CANDIDATES = 24
@@ -21,7 +22,7 @@ class Stage:
 
     Addresses and planes (the map of one word of channels) are in words of
     memory; target_planes: words of output channels. in_height: rows of the map
-    that it reads; pad_top: rows before it.
+    that it reads; pad_top: rows before it. out_height: rows that it computes; pool: what is stored of them.
     """
 
     source_address: int
@@ -33,6 +34,7 @@ class Stage:
     in_height: int
     pad_top: int
     out_height: int
+    pool: Pool | None = None
 
 
 def rows_of_first_tile(stage: Stage, tiling: Tiling) -> int:
@@ -53,6 +55,8 @@ def early_pass(before: Stage, before_tiling: Tiling, stage: Stage, tiling: Tilin
     if rest or first >= stop or before.target_plane != stage.source_plane:
         return 0
     last_row = (before_tiling.tiles_down - 1) * before_tiling.tile_height
+    if before.pool:
+        last_row = before.pool.rows(last_row)
     if rows_of_first_tile(stage, tiling) <= last_row:
         return 0
     # words of its last tile; those of tiles before it are stored

@@ -83,6 +83,7 @@ class Tiling:
     input_words: int
     weight_steps: int
     bias_words: int
+    pool_words: int
     blocks: int
     pitch: int
     edge_pitch: int
@@ -109,7 +110,10 @@ class Cost:
 
 
 class Cutter:
-    """Tries tilings of one layer, whose output has ``out_shape`` (words, height, width)."""
+    """Tries tilings of one layer, whose output has ``out_shape`` (words, height, width).
+
+    stored: height and width of what a fused max pool leaves of it.
+    """
 
     def __init__(
         self,
@@ -125,12 +129,16 @@ class Cutter:
         in_bits: int = 8,
         weight_bits: int = 8,
         shortcut_bits: int = 0,
+        stored: tuple[int, int] | None = None,
     ) -> None:
         self.name, self.in_words, self.options, self.array = name, in_words, options, array
         self.dense, self.weighted = op == "CONV", op in ("CONV", "DEPTHWISE")
         self.out_words, self.out_h, self.out_w = out_shape
         self.in_share, self.weight_share = in_bits / 8, weight_bits / 8
-        self.out_share = (out_bits + shortcut_bits) / 8
+        # beats per pixel: of a pooled map fewer are stored than computed
+        share = stored[0] * stored[1] / (self.out_h * self.out_w) if stored else 1.0
+        self.pool_words = self.out_words * stored[1] if stored else 1
+        self.out_share = (out_bits * share + shortcut_bits) / 8
         self.buffered = buffer_window(self.dense, channels, in_words, window, options.lanes)
         self.area = self.buffered.kernel[0] * self.buffered.kernel[1]
         if self.area > options.weight_steps and self.dense:
@@ -178,6 +186,10 @@ class Cutter:
         tiles = ceil_div(self.in_words, most)
         return sorted({ceil_div(self.in_words, n) for n in (tiles, 2 * tiles, 4 * tiles) if n <= self.in_words})
 
+    def whole_rows(self) -> bool:
+        """Whether tiles of whole rows fit."""
+        return self.fits(1, self.out_w)
+
     def cuts(self, height: int, width: int) -> list[Tiling]:
         """The tilings with tiles of ``height`` x ``width`` output pixels."""
         across = ceil_div(self.out_w, width)
@@ -206,6 +218,7 @@ class Cutter:
                         input_words=words * plane,
                         weight_steps=steps,
                         bias_words=group if self.weighted else 1,
+                        pool_words=self.pool_words,
                         blocks=ceil_div(height * width, self.block_pixels) if self.chunks > 1 else 1,
                         pitch=self.pitch(width),
                         edge_pitch=self.pitch(edge),

@@ -6,6 +6,7 @@
 #include "conv.hpp"
 #include "depthwise.hpp"
 #include "epilogue.hpp"
+#include "fused_pool.hpp"
 #include "load_shortcut.hpp"
 #include "load_tile.hpp"
 #include "max_pool.hpp"
@@ -52,8 +53,8 @@ static void step(const Layer &layer, const Tile &tile, const Pass &pass, const L
                  const Word input[BANKS][BANK_ROWS], const AccWord bias[GROUP_WORDS], const Word align[WEIGHT_STEPS],
                  const Word dense[DENSE_ROWS][FILTERS], const Word depthwise[WEIGHT_STEPS],
                  Word next_input[BANKS][BANK_ROWS], AccWord next_bias[GROUP_WORDS], Word next_align[WEIGHT_STEPS],
-                 Word next_dense[DENSE_ROWS][FILTERS], Word next_depthwise[WEIGHT_STEPS], const Word *weights,
-                 const Word *fmap_in, const Word *fmap_shortcut, Word *fmap_out) {
+                 Word next_dense[DENSE_ROWS][FILTERS], Word next_depthwise[WEIGHT_STEPS], Word best[POOL_WORDS],
+                 const Word *weights, const Word *fmap_in, const Word *fmap_shortcut, Word *fmap_out) {
 #pragma HLS INLINE off
 #pragma HLS DATAFLOW
     hls::stream<Word> tile_beats;
@@ -68,6 +69,8 @@ static void step(const Layer &layer, const Tile &tile, const Pass &pass, const L
 #pragma HLS STREAM variable=shortcut depth=4
     hls::stream<Word> results;
 #pragma HLS STREAM variable=results depth=4
+    hls::stream<Word> pooled;
+#pragma HLS STREAM variable=pooled depth=4
     hls::stream<Word> packed;
 #pragma HLS STREAM variable=packed depth=128
     fetch_tile(load_layer, coming, slice, fmap_in, tile_beats);
@@ -78,7 +81,8 @@ static void step(const Layer &layer, const Tile &tile, const Pass &pass, const L
     load_shortcut(layer, tile, pass, shortcut_beats, shortcut);
     compute(layer, tile, pass, input, bias, align, dense, depthwise, sums);
     epilogue(layer, tile, pass, sums, shortcut, results);
-    pack(layer, tile, pass, results, packed);
+    fused_pool(layer, tile, pass, results, best, pooled);
+    pack(layer, tile, pass, pooled, packed);
     store(layer, tile, pass, packed, fmap_out);
 }
 
@@ -114,21 +118,24 @@ static void run_step(const Layer &layer, const Tile &tile, const Pass &pass, con
 #pragma HLS AGGREGATE variable=depthwise_0
     static Word depthwise_1[WEIGHT_STEPS];
 #pragma HLS AGGREGATE variable=depthwise_1
+    // of fused max pooling
+    static Word best[POOL_WORDS];
+#pragma HLS AGGREGATE variable=best
     if (!input_half && !weight_half) {
         step(layer, tile, pass, next_layer, following, load_layer, coming, slice, input_0, bias_0, align_0, dense_0,
-             depthwise_0, input_1, bias_1, align_1, dense_1, depthwise_1, weights, fmap_in, fmap_shortcut,
+             depthwise_0, input_1, bias_1, align_1, dense_1, depthwise_1, best, weights, fmap_in, fmap_shortcut,
              fmap_out);
     } else if (!input_half) {
         step(layer, tile, pass, next_layer, following, load_layer, coming, slice, input_0, bias_1, align_1, dense_1,
-             depthwise_1, input_1, bias_0, align_0, dense_0, depthwise_0, weights, fmap_in, fmap_shortcut,
+             depthwise_1, input_1, bias_0, align_0, dense_0, depthwise_0, best, weights, fmap_in, fmap_shortcut,
              fmap_out);
     } else if (!weight_half) {
         step(layer, tile, pass, next_layer, following, load_layer, coming, slice, input_1, bias_0, align_0, dense_0,
-             depthwise_0, input_0, bias_1, align_1, dense_1, depthwise_1, weights, fmap_in, fmap_shortcut,
+             depthwise_0, input_0, bias_1, align_1, dense_1, depthwise_1, best, weights, fmap_in, fmap_shortcut,
              fmap_out);
     } else {
         step(layer, tile, pass, next_layer, following, load_layer, coming, slice, input_1, bias_1, align_1, dense_1,
-             depthwise_1, input_0, bias_0, align_0, dense_0, depthwise_0, weights, fmap_in, fmap_shortcut,
+             depthwise_1, input_0, bias_0, align_0, dense_0, depthwise_0, best, weights, fmap_in, fmap_shortcut,
              fmap_out);
     }
 }

@@ -21,6 +21,7 @@ enum Loop : int {
     COUNT_AVG_POOL,
     COUNT_ADD,
     COUNT_EPILOGUE,
+    COUNT_FUSED_POOL,
     COUNT_PACK,
     COUNT_STORE,
     BURSTS_IN,

@@ -80,13 +80,21 @@ struct Layer {
     int32_t in_line_beats;  // memory words of one row of a plane
     int32_t in_bits;
     int32_t in_unsigned;
-    // output map
-    int32_t out_address;
+    // output map, as it is computed
     int32_t out_words;
     int32_t out_height;
     int32_t out_width;
+    // and as it is stored: after max pooling with stride 2, where that is fused
+    int32_t out_address;
     int32_t out_line_beats;
     int32_t out_bits;
+    int32_t stored_height;
+    int32_t stored_width;
+    int32_t pool;
+    int32_t pool_height;
+    int32_t pool_width;
+    int32_t pool_top;
+    int32_t pool_left;
     // shortcut map, of the output's shape
     int32_t has_shortcut;
     int32_t shortcut_address;

@@ -275,6 +275,42 @@ class RandomNetwork:
 
         return self.finish(node, shape, self.segments[first], make_sum)
 
+    def pooled_end(self, name: str) -> bool:
+        """A layer and a max pool of the kind that is fused into it, if some map is wide enough for that."""
+        rng = self.rng
+        wide = [t for t, (_, h, w) in self.shapes.items() if w >= 8 and h >= 2]
+        if not wide:
+            return False
+        source = str(rng.choice(wide))
+        size, segments, fmt = self.shapes[source], self.segments[source], self.formats[source]
+        activation, unsigned = self.activation()
+        dense = rng.random() < 0.6
+        shortcut = self.pick(size) if rng.random() < 0.3 else None
+        node = Node(f"{name}.map", "add" if shortcut else "identity", (source, shortcut or source)[: 1 + bool(shortcut)],
+                    f"{name}.map", Window(), activation)
+        if dense:  # 3x3, keeps the size
+            window = Window((3, 3), (1, 1), (1, 1, 1, 1))
+            node = Node(f"{name}.map", "conv", (source,), f"{name}.map", window, activation)
+            size, segments = (int(rng.integers(1, 40)), *size[1:]), None
+        segments = segments or (0, size[0])
+        unsigned = unsigned or (node.op == "identity" and not fmt.signed)
+
+        def make(attempt: int):
+            if not dense:
+                return self.format(segments, min(fmt.exponents) + int(rng.integers(-3, 6)), unsigned), None, None
+            weights = self.weights(size[0], self.shapes[source][0], (3, 3), int(rng.integers(-25, 10)), self.segments[source])
+            acc = weights.exponents.min() + min(fmt.exponents)
+            return self.format(segments, int(acc) + 6 + int(rng.integers(0, 4)), unsigned), weights, None
+
+        if not self.finish(node, size, segments, make):
+            return False
+        target = self.formats[node.output]
+        # rows and columns before and after, or none
+        pool = Window(tuple(int(k) for k in rng.integers(2, 4, 2)), (2, 2), tuple(int(v) for v in rng.integers(0, 2, 4)))
+        pooled = (size[0], *pool.output_size(*size[1:]))
+        end = Node(f"{name}.pool", "max_pool", (node.output,), f"{name}.pool", pool)
+        return self.finish(end, pooled, segments, lambda attempt: (target, None, None))
+
     def grow(self, nodes: int) -> None:
         steps = {
             "conv": lambda n: self.conv(n, False),
@@ -306,6 +342,7 @@ def random_artifact(seed: int, lanes: int, widest: int = 8, nodes: int = 10) -> 
     network = RandomNetwork(seed, lanes, widest)
     while not network.nodes:
         network.grow(nodes)
+    network.pooled_end("end")
     return network.artifact()
 
 

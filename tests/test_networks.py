@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from stored import stored_values
 
 from bfp import BfpError
 from bfp.artifact import load
@@ -45,7 +46,7 @@ def check(name: str, folder: Path, few: bool, images: int) -> None:
     simulated = ["--simulate", str(folder / "csim" / "libengine.so"), "--out", str(folder / "board.json")]
     assert host(["check", str(folder / "deploy"), *files, *simulated, *limit]) == 0
 
-    values = sum(int(np.prod(artifact.graph.shapes[t])) for t in artifact.graph.stored_tensors())
+    values = stored_values(artifact, folder / "deploy")
     for result in ("csim", "board"):
         found = json.loads((folder / f"{result}.json").read_text())
         assert found["mismatches"] == 0, found["first_mismatch"]

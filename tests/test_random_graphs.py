@@ -97,6 +97,11 @@ def test_random_graphs_reach_every_corner():
             seen["tiles down"] += f["tiles_down"] > 1
             seen["tiles across"] += f["tiles_across"] > 1
             seen["word tiles"] += f["word_tiles"] > 1
+            seen["fused pool"] += f["pool"]
+            seen["fused pool over tiles"] += f["pool"] and f["tiles_down"] > 1
+            seen["fused pool of 3 rows"] += f["pool_height"] == 3
+            seen["fused pool of 2 columns"] += f["pool_width"] == 2
+            seen["fused pool, padded"] += f["pool_top"]
             seen["several words a pass"] += 1 < f["group_words"] and f["tile_passes"] > f["chunks"]
             seen["first tile early"] += f["early_lines"] > 0
             seen["first tile early, from a later pass"] += f["early_pass"] > 0
@@ -116,6 +121,8 @@ def test_random_graphs_reach_every_corner():
                 bits |= {p.weights.bits + 10} if p.weights else set()
     corners = ["CONV", "DEPTHWISE", "MAX_POOL", "AVG_POOL", "ADD", "NONE", "RELU", "RELU6", "chunks", "tiles down"]
     corners += ["tiles across", "word tiles", "alignment", "fused shortcut", "unsigned", "1x1 map", "cropped", "copies"]
+    corners += ["fused pool", "fused pool over tiles", "fused pool of 3 rows", "fused pool of 2 columns"]
+    corners += ["fused pool, padded"]
     corners += ["several words a pass", "first tile early", "first tile early, from a later pass"]
     corners += ["first tile between the layers"]
     corners += ["left shift", "one pixel a block", "1 products", "2 products", "4 products"]

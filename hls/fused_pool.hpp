@@ -1,0 +1,107 @@
+// Stage: max pooling of what a layer computes, as it streams by, with stride 2
+// and windows of 2 or 3. Layers without it pass their words on.
+//
+// A row or column is the last of at most one window and then perhaps the first
+// of the next, so that one running maximum per output column and word suffices.
+// Code generation fuses only pools for which that holds (codegen/fusion.py).
+#pragma once
+
+#include "dependence_check.hpp"
+#include "hls_stream.h"
+#include "types.hpp"
+
+namespace sbfp {
+
+// Accesses to a maximum are a row apart; narrower maps are not fused.
+constexpr int32_t FUSED_POOL_DISTANCE = 8;
+
+// What a row (or column) is to the windows it lies in.
+struct WindowEdge {
+    bool begins;  // the first of its own window
+    bool joins;   // the last of the window before
+    bool ends;    // the last of some window,
+    int32_t window;  // this one
+};
+
+// Position i of a map of `size`, padded by `before`; `count` windows of `kernel`.
+inline WindowEdge window_edge(int32_t i, int32_t size, int32_t before, int32_t kernel, int32_t count) {
+#pragma HLS INLINE
+    WindowEdge edge;
+    const int32_t at = i + before;
+    const int32_t own = at >> 1;
+    const bool odd = (at & 1) != 0;
+    edge.begins = !odd || i == 0;
+    edge.joins = kernel == 3 && !odd && own > 0;
+    const bool last = own < count && ((kernel == 2 && odd) || i == size - 1);
+    edge.ends = edge.joins || last;
+    edge.window = edge.joins ? own - 1 : own;
+    return edge;
+}
+
+inline Word largest(Word a, Word b, int32_t is_unsigned) {
+#pragma HLS INLINE
+    Word result;
+    for (int c = 0; c < LANES; ++c) {
+#pragma HLS UNROLL
+        result.lane[c] = operand(a.lane[c], is_unsigned) > operand(b.lane[c], is_unsigned) ? a.lane[c] : b.lane[c];
+    }
+    return result;
+}
+
+// best: running maxima of the windows that rows have begun, of all output words
+// of the layer; they outlive a tile.
+inline void fused_pool(const Layer &layer, const Tile &tile, const Pass &pass, hls::stream<Word> &results,
+                       Word best[POOL_WORDS], hls::stream<Word> &pooled) {
+#pragma HLS INLINE off
+    const int32_t total = pass.last ? pass.outputs * tile.height * tile.width : 0;
+    const int32_t is_unsigned = layer.low == 0;
+    Word across = fill_word(0);  // of the window in this row
+    int32_t line = pass.out_word * layer.stored_width;
+    int32_t y = tile.y;
+    int32_t x = 0;
+    DependenceCheck<POOL_WORDS> check("best", FUSED_POOL_DISTANCE);
+FUSED_POOL_WORDS:
+    for (int32_t n = 0; n < total; ++n) {
+#pragma HLS LOOP_TRIPCOUNT min=0 max=16384
+#pragma HLS PIPELINE II=1
+// A maximum is read and written once per row, and a row has at least
+// FUSED_POOL_DISTANCE pixels.
+#pragma HLS DEPENDENCE variable=best type=inter false
+        count(layer, COUNT_FUSED_POOL);
+        const Word value = results.read();
+        if (layer.pool == 0) {
+            pooled.write(value);
+        } else {
+            const WindowEdge row =
+                window_edge(y, layer.out_height, layer.pool_top, layer.pool_height, layer.stored_height);
+            const WindowEdge column =
+                window_edge(x, layer.out_width, layer.pool_left, layer.pool_width, layer.stored_width);
+            const Word joined = largest(across, value, is_unsigned);
+            if (column.ends) {
+                const Word in_row = column.begins && !column.joins ? value : joined;
+                const int32_t at = line + column.window;
+                check.read(n, at);
+                const Word both = largest(best[at], in_row, is_unsigned);
+                if (row.ends) {
+                    pooled.write(row.begins && !row.joins ? in_row : both);
+                }
+                check.write(n, at);
+                best[at] = row.begins ? in_row : both;
+            }
+            across = column.begins ? value : joined;
+            if (x != tile.width - 1) {
+                x += 1;
+            } else {
+                x = 0;
+                if (y != tile.y + tile.height - 1) {
+                    y += 1;
+                } else {
+                    y = tile.y;
+                    line += layer.stored_width;
+                }
+            }
+        }
+    }
+}
+
+}  // namespace sbfp
