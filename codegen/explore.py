@@ -14,11 +14,13 @@ figures only where alignment shifts come or go.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -36,7 +38,7 @@ DEFAULT = EngineOptions()
 WIDTHS = ((8, 8), (6, 6), (5, 5), (4, 4))  # of weights and activations
 LANES = (4, 8, 16, 32)
 FILTERS = (2, 4, 8, 16, 32)
-PIXELS = range(1, 17)
+PIXELS = (1, 2, 3, 4, 5, 7, 9, 11, 13, 16)  # mostly primes: the input buffer's banks are
 # sizes of the buffers, as parts of the default ones (in bytes)
 INPUT_PARTS = (1 / 4, 1 / 2, 1, 3 / 2, 2)
 WEIGHT_PARTS = (1 / 4, 1 / 2, 1, 2)
@@ -172,6 +174,21 @@ class Explorer:
             self.buffers(widths, options)
 
 
+_worker: list[Explorer] = []  # of a process of explore's pool
+
+
+def _work_on(artifact: Artifact, board: Board) -> None:
+    _worker[:] = [Explorer(artifact, board)]
+
+
+def _search(widths: tuple[int, int]) -> tuple[dict, dict]:
+    """Points and refusals of one pair of widths."""
+    explorer = _worker[0]
+    explorer.points, explorer.refused = {}, {}
+    explorer.search(widths)
+    return explorer.points, explorer.refused
+
+
 def price(point: Point, cost: str) -> int:
     """What a point pays: of a resource, the less the better; of "bits", which accuracy wants, the more the better."""
     return -point.bits if cost == "bits" else getattr(point, cost)
@@ -208,10 +225,13 @@ def explore(
     pairs = list(dict.fromkeys([own, *((min(w, own[0]), min(a, own[1])) for w, a in widths)]))
     explorer = Explorer(artifact, board)
     now = explorer.point(own, current)
-    for index, pair in enumerate(pairs):
-        explorer.search(pair)
-        done = f"widths {index + 1} of {len(pairs)}, {len(explorer.points)} engines fit"
-        print(f"exploring {artifact.graph.name}: {done}", file=sys.stderr, flush=True)
+    workers = min(len(pairs), os.cpu_count() or 1)
+    with ProcessPoolExecutor(workers, initializer=_work_on, initargs=(artifact, board)) as pool:
+        for index, (points, refusals) in enumerate(pool.map(_search, pairs)):
+            explorer.points = {**points, **explorer.points}
+            explorer.refused |= refusals
+            done = f"widths {index + 1} of {len(pairs)}, {len(explorer.points)} engines fit"
+            print(f"exploring {artifact.graph.name}: {done}", file=sys.stderr, flush=True)
     refused = Counter(explorer.refused.values()).most_common()
     if not explorer.points:
         why, count = refused[0]
