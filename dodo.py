@@ -329,3 +329,16 @@ def task_test():
 def task_test_heavy():
     """the tests that take minutes: a thousand random graphs, every shipped network"""
     return {"actions": [command("pytest", "-q", "-m", "heavy")], "uptodate": [False]}
+
+
+def task_full_size():
+    """every network at its full size and at 8, 6, 5 and 4 bits: C simulation, every stored tensor; minutes each"""
+    results = BUILD / "full_size.json"
+    return {
+        "basename": "full-size",
+        "actions": [
+            (results.unlink, [], {"missing_ok": True}),
+            f"SBFP_FULL_SIZE={results} {PYTHON} -m pytest -q -m heavy --durations=0 tests/test_full_size.py",
+        ],
+        "uptodate": [False],
+    }

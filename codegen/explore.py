@@ -228,7 +228,8 @@ def explore(
     workers = min(len(pairs), os.cpu_count() or 1)
     with ProcessPoolExecutor(workers, initializer=_work_on, initargs=(artifact, board)) as pool:
         for index, (points, refusals) in enumerate(pool.map(_search, pairs)):
-            explorer.points = {**points, **explorer.points}
+            for key, point in points.items():
+                explorer.points.setdefault(key, point)
             explorer.refused |= refusals
             done = f"widths {index + 1} of {len(pairs)}, {len(explorer.points)} engines fit"
             print(f"exploring {artifact.graph.name}: {done}", file=sys.stderr, flush=True)

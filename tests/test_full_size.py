@@ -1,0 +1,94 @@
+"""The networks at their full size: C simulation of the complete network, every stored tensor, at 8, 6, 5 and 4 bits.
+
+Published weights where a package has them, seeded random ones elsewhere: for
+equality it does not matter. `doit full-size` runs this and keeps the figures.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bfp.artifact import save
+from bfp.golden import quantise_input
+from calib import pipeline
+from calib.config import SHIPPED, load_config
+from calib.pipeline import Prepared
+from calib.statistics import Statistics
+from codegen.csim import simulate
+from codegen.files import write_json
+from codegen.generate import generate
+from codegen.options import EngineOptions
+
+# name: input size, unreduced
+NETWORKS = {
+    "resnet20": 32,
+    "resnet32": 32,
+    "resnet44": 32,
+    "resnet56": 32,
+    "mobilenet_v2": 224,
+    "efficientnet_lite0": 224,
+    "efficientnet_lite1": 240,
+    "efficientnet_lite2": 260,
+    "resnet50": 224,
+    "inceptionv4": 299,
+    "vgg16": 224,
+}
+WIDTHS = (8, 6, 5, 4)
+# the figures, where SBFP_FULL_SIZE names a file
+RESULTS = os.environ.get("SBFP_FULL_SIZE")
+
+pytestmark = pytest.mark.heavy
+
+
+@lru_cache(maxsize=1)
+def prepared(name: str) -> tuple[Prepared, Statistics]:
+    """A network and the statistics of two images, which serve all widths."""
+    config = load_config(SHIPPED / f"{name}.toml")
+    changes = {"calibration": replace(config.calibration, limit=2, augment=1)}
+    if config.arguments.get("pretrained"):  # would have to be downloaded
+        changes |= {"arguments": {**config.arguments, "pretrained": False}, "weights": "random"}
+    ready = pipeline.prepare(replace(config, **changes))
+    return ready, pipeline.gather(ready)
+
+
+def record(name: str, bits: int, weights: str, result: dict) -> None:
+    if RESULTS:
+        path = Path(RESULTS)
+        found = json.loads(path.read_text()) if path.is_file() else {}
+        keys = ("images", "layers_compared", "values_compared", "mismatches", "macs", "seconds")
+        found[f"{name}/{bits}"] = {"weights": weights, **{key: result[key] for key in keys}}
+        write_json(path, found)
+
+
+@pytest.mark.parametrize("bits", WIDTHS)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_full_size_network_is_bit_equal(name, bits, tmp_path):
+    ready, statistics = prepared(name)
+    bfp = replace(ready.config.bfp, weights=bits, activations=bits)
+    artifact = save(pipeline.quantise(replace(ready, config=replace(ready.config, bfp=bfp)), statistics), tmp_path / "a.npz")
+    graph = artifact.graph
+    assert graph.shapes[graph.input] == (3, NETWORKS[name], NETWORKS[name])
+    assert {p.weights.bits for p in artifact.parameters.values() if p.weights} == {bits}
+    assert {fmt.bits for fmt in artifact.formats.values()} == {bits}
+    program, identity = generate([artifact], EngineOptions(), tmp_path)
+    assert program.array.products == (4 if bits <= 5 else 2)
+    mantissas = quantise_input(artifact, next(ready.calibration.batches(1)))
+    assert len(np.unique(mantissas)) > 2**bits / 4
+    result = simulate(program, identity, tmp_path, [mantissas])
+    assert result["mismatches"] == 0, result["first_mismatch"]
+    assert result["layers_compared"] == len(program.layers)
+    assert result["values_compared"] >= sum(int(np.prod(graph.shapes[t])) for t in graph.stored_tensors())
+    record(name, bits, ready.weights, result)
+
+
+def test_every_family_is_here():
+    """All shipped networks but the reduced ones."""
+    shipped = {p.stem for p in SHIPPED.glob("*.toml")}
+    assert set(NETWORKS) == {name for name in shipped if not name.endswith("_small")}
