@@ -263,8 +263,32 @@ def test_float32_beyond_its_bound_would_be_wrong(monkeypatch):
     x = np.full((1, 5000, 1, 1), 255, np.int16)
     want = int(weights.sum()) * 255
     assert conv.accumulate(node, p, x, source, target).item() == want
+    node, p, source, target = dense(weights)  # nothing prepared for it yet
     monkeypatch.setattr(conv, "EXACT_FLOAT32", 2**40)
     assert conv.accumulate(node, p, x, source, target).item() != want
+
+
+def test_prepared_weights_are_kept_no_longer_than_their_parameters(monkeypatch):
+    """A second batch finds them, other parameters at the same place do not, and there is an end to the room."""
+    weights = np.arange(-6, 6).reshape(3, 4)
+    node, p, source, target = dense(weights)
+    x = np.array([1, 20, 3, 200], np.int16).reshape(1, 4, 1, 1)
+    before = len(conv._kept)
+    for _ in range(2):
+        assert conv.accumulate(node, p, x, source, target).reshape(-1).tolist() == (weights @ x.reshape(-1)).tolist()
+        assert len(conv._kept) == before + 1
+    with pytest.raises(ValueError, match="read-only"):
+        p.weights.mantissas[0] = 1
+    first = conv.prepared(p, source)
+    assert conv.prepared(p, source) is first
+    wider = BlockFormat(4, False, (0, 4), (0,))  # another bound
+    assert conv.prepared(p, wider) is not first
+    del p, first
+    assert len(conv._kept) == before
+    monkeypatch.setattr(conv, "KEPT_BYTES", 0)
+    node, p, source, target = dense(-weights)
+    assert conv.accumulate(node, p, x, source, target).reshape(-1).tolist() == (-weights @ x.reshape(-1)).tolist()
+    assert len(conv._kept) == before
 
 
 def test_aligned_groups_count_with_their_shift():

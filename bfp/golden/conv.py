@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 
 from bfp.format import BlockFormat
@@ -12,6 +14,8 @@ from bfp.parameters import Parameters
 EXACT_FLOAT32 = 2**24  # integers up to here are exact in float32
 COLUMN_BYTES = 8 << 20  # working set of one block of columns: stays in the last-level cache
 MAX_FLOAT32_PARTS = 4  # more partial products than this, and float64 is as fast
+KEPT_BYTES = 1 << 28  # of prepared weights: all of ResNet-50's, and a board of 2 GB has them to spare
+_kept: dict[int, tuple] = {}
 
 
 def accumulate(node: Node, p: Parameters, x: np.ndarray, source: BlockFormat, target: BlockFormat) -> np.ndarray:
@@ -22,11 +26,8 @@ def accumulate(node: Node, p: Parameters, x: np.ndarray, source: BlockFormat, ta
     the sum of its magnitudes is proved below 2**24, through float64 otherwise.
     """
     filters, channels, kh, kw = p.weights.mantissas.shape
-    parts = [(0, channels)] if fits_float32(p, source) else exact_parts(contributions(p, source))
-    dtype = np.float32 if parts else np.float64
-    parts = parts or [(0, channels)]
-    weights = aligned_weights(p, dtype)
-    matrices = [np.ascontiguousarray(weights[:, a:b].reshape(filters, -1)) for a, b in parts]
+    matrices, parts = prepared(p, source)
+    dtype = matrices[0].dtype
     (sh, sw), (oh, ow) = node.window.stride, node.window.output_size(*x.shape[2:])
     padded = pad(x, node.window)
     bias = p.bias.astype(np.int32)[:, None, None]
@@ -37,7 +38,7 @@ def accumulate(node: Node, p: Parameters, x: np.ndarray, source: BlockFormat, ta
         )
         return total.T.reshape(len(x), filters, 1, 1) + bias
     out = np.empty((len(x), filters, oh, ow), np.int32)
-    rows = min(oh, max(1, COLUMN_BYTES // (np.dtype(dtype).itemsize * channels * kh * kw * ow)))
+    rows = min(oh, max(1, COLUMN_BYTES // (dtype.itemsize * channels * kh * kw * ow)))
     products = np.empty(filters * rows * ow, dtype)
     for n in range(len(x)):
         for y in range(0, oh, rows):
@@ -53,6 +54,27 @@ def accumulate(node: Node, p: Parameters, x: np.ndarray, source: BlockFormat, ta
                 else:
                     sums += product.astype(np.int32).reshape(sums.shape)
     return out
+
+
+def prepared(p: Parameters, source: BlockFormat) -> tuple[list[np.ndarray], list[tuple[int, int]]]:
+    """Matrices [F, channels * kh * kw] of aligned weights, float32 or float64, and each one's range of input channels.
+
+    Kept as long as ``p`` lives, while there is room, so that small batches do
+    not pay for them again and again; its arrays become read-only.
+    """
+    kept = _kept.get(id(p))
+    if kept is not None and kept[0]() is p and kept[1] == source.high:
+        return kept[2]
+    filters, channels = p.weights.mantissas.shape[:2]
+    parts = [(0, channels)] if fits_float32(p, source) else exact_parts(contributions(p, source))
+    weights = aligned_weights(p, np.float32 if parts else np.float64)
+    parts = parts or [(0, channels)]
+    result = [np.ascontiguousarray(weights[:, a:b].reshape(filters, -1)) for a, b in parts], parts
+    held = sum(m.nbytes for _, _, (matrices, _) in list(_kept.values()) for m in matrices)
+    if held + sum(m.nbytes for m in result[0]) <= KEPT_BYTES:
+        p.weights.mantissas.flags.writeable = p.align_shift.flags.writeable = False
+        _kept[id(p)] = (weakref.ref(p, lambda _, key=id(p): _kept.pop(key, None)), source.high, result)
+    return result
 
 
 def aligned_weights(p: Parameters, dtype: type) -> np.ndarray:
