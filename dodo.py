@@ -311,6 +311,21 @@ def task_benchmark_hls4ml():
     }
 
 
+def task_benchmark():
+    """own speed and memory against a reference in the same run: build/benchmark.json and a table"""
+    for name, doc in (
+        ("exponents", "choosing all exponents of ResNet-50 against the float pass and the published loop"),
+        ("golden", "the golden model's images per second on ResNet-50 against torch float32"),
+        ("memory", "peak memory of the statistics of 1,024 images of ResNet-50"),
+    ):
+        yield {
+            "name": name,
+            "actions": [command("calib.benchmark", name, "--out", BUILD / "benchmark.json")],
+            "uptodate": [False],
+            "doc": doc,
+        }
+
+
 def task_lint():
     """the engine's syntax tree against what an HLS compiler can build"""
     return {"actions": [command("codegen.lint")], "file_dep": [*HLS, *CODEGEN, *BFP]}

@@ -12,43 +12,41 @@ from pathlib import Path
 from bfp.errors import BfpError
 from calib.config import load_config
 
-IMAGES = 1024
+IMAGES = (32, 1024)
 
 
-def peak_gigabytes(path: Path, images: int) -> float:
-    """Peak resident memory, GB, of a new process that gathers the statistics of so many images of a network's file."""
-    command = [sys.executable, "-m", "calib.benchmark.memory", str(path), str(images)]
+def peaks_gigabytes(path: Path, counts: tuple[int, ...]) -> list[float]:
+    """Peak resident memory, GB, of a new process after the statistics of so many images of a network's file, and more.
+
+    counts: ascending, because a process only knows its highest peak so far.
+    """
+    command = [sys.executable, "-m", "calib.benchmark.memory", str(path), *map(str, counts)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
     if done.returncode:
-        raise BfpError(f"gathering the statistics of {images} images of {path} failed with status {done.returncode}")
-    return json.loads(done.stdout)["gigabytes"]
+        raise BfpError(f"gathering the statistics of images of {path} failed with status {done.returncode}")
+    return json.loads(done.stdout)
 
 
-def measure(path: Path, images: int = IMAGES) -> dict:
-    """Peak memory with few and with many images."""
-    few, many = peak_gigabytes(path, 32), peak_gigabytes(path, images)
-    return {
-        "images": images,
-        "gigabytes": many,
-        "gigabytes_32_images": few,
-        "table": [
-            ["peak memory, statistics of 32 images", few, "GB"],
-            [f"peak memory, statistics of {images} images", many, "GB (to be below 4)"],
-        ],
-    }
+def measure(path: Path, counts: tuple[int, ...] = IMAGES) -> dict:
+    """Peak memory after few and after many images."""
+    peaks = peaks_gigabytes(path, counts)
+    rows = [[f"peak memory, statistics of {n} images", peak, "GB"] for n, peak in zip(counts, peaks)]
+    rows[-1][2] = "GB (to be below 4)"
+    return {"images": counts, "gigabytes": peaks, "table": rows}
 
 
 def main() -> None:
     from calib import pipeline
 
     config = load_config(sys.argv[1])
-    images = int(sys.argv[2])
-    config = replace(config, calibration=replace(config.calibration, limit=images))
-    statistics = pipeline.gather(pipeline.prepare(config))
-    if statistics.images != images:
-        raise SystemExit(f"{statistics.images} images, {images} were asked for")
-    # kilobytes on Linux
-    print(json.dumps({"gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9}))
+    peaks = []
+    for images in map(int, sys.argv[2:]):
+        limited = replace(config, calibration=replace(config.calibration, limit=images))
+        statistics = pipeline.gather(pipeline.prepare(limited))
+        if statistics.images != images:
+            raise SystemExit(f"{statistics.images} images, {images} were asked for")
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)  # kilobytes on Linux
+    print(json.dumps(peaks))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def block_exponents(values: torch.Tensor) -> torch.Tensor:
 def quantise(values: torch.Tensor, exponents: torch.Tensor, bits: int) -> torch.Tensor:
     """Rounded to multiples of 2**(E - bits + 2) and clipped at the published limit, same shape as values."""
     scale = torch.exp2(bits - exponents - 2)[:, :, None]
-    limit = (2 - 2.0 ** (2 - bits)) * torch.exp2(exponents)[:, :, None]
+    limit = (2 - 2.0 ** (3 - bits)) * torch.exp2(exponents)[:, :, None]
     return torch.clamp(torch.round(values * scale) / scale, -limit, limit)
 
 
@@ -66,7 +66,7 @@ def search(values: torch.Tensor, bits: int, candidates: int, intervals: int, eps
             if block.max().item() < low or block.min().item() > high:
                 continue
             found = smoothed(torch.histc(block, bins, low, high), epsilon)
-            divergence = torch.nn.functional.kl_div(found.log(), target, reduction="mean").item()
+            divergence = (target * (target.log() - found.log())).mean().item()
             if divergence < least[f, b]:
                 least[f, b] = divergence
                 best[f, b] = highest[f, b] - step
