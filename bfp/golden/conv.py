@@ -78,7 +78,7 @@ def prepared(p: Parameters, source: BlockFormat) -> tuple[list[np.ndarray], list
 
 
 def aligned_weights(p: Parameters, dtype: type) -> np.ndarray:
-    """Weight mantissas shifted to the accumulator's exponent, [F, C, kh, kw]; exact in float32 already (7 + 15 bits)."""
+    """Weight mantissas at the accumulator's exponent, [F, C, kh, kw]; 7 + 15 bits are exact in float32 already."""
     weights = p.weights.mantissas.astype(dtype)
     if p.align_shift.any():
         scale = np.exp2(np.repeat(p.align_shift, np.diff(p.align_splits), axis=1))

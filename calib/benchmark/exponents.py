@@ -39,7 +39,7 @@ def choose(prepared: Prepared, statistics: Statistics) -> dict[str, np.ndarray]:
 
 
 def measure(prepared: Prepared, repeats: int = REPEATS) -> dict:
-    """Times of the float pass, of the pass with statistics, of choosing, and of the published loop; one machine, one run.
+    """Times of the float pass, of the pass with statistics, of choosing, and of the published loop, in one run.
 
     The loop is timed once, in full: all filters and groups of all layers, all
     feature maps of all images. Choosing is timed before, between and after its
@@ -99,7 +99,8 @@ def measure(prepared: Prepared, repeats: int = REPEATS) -> dict:
         "network": network.graph.name,
         "images": len(images),
         "exponents": count,
-        "seconds": {**figures, "choose": choosing, "loop_weights": loop["weights"], "loop_activations": loop["activations"]},
+        "seconds": {**figures, "choose": choosing},
+        "loop_seconds": loop,
         "choose_to_forward": ratio(seconds["choose"], seconds["forward"]),
         "loop_to_choose": total / choosing,
         "loop_to_artifact": total / figures["artifact"],
