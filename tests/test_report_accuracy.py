@@ -176,7 +176,7 @@ PROVENANCE = {
 
 def test_calibration_is_shown_whatever_recorded_it(project):
     """Keys that this page does not know of appear with their values; long tables are folded."""
-    assert candidates(PROVENANCE) == [("mse", 14.25, True), ("rounded", 13.0, False), ("max", 11.0, False)]
+    assert candidates(PROVENANCE) == [("max", 11.0, False), ("mse", 14.25, True), ("rounded", 13.0, False)]
     facts = {f["key"]: f for f in calibration_facts(PROVENANCE)}
     assert facts["overrides"]["text"] == "layers a*, weights 8" and facts["equalise"]["text"] == "off"
     assert "budget" not in facts and "adjustments" not in facts

@@ -184,10 +184,11 @@ def test_weights_and_biases_that_were_moved_on_purpose():
     narrow = BfpOptions(weights=4)
     module = nn.Sequential(layer_of(plain(16)), layer_of(np.random.default_rng(0).normal(size=(16, 16))))
     nearest = figures(module, narrow)["1"]
-    assert nearest["weights"]["moved"] == 0 and nearest["weights"]["bias_share"] < 0.01
-    assert "have only 4 bits" in nearest["cause"]
+    assert nearest["weights"]["moved"] == nearest["weights"]["biases_moved"] == 0
+    assert nearest["cause"].split(": ")[1].startswith("their mantissas have only 4 bits (weights at")
     rounded = figures(module, narrow, improve=lambda *a: refine(*a, True, False))["1"]
-    assert rounded["weights"]["moved"] > 0.05 and "are not the nearest mantissas" in rounded["cause"]
+    assert rounded["weights"]["moved"] > 0.05 and "only 4 bits" in rounded["cause"]
+    assert "of them are not the nearest, but make up for each other's" in rounded["cause"]
 
     def shifted(network, artifact, images):
         """As a correction of the means would, and only that."""
@@ -195,7 +196,17 @@ def test_weights_and_biases_that_were_moved_on_purpose():
         artifact.parameters["1"] = type(p)(**{**vars(p), "bias": p.bias + 2000})
         return artifact
 
-    assert "its biases were moved on purpose" in figures(module, narrow, improve=shifted)["1"]["cause"]
+    offset = figures(module, narrow, improve=shifted)["1"]
+    assert "is a constant offset of each channel, moved on purpose" in offset["cause"]
+    assert offset["offset_share"] > 0.9 > 0.5 > nearest["offset_share"]
+
+
+def test_a_constant_offset_that_nobody_corrected():
+    """Inputs that hardly vary: what the weights' rounding costs is the same at every pixel."""
+    values = 0.7 + 0.02 * torch.rand(6, *SHAPE)
+    f = figures(layer_of(plain()), BfpOptions(weights=4), calibration=values)["conv2d"]
+    assert "is a constant offset of each channel, left uncorrected" in f["cause"]
+    assert "constant offset" not in figures(layer_of(plain()), BfpOptions(weights=4))["conv2d"]["cause"]
 
 
 def test_errors_that_come_with_the_inputs_are_not_the_layers_own():

@@ -39,10 +39,10 @@ def words(value: object) -> str:
 
 
 def candidates(provenance: dict) -> list[tuple[str, float, bool]]:
-    """Name, output signal-to-noise in dB on held-out calibration images, and whether it was kept; best first."""
+    """Name, output signal-to-noise in dB on held-out calibration images, and whether it was kept; as recorded."""
     figures = provenance.get("sqnr_db")
     if not isinstance(figures, dict):
         return []
     kept = str(provenance.get("method", "")).split(": ")[-1]
     numbers = {str(k): float(v) for k, v in figures.items() if isinstance(v, (int, float))}
-    return [(k, v, k == kept) for k, v in sorted(numbers.items(), key=lambda pair: -pair[1])]
+    return [(k, v, k == kept) for k, v in numbers.items()]

@@ -78,15 +78,14 @@ def weights_cause(layer: dict) -> str:
             "bits coarser than they need be, because the exponents that meet in one sum lie too far apart; "
             f"their filters hold {percent(weights['coarsened_share'])} of the error."
         )
-    if weights["bias_share"] >= CONCENTRATED:
-        return "its biases were moved on purpose, to make up for the mean errors of weights and inputs."
-    if weights["moved"] >= MOVED:
-        return (
-            f"{percent(weights['moved'])} of them are not the nearest mantissas, but those that make up for each other's "
-            f"and the inputs' errors{ratio(weights)}."
-        )
+    if layer["offset_share"] >= CONCENTRATED:
+        why = "moved on purpose to make up for the inputs' errors" if weights["biases_moved"] else "left uncorrected"
+        return f"{percent(layer['offset_share'])} of the layer's error is a constant offset of each channel, {why}."
     if weights["bits"] <= NARROW:
-        return f"their mantissas have only {weights['bits']} bits{ratio(weights)}.{concentration(layer)}"
+        few = f"their mantissas have only {weights['bits']} bits{ratio(weights)}."
+        return few + moved(weights) + concentration(layer)
+    if weights["moved"] >= MOVED:
+        return moved(weights).strip()
     one_channel = layer["noisiest_share"] >= CONCENTRATED
     seen, plain = weights["noisiest_sqnr_db" if one_channel else "weighted_sqnr_db"], weights["sqnr_db"]
     whose = f"weights of channel {layer['noisiest_channel']}" if one_channel else "weights"
@@ -104,6 +103,14 @@ def weights_cause(layer: dict) -> str:
         f"a block's exponent follows its largest weight, small ones get few levels{ratio(weights)}."
         f"{concentration(layer)}"
     )
+
+
+def moved(weights: dict) -> str:
+    """Weights that a rounding rule chose otherwise than each for itself."""
+    if weights["moved"] < MOVED:
+        return ""
+    share = percent(weights["moved"])
+    return f" {share} of them are not the nearest, but make up for each other's and the inputs' errors."
 
 
 def concentration(layer: dict) -> str:

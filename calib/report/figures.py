@@ -79,9 +79,13 @@ def layer_figures(artifact: Artifact, network: FloatNetwork, totals: dict[str, T
 
 
 def errors(t: Totals) -> dict:
-    """Error figures; the parts of the own error are shares of its power and add up to 1."""
+    """Error figures; the parts of the own error are shares of its power and add up to 1.
+
+    offset_share: what of that power is a constant error of each channel.
+    """
     weights = max(t.noise - t.saturation - t.rounding, 0.0)
     whole = weights + t.saturation + t.rounding
+    offset = float((t.channel_error**2).sum()) * len(t.channel_error) / t.values
     parts = {"saturation": t.saturation, "rounding": t.rounding, "weights": weights}
     return {
         "own_sqnr_db": decibels(t.signal, t.noise),
@@ -92,6 +96,7 @@ def errors(t: Totals) -> dict:
         "own_share_of_accumulated": min(t.noise / t.difference, 1.0) if t.difference > 0 else None,
         "noisiest_channel": int(np.argmax(t.channel_noise)),
         "noisiest_share": float(t.channel_noise.max() / t.noise) if t.noise > 0 else 0.0,
+        "offset_share": offset / t.noise if t.noise > 0 else 0.0,
         "saturation_rate": t.saturated / t.values,
         "vanished_rate": t.vanished / t.values,
     }
@@ -131,8 +136,7 @@ def weight_figures(artifact: Artifact, network: FloatNetwork, node: Node, t: Tot
     input channel, as the output would see it were all products independent;
     noisiest: the same of the filter with most of the layer's own error.
     moved: share of the mantissas that are not the nearest to the float weight;
-    bias_share: what the difference of the biases alone would cost, as a share
-    of the layer's own error (before its activation, so at most).
+    biases_moved: how many biases are not.
     """
     p = artifact.parameters[node.name]
     w, floats = p.weights, network.weights[node.name]
@@ -143,8 +147,7 @@ def weight_figures(artifact: Artifact, network: FloatNetwork, node: Node, t: Tot
     noise, signal = (((e**2).sum(axis=(2, 3)) * power).sum(axis=1) for e in (error, exact))
     low, high = mantissa_range(w.bits, True)
     away = np.abs(w.mantissas - np.clip(exact / scale, low, high)) > NEAREST
-    shift = p.bias * np.exp2(p.acc_exponent.astype(np.float64)) - floats.bias.astype(np.float64)
-    of_bias = float(((shift / t.unit) ** 2).sum()) * t.values / len(shift)
+    bias_away = np.abs(p.bias - floats.bias * np.exp2(-p.acc_exponent.astype(np.float64)))
     noisiest = int(np.argmax(t.channel_noise))
     largest = np.maximum.reduceat(np.abs(exact).max(axis=(2, 3)), w.splits[:-1], axis=1)
     coarsened = np.where(largest > 0, w.exponents - exponent_for_maximum(largest, w.bits), 0)
@@ -158,7 +161,7 @@ def weight_figures(artifact: Artifact, network: FloatNetwork, node: Node, t: Tot
         "weighted_sqnr_db": decibels(signal.sum(), noise.sum()),
         "noisiest_sqnr_db": decibels(signal[noisiest], noise[noisiest]),
         "moved": float(np.mean(away)),
-        "bias_share": min(of_bias / t.noise, 1.0) if t.noise > 0 else 0.0,
+        "biases_moved": int(np.count_nonzero(bias_away > NEAREST)),
         "zero_filters": int(np.count_nonzero(~w.mantissas.any(axis=(1, 2, 3)))),
         "filters": len(w.mantissas),
         "coarsened_blocks": int(np.count_nonzero(coarsened > 0)),

@@ -37,7 +37,8 @@ class Totals:
     power of the float network's tensor and of the golden model's deviation.
     values, saturated, vanished: counts of all values, of those clipped, and of
     those that are not zero but are stored as zero.
-    channel_noise, channel_power: the noise and the stored power of each channel, float64 [C].
+    channel_noise, channel_power: the noise and the stored power of each channel, float64 [C];
+    channel_error: the sum of its errors, in ``unit``.
     top: largest |mantissa| per channel, int64 [C]; histogram: of the float
     network's |x|; maximum: its largest |x| per channel, float64 [C].
     """
@@ -48,6 +49,7 @@ class Totals:
     maximum: np.ndarray
     channel_noise: np.ndarray
     channel_power: np.ndarray
+    channel_error: np.ndarray
     signal: float = 0.0
     saturation: float = 0.0
     rounding: float = 0.0
@@ -59,7 +61,7 @@ class Totals:
 
     @staticmethod
     def of(fmt: BlockFormat) -> "Totals":
-        return Totals(fmt, Histogram(fmt.splits), np.zeros(fmt.channels, np.int64), *np.zeros((3, fmt.channels)))
+        return Totals(fmt, Histogram(fmt.splits), np.zeros(fmt.channels, np.int64), *np.zeros((4, fmt.channels)))
 
     @property
     def noise(self) -> float:
@@ -78,7 +80,9 @@ class Totals:
         levels = own / lsb  # what would be rounded, in least significant bits
         nearest = torch.floor(levels + 0.5)
         clipped = (nearest < low) | (nearest > high)
-        error = (stored - own).square_()
+        error = stored - own
+        self.channel_error += error.sum(dim=(0, 2, 3), dtype=torch.float64).numpy()
+        error.square_()
         self.signal += power(own)
         self.channel_noise += error.sum(dim=(0, 2, 3), dtype=torch.float64).numpy()
         self.channel_power += stored.square().sum(dim=(0, 2, 3), dtype=torch.float64).numpy()

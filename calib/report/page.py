@@ -140,6 +140,7 @@ def render(artifact: Artifact, content: dict, results: dict[str, dict | None]) -
         histogram=lambda layer: Markup(charts.histogram(layer)),
         criterion=lambda layer, key, label: Markup(charts.criterion(layer, key, label)),
     )
+    text = text.replace("&lt; 0.01", "&lt;\u00a00.01")
     return re.sub(r"(\d) (%|dB)", "\\1\u00a0\\2", text)  # a number and its unit stay on one line
 
 
