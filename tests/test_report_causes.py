@@ -205,7 +205,7 @@ def test_a_constant_offset_that_nobody_corrected():
     """Inputs that hardly vary: what the weights' rounding costs is the same at every pixel."""
     values = 0.7 + 0.02 * torch.rand(6, *SHAPE)
     f = figures(layer_of(plain()), BfpOptions(weights=4), calibration=values)["conv2d"]
-    assert "is a constant offset of each channel, left uncorrected" in f["cause"]
+    assert "is a constant offset of each channel, which a bias correction would remove" in f["cause"]
     assert "constant offset" not in figures(layer_of(plain()), BfpOptions(weights=4))["conv2d"]["cause"]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from html import escape
 
+DENSE = 0.25  # layers a pixel from which their dots are small
 LEFT, RIGHT, TOP, BOTTOM = 66, 10, 26, 36
 
 
@@ -189,5 +190,5 @@ def profile(
             run.append((frame.x(i), frame.y(scale * v)))
             dots.append((run[-1], f"{i} {names[i]}: {short(scale * v)}{sign}"))
         for (x, y), title in dots:
-            frame.dot(x, y, f"dot {css}", title, 2.2)
+            frame.dot(x, y, f"dot {css}", title, 2.2 if len(names) < DENSE * size[0] else 1.2)
     return frame.svg(f"{label} of every layer", kind)
