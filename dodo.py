@@ -211,6 +211,11 @@ def report(name: str, path: Path) -> dict:
     }
 
 
+def from_here(source: str) -> str:
+    """A path relative to the folder doit was called from."""
+    return source if source.startswith("package:") else os.path.join(get_initial_workdir(), source)
+
+
 def cluster_words() -> list[str]:
     """What ``scheduler=`` and ``workers=`` say of where points are computed."""
     given = {option: get_var(option, None) for option in ("scheduler", "workers")}
@@ -222,6 +227,17 @@ def sweep(name: str, path: Path) -> dict:
     return {
         # points that are done are kept by the command itself
         "actions": [command("calib", "sweep", path, "--out", BUILD / name / "sweep", *cluster_words())],
+        "uptodate": [False],
+    }
+
+
+def tensorboard(name: str, path: Path) -> dict:
+    """TensorBoard event files of weights and activations, float and quantised"""
+    folder = BUILD / name
+    limit = ["--limit", get_var("limit")] if get_var("limit", None) else []
+    return {
+        "actions": [command("calib", "tensorboard", path, "--out", folder, *limit)],
+        "file_dep": [str(folder / "artifact.npz")],
         "uptodate": [False],
     }
 
@@ -285,6 +301,30 @@ def task_report():
 
 def task_sweep():
     yield from per_network("sweep", sweep)
+
+
+def task_tensorboard():
+    yield from per_network("tensorboard", tensorboard)
+
+
+def task_reproduce_table():
+    """the published table measured again; images=PATH [limit=N] [weights=random|FOLDER] [networks=A,B] [calibration=PATH]"""
+    name = "reproduce-table"
+    images = get_var("images", None)
+    if images is None:
+        sentence = f"name the labelled images: doit {name} images=PATH (ImageFolder, CSV, or with a groundtruth.txt)"
+        return {"basename": name, "actions": [(refuse, [sentence])]}
+    words = ["--images", from_here(images), "--out", BUILD / name]
+    for option in ("limit", "networks", "weights", "calibration"):
+        value = get_var(option, None)
+        if value:
+            path = option == "calibration" or option == "weights" and value != "random"
+            words += [f"--{option}", from_here(value) if path else value]
+    return {
+        "basename": name,
+        "actions": [command("calib", name, *words, *cluster_words())],
+        "uptodate": [False],
+    }
 
 
 def task_build_bitstream():

@@ -1,4 +1,4 @@
-"""``python -m calib calibrate|evaluate|baselines|report|sweep NETWORK --out FOLDER``."""
+"""``python -m calib calibrate|evaluate|baselines|report|tensorboard|sweep NETWORK --out FOLDER``, or reproduce-table."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def parser() -> argparse.ArgumentParser:
         ("evaluate", "compare the artifact with the float network, write evaluation.json"),
         ("baselines", "measure the published rule and the plain maximum on the same images, write baselines.json"),
         ("report", "measure every layer on the kept samples, write report.html and layers.json"),
+        ("tensorboard", "write event files of the distributions of weights and activations, float and quantised"),
         ("sweep", "measure widths, groups and methods on a Dask cluster, write sweep.json, sweep.csv and sweep.html"),
     ):
         command = commands.add_parser(name, help=text, description=text)
@@ -29,7 +30,17 @@ def parser() -> argparse.ArgumentParser:
     commands.choices["evaluate"].add_argument(
         "--device", default="auto", help="where torch computes: auto (a GPU where there is one), cpu, cuda"
     )
-    cluster_arguments(commands.choices["sweep"])
+    commands.choices["tensorboard"].add_argument("--limit", type=int, default=64, help="calibration images (default: 64)")
+    text = "measure the published table again, write table.md and table.json"
+    table = commands.add_parser("reproduce-table", help=text, description=text)
+    table.add_argument("--images", required=True, help="the labelled images: ImageFolder, CSV, or groundtruth.txt")
+    table.add_argument("--out", type=Path, default=Path("build") / "reproduce-table", help="folder of the results")
+    table.add_argument("--limit", type=int, help="evaluate on LIMIT images, evenly spread (default: all)")
+    table.add_argument("--weights", help="'random', or a folder with NAME.pth for each network (default: download)")
+    table.add_argument("--networks", help="names with commas between (default: those published)")
+    table.add_argument("--calibration", help="other images to calibrate on")
+    for name in ("sweep", "reproduce-table"):
+        cluster_arguments(commands.choices[name])
     return top
 
 
@@ -52,6 +63,13 @@ def figures(result: dict) -> str:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    for option in ("limit", "workers"):
+        value = getattr(arguments, option, None)
+        if value is not None and value < 1:
+            raise BfpError(f"--{option} {value} leaves nothing to do; give at least 1")
+    if arguments.command == "reproduce-table":
+        reproduce(arguments)
+        return
     # torch is slow to import: not before the file has been checked
     path = find_network(arguments.network)
     config = load_config(path)
@@ -59,8 +77,6 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.command == "sweep":
         from calib.sweep.results import sweep
 
-        if arguments.workers is not None and arguments.workers < 1:
-            raise BfpError(f"--workers {arguments.workers} leaves nobody to work; give at least 1")
         content = sweep(path, folder, arguments.scheduler, arguments.workers)
         print(f"{config.name}: {len(content['points'])} points; wrote {folder / 'sweep.html'}, sweep.json and sweep.csv")
         return
@@ -83,8 +99,13 @@ def run(arguments: argparse.Namespace) -> None:
         content = write_report(pipeline.prepare(config), folder)
         print(f"{config.name}: {len(content['layers'])} layers on {content['images']} images; wrote {folder / 'report.html'}")
         return
-    if arguments.limit is not None and arguments.limit < 1:
-        raise BfpError(f"--limit {arguments.limit} leaves no image; give at least 1")
+    if arguments.command == "tensorboard":
+        from calib.event_files import write_event_files
+
+        artifact, events = artifacts.load(folder / "artifact.npz"), folder / "tensorboard"
+        wrote = write_event_files(pipeline.prepare(config), artifact, events, arguments.limit)
+        print(f"{config.name}: {wrote['histograms']} histograms, {wrote['images']} images; tensorboard --logdir {events}")
+        return
     if arguments.command == "baselines":
         from calib.report.baselines import measure_baselines
 
@@ -101,6 +122,18 @@ def run(arguments: argparse.Namespace) -> None:
     for note in result["notes"]:
         print(f"{config.name}: note: {note}", file=sys.stderr)
     print(f"{config.name}: {figures(result)}")
+
+
+def reproduce(arguments: argparse.Namespace) -> None:
+    from calib.sweep.reproduce import NETWORKS, markdown, reproduce_table
+    from calib.sweep.results import complain
+
+    networks = tuple(arguments.networks.split(",")) if arguments.networks else NETWORKS
+    folder, words = arguments.out, (arguments.calibration, arguments.scheduler, arguments.workers)
+    content, failures = reproduce_table(arguments.images, folder, arguments.limit, arguments.weights, networks, *words)
+    print(markdown(content))
+    print(f"wrote {folder / 'table.md'} and table.json")
+    complain("table", failures)
 
 
 def main(argv: list[str] | None = None) -> int:

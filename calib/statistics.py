@@ -36,6 +36,8 @@ class Histogram:
         maximum = np.maximum.reduceat(channel_maximum, self.splits[:-1])
         # strictly above the maximum, so that the largest value falls into the last bin
         needed = np.where(maximum > 0, np.exp2(np.floor(np.log2(np.where(maximum > 0, maximum, 1))) + 1), 0)
+        for block in np.flatnonzero(needed == 0):
+            self.zeros[block] += magnitude[:, self.splits[block] : self.splits[block + 1]].numel()
         for block in np.flatnonzero(needed > 0):
             while 0 < self.tops[block] < needed[block]:
                 merged = self.counts[block].reshape(-1, 2).sum(1)

@@ -47,6 +47,14 @@ def test_maximum_at_a_power_of_two_and_dead_channels():
     assert h.tops.tolist() == [8.0, 0.0] and h.counts[0].sum() == 2 and h.counts[1].sum() == 0
 
 
+def test_zeros_are_counted_in_batches_with_and_without_other_values():
+    h = Histogram((0, 1, 3))
+    for values in (np.zeros((5, 3)), np.array([[0.0, 1.0, 0.0], [2.0, 0.0, 0.0]]), np.zeros((4, 3))):
+        x = torch.from_numpy(values)[:, :, None, None]
+        h.add(x.abs(), x.abs().amax(dim=(0, 2, 3)).numpy())
+    assert h.zeros.tolist() == [10, 21] and h.counts.sum(axis=1).tolist() == [1, 1]
+
+
 def graph():
     return Graph("toy", "in", "out", (Node("first", "identity", ("in",), "out"),), {"in": (2, 3, 3), "out": (2, 3, 3)})
 

@@ -105,7 +105,7 @@ def test_a_failed_point_is_named_and_the_others_are_kept(folder, tmp_path, capsy
     err = capsys.readouterr().err
     assert "mse, groups 4, 3 bits failed: network digits_failing: override of layers 'nothing*' matches none" in err
     last = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert len(last) == 1 and "2 of 8 points failed (mse, groups 4, 3 bits; mse, groups 4, 3/8 bits)" in last[0]
+    assert len(last) == 1 and "2 failed (mse, groups 4, 3 bits; mse, groups 4, 3/8 bits)" in last[0]
     rows = json.loads((tmp_path / "sweep.json").read_text())["points"]
     assert [r["agreement"] is None for r in rows] == ["mse" in r["name"] for r in rows]
     assert "matches none" in rows[-1]["error"] and "matches none" in (tmp_path / "sweep.html").read_text()

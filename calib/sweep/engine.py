@@ -149,7 +149,7 @@ def cluster_client(scheduler: str | None, workers: int):
                 threads_per_worker=1,
                 processes=True,
                 host="127.0.0.1",
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
                 memory_limit=0,  # a worker that pauses for lack of memory would never go on
                 silence_logs=logging.ERROR,  # that a busy worker is slow to leave concerns nobody
             )

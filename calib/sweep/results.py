@@ -36,17 +36,17 @@ def sweep(path: Path, folder: Path, scheduler: str | None = None, workers: int |
     write_whole(folder / "sweep.json", json.dumps(content, indent=2) + "\n")
     write_whole(folder / "sweep.csv", table(content["points"]))
     write_whole(folder / "sweep.html", page(content))
-    complain(f"sweep of {config.name}", failures, len(points))
+    complain(f"sweep of {config.name}", failures)
     return content
 
 
-def complain(what: str, failures: dict[str, str], of: int) -> None:
+def complain(what: str, failures: dict[str, str]) -> None:
     """Name every failure on stderr, and raise BfpError if there was one."""
     for name, reason in failures.items():
         print(f"{what}: {name} failed: {reason}", file=sys.stderr)
     if failures:
         raise BfpError(
-            f"{what}: {len(failures)} of {of} points failed ({'; '.join(failures)}); the others are kept, "
+            f"{what}: {len(failures)} failed ({'; '.join(failures)}); what is done is kept, "
             "correct the cause and run it again"
         )
 
