@@ -308,7 +308,7 @@ def task_tensorboard():
 
 
 def task_reproduce_table():
-    """the published table measured again; images=PATH [limit=N] [weights=random|FOLDER] [networks=A,B] [calibration=PATH]"""
+    """the published table measured again; images=PATH [limit=N] [weights=FOLDER] [networks=A,B] [calibration=PATH]"""
     name = "reproduce-table"
     images = get_var("images", None)
     if images is None:

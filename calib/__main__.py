@@ -1,4 +1,7 @@
-"""``python -m calib calibrate|evaluate|baselines|report|tensorboard|sweep NETWORK --out FOLDER``, or reproduce-table."""
+"""``python -m calib calibrate|evaluate|baselines|report|tensorboard|sweep NETWORK --out FOLDER``.
+
+``python -m calib reproduce-table --images PATH`` is of no single network.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,8 @@ def parser() -> argparse.ArgumentParser:
     commands.choices["evaluate"].add_argument(
         "--device", default="auto", help="where torch computes: auto (a GPU where there is one), cpu, cuda"
     )
-    commands.choices["tensorboard"].add_argument("--limit", type=int, default=64, help="calibration images (default: 64)")
+    events = commands.choices["tensorboard"]
+    events.add_argument("--limit", type=int, default=64, help="calibration images (default: 64)")
     text = "measure the published table again, write table.md and table.json"
     table = commands.add_parser("reproduce-table", help=text, description=text)
     table.add_argument("--images", required=True, help="the labelled images: ImageFolder, CSV, or groundtruth.txt")
@@ -78,7 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
         from calib.sweep.results import sweep
 
         content = sweep(path, folder, arguments.scheduler, arguments.workers)
-        print(f"{config.name}: {len(content['points'])} points; wrote {folder / 'sweep.html'}, sweep.json and sweep.csv")
+        print(f"{config.name}: {len(content['points'])} points; wrote {folder / 'sweep.html'}, .json and .csv")
         return
     from bfp import artifact as artifacts
     from calib import evaluate, pipeline
@@ -104,7 +108,7 @@ def run(arguments: argparse.Namespace) -> None:
 
         artifact, events = artifacts.load(folder / "artifact.npz"), folder / "tensorboard"
         wrote = write_event_files(pipeline.prepare(config), artifact, events, arguments.limit)
-        print(f"{config.name}: {wrote['histograms']} histograms, {wrote['images']} images; tensorboard --logdir {events}")
+        print(f"{config.name}: {wrote['histograms']} histograms, {wrote['images']} images; wrote {events}")
         return
     if arguments.command == "baselines":
         from calib.report.baselines import measure_baselines

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from bfp.artifact import Preprocessing
+from calib import float_model
 from calib.__main__ import main as calib
 from calib.config import load_config
-from calib.images import random_photograph
+from calib.images import open_images, random_photograph
 from calib.pipeline import prepare
 from calib.sweep import points, reproduce
 from calib.sweep.reproduce import METHODS, NETWORKS, PUBLISHED, network_points
@@ -112,8 +114,8 @@ def test_table_of_every_network(pictures, tmp_path):
     check_table(tmp_path, networks, 4)
 
 
-def test_calibrating_images_are_not_evaluated(pictures, tmp_path, monkeypatch):
-    """The very images that each point reads, and a second run that measures nothing."""
+def test_calibrating_images_are_not_evaluated(pictures):
+    """The very images that each point reads."""
     network = str(pictures / "resnet50.toml")
     read = {"calibration": set(), "evaluation": set()}
     for point in network_points(network, str(pictures / "val.csv"), None, "random", None):
@@ -124,13 +126,32 @@ def test_calibrating_images_are_not_evaluated(pictures, tmp_path, monkeypatch):
     assert read["calibration"] == {"0.jpg", "5.jpg"} and len(read["evaluation"]) == PICTURES - 2
     assert not read["calibration"] & read["evaluation"]
 
-    assert run(pictures, tmp_path, "--weights", "random", "--networks", network, "--workers", "1") == 0
-    content = check_table(tmp_path, ("resnet50",), PICTURES - 2)
-    assert content["networks"][0]["calibration_images"] == 2
-    assert content["networks"][0]["methods"]["auto"]["chosen"].startswith("auto: ")
+
+def test_accuracy_is_counted_against_the_labels(pictures, tmp_path, monkeypatch):
+    """With the float network's own answers as labels: float is never wrong, and BFP as often as it disagrees."""
+    network = str(pictures / "resnet50.toml")
+    one = network_points(network, str(pictures / "val.csv"), None, "random", None)[0]
+    prepared = prepare(load_config(one.network, one.replaced))
+    everything = open_images(load_config(one.network, one.replaced).evaluation, prepared.config.input)
+    batch = np.concatenate(list(everything.batches(64)))
+    answers = float_model.logits(prepared.network, torch.from_numpy(batch)).argmax(1).tolist()
+    answers[1] = answers[1] + 1 if answers[1] < 999 else 0  # one of the evaluated is wrong
+    lines = ["file,label", *(f"{Path(item.name).name},{a}" for item, a in zip(everything.items, answers))]
+    (pictures / "answers.csv").write_text("\n".join(lines) + "\n")
+    words = ["reproduce-table", "--images", str(pictures / "answers.csv"), "--out", str(tmp_path)]
+    words += ["--weights", "random", "--networks", network]
+    assert calib([*words, "--workers", "1"]) == 0
+    (found,) = check_table(tmp_path, ("resnet50",), PICTURES - 2)["networks"]
+    right = 100 * (PICTURES - 3) / (PICTURES - 2)
+    assert found["float_top1"] == pytest.approx(right, abs=0.001) and found["calibration_images"] == 2
+    for m in found["methods"].values():
+        assert abs(m["top1"] - m["agreement"]) <= 100 / (PICTURES - 2) + 0.001
+    assert found["methods"]["auto"]["chosen"].startswith("auto: ")
+
+    # a second run measures nothing
     before = (tmp_path / "table.json").read_bytes()
     monkeypatch.setattr("calib.sweep.engine.cluster_client", None)
-    assert run(pictures, tmp_path, "--weights", "random", "--networks", network) == 0
+    assert calib(words) == 0
     assert (tmp_path / "table.json").read_bytes() == before
 
 

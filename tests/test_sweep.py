@@ -134,10 +134,11 @@ def test_what_decides_a_point_decides_where_it_is_kept(folder, tmp_path):  # noq
 
 def test_points_of_a_file(folder):  # noqa: F811
     """Baselines are always there, and plain but for the widths; the other methods keep the file's options."""
-    own = {"unsigned": False, "sensitive": 8}
     layers = [{"layers": "0*", "weights": 8, "method": "kl"}, {"layers": "1*", "method": "mse"}]
+    own = {"unsigned": False, "sensitive": 8, "override": layers}
     bfp = "unsigned = false\nsensitive = 8\nweights = 5\n"
-    bfp += '[[bfp.override]]\nlayers = "0*"\nweights = 8\nmethod = "kl"\n[[bfp.override]]\nlayers = "1*"\nmethod = "mse"'
+    bfp += '[[bfp.override]]\nlayers = "0*"\nweights = 8\nmethod = "kl"\n'
+    bfp += '[[bfp.override]]\nlayers = "1*"\nmethod = "mse"'
     path = network(folder, "digits_points", bfp, '[sweep]\nwidths = [4, 4]\ngroups = [16, [64, 0]]\nmethods = ["kl"]\n')
     found = {p.name: p.replaced["bfp"] for p in points.sweep_points(load_config(path))}
     widths = {"weights": 4, "activations": 4}
@@ -147,7 +148,7 @@ def test_points_of_a_file(folder):  # noqa: F811
     assert found == {
         "seed, 4 bits": {"method": "seed", **plain},
         **{f"max, groups {g}, 4 bits": {"method": "max", **plain, **b} for g, b in blocks.items()},
-        **{f"kl, groups {g}, 4 bits": {"method": "kl", **own, **widths, **b, "override": layers} for g, b in blocks.items()},
+        **{f"kl, groups {g}, 4 bits": {"method": "kl", **own, **widths, **b} for g, b in blocks.items()},
     }
     assert all(load_config(path, p.replaced).bfp.method == p.method for p in points.sweep_points(load_config(path)))
 

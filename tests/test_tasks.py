@@ -254,6 +254,7 @@ def test_unknown_network_and_missing_name(project):
     assert "there is no network nowhere.toml" in message and "resnet20" in message
     assert "there is no network resnet2" in refusal(project.doit("calibrate", "net=resnet2"))
     assert "name a network: doit evaluate:NAME or doit evaluate net=PATH" in refusal(project.doit("evaluate"))
+    assert "name the labelled images: doit reproduce-table images=PATH" in refusal(project.doit("reproduce-table"))
 
 
 @pytest.mark.parametrize(
@@ -321,9 +322,9 @@ def test_wrong_inputs_of_calibration_are_refused(project, changes, words, capsys
 def test_csim_alone_is_the_regression_over_the_quick_networks(project):
     listed = project.doit("list", "--all", "--quiet").stdout.split()
     networks = {p.stem for p in (ROOT / "calib" / "networks").glob("*.toml")}
-    for task in ("calibrate", "evaluate", "codegen", "csim", "simulate-board", "report"):
+    for task in ("calibrate", "evaluate", "codegen", "csim", "simulate-board", "report", "sweep", "tensorboard"):
         assert {f"{task}:{n}" for n in networks} <= set(listed) and task in listed
-    assert "test" in listed
+    assert {"test", "reproduce-table"} <= set(listed)
     info = project.doit("info", "csim").stdout
     quick = re.findall(r"- csim:(\S+)", info)
     assert quick and set(quick) <= networks and len(quick) == len(set(quick))

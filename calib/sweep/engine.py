@@ -103,8 +103,10 @@ def run_points(
     return results, ordered
 
 
-def finished(client, function: Callable[[dict, str], dict], jobs: list[tuple[int, dict, str]]) -> Iterator[tuple[int, object]]:
-    """Number and future of every job, as they finish.
+def finished(
+    client, function: Callable[[dict, str], dict], jobs: list[tuple[int, dict, str]]
+) -> Iterator[tuple[int, object]]:
+    """Number and future of every job, as they finish. A job is its number, and the function's arguments.
 
     No more are submitted than there are threads to take them: Dask blames the
     death of a worker on all jobs that wait there.

@@ -53,7 +53,7 @@ def width_label(widths: tuple[int, int]) -> str:
 
 
 def group_label(groups: tuple[int, int]) -> str:
-    """Groups as a legend names them: "groups 16" for both, "groups 64/all" for 64 channels a weight block and one exponent a tensor."""
+    """Groups as a legend names them: "groups 16" for both, "groups 64/all" where tensors have one exponent."""
     words = ["all" if g == 0 else str(g) for g in groups]
     return f"groups {words[0]}" if words[0] == words[1] else f"groups {words[0]}/{words[1]}"
 

@@ -24,7 +24,7 @@ SCHEMA = 1
 NETWORKS = ("resnet50", "inceptionv4", "vgg16", "mobilenet_v2")
 SMALL = "_small"  # of the shipped networks that take smaller images, with random weights
 BITS = 8
-METHODS = {"seed": "published rule", AUTO: "ours", ONLINE: "online, for reference"}
+METHODS = {"seed": "seed (published rule)", AUTO: "auto (ours)", ONLINE: "online (reference)"}
 CALIBRATION_IMAGES = 64
 FEWEST = 4  # of which two calibrate: what random weights need
 
@@ -216,7 +216,11 @@ def markdown(content: dict) -> str:
     lines += [
         "",
         f"- *measured here*: on images of {content['images']}. Those that calibrate are not evaluated: "
-        + "; ".join(f"{r['network']}: {r['calibration_images']} and {r['images']}" for r in content["networks"])
+        + "; ".join(
+            f"{r['network']}: {r['calibration_images']} calibrate, {r['images']} are evaluated"
+            for r in content["networks"]
+            if r["images"] is not None
+        )
         + ".",
         "- *published*: README of os-hxfan/Static_BFP_CNN, on the 50,000 images of the ImageNet validation set; for "
         "MobileNetV2 the loss alone, from Fan et al., Static Block Floating-Point Quantization for Convolutional "
