@@ -222,6 +222,10 @@ def test_evaluation_and_board(project):
     board = project.read("board")
     assert board["mismatches"] == 0 and board["values_compared"] == project.read("csim")["values_compared"]
     assert ran(project.doit("simulate-board", "net=toy.toml")) == []
+    assert ran(project.doit("report", "net=toy.toml")) == ["baselines", "report"]
+    page = (project.build / "report.html").read_text(encoding="utf-8")
+    assert "Published rule" in page and "Plain maximum" in page and "missing" not in page
+    assert ran(project.doit("report", "net=toy.toml")) == []
 
 
 def classify(project: Project, image: Path) -> subprocess.CompletedProcess:
