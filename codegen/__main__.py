@@ -13,11 +13,12 @@ from bfp.golden import quantise_input
 from bfp.samples import load_samples
 from codegen.board import load_board
 from codegen.csim import simulate
-from codegen.estimate import estimate, refuse_what_does_not_fit
+from codegen.estimate import estimate
 from codegen.files import write_json, write_text
 from codegen.generate import generate
 from codegen.options import EngineOptions
 from codegen.program import build
+from codegen.resources import refuse_what_does_not_fit
 from codegen.roofline import roofline
 from codegen.vendor import build_bitstream
 

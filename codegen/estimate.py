@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
-from bfp.errors import BfpError
 from codegen.board import Board
 from codegen.counts import BEATS, PassCounts, TileCounts, layer_counts, layer_tiles
-from codegen.program import Program
+from codegen.resources import resources
+from codegen.schedule import Program
 
 
 @dataclass(frozen=True)
@@ -159,73 +159,6 @@ def estimate_layers(program: Program, board: Board, timing: Timing) -> list[Laye
     return found
 
 
-def block_rams(width_bits: int, depth: int) -> int:
-    """BRAM36 of one memory of simple dual-port words (UltraScale+: 72 x 512, 36 x 1k, 18 x 2k, 9 x 4k).
-
-    Memories of up to 64 words are distributed RAM.
-    """
-    if depth <= 64:
-        return 0
-    return min(
-        math.ceil(width_bits / w) * math.ceil(depth / d) for w, d in ((72, 512), (36, 1024), (18, 2048), (9, 4096))
-    )
-
-
-def resources(program: Program) -> dict[str, int]:
-    """Modelled DSP, BRAM36 and LUT of the engine.
-
-    DSPs: the array, lanes x filters x pixels / products. Memories: the
-    buffers of hls/engine.cpp. LUTs:
-    per part, from the widths of its operators: one per bit of an adder or of a
-    4:1 multiplexer, one per product bit of a multiplier in logic; an assumption,
-    not checked against synthesis.
-    """
-    a, o = program.array, program.options
-    word = 8 * a.lanes
-    bank_depth = -(-program.limit("input_words") // a.banks)
-    steps = program.limit("weight_steps")
-    brams = {
-        "input tiles": 2 * a.banks * block_rams(word, bank_depth),
-        "weights": 2 * block_rams(word * a.filters, steps * (a.lanes // a.filters)),
-        "alignment": 2 * block_rams(word, steps),
-        "depthwise weights": 2 * block_rams(word, steps),
-        "partial sums": block_rams(32 * a.lanes * a.pixels, program.limit("blocks")),
-        "tables": sum(
-            block_rams((32 if table == "CLAMP_HIGH" else 6) * a.lanes, program.rows(table)) for table in program.tables
-        ),
-        "schedule": block_rams(32 * 50, len(program.layers)),
-        "memory ports": 4 * block_rams(word, 512),
-    }
-    dsp = math.ceil(a.lanes * a.filters * a.pixels / a.products)
-    outputs = a.filters * a.pixels  # accumulators updated per cycle
-    chains = a.lanes // a.chain
-    field_bits = {1: 0, 2: 18, 4: 11}[a.products]
-    weight_bits = max([layer.fields["weight_bits"] for layer in program.layers], default=8)
-    operand_bits = max([layer.fields["in_bits"] + layer.fields["in_unsigned"] for layer in program.layers], default=9)
-    window_lanes = a.lanes * a.pixels
-    luts = {
-        "splitting fields (a borrow for all but the lowest)": outputs // a.products * chains * (a.products - 1) * field_bits,
-        "sums of chains": outputs * (chains - 1) * (field_bits + 3),
-        "alignment shifters (16:1 of 28 bits)": outputs * 56,
-        "accumulators and their start values": outputs * 64,
-        "depthwise multipliers and accumulators": window_lanes * (weight_bits * operand_bits + 24),
-        "pooling": window_lanes * (2 * operand_bits + 16),
-        # mean (16 x 23 bits), shortcut shifter, activation, rounding shifter, saturation
-        "epilogue": a.lanes * (368 + 56 + 64 + 128 + 20),
-        "bank crossbar": a.pixels * word * math.ceil(a.banks / 3),
-        "packing and unpacking": 4 * a.lanes * 40,
-        "window walks": 5 * 800,
-        "memory ports and control": 4 * 800 + 5000,
-    }
-    return {
-        "dsp": dsp,
-        "bram36": sum(brams.values()),
-        "lut": sum(luts.values()),
-        "bram36_parts": brams,
-        "lut_parts": luts,
-    }
-
-
 def estimate(program: Program, board: Board, timing: Timing = Timing()) -> dict:
     """Everything as a dictionary for estimate.json. All figures are modelled, none is measured on hardware."""
     layers = estimate_layers(program, board, timing)
@@ -251,25 +184,3 @@ def estimate(program: Program, board: Board, timing: Timing = Timing()) -> dict:
         **used,
         "layers": [asdict(layer) for layer in layers],
     }
-
-
-def refuse_what_does_not_fit(program: Program, board: Board) -> None:
-    """Raise BfpError, with what to change, where the modelled engine exceeds the board."""
-    used = resources(program)
-    advice = {
-        "dsp": "lower the engine options pixels or filters",
-        "bram36": "lower the engine options input_words, weight_steps or tile_blocks",
-        "lut": "lower the engine options pixels or filters",
-    }
-    for what, limit in (("dsp", board.dsp), ("bram36", board.bram36), ("lut", board.lut)):
-        if used[what] > limit:
-            raise BfpError(
-                f"the engine for {program.artifacts[0].graph.name} needs {used[what]} {what} (modelled), {board.name} "
-                f"has {limit}; {advice[what]}"
-            )
-    size = (program.fmap_words + program.weight_words) * program.array.lanes / 2**20
-    if size > board.memory_mb / 2:
-        raise BfpError(
-            f"weights and feature maps of {program.artifacts[0].graph.name} take {size:.0f} MB, {board.name} has "
-            f"{board.memory_mb} MB in all; use a smaller input or narrower weights"
-        )

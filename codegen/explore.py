@@ -28,11 +28,12 @@ from bfp.artifact import Artifact, load
 from bfp.errors import BfpError
 from codegen.array import build_array
 from codegen.board import Board, load_board
-from codegen.estimate import estimate, refuse_what_does_not_fit
+from codegen.estimate import estimate
 from codegen.explore_chart import chart
 from codegen.files import write_json, write_text
 from codegen.options import EngineOptions
 from codegen.program import build, widest_operands
+from codegen.resources import refuse_what_does_not_fit
 
 DEFAULT = EngineOptions()
 WIDTHS = ((8, 8), (6, 6), (5, 5), (4, 4))  # of weights and activations

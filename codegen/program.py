@@ -31,6 +31,8 @@ ENGINE_OPERATOR = {
 }
 
 
+# sums of average pooling have no more bits, sign included (hls/epilogue.hpp)
+MEAN_BITS = 25
 # results that no max pool is fused into: a concatenation computes none, and pools are not pooled again
 UNFUSED = ("concat", "max_pool")
 
@@ -222,6 +224,7 @@ class Lowering:
             bias = target.spread(p.bias)
             mantissas, align = self.dense_operands(node, p, source, name)
             has_align = int(align.any())
+            program.largest_align = max(program.largest_align, int(align.max()))
             align = align if has_align else None
             weight_bits = p.weights.bits if p.weights else 2
             if program.with_weights:
@@ -355,6 +358,12 @@ class Lowering:
             return dict.fromkeys((*names, "reciprocal_row"), 0)
         top, left, bottom, right = node.counted_padding
         rows, cols = node.divisors(in_h, in_w)
+        largest = max(abs(self.artifact.formats[node.main].low), self.artifact.formats[node.main].high)
+        if node.window.kernel[0] * node.window.kernel[1] * largest >= 2 ** (MEAN_BITS - 1):
+            raise BfpError(
+                f"layer {name}: sums of its {node.window.kernel[0]}x{node.window.kernel[1]} average may need more than "
+                f"{MEAN_BITS} bits; pool in two steps, or use narrower activations"
+            )
         divisors = np.multiply.outer(np.arange(min(rows), max(rows) + 1), np.arange(min(cols), max(cols) + 1))
         at = sum(len(values) for _, values in self.program.reciprocals)
         self.program.reciprocals.append((name, reciprocal(divisors).reshape(-1)))

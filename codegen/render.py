@@ -8,7 +8,8 @@ from pathlib import Path
 import jinja2
 
 from bfp.parameters import RECIPROCAL_BITS
-from codegen.program import Program
+from codegen.features import features
+from codegen.schedule import Program
 
 TEMPLATES = Path(__file__).parent / "templates"
 HLS = Path(__file__).parent.parent / "hls"
@@ -115,6 +116,7 @@ def render(program: Program, title: str) -> tuple[dict[str, str], str]:
         "title": title,
         "program": program,
         "array": program.array,
+        "features": features(program),
         "digests": [a.digest[:16] for a in program.artifacts],
         "widest": {what: widest(what) for what in ("input_words", "weight_steps", "bias_words", "pool_words", "blocks")},
         "weight_words": weight_words,

@@ -65,6 +65,7 @@ class Program:
     weights: list[np.ndarray] = field(default_factory=list)
     weight_words: int = 0
     fmap_words: int = 0
+    largest_align: int = 0
 
     def rows(self, table: str) -> int:
         return sum(len(values) for _, values in self.tables[table])

@@ -1,9 +1,8 @@
-// Addition that no convolution could take in, and the copy: brings the main
-// operand to the accumulator's exponent; the epilogue adds the shortcut.
+// Addition that no convolution could take in, and the copy: hands the main
+// operand on; the epilogue aligns it and adds the shortcut.
 #pragma once
 
 #include "hls_stream.h"
-#include "tables.hpp"
 #include "window.hpp"
 
 namespace sbfp {
@@ -21,18 +20,16 @@ ADD_CYCLES:
         Word activations[PIXELS];
 #pragma HLS ARRAY_PARTITION variable=activations complete
         read_pixels(walk, input, activations);
-        const TableRow shift = MAIN_SHIFT[layer.main_row < 0 ? 0 : layer.main_row + pass.out_word + walk.output];
-        AccBlock shifted;
+        AccBlock operands;
         for (int p = 0; p < PIXELS; ++p) {
 #pragma HLS UNROLL
             const Word a = activations[p];
             for (int c = 0; c < LANES; ++c) {
 #pragma HLS UNROLL
-                const int32_t value = operand(a.lane[c], layer.in_unsigned);
-                shifted.pixel[p].lane[c] = layer.main_row < 0 ? value : shift_left(value, shift.lane[c]);
+                operands.pixel[p].lane[c] = operand(a.lane[c], layer.in_unsigned);
             }
         }
-        complete.write(shifted);
+        complete.write(operands);
         advance(walk);
     }
 }

@@ -1,5 +1,5 @@
 // Average pooling: integer sums; the epilogue multiplies by the static
-// reciprocal of what counts.
+// reciprocal of what counts. POOL_PIXELS is 1 where all pooled maps are single pixels.
 #pragma once
 
 #include "hls_stream.h"
@@ -41,12 +41,13 @@ AVG_POOL_CYCLES:
         Word activations[PIXELS];
 #pragma HLS ARRAY_PARTITION variable=activations complete
         read_pixels(walk, input, activations);
-        for (int p = 0; p < PIXELS; ++p) {
+        for (int p = 0; p < POOL_PIXELS; ++p) {
 #pragma HLS UNROLL
             for (int c = 0; c < LANES; ++c) {
 #pragma HLS UNROLL
                 const int32_t value = operand(activations[p].lane[c], layer.in_unsigned);
-                acc.pixel[p].lane[c] = (walk.step == 0 ? 0 : acc.pixel[p].lane[c]) + value;
+                const int32_t before = walk.step == 0 ? 0 : acc.pixel[p].lane[c];
+                acc.pixel[p].lane[c] = narrow(before + value, MEAN_BITS);
             }
         }
         if (walk.step == walk.steps - 1) {

@@ -64,7 +64,7 @@ CONV_CYCLES:
 #pragma HLS UNROLL
             for (int f = 0; f < FILTERS; ++f) {
 #pragma HLS UNROLL
-                acc.pixel[p][f] += shift_left(sums.pixel[p][f], shift.lane[from + f]);
+                acc.pixel[p][f] += shift_left(sums.pixel[p][f], shift.lane[from + f] & ALIGN_MASK);
             }
         }
         if (walk.step == walk.steps - 1) {

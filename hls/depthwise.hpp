@@ -1,16 +1,16 @@
-// Depthwise convolution: LANES channels x PIXELS pixels a cycle.
+// Depthwise convolution: LANES channels x PIXELS pixels a cycle. The epilogue,
+// which has one word a cycle to do, aligns the sums and adds the bias.
 #pragma once
 
 #include "hls_stream.h"
-#include "tables.hpp"
 #include "weights.hpp"
 #include "window.hpp"
 
 namespace sbfp {
 
 inline void depthwise_pass(const Layer &layer, const Tile &tile, const Pass &pass, const Word input[BANKS][BANK_ROWS],
-                           const AccWord bias[GROUP_WORDS], const Word depthwise[WEIGHT_STEPS],
-                           hls::stream<AccBlock> &complete) {
+                           const AccWord bias[GROUP_WORDS], const Word depthwise[DEPTHWISE_STEPS],
+                           hls::stream<AccWord> &biases, hls::stream<AccBlock> &complete) {
 #pragma HLS INLINE off
     WindowWalk walk = start_walk(layer, tile, pass, 1);
     AccBlock acc = zero_block();
@@ -32,22 +32,15 @@ DEPTHWISE_CYCLES:
             for (int c = 0; c < LANES; ++c) {
 #pragma HLS UNROLL
                 const int32_t product = static_cast<int32_t>(operand(a.lane[c], layer.in_unsigned)) * w.lane[c];
-                acc.pixel[p].lane[c] = (walk.step == 0 ? 0 : acc.pixel[p].lane[c]) + product;
+                const int32_t before = walk.step == 0 ? 0 : acc.pixel[p].lane[c];
+                acc.pixel[p].lane[c] = narrow(before + product, DEPTHWISE_BITS);
             }
         }
+        if (walk.step == 0 && walk.block == 0) {
+            biases.write(bias[walk.output]);
+        }
         if (walk.step == walk.steps - 1) {
-            const TableRow shift = MAIN_SHIFT[layer.main_row < 0 ? 0 : layer.main_row + pass.out_word + walk.output];
-            AccBlock done;
-            for (int p = 0; p < PIXELS; ++p) {
-#pragma HLS UNROLL
-                for (int c = 0; c < LANES; ++c) {
-#pragma HLS UNROLL
-                    const int32_t aligned =
-                        layer.main_row < 0 ? acc.pixel[p].lane[c] : shift_left(acc.pixel[p].lane[c], shift.lane[c]);
-                    done.pixel[p].lane[c] = aligned + bias[walk.output].lane[c];
-                }
-            }
-            complete.write(done);
+            complete.write(acc);
         }
         if (ends_output(walk)) {
             first_weight += walk.steps;

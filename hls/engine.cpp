@@ -15,32 +15,27 @@
 
 namespace sbfp {
 
-// Stage: the sums of one pass, by the layer's operator.
+// Stage: the sums of one pass, by the layer's operator. biases: those that the epilogue adds.
 static void compute(const Layer &layer, const Tile &tile, const Pass &pass, const Word input[BANKS][BANK_ROWS],
                     const AccWord bias[GROUP_WORDS], const Word align[WEIGHT_STEPS],
-                    const Word dense[DENSE_ROWS][FILTERS], const Word depthwise[WEIGHT_STEPS],
-                    hls::stream<AccBlock> &sums) {
+                    const Word dense[DENSE_ROWS][FILTERS], const Word depthwise[DEPTHWISE_STEPS],
+                    hls::stream<AccWord> &biases, hls::stream<AccBlock> &sums) {
 #pragma HLS INLINE off
     // partial sums outlive a pass, but never a tile
     static AccBlock partial[TILE_BLOCKS];
 #pragma HLS AGGREGATE variable=partial
+    // operators that the network does not have are not built
     if (pass.outputs > 0) {
-        switch (layer.op) {
-            case CONV:
-                conv_pass(layer, tile, pass, input, bias, align, dense, partial, sums);
-                break;
-            case DEPTHWISE:
-                depthwise_pass(layer, tile, pass, input, bias, depthwise, sums);
-                break;
-            case MAX_POOL:
-                max_pool_pass(layer, tile, pass, input, sums);
-                break;
-            case AVG_POOL:
-                avg_pool_pass(layer, tile, pass, input, sums);
-                break;
-            case ADD:
-                add_pass(layer, tile, pass, input, sums);
-                break;
+        if (layer.op == CONV) {
+            conv_pass(layer, tile, pass, input, bias, align, dense, partial, sums);
+        } else if (HAS_DEPTHWISE && layer.op == DEPTHWISE) {
+            depthwise_pass(layer, tile, pass, input, bias, depthwise, biases, sums);
+        } else if (HAS_MAX_POOL && layer.op == MAX_POOL) {
+            max_pool_pass(layer, tile, pass, input, sums);
+        } else if (HAS_AVG_POOL && layer.op == AVG_POOL) {
+            avg_pool_pass(layer, tile, pass, input, sums);
+        } else if (HAS_ADD && layer.op == ADD) {
+            add_pass(layer, tile, pass, input, sums);
         }
     }
 }
@@ -51,9 +46,9 @@ static void compute(const Layer &layer, const Tile &tile, const Pass &pass, cons
 static void step(const Layer &layer, const Tile &tile, const Pass &pass, const Layer &next_layer,
                  const Pass &following, const Layer &load_layer, const Tile &coming, const Slice &slice,
                  const Word input[BANKS][BANK_ROWS], const AccWord bias[GROUP_WORDS], const Word align[WEIGHT_STEPS],
-                 const Word dense[DENSE_ROWS][FILTERS], const Word depthwise[WEIGHT_STEPS],
+                 const Word dense[DENSE_ROWS][FILTERS], const Word depthwise[DEPTHWISE_STEPS],
                  Word next_input[BANKS][BANK_ROWS], AccWord next_bias[GROUP_WORDS], Word next_align[WEIGHT_STEPS],
-                 Word next_dense[DENSE_ROWS][FILTERS], Word next_depthwise[WEIGHT_STEPS], Word best[POOL_WORDS],
+                 Word next_dense[DENSE_ROWS][FILTERS], Word next_depthwise[DEPTHWISE_STEPS], Word best[POOL_WORDS],
                  const Word *weights, const Word *fmap_in, const Word *fmap_shortcut, Word *fmap_out) {
 #pragma HLS INLINE off
 #pragma HLS DATAFLOW
@@ -63,6 +58,8 @@ static void step(const Layer &layer, const Tile &tile, const Pass &pass, const L
 #pragma HLS STREAM variable=weight_beats depth=128
     hls::stream<Word> shortcut_beats;
 #pragma HLS STREAM variable=shortcut_beats depth=64
+    hls::stream<AccWord> biases;
+#pragma HLS STREAM variable=biases depth=2
     hls::stream<AccBlock> sums;
 #pragma HLS STREAM variable=sums depth=4
     hls::stream<Word> shortcut;
@@ -79,8 +76,8 @@ static void step(const Layer &layer, const Tile &tile, const Pass &pass, const L
     load_weights(next_layer, following, weight_beats, next_bias, next_align, next_dense, next_depthwise);
     fetch_shortcut(layer, tile, pass, fmap_shortcut, shortcut_beats);
     load_shortcut(layer, tile, pass, shortcut_beats, shortcut);
-    compute(layer, tile, pass, input, bias, align, dense, depthwise, sums);
-    epilogue(layer, tile, pass, sums, shortcut, results);
+    compute(layer, tile, pass, input, bias, align, dense, depthwise, biases, sums);
+    epilogue(layer, tile, pass, biases, sums, shortcut, results);
     fused_pool(layer, tile, pass, results, best, pooled);
     pack(layer, tile, pass, pooled, packed);
     store(layer, tile, pass, packed, fmap_out);
@@ -114,9 +111,9 @@ static void run_step(const Layer &layer, const Tile &tile, const Pass &pass, con
     static Word dense_1[DENSE_ROWS][FILTERS];
 #pragma HLS AGGREGATE variable=dense_1
 #pragma HLS ARRAY_PARTITION variable=dense_1 dim=2 complete
-    static Word depthwise_0[WEIGHT_STEPS];
+    static Word depthwise_0[DEPTHWISE_STEPS];
 #pragma HLS AGGREGATE variable=depthwise_0
-    static Word depthwise_1[WEIGHT_STEPS];
+    static Word depthwise_1[DEPTHWISE_STEPS];
 #pragma HLS AGGREGATE variable=depthwise_1
     // of fused max pooling
     static Word best[POOL_WORDS];

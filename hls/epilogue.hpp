@@ -1,4 +1,5 @@
-// Stage: mean of average pooling, shortcut, activation, one rounding shift, saturation; a word a cycle.
+// Stage: mean of average pooling, alignment and bias of what did not come through
+// the dense array, shortcut, activation, one rounding shift, saturation; a word a cycle.
 #pragma once
 
 #include "avg_pool.hpp"
@@ -11,16 +12,24 @@ namespace sbfp {
 inline int32_t round_shift(int32_t acc, int32_t r) {
 #pragma HLS INLINE
     const int32_t half = r > 0 ? 1 << (r - 1) : 0;
-    return r > 0 ? (acc + half) >> r : shift_left(acc, -r);
+    return r > 0 ? (acc + half) >> r : shift_left(acc, HAS_LEFT_SHIFT ? -r : 0);
 }
 
-inline void epilogue(const Layer &layer, const Tile &tile, const Pass &pass, hls::stream<AccBlock> &sums,
-                     hls::stream<Word> &shortcut, hls::stream<Word> &results) {
+// biases: of depthwise convolution, one for each output word.
+inline void epilogue(const Layer &layer, const Tile &tile, const Pass &pass, hls::stream<AccWord> &biases,
+                     hls::stream<AccBlock> &sums, hls::stream<Word> &shortcut, hls::stream<Word> &results) {
 #pragma HLS INLINE off
     const int32_t pixels = tile.height * tile.width;
     const int32_t total = pass.last ? pass.outputs * pixels : 0;
     AccBlock block = zero_block();
 #pragma HLS ARRAY_PARTITION variable=block.pixel complete
+    const bool depthwise = HAS_DEPTHWISE && layer.op == DEPTHWISE;
+    const bool average = HAS_AVG_POOL && layer.op == AVG_POOL;
+    const bool has_main = (depthwise || (HAS_ADD && layer.op == ADD)) && layer.main_row >= 0;
+    const bool has_shortcut = HAS_SHORTCUT && layer.has_shortcut != 0;
+    const bool relu6 = HAS_RELU6 && layer.activation == RELU6;
+    AccWord bias;
+    TableRow main_shift;
     TableRow shift;
     TableRow shortcut_shift;
     AccWord clamp;
@@ -35,9 +44,13 @@ EPILOGUE_PIXELS:
 #pragma HLS PIPELINE II=1
         count(layer, COUNT_EPILOGUE);
         if (left == 0) {
+            if (depthwise) {
+                bias = biases.read();
+            }
+            main_shift = MAIN_SHIFT[has_main ? layer.main_row + word : 0];
             shift = ROUND_SHIFT[layer.round_row + word];
-            shortcut_shift = SHORTCUT_SHIFT[layer.has_shortcut ? layer.shortcut_row + word : 0];
-            clamp = CLAMP_HIGH[layer.activation == RELU6 ? layer.clamp_row + word : 0];
+            shortcut_shift = SHORTCUT_SHIFT[has_shortcut ? layer.shortcut_row + word : 0];
+            clamp = CLAMP_HIGH[relu6 ? layer.clamp_row + word : 0];
             word += 1;
             left = pixels;
             p = 0;
@@ -50,10 +63,10 @@ EPILOGUE_PIXELS:
         }
         const AccWord acc = block.pixel[p];
         Word other = fill_word(0);
-        if (layer.has_shortcut) {
+        if (has_shortcut) {
             other = shortcut.read();
         }
-        const int32_t factor = layer.op == AVG_POOL ? reciprocal(layer, y, x) : 1;
+        const int32_t factor = average ? reciprocal(layer, y, x) & ((2 << RECIPROCAL_BITS) - 1) : 0;
         if (x == tile.x + tile.width - 1) {
             x = tile.x;
             y += 1;
@@ -63,17 +76,23 @@ EPILOGUE_PIXELS:
         Word result;
         for (int f = 0; f < LANES; ++f) {
 #pragma HLS UNROLL
-            // in logic: the multiplier array takes nearly all DSPs
-            const int32_t mean = acc.lane[f] * factor;
-#pragma HLS BIND_OP variable=mean op=mul impl=fabric
-            int32_t value = layer.op == AVG_POOL ? mean : acc.lane[f];
-            if (layer.has_shortcut) {
+            // two DSPs: MEAN_BITS by the low 17 and by the high bits of the reciprocal
+            const int32_t mean = narrow(acc.lane[f], MEAN_BITS) * factor;
+#pragma HLS BIND_OP variable=mean op=mul impl=dsp
+            int32_t value = average ? mean : acc.lane[f];
+            if (has_main) {
+                value = shift_left(value, main_shift.lane[f]);
+            }
+            if (depthwise) {
+                value += bias.lane[f];
+            }
+            if (has_shortcut) {
                 value += shift_left(operand(other.lane[f], layer.shortcut_unsigned), shortcut_shift.lane[f]);
             }
             if (layer.activation != NONE && value < 0) {
                 value = 0;
             }
-            if (layer.activation == RELU6 && value > clamp.lane[f]) {
+            if (relu6 && value > clamp.lane[f]) {
                 value = clamp.lane[f];
             }
             value = round_shift(value, shift.lane[f]);

@@ -38,16 +38,6 @@ inline WindowEdge window_edge(int32_t i, int32_t size, int32_t before, int32_t k
     return edge;
 }
 
-inline Word largest(Word a, Word b, int32_t is_unsigned) {
-#pragma HLS INLINE
-    Word result;
-    for (int c = 0; c < LANES; ++c) {
-#pragma HLS UNROLL
-        result.lane[c] = operand(a.lane[c], is_unsigned) > operand(b.lane[c], is_unsigned) ? a.lane[c] : b.lane[c];
-    }
-    return result;
-}
-
 // best: running maxima of the windows that rows have begun, of all output words
 // of the layer; they outlive a tile.
 inline void fused_pool(const Layer &layer, const Tile &tile, const Pass &pass, hls::stream<Word> &results,
@@ -69,7 +59,7 @@ FUSED_POOL_WORDS:
 #pragma HLS DEPENDENCE variable=best type=inter false
         count(layer, COUNT_FUSED_POOL);
         const Word value = results.read();
-        if (layer.pool == 0) {
+        if (!HAS_FUSED_POOL || layer.pool == 0) {
             pooled.write(value);
         } else {
             const WindowEdge row =

@@ -8,7 +8,7 @@ namespace sbfp {
 
 // Rows of all words of a pass.
 inline int32_t shortcut_rows(const Layer &layer, const Tile &tile, const Pass &pass) {
-    return layer.has_shortcut && pass.last ? pass.outputs * tile.height : 0;
+    return HAS_SHORTCUT && layer.has_shortcut && pass.last ? pass.outputs * tile.height : 0;
 }
 
 inline void fetch_shortcut(const Layer &layer, const Tile &tile, const Pass &pass, const Word *memory,

@@ -10,8 +10,8 @@ inline void max_pool_pass(const Layer &layer, const Tile &tile, const Pass &pass
                           hls::stream<AccBlock> &complete) {
 #pragma HLS INLINE off
     WindowWalk walk = start_walk(layer, tile, pass, 1);
-    AccBlock best = zero_block();
-#pragma HLS ARRAY_PARTITION variable=best.pixel complete
+    Word best[PIXELS];
+#pragma HLS ARRAY_PARTITION variable=best complete
     const int32_t total = cycles(walk);
 MAX_POOL_CYCLES:
     for (int32_t n = 0; n < total; ++n) {
@@ -21,18 +21,20 @@ MAX_POOL_CYCLES:
         Word activations[PIXELS];
 #pragma HLS ARRAY_PARTITION variable=activations complete
         read_pixels(walk, input, activations);
-        for (int p = 0; p < PIXELS; ++p) {
+        for (int p = 0; p < POOL_PIXELS; ++p) {
 #pragma HLS UNROLL
-            const Word a = activations[p];
-            for (int c = 0; c < LANES; ++c) {
-#pragma HLS UNROLL
-                const int32_t value = operand(a.lane[c], layer.in_unsigned);
-                const int32_t before = best.pixel[p].lane[c];
-                best.pixel[p].lane[c] = walk.step == 0 || value > before ? value : before;
-            }
+            best[p] = walk.step == 0 ? activations[p] : largest(activations[p], best[p], layer.in_unsigned);
         }
         if (walk.step == walk.steps - 1) {
-            complete.write(best);
+            AccBlock block = zero_block();
+            for (int p = 0; p < POOL_PIXELS; ++p) {
+#pragma HLS UNROLL
+                for (int c = 0; c < LANES; ++c) {
+#pragma HLS UNROLL
+                    block.pixel[p].lane[c] = operand(best[p].lane[c], layer.in_unsigned);
+                }
+            }
+            complete.write(block);
         }
         advance(walk);
     }

@@ -69,100 +69,101 @@ enum Activation : int32_t { NONE = 0, RELU = 1, RELU6 = 2 };
 
 // All constants of a layer. Addresses are in beats of LANES bytes; a plane is
 // the map of one word of channels. Tables are indexed by rows of LANES entries.
+// What needs no more has 16 bits: the schedule lies on chip.
 struct Layer {
     Operator op;
-    int32_t number;  // its place in the schedule, for the trace of the C simulation
+    int16_t number;  // its place in the schedule, for the trace of the C simulation
     // input map
     int32_t in_address;
-    int32_t in_words;
-    int32_t in_height;
-    int32_t in_width;
-    int32_t in_line_beats;  // memory words of one row of a plane
-    int32_t in_bits;
-    int32_t in_unsigned;
+    int16_t in_words;
+    int16_t in_height;
+    int16_t in_width;
+    int16_t in_line_beats;  // memory words of one row of a plane
+    int16_t in_bits;
+    int16_t in_unsigned;
     // output map, as it is computed
-    int32_t out_words;
-    int32_t out_height;
-    int32_t out_width;
+    int16_t out_words;
+    int16_t out_height;
+    int16_t out_width;
     // and as it is stored: after max pooling with stride 2, where that is fused
     int32_t out_address;
-    int32_t out_line_beats;
-    int32_t out_bits;
-    int32_t stored_height;
-    int32_t stored_width;
-    int32_t pool;
-    int32_t pool_height;
-    int32_t pool_width;
-    int32_t pool_top;
-    int32_t pool_left;
+    int16_t out_line_beats;
+    int16_t out_bits;
+    int16_t stored_height;
+    int16_t stored_width;
+    int16_t pool;
+    int16_t pool_height;
+    int16_t pool_width;
+    int16_t pool_top;
+    int16_t pool_left;
     // shortcut map, of the output's shape
-    int32_t has_shortcut;
+    int16_t has_shortcut;
     int32_t shortcut_address;
-    int32_t shortcut_line_beats;
-    int32_t shortcut_bits;
-    int32_t shortcut_unsigned;
+    int16_t shortcut_line_beats;
+    int16_t shortcut_bits;
+    int16_t shortcut_unsigned;
     // window
-    int32_t kernel_height;
-    int32_t kernel_width;
-    int32_t stride_height;
-    int32_t stride_width;
-    int32_t pad_top;
-    int32_t pad_left;
-    int32_t pad_value;
+    int16_t kernel_height;
+    int16_t kernel_width;
+    int16_t stride_height;
+    int16_t stride_width;
+    int16_t pad_top;
+    int16_t pad_left;
+    int16_t pad_value;
     // tiles of the output, and input words held per tile
-    int32_t tile_height;
-    int32_t tile_width;
-    int32_t tiles_down;
-    int32_t tiles_across;
-    int32_t tile_words;
-    int32_t word_tiles;
+    int16_t tile_height;
+    int16_t tile_width;
+    int16_t tiles_down;
+    int16_t tiles_across;
+    int16_t tile_words;
+    int16_t word_tiles;
     // while a tile is computed, the next one loads, so many lines with each pass;
     // the first one with the passes of the last tile of the layer before, from
     // `early_pass` on, since when nothing that it needs is written (lines 0: between
     // the layers)
     int32_t slice_lines;
     int32_t early_lines;
-    int32_t early_pass;
-    int32_t pitch;          // words from a tile row to the next, in the input buffer
-    int32_t edge_pitch;     // the same for the last tile across, if that is narrower
-    int32_t block_pixels;   // output pixels per block: PIXELS, or 1 where strides hit one bank
+    int16_t early_pass;
+    int16_t pitch;          // words from a tile row to the next, in the input buffer
+    int16_t edge_pitch;     // the same for the last tile across, if that is narrower
+    int16_t block_pixels;   // output pixels per block: PIXELS, or 1 where strides hit one bank
     // what the input buffer holds: rows and columns that no window uses are
     // left out; with few channels, a word holds several columns (taps) of them
-    int32_t row_step;       // map rows per buffer row
-    int32_t col_step;       // map columns per buffer column
-    int32_t down;           // stride in buffer rows
-    int32_t across;         // and in buffer columns
-    int32_t taps;           // kernel columns per word
-    int32_t tap_channels;   // channels of each
+    int16_t row_step;       // map rows per buffer row
+    int16_t col_step;       // map columns per buffer column
+    int16_t down;           // stride in buffer rows
+    int16_t across;         // and in buffer columns
+    int16_t taps;           // kernel columns per word
+    int16_t tap_channels;   // channels of each
     // passes: words of output channels of one pass; if their weights do not fit
     // on chip, one word is computed in several passes, chunks of its input words
-    int32_t group_words;
-    int32_t chunk_words;
-    int32_t chunks;
-    int32_t tile_passes;  // of a tile
-    int32_t edge_passes;  // of one with fewer words
+    int16_t group_words;
+    int16_t chunk_words;
+    int16_t chunks;
+    int16_t tile_passes;  // of a tile
+    int16_t edge_passes;  // of one with fewer words
     int32_t weight_address;
-    int32_t weight_bits;
+    int16_t weight_bits;
     int32_t word_beats;   // memory words per word of output channels
     int32_t chunk_beats;  // memory words of a full chunk
-    int32_t has_align;
+    int16_t has_align;
     // epilogue
     Activation activation;
-    int32_t low;
-    int32_t high;
-    int32_t round_row;
-    int32_t main_row;
-    int32_t shortcut_row;
-    int32_t clamp_row;
+    int16_t low;
+    int16_t high;
+    int16_t round_row;
+    int16_t main_row;
+    int16_t shortcut_row;
+    int16_t clamp_row;
     // average pooling: bounds of what counts, and the reciprocal's table
-    int32_t count_top;
-    int32_t count_left;
-    int32_t count_bottom;
-    int32_t count_right;
-    int32_t rows_min;
-    int32_t cols_min;
-    int32_t cols_span;
-    int32_t reciprocal_row;
+    int16_t count_top;
+    int16_t count_left;
+    int16_t count_bottom;
+    int16_t count_right;
+    int16_t rows_min;
+    int16_t cols_min;
+    int16_t cols_span;
+    int16_t reciprocal_row;
 };
 
 // The part of a layer that is on chip at one time.
@@ -278,6 +279,23 @@ inline int32_t shift_left(int32_t value, int32_t by) {
 // Mantissa to operand: signed and unsigned tensors share the byte in memory.
 inline int16_t operand(int8_t mantissa, int32_t is_unsigned) {
     return is_unsigned ? static_cast<int16_t>(static_cast<uint8_t>(mantissa)) : static_cast<int16_t>(mantissa);
+}
+
+// Lowest `bits` bits, sign-extended: values known to have no more, so that operators are no wider.
+inline int32_t narrow(int32_t value, int bits) {
+#pragma HLS INLINE
+    return static_cast<int32_t>(static_cast<uint32_t>(value) << (32 - bits)) >> (32 - bits);
+}
+
+// Lane by lane, the larger mantissa.
+inline Word largest(Word a, Word b, int32_t is_unsigned) {
+#pragma HLS INLINE
+    Word result;
+    for (int c = 0; c < LANES; ++c) {
+#pragma HLS UNROLL
+        result.lane[c] = operand(a.lane[c], is_unsigned) > operand(b.lane[c], is_unsigned) ? a.lane[c] : b.lane[c];
+    }
+    return result;
 }
 
 }  // namespace sbfp

@@ -91,7 +91,7 @@ LOAD_DENSE:
 }
 
 inline void load_depthwise(const Layer &layer, int32_t first, int32_t words, hls::stream<Word> &fetched,
-                           Word depthwise[WEIGHT_STEPS]) {
+                           Word depthwise[DEPTHWISE_STEPS]) {
 #pragma HLS INLINE off
     LaneBits waiting = no_bits();
 LOAD_DEPTHWISE:
@@ -134,7 +134,7 @@ LOAD_BIAS:
 
 // Stage: lay out what one pass needs, one output word after the other.
 inline void load_weights(const Layer &layer, const Pass &pass, hls::stream<Word> &fetched, AccWord bias[GROUP_WORDS],
-                         Word align[WEIGHT_STEPS], Word dense[DENSE_ROWS][FILTERS], Word depthwise[WEIGHT_STEPS]) {
+                         Word align[WEIGHT_STEPS], Word dense[DENSE_ROWS][FILTERS], Word depthwise[DEPTHWISE_STEPS]) {
 #pragma HLS INLINE off
     const WeightRange range = weight_range(layer, pass);
     const int32_t rows = range.words / FILTERS;
@@ -144,7 +144,7 @@ LOAD_WORDS_OF_WEIGHTS:
     for (int32_t output = 0; output < range.outputs; ++output) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=GROUP_WORDS
         bias[output] = load_bias(layer, fetched);
-        if (layer.op == CONV) {
+        if (!HAS_DEPTHWISE || layer.op == CONV) {
             load_align(layer, first_align, pass.words, fetched, align);
             load_dense(layer, first, range.words, fetched, dense);
             first += rows;

@@ -17,9 +17,12 @@ from codegen.array import build_array, longest_chain
 from codegen.board import FOLDER, load_board
 from codegen.counts import LOOPS
 from codegen.csim import HLS
-from codegen.estimate import Timing, block_rams, estimate, refuse_what_does_not_fit, resources, steps
+from codegen.estimate import Timing, estimate, steps
+from codegen.features import features
 from codegen.options import EngineOptions
 from codegen.program import build
+from codegen.resources import adder_tree, block_rams, refuse_what_does_not_fit, resources, shifter
+from codegen.render import render
 from codegen.tiling import Cutter
 
 
@@ -100,7 +103,29 @@ def test_block_ram_shapes():
     assert block_rams(128, 2048) == 8 and block_rams(1024, 32) == 0
     used = resources(build([random_artifact(3, 16)], EngineOptions()))
     assert used["bram36"] == sum(used["bram36_parts"].values()) and used["lut"] == sum(used["lut_parts"].values())
-    assert used["dsp"] == 320
+    assert used["dsp"] == sum(used["dsp_parts"].values()) and used["dsp_parts"]["array"] == 320
+
+
+def test_logic_is_counted_by_widths():
+    assert [adder_tree(n, 11) for n in (1, 2, 3, 8)] == [0, 12, 25, 4 * 12 + 2 * 13 + 14]
+    # a level of 4:1 multiplexers moves by up to three, the next by up to twelve more
+    assert [shifter(14, n) for n in range(5)] == [0, 8, 17, 17 + 11, 17 + 29]
+
+
+def test_what_a_network_does_not_have_is_not_built():
+    """Fewer operators, fewer LUTs and memories; and the kernel's constants say the same."""
+    programs = [build([random_artifact(seed, 16)], EngineOptions()) for seed in range(24)]
+    for program in programs:
+        use, used = features(program), resources(program)
+        operators = {layer.fields["op"] for layer in program.layers}
+        assert use.operators == operators
+        assert (used["lut_parts"]["depthwise multipliers and accumulators"] > 0) == ("DEPTHWISE" in operators)
+        assert (used["dsp_parts"]["means"] > 0) == ("AVG_POOL" in operators)
+        config = render(program, "test")[0]["config.hpp"]
+        for name in ("DEPTHWISE", "MAX_POOL", "AVG_POOL", "ADD"):
+            assert f"constexpr bool HAS_{name} = {str(name in operators).lower()};" in config
+    assert len({features(program).operators for program in programs}) > 2
+    assert {features(program).pool_pixels for program in programs} >= {1, 5}
 
 
 def test_command_line_writes_numbers_and_a_picture(tmp_path, capsys):
