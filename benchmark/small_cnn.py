@@ -1,4 +1,4 @@
-"""A CNN that fits hls4ml's one-kernel-per-layer style as well as an engine: three convolutions, pooling, one dense layer.
+"""A CNN that fits hls4ml's one-kernel-per-layer style as well as an engine: convolutions, pooling, one dense layer.
 
 2.2 million multiply-accumulates an image; CIFAR's input size.
 """

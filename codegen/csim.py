@@ -26,13 +26,16 @@ WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-Wno-unused-
 OPTIMISE = ("-O3", "-march=native")
 
 
-def compiler_flags(generated: Path, optimise: Iterable[str] = OPTIMISE, threaded: Path | None = None) -> list[str]:
+def compiler_flags(
+    generated: Path, optimise: Iterable[str] = OPTIMISE, threaded: Path | None = None, first: Iterable[Path] = ()
+) -> list[str]:
     """Flags that g++ and clang both take. The pragmas are the HLS compiler's: the others do not know them.
 
     threaded: folder of the sources with threads, for the threaded simulation.
+    first: folders to look in before all others.
     """
     threads = [threaded, HLS / "csim" / "threaded"] if threaded else []
-    include = [f"-I{path}" for path in (*threads, HLS, HLS / "csim", generated)]
+    include = [f"-I{path}" for path in (*first, *threads, HLS, HLS / "csim", generated)]
     return ["-std=c++14", *optimise, *WARNINGS, "-fPIC", *(["-pthread"] if threaded else []), *include]
 
 
@@ -42,19 +45,22 @@ def compile_engine(
     compiler: str | None = None,
     optimise: Iterable[str] = OPTIMISE,
     threaded: bool = False,
+    changed: Path | None = None,
+    first: Iterable[Path] = (),
 ) -> tuple[Path, Path]:
     """Compile engine and test bench; returns (testbench, libengine.so), both in ``out``.
 
     ``compiler`` defaults to $CXX, then g++. Raises BfpError with the compiler's
     first error line. With ``threaded`` every dataflow process runs in a thread
-    of its own, with bounded streams (see codegen/threaded.py).
+    of its own, with bounded streams (see codegen/threaded.py). ``changed``:
+    another engine.cpp to compile, with the include folders that it needs ``first``.
     """
     compiler = compiler or os.environ.get("CXX") or "g++"
     if not shutil.which(compiler):
         raise BfpError(f"compiler {compiler} is not on PATH; install g++ or set CXX")
     out.mkdir(parents=True, exist_ok=True)
-    source = write_threaded(HLS, out / "threaded") if threaded else HLS / "engine.cpp"
-    flags = compiler_flags(generated, optimise, source.parent if threaded else None)
+    source = write_threaded(HLS, out / "threaded") if threaded else changed or HLS / "engine.cpp"
+    flags = compiler_flags(generated, optimise, source.parent if threaded else None, first)
     link = [flag for flag in flags if flag.startswith("-fsanitize") or flag == "-pthread"]
     engine, bench, library = out / "engine.o", out / "testbench", out / "libengine.so"
     commands = [

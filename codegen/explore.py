@@ -79,7 +79,7 @@ def widths_of(artifact: Artifact) -> tuple[int, int]:
 
 
 def narrow(artifact: Artifact, weights: int, activations: int) -> Artifact:
-    """The artifact with no mantissa counted wider than ``weights`` and ``activations`` bits. Good for estimates only."""
+    """The artifact with no mantissa counted wider than so many bits; good for estimates only."""
     formats = {name: replace(f, bits=min(f.bits, activations)) for name, f in artifact.formats.items()}
     parameters = {
         name: replace(p, weights=p.weights and replace(p.weights, bits=min(p.weights.bits, weights)))
@@ -237,7 +237,9 @@ def explore(
     refused = Counter(explorer.refused.values()).most_common()
     if not explorer.points:
         why, count = refused[0]
-        raise BfpError(f"no engine for {artifact.graph.name} fits {board.name}; the most frequent reason ({count}): {why}")
+        raise BfpError(
+            f"no engine for {artifact.graph.name} fits {board.name}; the most frequent reason ({count}): {why}"
+        )
     points = list(explorer.points.values())
     number = {id(p): n for n, p in enumerate(points)}
     by_width = {pair: [p for p in points if (p.weights, p.activations) == pair] for pair in pairs}
@@ -281,8 +283,8 @@ def table(result: dict) -> list[str]:
             o = p["options"]
             lines.append(
                 f"{p['weights']}/{p['activations']:<3} {p['frames_per_second']:9.2f} {o['lanes']:5} {o['filters']:5} "
-                f"{o['pixels']:4} {p['macs_per_cycle']:7} {100 * p['mac_efficiency']:5.1f}% {p['dsp']:5} {p['bram36']:6} "
-                f"{p['lut']:7}  {name}"
+                f"{o['pixels']:4} {p['macs_per_cycle']:7} {100 * p['mac_efficiency']:5.1f}% {p['dsp']:5} "
+                f"{p['bram36']:6} {p['lut']:7}  {name}"
             )
     refused = sum(result["refused"].values())
     lines.append(f"{len(result['points'])} engines fit {result['board']}, {refused} are refused:")
@@ -304,7 +306,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m codegen.explore", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="build folder that holds artifact.npz")
     parser.add_argument("--board", default="ultra96v2", help="a file of codegen/boards (default ultra96v2)")
-    parser.add_argument("--engine", nargs="*", default=[], metavar="NAME=NUMBER", help="the network's engine options now")
+    parser.add_argument(
+        "--engine", nargs="*", default=[], metavar="NAME=NUMBER", help="the network's engine options now"
+    )
     parser.add_argument("--widths", nargs="*", metavar="W/A", help="mantissa widths (default 8/8 6/6 5/5 4/4)")
     arguments = parser.parse_args(argv)
     start = time.perf_counter()
@@ -320,8 +324,8 @@ def main(argv: list[str] | None = None) -> int:
     print(*table(result), sep="\n")
     best = result["points"][result["best"][0]]
     print(
-        f"\nmodelled best for {result['network']} on {result['board']} at {best['weights']}/{best['activations']} bits: "
-        f"{best['frames_per_second']} frames/s\n\n{section(best)}\n"
+        f"\nmodelled best for {result['network']} on {result['board']} at {best['weights']}/{best['activations']} bits"
+        f": {best['frames_per_second']} frames/s\n\n{section(best)}\n"
     )
     print(f"{arguments.folder / 'explore.svg'}, explore.json; {time.perf_counter() - start:.1f} s")
     return 0

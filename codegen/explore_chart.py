@@ -102,7 +102,7 @@ def chart(result: dict) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
         'font-size="12"><rect width="100%" height="100%" fill="#fff"/>',
         f'<text x="{LEFT}" y="22" font-size="15" font-weight="bold">{escape(result["network"])} on '
-        f'{escape(result["board"])}, modelled: {fitting} engines that fit, {refused} refused</text>',
+        f"{escape(result['board'])}, modelled: {fitting} engines that fit, {refused} refused</text>",
         f'<text x="{LEFT}" y="42">lines: Pareto fronts; dashed: what the board has; cross: the network\'s present '
         "engine</text>",
     ]

@@ -1,4 +1,4 @@
-"""The comparison with hls4ml: our half of it, what is made of the figures, and what happens where hls4ml is not to be had.
+"""The comparison with hls4ml: our half of it, what is made of the figures, and what is said where hls4ml is missing.
 
 The comparison itself is heavy: it installs hls4ml from PyPI and lets it compile for minutes.
 """

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import tomllib
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
 
 import digits_model
 import pytest
+import tomllib
 from random_graphs import random_artifact
 from test_random_graphs import ENGINES, engine_options
 
@@ -163,7 +163,9 @@ def test_every_refusal_is_counted(folder):
 
 def test_a_board_too_small_for_any_engine_is_one_sentence(folder):
     artifact = load(folder / "artifact.npz")
-    with pytest.raises(BfpError, match="no engine for digits8 fits PYNQ-Z2; the most frequent reason .* beyond the board"):
+    with pytest.raises(
+        BfpError, match="no engine for digits8 fits PYNQ-Z2; the most frequent reason .* beyond the board"
+    ):
         explore.explore(artifact, replace(load_board("pynq_z2"), lut=100), EngineOptions(), [])
 
 
@@ -183,7 +185,9 @@ def test_the_picture(folder, result):
     assert len(dots) == sum(len(f["points"]) for f in result["fronts"])
 
 
-@pytest.mark.parametrize("words, sentence", [(["--widths", "9/8"], "width '9/8' is not"), (["--board", "x"], "not known")])
+@pytest.mark.parametrize(
+    "words, sentence", [(["--widths", "9/8"], "width '9/8' is not"), (["--board", "x"], "not known")]
+)
 def test_bad_input_is_one_sentence(folder, words, sentence, capsys):
     assert explore.main([str(folder), *words]) == 2
     error = capsys.readouterr().err

@@ -72,7 +72,9 @@ def record(name: str, bits: int, weights: str, result: dict) -> None:
 def test_full_size_network_is_bit_equal(name, bits, tmp_path):
     ready, statistics = prepared(name)
     bfp = replace(ready.config.bfp, weights=bits, activations=bits)
-    artifact = save(pipeline.quantise(replace(ready, config=replace(ready.config, bfp=bfp)), statistics), tmp_path / "a.npz")
+    artifact = save(
+        pipeline.quantise(replace(ready, config=replace(ready.config, bfp=bfp)), statistics), tmp_path / "a.npz"
+    )
     graph = artifact.graph
     assert graph.shapes[graph.input] == (3, NETWORKS[name], NETWORKS[name])
     assert {p.weights.bits for p in artifact.parameters.values() if p.weights} == {bits}

@@ -132,7 +132,11 @@ BAD = [
     ("heap", *twice("    malloc(4);", 'extern "C" void *malloc(unsigned long);'), "malloc needs a heap"),
     ("heap", *twice("    void *p = ::operator new(4);\n    value = p != 0;"), "operator new needs a heap"),
     ("heap", *twice("    __builtin_alloca(4);"), "__builtin_alloca needs a heap"),
-    ("recursion", *twice("    R r;\n    value = r.go(value);", "struct R {\n    int32_t go(int32_t v) { return go(v); }\n};"), "go calls"),
+    (
+        "recursion",
+        *twice("    R r;\n    value = r.go(value);", "struct R {\n    int32_t go(int32_t v) { return go(v); }\n};"),
+        "go calls",
+    ),
     ("recursion", *twice("    if (value > 9) {\n        return twice(value - 9);\n    }"), "twice calls itself"),
     (
         "recursion",
@@ -190,7 +194,11 @@ BAD = [
     ("volatile", *twice("    volatile int32_t v = value;\n    value = v;"), "volatile forbids"),
     ("statics", "    Word kept[DEPTH];", "    static Word kept[DEPTH];", "static kept outlives"),
     ("statics", *twice("    static int32_t calls = 0;\n    calls += 1;"), "static calls outlives"),
-    ("statics", *twice("    calls += 1;", "static int32_t calls = 0;"), "calls is a variable that every process may use"),
+    (
+        "statics",
+        *twice("    calls += 1;", "static int32_t calls = 0;"),
+        "calls is a variable that every process may use",
+    ),
     ("bounded_loops", *loop("while (n > 0)"), "has no counter"),
     ("bounded_loops", *loop("for (;;)"), "must declare one counter"),
     ("bounded_loops", *loop("for (int32_t k = 0; k < n; ++k)"), "the bound n is changed within the loop"),

@@ -115,7 +115,8 @@ def floating_point(kernel: Kernel) -> Iterator[Finding]:
         if c.kind in DECLARATIONS:
             kinds.append(_pointee(c.type))
         of_floats = c.kind in DECLARATIONS and FLOAT_ARGUMENT.search(kinds[-1].get_canonical().spelling)
-        if (of_floats or any(k.get_canonical().kind in FLOATS for k in kinds)) and (c.kind.is_expression() or c.kind.is_declaration()):
+        of_floats = of_floats or any(k.get_canonical().kind in FLOATS for k in kinds)
+        if of_floats and (c.kind.is_expression() or c.kind.is_declaration()):
             name = f"{c.spelling} " if c.spelling else "an expression "
             yield at(c, "floating_point", f"{name}is floating point; the kernel computes with integers and shifts")
 

@@ -1,0 +1,75 @@
+// Writes what a stage's call gets and leaves to a file: every argument before
+// and after the call, as codegen/stage_recording.py asks for in a copy of the
+// engine, and reads it again.
+//
+// The file: per call "call STAGE LAYER\n", then per argument, first all of them
+// before the call and then all of them after it, "NAME BYTES\n" and the bytes;
+// "end\n" after the last.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <map>
+#include <string>
+#include <utility>
+
+#include "hls_stream.h"
+
+namespace csim {
+
+class Call {
+  public:
+    // Only the first calls of a stage for each layer are recorded, to the file
+    // that the compiler's flag -DSBFP_RECORDING names.
+    Call(const char *stage, int32_t layer) {
+        static std::map<std::pair<std::string, int32_t>, int> calls;
+        if (file() && calls[{stage, layer}]++ < MOST_CALLS) {
+            active_ = true;
+            std::fprintf(file(), "call %s %d\n", stage, layer);
+        }
+    }
+    Call(const Call &) = delete;
+    Call &operator=(const Call &) = delete;
+
+    ~Call() {
+        if (active_) {
+            std::fprintf(file(), "end\n");
+        }
+    }
+
+    template <typename T>
+    void array(const char *name, const T *items, std::size_t count) {
+        if (active_) {
+            std::fprintf(file(), "%s %zu\n", name, count * sizeof(T));
+            std::fwrite(items, sizeof(T), count, file());
+        }
+    }
+
+    template <typename T>
+    void value(const char *name, const T &item) {
+        array(name, &item, 1);
+    }
+
+    template <typename T>
+    void stream(const char *name, const hls::stream<T> &items) {
+        if (active_) {
+            std::fprintf(file(), "%s %zu\n", name, items.items().size() * sizeof(T));
+            for (const T &item : items.items()) {
+                std::fwrite(&item, sizeof(T), 1, file());
+            }
+        }
+    }
+
+  private:
+    static constexpr int MOST_CALLS = 12;
+
+    static std::FILE *file() {
+        static std::FILE *opened = std::fopen(SBFP_RECORDING, "wb");
+        return opened;
+    }
+
+    bool active_ = false;
+};
+
+}  // namespace csim

@@ -1,0 +1,22 @@
+// Test bench of the stage avg_pool_pass.
+#include "avg_pool.hpp"
+
+#include "bench.hpp"
+#include "data/avg_pool.hpp"
+#include "schedule.hpp"
+
+using namespace sbfp;
+
+static Word input[BANKS][BANK_ROWS];
+
+int main() {
+    bench::Check check("avg_pool");
+    for (const Call &call : CALLS) {
+        const Layer &layer = LAYERS[call.layer];
+        hls::stream<AccBlock> sums;
+        bench::put(call.input, &input[0][0]);
+        avg_pool_pass(layer, call.tile, call.pass, input, sums);
+        check.expect("sums", sums, call.sums, call.sums_used);
+    }
+    return check.finish();
+}

@@ -1,0 +1,125 @@
+// What the stages' test benches share: items of generated data to streams and
+// arrays, and the comparison of what a stage has written with what is expected.
+//
+// The data are those of a real layer (codegen/stage_benches.py records them),
+// and have been compared with the golden model there.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+
+#include "hls_stream.h"
+#include "types.hpp"
+
+namespace bench {
+
+// Generated items: a row of mantissas for each word, of accumulators for each AccWord or AccBlock.
+struct Words {
+    const int8_t (*rows)[sbfp::LANES];
+    int count;
+};
+
+struct AccWords {
+    const int32_t (*rows)[sbfp::LANES];
+    int count;
+};
+
+struct AccBlocks {
+    const int32_t (*rows)[sbfp::PIXELS * sbfp::LANES];
+    int count;
+};
+
+inline sbfp::Word item(const Words &items, int index) {
+    sbfp::Word word;
+    for (int c = 0; c < sbfp::LANES; ++c) {
+        word.lane[c] = items.rows[index][c];
+    }
+    return word;
+}
+
+inline sbfp::AccWord item(const AccWords &items, int index) {
+    sbfp::AccWord word;
+    for (int c = 0; c < sbfp::LANES; ++c) {
+        word.lane[c] = items.rows[index][c];
+    }
+    return word;
+}
+
+inline sbfp::AccBlock item(const AccBlocks &items, int index) {
+    sbfp::AccBlock block;
+    for (int i = 0; i < sbfp::PIXELS * sbfp::LANES; ++i) {
+        block.pixel[i / sbfp::LANES].lane[i % sbfp::LANES] = items.rows[index][i];
+    }
+    return block;
+}
+
+template <typename T, typename Items>
+void put(const Items &items, hls::stream<T> &stream) {
+    for (int i = 0; i < items.count; ++i) {
+        stream.write(item(items, i));
+    }
+}
+
+template <typename T, typename Items>
+void put(const Items &items, T *array) {
+    for (int i = 0; i < items.count; ++i) {
+        array[i] = item(items, i);
+    }
+}
+
+// Counts and reports differences.
+class Check {
+  public:
+    explicit Check(const char *stage) : stage_(stage) {}
+
+    void expect(const char *what, hls::stream<sbfp::Word> &stream, const Words &items) {
+        for (int i = 0; i < items.count; ++i) {
+            compare(what, i, stream.read(), items.rows[i]);
+        }
+    }
+
+    // Of each block, only the pixels that the layer's epilogue reads count: `used` of them in each; the
+    // others hold whatever the array computed for lanes beyond the tile.
+    void expect(const char *what, hls::stream<sbfp::AccBlock> &stream, const AccBlocks &items, const int *used) {
+        for (int i = 0; i < items.count; ++i) {
+            const sbfp::AccBlock block = stream.read();
+            for (int p = 0; p < used[i]; ++p) {
+                compare(what, i, block.pixel[p], items.rows[i] + p * sbfp::LANES);
+            }
+        }
+    }
+
+    template <typename T, typename Items>
+    void expect(const char *what, const T *array, const Items &items) {
+        for (int i = 0; i < items.count; ++i) {
+            compare(what, i, array[i], items.rows[i]);
+        }
+    }
+
+    // Exit status of the bench.
+    int finish() const {
+        std::printf("%s: %ld values, %ld mismatches\n", stage_, values_, mismatches_);
+        return mismatches_ == 0 && values_ > 0 ? 0 : 1;
+    }
+
+  private:
+    template <typename T, typename V>
+    void compare(const char *what, int index, const T &got, const V *want) {
+        for (int c = 0; c < sbfp::LANES; ++c) {
+            values_ += 1;
+            if (got.lane[c] != want[c]) {
+                if (mismatches_ == 0) {
+                    std::fprintf(stderr, "%s: %s, item %d, lane %d: expected %d, got %d\n", stage_, what, index, c,
+                                 static_cast<int>(want[c]), static_cast<int>(got.lane[c]));
+                }
+                mismatches_ += 1;
+            }
+        }
+    }
+
+    const char *stage_;
+    long values_ = 0;
+    long mismatches_ = 0;
+};
+
+}  // namespace bench

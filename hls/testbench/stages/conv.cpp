@@ -1,0 +1,29 @@
+// Test bench of the stage conv_pass, the multiplier array; the partial sums of a word in chunks wait from call to call.
+#include "conv.hpp"
+
+#include "bench.hpp"
+#include "data/conv.hpp"
+#include "schedule.hpp"
+
+using namespace sbfp;
+
+static Word input[BANKS][BANK_ROWS];
+static AccWord bias[GROUP_WORDS];
+static Word align[WEIGHT_STEPS];
+static Word dense[DENSE_ROWS][FILTERS];
+static AccBlock partial[TILE_BLOCKS];
+
+int main() {
+    bench::Check check("conv");
+    for (const Call &call : CALLS) {
+        const Layer &layer = LAYERS[call.layer];
+        hls::stream<AccBlock> sums;
+        bench::put(call.input, &input[0][0]);
+        bench::put(call.bias, bias);
+        bench::put(call.align, align);
+        bench::put(call.dense, &dense[0][0]);
+        conv_pass(layer, call.tile, call.pass, input, bias, align, dense, partial, sums);
+        check.expect("sums", sums, call.sums, call.sums_used);
+    }
+    return check.finish();
+}

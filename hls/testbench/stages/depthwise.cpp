@@ -1,0 +1,26 @@
+// Test bench of the stage depthwise_pass.
+#include "depthwise.hpp"
+
+#include "bench.hpp"
+#include "data/depthwise.hpp"
+#include "schedule.hpp"
+
+using namespace sbfp;
+
+static Word input[BANKS][BANK_ROWS];
+static AccWord bias[GROUP_WORDS];
+static Word depthwise[WEIGHT_STEPS];
+
+int main() {
+    bench::Check check("depthwise");
+    for (const Call &call : CALLS) {
+        const Layer &layer = LAYERS[call.layer];
+        hls::stream<AccBlock> sums;
+        bench::put(call.input, &input[0][0]);
+        bench::put(call.bias, bias);
+        bench::put(call.depthwise, depthwise);
+        depthwise_pass(layer, call.tile, call.pass, input, bias, depthwise, sums);
+        check.expect("sums", sums, call.sums, call.sums_used);
+    }
+    return check.finish();
+}

@@ -1,0 +1,23 @@
+// Test bench of the stage epilogue: sums and shortcut in, mantissas of the output out.
+#include "epilogue.hpp"
+
+#include "bench.hpp"
+#include "data/epilogue.hpp"
+#include "schedule.hpp"
+
+using namespace sbfp;
+
+int main() {
+    bench::Check check("epilogue");
+    for (const Call &call : CALLS) {
+        const Layer &layer = LAYERS[call.layer];
+        hls::stream<AccBlock> sums;
+        hls::stream<Word> shortcut;
+        hls::stream<Word> results;
+        bench::put(call.sums, sums);
+        bench::put(call.shortcut, shortcut);
+        epilogue(layer, call.tile, call.pass, sums, shortcut, results);
+        check.expect("results", results, call.results);
+    }
+    return check.finish();
+}

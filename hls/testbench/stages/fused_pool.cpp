@@ -1,0 +1,25 @@
+// Test bench of the stage fused_pool: a layer's words in, their maxima out; running ones wait from tile to tile.
+#include "fused_pool.hpp"
+
+#include "bench.hpp"
+#include "data/fused_pool.hpp"
+#include "schedule.hpp"
+
+using namespace sbfp;
+
+static Word best[POOL_WORDS];
+
+int main() {
+    bench::Check check("fused_pool");
+    for (const Call &call : CALLS) {
+        const Layer &layer = LAYERS[call.layer];
+        hls::stream<Word> results;
+        hls::stream<Word> pooled;
+        bench::put(call.results, results);
+        bench::put(call.best_before, best);
+        fused_pool(layer, call.tile, call.pass, results, best, pooled);
+        check.expect("pooled", pooled, call.pooled);
+        check.expect("best", best, call.best);
+    }
+    return check.finish();
+}

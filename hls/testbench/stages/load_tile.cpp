@@ -1,0 +1,23 @@
+// Test bench of the stage load_tile: beats of memory in, the tile as the compute stages read it out.
+#include "load_tile.hpp"
+
+#include "bench.hpp"
+#include "data/load_tile.hpp"
+#include "schedule.hpp"
+
+using namespace sbfp;
+
+static Word input[BANKS][BANK_ROWS];
+
+int main() {
+    bench::Check check("load_tile");
+    for (const Call &call : CALLS) {
+        const Layer &layer = LAYERS[call.layer];
+        hls::stream<Word> fetched;
+        bench::put(call.fetched, fetched);
+        bench::put(call.input_before, &input[0][0]);
+        load_tile(layer, call.tile, call.slice, fetched, input);
+        check.expect("input", &input[0][0], call.input);
+    }
+    return check.finish();
+}

@@ -1,0 +1,21 @@
+// Test bench of the stage pack: mantissas in, beats of memory out.
+#include "store.hpp"
+
+#include "bench.hpp"
+#include "data/pack.hpp"
+#include "schedule.hpp"
+
+using namespace sbfp;
+
+int main() {
+    bench::Check check("pack");
+    for (const Call &call : CALLS) {
+        const Layer &layer = LAYERS[call.layer];
+        hls::stream<Word> results;
+        hls::stream<Word> packed;
+        bench::put(call.results, results);
+        pack(layer, call.tile, call.pass, results, packed);
+        check.expect("packed", packed, call.packed);
+    }
+    return check.finish();
+}

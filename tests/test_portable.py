@@ -1,0 +1,114 @@
+"""The kernels keep to the subset of HLS C++ that other HLS compilers take, as far as compilers and text can tell.
+
+Vendor pragmas are removed mechanically, streams have read() and write() only,
+and every stage must compile in a translation unit of its own.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from compilers import EVERY, NO_CLANG
+
+from codegen.csim import HLS
+from codegen.generate import generate
+from codegen.lint.__main__ import smallest_artifact
+from codegen.options import EngineOptions
+from codegen.source_text import blank_comments
+
+STREAM = """
+#pragma once
+namespace hls {
+template <typename T>
+class stream {
+  public:
+    stream();
+    void write(const T &item);
+    T read();
+};
+}
+"""
+HEADERS = sorted(path.name for path in HLS.glob("*.hpp"))
+SIZES = [(2, 2, 1), (16, 8, 5)]
+
+
+def stripped(text: str) -> str:
+    """A source without the vendor's pragmas: whole lines go, and nothing else."""
+    return "".join(line for line in text.splitlines(keepends=True) if not re.match(r"\s*#pragma HLS\b", line))
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory) -> Path:
+    """Folders hls/ without pragmas, stream/ with the least stream, and generated/ for each size."""
+    folder = tmp_path_factory.mktemp("portable")
+    for source in [*HLS.glob("*.[ch]pp"), *(HLS / "synth").glob("*.hpp")]:
+        target = folder / "hls" / source.name
+        target.parent.mkdir(exist_ok=True)
+        target.write_text(stripped(source.read_text()))
+    (folder / "stream").mkdir()
+    (folder / "stream" / "hls_stream.h").write_text(STREAM)
+    for size in SIZES:
+        generate([smallest_artifact()], EngineOptions(*size), folder / "x".join(map(str, size)))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "compiler, standard, size",
+    [
+        ("g++", "c++17", SIZES[0]),
+        ("clang++", "c++17", SIZES[0]),
+        ("clang++", "gnu++17", SIZES[0]),
+        ("g++", "c++17", SIZES[1]),
+    ],
+)
+def test_every_header_compiles_by_itself(compiler, standard, size, plain, tmp_path):
+    if EVERY[compiler] is None:
+        pytest.skip(NO_CLANG if compiler == "clang++" else "g++ is not installed")
+    generated = plain / "x".join(map(str, size)) / "generated"
+    include = [f"-I{plain / 'hls'}", f"-I{plain / 'stream'}", f"-I{generated}"]
+    flags = [f"-std={standard}", "-fsyntax-only", "-Wall", "-Werror", "-Wno-unused-label", "-Wno-unused-function"]
+    # one run of the compiler for all: each header in a unit of its own
+    sources = []
+    for name in HEADERS:
+        sources.append(tmp_path / f"{name}.cpp")
+        sources[-1].write_text(f'#include "{name}"\n')
+    sources.append(plain / "hls" / "engine.cpp")
+    result = subprocess.run([EVERY[compiler], *flags, *include, *map(str, sources)], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[:2000]
+
+
+def test_pragmas_stand_on_lines_of_their_own():
+    for path in HLS.glob("*.[ch]pp"):
+        text = path.read_text()
+        assert "_Pragma" not in text
+        rest = stripped(text)
+        assert "pragma HLS" not in rest
+        # nothing but pragmas went: no continuation lines, no code behind a pragma
+        assert rest.count(";") == text.count(";") and rest.count("{") == text.count("{")
+        assert not re.search(r"#pragma HLS[^\n]*\\\n", text)
+
+
+@pytest.mark.parametrize(
+    "pattern, what",
+    [
+        (r"\.\s*(empty|full|size|read_nb|write_nb|capacity)\s*\(", "a stream has read() and write() only"),
+        (r"\bstream<[^;>]*>\s+\w+\s*[({]", "a stream has no name and no depth argument"),
+        (r"\bsizeof\b", "sizeof differs where arbitrary widths are used"),
+        (r"\b(hls_math|hls_vector|ap_axi_sdata|ap_int|ap_fixed)\b", "not in every HLS compiler"),
+        (r"\bstream<[^;>]*>\s+\w+\s*\[", "streams come one by one"),
+    ],
+)
+def test_what_the_subset_leaves_out(pattern, what):
+    for path in HLS.glob("*.[ch]pp"):
+        found = re.search(pattern, blank_comments(path.read_text()))
+        assert not found, f"{path.name}: {found.group()}: {what}"
+
+
+def test_a_stage_off_the_subset_would_not_compile(plain, tmp_path):
+    """The least stream is what the test above says it is."""
+    (tmp_path / "bad.cpp").write_text('#include "hls_stream.h"\nbool f(hls::stream<int> &s) { return s.empty(); }\n')
+    command = ["g++", "-std=c++17", "-fsyntax-only", f"-I{plain / 'stream'}", str(tmp_path / "bad.cpp")]
+    assert subprocess.run(command, capture_output=True).returncode != 0
