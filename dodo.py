@@ -371,6 +371,19 @@ def task_lint():
     return {"actions": [command("codegen.lint")], "file_dep": [*HLS, *CODEGEN, *BFP]}
 
 
+def task_stage_benches():
+    """the test bench of every stage by itself, at four sizes and at 8 and 5 bits, with data recorded from real layers"""
+    stages = ROOT / "hls" / "testbench" / "stages"
+    folders = [BUILD / f"stage_network_{bits}bit" for bits in (8, 5)]
+    networks = [stages / f"network_{bits}bit.toml" for bits in (8, 5)]
+    calibrations = [command("calib", "calibrate", n, "--out", f) for n, f in zip(networks, folders)]
+    return {
+        "basename": "stage-benches",
+        "actions": [*calibrations, command("codegen.stage_benches", *folders)],
+        "file_dep": [str(p) for p in (*networks, stages / "network.py")] + [*HLS, *CODEGEN, *CALIB, *BFP],
+    }
+
+
 def task_sanitize():
     """the engine under address, undefined-behaviour and thread sanitizers, over random graphs"""
     return {"actions": [command("pytest", "-q", "-m", "", "tests/test_sanitize.py")], "uptodate": [False]}
