@@ -141,13 +141,17 @@ def reproduce(arguments: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit status 0, or 2 after one line on stderr about bad input."""
+    """Exit status 0, 2 after one line on stderr about bad input, or 130 when interrupted."""
     arguments = parser().parse_args(argv)
     try:
         run(arguments)
     except BfpError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        kept = "; started again, it goes on with the next batch" if arguments.command == "evaluate" else ""
+        print(f"\ninterrupted{kept}", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import os
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from calib.npz_images import NpzImages
 from host.image import MODES, fit_image, normalise, open_image
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif"}
+READERS = 8  # threads that decode images
 RANDOM_COUNT = 64  # noise photographs where no limit says how many
 
 
@@ -34,11 +37,15 @@ class NotThere(BfpError):
 
 @dataclass(frozen=True)
 class Item:
-    """One image: its name, how to open it, and its label or None."""
+    """One image: its name, how to open it, and its label or None.
+
+    in_order: it can only be read after the one before it, in one thread.
+    """
 
     name: str
     open: Callable[[], Image.Image]
     label: int | None = None
+    in_order: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,10 +82,15 @@ class ImageSet:
             raise BfpError(f"image {item.name}: {error}") from None
 
     def batches(self, size: int, first: int = 0) -> Iterator[np.ndarray]:
-        """The network's input, float32 [<= size, C, H, W], in order, from image ``first`` on."""
-        for start in range(first, len(self), size):
-            stop = min(start + size, len(self))
-            yield normalise(np.stack([self.pixels(i) for i in range(start, stop)]), self.pre)
+        """The network's input, float32 [<= size, C, H, W], in order, from image ``first`` on.
+
+        Where they are files of their own, the images of a batch are read by several threads.
+        """
+        threads = 1 if any(item.in_order for item in self.items) else min(READERS, os.cpu_count() or 1)
+        with ThreadPoolExecutor(threads) as readers:
+            for start in range(first, len(self), size):
+                stop = min(start + size, len(self))
+                yield normalise(np.stack(list(readers.map(self.pixels, range(start, stop)))), self.pre)
 
 
 def vary(image: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -150,8 +162,11 @@ def _file_item(path: Path, pre: Preprocessing, label: int | None = None) -> Item
 
 
 def _folder_items(path: Path, pre: Preprocessing, notes: list[str]) -> list[Item]:
-    """Flat folder: no labels. Folder of folders: the label is the index of the sorted sub-folder."""
-    folders = sorted(p for p in path.iterdir() if p.is_dir())
+    """Flat folder: no labels. Folder of folders: the label is the index of the sorted sub-folder.
+
+    Hidden folders are no classes: they would shift the labels of all others.
+    """
+    folders = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
     groups = list(enumerate(folders)) or [(None, path)]
     items, others = [], 0
     for label, folder in groups:
@@ -196,7 +211,7 @@ def _npz_items(path: Path, keys: list[str], pre: Preprocessing) -> list[Item]:
 
     def item(i: int) -> Item:
         label = None if source.labels is None else int(source.labels[i])
-        return Item(f"{path}[{i}]", lambda: source.read(i).convert(mode), label)
+        return Item(f"{path}[{i}]", lambda: source.read(i).convert(mode), label, in_order=True)
 
     return [item(i) for i in range(len(source))]
 

@@ -220,3 +220,13 @@ def test_ground_truth_that_is_no_text_is_refused(flat):
     (flat / "groundtruth.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(BfpError, match="cannot be read"):
         opened(flat)
+
+
+def test_interrupting_the_command_is_one_line(folder, monkeypatch, capsys):
+    def interrupted(network, x):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(float_model, "logits", interrupted)
+    assert main(["evaluate", str(folder / "net.toml"), "--out", str(folder)]) == 130
+    error = capsys.readouterr().err
+    assert "interrupted; started again, it goes on" in error and "Traceback" not in error

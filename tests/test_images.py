@@ -96,6 +96,7 @@ def test_folder_of_classes(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         photograph(tmp_path / name)
     (tmp_path / "a" / "notes.txt").write_text("x")
+    (tmp_path / ".thumbnails").mkdir()
     found = open_images(options(tmp_path), PRE)
     assert found.labels.tolist() == [0, 0, 1] and found.name(2).endswith("b/1.png")
     assert found.notes and "1 files" in found.notes[0]
@@ -225,3 +226,12 @@ def test_images_are_opened_one_by_one(tmp_path):
         assert next(batches).shape == (1, 3, 20, 24)
     with pytest.raises(BfpError, match="3.png"):
         next(batches)
+
+
+def test_images_read_by_several_threads_keep_their_order(tmp_path):
+    for i in range(40):
+        Image.new("RGB", (200 if i % 3 else 20, 150), (6 * i, 0, 255 - 6 * i)).save(tmp_path / f"{i:02}.png")
+    found = open_images(options(tmp_path), PRE)
+    want = normalise(np.stack([found.pixels(i) for i in range(40)]), PRE)
+    assert np.array_equal(np.concatenate(list(found.batches(16))), want)
+    assert np.array_equal(np.concatenate(list(found.batches(16, first=5))), want[5:])
