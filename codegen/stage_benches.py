@@ -39,14 +39,14 @@ C_TYPES = {"Word": ("int8_t", "Words"), "AccWord": ("int32_t", "AccWords"), "Acc
 # compute is the choice of one of these; each has the arguments that it takes
 OPERATORS = {
     "conv": ("CONV", ("bias", "align", "dense")),
-    "depthwise": ("DEPTHWISE", ("bias", "depthwise")),
+    "depthwise": ("DEPTHWISE", ("bias", "depthwise", "biases")),
     "max_pool": ("MAX_POOL", ()),
     "avg_pool": ("AVG_POOL", ()),
     "add": ("ADD", ()),
 }
 # what makes a layer worth recording besides another
 FEATURES = ("taps", "chunks", "has_align", "has_shortcut", "pool", "tiles_down", "word_tiles")
-LAYERS_EACH, CALLS_EACH, CHUNKS_MOST = 2, 2, 8
+LAYERS_EACH, CALLS_EACH, CHUNKS_MOST = 4, 2, 8
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def benches() -> list[Bench]:
         if stage != "compute":
             found.append(Bench(stage, stage))
             continue
-        weights = [p.name for p in parameters if p.kind == "array" and p.name != "input"]
+        weights = [p.name for p in parameters if p.kind in ("array", "stream") and p.name not in ("input", "sums")]
         for name, (op, used) in OPERATORS.items():
             found.append(Bench(name, stage, op, tuple(w for w in weights if w not in used)))
     return found
@@ -101,7 +101,8 @@ def choose(bench: Bench, calls: list[Call], program: Program, checker: Checker) 
 
     def features(layer: int) -> set[str]:
         fields = program.layers[layer].fields
-        return {name for name in FEATURES if fields[name] > (name in ("taps", "chunks", "tiles_down", "word_tiles"))}
+        found = {name for name in FEATURES if fields[name] > (name in ("taps", "chunks", "tiles_down", "word_tiles"))}
+        return found | {str(fields["op"]), str(fields["activation"])}
 
     chosen: list[Call] = []
     seen: set[str] = set()

@@ -41,7 +41,8 @@ class Layer:
 
     source, results, stored, shortcut: mantissas as words [planes, lanes, H, W] of the input, of what is
     computed, of what is stored of it (after a fused pool), and of the shortcut (or None). acc: accumulators before
-    the shortcut, for average pooling after the reciprocal.
+    the shortcut. The epilogue makes them of sums by ``factor`` (average pooling's reciprocals), ``shift`` (to the left)
+    and ``bias``, which dense convolutions have in their sums already; all broadcast to [planes, lanes, H, W].
     """
 
     def __init__(self, program: Program, index: int, values: dict[str, np.ndarray]) -> None:
@@ -63,9 +64,13 @@ class Layer:
         self.shortcut = (
             spread(values[self.node.shortcut][0], places[self.node.shortcut]) if self.node.shortcut else None
         )
-        self.factor = np.ones(acc.shape[1:], np.int64)
-        if self.node.op == "avg_pool":
-            self.factor = reciprocal(np.multiply.outer(*self.node.divisors(*x.shape[2:])))
+        self.factor, self.shift, self.bias = (np.zeros_like(self.acc) for _ in range(3))
+        self.factor += (
+            reciprocal(np.multiply.outer(*self.node.divisors(*x.shape[2:]))) if self.node.op == "avg_pool" else 1
+        )
+        if self.node.op != "conv":
+            self.shift += spread(p.main_shift, self.place_out)[..., None, None]
+            self.bias += spread(p.bias, self.place_out)[..., None, None]
 
 
 def rows_of(words: np.ndarray, out: dict, tile: dict) -> np.ndarray:
@@ -197,8 +202,8 @@ def check_sums(layer: Layer, call: Call, tile: dict, out: dict, blocks: np.ndarr
         )
     if used:
         found = np.concatenate([block[:n] for block, n in zip(blocks.astype(np.int64), used)])
-        factor = np.broadcast_to(layer.factor, (layer.acc.shape[0], layer.acc.shape[1], *layer.factor.shape))
-        expect(call, "sums", found * rows_of(factor, out, tile), rows_of(layer.acc, out, tile))
+        factor, shift, bias = (rows_of(a, out, tile) for a in (layer.factor, layer.shift, layer.bias))
+        expect(call, "sums", ((found * factor) << shift) + bias, rows_of(layer.acc, out, tile))
 
 
 def expect(call: Call, what: str, found: np.ndarray, want: np.ndarray) -> None:
@@ -284,7 +289,11 @@ class Checker:
         expect(call, "shortcut", self.get(call, "shortcut", True), want)
 
     def _compute(self, call: Call, layer: Layer) -> None:
-        check_sums(layer, call, self.struct(call, "Tile"), self.struct(call, "Pass"), self.get(call, "sums", True))
+        out = self.struct(call, "Pass")
+        check_sums(layer, call, self.struct(call, "Tile"), out, self.get(call, "sums", True))
+        if layer.node.op == "depthwise":
+            bias = spread(layer.parameters.bias, layer.place_out)[out["out_word"] : out["out_word"] + out["outputs"]]
+            expect(call, "biases", self.get(call, "biases", True), bias)
 
     def _epilogue(self, call: Call, layer: Layer) -> None:
         tile, out = self.struct(call, "Tile"), self.struct(call, "Pass")

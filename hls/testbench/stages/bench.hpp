@@ -72,7 +72,8 @@ class Check {
   public:
     explicit Check(const char *stage) : stage_(stage) {}
 
-    void expect(const char *what, hls::stream<sbfp::Word> &stream, const Words &items) {
+    template <typename T, typename Items>
+    void expect(const char *what, hls::stream<T> &stream, const Items &items) {
         for (int i = 0; i < items.count; ++i) {
             compare(what, i, stream.read(), items.rows[i]);
         }

@@ -9,17 +9,19 @@ using namespace sbfp;
 
 static Word input[BANKS][BANK_ROWS];
 static AccWord bias[GROUP_WORDS];
-static Word depthwise[WEIGHT_STEPS];
+static Word depthwise[DEPTHWISE_STEPS];
 
 int main() {
     bench::Check check("depthwise");
     for (const Call &call : CALLS) {
         const Layer &layer = LAYERS[call.layer];
+        hls::stream<AccWord> biases;
         hls::stream<AccBlock> sums;
         bench::put(call.input, &input[0][0]);
         bench::put(call.bias, bias);
         bench::put(call.depthwise, depthwise);
-        depthwise_pass(layer, call.tile, call.pass, input, bias, depthwise, sums);
+        depthwise_pass(layer, call.tile, call.pass, input, bias, depthwise, biases, sums);
+        check.expect("biases", biases, call.biases);
         check.expect("sums", sums, call.sums, call.sums_used);
     }
     return check.finish();

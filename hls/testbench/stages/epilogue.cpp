@@ -11,12 +11,14 @@ int main() {
     bench::Check check("epilogue");
     for (const Call &call : CALLS) {
         const Layer &layer = LAYERS[call.layer];
+        hls::stream<AccWord> biases;
         hls::stream<AccBlock> sums;
         hls::stream<Word> shortcut;
         hls::stream<Word> results;
+        bench::put(call.biases, biases);
         bench::put(call.sums, sums);
         bench::put(call.shortcut, shortcut);
-        epilogue(layer, call.tile, call.pass, sums, shortcut, results);
+        epilogue(layer, call.tile, call.pass, biases, sums, shortcut, results);
         check.expect("results", results, call.results);
     }
     return check.finish();

@@ -10,7 +10,7 @@ using namespace sbfp;
 static AccWord bias[GROUP_WORDS];
 static Word align[WEIGHT_STEPS];
 static Word dense[DENSE_ROWS][FILTERS];
-static Word depthwise[WEIGHT_STEPS];
+static Word depthwise[DEPTHWISE_STEPS];
 
 int main() {
     bench::Check check("load_weights");
