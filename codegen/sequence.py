@@ -70,8 +70,7 @@ def early_pass(before: Stage, before_tiling: Tiling, stage: Stage, tiling: Tilin
 
 def wait(before: Cost, early: int | None, cost: Cost) -> float:
     """Cycles, roughly, for which a layer's first tile and weights are waited for."""
-    last_step = before.tile / before.passes
-    weights = max(0.0, cost.first_weights - last_step)
+    weights = max(0.0, cost.first_weights - before.last_pass)
     if early is None:
         return cost.load + weights
     share = max(0.0, 1 - early / before.passes)

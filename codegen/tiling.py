@@ -14,7 +14,7 @@ from codegen.options import EngineOptions
 # what starting a load and a step costs (see codegen.estimate.Timing).
 WORDS_PER_CYCLE = 0.8
 LOAD_LATENCY, LINE_COST, STEP_COST = 64, 4, 124
-MOST_EXTRA_CUTS = 8
+MOST_EXTRA_CUTS, MOST_EXTRA_PASSES = 8, 3
 MOST_GROUP = 32  # words whose biases are kept on chip
 BIAS_BEATS = 4
 
@@ -96,13 +96,15 @@ class Cost:
     """Modelled cycles of a tiling, roughly: what choosing between tilings needs.
 
     inside: of the layer, less its first load. tile: of one tile while nothing
-    loads; tile_beats: of memory meanwhile. passes: over a tile. load, load_beats:
+    loads; tile_beats: of memory meanwhile. last_pass: of its last pass; passes: over
+    a tile. load, load_beats:
     of the first tile. first_weights: load of the first pass's weights.
     """
 
     inside: float
     tile: float
     tile_beats: float
+    last_pass: float
     passes: int
     load: float
     load_beats: float
@@ -176,7 +178,8 @@ class Cutter:
         fewest = ceil_div(words, most)
         if not self.weighted:
             return [most]
-        return sorted({ceil_div(words, n) for n in (fewest, 2 * fewest, 4 * fewest, 8 * fewest) if n <= words})
+        counts = (*range(fewest, fewest + MOST_EXTRA_PASSES + 1), 2 * fewest, 4 * fewest, 8 * fewest)
+        return sorted({ceil_div(words, n) for n in counts if n <= words})
 
     def tile_words(self, plane: int) -> list[int]:
         """Input words per tile whose plane has ``plane`` words: all of a dense layer; as many as fit, and fewer."""
@@ -247,11 +250,19 @@ class Cutter:
         overlapped = max(tile, load, (beats + load_beats) / WORDS_PER_CYCLE)
         tiles = tiling.tiles_down * tiling.tiles_across * tiling.word_tiles
         steps = tiling.tile_passes * STEP_COST
-        first_weights = cost_of_weights * tiling.group_words / tiling.chunks
+        first_weights = max(cost_of_weights, weights * self.weight_share / WORDS_PER_CYCLE)
+        first_weights *= tiling.group_words * (self.chunk_words / self.in_words if self.dense else 1)
+        # the last pass of a tile may be shorter, and does not cover the load of the next tile's first weights then
+        if tiling.chunks > 1:
+            last_pass = tile / outputs * (self.in_words - (tiling.chunks - 1) * self.chunk_words) / self.in_words
+        else:
+            last_pass = tile * ((outputs - 1) % tiling.group_words + 1) / outputs
+        uneven = max(0.0, first_weights - last_pass)
         return Cost(
-            (tiles - 1) * (overlapped + steps) + tile + steps,
+            (tiles - 1) * (overlapped + uneven + steps) + tile + steps,
             tile,
             beats,
+            last_pass,
             tiling.tile_passes,
             load + LOAD_LATENCY + LINE_COST,
             load_beats,
