@@ -51,7 +51,8 @@ class Parameters:
     bias: int64 at the accumulator's exponent (zero where there is none).
     align_splits, align_shift: input-channel groups of one psum each, and the
     left shift [filters, groups] that brings it to the accumulator (conv only).
-    clamp_high: ReLU6's six at the accumulator's exponent, or None.
+    clamp_high: ReLU6's upper limit at the accumulator's exponent, or None: six, or what six
+    became where a channel was scaled (see calib.equalise).
     """
 
     acc_exponent: np.ndarray
@@ -75,9 +76,9 @@ def block_of(splits: tuple[int, ...], boundaries: tuple[int, ...]) -> np.ndarray
     return np.searchsorted(np.asarray(splits), np.asarray(boundaries[:-1]), side="right") - 1
 
 
-def six(acc_exponent: np.ndarray) -> np.ndarray:
-    """ReLU6's limit as an accumulator integer, half up; ``ACC_LIMIT - 1`` where it cannot matter."""
-    return np.minimum(np.floor(np.ldexp(6.0, -acc_exponent.astype(np.int64)) + 0.5), ACC_LIMIT - 1).astype(np.int64)
+def clamp_integer(acc_exponent: np.ndarray, limit: float | np.ndarray = 6.0) -> np.ndarray:
+    """ReLU6's limit as an accumulator integer, half up, int64 [channels]; ``ACC_LIMIT - 1`` where it cannot matter."""
+    return np.minimum(np.floor(np.ldexp(limit, -acc_exponent.astype(np.int64)) + 0.5), ACC_LIMIT - 1).astype(np.int64)
 
 
 def reciprocal(divisor: np.ndarray) -> np.ndarray:
@@ -101,11 +102,13 @@ def derive(
     weights: Weights | None = None,
     bias: np.ndarray | None = None,
     acc_exponent: np.ndarray | None = None,
+    limit: np.ndarray | None = None,
 ) -> Parameters:
     """All static shifts of a node, from the exponents of its tensors.
 
     ``bias`` is the float bias [filters]. ``acc_exponent`` may be given where
     it is stored; otherwise it is the finest exponent that meets in the sum.
+    ``limit`` [filters] replaces the six of a ReLU6 channel by channel.
     Raises BfpError naming the node where a shift leaves its range.
     """
     out_exp = target.channel_exponents()
@@ -162,7 +165,7 @@ def derive(
         weights=weights,
         align_splits=align_splits,
         align_shift=align_shift,
-        clamp_high=six(acc_exponent) if node.activation == "relu6" else None,
+        clamp_high=clamp_integer(acc_exponent, 6.0 if limit is None else limit) if node.activation == "relu6" else None,
     )
 
 

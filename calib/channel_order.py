@@ -9,6 +9,8 @@ time it costs nothing.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from bfp.graph import Graph, Node
@@ -36,10 +38,11 @@ def sort_channels(network: FloatNetwork, maximum: dict[str, np.ndarray]) -> Floa
         order = np.argsort(key, kind="stable")
         for member in members:  # the convolution itself and depthwise ones: all indexed by this channel
             w = weights[member.name]
-            weights[member.name] = FloatWeights(w.weight[order], w.bias[order])
+            limit = None if w.limit is None else w.limit[order]
+            weights[member.name] = FloatWeights(w.weight[order], w.bias[order], limit)
         for reader in readers:
             w = weights[reader.name]
-            weights[reader.name] = FloatWeights(np.ascontiguousarray(w.weight[:, order]), w.bias)
+            weights[reader.name] = replace(w, weight=np.ascontiguousarray(w.weight[:, order]))
     return FloatNetwork(network.graph, weights)
 
 

@@ -1,39 +1,93 @@
-"""Cross-layer equalisation: channels of a layer that are large are scaled down, and up again in the next layer.
+"""Cross-layer equalisation: channels between two convolutions are divided by a scale, and multiplied in the next.
 
-Data-free quantisation, Nagel et al., 2019: between two layers, channel c of
-the first is divided by s and that of the second multiplied, with s chosen so
-that both have the same range. ReLU lets a positive s through; ReLU6 does not
-(its six would have to become 6 / s per channel, which the engine has not), so
-a tensor behind a ReLU6 is left as it is.
+Between two layers, channel c of the first is divided by s and that of the
+second multiplied. ReLU lets a positive s through; behind a ReLU6 the channel's
+limit becomes 6 / s, which the engine keeps as one integer per channel. The
+network's function stays the same. Two choices of s:
+
+- ``equalise_weights``: both layers' weights get the same range in every
+  channel (data-free quantisation, Nagel et al., 2019, eq. 11).
+- ``fill_ranges``: the values of all channels of a block end where the block's
+  mantissas end. An exponent can only choose among powers of two, and only one
+  for all of the block; s gives every channel the real-valued scale of its own.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from bfp.format import mantissa_range
 from bfp.graph import Graph, Node
+from calib.exponents import squared_error
 from calib.float_network import FloatNetwork, FloatWeights
+from calib.formats import FormatPlan
+from calib.statistics import Statistics
 
 SWEEPS = 4  # chains of three layers settle within a few
 LARGEST = 2.0**8  # one channel's scale, either way
 POOLS = ("max_pool", "avg_pool", "identity")
+SIX = 6.0
+FILL = 2.0  # octaves by which a channel may be scaled up beyond the largest one of its block
+STEPS = 25  # ends of the range that are compared, an eighth of an octave apart
 
 
-def equalise(network: FloatNetwork) -> FloatNetwork:
+def equalise_weights(network: FloatNetwork) -> FloatNetwork:
     """The same function, up to float rounding, with equalised ranges of weights."""
     weights = dict(network.weights)
     links = [(n, readers(network.graph, n)) for n in network.graph.nodes if n.op in ("conv", "depthwise")]
     for _ in range(SWEEPS):
         for node, after in links:
             if after:
-                _balance(weights, node, after)
+                _scale(weights, node, after, _balance(weights, node, after))
     return FloatNetwork(network.graph, weights)
+
+
+def fill_ranges(
+    network: FloatNetwork, statistics: Statistics, plan: FormatPlan, clip: bool
+) -> FloatNetwork:
+    """The same function, up to float rounding, with channels scaled to their mantissas' range.
+
+    statistics: with a histogram of single channels for every tensor of
+    ``scalable``. plan: its blocks, widths and signs. clip: a channel's range
+    ends where its squared error is least, otherwise at its maximum.
+    """
+    weights = dict(network.weights)
+    for node, after in scalable(network.graph):
+        tensor = node.output
+        histogram = statistics.histograms[tensor]
+        end = statistics.maximum[tensor]
+        if clip:
+            end = least_error_end(histogram.counts, histogram.tops, end, plan.bits[tensor], plan.signed[tensor])
+        top = mantissa_range(plan.bits[tensor], plan.signed[tensor])[1]
+        splits = plan.splits[tensor]
+        largest = np.maximum.reduceat(end, splits[:-1])
+        largest = np.repeat(np.where(largest > 0, largest, top), np.diff(splits))
+        block_end = top * np.exp2(np.round(np.log2(largest / top)))
+        scale = np.where(end > 0, np.maximum(end, largest * 2**-FILL), largest) / block_end
+        _scale(weights, node, after, scale.astype(np.float32))
+    return FloatNetwork(network.graph, weights)
+
+
+def least_error_end(counts: np.ndarray, tops: np.ndarray, maxima: np.ndarray, bits: int, signed: bool) -> np.ndarray:
+    """Real-valued end of the mantissas' range with the least squared error, float64 [blocks]; arguments as in by_kl."""
+    top = mantissa_range(bits, signed)[1]
+    highest = np.log2(np.where(maxima > 0, maxima, top) / top)
+    errors = np.stack([squared_error(counts, tops, highest - k / 8, bits, signed) for k in range(STEPS)])
+    return np.where(maxima > 0, maxima * np.exp2(-np.argmin(errors, axis=0) / 8), 0)
+
+
+def scalable(graph: Graph) -> list[tuple[Node, list[Node]]]:
+    """Layers whose output channels may be scaled, with the convolutions that read them."""
+    links = [(n, readers(graph, n)) for n in graph.nodes if n.op in ("conv", "depthwise")]
+    return [(node, after) for node, after in links if after]
 
 
 def readers(graph: Graph, node: Node) -> list[Node]:
     """The convolutions that read a layer's output, pools between them included; empty where it may not be scaled."""
     found, tensors = [], [node.output]
-    if node.activation == "relu6" or node.shortcut:
+    if node.shortcut:
         return []
     for tensor in tensors:  # grows while it is walked
         if tensor == graph.output:
@@ -48,9 +102,8 @@ def readers(graph: Graph, node: Node) -> list[Node]:
     return found
 
 
-def _balance(weights: dict[str, FloatWeights], node: Node, after: list[Node]) -> None:
-    first = weights[node.name]
-    own = np.abs(first.weight).max(axis=(1, 2, 3)).astype(np.float64)
+def _balance(weights: dict[str, FloatWeights], node: Node, after: list[Node]) -> np.ndarray:
+    own = np.abs(weights[node.name].weight).max(axis=(1, 2, 3)).astype(np.float64)
     # the input channel is the filter's own index for depthwise, the second axis otherwise
     spans = [np.abs(weights[n.name].weight).max(axis=(1, 2, 3) if n.op == "depthwise" else (0, 2, 3)) for n in after]
     following = np.max(spans, axis=0).astype(np.float64)
@@ -58,9 +111,17 @@ def _balance(weights: dict[str, FloatWeights], node: Node, after: list[Node]) ->
     scale = np.sqrt(np.where(alive, own, 1) / np.where(alive, following, 1))
     if alive.any():
         scale = scale / np.exp(np.log(scale[alive]).mean())  # the layers as a whole keep their scale
-    scale = np.where(alive, np.clip(scale, 1 / LARGEST, LARGEST), 1).astype(np.float32)
-    weights[node.name] = FloatWeights(first.weight / scale[:, None, None, None], first.bias / scale)
+    return np.where(alive, np.clip(scale, 1 / LARGEST, LARGEST), 1).astype(np.float32)
+
+
+def _scale(weights: dict[str, FloatWeights], node: Node, after: list[Node], scale: np.ndarray) -> None:
+    """Divide a layer's output channels by ``scale`` [C], float32, and multiply what reads them."""
+    first = weights[node.name]
+    limit = first.limit
+    if node.activation == "relu6":
+        limit = ((SIX if limit is None else limit) / scale).astype(np.float32)
+    weights[node.name] = FloatWeights(first.weight / scale[:, None, None, None], first.bias / scale, limit)
     for reader in after:
         w = weights[reader.name]
         shape = (-1, 1, 1, 1) if reader.op == "depthwise" else (1, -1, 1, 1)
-        weights[reader.name] = FloatWeights(w.weight * scale.reshape(shape), w.bias)
+        weights[reader.name] = replace(w, weight=w.weight * scale.reshape(shape))

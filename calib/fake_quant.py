@@ -17,6 +17,7 @@ from bfp import golden
 from bfp.artifact import Artifact
 from bfp.format import BlockFormat
 from bfp.graph import Node
+from bfp.parameters import Parameters, clamp_integer
 from calib.float_model import compute
 from calib.float_network import FloatNetwork, FloatWeights
 
@@ -50,8 +51,15 @@ def real_network(artifact: Artifact) -> FloatNetwork:
         scale = np.exp2(p.weights.exponents.astype(np.float64))
         per_channel = np.repeat(scale, np.diff(p.weights.splits), axis=1)
         values = p.weights.mantissas.astype(np.float64) * per_channel[:, :, None, None]
-        weights[name] = FloatWeights(values, p.bias * np.exp2(p.acc_exponent.astype(np.float64)))
+        weights[name] = FloatWeights(values, p.bias * np.exp2(p.acc_exponent.astype(np.float64)), scaled_limit(p))
     return FloatNetwork(artifact.graph, weights)
+
+
+def scaled_limit(p: Parameters) -> np.ndarray | None:
+    """Real ReLU6 limits [filters] of a layer whose channels were scaled; None where the limit is six."""
+    if p.clamp_high is None or np.array_equal(p.clamp_high, clamp_integer(p.acc_exponent)):
+        return None
+    return p.clamp_high * np.exp2(p.acc_exponent.astype(np.float64))
 
 
 def scales(fmt: BlockFormat) -> torch.Tensor:
@@ -80,7 +88,7 @@ def run(artifact: Artifact, images: np.ndarray) -> np.ndarray:
     values = {graph.input: round_to(torch.from_numpy(np.asarray(images, np.float64)), artifact.formats[graph.input])}
     for node in graph.nodes:
         values[node.output] = compute_node(artifact, network, node, [values[t] for t in node.inputs])
-    return values[graph.output].flatten(1).numpy()
+    return values[graph.output].flatten(1).numpy() + artifact.output_offset
 
 
 def tolerance(artifact: Artifact, node: Node) -> int:

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from bfp.errors import BfpError
 from bfp.graph import Node, Window
-from calib.float_network import FloatNetwork
+from calib.float_network import FloatNetwork, FloatWeights
 
 
 @torch.no_grad()
@@ -94,8 +94,15 @@ def compute(node: Node, network: FloatNetwork, operands: list[torch.Tensor]) -> 
     if node.activation == "relu":
         return functional.relu(out)
     if node.activation == "relu6":
-        return functional.relu6(out)
+        return relu6(out, network.weights.get(node.name))
     return out
+
+
+def relu6(x: torch.Tensor, weights: FloatWeights | None) -> torch.Tensor:
+    """[N, C, H, W] clamped to 0..6, or to the limits that scaled channels have."""
+    if weights is None or weights.limit is None:
+        return functional.relu6(x)
+    return torch.minimum(functional.relu(x), torch.from_numpy(weights.limit).to(x.dtype)[:, None, None])
 
 
 def slice_pad(x: torch.Tensor, node: Node, channels: int) -> torch.Tensor:

@@ -14,11 +14,13 @@ class FloatWeights:
     """Weights of a convolution, with batch normalisation folded in.
 
     weight: float32 [filters, input channels (1 for depthwise), kernel height, kernel width].
-    bias: float32 [filters].
+    bias: float32 [filters]. limit: float32 [filters], what replaces the six of
+    a ReLU6 behind it, or None.
     """
 
     weight: np.ndarray
     bias: np.ndarray
+    limit: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

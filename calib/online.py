@@ -77,7 +77,7 @@ class OnlineNetwork:
             blocks = WeightBlocks(floats.weight, splits, chosen.weights, depthwise, chosen.weight_method)
             scale = np.repeat(np.exp2(blocks.natural.astype(np.float64)), np.diff(splits), axis=1)
             values = blocks.quantise(blocks.natural).mantissas * scale[:, :, None, None]
-            weights[node.name] = FloatWeights(values, floats.bias.astype(np.float64))
+            weights[node.name] = FloatWeights(values, floats.bias.astype(np.float64), floats.limit)
         self.network = FloatNetwork(graph, weights)
 
     def _rounded(self, tensor: str, x: torch.Tensor) -> torch.Tensor:

@@ -21,7 +21,7 @@ from bfp.format import BlockFormat, mantissa_range
 from bfp.graph import Node
 from bfp.parameters import ACC_LIMIT, Parameters, Weights, accumulator_bound, derive
 from calib import float_model
-from calib.fake_quant import scales
+from calib.fake_quant import scaled_limit, scales
 from calib.float_network import FloatNetwork, FloatWeights
 from calib.rounding import fit, gptq
 
@@ -69,7 +69,7 @@ def refine(
             parameters[node.name] = _Layer(
                 node, network.weights[node.name], parameters[node.name], artifact, seed + i
             ).refined(sums, [rounded[t] for t in node.inputs], rounding, bias)
-            exact[node.output] = activate(sums, node.activation)
+            exact[node.output] = activate(sums, node.activation, network.weights[node.name])
             values = FloatNetwork(graph, {node.name: real_weights(parameters[node.name])})
             out = float_model.compute(node, values, [rounded[t] for t in node.inputs])
         else:
@@ -84,10 +84,10 @@ def refine(
     return result
 
 
-def activate(x: torch.Tensor, activation: str) -> torch.Tensor:
+def activate(x: torch.Tensor, activation: str, weights: FloatWeights) -> torch.Tensor:
     if activation == "none":
         return x
-    return torch.clamp(x, 0, 6) if activation == "relu6" else torch.relu(x)
+    return float_model.relu6(x, weights) if activation == "relu6" else torch.relu(x)
 
 
 def round_to(x: torch.Tensor, fmt: BlockFormat) -> torch.Tensor:
@@ -100,7 +100,9 @@ def real_weights(p: Parameters) -> FloatWeights:
     """Weights and biases of a layer's integers, float32."""
     step = np.repeat(np.exp2(p.weights.exponents.astype(np.float64)), np.diff(p.weights.splits), axis=1)
     weight = p.weights.mantissas * step[:, :, None, None]
-    return FloatWeights(weight.astype(np.float32), (p.bias * np.exp2(p.acc_exponent.astype(float))).astype(np.float32))
+    bias = (p.bias * np.exp2(p.acc_exponent.astype(float))).astype(np.float32)
+    limit = scaled_limit(p)
+    return FloatWeights(weight.astype(np.float32), bias, limit if limit is None else limit.astype(np.float32))
 
 
 class _Layer:
@@ -108,6 +110,7 @@ class _Layer:
         self.node, self.floats, self.p, self.seed = node, floats, p, seed
         self.formats = operand_formats(node, artifact.formats)
         self.depthwise = node.op == "depthwise"
+        self.offset = artifact.output_offset if node.output == artifact.graph.output else 0.0
 
     def refined(self, sums: torch.Tensor, operands: list[torch.Tensor], rounding: bool, bias: bool) -> Parameters:
         """New parameters; sums: the float layer's output before its activation, [N, F, OH, OW]."""
@@ -115,19 +118,23 @@ class _Layer:
         weights, count = self.p.weights, int(np.prod(self.floats.weight.shape[1:]))
         if rounding and count <= MAX_INPUTS:
             weights = self._round(target, operands[0], count)
-        floats = self.floats
+        floats = replace(self.floats, bias=self.floats.bias - self.offset)
         if bias:
             plain = replace(self.node, activation="none", inputs=self.node.inputs[:1])
             now = real_weights(replace(self.p, weights=weights))
             zero = FloatWeights(now.weight, np.zeros_like(now.bias))
             out = float_model.compute(plain, FloatNetwork(None, {plain.name: zero}), operands[:1])
-            error = (target.double().mean(dim=(0, 2, 3)) - out.double().mean(dim=(0, 2, 3))).numpy()
-            floats = FloatWeights(self.floats.weight, error)
+            error = (target.double().mean(dim=(0, 2, 3)) - out.double().mean(dim=(0, 2, 3))).numpy() - self.offset
+            floats = replace(self.floats, bias=error)
         return self._proved(weights, floats.bias)
 
     def _proved(self, weights: Weights, bias: np.ndarray) -> Parameters:
         source, target, shortcut = self.formats
-        p = derive(self.node, source, target, shortcut, weights, bias, acc_exponent=self.p.acc_exponent)
+        p = derive(
+            *(self.node, source, target, shortcut, weights, bias),
+            acc_exponent=self.p.acc_exponent,
+            limit=self.floats.limit,
+        )
         bad = accumulator_bound(self.node, p, source, target, shortcut) >= ACC_LIMIT
         if not bad.any():
             return p

@@ -94,13 +94,17 @@ class RandomNetwork:
         """Quantise a node until its accumulators are proved; False if that fails."""
         if min(shape) < 1 or np.prod(shape) > MAX_VALUES:
             return False
+        limited = self.rng.random() < 0.5
         for attempt in range(12):
             try:
                 self.shapes[node.output], self.segments[node.output] = shape, segments
                 target, weights, bias = make(attempt)
                 self.formats[node.output] = target
                 source, target, shortcut = operand_formats(node, self.formats)
-                p = derive(node, source, target, shortcut, weights, bias)
+                limit = None
+                if node.op in ("conv", "depthwise") and limited:  # as an equalised network has it
+                    limit = 6 * np.exp2(self.rng.uniform(-3, 3, target.channels))
+                p = derive(node, source, target, shortcut, weights, bias, limit=limit)
                 prove(Graph("", "input", "", (), self.shapes), node, p, self.formats)
             except BfpError:
                 continue

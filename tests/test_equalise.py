@@ -4,15 +4,19 @@ import numpy as np
 import pytest
 import torch
 from small_modules import Fn
+from test_exponents import histogram
 from test_quantise import noise_db, pixels, quantised
 from torch import nn
 
 from bfp.artifact import Preprocessing
 from calib import float_model
 from calib.config import BfpOptions
-from calib.equalise import equalise, readers
+from calib.equalise import equalise_weights, fill_ranges, least_error_end, readers, scalable
 from calib.importer import import_module
 from calib.layer_options import resolve_options
+from calib.quantise import plan, quantise_network
+from calib.refine import round_to
+from calib.statistics import Statistics
 
 PRE = Preprocessing((8, 8), (127.0,) * 3, (128.0,) * 3)
 
@@ -36,7 +40,7 @@ def chain(activation=torch.relu, dead=False):
 def test_function_is_preserved_and_ranges_even_out(dead):
     network = import_module(chain(dead=dead), (3, 8, 8), "toy")
     images = pixels((3, 8, 8), PRE)
-    even = equalise(network)
+    even = equalise_weights(network)
     reference = float_model.logits(network, images)
     assert torch.allclose(float_model.logits(even, images), reference, atol=1e-5 * float(reference.abs().max()))
     first = network.graph.nodes[0].name
@@ -50,11 +54,22 @@ def test_function_is_preserved_and_ranges_even_out(dead):
     assert all(np.isfinite(w.weight).all() and np.isfinite(w.bias).all() for w in even.weights.values())
 
 
-def test_relu6_sums_and_outputs_are_left_alone():
-    network = import_module(chain(nn.functional.relu6), (3, 8, 8), "toy")
-    assert all(not readers(network.graph, n) for n in network.graph.nodes if n.op != "max_pool")
-    even = equalise(network)
-    assert all(np.array_equal(even.weights[k].weight, w.weight) for k, w in network.weights.items())
+@pytest.mark.parametrize("dead", [False, True])
+def test_relu6_gets_a_limit_per_channel(dead):
+    network = import_module(chain(nn.functional.relu6, dead), (3, 8, 8), "toy")
+    images = 20 * pixels((3, 8, 8), PRE)  # far beyond six
+    even = equalise_weights(network)
+    first = network.graph.nodes[0]
+    scale = 6 / even.weights[first.name].limit
+    assert scale.max() / scale.min() > 16
+    reference, found = (float_model.run(n, images)[first.output] for n in (network, even))
+    assert float(reference.max()) == 6
+    assert torch.allclose(found * torch.from_numpy(scale)[:, None, None], reference, atol=1e-5)
+    reference = float_model.logits(network, images)
+    assert torch.allclose(float_model.logits(even, images), reference, atol=1e-5 * float(reference.abs().max()))
+
+
+def test_sums_and_outputs_are_left_alone():
     a, b = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
     graph = import_module(Fn(lambda m, x: m[1](torch.relu(m[0](x))) + x, a, b), (3, 8, 8), "toy").graph
     assert [len(readers(graph, n)) for n in graph.nodes if n.op == "conv"] == [1, 0]
@@ -65,14 +80,83 @@ def test_equalising_helps_one_exponent_a_tensor():
     images = pixels((3, 8, 8), PRE, 8)
     options = BfpOptions(weights=6, activations=6, weight_group=0)
     plain, network, _ = quantised(module, (3, 8, 8), options, images=images)
-    from calib.quantise import plan, quantise_network
-    from calib.statistics import Statistics
-
-    even = equalise(network)
+    even = equalise_weights(network)
     statistics = Statistics(even.graph, plan(even.graph, options, PRE).splits)
     float_model.run(even, images, keep=(), observe=statistics.observe)
     better = quantise_network(even, statistics, options, PRE)
     assert noise_db(better, network, images) > noise_db(plain, network, images) + 3
+
+
+def histograms(network, images):
+    tensors = {n.output for n, _ in scalable(network.graph)}
+    statistics = Statistics(network.graph, {t: tuple(range(network.graph.shapes[t][0] + 1)) for t in tensors}, tensors)
+    float_model.run(network, images, keep=(), observe=statistics.observe)
+    return statistics
+
+
+@pytest.mark.parametrize("activation", [torch.relu, nn.functional.relu6])
+@pytest.mark.parametrize("dead", [False, True])
+def test_filled_ranges_end_where_mantissas_end(activation, dead):
+    network = import_module(chain(activation, dead), (3, 8, 8), "toy")
+    images = 4 * pixels((3, 8, 8), PRE)
+    statistics = histograms(network, images)
+    fixed = plan(network.graph, BfpOptions(activations=5, activation_group=4), PRE)
+    even = fill_ranges(network, statistics, fixed, clip=False)
+    reference = float_model.logits(network, images)
+    assert torch.allclose(float_model.logits(even, images), reference, atol=1e-5 * float(reference.abs().max()))
+    for node, _ in scalable(network.graph):
+        before, after = (
+            torch.log2(float_model.run(n, images)[node.output].amax(dim=(0, 2, 3)).double() / 31) for n in (network, even)
+        )
+        for block in (slice(i, i + 4) for i in range(0, 16, 4)):
+            live = torch.isfinite(before[block])
+            was, now = before[block][live], after[block][live]
+            # the largest ends exactly where mantissas do; so do the others, unless they are two octaves smaller
+            assert float((now.max() - now.max().round()).abs()) < 1e-4
+            assert torch.allclose(now.max() - now, (was.max() - was - 2).clamp(min=0), atol=1e-4)
+
+
+def test_clipped_end_has_the_least_error_of_all():
+    values = np.random.default_rng(0).laplace(size=(20_000, 2)) * [1.0, 5.0]
+    h = histogram(values, (0, 1, 2))
+    maxima = np.abs(values).max(axis=0)
+    ends = least_error_end(h.counts, h.tops, maxima, 4, True)
+    for block, end in enumerate(ends):
+
+        def error(e):
+            step = e / 7
+            return ((np.clip(np.round(values[:, block] / step), -7, 7) * step - values[:, block]) ** 2).sum()
+
+        assert end < maxima[block] / 1.5
+        assert error(end) <= 1.01 * min(error(maxima[block] * 2 ** (-k / 8)) for k in range(24))
+
+
+def test_filled_ranges_take_rounding_noise_away():
+    from test_refine import mobile_block
+
+    options = BfpOptions(activations=5, activation_group=8, method="mse")
+    pre = Preprocessing((10, 10), (127.0,) * 3, (128.0,) * 3)
+    images = pixels((3, 10, 10), pre, 24)
+    plain, network, _ = quantised(mobile_block(), (3, 10, 10), options, images=images)
+    fixed = plan(network.graph, options, pre)
+    even = fill_ranges(network, histograms(network, images), fixed, clip=True)
+    statistics = Statistics(even.graph, fixed.splits, fixed.needs_histogram())
+    float_model.run(even, images, keep=(), observe=statistics.observe)
+    filled = quantise_network(even, statistics, options, pre)
+
+    def noise(net, artifact):
+        """Rounding noise over signal, of each channel's values, mean over the tensors that may be scaled."""
+        values = float_model.run(net, images)
+        shares = []
+        for node, _ in scalable(net.graph):
+            x = values[node.output]
+            error = (round_to(x, artifact.formats[node.output]) - x).square().sum(dim=(0, 2, 3))
+            shares.append(float((error / x.square().sum(dim=(0, 2, 3)).clamp(min=1e-9)).mean()))
+        return np.mean(shares)
+
+    assert noise(even, filled) < 0.9 * noise(network, plain)
+    limits = [p.clamp_high for p in filled.parameters.values() if p.clamp_high is not None]
+    assert any(len(np.unique(limit)) > 2 for limit in limits)
 
 
 def test_sensitive_layers_keep_their_width():

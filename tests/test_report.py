@@ -73,6 +73,7 @@ images = "images.npz"
 weights = 6
 activations = 8
 activation_group = {group}
+method = "max"
 """
 
 
@@ -364,7 +365,7 @@ def test_exact_weights_leave_rounding_and_saturation_only(seed):
     """Random networks whose float weights are the artifact's own: no error may be blamed on weights."""
     artifact = random_artifact(seed, 8)
     weights = {
-        name: FloatWeights(w.weight.astype(np.float32), w.bias.astype(np.float32))
+        name: FloatWeights(*(None if a is None else a.astype(np.float32) for a in (w.weight, w.bias, w.limit)))
         for name, w in real_network(artifact).weights.items()
     }
     network = FloatNetwork(artifact.graph, weights)

@@ -36,7 +36,7 @@ def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("baselines")
     (folder / "report_test_network.py").write_text(MODULE)
     path = folder / "net.toml"
-    path.write_text(TOML.format(group=2) + "bias_correction = true\nsort_channels = true\nequalise = true\n" + OWN)
+    path.write_text(TOML.format(group=2) + "bias_correction = true\nsort_channels = true\nequalise = \"ranges\"\n" + OWN)
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (12, 12, 12, 3), np.uint8), rng.integers(0, 6, 12)
     np.savez(folder / "images.npz", images=images, labels=labels)

@@ -47,7 +47,7 @@ def plain_options(options: BfpOptions, method: str) -> BfpOptions:
         rounding="nearest",
         bias_correction=False,
         sort_channels=False,
-        equalise=False,
+        equalise="none",
         overrides=widths,
         **RULES[method],
     )
