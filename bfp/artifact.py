@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,9 @@ import numpy as np
 from bfp.errors import BfpError
 from bfp.format import BlockFormat, pack_bits, unpack_bits
 from bfp.graph import Graph, Node
-from bfp.parameters import Parameters, Weights, derive, prove
+from bfp.parameters import ACC_LIMIT, Parameters, Weights, clamp_integer, derive, prove
 
-SCHEMA = 1
+SCHEMA = 2  # 2: clamps of their own per channel, output offset
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Artifact:
     formats: per tensor; parameters: per node (none for concat).
     classes: class names, or empty. provenance: method, options and weights
     used, for reports. digest: SHA-256 of the manifest, hex (empty until saved).
+    output_offset: constant that the output's mantissas leave out; it is added
+    when they are turned into real numbers (see calib.output_window).
     """
 
     graph: Graph
@@ -52,6 +54,7 @@ class Artifact:
     classes: tuple[str, ...] = ()
     provenance: dict = field(default_factory=dict)
     digest: str = ""
+    output_offset: float = 0.0
 
     def operand_formats(self, node: Node) -> tuple[BlockFormat, BlockFormat, BlockFormat | None]:
         """Formats of the main operand, the output and the shortcut (or None)."""
@@ -105,6 +108,8 @@ def save(artifact: Artifact, path: str | Path) -> Artifact:
         if p is None:
             continue
         entry: dict = {"acc_exponent": p.acc_exponent.tolist(), "round_shift": p.round_shift.tolist()}
+        if p.clamp_high is not None and not np.array_equal(p.clamp_high, clamp_integer(p.acc_exponent)):
+            entry["clamp_high"] = p.clamp_high.tolist()
         if p.weights is not None:
             index = len(arrays)
             entry["weights"] = {
@@ -130,6 +135,7 @@ def save(artifact: Artifact, path: str | Path) -> Artifact:
         "nodes": nodes,
         "preprocessing": pre.__dict__,
         "classes": list(artifact.classes),
+        "output_offset": artifact.output_offset,
         "provenance": artifact.provenance,
         "sha256": {k: hashlib.sha256(v.tobytes()).hexdigest() for k, v in arrays.items()},
     }
@@ -185,6 +191,14 @@ def load(path: str | Path) -> Artifact:
         raise BfpError(f"artifact {path} is not well formed ({error!r}); write it again with `doit calibrate`") from None
 
 
+def clamps(values: list, node: Node, channels: int) -> np.ndarray:
+    """Upper limits of a ReLU6 node's accumulators as stored, int64 [channels]. Raises BfpError unless they fit it."""
+    limits = np.asarray(values, np.int64)
+    if node.activation != "relu6" or limits.shape != (channels,) or limits.min() < 0 or limits.max() >= ACC_LIMIT:
+        raise BfpError(f"node {node.name}: the stored clamps are not those of {channels} ReLU6 channels")
+    return limits
+
+
 def _assemble(manifest: dict, arrays: dict[str, np.ndarray], digest: str) -> Artifact:
     graph = Graph.from_json(manifest["graph"])
     formats = {
@@ -207,7 +221,10 @@ def _assemble(manifest: dict, arrays: dict[str, np.ndarray], digest: str) -> Art
         p = derive(node, source, target, shortcut, weights, acc_exponent=np.asarray(entry["acc_exponent"]))
         if p.round_shift.tolist() != entry["round_shift"]:
             raise BfpError(f"node {node.name}: the stored shifts are not those of its exponents")
-        parameters[node.name] = p if bias is None else Parameters(**{**p.__dict__, "bias": bias})
+        stored = {} if bias is None else {"bias": bias}
+        if "clamp_high" in entry:
+            stored["clamp_high"] = clamps(entry["clamp_high"], node, target.channels)
+        parameters[node.name] = replace(p, **stored)
     pre = manifest["preprocessing"]
     artifact = Artifact(
         graph,
@@ -217,6 +234,7 @@ def _assemble(manifest: dict, arrays: dict[str, np.ndarray], digest: str) -> Art
         tuple(manifest["classes"]),
         manifest["provenance"],
         digest,
+        float(manifest.get("output_offset", 0.0)),
     )
     verify(artifact)
     return artifact

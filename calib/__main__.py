@@ -122,7 +122,7 @@ def run(arguments: argparse.Namespace) -> None:
         result = online.evaluate(pipeline.prepare(config), folder, arguments.limit)
     else:
         artifact = artifacts.load(folder / "artifact.npz")
-        result = evaluate.evaluate(pipeline.prepare(config), artifact, folder, arguments.limit, arguments.device)
+        result = evaluate.evaluate(pipeline.prepare(config, adapted=False), artifact, folder, arguments.limit, arguments.device)
     for note in result["notes"]:
         print(f"{config.name}: note: {note}", file=sys.stderr)
     print(f"{config.name}: {figures(result)}")

@@ -44,7 +44,7 @@ def outputs(artifact: Artifact, images: np.ndarray) -> np.ndarray:
         values[node.output] = out if node.op == "concat" else round_to(out, artifact.formats[node.output])
         for t in _last_used_by(graph, i):
             values.pop(t, None)
-    return values[graph.output].flatten(1).numpy()
+    return values[graph.output].flatten(1).numpy() + artifact.output_offset
 
 
 def _last_used_by(graph: Graph, index: int) -> set[str]:
@@ -53,7 +53,13 @@ def _last_used_by(graph: Graph, index: int) -> set[str]:
 
 
 def sqnr_db(artifact: Artifact, images: np.ndarray, reference: np.ndarray) -> float:
-    """Signal-to-quantisation-noise of the output, dB, capped at 300; minus infinity where nothing is left."""
+    """Signal-to-quantisation-noise of the output, dB, capped at 300; minus infinity where nothing is left.
+
+    Logits that saturate by design, below what the output's mantissas resolve, are no noise.
+    """
+    if artifact.output_offset:
+        fmt = artifact.formats[artifact.graph.output]
+        reference = np.maximum(reference, fmt.low * np.exp2(fmt.channel_exponents()) + artifact.output_offset)
     noise = float(((outputs(artifact, images).astype(np.float64) - reference) ** 2).sum())
     signal = float((reference**2).sum())
     return 10 * float(np.log10(max(signal, 1e-300) / max(noise, signal * 1e-30, 1e-300)))

@@ -26,6 +26,8 @@ AUTO = "auto"  # of a network: calib.auto picks the method of its layers
 ONLINE = "online"  # calib.online: to compare with, in evaluation and sweeps; no artifact can have it
 WEIGHT_METHODS = ("max", "mse", "seed")
 ROUNDINGS = ("nearest", "gptq")
+EQUALISATIONS = ("none", "weights", "ranges")
+OUTPUTS = ("values", "classes")
 AUTO_GROUP = 16  # channels that share an exponent where the file leaves it to us: a memory word
 CHANNELS = {"rgb": 3, "bgr": 3, "gray": 1}
 WEIGHT_WORDS = ("model", "random")
@@ -67,8 +69,11 @@ class BfpOptions:
     sensitive: least width of the residual stream's tensors and of the
     depthwise, first and last layers' weights. rounding: of the weights, one of
     ROUNDINGS; bias_correction: see calib.refine;
-    sort_channels: see calib.channel_order; equalise:
-    see calib.equalise.
+    sort_channels: see calib.channel_order; equalise: one of EQUALISATIONS,
+    see calib.equalise. weight_budget, activation_budget: mean widths over all
+    stored weights and activations, from which calib.mixed_widths makes widths
+    of single layers. output: one of OUTPUTS, see
+    calib.output_window; None: classes where the file names them or images have labels.
     """
 
     weights: int = 8
@@ -83,7 +88,10 @@ class BfpOptions:
     rounding: str = "nearest"
     bias_correction: bool = False
     sort_channels: bool = False
-    equalise: bool = False
+    weight_budget: float | None = None
+    activation_budget: float | None = None
+    equalise: str = "none"
+    output: str | None = None
     overrides: tuple[Override, ...] = ()
 
 
@@ -180,7 +188,7 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
             if top.take("evaluation", None, _same, "") is not None
             else None
         ),
-        bfp=_bfp(Section(path, "bfp", top.take("bfp", {}, _same, "a table"))),
+        bfp=_bfp(Section(path, "bfp", top.take("bfp", {}, _same, "a table")), _lanes(table)),
         engine=_engine(Section(path, "engine", top.take("engine", {}, _same, "a table"))),
         sweep=read_sweep(Section(path, "sweep", top.take("sweep", {}, _same, "a table")), (*METHODS, AUTO, ONLINE)),
     )
@@ -268,7 +276,14 @@ def _source(text: str, base: Path) -> str:
     return text if text == "random" or text.startswith("package:") else resolve(text, base)
 
 
-def _bfp(section: Section) -> BfpOptions:
+def _lanes(table: dict) -> int:
+    """Channels of the engine's memory word, as far as the file says: groups may not end inside one."""
+    engine = table.get("engine", {})
+    lanes = engine.get("lanes", 0) if isinstance(engine, dict) else 0
+    return lanes if isinstance(lanes, int) else 0
+
+
+def _bfp(section: Section, lanes: int) -> BfpOptions:
     overrides = []
     tables = section.take("override", [], list, "written as [[bfp.override]]")
     for table in tables:
@@ -289,21 +304,31 @@ def _bfp(section: Section) -> BfpOptions:
             raise ValueError
         return value
 
+    def width(value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not MIN_BITS <= value <= MAX_BITS:
+            raise ValueError
+        return float(value)
+
+    mean_width = f"a mean width in bits, {MIN_BITS} to {MAX_BITS}"
     # the published method has no unsigned mantissas, and its own rule for weights
-    seed, auto = (section.table.get("method") == word for word in ("seed", AUTO))
+    seed, auto = (section.table.get("method", AUTO) == word for word in ("seed", AUTO))
+    group = max(AUTO_GROUP, lanes)
     options = BfpOptions(
         weights=section.integer("weights", 8, MIN_BITS, MAX_BITS),
         activations=section.integer("activations", 8, MIN_BITS, MAX_BITS),
-        weight_group=section.integer("weight_group", AUTO_GROUP if auto else 64, 0),
-        activation_group=section.integer("activation_group", AUTO_GROUP if auto else 0, 0),
-        method=section.text("method", "max", (*METHODS, AUTO, ONLINE)),
+        weight_group=section.integer("weight_group", group if auto else 64, 0),
+        activation_group=section.integer("activation_group", group if auto else 0, 0),
+        method=section.text("method", AUTO, (*METHODS, AUTO, ONLINE)),
         weight_method=section.text("weight_method", "seed" if seed else "mse" if auto else "max", WEIGHT_METHODS),
         unsigned=section.take("unsigned", not seed, boolean, "true or false"),
         max_spread=section.integer("max_spread", 7, 0, MAX_ALIGN_SHIFT),
         sensitive=section.integer("sensitive", 0, 0, MAX_BITS),
         rounding=section.text("rounding", "gptq" if auto else "nearest", ROUNDINGS),
         sort_channels=section.take("sort_channels", auto, boolean, "true or false"),
-        equalise=section.take("equalise", False, boolean, "true or false"),
+        equalise=section.text("equalise", "ranges" if auto else "none", EQUALISATIONS),
+        output=section.text("output", None if auto else "values", OUTPUTS),
+        weight_budget=section.take("weight_budget", None, width, mean_width),
+        activation_budget=section.take("activation_budget", None, width, mean_width),
         bias_correction=section.take("bias_correction", auto, boolean, "true or false"),
         overrides=tuple(overrides),
     )

@@ -7,9 +7,11 @@ import numpy as np
 from bfp.artifact import Preprocessing, concat_format
 from bfp.format import BlockFormat, exponent_for_maximum, mantissa_range, round_half_up
 from bfp.graph import Graph, Node
+from calib import output_window
 from calib.config import BfpOptions
 from calib.exponents import HISTOGRAM_RULES
 from calib.layer_options import LayerOptions
+from calib.output_window import OutputWindow
 from calib.seed_rule import by_seed
 from calib.statistics import Histogram, Statistics
 
@@ -107,6 +109,15 @@ class FormatPlan:
         computed = [n for n in self.graph.nodes if n.op != "concat" and n.output not in self.source_of]
         return {n.output for n in computed if self.layers[n.name].method in rules}
 
+    def output_window(self, statistics: Statistics) -> OutputWindow | None:
+        """The range of logits that the output's mantissas resolve; None where they hold all of it."""
+        tensor = self.graph.output
+        bits, signed = self.bits[tensor], self.signed[tensor]
+        wanted = self.options.output == "classes" and len(statistics.outputs)
+        if not wanted or not output_window.applies(self.graph, bits, signed):
+            return None
+        return output_window.choose(statistics.outputs, bits)
+
     def no_floors(self) -> dict[str, np.ndarray]:
         """Lower limits of the exponents, none yet: int64 [blocks] by tensor. See ``raise_floor``."""
         return {t: np.full(len(s) - 1, NO_FLOOR, np.int64) for t, s in self.splits.items()}
@@ -148,6 +159,11 @@ class FormatPlan:
             else:
                 e = np.maximum(self._exponents(tensor, node, statistics, result), floors[tensor])
                 e = self._limit_spread(tensor, e) if limited else e
+                if tensor == self.graph.output and self.graph.shapes[tensor][1:] == (1, 1):
+                    # few images show few classes at their best: a class's logit needs the range of any class's
+                    window = self.output_window(statistics)
+                    own = e.max() if window is None else window.exponent
+                    e = np.full_like(e, max(own, floors[tensor].max()))
                 result[tensor] = BlockFormat(
                     self.bits[tensor], self.signed[tensor], self.splits[tensor], tuple(int(v) for v in e)
                 )

@@ -15,9 +15,8 @@ from bfp.artifact import Artifact
 from bfp.errors import BfpError
 from bfp.samples import Samples, save_samples
 from calib import auto, float_model
-from calib.channel_order import sort_channels
+from calib.adapt import adapt, batch_size
 from calib.config import AUTO, ONLINE, WEIGHT_WORDS, NetworkConfig
-from calib.equalise import equalise
 from calib.float_network import FloatNetwork
 from calib.images import ImageSet, open_images
 from calib.importer import import_module
@@ -27,10 +26,7 @@ from calib.refine import image_limit, refine
 from calib.statistics import Statistics
 from calib.zoo.weights import load_weights
 
-BATCH_VALUES = 1 << 23  # of the largest tensor, in one batch
-MAX_BATCH = 32
 RANDOM_WEIGHT_IMAGES = 32
-SORT_IMAGES = 16
 SAMPLES = 8  # images kept for simulations and boards
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -89,8 +85,12 @@ def load_classes(config: NetworkConfig) -> tuple[str, ...]:
     return tuple(line.strip() for line in lines if line.strip())
 
 
-def prepare(config: NetworkConfig) -> Prepared:
-    """Build the module, give it its weights, import it, find its calibration images. Raises BfpError."""
+def prepare(config: NetworkConfig, adapted: bool = True) -> Prepared:
+    """Build the module, give it its weights, import it, find its calibration images. Raises BfpError.
+
+    adapted: with channels scaled and sorted as the file asks (calib.adapt).
+    Evaluation does without, since the function is the same.
+    """
     notes = []
     module = build_module(config)
     calibration = open_images(config.calibration, config.input, config.seed)
@@ -104,10 +104,9 @@ def prepare(config: NetworkConfig) -> Prepared:
         images = next(calibration.batches(min(RANDOM_WEIGHT_IMAGES, len(calibration))))
     load_weights(module, weights, config.seed, images)
     network = import_module(module, config.input_shape, config.name)
-    if config.bfp.equalise:
-        network = equalise(network)
-    if config.bfp.sort_channels:
-        network = sorted_by_range(network, calibration)
+    if adapted:
+        config = with_output(config, calibration)
+        network, config = adapt(network, config, calibration)
     classes = load_classes(config)
     outputs = int(np.prod(network.graph.shapes[network.graph.output]))
     if classes and len(classes) != outputs:
@@ -116,18 +115,14 @@ def prepare(config: NetworkConfig) -> Prepared:
     return Prepared(config, network, classes, calibration, used, tuple(notes))
 
 
-def sorted_by_range(network: FloatNetwork, images: ImageSet) -> FloatNetwork:
-    """The same function with channels of like range side by side, as a few calibration images show them."""
-    statistics = Statistics(network.graph, {})
-    batch = next(images.batches(min(batch_size(network), SORT_IMAGES, len(images))))
-    float_model.run(network, torch.from_numpy(batch), keep=(), observe=statistics.observe)
-    return sort_channels(network, statistics.maximum)
-
-
-def batch_size(network: FloatNetwork) -> int:
-    """Images at a time, so that the largest tensor of a batch stays within BATCH_VALUES."""
-    largest = max(int(np.prod(s)) for s in network.graph.shapes.values())
-    return int(np.clip(BATCH_VALUES // largest, 1, MAX_BATCH))
+def with_output(config: NetworkConfig, calibration: ImageSet) -> NetworkConfig:
+    """The file, saying whether its network's outputs are classes."""
+    if config.bfp.output is not None:
+        return config
+    labelled = bool(config.classes) or calibration.labels is not None
+    if not labelled and config.evaluation is not None:
+        labelled = open_images(config.evaluation, config.input, config.seed).labels is not None
+    return replace(config, bfp=replace(config.bfp, output="classes" if labelled else "values"))
 
 
 def gather(prepared: Prepared) -> Statistics:

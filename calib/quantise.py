@@ -75,8 +75,11 @@ def quantise_network(
             f"network {network.graph.name}, node {work.troubled}: no exponents bring its accumulators inside 32 bits; "
             "the scales of its weights and operands lie too far apart, check the weights"
         )
+    offset = work.output_offset(formats)
     record = {**(provenance or {}), "adjustments": work.adjustments(formats), "notes": list(work.plan.notes)}
-    artifact = Artifact(network.graph, formats, parameters, preprocessing, tuple(classes), record)
+    artifact = Artifact(
+        network.graph, formats, parameters, preprocessing, tuple(classes), record, output_offset=offset
+    )
     verify(artifact)
     return artifact
 
@@ -87,6 +90,7 @@ class _Layer:
 
     blocks: WeightBlocks
     bias: np.ndarray
+    limit: np.ndarray | None
     lowest: np.ndarray
     chosen: Chosen | None = None
     weights: Weights | None = None
@@ -112,6 +116,7 @@ class _Work:
             self.layers[node.name] = _Layer(
                 WeightBlocks(floats.weight, splits, chosen.weights, depthwise, chosen.weight_method),
                 floats.bias,
+                floats.limit,
                 np.full(len(floats.bias), NEVER),
             )
 
@@ -199,7 +204,7 @@ class _Work:
 
     def _derive(self, node: Node, source: BlockFormat, target: BlockFormat, residual: BlockFormat | None) -> Parameters:
         layer = self.layers.get(node.name)
-        weights, bias = None, None
+        weights, bias, limit = None, None, None
         if layer is not None:
             sc = residual.channel_exponents() if residual else None
             layer.chosen = layer.blocks.choose(
@@ -209,8 +214,10 @@ class _Work:
                 layer.weights = layer.blocks.quantise(layer.chosen.exponents)
             else:
                 layer.weights = layer.blocks.requantise(layer.weights, layer.chosen.exponents)
-            weights, bias = layer.weights, layer.bias
-        p = derive(node, source, target, residual, weights, bias)
+            weights, bias, limit = layer.weights, layer.bias, layer.limit
+            if node.output == self.graph.output:
+                bias = bias - self._offset(target)
+        p = derive(node, source, target, residual, weights, bias, limit=limit)
         if node.activation != "relu6" or node.op not in SHIFTS_OPERANDS or p.acc_exponent.max() <= EXACT_SIX:
             return p
         # An accumulator so coarse that six is no integer: shift its operands left, as far as there is room.
@@ -225,7 +232,7 @@ class _Work:
         if residual is not None:
             room = np.minimum(room, MAX_OPERAND_SHIFT - p.shortcut_shift)
         finer = p.acc_exponent - np.clip(p.acc_exponent - EXACT_SIX, 0, np.maximum(room, 0))
-        return derive(node, source, target, residual, weights, bias, acc_exponent=finer)
+        return derive(node, source, target, residual, weights, bias, acc_exponent=finer, limit=limit)
 
     def _mend_sum(self, node: Node, p: Parameters, excess: np.ndarray, formats: dict[str, BlockFormat]) -> bool:
         """Make room in the accumulators that overflow, by ``excess`` bits [F] each.
@@ -249,6 +256,14 @@ class _Work:
             prove(self.graph, node, p, formats)
         layer.lowest = np.where(over, coarser, layer.lowest)
         return residual is not None
+
+    def _offset(self, fmt: BlockFormat) -> float:
+        window = self.plan.output_window(self.statistics)
+        return 0.0 if window is None else window.offset(max(fmt.exponents), fmt.bits)
+
+    def output_offset(self, formats: dict[str, BlockFormat]) -> float:
+        """What the last layer's biases leave out, see calib.output_window."""
+        return self._offset(formats[self.graph.output])
 
     def adjustments(self, formats: dict[str, BlockFormat]) -> dict:
         """What the limits cost: per layer the weight blocks, per tensor the activation blocks made coarser."""

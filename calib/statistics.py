@@ -14,6 +14,7 @@ from bfp.errors import BfpError
 from bfp.graph import Graph
 
 EXACT_SCALE = (2.0**-100, 2.0**100)
+KEPT_OUTPUTS = 512  # images whose outputs are kept as they are
 BINS = 4096  # at 8 unsigned bits and three exponents below the maximum, a level is still 2 bins wide
 
 
@@ -62,6 +63,8 @@ class Statistics:
     histograms_of: the tensors that need one; signed_of: those whose negative
     values need one of their own beside it. After the pass ``maximum`` is the
     largest |x| and ``minimum`` the smallest x, float64 [channels] by tensor.
+    ``outputs`` are the output vectors of the first KEPT_OUTPUTS images, float32
+    [N, channels], where the network's output is a vector.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Statistics:
         for t in signed_of:
             self.histograms[t].negative = Histogram(splits[t])
         self.images = 0
+        self.outputs = np.zeros((0, graph.shapes[graph.output][0]), np.float32)
 
     def observe(self, tensor: str, x: torch.Tensor) -> None:
         """Add one batch of a tensor, [N, C, H, W]. Raises BfpError naming the layer where a value is not finite."""
@@ -99,6 +103,8 @@ class Statistics:
                 histogram.negative.add((-x).clamp_(min=0), np.maximum(-low, 0))
         if tensor == self.graph.input:
             self.images += len(x)
+        if tensor == self.graph.output and x.shape[2:] == (1, 1):
+            self.outputs = np.concatenate([self.outputs, x.flatten(1).numpy()])[:KEPT_OUTPUTS]
 
     def block_maximum(self, tensor: str, splits: tuple[int, ...]) -> np.ndarray:
         """Largest |x| of each block, float64 [blocks]."""

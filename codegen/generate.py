@@ -16,7 +16,7 @@ from codegen.options import EngineOptions
 from codegen.program import Program, StoredTensor, build
 from codegen.render import render
 
-MANIFEST_SCHEMA = 1
+MANIFEST_SCHEMA = 2
 IP_NAME = "sbfp_engine_0"
 
 
@@ -58,6 +58,7 @@ def manifest(program: Program, identity: str, weights: bytes) -> dict:
         "classes": list(artifact.classes),
         "input": artifact.graph.input,
         "output": artifact.graph.output,
+        "output_offset": float(artifact.output_offset),
         # copies serve one layer only; the driver reads the tensors that they copy
         "tensors": [tensor_entry(program, t) for t in program.tensors if t.label == t.name],
     }

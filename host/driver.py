@@ -107,7 +107,8 @@ class Accelerator:
         self._load_input(image)
         self._start(0, self.deployment.layers)
         output = self.deployment.output
-        return dequantise(self.tensor(output), self.deployment.format(output)).reshape(-1)
+        values = dequantise(self.tensor(output), self.deployment.format(output)).reshape(-1)
+        return values + self.deployment.output_offset
 
     def trace(self, image: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """Run layer by layer; yield name and mantissas, int16 [C, H, W], of every tensor when it is complete.

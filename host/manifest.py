@@ -18,7 +18,7 @@ from bfp.errors import BfpError
 from bfp.format import BlockFormat
 from host import layout
 
-SCHEMA = 1
+SCHEMA = 2  # 2: output_offset
 
 _FIELDS = {
     "network": str,
@@ -37,6 +37,7 @@ _FIELDS = {
     "input": str,
     "output": str,
     "tensors": list,
+    "output_offset": float,
 }
 
 
@@ -48,6 +49,7 @@ class Deployment:
     to these files. weights_words, fmap_words: sizes of the weight image and
     of the feature-map arena, in words. tensors: by name, in the order of the
     manifest (see host.layout). artifact_digest: the artifact they came from.
+    output_offset: constant to add to the output's values.
     """
 
     folder: Path
@@ -66,6 +68,7 @@ class Deployment:
     classes: tuple[str, ...]
     input: str
     output: str
+    output_offset: float
     tensors: dict[str, dict]
 
     def format(self, name: str) -> BlockFormat:

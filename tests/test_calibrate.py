@@ -41,6 +41,8 @@ images = "random"
 limit = 12
 [evaluation]
 images = "pictures.npz"
+[bfp]
+method = "max"
 """
 
 
@@ -95,7 +97,7 @@ def test_without_labels_accuracy_is_unknown(folder):
 
 
 def test_calibrating_again_gives_the_same_bytes(folder):
-    path = change(folder, ("limit = 12", "limit = 12\naugment = 2\n[bfp]\nmethod = 'kl'\nactivation_group = 2"))
+    path = change(folder, ("limit = 12", "limit = 12\naugment = 2"), ('"max"', '"kl"\nactivation_group = 2'))
     for name in ("a", "b"):
         assert main(["calibrate", path, "--out", str(folder / name)]) == 0
     assert (folder / "a" / "artifact.npz").read_bytes() == (folder / "b" / "artifact.npz").read_bytes()

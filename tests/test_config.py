@@ -28,7 +28,7 @@ def test_defaults(tmp_path):
     assert config.input.size == (32, 32) and config.input.std == (2.0, 2.0, 2.0)
     assert config.input_shape == (3, 32, 32)
     assert config.calibration.images == ("random",) and config.evaluation is None
-    assert (config.bfp.weights, config.bfp.method, config.bfp.max_spread) == (8, "max", 7)
+    assert (config.bfp.weights, config.bfp.method, config.bfp.max_spread) == (8, "auto", 7)
 
 
 def test_everything_is_read(tmp_path):

@@ -52,7 +52,7 @@ def test_run_returns_dequantised_outputs(board, deploy):
     with Accelerator(deploy, device=board) as accelerator:
         for seed in range(3):
             x = random_mantissas(seed)
-            expected = real_values(2 * x + toy.weight_values()).reshape(-1)
+            expected = real_values(2 * x + toy.weight_values()).reshape(-1) + accelerator.deployment.output_offset
             np.testing.assert_array_equal(accelerator.run(x), expected)
             np.testing.assert_array_equal(accelerator.run(real_values(x).astype(np.float32)), expected)
 
@@ -236,7 +236,7 @@ def test_wrong_images_are_refused(board, deploy, image, message):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"schema": 2}, "schema 2, this version reads 1; update"),
+        ({"schema": 3}, "schema 3, this version reads 2; update"),
         ({"schema": "x"}, "schema x"),
         ({"schema": None}, "damaged or no manifest"),
         ({"identity": "12"}, "not 16 hexadecimal digits"),

@@ -55,7 +55,7 @@ def folder(tmp_path, monkeypatch):
 
 def run(folder) -> dict:
     config = load_config(folder / "net.toml")
-    evaluate.evaluate(pipeline.prepare(config), load(folder / "artifact.npz"), folder)
+    evaluate.evaluate(pipeline.prepare(config, adapted=False), load(folder / "artifact.npz"), folder)
     result = json.loads((folder / "evaluation.json").read_text())
     assert not (folder / "evaluation.part.json").exists()
     return {k: v for k, v in result.items() if k != "seconds"}

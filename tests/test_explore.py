@@ -42,6 +42,7 @@ limit = 2
 weights = {bits}
 activations = {bits}
 weight_group = 0
+method = "max"
 """
 FIGURES = ("cycles", "frames_per_second", "mac_efficiency", "ddr_bytes", "dsp", "bram36", "lut")
 

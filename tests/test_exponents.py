@@ -3,16 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from test_digits import folder, write_network  # noqa: F401 (folder is a fixture)
 
 from bfp import BfpError
 from bfp.format import exponent_for_maximum, mantissa_range, round_half_up
 from bfp.graph import Graph, Node
-from calib import float_model
-from calib.config import load_config
-from calib.exponents import CANDIDATES, FLOOR, by_kl
-from calib.formats import cut
-from calib.pipeline import prepare
+from calib.exponents import CANDIDATES, by_kl
 from calib.statistics import BINS, Histogram, Statistics
 
 
@@ -106,83 +101,6 @@ def test_kl_never_has_a_larger_error_than_max(bits, signed, shape):
     assert highest - CANDIDATES < kl <= highest
     # histograms resolve a level to 1/16 or finer, so the guard holds up to that
     assert squared_error(x, kl, bits, signed) <= 1.05 * squared_error(x, highest, bits, signed)
-
-
-SHAPES = {
-    "normal": lambda rng, n: rng.normal(size=n),
-    "laplace": lambda rng, n: rng.laplace(size=n),
-    "uniform": lambda rng, n: rng.uniform(-1, 1, n),
-    "heavy tail": lambda rng, n: rng.standard_t(3, size=n),
-    "lognormal": lambda rng, n: np.exp(rng.normal(size=n)),
-    "relu": lambda rng, n: np.maximum(rng.normal(size=n), 0),
-    "rare outliers": lambda rng, n: np.where(rng.random(n) < 1e-4, 40.0, rng.normal(size=n)),
-    "two scales": lambda rng, n: np.where(rng.random(n) < 0.9, 0.01, 1) * rng.normal(size=n),
-}
-
-
-def check_held_out(chosen_on, judged_on, maxima, bits, signed):
-    """``kl``'s exponents of the blocks of one histogram by the divergence in another; returns how many are clipped."""
-    highest = exponent_for_maximum(maxima, bits, signed)
-    kl = by_kl(chosen_on.counts, chosen_on.tops, maxima, bits, signed)
-    assert np.all((kl <= highest) & (kl > highest - CANDIDATES))
-    own, plain = (divergence(judged_on, e, bits, signed) for e in (kl, highest))
-    assert np.all(own <= plain * (1 + 1e-12)), (own / plain).max()
-    return np.count_nonzero(kl < highest)
-
-
-def divergence(h, exponents, bits, signed):
-    """Kullback-Leibler divergence of each block's values from their quantised ones, bin by bin as documented."""
-    result = []
-    for counts, top, e in zip(h.counts, h.tops, exponents):
-        centre = (np.arange(BINS) + 0.5) * top / BINS
-        level = np.floor(centre / 2.0**e + 0.5)
-        highest = mantissa_range(bits, signed)[1]
-        level, saturated = np.minimum(level, highest), level > highest
-        q = np.zeros(BINS)
-        for v in np.unique(level[counts > 0]):
-            cell = level == v
-            room = cell & (counts > 0) & ~saturated
-            # the mass of a level, the saturated one's included, spreads over the bins that round to it
-            q[room] = counts[cell].sum() / max(room.sum(), 1)
-        q = np.where(counts > 0, np.maximum(q, FLOOR), 0)
-        used = counts > 0
-        p, q = counts[used] / counts.sum(), q[used] / q.sum()
-        result.append((p * np.log(p / q)).sum())
-    return np.array(result)
-
-
-@pytest.mark.parametrize("count", [500, 2000, 20000])
-@pytest.mark.parametrize("shape", SHAPES)
-def test_kl_is_never_worse_than_max_by_its_own_criterion_on_held_out_values(shape, count):
-    """Eight blocks at a time, chosen on some values and judged on as many others of the same distribution."""
-    rng = np.random.default_rng(count)
-    known, others = (SHAPES[shape](rng, (count, 8)).astype(np.float32).astype(float) for _ in range(2))
-    splits, clipped = tuple(range(9)), 0
-    for signed in (True, False):
-        a, b = (histogram(v if signed else np.abs(v), splits) for v in (known, others))
-        for bits in range(2, 9):
-            clipped += check_held_out(a, b, np.abs(known).max(axis=0), bits, signed)
-    if count == 20000 and shape in ("normal", "laplace", "heavy tail"):
-        assert clipped, "nothing was put to the test"
-
-
-def test_kl_is_never_worse_on_held_out_images_of_a_trained_network(folder):  # noqa: F811
-    """Every block of every tensor of the digits network: 100 images choose, 100 others judge."""
-    prepared = prepare(load_config(write_network(folder, "digits_held_out")))
-    g = prepared.network.graph
-    splits = {t: cut(s, 4) for t, s in g.segments().items()}
-    images = torch.from_numpy(np.concatenate(list(prepared.calibration.batches(200))))
-    halves = []
-    for part in (images[::2], images[1::2]):
-        halves.append(Statistics(g, splits, set(g.shapes)))
-        float_model.run(prepared.network, part, keep=(), observe=halves[-1].observe)
-    clipped = 0
-    for t in g.shapes:
-        for signed in {True, bool((halves[0].minimum[t] < 0).any() or (halves[1].minimum[t] < 0).any())}:
-            for bits in range(3, 9):
-                chosen_on, judged_on = (h.histograms[t] for h in halves)
-                clipped += check_held_out(chosen_on, judged_on, halves[0].block_maximum(t, splits[t]), bits, signed)
-    assert clipped
 
 
 def test_kl_clips_a_lone_outlier_at_few_bits_and_nothing_of_a_uniform_distribution():

@@ -1,8 +1,5 @@
 """Every method of choosing exponents, on data whose right answer is known, and the automatic choice among them."""
 
-import tempfile
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -10,7 +7,6 @@ from test_exponents import histogram, squared_error
 from test_quantise import noise_db, quantised
 from test_refine import mobile_block
 
-from bfp import golden
 from bfp.format import exponent_for_maximum
 from calib import auto, seed_rule
 from calib.config import BfpOptions, load_config
@@ -64,54 +60,6 @@ def test_seed_rule_by_hand():
     blocks = WeightBlocks(np.array([[[[1.99]], [[0.5]]]], np.float32), (0, 2), 8, False, "seed")
     weights = blocks.quantise(blocks.natural)
     assert weights.exponents.tolist() == [[-6]] and weights.mantissas.ravel().tolist() == [126, 32]
-
-
-@pytest.mark.parametrize("bits", range(3, 9))
-def test_seed_weights_are_those_of_the_published_quantiser(bits):
-    """Filter by filter and 64 channels at a time; an all-zero filter, there NaN, gives zeros here."""
-    rng = np.random.default_rng(bits)
-    weight = (rng.laplace(size=(5, 70, 3, 3)) * np.exp2(rng.integers(-8, 8, (5, 1, 1, 1)))).astype(np.float32)
-    weight[0, 0, 0, 0] = 0.9999 * 2 ** np.ceil(np.log2(np.abs(weight[0]).max()))  # rounds to 2**(bits - 1)
-    weight[3] = 0
-    weight[4, :64] = 0
-    blocks = WeightBlocks(weight, (0, 64, 70), bits, False, "seed")
-    got = blocks.quantise(blocks.natural)
-    clip = 2 ** (bits - 1) - 2
-    for f in range(5):
-        for b, channels in enumerate((slice(0, 64), slice(64, 70))):
-            x = torch.from_numpy(weight[f, channels])
-            if not x.any():
-                assert not got.mantissas[f, channels].any()
-                continue
-            e = int(torch.floor(torch.log2(x.abs().max()))) - bits + 2
-            want = torch.clamp(torch.round(x / 2.0**e), -clip, clip)
-            assert got.exponents[f, b] == e and np.array_equal(got.mantissas[f, channels], want.numpy())
-    assert np.abs(got.mantissas).max() == clip, "nothing was clipped"
-
-
-def test_seed_method_end_to_end_with_an_all_zero_filter():
-    """Any filter, not only a depthwise one: a correct result, zero plus its bias."""
-    module = mobile_block()
-    convolution = next(m for m in module.modules() if isinstance(m, torch.nn.Conv2d))
-    with torch.no_grad():
-        convolution.weight[2] = 0
-        convolution.bias[2] = 0.5
-    artifact, network, images = quantised(module, (3, 10, 10), load_options("seed"))
-    assert noise_db(artifact, network, images) > 10
-    first = artifact.graph.nodes[0]
-    assert not artifact.parameters[first.name].weights.mantissas[2].any()
-    fmt = artifact.formats[first.output]
-    stored = golden.run(artifact, golden.quantise_input(artifact, images.numpy()))[first.output][:, 2]
-    assert np.all(stored == stored[0, 0, 0])
-    assert abs(stored[0, 0, 0] * 2.0 ** fmt.channel_exponents()[2] - 0.5) <= 2.0 ** fmt.channel_exponents()[2] / 2
-
-
-def load_options(method):
-    """What ``method`` alone in a file's [bfp] gives."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "toy.toml")
-        path.write_text(TOML.format(weights=8).replace('"auto"', f'"{method}"').replace("activations = 5", ""))
-        return load_config(path).bfp
 
 
 def direct_seed_step(x, bits):

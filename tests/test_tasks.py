@@ -43,6 +43,9 @@ limit = 3
 [evaluation]
 images = "photos.npz"
 
+[bfp]
+method = "max"
+
 [engine]
 lanes = 4
 filters = 2
@@ -179,7 +182,7 @@ def test_touched_but_unchanged_files_do_nothing(project):
 def test_what_decides_the_artifact_recalibrates(project):
     """The network's file, its weights, its Python module, its images: each alone, then all, then all as before."""
     changes = {
-        "toy.toml": lambda path: path.write_text(NETWORK.replace("[engine]", "[bfp]\nweights = 5\n[engine]")),
+        "toy.toml": lambda path: path.write_text(NETWORK.replace('"max"', '"max"\nweights = 5')),
         "toy.pth": lambda path: project.save_weights(1),
         "toy_net.py": lambda path: path.write_text(MODULE.replace("nn.ReLU()", "nn.ReLU6()")),
         "photos.npz": lambda path: np.savez(path, images=np.full((3, 8, 8, 3), 9, np.uint8)),
@@ -345,16 +348,27 @@ def test_documented_examples_are_valid(page, tmp_path):
         EngineOptions.from_dict(load_config(tmp_path / "net.toml").engine)
 
 
-def test_every_key_is_documented_with_its_default():
+SHORTEST = """
+model = "a:b"
+input = { size = 8, mean = 0, std = 1 }
+calibration = { images = "random" }
+"""
+
+
+def test_every_key_is_documented_with_its_default(tmp_path):
     """Rows of the tables in docs/network-files.md against the options as they are."""
     text = (ROOT / "docs" / "network-files.md").read_text()
-    for section, options in (("bfp", BfpOptions), ("engine", EngineOptions)):
+    (tmp_path / "net.toml").write_text(SHORTEST)
+    defaults = vars(load_config(tmp_path / "net.toml").bfp)
+    engine = {f.name: f.default for f in fields(EngineOptions)}
+    for section, options, values in (("bfp", BfpOptions, defaults), ("engine", EngineOptions, engine)):
         table = text.split(f"## `[{section}]`")[1].split("\n\n| ")[1].split("\n\n")[0]
         rows = {line.split("|")[1].strip(" `"): line.split("|")[2].strip() for line in table.splitlines()[1:]}
         for f in fields(options):
             if f.name != "overrides":
-                default = json.dumps(f.default)
-                assert rows.get(f.name) == (f"`{default}`" if isinstance(f.default, str) else default), f.name
+                value = values[f.name]
+                default = "none" if value is None else json.dumps(value)
+                assert rows.get(f.name) == (f"`{default}`" if isinstance(value, str) else default), f.name
     for options in (ImageOptions, Override, Preprocessing, NetworkConfig, SweepOptions):
         known = {f.name for f in fields(options)} - {"path", "input", "calibration", "evaluation", "bfp", "engine", "sweep"}
         assert {name for name in known if f"`{name}`" not in text} == set()

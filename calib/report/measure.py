@@ -139,6 +139,8 @@ def measure(network: FloatNetwork, artifact: Artifact, images: np.ndarray) -> di
                     formats = artifact.formats
                     operands = [torch.from_numpy(stored[t]).float() * least_bits(formats[t]) for t in node.inputs]
                     own = float_model.compute(node, network, operands)
+                if tensor == graph.output:  # what the mantissas leave out
+                    own, reference = own - artifact.output_offset, reference - artifact.output_offset
                 totals[tensor].add(stored[tensor], own, reference)
 
             float_model.run(network, torch.from_numpy(batch), keep=(), observe=observe)
