@@ -8,13 +8,15 @@ out: no labels are needed, and none are read.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from bfp.artifact import Artifact
 from bfp.graph import Graph
 from calib import float_model
-from calib.float_network import FloatNetwork
+from calib.float_network import FloatNetwork, FloatWeights
 from calib.refine import real_weights, round_to
 
 CANDIDATES = ("max", "mse", "kl", "percentile")
@@ -32,10 +34,16 @@ def split(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.delete(images, held, axis=0), images[held]
 
 
-def outputs(artifact: Artifact, images: np.ndarray) -> np.ndarray:
-    """Output values of the quantised network in float32 emulation, [N, outputs]; fast, not the last word."""
+def outputs(artifact: Artifact, images: np.ndarray, floats: FloatNetwork | None = None) -> np.ndarray:
+    """Output values of the quantised network in float32 emulation, [N, outputs]; fast, not the last word.
+
+    floats: whose weights take the place of the artifact's; only activations are quantised then.
+    """
     graph = artifact.graph
-    weights = {n: real_weights(p) for n, p in artifact.parameters.items() if p.weights is not None}
+    if floats is None:
+        weights = {n: real_weights(p) for n, p in artifact.parameters.items() if p.weights is not None}
+    else:
+        weights = without_offset(floats, artifact.output_offset)
     network = FloatNetwork(graph, weights)
     values = {graph.input: round_to(torch.from_numpy(np.asarray(images, np.float32)), artifact.formats[graph.input])}
     for i, node in enumerate(graph.nodes):
@@ -47,12 +55,22 @@ def outputs(artifact: Artifact, images: np.ndarray) -> np.ndarray:
     return values[graph.output].flatten(1).numpy() + artifact.output_offset
 
 
+def without_offset(network: FloatNetwork, offset: float) -> dict[str, FloatWeights]:
+    """The float weights, their last layer without the output's offset."""
+    last = network.graph.producer(network.graph.output)
+    if not offset:
+        return network.weights
+    return {**network.weights, last.name: replace(w := network.weights[last.name], bias=w.bias - np.float32(offset))}
+
+
 def _last_used_by(graph: Graph, index: int) -> set[str]:
     later = {t for n in graph.nodes[index + 1 :] for t in n.inputs} | {graph.output}
     return set(graph.nodes[index].inputs) - later
 
 
-def sqnr_db(artifact: Artifact, images: np.ndarray, reference: np.ndarray) -> float:
+def sqnr_db(
+    artifact: Artifact, images: np.ndarray, reference: np.ndarray, floats: FloatNetwork | None = None
+) -> float:
     """Signal-to-quantisation-noise of the output, dB, capped at 300; minus infinity where nothing is left.
 
     Logits that saturate by design, below what the output's mantissas resolve, are no noise.
@@ -60,7 +78,7 @@ def sqnr_db(artifact: Artifact, images: np.ndarray, reference: np.ndarray) -> fl
     if artifact.output_offset:
         fmt = artifact.formats[artifact.graph.output]
         reference = np.maximum(reference, fmt.low * np.exp2(fmt.channel_exponents()) + artifact.output_offset)
-    noise = float(((outputs(artifact, images).astype(np.float64) - reference) ** 2).sum())
+    noise = float(((outputs(artifact, images, floats).astype(np.float64) - reference) ** 2).sum())
     signal = float((reference**2).sum())
     return 10 * float(np.log10(max(signal, 1e-300) / max(noise, signal * 1e-30, 1e-300)))
 

@@ -187,9 +187,10 @@ def some_images(prepared: Prepared, limit: int) -> np.ndarray:
 def pick(prepared: Prepared) -> Artifact:
     """The best of calib.auto's candidates by output noise on held-out calibration images.
 
-    Exponents are compared first, with only the means corrected; then the
-    winner is refined as the options ask, and kept as it was where that does
-    not help. The artifact's provenance records every candidate's figure.
+    The methods differ in the activations' exponents, and are compared with the
+    weights still in float; then the winner is refined as the options ask, and
+    kept as it was where that does not help. The artifact's provenance records
+    every candidate's figure.
     """
     config, network = prepared.config, prepared.network
     rest, held = auto.split(some_images(prepared, image_limit(network)))
@@ -200,9 +201,7 @@ def pick(prepared: Prepared) -> Artifact:
     figures, drafts = {}, {}
     for method, candidate in named.items():
         drafts[method] = quantise(candidate, statistics)
-        unrounded = replace(candidate, config=with_method(config, method, rounding="nearest"))
-        trial = improve(unrounded, drafts[method], rest)
-        figures[method] = auto.sqnr_db(trial, held, reference)
+        figures[method] = auto.sqnr_db(drafts[method], held, reference, network)
     best = max(figures, key=figures.get)  # the first of equals
     refined = improve(named[best], drafts[best], rest)
     result = {"refined": auto.sqnr_db(refined, held, reference), "plain": auto.sqnr_db(drafts[best], held, reference)}

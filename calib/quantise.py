@@ -114,7 +114,10 @@ class _Work:
             if not (np.isfinite(floats.weight).all() and np.isfinite(floats.bias).all()):
                 raise BfpError(f"node {node.name}: its weights hold NaN or infinity; check the weights file")
             self.layers[node.name] = _Layer(
-                WeightBlocks(floats.weight, splits, chosen.weights, depthwise, chosen.weight_method),
+                WeightBlocks(
+                    *(floats.weight, splits, chosen.weights, depthwise, chosen.weight_method),
+                    statistics.power(node.main),
+                ),
                 floats.bias,
                 floats.limit,
                 np.full(len(floats.bias), NEVER),

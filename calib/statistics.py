@@ -62,7 +62,8 @@ class Statistics:
     splits: the block boundaries of each tensor (for the histograms).
     histograms_of: the tensors that need one; signed_of: those whose negative
     values need one of their own beside it. After the pass ``maximum`` is the
-    largest |x| and ``minimum`` the smallest x, float64 [channels] by tensor.
+    largest |x|, ``minimum`` the smallest x and ``power()`` the mean of x**2,
+    float64 [channels] by tensor.
     ``outputs`` are the output vectors of the first KEPT_OUTPUTS images, float32
     [N, channels], where the network's output is a vector.
     """
@@ -81,6 +82,7 @@ class Statistics:
         for t in signed_of:
             self.histograms[t].negative = Histogram(splits[t])
         self.images = 0
+        self._squares = {t: np.zeros(s[0]) for t, s in graph.shapes.items()}
         self.outputs = np.zeros((0, graph.shapes[graph.output][0]), np.float32)
 
     def observe(self, tensor: str, x: torch.Tensor) -> None:
@@ -96,6 +98,8 @@ class Statistics:
         magnitude = np.maximum(np.abs(low), np.abs(high))
         np.maximum(self.maximum[tensor], magnitude, out=self.maximum[tensor])
         np.minimum(self.minimum[tensor], low, out=self.minimum[tensor])
+        flat = x.flatten(2)
+        self._squares[tensor] += torch.einsum("nci,nci->c", flat, flat).double().numpy()
         if tensor in self.histograms:
             histogram = self.histograms[tensor]
             histogram.add(x.abs(), magnitude)
@@ -105,6 +109,11 @@ class Statistics:
             self.images += len(x)
         if tensor == self.graph.output and x.shape[2:] == (1, 1):
             self.outputs = np.concatenate([self.outputs, x.flatten(1).numpy()])[:KEPT_OUTPUTS]
+
+    def power(self, tensor: str) -> np.ndarray:
+        """Mean square of each channel, float64 [channels]."""
+        _, height, width = self.graph.shapes[tensor]
+        return self._squares[tensor] / max(self.images * height * width, 1)
 
     def block_maximum(self, tensor: str, splits: tuple[int, ...]) -> np.ndarray:
         """Largest |x| of each block, float64 [blocks]."""

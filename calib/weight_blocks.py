@@ -12,6 +12,8 @@ from bfp.parameters import MAX_ALIGN_SHIFT, MAX_ROUND_SHIFT, Weights, block_of, 
 from calib import seed_rule
 
 CANDIDATES = 3  # the maximum's exponent and two below it
+WEIGHTED_CANDIDATES = 6  # where inputs count by their power: a large weight of a silent input may saturate
+LEAST_IMPORTANCE = 0.02  # of the mean: other images may wake an input
 CHUNK = 1 << 22  # weights that are scaled in float64 at a time
 CACHED = 1 << 16  # weights that are judged at a time
 CLOSE = 1 / 256  # relative distance of two errors that float32 sums do not settle
@@ -43,11 +45,20 @@ class WeightBlocks:
     weight: float32 [F, C (1 for depthwise), kh, kw]; splits: block boundaries
     over C; bits: mantissa width; method: "max", or "mse" for the exponent of
     least squared error at or up to CANDIDATES - 1 below the maximum's, or
-    "seed" for the published rule and its clip.
+    "seed" for the published rule and its clip. power: mean square of every
+    input channel, float64 [C]; with it, ``mse`` weighs the error of a weight by
+    its input's power, which makes it the error of the output as far as inputs
+    are independent.
     """
 
     def __init__(
-        self, weight: np.ndarray, splits: tuple[int, ...], bits: int, depthwise: bool, method: str = "max"
+        self,
+        weight: np.ndarray,
+        splits: tuple[int, ...],
+        bits: int,
+        depthwise: bool,
+        method: str = "max",
+        power: np.ndarray | None = None,
     ) -> None:
         self.weight, self.splits, self.bits, self.depthwise = weight, splits, bits, depthwise
         self.maxima = np.empty((len(weight), len(splits) - 1))
@@ -58,6 +69,9 @@ class WeightBlocks:
         if method == "seed":
             self.natural, self.top = seed_rule.exponent(self.maxima, bits), seed_rule.clip_limit(bits)
         elif method == "mse":
+            weighted = power is not None and not depthwise and power.any()
+            self.importance = np.maximum(power / power.mean(), LEAST_IMPORTANCE) if weighted else None
+            self.candidates = WEIGHTED_CANDIDATES if weighted else CANDIDATES
             self.natural = self._least_squares()
 
     def _parts(self) -> Iterator[tuple[slice, slice, np.ndarray]]:
@@ -81,16 +95,18 @@ class WeightBlocks:
         Errors are summed in float32 first. Filters with a block whose best two
         candidates lie so close that rounding could decide are judged in float64.
         """
-        errors = np.empty((CANDIDATES, *self.natural.shape))
+        errors = np.empty((self.candidates, *self.natural.shape))
         for rows, blocks, part in self._parts():
             natural = np.clip(self.natural[rows, blocks], -FLOAT32_EXPONENTS, FLOAT32_EXPONENTS)
             scaled = part * np.exp2(-natural).astype(np.float32)[:, :, None]
-            for step in range(CANDIDATES):
+            counts = self._importance_of(blocks)
+            for step in range(self.candidates):
                 error = np.floor(scaled + np.float32(0.5))
                 if step:
                     np.clip(error, -self.top, self.top, out=error)
                 error -= scaled
-                errors[step, rows, blocks] = np.einsum("fbk,fbk->fb", error, error) * 0.25**step
+                weighed = error if counts is None else error * counts
+                errors[step, rows, blocks] = np.einsum("fbk,fbk->fb", error, weighed) * 0.25**step
                 scaled *= 2
         best, second = np.partition(errors, 1, axis=0)[:2]
         tolerance = np.maximum(CLOSE, np.diff(self.splits) * self.weight[0, 0].size * FLOAT32_ROUNDING)
@@ -100,13 +116,23 @@ class WeightBlocks:
         choice[filters] = self._exact_choice(filters)
         return self.natural - np.where(self.maxima > 0, choice, 0)
 
+    def _importance_of(self, blocks: slice) -> np.ndarray | None:
+        """Importance of the weights of equal blocks, float32 [blocks, size]."""
+        if self.importance is None:
+            return None
+        channels = self.importance[self.splits[blocks.start] : self.splits[blocks.stop]]
+        window = self.weight[0, 0].size
+        return np.repeat(channels, window).reshape(blocks.stop - blocks.start, -1).astype(np.float32)
+
     def _exact_choice(self, filters: np.ndarray) -> np.ndarray:
         """Of these filters: how far below the maximum's exponent the squared error is least, [filters, blocks]."""
         weight, errors = self.weight[filters], []
-        for step in range(CANDIDATES):
+        for step in range(self.candidates):
             exponents = self.natural[filters] - step
             scale = np.exp2(np.repeat(exponents, np.diff(self.splits), axis=1).astype(np.float64))[:, :, None, None]
             error = (self._mantissas(weight, exponents) * scale - weight) ** 2
+            if self.importance is not None:
+                error *= self.importance[:, None, None]
             errors.append(np.add.reduceat(error.sum(axis=(2, 3)), self.splits[:-1], axis=1))
         return np.argmin(np.stack(errors), axis=0)
 
