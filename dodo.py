@@ -231,6 +231,16 @@ def sweep(name: str, path: Path) -> dict:
     }
 
 
+def ablation(name: str, path: Path) -> dict:
+    """what each part of the calibration buys; widths="8,8 5,5", sensitive=8, limit=N, workers=N"""
+    given = {option: get_var(option, None) for option in ("widths", "sensitive", "limit")}
+    words = [word for option, value in given.items() if value for word in (f"--{option}", value)]
+    return {
+        "actions": [command("calib", "ablation", path, "--out", BUILD / name / "ablation", *words, *cluster_words())],
+        "uptodate": [False],
+    }
+
+
 def tensorboard(name: str, path: Path) -> dict:
     """TensorBoard event files of weights and activations, float and quantised"""
     folder = BUILD / name
@@ -301,6 +311,10 @@ def task_report():
 
 def task_sweep():
     yield from per_network("sweep", sweep)
+
+
+def task_ablation():
+    yield from per_network("ablation", ablation)
 
 
 def task_tensorboard():

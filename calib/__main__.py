@@ -1,4 +1,4 @@
-"""``python -m calib calibrate|evaluate|baselines|report|tensorboard|sweep NETWORK --out FOLDER``.
+"""``python -m calib calibrate|evaluate|baselines|report|tensorboard|sweep|ablation NETWORK --out FOLDER``.
 
 ``python -m calib reproduce-table --images PATH`` is of no single network.
 """
@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
         ("report", "measure every layer on the kept samples, write report.html and layers.json"),
         ("tensorboard", "write event files of the distributions of weights and activations, float and quantised"),
         ("sweep", "measure widths, groups and methods on a Dask cluster, write sweep.json, sweep.csv and sweep.html"),
+        ("ablation", "measure what each part of the calibration buys, write ablation.json and ablation.md"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("network", help="a network's .toml file, or the name of a shipped network")
@@ -43,9 +44,24 @@ def parser() -> argparse.ArgumentParser:
     table.add_argument("--weights", help="'random', or a folder with NAME.pth for each network (default: download)")
     table.add_argument("--networks", help="names with commas between (default: those published)")
     table.add_argument("--calibration", help="other images to calibrate on")
-    for name in ("sweep", "reproduce-table"):
+    steps = commands.choices["ablation"]
+    steps.add_argument("--widths", type=pairs, default="8,8 6,6 5,5 4,8", help="weights,activations: '8,8 5,5'")
+    steps.add_argument("--sensitive", type=int, default=0, help="least width of sensitive layers, below 8 bits")
+    steps.add_argument("--limit", type=int, help="evaluate on LIMIT images, evenly spread (default: all)")
+    for name in ("sweep", "ablation", "reproduce-table"):
         cluster_arguments(commands.choices[name])
     return top
+
+
+def pairs(text: str) -> list[tuple[int, int]]:
+    """Widths of weights and activations: ``"8,8 5,5"``."""
+    try:
+        found = [tuple(int(bits) for bits in pair.split(",")) for pair in text.split()]
+    except ValueError:
+        found = []
+    if not found or any(len(pair) != 2 for pair in found):
+        raise argparse.ArgumentTypeError(f"{text!r} is not pairs of widths such as '8,8 5,5'")
+    return found
 
 
 def cluster_arguments(command: argparse.ArgumentParser) -> None:
@@ -83,6 +99,13 @@ def run(arguments: argparse.Namespace) -> None:
 
         content = sweep(path, folder, arguments.scheduler, arguments.workers)
         print(f"{config.name}: {len(content['points'])} points; wrote {folder / 'sweep.html'}, .json and .csv")
+        return
+    if arguments.command == "ablation":
+        from calib.sweep.ablation import ablation, markdown
+
+        limits = (arguments.sensitive, arguments.limit, arguments.scheduler, arguments.workers)
+        print(markdown(ablation(path, folder, arguments.widths, *limits)))
+        print(f"{config.name}: wrote {folder / 'ablation.md'} and ablation.json")
         return
     from bfp import artifact as artifacts
     from calib import evaluate, pipeline
