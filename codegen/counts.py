@@ -85,6 +85,24 @@ def beats(count: int, bits: int, skip: int = 0) -> int:
     return -(-(skip + count * bits) // 8)
 
 
+def unpacking(words: int, bits: int, filters: int) -> int:
+    """Iterations of load_dense: words are taken two at a time, as far as one more beat allows (hls/packing.hpp)."""
+    if filters == 1:
+        return words
+
+    def run(left: int) -> int:
+        held, count = 0, 0
+        while left > 0:
+            wanted = 2 * bits if left > 1 else bits
+            held += 8 if held < wanted else 0
+            taken = 2 if left > 1 and held >= wanted else 1
+            held, left, count = held - taken * bits, left - taken, count + 1
+        return count
+
+    # eight words are a whole number of beats, after which everything repeats
+    return words // 8 * run(8) + run(words % 8)
+
+
 def tile_counts(layer: EngineLayer, array: Array, y: int, x: int, words: int) -> TileCounts:
     """Counts for the tile whose first output pixel is (y, x), with ``words`` input words."""
     f = layer.fields
@@ -122,7 +140,8 @@ def tile_counts(layer: EngineLayer, array: Array, y: int, x: int, words: int) ->
             mantissas = part * area * (array.lanes if dense else 1) if kind in WEIGHTED else 0
             align = part if f["has_align"] else 0
             weight_beats = BIAS_BEATS + align + beats(mantissas, f["weight_bits"]) if mantissas else 0
-            loads = (BIAS_BEATS + (part if dense else 0) + mantissas) if mantissas else 0
+            unpacked = unpacking(mantissas, f["weight_bits"], array.filters) if dense else mantissas
+            loads = (BIAS_BEATS + (part if dense else 0) + unpacked) if mantissas else 0
             cycles = blocks * (array.lanes // array.filters if dense else 1) * part * area
             done = chunk == f["chunks"] - 1
             passes.append(
@@ -139,7 +158,7 @@ def tile_counts(layer: EngineLayer, array: Array, y: int, x: int, words: int) ->
             if mantissas:
                 counts["load_bias"] += group * BIAS_BEATS
                 counts["load_align"] += group * part * dense
-                counts["load_dense" if dense else "load_depthwise"] += group * mantissas
+                counts["load_dense" if dense else "load_depthwise"] += group * unpacked
                 counts["bursts_weights"] += 1
             if done:
                 counts["pack"] += group * stored_height * stored_width

@@ -163,6 +163,8 @@ def lut_parts(program: Program, use: Features) -> dict[str, int]:
         "bank crossbar": a.pixels * word * multiplexer(a.banks) + a.banks * a.reads * 14 * multiplexer(a.banks),
         "choice between the halves of double buffers": ceil_div(read, 2),
         "packing and unpacking": a.lanes * ((3 if use.shortcut else 2) * unpack + pack),
+        # another word of the same beats, and a choice for every column of the buffer
+        "second word of weights": a.lanes * (16 + 8 + 16) + word * a.filters // 2 if dense and a.filters > 1 else 0,
         "folding of columns": a.lanes * 8 * (multiplexer(a.lanes) + 1) if use.folded else 0,
         "window walks": len(use.operators) * (WALK_LUTS + WALK_PIXEL_LUTS * a.pixels),
         "shallow memories": shallow,

@@ -244,7 +244,8 @@ class Cutter:
         inputs = self.in_words if self.dense else 1
         compute = outputs * max(blocks * parts * inputs * self.area, pixels)
         weights = inputs * self.area * (lanes if self.dense else 1) if self.weighted else 0
-        cost_of_weights = weights + (BIAS_BEATS + inputs + 3 * LINE_COST) * self.weighted
+        rate = max(self.weight_share, 0.5) if self.dense else 1  # two words a cycle unpack, or a beat
+        cost_of_weights = rate * weights + (BIAS_BEATS + inputs + 3 * LINE_COST) * self.weighted
         beats = outputs * (weights * self.weight_share + pixels * self.out_share)
         tile = max(compute, outputs * cost_of_weights, beats / WORDS_PER_CYCLE)
         overlapped = max(tile, load, (beats + load_beats) / WORDS_PER_CYCLE)

@@ -69,24 +69,40 @@ inline AccWord unpack_bias(const Word raw[BIAS_BEATS]) {
     return bias;
 }
 
+// Two words a cycle, where they are there and lie in different columns of the buffer.
 inline void load_dense(const Layer &layer, int32_t first_row, int32_t words, hls::stream<Word> &fetched,
                        Word dense[DENSE_ROWS][FILTERS]) {
 #pragma HLS INLINE off
     LaneBits waiting = no_bits();
     int32_t row = first_row;
     int32_t word = 0;
+    int32_t left = words;
+    const int32_t takes = FILTERS > 1 ? takes_of_two(words, layer.weight_bits) : words;
 LOAD_DENSE:
-    for (int32_t i = 0; i < words; ++i) {
+    for (int32_t i = 0; i < takes; ++i) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=WEIGHT_STEPS*LANES
 #pragma HLS PIPELINE II=1
         count(layer, COUNT_LOAD_DENSE);
-        dense[row][word] = take_word(waiting, layer.weight_bits, 0, fetched);
-        if (word == FILTERS - 1) {
-            word = 0;
-            row += 1;
-        } else {
-            word += 1;
+        const TwoWords two = take_two(waiting, layer.weight_bits, FILTERS > 1 ? left : 1, fetched);
+        const bool wraps = word == FILTERS - 1;
+        const int32_t next_row = wraps ? row + 1 : row;
+        const int32_t next_word = wraps ? 0 : word + 1;
+        for (int f = 0; f < FILTERS; ++f) {
+#pragma HLS UNROLL
+            if (f == word) {
+                dense[row][f] = two.first;
+            } else if (f == next_word && two.count == 2) {
+                dense[next_row][f] = two.second;
+            }
         }
+        if (two.count == 1) {
+            row = next_row;
+            word = next_word;
+        } else {
+            row = next_word == FILTERS - 1 ? next_row + 1 : next_row;
+            word = next_word == FILTERS - 1 ? 0 : next_word + 1;
+        }
+        left -= two.count;
     }
 }
 
