@@ -24,6 +24,7 @@ from calib.progress import Progress
 from calib.quantise import plan, quantise_network
 from calib.refine import image_limit, refine
 from calib.statistics import Statistics
+from calib.threads import fixed_threads
 from calib.zoo.weights import load_weights
 
 RANDOM_WEIGHT_IMAGES = 32
@@ -85,6 +86,7 @@ def load_classes(config: NetworkConfig) -> tuple[str, ...]:
     return tuple(line.strip() for line in lines if line.strip())
 
 
+@fixed_threads()
 def prepare(config: NetworkConfig, adapted: bool = True) -> Prepared:
     """Build the module, give it its weights, import it, find its calibration images. Raises BfpError.
 
@@ -241,6 +243,7 @@ def make_artifact(prepared: Prepared) -> Artifact:
     return improve(prepared, quantise(prepared, gather(prepared)))
 
 
+@fixed_threads()
 def calibrate(config: NetworkConfig, folder: Path) -> Artifact:
     """Everything from the network's file to ``artifact.npz`` and ``samples.npz`` in ``folder``. Raises BfpError."""
     if config.bfp.method == ONLINE:
