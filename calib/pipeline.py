@@ -236,6 +236,7 @@ def keep_samples(prepared: Prepared, path: Path) -> None:
     save_samples(Samples(batch, labels, tuple(images.name(i) for i in range(count)), logits), path)
 
 
+@fixed_threads()
 def make_artifact(prepared: Prepared) -> Artifact:
     """The artifact that the file's options ask for, not yet saved. Raises BfpError."""
     if prepared.config.bfp.method == AUTO:
