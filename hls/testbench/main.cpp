@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <string>
 #include <vector>
 
@@ -183,6 +184,7 @@ int main(int argc, char **argv) {
 
     Tally tally;
     double seconds = 0;
+    double cpu_seconds = 0;  // of all threads: what is left of `seconds` on a machine that is busy otherwise
     std::vector<sbfp::Word> arena(static_cast<std::size_t>(FMAP_WORDS));
     std::vector<std::vector<uint8_t>> expected(static_cast<std::size_t>(TENSOR_COUNT));
     for (uint32_t image = 0; image < header[2]; ++image) {
@@ -198,9 +200,11 @@ int main(int argc, char **argv) {
         }
         uint32_t low = 0;
         uint32_t high = 0;
+        const std::clock_t cpu = std::clock();
         const auto start = std::chrono::steady_clock::now();
         sbfp_engine(weights.data(), arena.data(), arena.data(), arena.data(), 0, sbfp::NUM_LAYERS, &low, &high);
         seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+        cpu_seconds += static_cast<double>(std::clock() - cpu) / CLOCKS_PER_SEC;
         for (int64_t t = 0; t < TENSOR_COUNT; ++t) {
             compare(static_cast<int>(image), TENSORS[t], expected[static_cast<std::size_t>(t)].data(), arena, tally);
         }
@@ -214,11 +218,11 @@ int main(int argc, char **argv) {
     std::FILE *result = open_file(temporary.c_str(), "w");
     std::fprintf(result,
                  "{\"images\": %u, \"layers_compared\": %u, \"tensors_compared\": %lld, \"values_compared\": %lld, "
-                 "\"mismatches\": %lld, \"first_mismatch\": %s%s%s, \"macs\": %lld, \"seconds\": %.6f, ",
+                 "\"mismatches\": %lld, \"first_mismatch\": %s%s%s, \"macs\": %lld, \"seconds\": %.6f, \"cpu_seconds\": %.6f, ",
                  header[2], sbfp::NUM_LAYERS, static_cast<long long>(TENSOR_COUNT),
                  static_cast<long long>(tally.compared), static_cast<long long>(tally.mismatches),
                  tally.first.empty() ? "null" : "\"", escape(tally.first).c_str(), tally.first.empty() ? "" : "\"",
-                 static_cast<long long>(MACS) * header[2], seconds);
+                 static_cast<long long>(MACS) * header[2], seconds, cpu_seconds);
     write_counts(result, header[2]);
     std::fprintf(result, "}\n");
     if (std::fclose(result) != 0 || std::rename(temporary.c_str(), argv[3]) != 0) {
