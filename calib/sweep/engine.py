@@ -141,8 +141,11 @@ def cluster_client(scheduler: str | None, workers: int):
         from distributed import Client, LocalCluster
     except ImportError:
         raise BfpError('a sweep needs the package dask; run pip install "dask[distributed]"') from None
-    # a point that kills its worker would kill the next one, too
-    with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+    # a point that kills its worker would kill the next one, too; and one that computes for minutes without leaving
+    # Python's lock to the worker's heartbeat is not dead
+    with dask.config.set(
+        {"distributed.scheduler.allowed-failures": 0, "distributed.scheduler.worker-ttl": None}
+    ):
         if scheduler is None:
             # processes, not threads: torch and NumPy hold Python's lock between their kernels, and a point that
             # dies takes no other with it; one thread each, so that results do not depend on how many there are
