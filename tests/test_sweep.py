@@ -136,7 +136,7 @@ def test_points_of_a_file(folder):  # noqa: F811
     """Baselines are always there, and plain but for the widths; the other methods keep the file's options."""
     layers = [{"layers": "0*", "weights": 8, "method": "kl"}, {"layers": "1*", "method": "mse"}]
     own = {"unsigned": False, "sensitive": 8, "override": layers}
-    bfp = "unsigned = false\nsensitive = 8\nweights = 5\n"
+    bfp = "unsigned = false\nsensitive = 8\nweights = 5\nweight_budget = 6\n"
     bfp += '[[bfp.override]]\nlayers = "0*"\nweights = 8\nmethod = "kl"\n'
     bfp += '[[bfp.override]]\nlayers = "1*"\nmethod = "mse"'
     path = network(folder, "digits_points", bfp, '[sweep]\nwidths = [4, 4]\ngroups = [16, [64, 0]]\nmethods = ["kl"]\n')

@@ -18,6 +18,7 @@ from calib.config import ONLINE, NetworkConfig, load_config
 # in every picture: the published rule, and the plain maximum
 BASELINES = ("seed", "max")
 WIDTHS = ("layers", "weights", "activations")  # of an override: what holds for the plain methods, too
+BUDGETS = ("weight_budget", "activation_budget")
 SEED_GROUPS = (64, 0)  # of the published method: 64 input channels a weight block, activations whole
 ONE_AT_A_TIME = threading.Lock()
 
@@ -64,7 +65,7 @@ def sweep_points(config: NetworkConfig) -> list[Point]:
     ``seed``, ``max`` and ``online`` are plain: of the file's ``[bfp]`` they
     keep which layers have other widths, and the limit of shifts, but no
     correction; ``seed`` has its published groups. The other methods keep the
-    rest of the file's ``[bfp]``.
+    rest of the file's ``[bfp]``, but no budget of widths.
     """
     file_options = tomllib.loads(config.path.read_text(encoding="utf-8")).get("bfp", {})
     methods = dict.fromkeys([*BASELINES, *config.sweep.methods])
@@ -87,7 +88,8 @@ def bfp_options(file_options: dict, method: str, widths: tuple[int, int], groups
     if method != "seed":  # whose default groups are the published ones
         chosen |= {"weight_group": groups[0], "activation_group": groups[1]}
     if method not in (*BASELINES, ONLINE):
-        return {**file_options, **chosen}
+        # a budget would choose the widths that the sweep goes through
+        return {**{k: v for k, v in file_options.items() if k not in BUDGETS}, **chosen}
     kept = {k: file_options[k] for k in ("sensitive", "max_spread") if k in file_options}
     layers = [{k: v for k, v in o.items() if k in WIDTHS} for o in file_options.get("override", [])]
     layers = [o for o in layers if len(o) > 1]
