@@ -218,7 +218,8 @@ int main(int argc, char **argv) {
     std::FILE *result = open_file(temporary.c_str(), "w");
     std::fprintf(result,
                  "{\"images\": %u, \"layers_compared\": %u, \"tensors_compared\": %lld, \"values_compared\": %lld, "
-                 "\"mismatches\": %lld, \"first_mismatch\": %s%s%s, \"macs\": %lld, \"seconds\": %.6f, \"cpu_seconds\": %.6f, ",
+                 "\"mismatches\": %lld, \"first_mismatch\": %s%s%s, \"macs\": %lld, \"seconds\": %.6f, "
+                 "\"cpu_seconds\": %.6f, ",
                  header[2], sbfp::NUM_LAYERS, static_cast<long long>(TENSOR_COUNT),
                  static_cast<long long>(tally.compared), static_cast<long long>(tally.mismatches),
                  tally.first.empty() ? "null" : "\"", escape(tally.first).c_str(), tally.first.empty() ? "" : "\"",
