@@ -108,6 +108,8 @@ def reason(error: BfpError) -> str:
         return f"{found.group(1)} beyond the board's"
     if found := re.search(r"raise the engine option (\w+)", sentence):
         return f"{found.group(1)} too few for a layer"
+    if "an exponent group" in sentence:
+        return "lanes more than the channels of an exponent group"
     return re.sub(r"\d+", "N", sentence)
 
 
