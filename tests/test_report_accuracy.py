@@ -9,6 +9,7 @@ from test_report import MODULE, TOML, Page
 
 from bfp import artifact as artifacts
 from bfp import golden
+from bfp.artifact import Artifact
 from calib.__main__ import main
 from calib.config import BfpOptions, Override, load_config
 from calib.images import open_images
@@ -36,7 +37,8 @@ def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("baselines")
     (folder / "report_test_network.py").write_text(MODULE)
     path = folder / "net.toml"
-    path.write_text(TOML.format(group=2) + "bias_correction = true\nsort_channels = true\nequalise = \"ranges\"\n" + OWN)
+    corrections = "bias_correction = true\nsort_channels = true\nequalise = 'ranges'\n"
+    path.write_text(TOML.format(group=2) + corrections + OWN)
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (12, 12, 12, 3), np.uint8), rng.integers(0, 6, 12)
     np.savez(folder / "images.npz", images=images, labels=labels)
@@ -108,9 +110,16 @@ def test_a_rule_that_cannot_quantise_the_network_is_a_row_not_the_end(project, t
 
 
 def test_plain_options_drop_every_correction():
-    ours = BfpOptions(5, 6, 16, 16, "auto", "mse", True, 4, 7, "gptq", True, True, True, (Override("a", method="kl"),))
-    plain = baselines.plain_options(ours, "max")
-    assert plain == BfpOptions(weights=5, activations=6, sensitive=7, max_spread=4)
+    """All that is no width or limit of the engine is as in the plain file, and what a budget allows is given to all."""
+    ours = BfpOptions(
+        *(5, 6, 16, 16, "auto", "mse", True, 4, 7, "gptq", True, True, None, None, "ranges", "classes"),
+        overrides=(Override("a", method="kl"), Override("b", activations=4, weight_method="mse")),
+    )
+    plain = BfpOptions(weights=5, activations=6, sensitive=7, max_spread=4, output="values")
+    plain = replace(plain, overrides=(Override("b", activations=4),))
+    assert baselines.plain_options(ours, "max") == plain
+    budget = baselines.plain_options(replace(ours, weight_budget=4.25, activation_budget=6.0), "max")
+    assert (budget.weights, budget.activations, budget.weight_budget, budget.activation_budget) == (5, 6, None, None)
 
 
 def test_the_page_shows_every_row(project):
@@ -126,7 +135,7 @@ def test_the_page_shows_every_row(project):
     for r in rows[1:]:
         shown = f"{100 * (r['top1'] - evaluation['top1_float']):+.2f}".replace("-", "\u2212")
         assert f"{100 * r['top1']:.2f} % {shown} {100 * r['agreement']:.2f} %" in parsed.text
-    assert comparison_notes(results, "net") == []
+    assert comparison_notes(artifacts.load(out / "artifact.npz"), results, "net") == []
 
 
 def result(**changes):
@@ -146,7 +155,8 @@ def result(**changes):
 )
 def test_figures_that_cannot_be_compared_are_pointed_out(baseline, words):
     results = {"evaluation": result(), "baselines": {"baselines": {"max": baseline}}}
-    found = comparison_notes(results, "net")
+    artifact = Artifact(None, {}, {}, None, provenance={"bfp": {"weights": 4, "weight_budget": 7.5, "activations": 8}})
+    found = comparison_notes(artifact, results, "net")
     assert found == [] if words is None else len(found) == 1 and words in found[0]
 
 
@@ -178,7 +188,7 @@ def test_calibration_is_shown_whatever_recorded_it(project):
     """Keys that this page does not know of appear with their values; long tables are folded."""
     assert candidates(PROVENANCE) == [("max", 11.0, False), ("mse", 14.25, True), ("rounded", 13.0, False)]
     facts = {f["key"]: f for f in calibration_facts(PROVENANCE)}
-    assert facts["overrides"]["text"] == "layers a*, weights 8" and facts["equalise"]["text"] == "off"
+    assert facts["overrides"]["table"] == [("a*", "weights 8")] and facts["equalise"]["text"] == "off"
     assert "budget" not in facts and "adjustments" not in facts
     assert facts["steps"]["table"] == [("learnt rounding", "layers 3, gain 0.5"), ("bias", "on")]
     _, out = project

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from bfp.artifact import Artifact
 
 BASELINES = {"seed": "Published rule", "max": "Plain maximum"}
@@ -43,7 +45,19 @@ def row(title: str, method: str, e: dict | None, images: int | None = None) -> d
     }
 
 
-def comparison_notes(results: dict[str, dict | None], network: str) -> list[str]:
+def uniform(width: int, budget: float | None) -> int:
+    """The mantissa width of a baseline: that of the file, or a budget's, rounded up to whole bits."""
+    return width if budget is None else math.ceil(budget)
+
+
+def expected_widths(artifact: Artifact) -> str:
+    """Weights' and activations' width that the baselines of this artifact have."""
+    options = artifact.provenance.get("bfp", {})
+    widths = [uniform(options.get(k + "s", 8), options.get(k + "_budget")) for k in ("weight", "activation")]
+    return " and ".join(map(str, widths))
+
+
+def comparison_notes(artifact: Artifact, results: dict[str, dict | None], network: str) -> list[str]:
     """Sentences where the rows of the table cannot be compared as they stand."""
     evaluation, baselines = results["evaluation"], results["baselines"]
     if evaluation is None:
@@ -61,7 +75,7 @@ def comparison_notes(results: dict[str, dict | None], network: str) -> list[str]
             notes.append(f"the {title} was measured on {count}; {again} and `doit evaluate:{network}` on the same")
         elif one["top1_float"] != evaluation["top1_float"]:
             notes.append(f"the {title} was measured on other images or weights than the artifact; {again} again")
-        widths = [f"{r.get('weight_bits')} and {r.get('activation_bits')}" for r in (one, evaluation)]
-        if widths[0] != widths[1]:
-            notes.append(f"the {title} has weights and activations of {widths[0]} bits, not {widths[1]}; {again} again")
+        widths, expected = f"{one.get('weight_bits')} and {one.get('activation_bits')}", expected_widths(artifact)
+        if widths != expected:
+            notes.append(f"the {title} has weights and activations of {widths} bits, not {expected}; {again} again")
     return notes

@@ -17,6 +17,7 @@ from calib.config import BfpOptions, NetworkConfig, Override
 from calib.float_network import FloatNetwork
 from calib.images import ImageSet, open_images
 from calib.pipeline import Prepared
+from calib.report.accuracy import uniform
 from calib.report.files import write_whole
 from calib.resume import images_digest, weights_digest
 from calib.statistics import Statistics
@@ -31,15 +32,18 @@ RULES = {
 
 
 def plain_options(options: BfpOptions, method: str) -> BfpOptions:
-    """A baseline's rule at the file's mantissa widths: one exponent a feature map, and no correction of any kind."""
+    """A baseline's rule at the file's mantissa widths: one exponent a feature map, and no correction of any kind.
+
+    Where the file gives a budget, the baseline has that many bits in every layer, rounded up.
+    """
     widths = tuple(
         Override(o.layers, weights=o.weights, activations=o.activations)
         for o in options.overrides
         if o.weights is not None or o.activations is not None
     )
     return BfpOptions(
-        weights=options.weights,
-        activations=options.activations,
+        weights=uniform(options.weights, options.weight_budget),
+        activations=uniform(options.activations, options.activation_budget),
         sensitive=options.sensitive,
         max_spread=options.max_spread,
         method=method,
@@ -49,6 +53,7 @@ def plain_options(options: BfpOptions, method: str) -> BfpOptions:
         bias_correction=False,
         sort_channels=False,
         equalise="none",
+        output="values",
         overrides=widths,
         **RULES[method],
     )

@@ -18,8 +18,15 @@ def calibration_facts(provenance: dict) -> list[dict]:
 
 
 def fact(key: str, value: object) -> dict:
-    table = [(str(k), words(v)) for k, v in value.items()] if isinstance(value, dict) else []
-    return {"key": key.replace("_", " "), "text": "" if isinstance(value, dict) else words(value), "table": table}
+    """key; text, or table: of a mapping its pairs, of a list of mappings the first entry of each and the others."""
+    table = []
+    if isinstance(value, dict):
+        table = [(str(k), words(v)) for k, v in value.items()]
+    elif isinstance(value, (list, tuple)) and value and all(isinstance(v, dict) and v for v in value):
+        for one in value:
+            (_, name), *rest = one.items()
+            table.append((words(name), words(dict(rest))))
+    return {"key": key.replace("_", " "), "text": "" if table else words(value), "table": table}
 
 
 def words(value: object) -> str:

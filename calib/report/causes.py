@@ -79,7 +79,8 @@ def weights_cause(layer: dict) -> str:
             f"their filters hold {percent(weights['coarsened_share'])} of the error."
         )
     if layer["offset_share"] >= CONCENTRATED:
-        why = "moved on purpose to make up for the inputs' errors" if weights["biases_moved"] else "which a bias correction would remove"
+        corrected = weights["biases_moved"] > 0
+        why = "moved on purpose to make up for the inputs' errors" if corrected else "which a bias correction would remove"
         return f"{percent(layer['offset_share'])} of the layer's error is a constant offset of each channel, {why}."
     if weights["bits"] <= NARROW:
         few = f"their mantissas have only {weights['bits']} bits{ratio(weights)}."

@@ -129,7 +129,7 @@ def render(artifact: Artifact, content: dict, results: dict[str, dict | None]) -
         tasks={name: task for name, (task, _) in RESULTS.items()},
         stale=[n for n, r in results.items() if r and r.get("artifact", artifact.digest) != artifact.digest],
         accuracy=accuracy_rows(artifact, results),
-        comparison=comparison_notes(results, content["network"]),
+        comparison=comparison_notes(artifact, results, content["network"]),
         facts=calibration_facts(artifact.provenance),
         most=MOST,
         candidates=candidates(artifact.provenance),
