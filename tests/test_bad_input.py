@@ -78,11 +78,11 @@ method = "{method}"
 
 @pytest.fixture
 def attempt(tmp_path, capsys):
-    """attempt(method, what, images): exit status, and artifact folder or the sentences on stderr."""
+    """attempt(method, what, images, more options): exit status, and artifact folder or the sentences on stderr."""
     (tmp_path / "bad_input_network.py").write_text(MODULE)
 
-    def run(method, what="", images="images.npz"):
-        (tmp_path / "net.toml").write_text(TOML.format(what=what, images=images, method=method))
+    def run(method, what="", images="images.npz", more=""):
+        (tmp_path / "net.toml").write_text(TOML.format(what=what, images=images, method=method) + more)
         status = main(["calibrate", str(tmp_path / "net.toml"), "--out", str(tmp_path / "out")])
         errors = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error: ")]
         return status, errors
@@ -136,6 +136,14 @@ def test_layers_that_are_partly_nothing(attempt, method, what):
     save(attempt.folder, noise())
     assert attempt(method, what) == (0, [])
     assert check_result(attempt.folder) > LEAST_DB[method]
+
+
+@pytest.mark.parametrize("what", ["nothing in places", "zero layer", "dead layer"])
+def test_layers_that_are_partly_nothing_under_a_budget(attempt, what):
+    """Sensitivities of nothing, and of the rest: widths are still found."""
+    save(attempt.folder, noise())
+    assert attempt("auto", what, more="weights = 6\nweight_budget = 6\nactivation_budget = 7\n") == (0, [])
+    assert check_result(attempt.folder) > 18
 
 
 @by_method
