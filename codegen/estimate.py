@@ -93,7 +93,9 @@ def steps(program: Program, board: Board, timing: Timing) -> list[Step]:
     beat_cycles = program.array.lanes / board.bytes_per_cycle
     tiles = [layer_tiles(layer, program.array) for layer in program.layers]
 
-    def add(layer: int, lines: int, tile: TileCounts | None, weights: PassCounts | None, now: PassCounts | None) -> None:
+    def add(
+        layer: int, lines: int, tile: TileCounts | None, weights: PassCounts | None, now: PassCounts | None
+    ) -> None:
         load, load_beats, fetched, compute, beats = 0, 0, 0, 0, 0
         if lines and tile is not None:
             load = timing.memory_latency + math.ceil(tile.load * lines / tile.lines) + lines * timing.line_overhead

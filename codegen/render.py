@@ -118,7 +118,9 @@ def render(program: Program, title: str) -> tuple[dict[str, str], str]:
         "array": program.array,
         "features": features(program),
         "digests": [a.digest[:16] for a in program.artifacts],
-        "widest": {what: widest(what) for what in ("input_words", "weight_steps", "bias_words", "pool_words", "blocks")},
+        "widest": {
+            what: widest(what) for what in ("input_words", "weight_steps", "bias_words", "pool_words", "blocks")
+        },
         "weight_words": weight_words,
         "input_words": -(-program.limit("input_words") // program.array.banks) * program.array.banks,
         "fmap_words": program.fmap_words,

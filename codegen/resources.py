@@ -62,7 +62,7 @@ def adder_tree(operands: int, bits: int) -> int:
 
 
 def shifter(bits: int, by_bits: int) -> int:
-    """LUTs of a left shift of ``bits`` by up to 2**by_bits - 1: two bits of the amount per level of 4:1 multiplexers."""
+    """LUTs of a left shift of ``bits`` by up to 2**by_bits - 1: a level of 4:1 multiplexers per two bits of that."""
     total, reach = 0, 0
     for level in range(0, by_bits, 2):
         step = min(2, by_bits - level)
@@ -134,8 +134,9 @@ def lut_parts(program: Program, use: Features) -> dict[str, int]:
     total = field + (chains - 1).bit_length() if field else use.operand_bits + use.weight_bits + a.lanes.bit_length()
     parts = a.lanes // a.filters
     pooled = a.lanes * use.pool_pixels
-    shallow = sum(n * lut_ram(width, depth) for name, (n, width, depth) in memories(program, use).items() if "table" not in name)
-    roms = sum(lut_rom(width, depth) for name, (_, width, depth) in memories(program, use).items() if "table" in name)
+    found = memories(program, use)
+    shallow = sum(n * lut_ram(width, depth) for name, (n, width, depth) in found.items() if "table" not in name)
+    roms = sum(lut_rom(width, depth) for name, (_, width, depth) in found.items() if "table" in name)
     row = schedule_bits(program)
     dense = "CONV" in use.operators
     unpack, pack = 30 + 8 + 30, 30 + 8 + 8  # per lane: 8:1 in, sign or mask, 8:1 out

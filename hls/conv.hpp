@@ -14,7 +14,8 @@ namespace sbfp {
 // `partial`; after the last chunk complete blocks go to `complete`.
 inline void conv_pass(const Layer &layer, const Tile &tile, const Pass &pass, const Word input[BANKS][BANK_ROWS],
                       const AccWord bias[GROUP_WORDS], const Word align[WEIGHT_STEPS],
-                      const Word dense[DENSE_ROWS][FILTERS], AccBlock partial[TILE_BLOCKS], hls::stream<AccBlock> &complete) {
+                      const Word dense[DENSE_ROWS][FILTERS], AccBlock partial[TILE_BLOCKS],
+                      hls::stream<AccBlock> &complete) {
 #pragma HLS INLINE off
     WindowWalk walk = start_walk(layer, tile, pass, PARTS);
     AccBlock block = zero_block();

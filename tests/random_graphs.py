@@ -290,8 +290,8 @@ class RandomNetwork:
         activation, unsigned = self.activation()
         dense = rng.random() < 0.6
         shortcut = self.pick(size) if rng.random() < 0.3 else None
-        node = Node(f"{name}.map", "add" if shortcut else "identity", (source, shortcut or source)[: 1 + bool(shortcut)],
-                    f"{name}.map", Window(), activation)
+        operands = (source, shortcut) if shortcut else (source,)
+        node = Node(f"{name}.map", "add" if shortcut else "identity", operands, f"{name}.map", Window(), activation)
         if dense:  # 3x3, keeps the size
             window = Window((3, 3), (1, 1), (1, 1, 1, 1))
             node = Node(f"{name}.map", "conv", (source,), f"{name}.map", window, activation)
@@ -302,7 +302,8 @@ class RandomNetwork:
         def make(attempt: int):
             if not dense:
                 return self.format(segments, min(fmt.exponents) + int(rng.integers(-3, 6)), unsigned), None, None
-            weights = self.weights(size[0], self.shapes[source][0], (3, 3), int(rng.integers(-25, 10)), self.segments[source])
+            base = int(rng.integers(-25, 10))
+            weights = self.weights(size[0], self.shapes[source][0], (3, 3), base, self.segments[source])
             acc = weights.exponents.min() + min(fmt.exponents)
             return self.format(segments, int(acc) + 6 + int(rng.integers(0, 4)), unsigned), weights, None
 
@@ -310,7 +311,8 @@ class RandomNetwork:
             return False
         target = self.formats[node.output]
         # rows and columns before and after, or none
-        pool = Window(tuple(int(k) for k in rng.integers(2, 4, 2)), (2, 2), tuple(int(v) for v in rng.integers(0, 2, 4)))
+        kernel, padding = (tuple(int(v) for v in rng.integers(*limits)) for limits in ((2, 4, 2), (0, 2, 4)))
+        pool = Window(kernel, (2, 2), padding)
         pooled = (size[0], *pool.output_size(*size[1:]))
         end = Node(f"{name}.pool", "max_pool", (node.output,), f"{name}.pool", pool)
         return self.finish(end, pooled, segments, lambda attempt: (target, None, None))
