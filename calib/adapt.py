@@ -88,12 +88,14 @@ def with_widths(network: FloatNetwork, config: NetworkConfig, images: ImageSet) 
     with Progress(f"{config.name}: sensitivity of layers on {few} images"):
         if options.weight_budget:
             noises = mixed_widths.weight_noises(network, fixed, options, batch)
-            weights = mixed_widths.allocate(noises, options.weight_budget)
+            weights = mixed_widths.allocate(noises, options.weight_budget, f"network {config.name}, weight_budget")
         if options.activation_budget:
             statistics = Statistics(network.graph, fixed.splits, fixed.needs_histogram(), fixed.needs_signed_histogram())
             float_model.run(network, batch, keep=(), observe=statistics.observe)
             noises = mixed_widths.activation_noises(network, fixed, options, statistics, batch)
-            activations = mixed_widths.allocate(noises, options.activation_budget)
+            activations = mixed_widths.allocate(
+                *(noises, options.activation_budget, f"network {config.name}, activation_budget")
+            )
     chosen = mixed_widths.overrides(weights, activations)
     return replace(config, bfp=replace(options, overrides=(*chosen, *options.overrides)))
 

@@ -44,18 +44,19 @@ class Noise:
     by_width: tuple[float, ...]
 
 
-def allocate(noises: list[Noise], budget: float) -> dict[str, int]:
+def allocate(noises: list[Noise], budget: float, where: str = "network") -> dict[str, int]:
     """Widths by layer whose mean over all stored values stays within ``budget`` bits.
 
     Greedy by noise removed for each bit of memory; optimal where noise falls
-    convexly with the width. Raises BfpError where even the least widths exceed the budget.
+    convexly with the width. Raises BfpError where even the least widths exceed
+    the budget; ``where`` names the option in its message.
     """
     widths = {n.layer: n.floor for n in noises}
     room = budget * sum(n.values for n in noises) - sum(n.floor * n.values for n in noises)
     if room < 0:
         least = sum(n.floor * n.values for n in noises) / sum(n.values for n in noises)
         raise BfpError(
-            f"a budget of {budget:g} bits is below {least:.2f}, the mean of the least widths allowed; "
+            f"{where}: a budget of {budget:g} bits is below {least:.2f}, the mean of the least widths allowed; "
             "raise it, or lower sensitive"
         )
     while True:
