@@ -28,6 +28,8 @@ from calib.threads import fixed_threads
 from calib.zoo.weights import load_weights
 
 RANDOM_WEIGHT_IMAGES = 32
+REFINE_IMAGES = 256  # with fewer, variants of them help to refine
+MOST_VARIANTS = 4
 SAMPLES = 8  # images kept for simulations and boards
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -170,9 +172,17 @@ def improve(prepared: Prepared, artifact: Artifact, images: np.ndarray | None = 
     if not (rounding or bias):
         return artifact
     if images is None:
-        images = some_images(prepared, image_limit(network))
+        limit = image_limit(network)
+        images = some_images(with_variants(prepared, min(limit, REFINE_IMAGES)), limit)
     with Progress(f"{config.name}: refining on {len(images)} images") as progress:
         return refine(network, artifact, images, rounding, bias, config.seed, progress.text)
+
+
+def with_variants(prepared: Prepared, limit: int) -> Prepared:
+    """The same, each calibration image in as many seeded variants (up to MOST_VARIANTS) as ``limit`` has room for."""
+    images = prepared.calibration
+    variants = min(limit // len(images.items), MOST_VARIANTS)
+    return replace(prepared, calibration=replace(images, augment=max(images.augment, variants)))
 
 
 def some_images(prepared: Prepared, limit: int) -> np.ndarray:
@@ -190,8 +200,9 @@ def pick(prepared: Prepared) -> Artifact:
     """The best of calib.auto's candidates by output noise on held-out calibration images.
 
     The methods differ in the activations' exponents, and are compared with the
-    weights still in float; then the winner is refined as the options ask, and
-    kept as it was where that does not help. The artifact's provenance records
+    weights still in float. Then the winner is refined as the options ask on the
+    images that are left: where that helps on those held out, it is refined on
+    all of them, otherwise kept as it was. The artifact's provenance records
     every candidate's figure.
     """
     config, network = prepared.config, prepared.network
@@ -207,7 +218,7 @@ def pick(prepared: Prepared) -> Artifact:
     best = max(figures, key=figures.get)  # the first of equals
     refined = improve(named[best], drafts[best], rest)
     result = {"refined": auto.sqnr_db(refined, held, reference), "plain": auto.sqnr_db(drafts[best], held, reference)}
-    artifact = refined if result["refined"] >= result["plain"] else drafts[best]
+    artifact = improve(named[best], drafts[best]) if result["refined"] >= result["plain"] else drafts[best]
     record = {
         **artifact.provenance,
         "method": f"{AUTO}: {best}",
