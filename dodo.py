@@ -28,8 +28,8 @@ QUICK = ("efficientnet_lite0", "resnet20", "mobilenet_v2_small", "inceptionv4_sm
 DOIT_CONFIG = {"default_tasks": ["csim"], "verbosity": 2, "action_string_formatting": "new"}
 
 BFP = sorted(str(p) for p in (ROOT / "bfp").rglob("*.py"))
-# the report and sweeps change no artifact
-CALIB = sorted(str(p) for p in (ROOT / "calib").rglob("*.py") if p.parent.name not in ("report", "sweep"))
+# the report, sweeps and benchmarks change no artifact
+CALIB = sorted(str(p) for p in (ROOT / "calib").rglob("*.py") if p.parent.name not in ("report", "sweep", "benchmark", "hls4ml"))
 CALIB += [str(ROOT / "host" / "image.py")]
 REPORT = sorted(str(p) for p in (ROOT / "calib" / "report").iterdir() if p.is_file())
 CODEGEN = sorted(str(p) for p in (ROOT / "codegen").rglob("*") if p.suffix in (".py", ".j2", ".toml"))
@@ -370,7 +370,7 @@ def task_benchmark():
         }
     yield {
         "name": "hls4ml",
-        "actions": [command("benchmark.hls4ml_comparison")],
+        "actions": [command("calib.benchmark.hls4ml.comparison")],
         "uptodate": [False],
         "doc": "C simulation of a small CNN against hls4ml's, which gets an environment of its own below build/",
     }

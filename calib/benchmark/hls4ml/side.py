@@ -1,8 +1,8 @@
 """hls4ml's side of the comparison; a script for the Python of hls4ml's own environment.
 
-    python hls4ml_side.py SAMPLES.npz WORK_FOLDER
+    python side.py SAMPLES.npz WORK_FOLDER
 
-Converts benchmark.small_cnn through hls4ml's PyTorch front end and compiles its
+Converts small_cnn.py through hls4ml's PyTorch front end and compiles its
 C simulation, then answers each line on stdin by running all sample images once.
 Everything it says on stdout is one JSON object a line: first what was built,
 then for each run the processor's seconds and the outputs of all images.
@@ -18,8 +18,7 @@ from pathlib import Path
 import hls4ml
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from benchmark.small_cnn import make  # noqa: E402
+from small_cnn import make
 
 # the stream type is hls4ml's advice for convolutions; its C simulation is also the faster of the two here
 BACKEND, IO_TYPE, STRATEGY = "Vitis", "io_stream", "Resource"

@@ -1,6 +1,6 @@
-"""``python -m benchmark.hls4ml_comparison``: this project's C simulation against hls4ml's, per multiply-accumulate.
+"""``python -m calib.benchmark.hls4ml.comparison``: this project's C simulation against hls4ml's, per multiply-accumulate.
 
-One small CNN (benchmark/small_cnn.py) and the same images go through both. The
+One small CNN (small_cnn.py) and the same images go through both. The
 two C simulations, each compiled as its project compiles it, run in turns in one
 run, and the processor's time is taken, so that other load on the machine does not
 count; the fastest turn of each does. What they compute is compared with the float network, and ours also with
@@ -34,8 +34,8 @@ from codegen.generate import generate
 from codegen.options import EngineOptions
 
 HERE = Path(__file__).parent
-BUILD = HERE.parent / "build" / "benchmark"
-REQUIREMENTS = HERE / "hls4ml_requirements.txt"
+BUILD = HERE.parents[2] / "build" / "benchmark"
+REQUIREMENTS = HERE / "requirements.txt"
 TURNS = 5
 
 
@@ -61,14 +61,14 @@ def environment(folder: Path) -> Path:
 
 
 class Theirs:
-    """hls4ml's C simulation in a process of its own (benchmark/hls4ml_side.py)."""
+    """hls4ml's C simulation in a process of its own (side.py)."""
 
     def __init__(self, python: Path, samples: Path, folder: Path) -> None:
         self.log = folder / "hls4ml.log"
         folder.mkdir(parents=True, exist_ok=True)
         with open(self.log, "w") as log:
             self.process = subprocess.Popen(
-                [str(python), str(HERE / "hls4ml_side.py"), str(samples), str(folder / "hls4ml")],
+                [str(python), str(HERE / "side.py"), str(samples), str(folder / "hls4ml")],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
