@@ -207,11 +207,11 @@ def _npz_items(path: Path, keys: list[str], pre: Preprocessing) -> list[Item]:
     if not path.exists():
         raise NotThere(f"images {path} do not exist")
     source = NpzImages(path, *keys)
-    mode = MODES[pre.channels]
+    mode, array = MODES[pre.channels], keys[0] if keys else "images"
 
     def item(i: int) -> Item:
         label = None if source.labels is None else int(source.labels[i])
-        return Item(f"{path}[{i}]", lambda: source.read(i).convert(mode), label, in_order=True)
+        return Item(f"{path}:{array}[{i}]", lambda: source.read(i).convert(mode), label, in_order=True)
 
     return [item(i) for i in range(len(source))]
 

@@ -235,3 +235,13 @@ def test_images_read_by_several_threads_keep_their_order(tmp_path):
     want = normalise(np.stack([found.pixels(i) for i in range(40)]), PRE)
     assert np.array_equal(np.concatenate(list(found.batches(16))), want)
     assert np.array_equal(np.concatenate(list(found.batches(16, first=5))), want[5:])
+
+
+def test_images_of_two_arrays_have_different_names(tmp_path):
+    """What tells images that calibrate from those that are evaluated; the first array needs no name."""
+    path = tmp_path / "x.npz"
+    np.savez(path, images=np.zeros((2, 8, 8), np.uint8), others=np.zeros((2, 8, 8), np.uint8))
+    plain, named, other = (
+        [item.name for item in open_images(options(f"{path}{keys}"), GRAY).items] for keys in ("", ":images", ":others")
+    )
+    assert plain == named and not set(plain) & set(other)
