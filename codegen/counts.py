@@ -14,7 +14,9 @@ from codegen.tiling import ceil_div
 # hls/loops.hpp, in its order
 LOOPS = (
     "fetch_tile",
-    "fill",
+    "pad",
+    "unpack_tile",
+    "input_pool",
     "load_tile",
     "fetch_weights",
     "load_bias",
@@ -48,14 +50,15 @@ COMPUTE = {"CONV": "conv", "DEPTHWISE": "depthwise", "MAX_POOL": "max_pool", "AV
 class PassCounts:
     """One pass. weights: loop iterations of load_weights; outputs: words of output channels.
 
-    compute: cycles of the array; pixels: words through the epilogue; weight_beats,
-    shortcut_beats, stored_beats: of memory.
+    compute: cycles of the array; pixels: words through the epilogue; packed: words to store, of the map and of what a
+    fused pool makes of it; weight_beats, shortcut_beats, stored_beats: of memory.
     """
 
     outputs: int
     weights: int
     compute: int
     pixels: int
+    packed: int
     weight_beats: int
     shortcut_beats: int
     stored_beats: int
@@ -63,13 +66,15 @@ class PassCounts:
 
 @dataclass(frozen=True)
 class TileCounts:
-    """One tile. load: loop iterations of load_tile, fill included; lines: its rows; load_beats: of memory.
+    """One tile. load: words of its input map, padding included; map_lines: their rows; lines: those of the buffer.
 
-    counts: by the names of LOOPS.
+    plane_lines: so many load together. load_beats: of memory. counts: by the names of LOOPS.
     """
 
     load: int
+    map_lines: int
     lines: int
+    plane_lines: int
     load_beats: int
     passes: tuple[PassCounts, ...]
     counts: dict[str, int]
@@ -110,10 +115,12 @@ def tile_counts(layer: EngineLayer, array: Array, y: int, x: int, words: int) ->
     width = min(f["tile_width"], f["out_width"] - x)
     area = f["kernel_height"] * f["kernel_width"]
     buffered = layer.tiling.buffered
-    in_height = buffered.rows(height)
-    columns = (buffered.columns(width) - 1) * f["col_step"] + f["taps"]
+    in_height, in_width = buffered.rows(height), buffered.columns(width)
+    pooled = layer.input_pool
+    map_rows = pooled.rows(height) if pooled else in_height
+    columns = pooled.columns(width) if pooled else (in_width - 1) * f["col_step"] + f["taps"]
     top = y * f["stride_height"] - f["pad_top"]
-    rows = sum(0 <= top + r * f["row_step"] < f["in_height"] for r in range(in_height))
+    rows = sum(0 <= top + r * f["row_step"] < f["in_height"] for r in range(map_rows))
     left = x * f["stride_width"] - f["pad_left"]
     cols = overlap(left, columns, f["in_width"])
     skip = max(left, 0) * f["in_bits"] % 8 if cols else 0
@@ -121,15 +128,18 @@ def tile_counts(layer: EngineLayer, array: Array, y: int, x: int, words: int) ->
     blocks = ceil_div(pixels, f["block_pixels"])
     counts = dict.fromkeys(LOOPS, 0)
     counts["fetch_tile"] = words * rows * beats(cols, f["in_bits"], skip) if cols else 0
-    counts["load_tile"] = words * rows * cols
-    counts["fill"] = words * in_height * columns - counts["load_tile"]
+    counts["unpack_tile"] = words * rows * cols
+    counts["input_pool"] = words * map_rows * columns
+    counts["pad"] = counts["input_pool"] - counts["unpack_tile"]
+    counts["load_tile"] = words * in_height * (in_width if pooled else columns)
     counts["bursts_in"] = words * rows if cols else 0
     kind = COMPUTE[f["op"]]
     shortcut = height * beats(width, f["shortcut_bits"], x * f["shortcut_bits"] % 8) if f["has_shortcut"] else 0
     pool = layer.pool
-    stored_height = pool.rows(y + height) - pool.rows(y) if pool else height
-    stored_width = f["stored_width"] if pool else width
-    stored = stored_height * beats(stored_width, f["out_bits"])
+    kept_rows = height * f["keeps_map"]
+    pooled_rows = pool.rows(y + height) - pool.rows(y) if pool else 0
+    packed = kept_rows * width + pooled_rows * f["pooled_width"]
+    stored = kept_rows * beats(width, f["out_bits"]) + pooled_rows * beats(f["pooled_width"], f["out_bits"])
     dense = kind == "conv"
     outputs = f["out_words"] if dense else words
     passes = []
@@ -150,6 +160,7 @@ def tile_counts(layer: EngineLayer, array: Array, y: int, x: int, words: int) ->
                     group * loads,
                     group * cycles,
                     group * pixels * done,
+                    group * packed * done,
                     group * weight_beats,
                     group * shortcut * done,
                     group * stored * done,
@@ -161,8 +172,8 @@ def tile_counts(layer: EngineLayer, array: Array, y: int, x: int, words: int) ->
                 counts["load_dense" if dense else "load_depthwise"] += group * unpacked
                 counts["bursts_weights"] += 1
             if done:
-                counts["pack"] += group * stored_height * stored_width
-                counts["bursts_out"] += group * stored_height
+                counts["pack"] += group * packed
+                counts["bursts_out"] += group * (kept_rows + pooled_rows)
                 counts["bursts_shortcut"] += group * height * f["has_shortcut"]
     counts[kind] = sum(p.compute for p in passes)
     counts["epilogue"] = counts["fused_pool"] = sum(p.pixels for p in passes)
@@ -171,7 +182,13 @@ def tile_counts(layer: EngineLayer, array: Array, y: int, x: int, words: int) ->
     counts["fetch_shortcut"] = sum(p.shortcut_beats for p in passes)
     counts["store"] = sum(p.stored_beats for p in passes)
     return TileCounts(
-        counts["load_tile"] + counts["fill"], words * in_height, counts["fetch_tile"], tuple(passes), counts
+        counts["input_pool"],
+        words * map_rows,
+        words * in_height,
+        in_height if pooled else 1,
+        counts["fetch_tile"],
+        tuple(passes),
+        counts,
     )
 
 

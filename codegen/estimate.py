@@ -25,7 +25,7 @@ class Timing:
     UG1085 names no figure; 64 is also what the interface pragmas state).
     pipeline_depth: fill and drain of the pipelined stages from compute to store
     (multiplier cascade of 8, adder tree, shifter; assumed). line_overhead:
-    entering the three short loops of one line of load_tile, or the loops of one
+    entering the three short loops of one line of unpack_tile, or the loops of one
     word of load_weights each (assumed; Vitis HLS reports 1 to 2 cycles per loop
     entry). step_overhead: constants of the next step, start and stop of its
     processes (assumed).
@@ -78,8 +78,9 @@ class LayerEstimate:
 
 
 def slices(tile: TileCounts, share: int, passes: int, first: int) -> list[int]:
-    """Lines of the next tile that load with each of so many passes, from pass ``first`` on."""
+    """Lines of the next tile that load with each of so many passes, from pass ``first`` on; share: in plane_lines."""
     left, found = tile.lines, []
+    share *= tile.plane_lines
     for p in range(passes):
         lines = 0 if p < first else left if p == passes - 1 else min(share, left)
         found.append(lines)
@@ -98,14 +99,16 @@ def steps(program: Program, board: Board, timing: Timing) -> list[Step]:
     ) -> None:
         load, load_beats, fetched, compute, beats = 0, 0, 0, 0, 0
         if lines and tile is not None:
-            load = timing.memory_latency + math.ceil(tile.load * lines / tile.lines) + lines * timing.line_overhead
+            part = lines / tile.lines
+            load = timing.memory_latency + math.ceil(tile.load * part)
+            load += math.ceil(tile.map_lines * part) * timing.line_overhead
             load_beats = math.ceil(tile.load_beats * lines / tile.lines)
         if weights is not None and weights.weights:
             fetched = timing.memory_latency + weights.weights + 3 * timing.line_overhead * weights.outputs
             beats += weights.weight_beats
         if now is not None:
             # the answer to the last write comes after everything else
-            compute = max(now.compute, now.pixels) + timing.pipeline_depth + timing.memory_latency
+            compute = max(now.compute, now.pixels, now.packed) + timing.pipeline_depth + timing.memory_latency
             beats += now.shortcut_beats + now.stored_beats
         memory = math.ceil((beats + load_beats) * beat_cycles)
         found.append(Step(layer, load, fetched, compute, memory, timing.step_overhead))

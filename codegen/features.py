@@ -20,13 +20,20 @@ class Features:
     wait between passes; folded: whether a word holds several columns.
     weight_bits, operand_bits: of the widest mantissas, an operand with the sign
     that an unsigned one has not. depthwise_bits, mean_bits: of the widest sums
-    of depthwise convolution and average pooling, sign included.
+    of depthwise convolution and of pooling, sign included. input_pool,
+    input_mean: whether an input is pooled as it loads, and averaged;
+    input_pool_columns: columns of which rows wait for that. pooled_queue:
+    words of a pooled row that wait while the map's own row is stored.
     """
 
     operators: frozenset[str]
     shortcut: bool
     relu6: bool
     fused_pool: bool
+    input_pool: bool
+    input_mean: bool
+    input_pool_columns: int
+    pooled_queue: int
     left_shift: bool
     chunks: bool
     align_bits: int
@@ -40,9 +47,14 @@ class Features:
     mean_bits: int
 
 
+LEAST_QUEUE = 4  # words
+
+
 def sum_bits(fields: dict) -> int:
-    """Bits, sign included, of the largest sum of a depthwise convolution or an average pooling."""
-    window = fields["kernel_height"] * fields["kernel_width"]
+    """Bits, sign included, of the largest sum of a depthwise convolution, or of a pooled window."""
+    pooled = fields["in_pool"] != "UNPOOLED"
+    rows, columns = ("in_pool_height", "in_pool_width") if pooled else ("kernel_height", "kernel_width")
+    window = 1 if fields["in_pool"] == "LARGEST" else fields[rows] * fields[columns]
     weight = 2 ** (fields["weight_bits"] - 1) - 1 if fields["op"] == "DEPTHWISE" else 1
     activation = 2 ** (fields["in_bits"] - (0 if fields["in_unsigned"] else 1)) - 1
     return (window * weight * activation).bit_length() + 1
@@ -54,13 +66,22 @@ def features(program: Program) -> Features:
     pools = [f for f in rows if f["op"] in ("MAX_POOL", "AVG_POOL")]
     depthwise = [layer.tiling.weight_steps for layer in program.layers if layer.fields["op"] == "DEPTHWISE"]
     depthwise_rows = [f for f in rows if f["op"] == "DEPTHWISE"]
+    inputs = [layer for layer in program.layers if layer.input_pool]
+    averages = [f for f in rows if f["op"] == "AVG_POOL" or f["in_pool"] == "MEAN"]
+    sliding = [layer.input_pool.columns(layer.fields["tile_width"]) for layer in inputs if not layer.input_pool.whole]
+    kept = [f["pooled_width"] for f in rows if f["pool"] and f["keeps_map"]]
+    shifts = (*program.tables["ROUND_SHIFT"], *program.tables["INPUT_POOL_SHIFT"])
     single = all(f["out_height"] * f["out_width"] == 1 for f in pools)
     return Features(
         operators=frozenset(f["op"] for f in rows) & frozenset(COMPUTE),
         shortcut=any(f["has_shortcut"] for f in rows),
         relu6=any(f["activation"] == "RELU6" for f in rows),
         fused_pool=any(f["pool"] for f in rows),
-        left_shift=any(np.any(values < 0) for _, values in program.tables["ROUND_SHIFT"]),
+        input_pool=bool(inputs),
+        input_mean=any(f["in_pool"] == "MEAN" for f in rows),
+        input_pool_columns=max(sliding, default=1),
+        pooled_queue=max([LEAST_QUEUE, *kept]),
+        left_shift=any(np.any(values < 0) for _, values in shifts),
         chunks=any(f["chunks"] > 1 for f in rows),
         align_bits=int(program.largest_align).bit_length(),
         pool_pixels=1 if single else program.array.pixels,
@@ -70,5 +91,6 @@ def features(program: Program) -> Features:
         operand_bits=max((f["in_bits"] + f["in_unsigned"] for f in rows), default=2),
         depthwise_weight_bits=max((f["weight_bits"] for f in depthwise_rows), default=2),
         depthwise_bits=max(map(sum_bits, depthwise_rows), default=2),
-        mean_bits=max((sum_bits(f) for f in pools if f["op"] == "AVG_POOL"), default=2),
+        # the largest of an input's mantissas, too, pass as sums
+        mean_bits=max(map(sum_bits, [*averages, *(layer.fields for layer in inputs)]), default=2),
     )

@@ -1,35 +1,72 @@
-"""Max pools that run in the layer before, on its results as they stream by (hls/fused_pool.hpp).
+"""Pools without a pass of their own over memory.
 
-The map before such a pool is not stored: nothing else reads it.
+A max pool with stride 2 runs in the layers that make its input, on their results
+as they stream by (hls/fused_pool.hpp); the map before it is stored only where
+something else reads it, too. A pool that is read by 1x1 convolutions runs in
+these, on their input as it loads (hls/input_pool.hpp), and is not stored.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from bfp.format import BlockFormat
-from bfp.graph import Graph, Node
+from bfp.graph import Graph, Node, Window
 
 STRIDE = 2
 KERNELS = (2, 3)
-LEAST_WIDTH = 8  # hls/fused_pool.hpp, FUSED_POOL_DISTANCE
+LEAST_WIDTH = 8  # hls/fused_pool.hpp and hls/input_pool.hpp: accesses to a row's memory are so far apart
 MOST_WORDS = 1024  # running maxima kept on chip
+MOST_QUEUED = 128  # words of a pooled row that wait while the row of the map goes out
+MOST_COLUMNS = 256  # columns, padding included, of an input that is pooled as it loads
+SLIDING = 3  # largest kernel that slides over the rows of an input as it loads
+# results that no max pool is fused into: pools are not pooled again
+UNFUSED = ("max_pool",)
 
 
 @dataclass(frozen=True)
 class Pool:
-    """A fused max pool over a map of ``height`` x ``width``; stored: what is left of it."""
+    """A fused max pool over a map of ``height`` x ``width``.
+
+    stored: height and width of its result. keeps_map: whether the map is stored as well. first_channel: of the
+    pool's result, where this layer's channels start (each branch of a concatenation makes its own).
+    """
 
     node: Node
     height: int
     width: int
     stored: tuple[int, int]
+    keeps_map: bool = False
+    first_channel: int = 0
 
     def rows(self, y: int) -> int:
         """Rows of the pooled map that are complete before row ``y`` of the map."""
         if y == self.height:
             return self.stored[0]
         return max(0, (y + self.node.window.padding[0] + 2 - self.node.window.kernel[0]) >> 1)
+
+
+@dataclass(frozen=True)
+class InputPool:
+    """A pool that runs on the input of a convolution as it loads. Rows and columns include padding.
+
+    whole: one window over all of the map; others slide over three of its rows.
+    """
+
+    node: Node
+    whole: bool
+
+    @property
+    def window(self) -> Window:
+        return self.node.window
+
+    def rows(self, out_rows: int) -> int:
+        """Rows of the map that so many rows of the pooled map take."""
+        return (out_rows - 1) * self.window.stride[0] + self.window.kernel[0]
+
+    def columns(self, out_columns: int) -> int:
+        return (out_columns - 1) * self.window.stride[1] + self.window.kernel[1]
 
 
 def separable(size: int, kernel: int, before: int, count: int) -> bool:
@@ -44,24 +81,104 @@ def separable(size: int, kernel: int, before: int, count: int) -> bool:
     )
 
 
-def fusible(graph: Graph, formats: dict[str, BlockFormat], tensor: str) -> Pool | None:
-    """The max pool that can run in the layer that makes ``tensor``; None where there is none."""
-    users = graph.consumers(tensor)
-    if tensor in (graph.input, graph.output) or len(users) != 1 or users[0].op != "max_pool":
-        return None
-    node, (_, height, width) = users[0], graph.shapes[tensor]
-    _, *stored = graph.shapes[node.output]
+def branches(graph: Graph, tensor: str) -> tuple[list[str], set[str]]:
+    """The tensors that layers write to make ``tensor``, in the order of its channels; and the concatenations of them."""
+    made_by = {node.output: node for node in graph.nodes}
+    node = made_by.get(tensor)
+    if node is None or node.op != "concat":
+        return [tensor], set()
+    found, joined = [], {tensor}
+    for branch in node.inputs:
+        parts, inner = branches(graph, branch)
+        found += parts
+        joined |= inner
+    return found, joined
+
+
+def fusible(graph: Graph, formats: dict[str, BlockFormat], node: Node) -> dict[str, Pool]:
+    """How a max pool runs in the layers that make its input, by what they make; nothing where it cannot."""
+    parts, joined = branches(graph, node.main)
+    made_by = {n.output: n.op for n in graph.nodes}
+    (_, height, width), (_, *stored) = graph.shapes[node.main], graph.shapes[node.output]
     (kh, kw), (top, left, bottom, right) = node.window.kernel, node.window.padding
     fits = (
-        node.window.stride == (STRIDE, STRIDE)
+        node.op == "max_pool"
+        and all(part in made_by and made_by[part] not in UNFUSED for part in parts)
+        and len(set(parts)) == len(parts)
+        and node.window.stride == (STRIDE, STRIDE)
         and kh in KERNELS
         and kw in KERNELS
         and min(top, left, bottom, right) >= 0
         and max(top, left) < STRIDE
         and width >= LEAST_WIDTH
         and node.activation == "none"
-        and formats[tensor] == formats[node.output]
+        and formats[node.main] == formats[node.output]
         and separable(height, kh, top, stored[0])
         and separable(width, kw, left, stored[1])
     )
-    return Pool(node, height, width, (stored[0], stored[1])) if fits else None
+    if not fits:
+        return {}
+    readers = [user for tensor in joined | set(parts) for user in graph.consumers(tensor) if user.output not in joined]
+    keeps_map = any(user != node for user in readers) or graph.output in joined | set(parts)
+    found, first = {}, 0
+    for part in parts:
+        found[part] = Pool(node, height, width, (stored[0], stored[1]), keeps_map, first)
+        first += graph.shapes[part][0]
+    return found
+
+
+def fusible_input(graph: Graph, formats: dict[str, BlockFormat], node: Node) -> InputPool | None:
+    """A pool as it runs in the convolutions that read it; None where it cannot."""
+    (_, out_h, out_w), source, target = graph.shapes[node.output], formats[node.main], formats[node.output]
+    pool, users = InputPool(node, out_h * out_w == 1), graph.consumers(node.output)
+    slides = max(node.window.kernel) <= SLIDING and LEAST_WIDTH <= pool.columns(out_w) <= MOST_COLUMNS
+    pointwise = all(u.op == "conv" and u.main == node.output != u.shortcut and u.window == Window() for u in users)
+    # with a larger stride, more is read than the pooled map has
+    once = len(users) == 1 or node.window.stride == (1, 1)
+    fits = (
+        node.op in ("max_pool", "avg_pool")
+        and node.output != graph.output
+        and len(users) > 0
+        and pointwise
+        and once
+        and node.activation == "none"
+        and min(node.window.padding) >= 0
+        and source.signed == target.signed
+        and (pool.whole or slides)
+    )
+    return pool if fits else None
+
+
+def input_pools(
+    graph: Graph, formats: dict[str, BlockFormat], fused: Collection[str], fits: Callable[[Node, InputPool], bool]
+) -> dict[str, InputPool]:
+    """Pools that run in the convolutions that read them, by their output, but those named in ``fused``.
+
+    fits: whether the tiles of a convolution hold whole rows. Averages only where all of a network's can: one place
+    multiplies by their reciprocals, here or in the epilogue.
+    """
+    found = {}
+    for node in graph.nodes:
+        pool = fusible_input(graph, formats, node) if node.name not in fused else None
+        if pool and all(fits(user, pool) for user in graph.consumers(node.output)):
+            found[node.output] = pool
+    if any(node.op == "avg_pool" and node.output not in found for node in graph.nodes):
+        found = {tensor: pool for tensor, pool in found.items() if pool.node.op != "avg_pool"}
+    return found
+
+
+def pool_fields(pool: Pool | None) -> dict[str, int]:
+    """The schedule's constants of a fused max pool; zeros where there is none."""
+    names = ("pool", "pool_height", "pool_width", "pool_top", "pool_left")
+    if pool is None:
+        return dict.fromkeys(names, 0)
+    return dict(zip(names, (1, *pool.node.window.kernel, *pool.node.window.padding[:2])))
+
+
+def input_pool_fields(pool: InputPool | None, target: BlockFormat, row: int) -> dict[str, int | str]:
+    """Those of a pool of the input, whose mantissas are ``target``'s; row: of its means' shifts."""
+    names = ("in_pool", "in_pool_height", "in_pool_width", "in_pool_whole", "in_pool_low", "in_pool_high", "in_pool_row")
+    if pool is None:
+        return {**dict.fromkeys(names, 0), "in_pool": "UNPOOLED"}
+    kind = "MEAN" if pool.node.op == "avg_pool" else "LARGEST"
+    return dict(zip(names, (kind, *pool.window.kernel, int(pool.whole), target.low, target.high, row)))

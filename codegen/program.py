@@ -12,11 +12,20 @@ from bfp.format import mantissa_range
 from bfp.graph import Node
 from bfp.parameters import Parameters, block_of, reciprocal
 from codegen.array import build_array
-from codegen.fusion import MOST_WORDS, Pool, fusible
+from codegen.fusion import (
+    MOST_QUEUED,
+    MOST_WORDS,
+    InputPool,
+    Pool,
+    fusible,
+    input_pool_fields,
+    input_pools,
+    pool_fields,
+)
 from codegen.options import EngineOptions
 from codegen.placement import Placement, place
 from codegen.schedule import EngineLayer, Program, StoredTensor
-from codegen.sequence import Stage, choose_tilings, early_pass, load_fields
+from codegen.sequence import Stage, Target, choose_tilings, early_pass, load_fields
 from codegen.tiling import Cutter, Tiling
 from codegen.weight_image import dense_image, dense_sizes, depthwise_image, fold_columns, one_hot
 
@@ -33,8 +42,6 @@ ENGINE_OPERATOR = {
 
 # sums of average pooling have no more bits, sign included (hls/epilogue.hpp)
 MEAN_BITS = 25
-# results that no max pool is fused into: a concatenation computes none, and pools are not pooled again
-UNFUSED = ("concat", "max_pool")
 
 
 def build(artifacts: list[Artifact], options: EngineOptions, with_weights: bool = True) -> Program:
@@ -64,26 +71,23 @@ def widest_operands(artifacts: list[Artifact]) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Job:
-    """A layer to be, with its operands' places; stored: the tensor that it makes and its label."""
+    """A layer to be, with its operands' places; stored: the tensors that are complete then, their labels and places.
+
+    target: of what it computes, or, where only its max pool is stored, of that; pooled: of that, if there is one.
+    """
 
     name: str
     node: Node
     parameters: Parameters
     source: Placement
     target: Placement
+    pooled: Placement | None
     shortcut: Placement | None
-    stored: tuple[str, str]
+    stored: list[tuple[str, str, Placement]]
     stage: Stage
     cutter: Cutter
     pool: Pool | None
-
-
-def pool_fields(pool: Pool | None) -> dict[str, int]:
-    """The schedule's constants of a fused max pool; zeros where there is none."""
-    names = ("pool", "pool_height", "pool_width", "pool_top", "pool_left")
-    if pool is None:
-        return dict.fromkeys(names, 0)
-    return dict(zip(names, (1, *pool.node.window.kernel, *pool.node.window.padding[:2])))
+    input_pool: InputPool | None
 
 
 class Lowering:
@@ -97,22 +101,37 @@ class Lowering:
         self.jobs: list[Job] = []
         self.places, _ = place(self.graph, artifact.formats, program.options.lanes, program.fmap_words)
         self.pools = self.find_pools()
+        fused = {pool.node.name for pool in self.pools.values()}
+        self.input_pools = input_pools(self.graph, artifact.formats, fused, self.pools_on_load)
+        # of each pool, the tensor with which its result is complete
+        self.last_parts = {
+            self.pools[node.output].node.name: node.output for node in self.graph.nodes if node.output in self.pools
+        }
+        # what is not stored
+        self.absent = {pool.node.main for pool in self.pools.values() if not pool.keeps_map} | set(self.input_pools)
+        self.fused = fused | {pool.node.name for pool in self.input_pools.values()}
         self.places, program.fmap_words = place(
-            self.graph, artifact.formats, program.options.lanes, program.fmap_words, absent=self.pools
+            self.graph, artifact.formats, program.options.lanes, program.fmap_words, absent=self.absent
         )
 
     def run(self) -> None:
         self.store(self.graph.input, self.graph.input, -1, self.places[self.graph.input])
-        fused = {pool.node.name for pool in self.pools.values()}
         for node in self.graph.nodes:
-            if node.op != "concat" and node.name not in fused:
+            if node.op != "concat" and node.name not in self.fused:
                 self.plan(node)
         before: tuple[Job, Tiling] | None = None
         for job, tiling in zip(self.jobs, choose_tilings([(job.stage, job.cutter) for job in self.jobs])):
             early = early_pass(before[0].stage, before[1], job.stage, tiling) if before else None
-            loads = load_fields(tiling, early, before[1] if before else None, bool(before and before[0].stage.dense))
+            loads = load_fields(
+                tiling,
+                early,
+                before[1] if before else None,
+                bool(before and before[0].stage.dense),
+                job.input_pool is not None,
+            )
             self.emit(job, tiling, loads)
-            self.store(*job.stored, len(self.program.layers) - 1, job.target)
+            for tensor, label, placement in job.stored:
+                self.store(tensor, label, len(self.program.layers) - 1, placement)
             before = job, tiling
 
     def store(self, tensor: str, label: str, layer: int, placement: Placement) -> None:
@@ -120,27 +139,46 @@ class Lowering:
         self.program.tensors.append(StoredTensor(tensor, label, self.index, layer, shape, fmt, placement))
 
     def find_pools(self) -> dict[str, Pool]:
-        """Max pools that run in the layer before, by the tensor that they read, which is not stored then."""
-        found = {}
+        """Max pools that run in the layers that make their input, by what these make."""
+        found: dict[str, Pool] = {}
         for node in self.graph.nodes:
-            pool = fusible(self.graph, self.artifact.formats, node.output) if node.op not in UNFUSED else None
-            if pool and self.places[node.output].planes * pool.stored[1] <= MOST_WORDS:
-                cutter = self.cutter(node, self.places[node.main], self.places[node.output], None, None)
-                if cutter.whole_rows():
-                    found[node.output] = pool
+            parts = fusible(self.graph, self.artifact.formats, node)
+            if not found.keys() & parts.keys() and all(self.pools_on_store(t, pool) for t, pool in parts.items()):
+                found |= parts
         return found
+
+    def pools_on_store(self, tensor: str, pool: Pool) -> bool:
+        """Whether running maxima fit, and tiles of whole rows, in the layer that makes ``tensor``."""
+        node = self.graph.producer(tensor)
+        fits = self.places[tensor].planes * pool.stored[1] <= MOST_WORDS
+        fits &= not pool.keeps_map or pool.stored[1] <= MOST_QUEUED
+        return fits and self.cutter(node, self.places[node.main], self.places[tensor]).whole_rows()
+
+    def pools_on_load(self, node: Node, pool: InputPool) -> bool:
+        """Whether tiles of whole rows fit a convolution whose input is pooled as it loads."""
+        return self.cutter(node, self.places[pool.node.main], self.places[node.output]).whole_rows()
+
+    def pooled_part(self, tensor: str, pool: Pool) -> Placement:
+        """Where the layer that makes ``tensor`` stores what its max pool makes of it: a part of the pool's result."""
+        like, whole = self.places[pool.node.output], self.graph.segments()[tensor]
+        first = int(like.slots()[pool.first_channel]) // like.lanes
+        return replace(like, splits=whole, address=like.address + first * like.plane)
 
     def plan(self, node: Node) -> None:
         """Add the job of one node, and of the copy it needs where layouts differ."""
         p = self.artifact.parameters[node.name]
-        pool = self.pools.get(node.output)
-        stored = pool.node.output if pool else node.output
-        source, target = self.places[node.main], self.places[stored]
+        pool, input_pool = self.pools.get(node.output), self.input_pools.get(node.main)
+        source = self.places[input_pool.node.main if input_pool else node.main]
+        pooled = self.pooled_part(node.output, pool) if pool else None
+        target = pooled if pooled and not pool.keeps_map else self.places[node.output]
         shortcut = self.places[node.shortcut] if node.shortcut else None
         if shortcut and shortcut.splits != target.splits:
             _, height, width = self.graph.shapes[node.shortcut]
             shortcut = self.copy(node, node.shortcut, replace(target, height=height, width=width))
-        self.add(node, p, source, target, shortcut, (stored, stored), pool)
+        stored = [] if pool and not pool.keeps_map else [(node.output, node.output, target)]
+        if pool and self.last_parts[pool.node.name] == node.output:
+            stored.append((pool.node.output, pool.node.output, self.places[pool.node.output]))
+        self.add(node, p, source, target, pooled, shortcut, stored, pool, input_pool)
 
     def copy(self, node: Node, tensor: str, like: Placement) -> Placement:
         """Copy ``tensor`` into the channel layout of another placement, through the multipliers."""
@@ -152,7 +190,8 @@ class Lowering:
             fmt.channel_exponents(), zeros, zeros, None, zeros, None, fmt.splits, np.zeros((fmt.channels, 0)), None
         )
         copy = Node(f"{node.name}.copy", "slice_pad", (tensor,), tensor)
-        self.add(copy, p, self.places[tensor], placement, None, (tensor, f"{tensor} copied for {node.name}"))
+        stored = [(tensor, f"{tensor} copied for {node.name}", placement)]
+        self.add(copy, p, self.places[tensor], placement, None, None, stored)
         return placement
 
     def add(
@@ -161,34 +200,45 @@ class Lowering:
         p: Parameters,
         source: Placement,
         target: Placement,
+        pooled: Placement | None,
         shortcut: Placement | None,
-        stored: tuple[str, str],
+        stored: list[tuple[str, str, Placement]],
         pool: Pool | None = None,
+        input_pool: InputPool | None = None,
     ) -> None:
         name, op = self.layer_name(node), ENGINE_OPERATOR[node.op]
-        (_, in_h, _), (_, out_h, _) = self.graph.shapes[node.main], self.graph.shapes[node.output]
         if op != "CONV" and source.splits != target.splits:
             raise BfpError(f"layer {name}: its input and output have different channel layouts")  # pragma: no cover
+        loads = input_pool.node if input_pool else node
+        targets = [Target(target.address, target.plane, target.planes)] if not pool or pool.keeps_map else []
+        if pooled:
+            targets.append(Target(pooled.address, pooled.plane, pooled.planes, pool))
         stage = Stage(
             source.address,
             source.plane,
-            target.address,
-            target.plane,
-            target.planes,
+            tuple(targets),
             op == "CONV",
-            in_h,
-            node.window.padding[0],
-            out_h,
-            pool,
+            source.height,
+            loads.window.padding[0],
+            self.graph.shapes[node.output][1],
+            input_pool,
         )
-        cutter = self.cutter(node, source, target, shortcut, pool)
-        self.jobs.append(Job(name, node, p, source, target, shortcut, stored, stage, cutter, pool))
+        cutter = self.cutter(node, source, target, shortcut, pool, input_pool)
+        self.jobs.append(
+            Job(name, node, p, source, target, pooled, shortcut, stored, stage, cutter, pool, input_pool)
+        )
 
     def layer_name(self, node: Node) -> str:
         return node.name if len(self.program.artifacts) == 1 else f"{self.graph.name}/{node.name}"
 
     def cutter(
-        self, node: Node, source: Placement, target: Placement, shortcut: Placement | None, pool: Pool | None
+        self,
+        node: Node,
+        source: Placement,
+        target: Placement,
+        shortcut: Placement | None = None,
+        pool: Pool | None = None,
+        input_pool: InputPool | None = None,
     ) -> Cutter:
         parameters = self.artifact.parameters.get(node.name)  # a copy has none
         weights = parameters.weights if parameters else None
@@ -205,20 +255,23 @@ class Lowering:
             source.bits,
             weights.bits if weights else 2,
             shortcut.bits if shortcut else 0,
-            pool.stored if pool else None,
+            pool,
+            input_pool,
         )
 
-    def emit(self, job: Job, tiling: Tiling, loads: dict[str, int]) -> None:
+    def emit(self, job: Job, tiling: Tiling, shares: dict[str, int]) -> None:
         """Append the row of one layer, its tables and its weights."""
         program, formats, lanes = self.program, self.artifact.formats, self.program.options.lanes
         name, node, p, source, target, shortcut = (
             job.name, job.node, job.parameters, job.source, job.target, job.shortcut
         )
+        loads = job.input_pool.node if job.input_pool else node  # whose window goes over the map in memory
         (in_c, in_h, in_w), (out_c, out_h, out_w) = self.graph.shapes[node.main], self.graph.shapes[node.output]
+        keeps_map = not job.pool or job.pool.keeps_map
         fmt, out_fmt = formats[node.main], formats[node.output]
         dense = ENGINE_OPERATOR[node.op] == "CONV"
         buffered = tiling.buffered
-        (kh, kw), (sh, sw), (top, left, _, _) = node.window.kernel, node.window.stride, node.window.padding
+        (kh, kw), (sh, sw), (top, left, _, _) = node.window.kernel, loads.window.stride, loads.window.padding
         weight_address, has_align, weight_bits, word_beats, chunk_beats = 0, 0, 8, 0, 0
         if dense:
             bias = target.spread(p.bias)
@@ -256,20 +309,24 @@ class Lowering:
             "number": len(program.layers),
             "in_address": source.address,
             "in_words": source.planes,
-            "in_height": in_h,
-            "in_width": in_w,
+            "in_height": source.height,
+            "in_width": source.width,
             "in_line_beats": source.line,
             "in_bits": source.bits,
             "in_unsigned": int(not fmt.signed),
+            **input_pool_fields(job.input_pool, fmt, self.input_pool_row(job)),
             "out_words": target.planes,
             "out_height": out_h,
             "out_width": out_w,
-            "out_address": target.address,
-            "out_line_beats": target.line,
+            "keeps_map": int(keeps_map),
+            "out_address": target.address if keeps_map else 0,
+            "out_line_beats": target.line if keeps_map else 0,
             "out_bits": target.bits,
-            "stored_height": target.height,
-            "stored_width": target.width,
             **pool_fields(job.pool),
+            "pooled_address": job.pooled.address if job.pooled else 0,
+            "pooled_line_beats": job.pooled.line if job.pooled else 0,
+            "pooled_height": job.pooled.height if job.pooled else 0,
+            "pooled_width": job.pooled.width if job.pooled else 0,
             "has_shortcut": int(shortcut is not None),
             "shortcut_address": shortcut.address if shortcut else 0,
             "shortcut_line_beats": shortcut.line if shortcut else 0,
@@ -282,14 +339,14 @@ class Lowering:
             "pad_top": top,
             "pad_left": left,
             # below every mantissa of a signed tensor; an unsigned one has nothing below zero
-            "pad_value": -128 if node.op == "max_pool" and fmt.signed else 0,
+            "pad_value": -128 if loads.op == "max_pool" and fmt.signed else 0,
             "tile_height": tiling.tile_height,
             "tile_width": tiling.tile_width,
             "tiles_down": tiling.tiles_down,
             "tiles_across": tiling.tiles_across,
             "tile_words": tiling.words,
             "word_tiles": tiling.word_tiles,
-            **loads,
+            **shares,
             "pitch": tiling.pitch,
             "edge_pitch": tiling.edge_pitch,
             "block_pixels": tiling.block_pixels,
@@ -323,16 +380,26 @@ class Lowering:
             fields["shortcut_row"] = program.add_rows("SHORTCUT_SHIFT", name, target.spread(p.shortcut_shift))
         if node.activation == "relu6":
             fields["clamp_row"] = program.add_rows("CLAMP_HIGH", name, target.spread(p.clamp_high))
-        fields |= self.counting(node, in_h, in_w, name)
+        fields |= self.counting(loads, source.height, source.width, name)
         macs = out_c * out_h * out_w * kh * kw * (in_c if node.op == "conv" else node.op == "depthwise")
         describe = (
-            f"{node.op} {kh}x{kw} stride {sh}x{sw}, {in_c}x{in_h}x{in_w} -> {out_c}x{out_h}x{out_w}"
+            f"{node.op} {kh}x{kw} stride {node.window.stride[0]}x{node.window.stride[1]}, {in_c}x{in_h}x{in_w} -> {out_c}x{out_h}x{out_w}"
             f"{', ' + node.activation if node.activation != 'none' else ''}{', shortcut' if shortcut else ''}"
         )
         if job.pool:
             kernel, (_, *size) = job.pool.node.window.kernel, self.graph.shapes[job.pool.node.output]
             describe += f"; {job.pool.node.name}: max_pool {kernel[0]}x{kernel[1]} -> {out_c}x{size[0]}x{size[1]}"
-        program.layers.append(EngineLayer(name, describe, self.index, int(macs), tiling, fields, job.pool))
+        if job.input_pool:
+            kernel = loads.window.kernel
+            describe = f"{loads.name}: {loads.op} {kernel[0]}x{kernel[1]} of {source.height}x{source.width}; {describe}"
+        program.layers.append(EngineLayer(name, describe, self.index, int(macs), tiling, fields, job.pool, job.input_pool))
+
+    def input_pool_row(self, job: Job) -> int:
+        """Add the rounding shifts of an input's means to their table, where it has them; returns their first row."""
+        if not job.input_pool or job.input_pool.node.op != "avg_pool":
+            return 0
+        p = self.artifact.parameters[job.input_pool.node.name]
+        return self.program.add_rows("INPUT_POOL_SHIFT", job.name, job.source.spread(p.round_shift))
 
     def dense_operands(
         self, node: Node, p: Parameters, source: Placement, name: str

@@ -18,6 +18,7 @@ TABLES = {
     "ROUND_SHIFT": ("TableRow", "Accumulator to output mantissa: right by so many bits, left where negative."),
     "MAIN_SHIFT": ("TableRow", "Main operand of an addition, or psum of a depthwise filter: left."),
     "SHORTCUT_SHIFT": ("TableRow", "Shortcut's mantissa to the accumulator: left."),
+    "INPUT_POOL_SHIFT": ("TableRow", "The same for means of an input that is pooled as it loads, by its words."),
     "CLAMP_HIGH": ("AccWord", "ReLU6's six at the accumulator's exponent."),
 }
 
@@ -25,9 +26,36 @@ TABLES = {
 FIELD_GROUPS = (
     ("place in the schedule", ("number",)),
     ("input map", ("in_address", "in_words", "in_height", "in_width", "in_line_beats", "in_bits", "in_unsigned")),
-    ("output map", ("out_words", "out_height", "out_width")),
-    ("as it is stored", ("out_address", "out_line_beats", "out_bits", "stored_height", "stored_width")),
-    ("fused max pooling", ("pool", "pool_height", "pool_width", "pool_top", "pool_left")),
+    (
+        "pooling as it loads",
+        (
+            "in_pool",
+            "in_pool_height",
+            "in_pool_width",
+            "in_pool_whole",
+            "in_pool_low",
+            "in_pool_high",
+            "in_pool_row",
+        ),
+    ),
+    (
+        "output map",
+        ("out_words", "out_height", "out_width", "keeps_map", "out_address", "out_line_beats", "out_bits"),
+    ),
+    (
+        "fused max pooling",
+        (
+            "pool",
+            "pool_height",
+            "pool_width",
+            "pool_top",
+            "pool_left",
+            "pooled_address",
+            "pooled_line_beats",
+            "pooled_height",
+            "pooled_width",
+        ),
+    ),
     (
         "shortcut",
         ("has_shortcut", "shortcut_address", "shortcut_line_beats", "shortcut_bits", "shortcut_unsigned"),

@@ -25,7 +25,7 @@ FIELD_BITS = {2: 18, 4: 11}  # of packed products; see hls/products.hpp
 ALIGN_BITS = 4  # of a table's shift of an operand
 PORTS = 4
 PORT_LUTS = 800  # of an m_axi adapter of 128 bits (assumed)
-CONTROL_LUTS = 5000  # loops, addresses and handshakes of the eleven stages (assumed)
+CONTROL_LUTS = 5900  # loops, addresses and handshakes of the thirteen stages (assumed)
 WALK_LUTS, WALK_PIXEL_LUTS = 300, 54  # of a window walk; per pixel two moves of 14 bits and their choices (assumed)
 SCHEDULE_BITS = 8 * 32 + 2 * 32 + 67 * 16  # a row of it: hls/types.hpp, Layer
 SHALLOW = 64  # words up to which a memory is built of LUTs
@@ -96,6 +96,8 @@ def memories(program: Program, use: Features) -> dict[str, tuple[int, int, int]]
         "alignment": (2 * (use.align_bits > 0), word, steps),
         "depthwise weights": (2, word, use.depthwise_steps),
         "partial sums": (1, wide * a.pixels, program.limit("blocks")),
+        "rows of inputs that are pooled": (1, 2 * word, use.input_pool_columns if use.input_pool else 1),
+        "queue of pooled rows": (1, word, use.pooled_queue if use.fused_pool else 1),
         "running maxima of fused pools": (1, word, program.limit("pool_words")),
         "memory ports": (PORTS, word, 512),
         "queues behind and before the ports": (PORTS, word, 128),
@@ -122,6 +124,14 @@ def epilogue_luts(program: Program, use: Features) -> int:
         2 * ACC // 2 + 8,  # saturation
     ]
     return sum(parts)
+
+
+def input_pool_luts(use: Features) -> int:
+    """Of one lane: two sums or maxima over rows, two over columns, one over the map; of a mean, its mantissa."""
+    column = use.operand_bits + 2
+    pooled = 2 * column + 2 * (column + 2) + use.mean_bits
+    mean = ACC + ACC + ACC + ACC + ACC // 2 + 2 * ACC // 2 + 8  # half, its addition, shift of 32:1, saturation
+    return (pooled + column + use.mean_bits if use.input_mean else pooled) + (mean if use.input_mean else 0)
 
 
 def lut_parts(program: Program, use: Features) -> dict[str, int]:
@@ -159,6 +169,7 @@ def lut_parts(program: Program, use: Features) -> dict[str, int]:
         else 0,
         "average pooling": pooled * use.mean_bits if "AVG_POOL" in use.operators else 0,
         "max pooling": pooled * 9 if "MAX_POOL" in use.operators else 0,
+        "pooling of inputs": a.lanes * input_pool_luts(use) + 300 if use.input_pool else 0,
         "fused max pooling": a.lanes * 2 * 9 + 150 if use.fused_pool else 0,
         "epilogue": a.lanes * epilogue_luts(program, use),
         "bank crossbar": a.pixels * word * multiplexer(a.banks) + a.banks * a.reads * 14 * multiplexer(a.banks),
@@ -182,7 +193,7 @@ def resources(program: Program) -> dict:
     brams["schedule"] = block_rams(SCHEDULE_BITS, len(program.layers))
     dsps = {"array": math.ceil(a.lanes * a.filters * a.pixels / a.products)}
     # mean of average pooling: a sum by a reciprocal of 23 bits, in two parts
-    dsps["means"] = 2 * a.lanes if "AVG_POOL" in use.operators else 0
+    dsps["means"] = 2 * a.lanes if "AVG_POOL" in use.operators or use.input_mean else 0
     luts = lut_parts(program, use)
     return {
         "dsp": sum(dsps.values()),

@@ -9,7 +9,7 @@ import numpy as np
 from bfp.artifact import Artifact
 from bfp.format import BlockFormat
 from codegen.array import Array
-from codegen.fusion import Pool
+from codegen.fusion import InputPool, Pool
 from codegen.options import EngineOptions
 from codegen.placement import Placement
 from codegen.tiling import Tiling
@@ -17,7 +17,10 @@ from codegen.tiling import Tiling
 
 @dataclass(frozen=True)
 class EngineLayer:
-    """One row of the schedule: ``fields`` are those of hls/types.hpp's Layer, in order."""
+    """One row of the schedule: ``fields`` are those of hls/types.hpp's Layer, in order.
+
+    pool, input_pool: that run in it, on its results and on its input.
+    """
 
     name: str
     describe: str
@@ -26,6 +29,7 @@ class EngineLayer:
     tiling: Tiling
     fields: dict[str, int | str]
     pool: Pool | None = None
+    input_pool: InputPool | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Program:
     layers: list[EngineLayer] = field(default_factory=list)
     tensors: list[StoredTensor] = field(default_factory=list)
     tables: dict[str, list[tuple[str, np.ndarray]]] = field(
-        default_factory=lambda: {"ROUND_SHIFT": [], "MAIN_SHIFT": [], "SHORTCUT_SHIFT": [], "CLAMP_HIGH": []}
+        default_factory=lambda: {"ROUND_SHIFT": [], "MAIN_SHIFT": [], "SHORTCUT_SHIFT": [], "INPUT_POOL_SHIFT": [], "CLAMP_HIGH": []}
     )
     reciprocals: list[tuple[str, np.ndarray]] = field(default_factory=list)
     weights: list[np.ndarray] = field(default_factory=list)

@@ -10,38 +10,49 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from codegen.fusion import Pool
+from codegen.fusion import InputPool, Pool
 from codegen.tiling import LOAD_LATENCY, WORDS_PER_CYCLE, Cost, Cutter, Tiling, ceil_div
 
 MOST_CANDIDATES = 24
 
 
 @dataclass(frozen=True)
+class Target:
+    """Where a layer writes: address and plane (the map of one word of channels) in words of memory; planes: of it.
+
+    pool: what is stored there of the rows that are computed.
+    """
+
+    address: int
+    plane: int
+    planes: int
+    pool: Pool | None = None
+
+
+@dataclass(frozen=True)
 class Stage:
     """What the order of loads and stores depends on: where a layer reads and writes.
 
-    Addresses and planes (the map of one word of channels) are in words of
-    memory; target_planes: words of output channels. in_height: rows of the map
-    that it reads; pad_top: rows before it. out_height: rows that it computes; pool: what is stored of them.
+    source_address, source_plane: as a Target's. in_height: rows of the map that it reads; pad_top: rows before it;
+    input_pool: that pools them. out_height: rows that it computes.
     """
 
     source_address: int
     source_plane: int
-    target_address: int
-    target_plane: int
-    target_planes: int
+    targets: tuple[Target, ...]
     dense: bool
     in_height: int
     pad_top: int
     out_height: int
-    pool: Pool | None = None
+    input_pool: InputPool | None = None
 
 
 def rows_of_first_tile(stage: Stage, tiling: Tiling) -> int:
     """Rows of the input map, counted from its top, that the first tile reads from."""
     window = tiling.buffered
     height = min(tiling.tile_height, stage.out_height)
-    return min(stage.in_height, max(0, (window.rows(height) - 1) * window.row_step - stage.pad_top + 1))
+    last = stage.input_pool.rows(height) - 1 if stage.input_pool else (window.rows(height) - 1) * window.row_step
+    return min(stage.in_height, max(0, last - stage.pad_top + 1))
 
 
 def early_pass(before: Stage, before_tiling: Tiling, stage: Stage, tiling: Tiling) -> int | None:
@@ -49,14 +60,20 @@ def early_pass(before: Stage, before_tiling: Tiling, stage: Stage, tiling: Tilin
 
     None where the last pass still writes what it reads. Layers further back are done by then.
     """
-    offset, rest = divmod(before.target_address - stage.source_address, stage.source_plane)
+    found = [early_of(before, target, before_tiling, stage, tiling) for target in before.targets]
+    return None if None in found else max(found)
+
+
+def early_of(before: Stage, target: Target, before_tiling: Tiling, stage: Stage, tiling: Tiling) -> int | None:
+    """The same for one target of the layer before."""
+    offset, rest = divmod(target.address - stage.source_address, stage.source_plane)
     # words of the layer before that the first tile reads, counted in its own output
-    first, stop = max(0, -offset), min(before.target_planes, tiling.words - offset)
-    if rest or first >= stop or before.target_plane != stage.source_plane:
+    first, stop = max(0, -offset), min(target.planes, tiling.words - offset)
+    if rest or first >= stop or target.plane != stage.source_plane:
         return 0
     last_row = (before_tiling.tiles_down - 1) * before_tiling.tile_height
-    if before.pool:
-        last_row = before.pool.rows(last_row)
+    if target.pool:
+        last_row = target.pool.rows(last_row)
     if rows_of_first_tile(stage, tiling) <= last_row:
         return 0
     # words of its last tile; those of tiles before it are stored
@@ -110,9 +127,14 @@ def choose_tilings(layers: list[tuple[Stage, Cutter]]) -> list[Tiling]:
     return chosen[::-1]
 
 
-def load_fields(tiling: Tiling, early: int | None, before: Tiling | None, before_dense: bool) -> dict[str, int]:
-    """Lines that load with each pass, for the schedule; ``before`` is the layer before, if there is one."""
-    rows = tiling.buffered.rows(tiling.tile_height)
+def load_fields(
+    tiling: Tiling, early: int | None, before: Tiling | None, before_dense: bool, by_planes: bool
+) -> dict[str, int]:
+    """Lines that load with each pass, for the schedule; ``before`` is the layer before, if there is one.
+
+    by_planes: counted in planes, which are not divided.
+    """
+    rows = 1 if by_planes else tiling.buffered.rows(tiling.tile_height)
     fields = {"slice_lines": ceil_div(tiling.words * rows, tiling.tile_passes), "early_lines": 0, "early_pass": 0}
     if early is not None and before is not None:
         passes = before.tile_passes if before_dense else before.edge_passes

@@ -45,7 +45,7 @@ OPERATORS = {
     "add": ("ADD", ()),
 }
 # what makes a layer worth recording besides another
-FEATURES = ("taps", "chunks", "has_align", "has_shortcut", "pool", "tiles_down", "word_tiles")
+FEATURES = ("taps", "chunks", "has_align", "has_shortcut", "pool", "in_pool_whole", "tiles_down", "word_tiles")
 LAYERS_EACH, CALLS_EACH, CHUNKS_MOST = 4, 2, 8
 
 
@@ -102,7 +102,8 @@ def choose(bench: Bench, calls: list[Call], program: Program, checker: Checker) 
     def features(layer: int) -> set[str]:
         fields = program.layers[layer].fields
         found = {name for name in FEATURES if fields[name] > (name in ("taps", "chunks", "tiles_down", "word_tiles"))}
-        return found | {str(fields["op"]), str(fields["activation"])}
+        found |= {"only the pooled map"} if not fields["keeps_map"] else set()
+        return found | {str(fields["op"]), str(fields["activation"]), str(fields["in_pool"])}
 
     chosen: list[Call] = []
     seen: set[str] = set()

@@ -22,8 +22,8 @@ from codegen.program import EngineLayer, Program
 from codegen.stage_recording import Call, Parameter, items
 from codegen.weight_image import fold_columns, pack_words
 
-FIELDS = {  # of hls/types.hpp and hls/load_tile.hpp, in their order
-    "Tile": ("y", "x", "height", "width", "word", "words", "in_height", "in_width", "pitch"),
+FIELDS = {  # of hls/types.hpp and hls/fetch_tile.hpp, in their order
+    "Tile": ("y", "x", "height", "width", "word", "words", "in_height", "in_width", "pitch", "map_rows", "map_columns"),
     "Pass": ("out_word", "outputs", "chunk", "tile_word", "words", "first", "last"),
     "Slice": ("line", "lines"),
 }
@@ -39,9 +39,9 @@ def spread(values: np.ndarray, placement: Placement) -> np.ndarray:
 class Layer:
     """One engine layer, as the golden model sees it.
 
-    source, results, stored, shortcut: mantissas as words [planes, lanes, H, W] of the input, of what is
-    computed, of what is stored of it (after a fused pool), and of the shortcut (or None). acc: accumulators before
-    the shortcut. The epilogue makes them of sums by ``factor`` (average pooling's reciprocals), ``shift`` (to the left)
+    map, source, results, pooled, shortcut: mantissas as words [planes, lanes, H, W] of the map in memory, of the input
+    (the same, or that map pooled), of what is computed, of what a fused pool makes of it (or None), and of the
+    shortcut (or None). acc: accumulators before the shortcut. The epilogue makes them of sums by ``factor`` (average pooling's reciprocals), ``shift`` (to the left)
     and ``bias``, which dense convolutions have in their sums already; all broadcast to [planes, lanes, H, W].
     """
 
@@ -57,10 +57,14 @@ class Layer:
         x = values[self.node.main]
         acc = ACCUMULATE[self.node.op](self.node, p, x, source, target)[0]
         self.acc = spread(acc, self.place_out)
-        self.source = spread(x[0], self.place_in)
+        self.source = self.map = spread(x[0], self.place_in)
+        if self.entry.input_pool:
+            self.map = spread(values[self.entry.input_pool.node.main][0], self.place_in)
         self.results = spread(values[self.node.output][0], self.place_out)
-        stored = self.entry.pool.node.output if self.entry.pool else self.node.output
-        self.stored = spread(values[stored][0], places[stored])
+        self.pooled = None
+        if pool := self.entry.pool:
+            mine = slice(pool.first_channel, pool.first_channel + artifact.graph.shapes[self.node.output][0])
+            self.pooled = spread(values[pool.node.output][0, mine], self.place_out)
         self.shortcut = (
             spread(values[self.node.shortcut][0], places[self.node.shortcut]) if self.node.shortcut else None
         )
@@ -80,56 +84,69 @@ def rows_of(words: np.ndarray, out: dict, tile: dict) -> np.ndarray:
     return part.transpose(0, 2, 3, 1).reshape(-1, words.shape[1])
 
 
-def stored_rows(layer: Layer, tile: dict) -> tuple[int, int, int, int]:
-    """First row, rows, first column, columns of the stored map that a tile completes."""
-    if layer.entry.pool is None:
-        return tile["y"], tile["height"], tile["x"], tile["width"]
-    top, bottom = layer.entry.pool.rows(tile["y"]), layer.entry.pool.rows(tile["y"] + tile["height"])
-    return top, bottom - top, 0, layer.stored.shape[3]
-
-
 def packed_rows(words: np.ndarray, bits: int) -> np.ndarray:
     """Mantissas [rows, n, lanes] to beats [rows, m, lanes], int8."""
     return pack_words(words.astype(np.int8), bits)
 
 
-def tile_columns(layer: Layer, tile: dict) -> np.ndarray:
+def map_columns(layer: Layer, tile: dict) -> np.ndarray:
     """Map columns that a line of the tile takes, padding included."""
     f = layer.fields
-    count = (tile["in_width"] - 1) * f["col_step"] + f["taps"]
-    return tile["x"] * f["stride_width"] - f["pad_left"] + np.arange(count)
+    return tile["x"] * f["stride_width"] - f["pad_left"] + np.arange(tile["map_columns"])
 
 
-def tile_lines(layer: Layer, tile: dict, part: dict) -> list[tuple[int, int]]:
-    """Word and map row of each line of a slice."""
-    f, lines = layer.fields, range(part["line"], part["line"] + part["lines"])
+def map_lines(layer: Layer, tile: dict, part: dict) -> list[tuple[int, int]]:
+    """Word and map row of each line of a slice; of an input that is pooled as it loads, of all its planes."""
+    f, lines, height = layer.fields, range(part["line"], part["line"] + part["lines"]), tile["in_height"]
+    if layer.entry.input_pool:
+        lines, height = range(lines.start // height * tile["map_rows"], lines.stop // height * tile["map_rows"]), tile["map_rows"]
     top = tile["y"] * f["stride_height"] - f["pad_top"]
-    return [(tile["word"] + n // tile["in_height"], top + n % tile["in_height"] * f["row_step"]) for n in lines]
+    return [(tile["word"] + n // height, top + n % height * f["row_step"]) for n in lines]
 
 
 def fetched_tile(layer: Layer, tile: dict, part: dict) -> np.ndarray:
     """Beats of memory [n, lanes] for some lines of a tile."""
-    columns = tile_columns(layer, tile)
+    columns = map_columns(layer, tile)
     inside = columns[(columns >= 0) & (columns < layer.fields["in_width"])]
     found = [np.zeros((0, layer.array.lanes), np.int8)]
-    for word, y in tile_lines(layer, tile, part):
+    for word, y in map_lines(layer, tile, part):
         if 0 <= y < layer.fields["in_height"] and len(inside):
             bits = layer.fields["in_bits"]
-            row = packed_rows(layer.source[word, :, y].T[None], bits)[0]
+            row = packed_rows(layer.map[word, :, y].T[None], bits)[0]
             found.append(row[inside[0] * bits // 8 : -(-(inside[-1] + 1) * bits // 8)])
     return np.concatenate(found)
+
+
+def unpacked_tile(layer: Layer, tile: dict, part: dict) -> np.ndarray:
+    """Words [lines, columns, lanes] of the map for some lines of a tile, padding included."""
+    f = layer.fields
+    columns, lines = map_columns(layer, tile), map_lines(layer, tile, part)
+    inside = (columns >= 0) & (columns < f["in_width"])
+    found = np.full((len(lines), len(columns), layer.array.lanes), f["pad_value"], np.int64)
+    for n, (word, y) in enumerate(lines):
+        if 0 <= y < f["in_height"]:
+            found[n, inside] = layer.map[word, :, y, columns[inside]]
+    return found
+
+
+def tile_words(layer: Layer, tile: dict, part: dict) -> np.ndarray:
+    """The same as they go into the buffer: pooled, where that is done as they load."""
+    if not layer.entry.input_pool:
+        return unpacked_tile(layer, tile, part)
+    lines = range(part["line"], part["line"] + part["lines"])
+    columns = slice(tile["x"], tile["x"] + tile["in_width"])
+    found = [
+        layer.source[tile["word"] + n // tile["in_height"], :, tile["y"] + n % tile["in_height"], columns].T
+        for n in lines
+    ]
+    return np.array(found, np.int64).reshape(len(lines), tile["in_width"], layer.array.lanes)
 
 
 def tile_buffer(layer: Layer, tile: dict, part: dict, before: np.ndarray) -> np.ndarray:
     """The input buffer [words, lanes] after some lines of a tile; ``before``: what it held."""
     f, array = layer.fields, layer.array
     buffer = before.copy().reshape(array.banks, -1, array.lanes)
-    columns = tile_columns(layer, tile)
-    inside = (columns >= 0) & (columns < f["in_width"])
-    for n, (word, y) in enumerate(tile_lines(layer, tile, part)):
-        line = np.full((len(columns), array.lanes), f["pad_value"], np.int64)
-        if 0 <= y < f["in_height"]:
-            line[inside] = layer.source[word, :, y, columns[inside]]
+    for n, line in enumerate(tile_words(layer, tile, part)):
         for c in range(tile["in_width"]):
             at = (part["line"] + n) * tile["pitch"] + c
             first = c * f["col_step"]
@@ -254,9 +271,19 @@ class Checker:
         want = fetched_tile(layer, self.struct(call, "Tile"), self.struct(call, "Slice"))
         expect(call, "fetched", self.get(call, "fetched", True), want)
 
-    def _load_tile(self, call: Call, layer: Layer) -> None:
+    def _unpack_tile(self, call: Call, layer: Layer) -> None:
         tile, part = self.struct(call, "Tile"), self.struct(call, "Slice")
         expect(call, "fetched", self.get(call, "fetched", False), fetched_tile(layer, tile, part))
+        words = unpacked_tile(layer, tile, part).reshape(-1, self.program.array.lanes)
+        expect(call, "unpacked", self.get(call, "unpacked", True), words)
+
+    def _input_pool(self, call: Call, layer: Layer) -> None:
+        tile, part, lanes = self.struct(call, "Tile"), self.struct(call, "Slice"), self.program.array.lanes
+        expect(call, "unpacked", self.get(call, "unpacked", False), unpacked_tile(layer, tile, part).reshape(-1, lanes))
+        expect(call, "columns", self.get(call, "columns", True), tile_words(layer, tile, part).reshape(-1, lanes))
+
+    def _load_tile(self, call: Call, layer: Layer) -> None:
+        tile, part = self.struct(call, "Tile"), self.struct(call, "Slice")
         after, before = self.get(call, "input", True), self.get(call, "input", False)
         if layer.fields["taps"] > 1:  # what lies beyond the taps is never multiplied by anything but zero
             before = after
@@ -301,33 +328,49 @@ class Checker:
         expect(call, "results", self.get(call, "results", True), rows_of(layer.results, out, tile))
 
     def _fused_pool(self, call: Call, layer: Layer) -> None:
-        tile, out = self.struct(call, "Tile"), self.struct(call, "Pass")
+        tile, out, lanes = self.struct(call, "Tile"), self.struct(call, "Pass"), self.program.array.lanes
         expect(call, "results", self.get(call, "results", False), rows_of(layer.results, out, tile))
-        expect(
-            call,
-            "pooled",
-            self.get(call, "pooled", True),
-            self._stored(layer, tile, out).reshape(-1, self.program.array.lanes),
-        )
+        kept, pooled = self._stored(layer, tile, out)
+        expect(call, "kept", self.get(call, "kept", True), kept.reshape(-1, lanes))
+        expect(call, "pooled", self.get(call, "pooled", True), pooled.reshape(-1, lanes))
 
-    def _stored(self, layer: Layer, tile: dict, out: dict) -> np.ndarray:
-        """Rows [n, width, lanes] of the stored map that a pass completes over a tile."""
-        y, height, x, width = stored_rows(layer, tile)
-        part = layer.stored[out["out_word"] : out["out_word"] + out["outputs"], :, y : y + height, x : x + width]
-        return part.transpose(0, 2, 3, 1).reshape(-1, width, part.shape[1])
+    def _stored(self, layer: Layer, tile: dict, out: dict) -> tuple[np.ndarray, np.ndarray]:
+        """Rows [words, n, width, lanes] of the map that a pass stores over a tile, and of the pooled one."""
+        words = slice(out["out_word"], out["out_word"] + out["outputs"])
+        y, bottom = tile["y"], tile["y"] + tile["height"]
+        kept = layer.results[words, :, y:bottom, tile["x"] : tile["x"] + tile["width"]]
+        pooled = layer.results[:, :, :0, :0][words]
+        if pool := layer.entry.pool:
+            kept = kept if pool.keeps_map else kept[:, :, :0]
+            pooled = layer.pooled[words, :, pool.rows(y) : pool.rows(bottom)]
+        return kept.transpose(0, 2, 3, 1), pooled.transpose(0, 2, 3, 1)
+
+    def _packed(self, layer: Layer, tile: dict, out: dict) -> list[tuple[int, np.ndarray]]:
+        """Address and beats [n, lanes] of every row that a pass stores over a tile, in their order."""
+        f, pool, found = layer.fields, layer.entry.pool, []
+        kept, pooled = (
+            [packed_rows(rows, f["out_bits"]) for rows in part] for part in self._stored(layer, tile, out)
+        )
+        for n in range(out["outputs"]):
+            word, done = out["out_word"] + n, 0
+            for row in range(tile["height"]):
+                y = tile["y"] + row
+                if f["keeps_map"]:
+                    at = f["out_address"] + (word * f["out_height"] + y) * f["out_line_beats"]
+                    found.append((at + tile["x"] * f["out_bits"] // 8, kept[n][row]))
+                if pool and pool.rows(y + 1) > pool.rows(y):
+                    at = word * f["pooled_height"] + pool.rows(y)
+                    found.append((f["pooled_address"] + at * f["pooled_line_beats"], pooled[n][done]))
+                    done += 1
+        return found
 
     def _pack(self, call: Call, layer: Layer) -> None:
-        tile, out = self.struct(call, "Tile"), self.struct(call, "Pass")
-        beats = packed_rows(self._stored(layer, tile, out), layer.fields["out_bits"])
-        expect(call, "packed", self.get(call, "packed", True), beats.reshape(-1, self.program.array.lanes))
+        rows = self._packed(layer, self.struct(call, "Tile"), self.struct(call, "Pass"))
+        beats = [row for _, row in rows] or [np.zeros((0, self.program.array.lanes), np.int8)]
+        expect(call, "packed", self.get(call, "packed", True), np.concatenate(beats))
 
     def _store(self, call: Call, layer: Layer) -> None:
-        tile, out, f = self.struct(call, "Tile"), self.struct(call, "Pass"), layer.fields
         memory = self.get(call, "memory", False).copy()
-        y, height, x, _ = stored_rows(layer, tile)
-        beats = packed_rows(self._stored(layer, tile, out), f["out_bits"])
-        for n in range(out["outputs"] * height):
-            row = (out["out_word"] + n // height) * f["stored_height"] + y + n % height
-            at = f["out_address"] + row * f["out_line_beats"] + x * f["out_bits"] // 8
-            memory[at : at + beats.shape[1]] = beats[n]
+        for at, beats in self._packed(layer, self.struct(call, "Tile"), self.struct(call, "Pass")):
+            memory[at : at + len(beats)] = beats
         expect(call, "memory", self.get(call, "memory", True), memory)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from bfp.errors import BfpError
 from bfp.graph import Window
 from codegen.array import Array
+from codegen.fusion import InputPool, Pool
 from codegen.options import EngineOptions
 
 # For choosing between tilings only: 3.2 GB/s at 250 MHz through 16-byte words, and
@@ -114,7 +115,7 @@ class Cost:
 class Cutter:
     """Tries tilings of one layer, whose output has ``out_shape`` (words, height, width).
 
-    stored: height and width of what a fused max pool leaves of it.
+    pool, input_pool: that run in it.
     """
 
     def __init__(
@@ -131,15 +132,17 @@ class Cutter:
         in_bits: int = 8,
         weight_bits: int = 8,
         shortcut_bits: int = 0,
-        stored: tuple[int, int] | None = None,
+        pool: Pool | None = None,
+        input_pool: InputPool | None = None,
     ) -> None:
         self.name, self.in_words, self.options, self.array = name, in_words, options, array
+        self.input_pool = input_pool
         self.dense, self.weighted = op == "CONV", op in ("CONV", "DEPTHWISE")
         self.out_words, self.out_h, self.out_w = out_shape
         self.in_share, self.weight_share = in_bits / 8, weight_bits / 8
-        # beats per pixel: of a pooled map fewer are stored than computed
-        share = stored[0] * stored[1] / (self.out_h * self.out_w) if stored else 1.0
-        self.pool_words = self.out_words * stored[1] if stored else 1
+        # beats per pixel: of a pooled map fewer are stored than computed, or more where the map is kept
+        share = pool.stored[0] * pool.stored[1] / (self.out_h * self.out_w) + pool.keeps_map if pool else 1.0
+        self.pool_words = self.out_words * pool.stored[1] if pool else 1
         self.out_share = (out_bits * share + shortcut_bits) / 8
         self.buffered = buffer_window(self.dense, channels, in_words, window, options.lanes)
         self.area = self.buffered.kernel[0] * self.buffered.kernel[1]
@@ -235,8 +238,11 @@ class Cutter:
         """Modelled cycles, roughly: to choose between tilings."""
         height, width, lanes = tiling.tile_height, tiling.tile_width, self.array.lanes
         pixels, blocks = height * width, ceil_div(height * width, self.block_pixels)
-        columns = (self.buffered.columns(width) - 1) * self.buffered.col_step + self.buffered.taps
-        lines = tiling.words * self.buffered.rows(height)
+        if self.input_pool:
+            columns, lines = self.input_pool.columns(width), tiling.words * self.input_pool.rows(height)
+        else:
+            columns = (self.buffered.columns(width) - 1) * self.buffered.col_step + self.buffered.taps
+            lines = tiling.words * self.buffered.rows(height)
         load_beats = lines * columns * self.in_share
         load = max(lines * (columns + LINE_COST), load_beats / WORDS_PER_CYCLE)
         outputs = self.out_words if self.dense else tiling.words

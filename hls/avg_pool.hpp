@@ -3,28 +3,9 @@
 #pragma once
 
 #include "hls_stream.h"
-#include "tables.hpp"
 #include "window.hpp"
 
 namespace sbfp {
-
-// Rows (or columns) of a window that count, between the bounds that do.
-inline int32_t counted(int32_t start, int32_t kernel, int32_t low, int32_t high) {
-#pragma HLS INLINE
-    const int32_t from = start > low ? start : low;
-    const int32_t to = start + kernel < high ? start + kernel : high;
-    return to - from;
-}
-
-// Reciprocal of the divisor of output pixel (y, x), times 2^RECIPROCAL_BITS.
-inline int32_t reciprocal(const Layer &layer, int32_t y, int32_t x) {
-#pragma HLS INLINE
-    const int32_t rows = counted(y * layer.stride_height - layer.pad_top, layer.kernel_height, layer.count_top,
-                                 layer.count_bottom);
-    const int32_t cols = counted(x * layer.stride_width - layer.pad_left, layer.kernel_width, layer.count_left,
-                                 layer.count_right);
-    return RECIPROCAL[layer.reciprocal_row + (rows - layer.rows_min) * layer.cols_span + cols - layer.cols_min];
-}
 
 inline void avg_pool_pass(const Layer &layer, const Tile &tile, const Pass &pass, const Word input[BANKS][BANK_ROWS],
                           hls::stream<AccBlock> &complete) {

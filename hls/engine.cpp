@@ -6,7 +6,9 @@
 #include "conv.hpp"
 #include "depthwise.hpp"
 #include "epilogue.hpp"
+#include "fetch_tile.hpp"
 #include "fused_pool.hpp"
+#include "input_pool.hpp"
 #include "load_shortcut.hpp"
 #include "load_tile.hpp"
 #include "max_pool.hpp"
@@ -54,6 +56,10 @@ static void step(const Layer &layer, const Tile &tile, const Pass &pass, const L
 #pragma HLS DATAFLOW
     hls::stream<Word> tile_beats;
 #pragma HLS STREAM variable=tile_beats depth=128
+    hls::stream<Word> unpacked;
+#pragma HLS STREAM variable=unpacked depth=4
+    hls::stream<Word> columns;
+#pragma HLS STREAM variable=columns depth=4
     hls::stream<Word> weight_beats;
 #pragma HLS STREAM variable=weight_beats depth=128
     hls::stream<Word> shortcut_beats;
@@ -66,20 +72,24 @@ static void step(const Layer &layer, const Tile &tile, const Pass &pass, const L
 #pragma HLS STREAM variable=shortcut depth=4
     hls::stream<Word> results;
 #pragma HLS STREAM variable=results depth=4
+    hls::stream<Word> kept;
+#pragma HLS STREAM variable=kept depth=4
     hls::stream<Word> pooled;
-#pragma HLS STREAM variable=pooled depth=4
+#pragma HLS STREAM variable=pooled depth=POOLED_QUEUE
     hls::stream<Word> packed;
 #pragma HLS STREAM variable=packed depth=128
     fetch_tile(load_layer, coming, slice, fmap_in, tile_beats);
-    load_tile(load_layer, coming, slice, tile_beats, next_input);
+    unpack_tile(load_layer, coming, slice, tile_beats, unpacked);
+    input_pool(load_layer, coming, slice, unpacked, columns);
+    load_tile(load_layer, coming, slice, columns, next_input);
     fetch_weights(next_layer, following, weights, weight_beats);
     load_weights(next_layer, following, weight_beats, next_bias, next_align, next_dense, next_depthwise);
     fetch_shortcut(layer, tile, pass, fmap_shortcut, shortcut_beats);
     load_shortcut(layer, tile, pass, shortcut_beats, shortcut);
     compute(layer, tile, pass, input, bias, align, dense, depthwise, biases, sums);
     epilogue(layer, tile, pass, biases, sums, shortcut, results);
-    fused_pool(layer, tile, pass, results, best, pooled);
-    pack(layer, tile, pass, pooled, packed);
+    fused_pool(layer, tile, pass, results, best, kept, pooled);
+    pack(layer, tile, pass, kept, pooled, packed);
     store(layer, tile, pass, packed, fmap_out);
 }
 
@@ -169,7 +179,8 @@ RUN_LAYERS:
             const Layer load_layer = last_tile ? after : layer;
             const Tile coming = last_tile ? first_tile(after) : next_tile(layer, tile);
             const bool late = last_tile && (last_layer || after.early_lines == 0);
-            const int32_t share = last_tile ? after.early_lines : layer.slice_lines;
+            const int32_t planes = load_layer.in_pool != UNPOOLED ? coming.in_height : 1;
+            const int32_t share = planes * (last_tile ? after.early_lines : layer.slice_lines);
             const int32_t begins = last_tile ? after.early_pass : 0;
             int32_t left = late ? 0 : lines(coming);
             slice.line = 0;

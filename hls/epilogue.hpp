@@ -4,16 +4,10 @@
 
 #include "avg_pool.hpp"
 #include "hls_stream.h"
+#include "rounding.hpp"
 #include "tables.hpp"
 
 namespace sbfp {
-
-// (acc + (1 << (r - 1))) >> r, half up; r <= 0 shifts left.
-inline int32_t round_shift(int32_t acc, int32_t r) {
-#pragma HLS INLINE
-    const int32_t half = r > 0 ? 1 << (r - 1) : 0;
-    return r > 0 ? (acc + half) >> r : shift_left(acc, HAS_LEFT_SHIFT ? -r : 0);
-}
 
 // biases: of depthwise convolution, one for each output word.
 inline void epilogue(const Layer &layer, const Tile &tile, const Pass &pass, hls::stream<AccWord> &biases,
@@ -66,7 +60,7 @@ EPILOGUE_PIXELS:
         if (has_shortcut) {
             other = shortcut.read();
         }
-        const int32_t factor = average ? reciprocal(layer, y, x) & ((2 << RECIPROCAL_BITS) - 1) : 0;
+        const int32_t factor = average ? reciprocal(layer, layer.kernel_height, layer.kernel_width, y, x) : 0;
         if (x == tile.x + tile.width - 1) {
             x = tile.x;
             y += 1;
@@ -96,8 +90,7 @@ EPILOGUE_PIXELS:
                 value = clamp.lane[f];
             }
             value = round_shift(value, shift.lane[f]);
-            value = value < layer.low ? layer.low : value > layer.high ? layer.high : value;
-            result.lane[f] = static_cast<int8_t>(value);
+            result.lane[f] = static_cast<int8_t>(saturate(value, layer.low, layer.high));
         }
         results.write(result);
         p = p == layer.block_pixels - 1 ? 0 : p + 1;

@@ -1,5 +1,5 @@
 // Stage: max pooling of what a layer computes, as it streams by, with stride 2
-// and windows of 2 or 3. Layers without it pass their words on.
+// and windows of 2 or 3.
 //
 // A row or column is the last of at most one window and then perhaps the first
 // of the next, so that one running maximum per output column and word suffices.
@@ -39,14 +39,14 @@ inline WindowEdge window_edge(int32_t i, int32_t size, int32_t before, int32_t k
 }
 
 // best: running maxima of the windows that rows have begun, of all output words
-// of the layer; they outlive a tile.
+// of the layer; they outlive a tile. kept: the words themselves, where the map is stored.
 inline void fused_pool(const Layer &layer, const Tile &tile, const Pass &pass, hls::stream<Word> &results,
-                       Word best[POOL_WORDS], hls::stream<Word> &pooled) {
+                       Word best[POOL_WORDS], hls::stream<Word> &kept, hls::stream<Word> &pooled) {
 #pragma HLS INLINE off
     const int32_t total = pass.last ? pass.outputs * tile.height * tile.width : 0;
     const int32_t is_unsigned = layer.low == 0;
     Word across = fill_word(0);  // of the window in this row
-    int32_t line = pass.out_word * layer.stored_width;
+    int32_t line = pass.out_word * layer.pooled_width;
     int32_t y = tile.y;
     int32_t x = 0;
     DependenceCheck<POOL_WORDS> check("best", FUSED_POOL_DISTANCE);
@@ -59,13 +59,14 @@ FUSED_POOL_WORDS:
 #pragma HLS DEPENDENCE variable=best type=inter false
         count(layer, COUNT_FUSED_POOL);
         const Word value = results.read();
-        if (!HAS_FUSED_POOL || layer.pool == 0) {
-            pooled.write(value);
-        } else {
+        if (layer.keeps_map != 0) {
+            kept.write(value);
+        }
+        if (HAS_FUSED_POOL && layer.pool != 0) {
             const WindowEdge row =
-                window_edge(y, layer.out_height, layer.pool_top, layer.pool_height, layer.stored_height);
+                window_edge(y, layer.out_height, layer.pool_top, layer.pool_height, layer.pooled_height);
             const WindowEdge column =
-                window_edge(x, layer.out_width, layer.pool_left, layer.pool_width, layer.stored_width);
+                window_edge(x, layer.out_width, layer.pool_left, layer.pool_width, layer.pooled_width);
             const Word joined = largest(across, value, is_unsigned);
             if (column.ends) {
                 const Word in_row = column.begins && !column.joins ? value : joined;
@@ -87,7 +88,7 @@ FUSED_POOL_WORDS:
                     y += 1;
                 } else {
                     y = tile.y;
-                    line += layer.stored_width;
+                    line += layer.pooled_width;
                 }
             }
         }

@@ -6,7 +6,9 @@ namespace sbfp {
 
 enum Loop : int {
     COUNT_FETCH_TILE,
-    COUNT_FILL,
+    COUNT_PAD,
+    COUNT_UNPACK_TILE,
+    COUNT_INPUT_POOL,
     COUNT_LOAD_TILE,
     COUNT_FETCH_WEIGHTS,
     COUNT_LOAD_BIAS,

@@ -12,6 +12,10 @@ inline void max_pool_pass(const Layer &layer, const Tile &tile, const Pass &pass
     WindowWalk walk = start_walk(layer, tile, pass, 1);
     Word best[PIXELS];
 #pragma HLS ARRAY_PARTITION variable=best complete
+    for (int p = 0; p < PIXELS; ++p) {
+#pragma HLS UNROLL
+        best[p] = fill_word(0);
+    }
     const int32_t total = cycles(walk);
 MAX_POOL_CYCLES:
     for (int32_t n = 0; n < total; ++n) {

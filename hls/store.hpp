@@ -1,78 +1,109 @@
 // Stages: pack the finished words of one pass, and write them to their place in
-// the output map. A tile starts on a whole beat of its line.
+// the output map, in the map that max pooling makes of it, or in both. A tile
+// starts on a whole beat of its line.
 #pragma once
 
 #include "packing.hpp"
 
 namespace sbfp {
 
-// The part of a plane that is stored of a tile.
-struct StoredPart {
-    int32_t row;
-    int32_t height;
-    int32_t width;
-};
-
 // Rows of the pooled map that are complete before row y of the computed one.
 inline int32_t pooled_rows(const Layer &layer, int32_t y) {
     const int32_t complete = (y + layer.pool_top + 2 - layer.pool_height) >> 1;
-    return y == layer.out_height ? layer.stored_height : complete > 0 ? complete : 0;
+    return y == layer.out_height ? layer.pooled_height : complete > 0 ? complete : 0;
 }
 
-inline StoredPart stored_part(const Layer &layer, const Tile &tile) {
-    StoredPart part;
-    part.row = layer.pool ? pooled_rows(layer, tile.y) : tile.y;
-    part.height = (layer.pool ? pooled_rows(layer, tile.y + tile.height) : tile.y + tile.height) - part.row;
-    part.width = layer.pool ? layer.stored_width : tile.width;
-    return part;
+// Words to store of row y of a tile, and of the pooled row that it completes; zero where there are none.
+struct RowParts {
+    int32_t kept;
+    int32_t pooled;
+};
+
+inline RowParts row_parts(const Layer &layer, const Tile &tile, int32_t y) {
+    RowParts parts;
+    parts.kept = layer.keeps_map ? tile.width : 0;
+    const bool completes =
+        HAS_FUSED_POOL && layer.pool != 0 && pooled_rows(layer, y + 1) != pooled_rows(layer, y);
+    parts.pooled = completes ? layer.pooled_width : 0;
+    return parts;
 }
 
-inline void pack(const Layer &layer, const Tile &tile, const Pass &pass, hls::stream<Word> &results,
-                 hls::stream<Word> &packed) {
+// kept, pooled: row by row; a pooled row follows the one that completes it, and
+// waits in its stream while that one goes out.
+inline void pack(const Layer &layer, const Tile &tile, const Pass &pass, hls::stream<Word> &kept,
+                 hls::stream<Word> &pooled, hls::stream<Word> &packed) {
 #pragma HLS INLINE off
-    const StoredPart part = stored_part(layer, tile);
-    const int32_t rows = pass.last ? pass.outputs * part.height : 0;
+    const int32_t rows = pass.last ? pass.outputs * tile.height : 0;
+    int32_t y = tile.y;
 PACK_ROWS:
     for (int32_t row = 0; row < rows; ++row) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=256
-        LaneBits waiting = no_bits();
-    PACK_WORDS:
-        for (int32_t x = 0; x < part.width; ++x) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=256
+        const RowParts parts = row_parts(layer, tile, y);
+    PACK_PARTS:
+        for (int part = 0; part < 2; ++part) {
+            const int32_t words = part == 0 ? parts.kept : parts.pooled;
+            LaneBits waiting = no_bits();
+        PACK_WORDS:
+            for (int32_t x = 0; x < words; ++x) {
+#pragma HLS LOOP_TRIPCOUNT min=0 max=256
 #pragma HLS PIPELINE II=1
-            count(layer, COUNT_PACK);
-            give_word(waiting, layer.out_bits, results.read(), packed);
+                count(layer, COUNT_PACK);
+                Word word;
+                if (part == 0) {
+                    word = kept.read();
+                } else {
+                    word = pooled.read();
+                }
+                give_word(waiting, layer.out_bits, word, packed);
+            }
+            flush_bits(waiting, packed);
         }
-        flush_bits(waiting, packed);
+        y = y == tile.y + tile.height - 1 ? tile.y : y + 1;
     }
 }
 
 inline void store(const Layer &layer, const Tile &tile, const Pass &pass, hls::stream<Word> &packed, Word *memory) {
 #pragma HLS INLINE off
-    const StoredPart part = stored_part(layer, tile);
-    const int32_t rows = pass.last ? pass.outputs * part.height : 0;
-    const int32_t length = beats(part.width, layer.out_bits, 0);
-    int32_t target = layer.out_address + (pass.out_word * layer.stored_height + part.row) * layer.out_line_beats +
-                     ((tile.x * layer.out_bits) >> 3);
-    const int32_t next_word = (layer.stored_height - part.height + 1) * layer.out_line_beats;
-    int32_t row = 0;
+    const int32_t rows = pass.last ? pass.outputs * tile.height : 0;
+    const int32_t first_pooled = HAS_FUSED_POOL && layer.pool != 0 ? pooled_rows(layer, tile.y) : 0;
+    const int32_t pooled =
+        HAS_FUSED_POOL && layer.pool != 0 ? pooled_rows(layer, tile.y + tile.height) - first_pooled : 0;
+    // where the next row goes, and how far it is from the last row of a word to the first of the next
+    int32_t map_target = layer.out_address + (pass.out_word * layer.out_height + tile.y) * layer.out_line_beats +
+                         ((tile.x * layer.out_bits) >> 3);
+    const int32_t next_map = (layer.out_height - tile.height) * layer.out_line_beats;
+    int32_t pooled_target =
+        layer.pooled_address + (pass.out_word * layer.pooled_height + first_pooled) * layer.pooled_line_beats;
+    const int32_t next_pooled = (layer.pooled_height - pooled) * layer.pooled_line_beats;
+    int32_t y = tile.y;
 STORE_ROWS:
     for (int32_t n = 0; n < rows; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=256
-        count(layer, BURSTS_OUT);
-    STORE_BURST:
-        for (int32_t i = 0; i < length; ++i) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=256
+        const RowParts parts = row_parts(layer, tile, y);
+    STORE_PARTS:
+        for (int part = 0; part < 2; ++part) {
+            const int32_t words = part == 0 ? parts.kept : parts.pooled;
+            const int32_t length = beats(words, layer.out_bits, 0);
+            const int32_t target = part == 0 ? map_target : pooled_target;
+            if (length > 0) {
+                count(layer, BURSTS_OUT);
+            }
+        STORE_BURST:
+            for (int32_t i = 0; i < length; ++i) {
+#pragma HLS LOOP_TRIPCOUNT min=0 max=256
 #pragma HLS PIPELINE II=1
-            count(layer, COUNT_STORE);
-            memory[target + i] = packed.read();
+                count(layer, COUNT_STORE);
+                memory[target + i] = packed.read();
+            }
         }
-        if (row == part.height - 1) {
-            row = 0;
-            target += next_word;
+        map_target += layer.out_line_beats;
+        pooled_target += parts.pooled > 0 ? layer.pooled_line_beats : 0;
+        if (y == tile.y + tile.height - 1) {
+            y = tile.y;
+            map_target += next_map;
+            pooled_target += next_pooled;
         } else {
-            row += 1;
-            target += layer.out_line_beats;
+            y += 1;
         }
     }
 }

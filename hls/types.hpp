@@ -66,6 +66,7 @@ inline Word fill_word(int32_t value) {
 
 enum Operator : int32_t { CONV = 0, DEPTHWISE = 1, MAX_POOL = 2, AVG_POOL = 3, ADD = 4 };
 enum Activation : int32_t { NONE = 0, RELU = 1, RELU6 = 2 };
+enum InputPool : int32_t { UNPOOLED = 0, LARGEST = 1, MEAN = 2 };
 
 // All constants of a layer. Addresses are in beats of LANES bytes; a plane is
 // the map of one word of channels. Tables are indexed by rows of LANES entries.
@@ -81,21 +82,32 @@ struct Layer {
     int16_t in_line_beats;  // memory words of one row of a plane
     int16_t in_bits;
     int16_t in_unsigned;
-    // output map, as it is computed
+    // pooling of that map as it loads; the window's stride and padding are the pool's then
+    InputPool in_pool;
+    int16_t in_pool_height;
+    int16_t in_pool_width;
+    int16_t in_pool_whole;  // one window over the whole map
+    int16_t in_pool_low;
+    int16_t in_pool_high;
+    int16_t in_pool_row;
+    // output map
     int16_t out_words;
     int16_t out_height;
     int16_t out_width;
-    // and as it is stored: after max pooling with stride 2, where that is fused
+    int16_t keeps_map;  // whether it is stored
     int32_t out_address;
     int16_t out_line_beats;
     int16_t out_bits;
-    int16_t stored_height;
-    int16_t stored_width;
+    // what max pooling with stride 2 makes of it, where that is fused
     int16_t pool;
     int16_t pool_height;
     int16_t pool_width;
     int16_t pool_top;
     int16_t pool_left;
+    int32_t pooled_address;
+    int16_t pooled_line_beats;
+    int16_t pooled_height;
+    int16_t pooled_width;
     // shortcut map, of the output's shape
     int16_t has_shortcut;
     int32_t shortcut_address;
@@ -120,7 +132,8 @@ struct Layer {
     // while a tile is computed, the next one loads, so many lines with each pass;
     // the first one with the passes of the last tile of the layer before, from
     // `early_pass` on, since when nothing that it needs is written (lines 0: between
-    // the layers)
+    // the layers); an input that is pooled as it loads comes in whole planes, which
+    // these count then
     int32_t slice_lines;
     int32_t early_lines;
     int16_t early_pass;
@@ -177,6 +190,8 @@ struct Tile {
     int32_t in_height;  // of the input buffer
     int32_t in_width;
     int32_t pitch;      // words from one input row to the next
+    int32_t map_rows;   // of the input map, those that no window uses left out
+    int32_t map_columns;
 };
 
 inline int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
@@ -193,6 +208,13 @@ inline Tile tile_at(const Layer &layer, int32_t y, int32_t x, int32_t word) {
     tile.in_height = (tile.height - 1) * layer.down + layer.kernel_height;
     tile.in_width = (tile.width - 1) * layer.across + (layer.kernel_width - 1) * layer.taps + 1;
     tile.pitch = tile.width == layer.tile_width ? layer.pitch : layer.edge_pitch;
+    if (layer.in_pool != UNPOOLED) {
+        tile.map_rows = (tile.height - 1) * layer.stride_height + layer.in_pool_height;
+        tile.map_columns = (tile.width - 1) * layer.stride_width + layer.in_pool_width;
+    } else {
+        tile.map_rows = tile.in_height;
+        tile.map_columns = (tile.in_width - 1) * layer.col_step + layer.taps;
+    }
     return tile;
 }
 

@@ -14,6 +14,7 @@ from bfp.errors import BfpError
 from bfp.format import BlockFormat, mantissa_range
 from bfp.graph import Graph, Node, Window
 from bfp.parameters import MAX_ROUND_SHIFT, MIN_ROUND_SHIFT, Weights, block_of, derive, prove, refine
+from random_pools import pooled_input, pooled_maps
 
 MAX_VALUES = 40_000  # per tensor, to keep a graph quick
 
@@ -232,6 +233,11 @@ class RandomNetwork:
         branches = [first] + [str(rng.choice(others)) for _ in range(int(rng.integers(1, 4)))]
         if sum(self.shapes[t][0] for t in branches) * size[0] * size[1] > MAX_VALUES:
             return False
+        return self.join(name, branches)
+
+    def join(self, name: str, branches: list[str]) -> bool:
+        """Concatenate tensors of one size, copies of them where a concatenation cannot place them."""
+        first, size = branches[0], self.shapes[branches[0]][1:]
         bits, signed = self.formats[first].bits, self.formats[first].signed
         inputs = []
         for i, t in enumerate(branches):
@@ -279,45 +285,8 @@ class RandomNetwork:
 
         return self.finish(node, shape, self.segments[first], make_sum)
 
-    def pooled_end(self, name: str) -> bool:
-        """A layer and a max pool of the kind that is fused into it, if some map is wide enough for that."""
-        rng = self.rng
-        wide = [t for t, (_, h, w) in self.shapes.items() if w >= 8 and h >= 2]
-        if not wide:
-            return False
-        source = str(rng.choice(wide))
-        size, segments, fmt = self.shapes[source], self.segments[source], self.formats[source]
-        activation, unsigned = self.activation()
-        dense = rng.random() < 0.6
-        shortcut = self.pick(size) if rng.random() < 0.3 else None
-        operands = (source, shortcut) if shortcut else (source,)
-        node = Node(f"{name}.map", "add" if shortcut else "identity", operands, f"{name}.map", Window(), activation)
-        if dense:  # 3x3, keeps the size
-            window = Window((3, 3), (1, 1), (1, 1, 1, 1))
-            node = Node(f"{name}.map", "conv", (source,), f"{name}.map", window, activation)
-            size, segments = (int(rng.integers(1, 40)), *size[1:]), None
-        segments = segments or (0, size[0])
-        unsigned = unsigned or (node.op == "identity" and not fmt.signed)
-
-        def make(attempt: int):
-            if not dense:
-                return self.format(segments, min(fmt.exponents) + int(rng.integers(-3, 6)), unsigned), None, None
-            base = int(rng.integers(-25, 10))
-            weights = self.weights(size[0], self.shapes[source][0], (3, 3), base, self.segments[source])
-            acc = weights.exponents.min() + min(fmt.exponents)
-            return self.format(segments, int(acc) + 6 + int(rng.integers(0, 4)), unsigned), weights, None
-
-        if not self.finish(node, size, segments, make):
-            return False
-        target = self.formats[node.output]
-        # rows and columns before and after, or none
-        kernel, padding = (tuple(int(v) for v in rng.integers(*limits)) for limits in ((2, 4, 2), (0, 2, 4)))
-        pool = Window(kernel, (2, 2), padding)
-        pooled = (size[0], *pool.output_size(*size[1:]))
-        end = Node(f"{name}.pool", "max_pool", (node.output,), f"{name}.pool", pool)
-        return self.finish(end, pooled, segments, lambda attempt: (target, None, None))
-
-    def grow(self, nodes: int) -> None:
+    def grow(self, nodes: int, averages: bool = True) -> None:
+        """averages: whether there are average pools; where there is one that is a layer, all of them are."""
         steps = {
             "conv": lambda n: self.conv(n, False),
             "depthwise": lambda n: self.conv(n, True),
@@ -329,7 +298,7 @@ class RandomNetwork:
             "concat": self.concat,
             "mixed_layouts": self.mixed_layouts,
         }
-        chance = np.array([6, 3, 2, 2, 2, 1, 1, 2, 1], float)
+        chance = np.array([6, 3, 2, 2 * averages, 2, 1, 1, 2, 1], float)
         for i in range(nodes):
             op = str(self.rng.choice(list(steps), p=chance / chance.sum()))
             steps[op](f"{op}{i}")
@@ -345,10 +314,13 @@ class RandomNetwork:
 
 def random_artifact(seed: int, lanes: int, widest: int = 8, nodes: int = 10) -> Artifact:
     """A network of about ``nodes`` operators whose exponent groups suit ``lanes``; mantissas up to ``widest`` bits."""
-    network = RandomNetwork(seed, lanes, widest)
+    network, rng = RandomNetwork(seed, lanes, widest), np.random.default_rng((seed, 1))
+    averages = rng.random() < 0.5
     while not network.nodes:
-        network.grow(nodes)
-    network.pooled_end("end")
+        network.grow(nodes, averages)
+    if rng.random() < 0.7:
+        pooled_input(network, rng, "in")
+    pooled_maps(network, rng, "end")
     return network.artifact()
 
 

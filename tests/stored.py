@@ -1,4 +1,4 @@
-"""What the accelerator stores of a network: every tensor but those that a fused max pool reads."""
+"""What the accelerator stores of a network: all but the maps that only a fused pool reads, and what is pooled on load."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ from pathlib import Path
 import numpy as np
 
 from bfp.artifact import Artifact
-from bfp.graph import Graph
+from bfp.graph import Graph, Window
 from host.manifest import read_deployment
 
 
 def check_stored(graph: Graph, stored: set[str]) -> None:
-    """Assert that what is not stored is read by a max pool, whose result is, and by nothing else."""
+    """Assert that what is not stored is only read by a max pool, whose result is, or made by a pool for convolutions."""
     for tensor in set(graph.stored_tensors()) - stored:
-        (user,) = graph.consumers(tensor)
-        assert user.op == "max_pool" and user.output in stored and tensor != graph.output, tensor
+        assert tensor != graph.output
+        users, whole = graph.consumers(tensor), tensor
+        while len(users) == 1 and users[0].op == "concat":
+            whole, users = users[0].output, graph.consumers(users[0].output)
+        if [user.op for user in users] == ["max_pool"] and users[0].output in stored:
+            assert whole != graph.output
+            continue
+        assert graph.producer(tensor).op in ("max_pool", "avg_pool"), tensor
+        assert users and all(user.op == "conv" and user.window == Window() for user in users), tensor
 
 
 def stored_values(artifact: Artifact, deploy: Path) -> int:

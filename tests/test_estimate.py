@@ -120,7 +120,9 @@ def test_what_a_network_does_not_have_is_not_built():
         operators = {layer.fields["op"] for layer in program.layers}
         assert use.operators == operators
         assert (used["lut_parts"]["depthwise multipliers and accumulators"] > 0) == ("DEPTHWISE" in operators)
-        assert (used["dsp_parts"]["means"] > 0) == ("AVG_POOL" in operators)
+        averages = {layer.fields["in_pool"] for layer in program.layers} & {"MEAN"} | operators & {"AVG_POOL"}
+        assert (used["dsp_parts"]["means"] > 0) == bool(averages) and len(averages) < 2
+        assert (used["lut_parts"]["pooling of inputs"] > 0) == any(layer.input_pool for layer in program.layers)
         config = render(program, "test")[0]["config.hpp"]
         for name in ("DEPTHWISE", "MAX_POOL", "AVG_POOL", "ADD"):
             assert f"constexpr bool HAS_{name} = {str(name in operators).lower()};" in config

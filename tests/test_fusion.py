@@ -1,4 +1,4 @@
-"""Which max pools run in the layer before, and what the schedule says of tiles that load early."""
+"""Which pools run in the layers beside them, and what the schedule says of tiles that load early."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bfp.format import BlockFormat
 from bfp.graph import Graph, Node, Window
 from codegen.board import load_board
 from codegen.estimate import Timing, steps
-from codegen.fusion import KERNELS, Pool, fusible, separable
+from codegen.fusion import KERNELS, InputPool, Pool, fusible, input_pools, separable
 from codegen.options import EngineOptions
 from codegen.program import build
 
@@ -24,7 +24,8 @@ def network(window: Window = POOL, width: int = 12, extra: tuple[Node, ...] = ()
     conv = Node("conv", "conv", ("input",), "map", Window())
     pool = Node("pool", "max_pool", ("map",), "pooled", window, **changes)
     shapes = {"input": (4, 9, width), "map": (4, 9, width), "pooled": (4, *window.output_size(9, width))}
-    shapes |= {node.output: shapes[node.main] for node in extra}
+    for node in extra:
+        shapes[node.output] = (4, *node.window.output_size(*shapes[node.main][1:]))
     return Graph("net", "input", (extra or (pool,))[-1].output, (conv, pool, *extra), shapes)
 
 
@@ -32,36 +33,128 @@ def formats(graph: Graph) -> dict[str, BlockFormat]:
     return dict.fromkeys(graph.shapes, FORMAT)
 
 
+def pools(graph: Graph) -> dict[str, Pool]:
+    return fusible(graph, formats(graph), graph.node("pool"))
+
+
 def test_a_pool_that_is_the_only_reader_is_fused():
-    graph = network()
-    pool = fusible(graph, formats(graph), "map")
+    (pool,) = pools(network()).values()
     assert (pool.node.name, pool.height, pool.width, pool.stored) == ("pool", 9, 12, (5, 6))
+    assert not pool.keeps_map
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [network(extra=(Node("other", "identity", ("map",), "copy"),)), replace(network(), output="map")],
+    ids=["another reader", "output"],
+)
+def test_a_map_with_another_reader_is_kept(graph):
+    (pool,) = pools(graph).values()
+    assert pool.keeps_map
+
+
+@pytest.mark.parametrize("reader", [None, "map", "other", "joined"])
+def test_every_branch_of_a_concatenation_pools_its_part(reader):
+    nodes = (
+        Node("conv", "conv", ("input",), "map"),
+        Node("second", "conv", ("input",), "other"),
+        Node("concat", "concat", ("map", "other"), "joined"),
+        Node("pool", "max_pool", ("joined",), "pooled", POOL),
+    )
+    shapes = {"input": (3, 9, 12), "map": (4, 9, 12), "other": (5, 9, 12), "joined": (9, 9, 12), "pooled": (9, 5, 6)}
+    if reader:
+        nodes += (Node("reader", "identity", (reader,), "copy"),)
+        shapes["copy"] = shapes[reader]
+    graph = Graph("net", "input", nodes[-1].output, nodes, shapes)
+    found = pools(graph)
+    assert [(t, p.first_channel) for t, p in found.items()] == [("map", 0), ("other", 4)]
+    assert {p.keeps_map for p in found.values()} == {reader is not None}
 
 
 @pytest.mark.parametrize(
     "graph",
     [
-        network(extra=(Node("other", "identity", ("map",), "copy"),)),
         network(Window((3, 3), (1, 1), (1, 1, 1, 1))),
         network(Window((3, 3), (2, 1), (1, 1, 1, 1))),
         network(Window((4, 4), (2, 2))),
         network(Window((2, 2), (2, 2), (0, -1, 0, 0))),
         network(width=7),
         network(activation="relu"),
-        replace(network(), output="map"),
         # the last row ends two windows: that which it closes, and one of padding besides
         network(Window((3, 3), (2, 2), (0, 1, 2, 1))),
     ],
-    ids=["two readers", "stride 1", "stride 2x1", "kernel 4", "cropped", "narrow", "activation", "output", "two ends"],
+    ids=["stride 1", "stride 2x1", "kernel 4", "cropped", "narrow", "activation", "two ends"],
 )
-def test_other_pools_are_layers_of_their_own(graph):
-    assert fusible(graph, formats(graph), "map") is None
+def test_other_pools_are_not_fused_into_the_layer_before(graph):
+    assert not pools(graph)
+
+
+def test_a_pool_of_the_network_s_input_is_not_fused():
+    pool = Node("pool", "max_pool", ("input",), "pooled", POOL)
+    assert not pools(Graph("net", "input", "pooled", (pool,), {"input": (4, 9, 12), "pooled": (4, 5, 6)}))
 
 
 def test_a_pool_that_changes_the_format_is_not_fused():
     graph = network()
     changed = {**formats(graph), "pooled": BlockFormat(8, False, (0, 4), (0,))}
-    assert fusible(graph, changed, "map") is None
+    assert not fusible(graph, changed, graph.node("pool"))
+
+
+def reader(name: str = "reader", window: Window = Window(), **changes) -> Node:
+    return Node(name, "conv", ("pooled",), name, window, **changes)
+
+
+def on_load(graph: Graph, op: str = "max_pool", **changes) -> dict[str, InputPool]:
+    nodes = tuple(replace(n, op=op) if n.name == "pool" else n for n in graph.nodes)
+    return input_pools(replace(graph, nodes=nodes), {**formats(graph), **changes}, (), lambda node, pool: True)
+
+
+SLIDING = Window((3, 3), (1, 1), (1, 1, 1, 1))
+
+
+@pytest.mark.parametrize("op", ["max_pool", "avg_pool"])
+@pytest.mark.parametrize(
+    ("window", "rows", "columns", "whole"),
+    [(SLIDING, 5, 14, False), (Window((3, 2), (2, 2)), 7, 12, False), (Window((9, 12)), 25, 0, True)],
+)
+def test_pools_that_1x1_convolutions_read_run_as_these_load(op, window, rows, columns, whole):
+    pool = on_load(network(window, extra=(reader(),)), op)["pooled"]
+    _, out_w = window.output_size(9, 12)
+    assert pool.whole == whole
+    if not whole:
+        assert (pool.rows(3), pool.columns(out_w)) == (rows, columns)
+
+
+def test_a_pool_of_stride_1_may_have_several_readers():
+    assert on_load(network(SLIDING, extra=(reader(), reader("another"))))
+    assert not on_load(network(extra=(reader(), reader("another"))))
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        network(SLIDING),
+        replace(network(SLIDING, extra=(reader(),)), output="pooled"),
+        network(SLIDING, extra=(reader(window=SLIDING),)),
+        network(SLIDING, extra=(reader(), Node("sum", "add", ("reader", "pooled"), "sum"))),
+        network(Window((4, 3), (1, 1), (1, 1, 1, 1)), extra=(reader(),)),
+        network(SLIDING, width=5, extra=(reader(),)),
+        network(SLIDING, extra=(reader(),), activation="relu"),
+    ],
+    ids=["no reader", "output", "3x3 reader", "sum", "kernel 4", "narrow", "activation"],
+)
+def test_other_pools_are_layers_of_their_own(graph):
+    assert not on_load(graph)
+
+
+def test_a_pool_that_changes_the_sign_is_a_layer_of_its_own():
+    assert not on_load(network(SLIDING, extra=(reader(),)), pooled=BlockFormat(8, False, (0, 4), (0,)))
+
+
+def test_averages_run_in_one_place_only():
+    other = Node("other", "avg_pool", ("map",), "mean", SLIDING)
+    graph = network(SLIDING, extra=(reader(), other, Node("sum", "add", ("mean", "mean"), "sum")))
+    assert on_load(graph, "max_pool") and not on_load(graph, "avg_pool")
 
 
 def test_rows_of_the_pooled_map_are_those_whose_windows_have_ended():
@@ -95,6 +188,7 @@ def test_every_line_of_every_tile_loads_once(seed):
     for layer, before in zip(program.layers[1:], program.layers):
         f = layer.fields
         passes = before.fields["tile_passes" if before.fields["op"] == "CONV" else "edge_passes"]
-        lines = min(f["tile_words"], f["in_words"]) * layer.tiling.buffered.rows(min(f["tile_height"], f["out_height"]))
+        rows = 1 if layer.input_pool else layer.tiling.buffered.rows(min(f["tile_height"], f["out_height"]))
+        lines = min(f["tile_words"], f["in_words"]) * rows
         assert f["early_lines"] == 0 or f["early_lines"] * (passes - f["early_pass"]) >= lines
         assert f["slice_lines"] * f["tile_passes"] >= lines

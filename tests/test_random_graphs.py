@@ -102,6 +102,13 @@ def test_random_graphs_reach_every_corner():
             seen["fused pool of 3 rows"] += f["pool_height"] == 3
             seen["fused pool of 2 columns"] += f["pool_width"] == 2
             seen["fused pool, padded"] += f["pool_top"]
+            seen["fused pool, map stored"] += f["pool"] and f["keeps_map"]
+            seen["fused pool of a later branch"] += bool(layer.pool and layer.pool.first_channel)
+            seen[f["in_pool"]] += 1
+            seen["input pooled whole"] += f["in_pool_whole"]
+            seen["sliding mean"] += f["in_pool"] == "MEAN" and not f["in_pool_whole"]
+            seen["input pooled over tiles"] += layer.input_pool is not None and f["tiles_down"] > 1
+            seen["input pooled, stride"] += layer.input_pool is not None and f["stride_height"] > 1
             seen["several words a pass"] += 1 < f["group_words"] and f["tile_passes"] > f["chunks"]
             seen["first tile early"] += f["early_lines"] > 0
             seen["first tile early, from a later pass"] += f["early_pass"] > 0
@@ -123,6 +130,8 @@ def test_random_graphs_reach_every_corner():
     corners += ["tiles across", "word tiles", "alignment", "fused shortcut", "unsigned", "1x1 map", "cropped", "copies"]
     corners += ["fused pool", "fused pool over tiles", "fused pool of 3 rows", "fused pool of 2 columns"]
     corners += ["fused pool, padded"]
+    corners += ["fused pool, map stored", "fused pool of a later branch", "LARGEST", "MEAN", "input pooled whole"]
+    corners += ["sliding mean", "input pooled over tiles", "input pooled, stride"]
     corners += ["several words a pass", "first tile early", "first tile early, from a later pass"]
     corners += ["first tile between the layers"]
     corners += ["left shift", "one pixel a block", "1 products", "2 products", "4 products"]

@@ -76,9 +76,9 @@ def test_bench_fails_on_another_stage(smallest, tmp_path, monkeypatch):
     """A rounding by another constant: self-consistent, and not the golden model's."""
     hls = tmp_path / "hls"
     shutil.copytree(HLS, hls)
-    source = (hls / "epilogue.hpp").read_text()
+    source = (hls / "rounding.hpp").read_text()
     assert "(acc + half) >> r" in source
-    (hls / "epilogue.hpp").write_text(source.replace("(acc + half) >> r", "(acc + half / 2) >> r"))
+    (hls / "rounding.hpp").write_text(source.replace("(acc + half) >> r", "(acc + half / 2) >> r"))
     monkeypatch.setattr(stage_benches, "HLS", hls)
     with pytest.raises(BfpError, match="bench epilogue in .* fails with status 1: epilogue: results"):
         stage_benches.run_bench("epilogue", smallest[0], "g++")
@@ -116,7 +116,8 @@ def test_four_products_share_a_dsp_in_the_bench_at_5_bits(tmp_path):
     artifact, samples = load(tmp_path / "5" / "artifact.npz"), load_samples(tmp_path / "5" / "samples.npz")
     stage_benches.prepare(artifact, samples.images[:1], (16, 8, 5), tmp_path)
     assert "PRODUCTS = 4" in (tmp_path / "generated" / "config.hpp").read_text()
-    for bench in ("conv", "load_weights", "pack"):
+    assert "/*in_pool*/ MEAN" in (tmp_path / "generated" / "schedule.hpp").read_text()
+    for bench in ("conv", "load_weights", "pack", "input_pool"):
         assert stage_benches.run_bench(bench, tmp_path, "g++").endswith(" 0 mismatches")
 
 

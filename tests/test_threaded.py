@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 from random_graphs import random_artifact, random_input
-from test_random_graphs import ENGINES, engine_options
+from test_random_graphs import ENGINES, Engine, engine_options
 
 from bfp.errors import BfpError
 from codegen.csim import compile_engine, run_testbench, write_golden
 from codegen.generate import generate
 from codegen.options import EngineOptions
+from codegen.program import build
 from codegen.threaded import threaded_source, write_threaded
 
 ROOT = Path(__file__).parent.parent
@@ -198,9 +199,29 @@ def changed_engine(folder: Path, monkeypatch, name: str, pattern: str, by: str) 
 
 
 def test_engine_with_the_least_depths(tmp_path, monkeypatch):
-    """The engine's processes keep the order of their items, so that one place in each stream must do."""
-    changed_engine(tmp_path, monkeypatch, "engine.cpp", r"(STREAM variable=\w+ depth=)\w+", r"\g<1>1")
+    """The engine's processes keep the order of their items, so that one place in each stream must do.
+
+    But for pooled rows, which wait while the map's own row is stored.
+    """
+    changed_engine(tmp_path, monkeypatch, "engine.cpp", r"(STREAM variable=\w+ depth=)\d+", r"\g<1>1")
     check_batch(range(2), ENGINES[1], tmp_path)
+
+
+def kept_and_pooled(engine: Engine) -> int:
+    """A seed whose network stores a map besides its max pool."""
+    for seed in range(100):
+        program = build([random_artifact(seed, engine.lanes, engine.widest)], EngineOptions(lanes=engine.lanes))
+        if any(layer.pool and layer.pool.keeps_map for layer in program.layers):
+            return seed
+    raise AssertionError("no such network")
+
+
+def test_a_pooled_row_must_wait_for_the_map_s_own(tmp_path, monkeypatch):
+    seed = kept_and_pooled(ENGINES[0])
+    check_batch(range(seed, seed + 1), ENGINES[0], tmp_path / "right")
+    changed_engine(tmp_path, monkeypatch, "engine.cpp", r"depth=POOLED_QUEUE", "depth=1")
+    with pytest.raises(BfpError, match="deadlock: .*process step/fused_pool waits to write stream pooled "):
+        check_batch(range(seed, seed + 1), ENGINES[0], tmp_path / "wrong")
 
 
 def test_engine_with_a_greedy_process_is_a_deadlock(tmp_path, monkeypatch):

@@ -19,8 +19,9 @@ FLOAT_ARGUMENT = re.compile(r"<.*\b(float|double|half|_Float16|__fp16|__float128
 FLOATS = (TypeKind.FLOAT, TypeKind.DOUBLE, TypeKind.LONGDOUBLE, TypeKind.FLOAT128, TypeKind.HALF)
 ARRAYS = (TypeKind.CONSTANTARRAY, TypeKind.INCOMPLETEARRAY, TypeKind.VARIABLEARRAY, TypeKind.DEPENDENTSIZEDARRAY)
 DECLARATIONS = (K.VAR_DECL, K.PARM_DECL, K.FIELD_DECL, K.TYPEDEF_DECL, K.TYPE_ALIAS_DECL)
-# Statics in dataflow processes that are wanted: partial sums outlive a pass, never a tile (see hls/engine.cpp).
-STATICS = {("compute", "partial")}
+# Statics in dataflow processes that are wanted: partial sums outlive a pass, never a tile (see hls/engine.cpp); rows
+# of a pooled input are written before they are read, but only a static says so to an ordinary compiler.
+STATICS = {("compute", "partial"), ("input_pool", "before")}
 
 
 def heap(kernel: Kernel) -> Iterator[Finding]:

@@ -1,5 +1,5 @@
 // Test bench of the stage fetch_tile: some lines of a tile, beats of memory as they are.
-#include "load_tile.hpp"
+#include "fetch_tile.hpp"
 
 #include "bench.hpp"
 #include "data/fetch_tile.hpp"

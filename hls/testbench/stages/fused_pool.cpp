@@ -1,4 +1,4 @@
-// Test bench of the stage fused_pool: a layer's words in, their maxima out; running ones wait from tile to tile.
+// Test bench of the stage fused_pool: a layer's words in, they and their maxima out; running ones wait from tile to tile.
 #include "fused_pool.hpp"
 
 #include "bench.hpp"
@@ -14,10 +14,12 @@ int main() {
     for (const Call &call : CALLS) {
         const Layer &layer = LAYERS[call.layer];
         hls::stream<Word> results;
+        hls::stream<Word> kept;
         hls::stream<Word> pooled;
         bench::put(call.results, results);
         bench::put(call.best_before, best);
-        fused_pool(layer, call.tile, call.pass, results, best, pooled);
+        fused_pool(layer, call.tile, call.pass, results, best, kept, pooled);
+        check.expect("kept", kept, call.kept);
         check.expect("pooled", pooled, call.pooled);
         check.expect("best", best, call.best);
     }

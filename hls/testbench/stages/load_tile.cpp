@@ -1,4 +1,4 @@
-// Test bench of the stage load_tile: beats of memory in, the tile as the compute stages read it out.
+// Test bench of the stage load_tile: a tile's words in, the buffer as the compute stages read it out.
 #include "load_tile.hpp"
 
 #include "bench.hpp"
@@ -13,10 +13,10 @@ int main() {
     bench::Check check("load_tile");
     for (const Call &call : CALLS) {
         const Layer &layer = LAYERS[call.layer];
-        hls::stream<Word> fetched;
-        bench::put(call.fetched, fetched);
+        hls::stream<Word> columns;
+        bench::put(call.columns, columns);
         bench::put(call.input_before, &input[0][0]);
-        load_tile(layer, call.tile, call.slice, fetched, input);
+        load_tile(layer, call.tile, call.slice, columns, input);
         check.expect("input", &input[0][0], call.input);
     }
     return check.finish();

@@ -11,10 +11,12 @@ int main() {
     bench::Check check("pack");
     for (const Call &call : CALLS) {
         const Layer &layer = LAYERS[call.layer];
-        hls::stream<Word> results;
+        hls::stream<Word> kept;
+        hls::stream<Word> pooled;
         hls::stream<Word> packed;
-        bench::put(call.results, results);
-        pack(layer, call.tile, call.pass, results, packed);
+        bench::put(call.kept, kept);
+        bench::put(call.pooled, pooled);
+        pack(layer, call.tile, call.pass, kept, pooled, packed);
         check.expect("packed", packed, call.packed);
     }
     return check.finish();
