@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from codegen.array import Array
-from codegen.program import EngineLayer
+from codegen.schedule import EngineLayer
 from codegen.tiling import ceil_div
 
 # hls/loops.hpp, in its order

@@ -17,7 +17,7 @@ import numpy as np
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
 from bfp.golden import run
-from codegen.program import Program
+from codegen.schedule import Program
 from codegen.threaded import write_threaded
 
 HLS = Path(__file__).parent.parent / "hls"

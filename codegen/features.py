@@ -21,9 +21,12 @@ class Features:
     weight_bits, operand_bits: of the widest mantissas, an operand with the sign
     that an unsigned one has not. depthwise_bits, mean_bits: of the widest sums
     of depthwise convolution and of pooling, sign included. input_pool,
-    input_mean: whether an input is pooled as it loads, and averaged;
-    input_pool_columns: columns of which rows wait for that. pooled_queue:
-    words of a pooled row that wait while the map's own row is stored.
+    input_mean, input_slides, input_whole: whether an input is pooled as it
+    loads, averaged, by windows of three rows, by one over the whole map;
+    input_mean_shift, input_mean_more: least shift of these means, and bits of
+    what others have more. input_pool_columns: columns of which rows wait for
+    that. pooled_queue: words of a pooled row that wait while the map's own row
+    is stored.
     """
 
     operators: frozenset[str]
@@ -32,6 +35,10 @@ class Features:
     fused_pool: bool
     input_pool: bool
     input_mean: bool
+    input_slides: bool
+    input_whole: bool
+    input_mean_shift: int
+    input_mean_more: int
     input_pool_columns: int
     pooled_queue: int
     left_shift: bool
@@ -69,8 +76,11 @@ def features(program: Program) -> Features:
     inputs = [layer for layer in program.layers if layer.input_pool]
     averages = [f for f in rows if f["op"] == "AVG_POOL" or f["in_pool"] == "MEAN"]
     sliding = [layer.input_pool.columns(layer.fields["tile_width"]) for layer in inputs if not layer.input_pool.whole]
+    means = [f["in_pool_high"].bit_length() + 1 for f in rows]
     kept = [f["pooled_width"] for f in rows if f["pool"] and f["keeps_map"]]
     shifts = (*program.tables["ROUND_SHIFT"], *program.tables["INPUT_POOL_SHIFT"])
+    mean_shifts = [v for _, values in program.tables["INPUT_POOL_SHIFT"] for v in (values.min(), values.max())]
+    least_shift = int(min(mean_shifts, default=0))
     single = all(f["out_height"] * f["out_width"] == 1 for f in pools)
     return Features(
         operators=frozenset(f["op"] for f in rows) & frozenset(COMPUTE),
@@ -79,6 +89,10 @@ def features(program: Program) -> Features:
         fused_pool=any(f["pool"] for f in rows),
         input_pool=bool(inputs),
         input_mean=any(f["in_pool"] == "MEAN" for f in rows),
+        input_slides=bool(sliding),
+        input_whole=any(layer.input_pool.whole for layer in inputs),
+        input_mean_shift=least_shift,
+        input_mean_more=(int(max(mean_shifts, default=0)) - least_shift).bit_length(),
         input_pool_columns=max(sliding, default=1),
         pooled_queue=max([LEAST_QUEUE, *kept]),
         left_shift=any(np.any(values < 0) for _, values in shifts),
@@ -88,7 +102,7 @@ def features(program: Program) -> Features:
         depthwise_steps=max(depthwise, default=1),
         folded=any(f["taps"] > 1 for f in rows),
         weight_bits=max((f["weight_bits"] for f in rows), default=2),
-        operand_bits=max((f["in_bits"] + f["in_unsigned"] for f in rows), default=2),
+        operand_bits=max([2, *(f["in_bits"] + f["in_unsigned"] for f in rows), *means]),
         depthwise_weight_bits=max((f["weight_bits"] for f in depthwise_rows), default=2),
         depthwise_bits=max(map(sum_bits, depthwise_rows), default=2),
         # the largest of an input's mantissas, too, pass as sums

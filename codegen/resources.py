@@ -127,11 +127,20 @@ def epilogue_luts(program: Program, use: Features) -> int:
 
 
 def input_pool_luts(use: Features) -> int:
-    """Of one lane: two sums or maxima over rows, two over columns, one over the map; of a mean, its mantissa."""
-    column = use.operand_bits + 2
-    pooled = 2 * column + 2 * (column + 2) + use.mean_bits
-    mean = ACC + ACC + ACC + ACC + ACC // 2 + 2 * ACC // 2 + 8  # half, its addition, shift of 32:1, saturation
-    return (pooled + column + use.mean_bits if use.input_mean else pooled) + (mean if use.input_mean else 0)
+    """Of one lane: two sums or maxima over rows and two over columns, one over the map; of a mean, its mantissa."""
+    total = 0
+    if use.input_slides:
+        column = use.operand_bits + 2
+        total += 2 * column + 2 * (column + 2)
+    if use.input_whole:
+        total += use.mean_bits
+    if use.input_slides and use.input_whole:
+        total += use.mean_bits // 2  # choice
+    if use.input_mean:
+        left = ACC - max(use.input_mean_shift, 0)
+        shift = shifter(left, use.input_mean_more) if use.input_mean_shift > 0 else 5 * ACC // 2
+        total += ACC + shift + 2 * left // 2 + 8  # half, shift, saturation
+    return total
 
 
 def lut_parts(program: Program, use: Features) -> dict[str, int]:

@@ -27,7 +27,8 @@ from codegen.csim import HLS, WARNINGS
 from codegen.files import write_text
 from codegen.generate import generate
 from codegen.options import EngineOptions
-from codegen.program import Program, build
+from codegen.program import build
+from codegen.schedule import Program
 from codegen.stage_golden import Checker, sums_used
 from codegen.stage_recording import Call, Parameter, items, record, stages
 

@@ -18,7 +18,7 @@ from bfp.golden import run
 from bfp.golden.model import ACCUMULATE
 from bfp.parameters import block_of, reciprocal
 from codegen.placement import Placement, place
-from codegen.program import EngineLayer, Program
+from codegen.schedule import EngineLayer, Program
 from codegen.stage_recording import Call, Parameter, items
 from codegen.weight_image import fold_columns, pack_words
 

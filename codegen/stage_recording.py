@@ -18,7 +18,7 @@ from bfp.errors import BfpError
 from codegen.array import Array
 from codegen.csim import HLS, compile_engine, run_testbench, write_golden
 from codegen.files import write_text
-from codegen.program import Program
+from codegen.schedule import Program
 from codegen.source_text import blank_comments, scan
 from codegen.threaded import find_region
 

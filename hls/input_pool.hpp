@@ -48,6 +48,18 @@ inline Pooled operands(const Layer &layer, const Word &word) {
     return result;
 }
 
+// round_shift by INPUT_MEAN_SHIFT and what little more of the shifts differs, so that the choice is a small one.
+inline int32_t round_mean(int32_t mean, int32_t shift) {
+#pragma HLS INLINE
+    if (INPUT_MEAN_SHIFT < 1) {
+        return round_shift(mean, shift);
+    }
+    constexpr int32_t LEAST = INPUT_MEAN_SHIFT < 1 ? 1 : INPUT_MEAN_SHIFT;
+    const int32_t more = (shift - LEAST) & INPUT_MEAN_MASK;
+    const int32_t half = (1 << (LEAST - 1)) << more;
+    return ((mean + half) >> LEAST) >> more;
+}
+
 // Mantissas of the pooled map. factor: reciprocal of what a mean counts.
 inline Word pooled_word(const Layer &layer, const Pooled &window, int32_t factor, const TableRow &shift) {
 #pragma HLS INLINE
@@ -57,7 +69,8 @@ inline Word pooled_word(const Layer &layer, const Pooled &window, int32_t factor
         // two DSPs: MEAN_BITS by the low 17 and by the high bits of the reciprocal
         const int32_t mean = narrow(window.lane[c], MEAN_BITS) * factor;
 #pragma HLS BIND_OP variable=mean op=mul impl=dsp
-        const int32_t rounded = saturate(round_shift(mean, shift.lane[c]), layer.in_pool_low, layer.in_pool_high);
+        const int32_t rounded =
+            saturate(round_mean(mean, shift.lane[c]), layer.in_pool_low, layer.in_pool_high);
         const bool average = HAS_INPUT_MEAN && layer.in_pool == MEAN;
         result.lane[c] = static_cast<int8_t>(average ? rounded : window.lane[c]);
     }
@@ -72,7 +85,7 @@ inline void input_pool(const Layer &layer, const Tile &tile, const Slice &slice,
 #pragma HLS AGGREGATE variable=before
     const bool pools = HAS_INPUT_POOL && layer.in_pool != UNPOOLED;
     const bool mean = HAS_INPUT_MEAN && layer.in_pool == MEAN;
-    const bool slides = pools && layer.in_pool_whole == 0;
+    const bool slides = HAS_INPUT_SLIDES && pools && layer.in_pool_whole == 0;
     const int32_t total = map_lines(layer, tile, slice) * tile.map_columns;
     int32_t word = slice.line / tile.in_height;
     int32_t y = 0;      // of the map's rows and columns, padding included
@@ -121,9 +134,16 @@ INPUT_POOL_WORDS:
                 check.write(n, x);
                 before[x] = shifted;
             }
-            Pooled window = with(layer, column, layer.in_pool_width > 1, newest);
-            window = with(layer, window, layer.in_pool_width > 2, older);
-            whole = with(layer, own, y > 0 || x > 0, whole);
+            Pooled window = column;
+            if (HAS_INPUT_SLIDES) {
+                window = with(layer, window, layer.in_pool_width > 1, newest);
+                window = with(layer, window, layer.in_pool_width > 2, older);
+                older = newest;
+                newest = column;
+            }
+            if (HAS_INPUT_WHOLE) {
+                whole = with(layer, own, y > 0 || x > 0, whole);
+            }
             const bool row_ends = rows_left == 0;
             if (row_ends && columns_left == 0) {
                 const int32_t factor =
@@ -131,8 +151,6 @@ INPUT_POOL_WORDS:
                 const TableRow shift = INPUT_POOL_SHIFT[mean ? layer.in_pool_row + word : 0];
                 columns.write(pooled_word(layer, slides ? window : whole, factor, shift));
             }
-            older = newest;
-            newest = column;
             if (x != tile.map_columns - 1) {
                 x += 1;
                 across += columns_left == 0 ? 1 : 0;
