@@ -167,7 +167,7 @@ class Emitter:
             "activation": node.activation.upper(),
             "low": out_fmt.low,
             "high": out_fmt.high,
-            "round_row": program.add_rows("ROUND_SHIFT", name, target.spread(p.round_shift)),
+            "round_row": self.add_shifts("ROUND_SHIFT", name, target, p),
             "main_row": -1,
             "shortcut_row": 0,
             "clamp_row": 0,
@@ -197,9 +197,12 @@ class Emitter:
         if not job.input_pool or job.input_pool.node.op != "avg_pool":
             return 0
         p = self.artifact.parameters[job.input_pool.node.name]
-        # lanes without a channel, too, have a shift that occurs
-        rows = job.source.spread(p.round_shift, fill=int(p.round_shift.max()))
-        return self.program.add_rows("INPUT_POOL_SHIFT", job.name, rows)
+        return self.add_shifts("INPUT_POOL_SHIFT", job.name, job.source, p)
+
+    def add_shifts(self, table: str, layer: str, placement: Placement, p: Parameters) -> int:
+        """Add rounding shifts to a table; lanes without a channel, too, get one that occurs. Returns the first row."""
+        fill = int(p.round_shift.max())
+        return self.program.add_rows(table, layer, placement.spread(p.round_shift, fill))
 
     def dense_operands(
         self, node: Node, p: Parameters, source: Placement, name: str

@@ -8,7 +8,8 @@ the Pareto fronts of frames per second against each resource and against width
 A width narrower than the artifact's is the artifact with its mantissas counted
 in fewer bits: that decides packing, products per DSP and traffic. What a
 calibration at that width would choose anew, its exponents, changes the
-figures only where alignment shifts come or go.
+figures only where alignment shifts come or go, and LUTs by the range of
+rounding shifts.
 """
 
 from __future__ import annotations
@@ -81,10 +82,19 @@ def widths_of(artifact: Artifact) -> tuple[int, int]:
 def narrow(artifact: Artifact, weights: int, activations: int) -> Artifact:
     """The artifact with no mantissa counted wider than so many bits; good for estimates only."""
     formats = {name: replace(f, bits=min(f.bits, activations)) for name, f in artifact.formats.items()}
-    parameters = {
-        name: replace(p, weights=p.weights and replace(p.weights, bits=min(p.weights.bits, weights)))
-        for name, p in artifact.parameters.items()
-    }
+    fewer = {name: f.bits - formats[name].bits for name, f in artifact.formats.items()}
+    parameters = {}
+    for node in artifact.graph.nodes:
+        if node.name not in artifact.parameters:
+            continue
+        p = artifact.parameters[node.name]
+        # coarser operands make coarser accumulators, which are shifted less
+        shift = p.round_shift + fewer[node.output] - fewer[node.main]
+        if p.weights:
+            bits = min(p.weights.bits, weights)
+            shift -= p.weights.bits - bits
+            p = replace(p, weights=replace(p.weights, bits=bits))
+        parameters[node.name] = replace(p, round_shift=shift)
     return replace(artifact, formats=formats, parameters=parameters)
 
 

@@ -11,22 +11,35 @@ from codegen.schedule import Program
 
 
 @dataclass(frozen=True)
+class Shifts:
+    """Rounding shifts: the least of them, and bits of what others have more."""
+
+    least: int
+    more: int
+
+    @staticmethod
+    def of(table: list[tuple[str, np.ndarray]]) -> Shifts:
+        """Of a table of the program; zeros where it is empty."""
+        ends = [int(v) for _, values in table for v in (values.min(), values.max())] or [0]
+        return Shifts(min(ends), (max(ends) - min(ends)).bit_length())
+
+
+@dataclass(frozen=True)
 class Features:
     """operators: of its layers. align_bits: of the largest alignment shift.
 
     pool_pixels: pixel lanes of the pooling stages, one where every pooled map
     is a single pixel. depthwise_steps: weights of the depthwise buffer.
-    left_shift: whether a rounding shift goes left; chunks: whether partial sums
+    rounding, mean_rounding: shifts of the epilogue, and of means of inputs that
+    are pooled as they load; chunks: whether partial sums
     wait between passes; folded: whether a word holds several columns.
     weight_bits, operand_bits: of the widest mantissas, an operand with the sign
     that an unsigned one has not. depthwise_bits, mean_bits: of the widest sums
     of depthwise convolution and of pooling, sign included. input_pool,
     input_mean, input_slides, input_whole: whether an input is pooled as it
     loads, averaged, by windows of three rows, by one over the whole map;
-    input_mean_shift, input_mean_more: least shift of these means, and bits of
-    what others have more. input_pool_columns: columns of which rows wait for
-    that. pooled_queue: words of a pooled row that wait while the map's own row
-    is stored.
+    input_pool_columns: columns of which rows wait for that. pooled_queue:
+    words of a pooled row that wait while the map's own row is stored.
     """
 
     operators: frozenset[str]
@@ -37,11 +50,10 @@ class Features:
     input_mean: bool
     input_slides: bool
     input_whole: bool
-    input_mean_shift: int
-    input_mean_more: int
     input_pool_columns: int
     pooled_queue: int
-    left_shift: bool
+    rounding: Shifts
+    mean_rounding: Shifts
     chunks: bool
     align_bits: int
     pool_pixels: int
@@ -78,9 +90,6 @@ def features(program: Program) -> Features:
     sliding = [layer.input_pool.columns(layer.fields["tile_width"]) for layer in inputs if not layer.input_pool.whole]
     means = [f["in_pool_high"].bit_length() + 1 for f in rows]
     kept = [f["pooled_width"] for f in rows if f["pool"] and f["keeps_map"]]
-    shifts = (*program.tables["ROUND_SHIFT"], *program.tables["INPUT_POOL_SHIFT"])
-    mean_shifts = [v for _, values in program.tables["INPUT_POOL_SHIFT"] for v in (values.min(), values.max())]
-    least_shift = int(min(mean_shifts, default=0))
     single = all(f["out_height"] * f["out_width"] == 1 for f in pools)
     return Features(
         operators=frozenset(f["op"] for f in rows) & frozenset(COMPUTE),
@@ -91,11 +100,10 @@ def features(program: Program) -> Features:
         input_mean=any(f["in_pool"] == "MEAN" for f in rows),
         input_slides=bool(sliding),
         input_whole=any(layer.input_pool.whole for layer in inputs),
-        input_mean_shift=least_shift,
-        input_mean_more=(int(max(mean_shifts, default=0)) - least_shift).bit_length(),
         input_pool_columns=max(sliding, default=1),
         pooled_queue=max([LEAST_QUEUE, *kept]),
-        left_shift=any(np.any(values < 0) for _, values in shifts),
+        rounding=Shifts.of(program.tables["ROUND_SHIFT"]),
+        mean_rounding=Shifts.of(program.tables["INPUT_POOL_SHIFT"]),
         chunks=any(f["chunks"] > 1 for f in rows),
         align_bits=int(program.largest_align).bit_length(),
         pool_pixels=1 if single else program.array.pixels,

@@ -16,7 +16,7 @@ import math
 
 from bfp.errors import BfpError
 from codegen.board import Board
-from codegen.features import Features, features
+from codegen.features import Features, Shifts, features
 from codegen.schedule import Program
 from codegen.tiling import ceil_div
 
@@ -107,11 +107,19 @@ def memories(program: Program, use: Features) -> dict[str, tuple[int, int, int]]
     return found
 
 
+def rounding_luts(shifts: Shifts) -> int:
+    """Addition of the half, shift and saturation of one lane, by what the shifts leave of them."""
+    if shifts.least > 0:
+        left = ACC - shifts.least
+        return ACC + shifter(left, shifts.more) + 2 * left // 2 + 8
+    right = ACC + ACC + ACC // 2  # 32:1
+    return ACC + ACC + right + (right + ACC // 2 if shifts.least < 0 else 0) + 2 * ACC // 2 + 8
+
+
 def epilogue_luts(program: Program, use: Features) -> int:
     """Of one lane of the epilogue."""
     main = "main_row" if any(layer.fields["main_row"] >= 0 for layer in program.layers) else ""
     operand = max(use.depthwise_bits, use.operand_bits)
-    right = ACC + ACC + ACC // 2  # 32:1
     parts = [
         shifter(operand, ALIGN_BITS) if main else 0,
         ACC if "DEPTHWISE" in use.operators else 0,  # bias
@@ -119,9 +127,7 @@ def epilogue_luts(program: Program, use: Features) -> int:
         shifter(use.operand_bits, ALIGN_BITS) + ACC if use.shortcut else 0,
         ACC // 2,  # ReLU
         ACC if use.relu6 else 0,  # comparison and choice
-        ACC + ACC + right,  # half, its addition, shift
-        right + ACC // 2 if use.left_shift else 0,
-        2 * ACC // 2 + 8,  # saturation
+        rounding_luts(use.rounding),
     ]
     return sum(parts)
 
@@ -136,11 +142,7 @@ def input_pool_luts(use: Features) -> int:
         total += use.mean_bits
     if use.input_slides and use.input_whole:
         total += use.mean_bits // 2  # choice
-    if use.input_mean:
-        left = ACC - max(use.input_mean_shift, 0)
-        shift = shifter(left, use.input_mean_more) if use.input_mean_shift > 0 else 5 * ACC // 2
-        total += ACC + shift + 2 * left // 2 + 8  # half, shift, saturation
-    return total
+    return total + (rounding_luts(use.mean_rounding) if use.input_mean else 0)
 
 
 def lut_parts(program: Program, use: Features) -> dict[str, int]:

@@ -89,7 +89,7 @@ EPILOGUE_PIXELS:
             if (relu6 && value > clamp.lane[f]) {
                 value = clamp.lane[f];
             }
-            value = round_shift(value, shift.lane[f]);
+            value = round_shift(value, shift.lane[f], ROUND_LEAST, ROUND_MASK);
             result.lane[f] = static_cast<int8_t>(saturate(value, layer.low, layer.high));
         }
         results.write(result);

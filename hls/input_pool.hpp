@@ -48,18 +48,6 @@ inline Pooled operands(const Layer &layer, const Word &word) {
     return result;
 }
 
-// round_shift by INPUT_MEAN_SHIFT and what little more of the shifts differs, so that the choice is a small one.
-inline int32_t round_mean(int32_t mean, int32_t shift) {
-#pragma HLS INLINE
-    if (INPUT_MEAN_SHIFT < 1) {
-        return round_shift(mean, shift);
-    }
-    constexpr int32_t LEAST = INPUT_MEAN_SHIFT < 1 ? 1 : INPUT_MEAN_SHIFT;
-    const int32_t more = (shift - LEAST) & INPUT_MEAN_MASK;
-    const int32_t half = (1 << (LEAST - 1)) << more;
-    return ((mean + half) >> LEAST) >> more;
-}
-
 // Mantissas of the pooled map. factor: reciprocal of what a mean counts.
 inline Word pooled_word(const Layer &layer, const Pooled &window, int32_t factor, const TableRow &shift) {
 #pragma HLS INLINE
@@ -69,8 +57,8 @@ inline Word pooled_word(const Layer &layer, const Pooled &window, int32_t factor
         // two DSPs: MEAN_BITS by the low 17 and by the high bits of the reciprocal
         const int32_t mean = narrow(window.lane[c], MEAN_BITS) * factor;
 #pragma HLS BIND_OP variable=mean op=mul impl=dsp
-        const int32_t rounded =
-            saturate(round_mean(mean, shift.lane[c]), layer.in_pool_low, layer.in_pool_high);
+        const int32_t shifted = round_shift(mean, shift.lane[c], INPUT_MEAN_LEAST, INPUT_MEAN_MASK);
+        const int32_t rounded = saturate(shifted, layer.in_pool_low, layer.in_pool_high);
         const bool average = HAS_INPUT_MEAN && layer.in_pool == MEAN;
         result.lane[c] = static_cast<int8_t>(average ? rounded : window.lane[c]);
     }

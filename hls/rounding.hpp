@@ -6,11 +6,19 @@
 
 namespace sbfp {
 
-// (acc + (1 << (r - 1))) >> r, half up; r <= 0 shifts left.
-inline int32_t round_shift(int32_t acc, int32_t r) {
+// (acc + (1 << (r - 1))) >> r, half up; r <= 0 shifts left. least, mask: constants,
+// the least r of all, and the bits of what others have more; from one on, only
+// these few bits choose.
+inline int32_t round_shift(int32_t acc, int32_t r, int32_t least, int32_t mask) {
 #pragma HLS INLINE
-    const int32_t half = r > 0 ? 1 << (r - 1) : 0;
-    return r > 0 ? (acc + half) >> r : shift_left(acc, HAS_LEFT_SHIFT ? -r : 0);
+    if (least < 1) {
+        const int32_t half = r > 0 ? 1 << (r - 1) : 0;
+        return r > 0 ? (acc + half) >> r : shift_left(acc, least < 0 ? -r : 0);
+    }
+    const int32_t always = least < 1 ? 1 : least;
+    const int32_t more = (r - always) & mask;
+    const int32_t half = (1 << (always - 1)) << more;
+    return ((acc + half) >> always) >> more;
 }
 
 inline int32_t saturate(int32_t value, int32_t low, int32_t high) {
