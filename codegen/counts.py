@@ -5,11 +5,12 @@ The C simulation counts the same (hls/csim/trace.hpp); the two must agree exactl
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from codegen.array import Array
 from codegen.schedule import EngineLayer
-from codegen.tiling import ceil_div
+from codegen.tiling import BIAS_BEATS, ceil_div
 
 # hls/loops.hpp, in its order
 LOOPS = (
@@ -42,7 +43,6 @@ LOOPS = (
 # of these, the ones that move a beat of memory each
 BEATS = ("fetch_tile", "fetch_weights", "fetch_shortcut", "store")
 WEIGHTED = ("conv", "depthwise")
-BIAS_BEATS = 4
 COMPUTE = {"CONV": "conv", "DEPTHWISE": "depthwise", "MAX_POOL": "max_pool", "AVG_POOL": "avg_pool", "ADD": "add"}
 
 
@@ -51,7 +51,8 @@ class PassCounts:
     """One pass. weights: loop iterations of load_weights; outputs: words of output channels.
 
     compute: cycles of the array; pixels: words through the epilogue; packed: words to store, of the map and of what a
-    fused pool makes of it; weight_beats, shortcut_beats, stored_beats: of memory.
+    fused pool makes of it; weight_beats, shortcut_beats, stored_beats: of memory; shortcut_bursts, stored_bursts: that
+    these take.
     """
 
     outputs: int
@@ -62,20 +63,50 @@ class PassCounts:
     weight_beats: int
     shortcut_beats: int
     stored_beats: int
+    shortcut_bursts: int
+    stored_bursts: int
+
+
+@dataclass(frozen=True)
+class MapLines:
+    """The lines of the map that one tile loads: ``rows`` in each plane, of which ``present`` exist from ``first`` on.
+
+    joined: how many of them are one burst: "line", "plane" or "all".
+    """
+
+    rows: int
+    first: int
+    present: int
+    joined: str
+
+    def bursts(self, start: int, stop: int) -> int:
+        """Bursts that fetch lines ``start`` to ``stop``, counted through the planes (hls/fetch_tile.hpp)."""
+        if self.present == 0 or stop <= start:
+            return 0
+        if self.joined == "all":
+            return 1
+        planes = range(start // self.rows, -(-stop // self.rows))
+        inside = [
+            overlap(max(start - p * self.rows, 0) - self.first, min(stop - p * self.rows, self.rows)
+            - max(start - p * self.rows, 0), self.present)
+            for p in planes
+        ]
+        return sum(inside) if self.joined == "line" else sum(n > 0 for n in inside)
 
 
 @dataclass(frozen=True)
 class TileCounts:
-    """One tile. load: words of its input map, padding included; map_lines: their rows; lines: those of the buffer.
+    """One tile. load: words of its input map, padding included; load_beats: of memory; map_lines: its lines there.
 
-    plane_lines: so many load together. load_beats: of memory. counts: by the names of LOOPS.
+    units: in which it loads, lines of the buffer or, where it is pooled as it loads, planes; unit_lines: of the map.
+    counts: by the names of LOOPS, but for bursts_in, which depend on what loads with which pass (codegen/steps.py).
     """
 
     load: int
-    map_lines: int
-    lines: int
-    plane_lines: int
     load_beats: int
+    map_lines: MapLines
+    units: int
+    unit_lines: int
     passes: tuple[PassCounts, ...]
     counts: dict[str, int]
 
@@ -132,14 +163,22 @@ def tile_counts(layer: EngineLayer, array: Array, y: int, x: int, words: int) ->
     counts["input_pool"] = words * map_rows * columns
     counts["pad"] = counts["input_pool"] - counts["unpack_tile"]
     counts["load_tile"] = words * in_height * (in_width if pooled else columns)
-    counts["bursts_in"] = words * rows if cols else 0
+    line_beats = beats(cols, f["in_bits"], skip) if cols else 0
+    whole_lines = f["row_step"] == 1 and line_beats == f["in_line_beats"]
+    joined = "line" if not whole_lines else "all" if top == 0 and map_rows == f["in_height"] else "plane"
+    first_row = next((r for r in range(map_rows) if 0 <= top + r * f["row_step"] < f["in_height"]), 0)
+    map_lines = MapLines(map_rows, first_row, rows if cols else 0, joined)
     kind = COMPUTE[f["op"]]
-    shortcut = height * beats(width, f["shortcut_bits"], x * f["shortcut_bits"] % 8) if f["has_shortcut"] else 0
+    shortcut_line = beats(width, f["shortcut_bits"], x * f["shortcut_bits"] % 8) if f["has_shortcut"] else 0
+    shortcut = height * shortcut_line
     pool = layer.pool
     kept_rows = height * f["keeps_map"]
     pooled_rows = pool.rows(y + height) - pool.rows(y) if pool else 0
     packed = kept_rows * width + pooled_rows * f["pooled_width"]
     stored = kept_rows * beats(width, f["out_bits"]) + pooled_rows * beats(f["pooled_width"], f["out_bits"])
+    all_rows = height == f["out_height"]
+    shortcut_rows = _joined(height, shortcut_line == f["shortcut_line_beats"], all_rows) if shortcut else None
+    stored_rows = _joined(pooled_rows if pool else height, pool is not None or width == f["out_width"], all_rows)
     dense = kind == "conv"
     outputs = f["out_words"] if dense else words
     passes = []
@@ -164,6 +203,8 @@ def tile_counts(layer: EngineLayer, array: Array, y: int, x: int, words: int) ->
                     group * weight_beats,
                     group * shortcut * done,
                     group * stored * done,
+                    shortcut_rows(group) * done if shortcut_rows else 0,
+                    (group * (kept_rows + pooled_rows) if pool and kept_rows else stored_rows(group)) * done,
                 )
             )
             if mantissas:
@@ -173,23 +214,32 @@ def tile_counts(layer: EngineLayer, array: Array, y: int, x: int, words: int) ->
                 counts["bursts_weights"] += 1
             if done:
                 counts["pack"] += group * packed
-                counts["bursts_out"] += group * (kept_rows + pooled_rows)
-                counts["bursts_shortcut"] += group * height * f["has_shortcut"]
     counts[kind] = sum(p.compute for p in passes)
     counts["epilogue"] = counts["fused_pool"] = sum(p.pixels for p in passes)
     counts["load_shortcut"] = counts["epilogue"] * f["has_shortcut"]
     counts["fetch_weights"] = sum(p.weight_beats for p in passes)
     counts["fetch_shortcut"] = sum(p.shortcut_beats for p in passes)
     counts["store"] = sum(p.stored_beats for p in passes)
+    counts["bursts_shortcut"] = sum(p.shortcut_bursts for p in passes)
+    counts["bursts_out"] = sum(p.stored_bursts for p in passes)
     return TileCounts(
         counts["input_pool"],
-        words * map_rows,
-        words * in_height,
-        in_height if pooled else 1,
         counts["fetch_tile"],
+        map_lines,
+        words if pooled else words * in_height,
+        map_rows if pooled else 1,
         tuple(passes),
         counts,
     )
+
+
+def _joined(rows: int, whole_lines: bool, all_rows: bool) -> Callable[[int], int]:
+    """Bursts for ``rows`` of so many words: rows without a gap between them are one (hls/store.hpp)."""
+    if not rows:
+        return lambda words: 0
+    if not whole_lines:
+        return lambda words: words * rows
+    return (lambda words: 1) if all_rows else (lambda words: words)
 
 
 def layer_tiles(layer: EngineLayer, array: Array) -> list[TileCounts]:
@@ -206,12 +256,3 @@ def layer_tiles(layer: EngineLayer, array: Array) -> list[TileCounts]:
                     known[key] = tile_counts(layer, array, y, x, words)
                 tiles.append(known[key])
     return tiles
-
-
-def layer_counts(layer: EngineLayer, array: Array) -> dict[str, int]:
-    """Counts of a whole layer, by the names of LOOPS."""
-    total = dict.fromkeys(LOOPS, 0)
-    for tile in layer_tiles(layer, array):
-        for name, n in tile.counts.items():
-            total[name] += n
-    return total

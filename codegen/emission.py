@@ -26,8 +26,14 @@ ENGINE_OPERATOR = {
     "add": "ADD",
     "identity": "ADD",
 }
-# sums of average pooling have no more bits, sign included (hls/epilogue.hpp)
-MEAN_BITS = 25
+# sums of average pooling have no more bits, sign included: they are multiplied in two DSPs (hls/epilogue.hpp,
+# hls/input_pool.hpp)
+MOST_MEAN_BITS = 25
+# of the schedule's fields; hls/types.hpp has 32 bits for these, 16 for the others
+WIDE_FIELDS = (
+    "in_address", "out_address", "pooled_address", "shortcut_address", "slice_lines", "early_lines", "weight_address",
+    "word_beats", "chunk_beats",
+)
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,17 @@ class Job:
     cutter: Cutter
     pool: Pool | None
     input_pool: InputPool | None
+
+
+def check_range(layer: str, fields: dict[str, int | str]) -> None:
+    """Raise BfpError, naming the layer, where a constant of the schedule has more bits than its field."""
+    for name, value in fields.items():
+        bits = 32 if name in WIDE_FIELDS else 16
+        if isinstance(value, int) and not -(2 ** (bits - 1)) <= value < 2 ** (bits - 1):
+            raise BfpError(
+                f"layer {layer}: its {name} is {value}, and the schedule has {bits} bits for it; use more lanes, or a "
+                "smaller network or input"
+            )
 
 
 class Emitter:
@@ -178,7 +195,8 @@ class Emitter:
             fields["shortcut_row"] = program.add_rows("SHORTCUT_SHIFT", name, target.spread(p.shortcut_shift))
         if node.activation == "relu6":
             fields["clamp_row"] = program.add_rows("CLAMP_HIGH", name, target.spread(p.clamp_high))
-        fields |= self.counting(loads, source.height, source.width, name)
+        fields |= self.counting(loads, source.height, source.width, loads.name if job.input_pool else name)
+        check_range(name, fields)
         macs = out_c * out_h * out_w * kh * kw * (in_c if node.op == "conv" else node.op == "depthwise")
         describe = (
             f"{node.op} {kh}x{kw} stride {node.window.stride[0]}x{node.window.stride[1]}, {in_c}x{in_h}x{in_w} -> {out_c}x{out_h}x{out_w}"
@@ -229,10 +247,10 @@ class Emitter:
         top, left, bottom, right = node.counted_padding
         rows, cols = node.divisors(in_h, in_w)
         largest = max(abs(self.artifact.formats[node.main].low), self.artifact.formats[node.main].high)
-        if node.window.kernel[0] * node.window.kernel[1] * largest >= 2 ** (MEAN_BITS - 1):
+        if node.window.kernel[0] * node.window.kernel[1] * largest >= 2 ** (MOST_MEAN_BITS - 1):
             raise BfpError(
                 f"layer {name}: sums of its {node.window.kernel[0]}x{node.window.kernel[1]} average may need more than "
-                f"{MEAN_BITS} bits; pool in two steps, or use narrower activations"
+                f"{MOST_MEAN_BITS} bits; pool in two steps, or use narrower activations"
             )
         divisors = np.multiply.outer(np.arange(min(rows), max(rows) + 1), np.arange(min(cols), max(cols) + 1))
         at = sum(len(values) for _, values in self.program.reciprocals)

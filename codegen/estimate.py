@@ -11,30 +11,32 @@ import math
 from dataclasses import asdict, dataclass
 
 from codegen.board import Board
-from codegen.counts import BEATS, PassCounts, TileCounts, layer_counts, layer_tiles
+from codegen.counts import BEATS
 from codegen.resources import resources
 from codegen.schedule import Program
+from codegen.steps import program_counts, program_steps
 
 
 @dataclass(frozen=True)
 class Timing:
     """Latencies in cycles that no C simulation can know.
 
-    memory_latency: first word of a read burst, and the answer to a write
-    (measured through Zynq UltraScale+ HP ports at 250 MHz: 40 to 80 cycles, AMD
-    UG1085 names no figure; 64 is also what the interface pragmas state).
+    memory_latency: from the request of a read burst to its first word, and from
+    the last word of a written one to its answer (assumed, and what the interface
+    pragmas state; UG1085 names no figure). The loops around bursts wait for each
+    of them, so that every burst takes this once more.
     pipeline_depth: fill and drain of the pipelined stages from compute to store
     (multiplier cascade of 8, adder tree, shifter; assumed). line_overhead:
     entering the three short loops of one line of unpack_tile, or the loops of one
     word of load_weights each (assumed; Vitis HLS reports 1 to 2 cycles per loop
-    entry). step_overhead: constants of the next step, start and stop of its
-    processes (assumed).
+    entry). step_overhead: constants of the next step, among them a division
+    that says where its lines go, start and stop of its processes (assumed).
     """
 
     memory_latency: int = 64
     pipeline_depth: int = 40
     line_overhead: int = 4
-    step_overhead: int = 20
+    step_overhead: int = 40
 
 
 @dataclass(frozen=True)
@@ -77,58 +79,36 @@ class LayerEstimate:
     bound: str
 
 
-def slices(tile: TileCounts, share: int, passes: int, first: int) -> list[int]:
-    """Lines of the next tile that load with each of so many passes, from pass ``first`` on; share: in plane_lines."""
-    left, found = tile.lines, []
-    share *= tile.plane_lines
-    for p in range(passes):
-        lines = 0 if p < first else left if p == passes - 1 else min(share, left)
-        found.append(lines)
-        left -= lines
-    return found
-
-
 def steps(program: Program, board: Board, timing: Timing) -> list[Step]:
     """All steps of a program, in order."""
     found: list[Step] = []
     beat_cycles = program.array.lanes / board.bytes_per_cycle
-    tiles = [layer_tiles(layer, program.array) for layer in program.layers]
-
-    def add(
-        layer: int, lines: int, tile: TileCounts | None, weights: PassCounts | None, now: PassCounts | None
-    ) -> None:
+    burst = timing.memory_latency + timing.line_overhead  # until its first beat
+    for step in program_steps(program):
         load, load_beats, fetched, compute, beats = 0, 0, 0, 0, 0
-        if lines and tile is not None:
-            part = lines / tile.lines
-            load = timing.memory_latency + math.ceil(tile.load * part)
-            load += math.ceil(tile.map_lines * part) * timing.line_overhead
-            load_beats = math.ceil(tile.load_beats * lines / tile.lines)
-        if weights is not None and weights.weights:
-            fetched = timing.memory_latency + weights.weights + 3 * timing.line_overhead * weights.outputs
-            beats += weights.weight_beats
-        if now is not None:
+        if step.count and step.coming is not None:
+            tile, part = step.coming, step.count / step.coming.units
+            load_beats = math.ceil(tile.load_beats * part)
+            unpacking = timing.memory_latency + math.ceil(tile.load * part)
+            unpacking += math.ceil(step.count * tile.unit_lines) * timing.line_overhead
+            load = max(step.bursts_in() * burst + load_beats, unpacking)
+        if step.weights is not None and step.weights.weights:
+            fetched = timing.memory_latency + step.weights.weights
+            fetched += 3 * timing.line_overhead * step.weights.outputs
+            beats += step.weights.weight_beats
+        if (now := step.now) is not None:
             # the answer to the last write comes after everything else
-            compute = max(now.compute, now.pixels, now.packed) + timing.pipeline_depth + timing.memory_latency
+            compute = max(
+                now.compute,
+                now.pixels,
+                now.packed,
+                now.shortcut_bursts * burst + now.shortcut_beats,
+                now.stored_bursts * burst + now.stored_beats,
+            )
+            compute += timing.pipeline_depth + timing.memory_latency
             beats += now.shortcut_beats + now.stored_beats
         memory = math.ceil((beats + load_beats) * beat_cycles)
-        found.append(Step(layer, load, fetched, compute, memory, timing.step_overhead))
-
-    for index, layer in enumerate(program.layers):
-        after = program.layers[index + 1] if index + 1 < len(program.layers) else None
-        if index == 0 or layer.fields["early_lines"] == 0:
-            first = tiles[index][0]
-            add(index, first.lines, first, first.passes[0] if index == 0 else None, None)
-        for n, tile in enumerate(tiles[index]):
-            last = n == len(tiles[index]) - 1
-            coming = tiles[index][n + 1] if not last else tiles[index + 1][0] if after else None
-            parts = [0] * len(tile.passes)
-            if not last:
-                parts = slices(coming, layer.fields["slice_lines"], len(parts), 0)
-            elif after and after.fields["early_lines"]:
-                parts = slices(coming, after.fields["early_lines"], len(parts), after.fields["early_pass"])
-            following = [*tile.passes[1:], coming.passes[0] if coming else None]
-            for lines, now, next_pass in zip(parts, tile.passes, following):
-                add(index, lines, coming, next_pass, now)
+        found.append(Step(step.layer, load, fetched, compute, memory, timing.step_overhead))
     return found
 
 
@@ -139,8 +119,7 @@ def estimate_layers(program: Program, board: Board, timing: Timing) -> list[Laye
     for step in steps(program, board, timing):
         own[step.layer].append(step)
     found = []
-    for layer, mine in zip(program.layers, own):
-        counts = layer_counts(layer, array)
+    for layer, mine, counts in zip(program.layers, own, program_counts(program)):
         beats = sum(counts[n] for n in BEATS)
         cycles, compute = sum(s.cycles for s in mine), sum(s.compute for s in mine)
         if compute >= max(sum(s.memory for s in mine), 0.9 * sum(s.cycles - s.overhead for s in mine)):

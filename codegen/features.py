@@ -88,7 +88,8 @@ def features(program: Program) -> Features:
     inputs = [layer for layer in program.layers if layer.input_pool]
     averages = [f for f in rows if f["op"] == "AVG_POOL" or f["in_pool"] == "MEAN"]
     sliding = [layer.input_pool.columns(layer.fields["tile_width"]) for layer in inputs if not layer.input_pool.whole]
-    means = [f["in_pool_high"].bit_length() + 1 for f in rows]
+    operands = [f["in_bits"] + f["in_unsigned"] for f in rows] + [f["in_pool_high"].bit_length() + 1 for f in rows]
+    operands += [f["shortcut_bits"] + f["shortcut_unsigned"] for f in rows if f["has_shortcut"]]
     kept = [f["pooled_width"] for f in rows if f["pool"] and f["keeps_map"]]
     single = all(f["out_height"] * f["out_width"] == 1 for f in pools)
     return Features(
@@ -110,7 +111,7 @@ def features(program: Program) -> Features:
         depthwise_steps=max(depthwise, default=1),
         folded=any(f["taps"] > 1 for f in rows),
         weight_bits=max((f["weight_bits"] for f in rows), default=2),
-        operand_bits=max([2, *(f["in_bits"] + f["in_unsigned"] for f in rows), *means]),
+        operand_bits=max([2, *operands]),
         depthwise_weight_bits=max((f["weight_bits"] for f in depthwise_rows), default=2),
         depthwise_bits=max(map(sum_bits, depthwise_rows), default=2),
         # the largest of an input's mantissas, too, pass as sums

@@ -21,7 +21,7 @@ MOST_WORDS = 1024  # running maxima kept on chip
 MOST_QUEUED = 128  # words of a pooled row that wait while the row of the map goes out
 MOST_COLUMNS = 256  # columns, padding included, of an input that is pooled as it loads
 SLIDING = 3  # largest kernel that slides over the rows of an input as it loads
-# results that no max pool is fused into: pools are not pooled again
+# results that no max pool is fused into: such a layer may run in another one itself
 UNFUSED = ("max_pool",)
 
 

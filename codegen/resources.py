@@ -16,7 +16,9 @@ import math
 
 from bfp.errors import BfpError
 from codegen.board import Board
+from codegen.emission import WIDE_FIELDS
 from codegen.features import Features, Shifts, features
+from codegen.render import FIELD_GROUPS
 from codegen.schedule import Program
 from codegen.tiling import ceil_div
 
@@ -25,9 +27,12 @@ FIELD_BITS = {2: 18, 4: 11}  # of packed products; see hls/products.hpp
 ALIGN_BITS = 4  # of a table's shift of an operand
 PORTS = 4
 PORT_LUTS = 800  # of an m_axi adapter of 128 bits (assumed)
-CONTROL_LUTS = 5900  # loops, addresses and handshakes of the thirteen stages (assumed)
+# loops, addresses and handshakes of the thirteen stages (assumed); their products are taken to be in logic, and shared
+CONTROL_LUTS = 5900
 WALK_LUTS, WALK_PIXEL_LUTS = 300, 54  # of a window walk; per pixel two moves of 14 bits and their choices (assumed)
-SCHEDULE_BITS = 8 * 32 + 2 * 32 + 67 * 16  # a row of it: hls/types.hpp, Layer
+# a row of the schedule (hls/types.hpp, Layer): operator, activation and pooling of the input are 32 bits, too
+SCHEDULE_BITS = 16 * (sum(len(names) for _, names in FIELD_GROUPS) + len(WIDE_FIELDS) + 2) + 32
+PORT_WORDS = 16 * 64  # that wait in a port: its outstanding bursts and their length (hls/engine.cpp)
 SHALLOW = 64  # words up to which a memory is built of LUTs
 
 
@@ -99,8 +104,9 @@ def memories(program: Program, use: Features) -> dict[str, tuple[int, int, int]]
         "rows of inputs that are pooled": (1, 2 * word, use.input_pool_columns if use.input_pool else 1),
         "queue of pooled rows": (1, word, use.pooled_queue if use.fused_pool else 1),
         "running maxima of fused pools": (1, word, program.limit("pool_words")),
-        "memory ports": (PORTS, word, 512),
-        "queues behind and before the ports": (PORTS, word, 128),
+        "memory ports": (PORTS, word, PORT_WORDS),
+        "queues behind and before the ports": (PORTS - 1, word, 128),
+        "queue of the shortcut": (1, word, 64),
     }
     for table in program.tables:
         found[f"table {table}"] = (1, ACC * a.lanes if table == "CLAMP_HIGH" else word, program.rows(table))

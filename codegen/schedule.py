@@ -94,5 +94,6 @@ class Program:
         return np.concatenate(self.weights)
 
     def limit(self, what: str) -> int:
-        """Largest need of a buffer over all layers, at least 1."""
-        return max([1] + [getattr(layer.tiling, what) for layer in self.layers])
+        """Largest need of a buffer over all layers, at least 1. Depthwise weights have a buffer of their own."""
+        layers = [x for x in self.layers if what != "weight_steps" or x.fields["op"] == "CONV"]
+        return max([1] + [getattr(layer.tiling, what) for layer in layers])

@@ -22,10 +22,10 @@ from codegen.schedule import EngineLayer, Program
 from codegen.stage_recording import Call, Parameter, items
 from codegen.weight_image import fold_columns, pack_words
 
-FIELDS = {  # of hls/types.hpp and hls/fetch_tile.hpp, in their order
+FIELDS = {  # of hls/types.hpp, in their order
     "Tile": ("y", "x", "height", "width", "word", "words", "in_height", "in_width", "pitch", "map_rows", "map_columns"),
     "Pass": ("out_word", "outputs", "chunk", "tile_word", "words", "first", "last"),
-    "Slice": ("line", "lines"),
+    "Slice": ("line", "word", "row", "lines", "map_lines"),
 }
 
 
@@ -65,9 +65,8 @@ class Layer:
         if pool := self.entry.pool:
             mine = slice(pool.first_channel, pool.first_channel + artifact.graph.shapes[self.node.output][0])
             self.pooled = spread(values[pool.node.output][0, mine], self.place_out)
-        self.shortcut = (
-            spread(values[self.node.shortcut][0], places[self.node.shortcut]) if self.node.shortcut else None
-        )
+        # in the output's layout: where it has another one, the engine reads a copy
+        self.shortcut = spread(values[self.node.shortcut][0], self.place_out) if self.node.shortcut else None
         self.factor, self.shift, self.bias = (np.zeros_like(self.acc) for _ in range(3))
         self.factor += (
             reciprocal(np.multiply.outer(*self.node.divisors(*x.shape[2:]))) if self.node.op == "avg_pool" else 1

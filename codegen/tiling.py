@@ -14,10 +14,10 @@ from codegen.options import EngineOptions
 # For choosing between tilings only: 3.2 GB/s at 250 MHz through 16-byte words, and
 # what starting a load and a step costs (see codegen.estimate.Timing).
 WORDS_PER_CYCLE = 0.8
-LOAD_LATENCY, LINE_COST, STEP_COST = 64, 4, 124
+LOAD_LATENCY, LINE_COST, STEP_COST = 64, 4, 144
 MOST_EXTRA_CUTS, MOST_EXTRA_PASSES = 8, 3
 MOST_GROUP = 32  # words whose biases are kept on chip
-BIAS_BEATS = 4
+BIAS_BEATS = 4  # of 32-bit biases, a beat being a byte for every filter
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -244,7 +244,10 @@ class Cutter:
             columns = (self.buffered.columns(width) - 1) * self.buffered.col_step + self.buffered.taps
             lines = tiling.words * self.buffered.rows(height)
         load_beats = lines * columns * self.in_share
-        load = max(lines * (columns + LINE_COST), load_beats / WORDS_PER_CYCLE)
+        # whole lines of a plane are one burst
+        bursts = lines if width < self.out_w or self.buffered.row_step > 1 else tiling.words
+        fetch = (bursts - 1) * (LOAD_LATENCY + LINE_COST) + load_beats
+        load = max(lines * (columns + LINE_COST), fetch, load_beats / WORDS_PER_CYCLE)
         outputs = self.out_words if self.dense else tiling.words
         parts = lanes // self.array.filters if self.dense else 1
         inputs = self.in_words if self.dense else 1

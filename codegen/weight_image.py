@@ -8,8 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from codegen.placement import Placement
-
-BIAS_BEATS = 4  # of 32-bit biases, a beat being a byte for every filter
+from codegen.tiling import BIAS_BEATS
 
 
 def pack_words(words: np.ndarray, bits: int) -> np.ndarray:

@@ -26,7 +26,7 @@ ADD_CYCLES:
             const Word a = activations[p];
             for (int c = 0; c < LANES; ++c) {
 #pragma HLS UNROLL
-                operands.pixel[p].lane[c] = operand(a.lane[c], layer.in_unsigned);
+                operands.pixel[p][c] = operand(a.lane[c], layer.in_unsigned);
             }
         }
         complete.write(operands);

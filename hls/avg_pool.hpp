@@ -12,7 +12,7 @@ inline void avg_pool_pass(const Layer &layer, const Tile &tile, const Pass &pass
 #pragma HLS INLINE off
     WindowWalk walk = start_walk(layer, tile, pass, 1);
     AccBlock acc = zero_block();
-#pragma HLS ARRAY_PARTITION variable=acc.pixel complete
+#pragma HLS ARRAY_PARTITION variable=acc.pixel complete dim=0
     const int32_t total = cycles(walk);
 AVG_POOL_CYCLES:
     for (int32_t n = 0; n < total; ++n) {
@@ -27,8 +27,8 @@ AVG_POOL_CYCLES:
             for (int c = 0; c < LANES; ++c) {
 #pragma HLS UNROLL
                 const int32_t value = operand(activations[p].lane[c], layer.in_unsigned);
-                const int32_t before = walk.step == 0 ? 0 : acc.pixel[p].lane[c];
-                acc.pixel[p].lane[c] = narrow(before + value, MEAN_BITS);
+                const int32_t before = walk.step == 0 ? 0 : acc.pixel[p][c];
+                acc.pixel[p][c] = narrow(before + value, MEAN_BITS);
             }
         }
         if (walk.step == walk.steps - 1) {

@@ -19,7 +19,7 @@ inline void conv_pass(const Layer &layer, const Tile &tile, const Pass &pass, co
 #pragma HLS INLINE off
     WindowWalk walk = start_walk(layer, tile, pass, PARTS);
     AccBlock block = zero_block();
-#pragma HLS ARRAY_PARTITION variable=block.pixel complete
+#pragma HLS ARRAY_PARTITION variable=block.pixel complete dim=0
     Sums acc;
 #pragma HLS ARRAY_PARTITION variable=acc.pixel complete dim=0
     for (int p = 0; p < PIXELS; ++p) {
@@ -52,7 +52,7 @@ CONV_CYCLES:
 #pragma HLS UNROLL
                 for (int f = 0; f < FILTERS; ++f) {
 #pragma HLS UNROLL
-                    acc.pixel[p][f] = pass.first ? bias[walk.output].lane[from + f] : block.pixel[p].lane[from + f];
+                    acc.pixel[p][f] = pass.first ? bias[walk.output].lane[from + f] : block.pixel[p][from + f];
                 }
             }
         }
@@ -73,7 +73,7 @@ CONV_CYCLES:
 #pragma HLS UNROLL
                 for (int f = 0; f < FILTERS; ++f) {
 #pragma HLS UNROLL
-                    block.pixel[p].lane[from + f] = acc.pixel[p][f];
+                    block.pixel[p][from + f] = acc.pixel[p][f];
                 }
             }
             if (walk.part == PARTS - 1) {

@@ -14,7 +14,7 @@ inline void depthwise_pass(const Layer &layer, const Tile &tile, const Pass &pas
 #pragma HLS INLINE off
     WindowWalk walk = start_walk(layer, tile, pass, 1);
     AccBlock acc = zero_block();
-#pragma HLS ARRAY_PARTITION variable=acc.pixel complete
+#pragma HLS ARRAY_PARTITION variable=acc.pixel complete dim=0
     int32_t first_weight = 0;  // of this output word
     const int32_t total = cycles(walk);
 DEPTHWISE_CYCLES:
@@ -32,8 +32,9 @@ DEPTHWISE_CYCLES:
             for (int c = 0; c < LANES; ++c) {
 #pragma HLS UNROLL
                 const int32_t product = static_cast<int32_t>(operand(a.lane[c], layer.in_unsigned)) * w.lane[c];
-                const int32_t before = walk.step == 0 ? 0 : acc.pixel[p].lane[c];
-                acc.pixel[p].lane[c] = narrow(before + product, DEPTHWISE_BITS);
+#pragma HLS BIND_OP variable=product op=mul impl=fabric
+                const int32_t before = walk.step == 0 ? 0 : acc.pixel[p][c];
+                acc.pixel[p][c] = narrow(before + product, DEPTHWISE_BITS);
             }
         }
         if (walk.step == 0 && walk.block == 0) {

@@ -64,8 +64,9 @@ static void step(const Layer &layer, const Tile &tile, const Pass &pass, const L
 #pragma HLS STREAM variable=weight_beats depth=128
     hls::stream<Word> shortcut_beats;
 #pragma HLS STREAM variable=shortcut_beats depth=64
+    // where a stage writes two streams, the one that it writes first has room for what its pipeline may hold of the other
     hls::stream<AccWord> biases;
-#pragma HLS STREAM variable=biases depth=2
+#pragma HLS STREAM variable=biases depth=8
     hls::stream<AccBlock> sums;
 #pragma HLS STREAM variable=sums depth=4
     hls::stream<Word> shortcut;
@@ -73,7 +74,7 @@ static void step(const Layer &layer, const Tile &tile, const Pass &pass, const L
     hls::stream<Word> results;
 #pragma HLS STREAM variable=results depth=4
     hls::stream<Word> kept;
-#pragma HLS STREAM variable=kept depth=4
+#pragma HLS STREAM variable=kept depth=16
     hls::stream<Word> pooled;
 #pragma HLS STREAM variable=pooled depth=POOLED_QUEUE
     hls::stream<Word> packed;
@@ -162,13 +163,10 @@ RUN_LAYERS:
         const Layer after = LAYERS[last_layer ? index : index + 1];
         Tile tile = first_tile(layer);
         Pass pass = first_pass(layer, tile);
-        Slice slice;
-        slice.line = 0;
         if (first_layer || layer.early_lines == 0) {
             // nothing can be computed before the first tile is there
-            slice.lines = lines(tile);
             const Pass following = first_layer ? pass : no_pass();
-            run_step(layer, tile, no_pass(), layer, following, layer, tile, slice, !input_half, !weight_half, weights,
+            run_step(layer, tile, no_pass(), layer, following, layer, tile, slice_at(layer, tile, 0, units(layer, tile)), !input_half, !weight_half, weights,
                      fmap_in, fmap_shortcut, fmap_out);
         }
         const int32_t count = tiles(layer);
@@ -179,11 +177,10 @@ RUN_LAYERS:
             const Layer load_layer = last_tile ? after : layer;
             const Tile coming = last_tile ? first_tile(after) : next_tile(layer, tile);
             const bool late = last_tile && (last_layer || after.early_lines == 0);
-            const int32_t planes = load_layer.in_pool != UNPOOLED ? coming.in_height : 1;
-            const int32_t share = planes * (last_tile ? after.early_lines : layer.slice_lines);
+            const int32_t share = last_tile ? after.early_lines : layer.slice_lines;
             const int32_t begins = last_tile ? after.early_pass : 0;
-            int32_t left = late ? 0 : lines(coming);
-            slice.line = 0;
+            const int32_t to_load = late ? 0 : units(load_layer, coming);
+            int32_t loaded = 0;
             const int32_t all = passes(layer, tile);
         PASSES:
             for (int32_t p = 0; p < all; ++p) {
@@ -198,11 +195,12 @@ RUN_LAYERS:
                 } else {
                     following = first_pass(load_layer, coming);
                 }
-                slice.lines = p < begins ? 0 : last_pass ? left : least(share, left);
+                const int32_t left = to_load - loaded;
+                const int32_t part = p < begins ? 0 : last_pass ? left : least(share, left);
+                const Slice slice = slice_at(load_layer, coming, loaded, part);
                 run_step(layer, tile, pass, next_layer, following, load_layer, coming, slice, input_half, weight_half,
                          weights, fmap_in, fmap_shortcut, fmap_out);
-                left -= slice.lines;
-                slice.line += slice.lines;
+                loaded += part;
                 weight_half = !weight_half;
                 pass = following;
             }

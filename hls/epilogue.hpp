@@ -16,7 +16,7 @@ inline void epilogue(const Layer &layer, const Tile &tile, const Pass &pass, hls
     const int32_t pixels = tile.height * tile.width;
     const int32_t total = pass.last ? pass.outputs * pixels : 0;
     AccBlock block = zero_block();
-#pragma HLS ARRAY_PARTITION variable=block.pixel complete
+#pragma HLS ARRAY_PARTITION variable=block.pixel complete dim=0
     const bool depthwise = HAS_DEPTHWISE && layer.op == DEPTHWISE;
     const bool average = HAS_AVG_POOL && layer.op == AVG_POOL;
     const bool has_main = (depthwise || (HAS_ADD && layer.op == ADD)) && layer.main_row >= 0;
@@ -55,7 +55,11 @@ EPILOGUE_PIXELS:
         if (p == 0) {
             block = sums.read();
         }
-        const AccWord acc = block.pixel[p];
+        AccWord acc;
+        for (int f = 0; f < LANES; ++f) {
+#pragma HLS UNROLL
+            acc.lane[f] = block.pixel[p][f];
+        }
         Word other = fill_word(0);
         if (has_shortcut) {
             other = shortcut.read();

@@ -33,38 +33,38 @@ inline int32_t map_row(const Layer &layer, const Tile &tile, int32_t row) {
     return tile.y * layer.stride_height - layer.pad_top + row * layer.row_step;
 }
 
-// Lines of the buffer that load with one pass: so many from `line` on, counted through the rows, then through the words.
-struct Slice {
-    int32_t line;
-    int32_t lines;
-};
-
-// Lines of the map that these take: where it is pooled as it loads, those of whole planes.
-inline int32_t map_lines(const Layer &layer, const Tile &tile, const Slice &slice) {
-    return layer.in_pool != UNPOOLED ? slice.lines / tile.in_height * tile.map_rows : slice.lines;
-}
-
+// Lines of the map that follow each other in memory without a gap are one burst:
+// some or all rows of a plane, and all planes where a tile has their rows and no others.
 inline void fetch_tile(const Layer &layer, const Tile &tile, const Slice &slice, const Word *memory,
                        hls::stream<Word> &fetched) {
 #pragma HLS INLINE off
     const Columns columns = tile_columns(layer, tile);
-    const int32_t total = map_lines(layer, tile, slice);
-    int32_t word = slice.line / tile.in_height;
-    int32_t row = slice.line % tile.in_height;
+    const bool whole_lines = layer.row_step == 1 && columns.beats == layer.in_line_beats;
+    const bool whole_planes = whole_lines && map_row(layer, tile, 0) == 0 && tile.map_rows == layer.in_height;
+    int32_t word = slice.word;
+    int32_t row = slice.row;
+    int32_t done = 0;  // lines that the last burst had besides its first one
 FETCH_LINES:
-    for (int32_t n = 0; n < total; ++n) {
+    for (int32_t n = 0; n < slice.map_lines; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=4096
         const int32_t y = map_row(layer, tile, row);
-        const bool exists = y >= 0 && y < layer.in_height;
-        const int32_t length = exists ? columns.beats : 0;
-        const int32_t source = layer.in_address +
-                               ((tile.word + word) * layer.in_height + y) * layer.in_line_beats + columns.first;
-        if (length > 0) {
+        const bool exists = y >= 0 && y < layer.in_height && columns.beats > 0;
+        int32_t together = 0;
+        if (exists && done > 0) {
+            done -= 1;
+        } else if (exists) {
+            const int32_t left = slice.map_lines - n;
+            const int32_t of_plane = least(least(layer.in_height - y, tile.map_rows - row), left);
+            together = whole_planes ? left : whole_lines ? of_plane : 1;
+            done = together - 1;
             count(layer, BURSTS_IN);
         }
+        const int32_t length = together * columns.beats;
+        const int32_t source = layer.in_address +
+                               ((tile.word + word) * layer.in_height + y) * layer.in_line_beats + columns.first;
     FETCH_BURST:
         for (int32_t i = 0; i < length; ++i) {
-#pragma HLS LOOP_TRIPCOUNT min=0 max=256
+#pragma HLS LOOP_TRIPCOUNT min=0 max=16384
 #pragma HLS PIPELINE II=1
             count(layer, COUNT_FETCH_TILE);
             fetched.write(memory[source + i]);
@@ -95,10 +95,9 @@ inline void unpack_tile(const Layer &layer, const Tile &tile, const Slice &slice
                         hls::stream<Word> &unpacked) {
 #pragma HLS INLINE off
     const Columns columns = tile_columns(layer, tile);
-    const int32_t total = map_lines(layer, tile, slice);
-    int32_t row = slice.line % tile.in_height;
+    int32_t row = slice.row;
 UNPACK_LINES:
-    for (int32_t n = 0; n < total; ++n) {
+    for (int32_t n = 0; n < slice.map_lines; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=4096
         const int32_t y = map_row(layer, tile, row);
         const bool exists = y >= 0 && y < layer.in_height && columns.beats > 0;

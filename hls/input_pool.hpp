@@ -15,8 +15,8 @@ constexpr int32_t INPUT_POOL_DISTANCE = 8;
 
 // A column of the two rows before.
 struct RowsBefore {
-    Word last;
-    Word older;
+    int8_t last[LANES];
+    int8_t older[LANES];
 };
 
 // Sums, or largest mantissas, of the lanes.
@@ -38,12 +38,12 @@ inline Pooled with(const Layer &layer, const Pooled &pooled, bool takes, const P
     return result;
 }
 
-inline Pooled operands(const Layer &layer, const Word &word) {
+inline Pooled operands(const Layer &layer, const int8_t mantissas[LANES]) {
 #pragma HLS INLINE
     Pooled result;
     for (int c = 0; c < LANES; ++c) {
 #pragma HLS UNROLL
-        result.lane[c] = operand(word.lane[c], layer.in_unsigned);
+        result.lane[c] = operand(mantissas[c], layer.in_unsigned);
     }
     return result;
 }
@@ -57,10 +57,10 @@ inline Word pooled_word(const Layer &layer, const Pooled &window, int32_t factor
         // two DSPs: MEAN_BITS by the low 17 and by the high bits of the reciprocal
         const int32_t mean = narrow(window.lane[c], MEAN_BITS) * factor;
 #pragma HLS BIND_OP variable=mean op=mul impl=dsp
-        const int32_t shifted = round_shift(mean, shift.lane[c], INPUT_MEAN_LEAST, INPUT_MEAN_MASK);
-        const int32_t rounded = saturate(shifted, layer.in_pool_low, layer.in_pool_high);
+        const int32_t rounded = round_shift(mean, shift.lane[c], INPUT_MEAN_LEAST, INPUT_MEAN_MASK);
         const bool average = HAS_INPUT_MEAN && layer.in_pool == MEAN;
-        result.lane[c] = static_cast<int8_t>(average ? rounded : window.lane[c]);
+        const int32_t value = average ? rounded : window.lane[c];
+        result.lane[c] = static_cast<int8_t>(saturate(value, layer.in_pool_low, layer.in_pool_high));
     }
     return result;
 }
@@ -68,14 +68,14 @@ inline Word pooled_word(const Layer &layer, const Pooled &window, int32_t factor
 inline void input_pool(const Layer &layer, const Tile &tile, const Slice &slice, hls::stream<Word> &unpacked,
                        hls::stream<Word> &columns) {
 #pragma HLS INLINE off
-    // nothing outlives a call: a column is written in a plane's first row, and read from the second on
+    // what an earlier call left is read, and not used: a plane's first rows end no window
     static RowsBefore before[INPUT_POOL_COLUMNS];
 #pragma HLS AGGREGATE variable=before
     const bool pools = HAS_INPUT_POOL && layer.in_pool != UNPOOLED;
     const bool mean = HAS_INPUT_MEAN && layer.in_pool == MEAN;
     const bool slides = HAS_INPUT_SLIDES && pools && layer.in_pool_whole == 0;
-    const int32_t total = map_lines(layer, tile, slice) * tile.map_columns;
-    int32_t word = slice.line / tile.in_height;
+    const int32_t total = slice.map_lines * tile.map_columns;
+    int32_t word = slice.word;
     int32_t y = 0;      // of the map's rows and columns, padding included
     int32_t x = 0;
     int32_t down = 0;   // of the pooled map's
@@ -104,21 +104,19 @@ INPUT_POOL_WORDS:
         if (!pools) {
             columns.write(value);
         } else {
-            const Pooled own = operands(layer, value);
+            const Pooled own = operands(layer, value.lane);
             Pooled column = own;
             if (slides) {
-                RowsBefore rows;
-                rows.last = fill_word(0);
-                rows.older = fill_word(0);
-                if (y > 0) {
-                    check.read(n, x);
-                    rows = before[x];
-                }
+                check.read(n, x);
+                const RowsBefore rows = before[x];
                 column = with(layer, column, layer.in_pool_height > 1, operands(layer, rows.last));
                 column = with(layer, column, layer.in_pool_height > 2, operands(layer, rows.older));
                 RowsBefore shifted;
-                shifted.last = value;
-                shifted.older = rows.last;
+                for (int c = 0; c < LANES; ++c) {
+#pragma HLS UNROLL
+                    shifted.last[c] = value.lane[c];
+                    shifted.older[c] = rows.last[c];
+                }
                 check.write(n, x);
                 before[x] = shifted;
             }

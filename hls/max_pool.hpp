@@ -35,7 +35,7 @@ MAX_POOL_CYCLES:
 #pragma HLS UNROLL
                 for (int c = 0; c < LANES; ++c) {
 #pragma HLS UNROLL
-                    block.pixel[p].lane[c] = operand(best[p].lane[c], layer.in_unsigned);
+                    block.pixel[p][c] = operand(best[p].lane[c], layer.in_unsigned);
                 }
             }
             complete.write(block);

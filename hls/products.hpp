@@ -10,7 +10,7 @@
 // with four sums in fields of 11 bits, each below 2**10.
 //
 // A field below the highest would borrow from the one above where its sum is
-// negative. So p starts with half of each such field's range (the DSP's third
+// negative. So p starts with half of each such field's range (for the DSP's third
 // operand): all of them stay positive, and are cut out without a carry. The
 // halves of all chains together are a power of two, half of the range of the
 // summed fields: taking them off again flips the highest bit.

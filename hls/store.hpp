@@ -62,12 +62,19 @@ PACK_ROWS:
     }
 }
 
+// Rows that follow each other in memory without a gap are one burst, unless rows
+// of both maps take turns.
 inline void store(const Layer &layer, const Tile &tile, const Pass &pass, hls::stream<Word> &packed, Word *memory) {
 #pragma HLS INLINE off
     const int32_t rows = pass.last ? pass.outputs * tile.height : 0;
-    const int32_t first_pooled = HAS_FUSED_POOL && layer.pool != 0 ? pooled_rows(layer, tile.y) : 0;
-    const int32_t pooled =
-        HAS_FUSED_POOL && layer.pool != 0 ? pooled_rows(layer, tile.y + tile.height) - first_pooled : 0;
+    const bool pools = HAS_FUSED_POOL && layer.pool != 0;
+    const int32_t first_pooled = pools ? pooled_rows(layer, tile.y) : 0;
+    const int32_t pooled = pools ? pooled_rows(layer, tile.y + tile.height) - first_pooled : 0;
+    const bool both = pools && layer.keeps_map != 0;
+    const bool whole_lines = pools || tile.width == layer.out_width;
+    const bool whole_planes = whole_lines && tile.height == layer.out_height;
+    const int32_t of_word = pools ? pooled : tile.height;
+    const int32_t together = both || !whole_lines ? 1 : whole_planes ? pass.outputs * of_word : of_word;
     // where the next row goes, and how far it is from the last row of a word to the first of the next
     int32_t map_target = layer.out_address + (pass.out_word * layer.out_height + tile.y) * layer.out_line_beats +
                          ((tile.x * layer.out_bits) >> 3);
@@ -76,6 +83,7 @@ inline void store(const Layer &layer, const Tile &tile, const Pass &pass, hls::s
         layer.pooled_address + (pass.out_word * layer.pooled_height + first_pooled) * layer.pooled_line_beats;
     const int32_t next_pooled = (layer.pooled_height - pooled) * layer.pooled_line_beats;
     int32_t y = tile.y;
+    int32_t done = 0;  // rows that the last burst had besides its first one
 STORE_ROWS:
     for (int32_t n = 0; n < rows; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=256
@@ -83,14 +91,19 @@ STORE_ROWS:
     STORE_PARTS:
         for (int part = 0; part < 2; ++part) {
             const int32_t words = part == 0 ? parts.kept : parts.pooled;
-            const int32_t length = beats(words, layer.out_bits, 0);
+            const int32_t of_row = beats(words, layer.out_bits, 0);
             const int32_t target = part == 0 ? map_target : pooled_target;
-            if (length > 0) {
+            int32_t length = 0;
+            if (of_row > 0 && done > 0) {
+                done -= 1;
+            } else if (of_row > 0) {
+                length = together * of_row;
+                done = together - 1;
                 count(layer, BURSTS_OUT);
             }
         STORE_BURST:
             for (int32_t i = 0; i < length; ++i) {
-#pragma HLS LOOP_TRIPCOUNT min=0 max=256
+#pragma HLS LOOP_TRIPCOUNT min=0 max=16384
 #pragma HLS PIPELINE II=1
                 count(layer, COUNT_STORE);
                 memory[target + i] = packed.read();

@@ -38,7 +38,7 @@ struct AccWord {
 
 // What one iteration of a compute stage can finish: PIXELS output pixels.
 struct AccBlock {
-    AccWord pixel[PIXELS];
+    int32_t pixel[PIXELS][LANES];
 };
 
 inline AccBlock zero_block() {
@@ -48,7 +48,7 @@ inline AccBlock zero_block() {
 #pragma HLS UNROLL
         for (int c = 0; c < LANES; ++c) {
 #pragma HLS UNROLL
-            block.pixel[p].lane[c] = 0;
+            block.pixel[p][c] = 0;
         }
     }
     return block;
@@ -233,8 +233,37 @@ inline Tile next_tile(const Layer &layer, const Tile &tile) {
     return tile_at(layer, 0, 0, tile.word + tile.words);
 }
 
-// Lines of the input buffer that a tile fills.
-inline int32_t lines(const Tile &tile) { return tile.words * tile.in_height; }
+// Lines of the buffer that load with one pass, counted through the rows, then through the words.
+struct Slice {
+    int32_t line;       // the first one,
+    int32_t word;       // in this word of the tile
+    int32_t row;        // and this row
+    int32_t lines;
+    int32_t map_lines;  // of the map that they take
+};
+
+// A tile loads in units: its lines, or whole planes where the map is pooled as it loads.
+inline int32_t units(const Layer &layer, const Tile &tile) {
+    return layer.in_pool != UNPOOLED ? tile.words : tile.words * tile.in_height;
+}
+
+inline Slice slice_at(const Layer &layer, const Tile &tile, int32_t first, int32_t count) {
+    Slice slice;
+    if (layer.in_pool != UNPOOLED) {
+        slice.word = first;
+        slice.row = 0;
+        slice.line = first * tile.in_height;
+        slice.lines = count * tile.in_height;
+        slice.map_lines = count * tile.map_rows;
+    } else {
+        slice.word = first / tile.in_height;
+        slice.row = first - slice.word * tile.in_height;
+        slice.line = first;
+        slice.lines = count;
+        slice.map_lines = count;
+    }
+    return slice;
+}
 
 // One pass computes some words of output channels over a tile, or, of one word,
 // the share of a chunk of its weights.

@@ -52,9 +52,11 @@ struct WindowWalk {
     int32_t kernel_height;
     int32_t kernel_width;
     int32_t block_pixels;
+    int32_t pixels;      // of an output word
     int32_t tile_width;
-    Place column;        // from a window to the next one in its row
-    Place next_line;     // from the last window of a row to the first of the next
+    int32_t ahead;       // columns by which a lane moves from block to block, beyond whole rows
+    Place stays;         // from its window to that in the next block, where it stays in the row that this gives
+    Place wraps;         // and where it goes on in the next one
     Place next_col;      // from a kernel column to the next one
     Place next_row;      // from the last kernel column to the next kernel row
     Place next_word;     // from the last kernel position to the next input word
@@ -69,30 +71,30 @@ struct WindowWalk {
     int32_t ky;
     int32_t word;
     Place offset;        // within the window
-    int32_t pixels;      // of an output word
     int32_t pixels_left;
-    int32_t x;
-    Place next_pixel;
-    Place base[PIXELS];  // of each pixel lane's window
+    // of each pixel lane: its column, its window, and the same of the first block
+    int32_t x[PIXELS];
+    Place base[PIXELS];
+    int32_t first_x[PIXELS];
+    Place first_base[PIXELS];
 };
 
-// Windows of the next block. Lanes beyond the tile's last pixel repeat it, lanes
-// beyond block_pixels repeat the first; their results are dropped.
-inline void place_pixels(WindowWalk &walk) {
+// Whether a lane has a pixel of this block.
+inline bool has_pixel(const WindowWalk &walk, int p) {
+#pragma HLS INLINE
+    return p < walk.block_pixels && p < walk.pixels_left;
+}
+
+// The first block's windows, one after the other; afterwards every lane moves by itself.
+inline void place_lanes(WindowWalk &walk, Place column, Place next_line) {
+    int32_t x = 0;
+    Place at = place(0);
     for (int p = 0; p < PIXELS; ++p) {
 #pragma HLS UNROLL
-        const bool used = p < walk.block_pixels;
-        walk.base[p] = used ? walk.next_pixel : walk.base[0];
-        if (used && walk.pixels_left > 1) {
-            walk.pixels_left -= 1;
-            if (walk.x == walk.tile_width - 1) {
-                walk.x = 0;
-                walk.next_pixel = move(walk.next_pixel, walk.next_line);
-            } else {
-                walk.x += 1;
-                walk.next_pixel = move(walk.next_pixel, walk.column);
-            }
-        }
+        walk.first_x[p] = x;
+        walk.first_base[p] = at;
+        x = x == walk.tile_width - 1 ? 0 : x + 1;
+        at = move(at, x == 0 ? next_line : column);
     }
 }
 
@@ -101,10 +103,24 @@ inline void first_pixels(WindowWalk &walk) {
 #pragma HLS INLINE
     walk.block = 0;
     walk.pixels_left = walk.pixels;
-    walk.x = 0;
-    walk.next_pixel = place(0);
-    walk.base[0] = place(0);
-    place_pixels(walk);
+    for (int p = 0; p < PIXELS; ++p) {
+#pragma HLS UNROLL
+        walk.x[p] = walk.first_x[p];
+        walk.base[p] = walk.first_base[p];
+    }
+}
+
+// To the next block: a lane goes on by a number of pixels that is the same for all.
+inline void next_pixels(WindowWalk &walk) {
+#pragma HLS INLINE
+    walk.block += 1;
+    walk.pixels_left -= walk.block_pixels;
+    for (int p = 0; p < PIXELS; ++p) {
+#pragma HLS UNROLL
+        const bool wraps = walk.x[p] >= walk.tile_width - walk.ahead;
+        walk.x[p] += wraps ? walk.ahead - walk.tile_width : walk.ahead;
+        walk.base[p] = move(walk.base[p], wraps ? walk.wraps : walk.stays);
+    }
 }
 
 // parts: of an output word, computed one after the other. Every output word of a
@@ -122,8 +138,12 @@ inline WindowWalk start_walk(const Layer &layer, const Tile &tile, const Pass &p
     walk.kernel_height = layer.kernel_height;
     walk.kernel_width = layer.kernel_width;
     walk.tile_width = tile.width;
-    walk.column = place(layer.across);
-    walk.next_line = place(layer.down * tile.pitch - (tile.width - 1) * layer.across);
+    const int32_t line = layer.down * tile.pitch;
+    const int32_t block_rows = walk.block_pixels / tile.width;
+    walk.ahead = walk.block_pixels - block_rows * tile.width;
+    const int32_t stays = block_rows * line + walk.ahead * layer.across;
+    walk.stays = place(stays);
+    walk.wraps = place(stays + line - tile.width * layer.across);
     walk.next_col = place(layer.taps);
     walk.next_row = place(tile.pitch - last_kernel_column);
     walk.next_word = place(plane - (layer.kernel_height - 1) * tile.pitch - last_kernel_column);
@@ -136,6 +156,7 @@ inline WindowWalk start_walk(const Layer &layer, const Tile &tile, const Pass &p
     walk.ky = 0;
     walk.word = 0;
     walk.offset = walk.start;
+    place_lanes(walk, place(layer.across), place(line - (tile.width - 1) * layer.across));
     first_pixels(walk);
     return walk;
 }
@@ -148,19 +169,19 @@ inline bool ends_block(const WindowWalk &walk) { return walk.step == walk.steps 
 
 inline bool ends_output(const WindowWalk &walk) { return ends_block(walk) && walk.block == walk.blocks - 1; }
 
-// The words of all pixel lanes at the current position: every bank is read
-// once for each group of BANKS lanes.
+// The words of all pixel lanes at the current position, zeros for lanes without
+// a pixel: every bank is read once for each group of BANKS lanes.
 inline void read_pixels(const WindowWalk &walk, const Word input[BANKS][BANK_ROWS], Word activations[PIXELS]) {
 #pragma HLS INLINE
     for (int group = 0; group < READS; ++group) {
 #pragma HLS UNROLL
         const int first = group * BANKS;
         const int lanes = PIXELS - first < BANKS ? PIXELS - first : BANKS;
-        Place from[BANKS];
-#pragma HLS ARRAY_PARTITION variable=from complete
-        int32_t row[BANKS];
+        int32_t bank[BANKS];  // of each lane
+#pragma HLS ARRAY_PARTITION variable=bank complete
+        int32_t row[BANKS];   // of each bank
 #pragma HLS ARRAY_PARTITION variable=row complete
-        Word data[BANKS];
+        Word data[BANKS + 1];
 #pragma HLS ARRAY_PARTITION variable=data complete
         for (int b = 0; b < BANKS; ++b) {
 #pragma HLS UNROLL
@@ -168,19 +189,21 @@ inline void read_pixels(const WindowWalk &walk, const Word input[BANKS][BANK_ROW
         }
         for (int p = 0; p < lanes; ++p) {
 #pragma HLS UNROLL
-            from[p] = move(walk.base[first + p], walk.offset);
+            const Place from = move(walk.base[first + p], walk.offset);
+            bank[p] = has_pixel(walk, first + p) ? from.bank : BANKS;
             for (int b = 0; b < BANKS; ++b) {
 #pragma HLS UNROLL
-                row[b] = from[p].bank == b ? from[p].row : row[b];
+                row[b] = bank[p] == b ? from.row : row[b];
             }
         }
         for (int b = 0; b < BANKS; ++b) {
 #pragma HLS UNROLL
             data[b] = input[b][row[b]];
         }
+        data[BANKS] = fill_word(0);
         for (int p = 0; p < lanes; ++p) {
 #pragma HLS UNROLL
-            activations[first + p] = data[from[p].bank];
+            activations[first + p] = data[bank[p]];
         }
     }
 }
@@ -195,8 +218,7 @@ inline void advance(WindowWalk &walk) {
             walk.part += 1;
         } else if (walk.block != walk.blocks - 1) {
             walk.part = 0;
-            walk.block += 1;
-            place_pixels(walk);
+            next_pixels(walk);
         } else {
             walk.part = 0;
             walk.output += 1;

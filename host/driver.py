@@ -113,7 +113,7 @@ class Accelerator:
     def trace(self, image: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """Run layer by layer; yield name and mantissas, int16 [C, H, W], of every tensor when it is complete.
 
-        Tensors share the arena, so this is the way to see all of them.
+        Where something differs, the first tensor that does is where it began.
         """
         self._load_input(image)
         by_layer: dict[int, list[str]] = {}
@@ -126,10 +126,9 @@ class Accelerator:
                 yield name, self.tensor(name)
 
     def tensor(self, name: str) -> np.ndarray:
-        """Mantissas, int16 [C, H, W], that the arena now holds where this tensor was stored.
+        """Mantissas, int16 [C, H, W], of a stored tensor; every one has a place of its own.
 
-        After a whole run, a tensor whose memory a later layer reused is gone;
-        trace() sees every one.
+        Raises BfpError for a name that the deployment does not have.
         """
         if name not in self.deployment.tensors:
             raise BfpError(f"network {self.deployment.network} has no tensor {name!r}; see the names in manifest.json")

@@ -318,7 +318,7 @@ def random_artifact(seed: int, lanes: int, widest: int = 8, nodes: int = 10) -> 
     averages = rng.random() < 0.5
     while not network.nodes:
         network.grow(nodes, averages)
-    if rng.random() < 0.7:
+    if rng.random() < 0.9:
         pooled_input(network, rng, "in")
     pooled_maps(network, rng, "end")
     return network.artifact()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from bfp.graph import Node, Window
@@ -80,6 +82,8 @@ def pooled_maps(network, rng: np.random.Generator, name: str) -> bool:
 def pooled_input(network, rng: np.random.Generator, name: str) -> bool:
     """A pool and the 1x1 convolution that reads it: of three rows at most, or of the whole map."""
     source = wide(network, rng, 6) if rng.random() < 0.7 else network.pick()
+    if source and rng.random() < 0.5:  # the largest map is the likeliest to be cut into tiles
+        source = max(network.shapes, key=lambda t: np.prod(network.shapes[t]))
     if source is None:
         return False
     channels, height, width = network.shapes[source]
@@ -96,8 +100,9 @@ def pooled_input(network, rng: np.random.Generator, name: str) -> bool:
     node = Node(pool, op, (source,), pool, window, "none", counted)
 
     def make(attempt: int):
-        if op == "max_pool":
-            return fmt, None, None
+        if op == "max_pool":  # mantissas that the narrower result cannot hold are saturated
+            bits = int(rng.integers(2, fmt.bits + 1)) if rng.random() < 0.4 else fmt.bits
+            return replace(fmt, bits=bits), None, None
         return network.format(segments, min(fmt.exponents) + int(rng.integers(-2, 3)), not fmt.signed), None, None
 
     if not network.finish(node, (channels, *window.output_size(height, width)), segments, make):

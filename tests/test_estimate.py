@@ -17,12 +17,13 @@ from codegen.array import build_array, longest_chain
 from codegen.board import FOLDER, load_board
 from codegen.counts import LOOPS
 from codegen.csim import HLS
+from codegen.emission import WIDE_FIELDS, check_range
 from codegen.estimate import Timing, estimate, steps
 from codegen.features import features
 from codegen.options import EngineOptions
 from codegen.program import build
-from codegen.resources import adder_tree, block_rams, refuse_what_does_not_fit, resources, shifter
-from codegen.render import render
+from codegen.render import FIELD_GROUPS, render
+from codegen.resources import SCHEDULE_BITS, adder_tree, block_rams, refuse_what_does_not_fit, resources, shifter
 from codegen.tiling import Cutter
 
 
@@ -128,6 +129,21 @@ def test_what_a_network_does_not_have_is_not_built():
             assert f"constexpr bool HAS_{name} = {str(name in operators).lower()};" in config
     assert len({features(program).operators for program in programs}) > 2
     assert {features(program).pool_pixels for program in programs} >= {1, 5}
+
+
+def test_a_row_of_the_schedule_has_the_bits_of_its_struct():
+    fields = re.search(r"struct Layer \{(.*?)\n\};", (HLS / "types.hpp").read_text(), re.DOTALL).group(1)
+    kinds = re.findall(r"(?m)^    (\w+) (\w+);", fields)
+    assert [name for _, name in kinds] == ["op", *(name for _, names in FIELD_GROUPS for name in names)]
+    assert {name for kind, name in kinds if kind == "int32_t"} == set(WIDE_FIELDS)
+    assert sum(16 if kind == "int16_t" else 32 for kind, _ in kinds) == SCHEDULE_BITS
+
+
+def test_a_constant_that_its_field_cannot_hold_is_refused():
+    check_range("conv1", {"op": "CONV", "in_address": 2**31 - 1, "round_row": 2**15 - 1})
+    for name, value in (("in_address", 2**31), ("round_row", 2**15), ("pad_top", -(2**15) - 1)):
+        with pytest.raises(BfpError, match=f"layer conv1: its {name} is {value}"):
+            check_range("conv1", {name: value})
 
 
 def test_command_line_writes_numbers_and_a_picture(tmp_path, capsys):

@@ -285,6 +285,13 @@ BAD = [
         "number is not known",
     ),
     ("partitions", "variable=word.lane complete", "variable=word.lane complete dim=2", "has 1 dimensions"),
+    (
+        "aggregates",
+        "    Word kept[DEPTH];",
+        "    struct Pair {\n        Word words[2];\n    };\n    Pair pairs[2];\n#pragma HLS AGGREGATE variable=pairs\n"
+        "    Word kept[DEPTH];",
+        "pairs holds structs within a struct (words)",
+    ),
     ("unchecked_dependences", '("kept", 4)', '("other", 4)', "claim about kept is not asserted"),
     (
         "interface",

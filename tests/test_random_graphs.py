@@ -12,11 +12,12 @@ import pytest
 from random_graphs import random_artifact, random_input
 
 from bfp import BfpError
-from codegen.counts import LOOPS, layer_counts
+from codegen.counts import LOOPS
 from codegen.csim import compile_engine, run_testbench, write_golden
 from codegen.generate import generate
 from codegen.options import EngineOptions
 from codegen.program import build
+from codegen.steps import program_counts
 
 
 
@@ -72,8 +73,7 @@ def check_batch(seeds: range, engine: Engine, out) -> None:
     result = run_testbench(bench, out / "deploy" / "weights.bin", out / "golden.bin", out / "result.json")
     assert result["mismatches"] == 0, f"{engine}: {result['first_mismatch']}"
     assert result["layers_compared"] == len(program.layers) >= len(artifacts)
-    for layer, counted in zip(program.layers, result["counts"]):
-        predicted = layer_counts(layer, program.array)
+    for layer, counted, predicted in zip(program.layers, result["counts"], program_counts(program)):
         assert dict(zip(LOOPS, counted)) == predicted, layer.name
 
 
@@ -108,6 +108,8 @@ def test_random_graphs_reach_every_corner():
             seen["input pooled whole"] += f["in_pool_whole"]
             seen["sliding mean"] += f["in_pool"] == "MEAN" and not f["in_pool_whole"]
             seen["input pooled over tiles"] += layer.input_pool is not None and f["tiles_down"] > 1
+            if f["in_pool"] == "LARGEST":
+                seen["input pooled to fewer bits"] += f["in_pool_high"] < 2 ** (f["in_bits"] - 1 + f["in_unsigned"]) - 1
             seen["input pooled, stride"] += layer.input_pool is not None and f["stride_height"] > 1
             seen["several words a pass"] += 1 < f["group_words"] and f["tile_passes"] > f["chunks"]
             seen["first tile early"] += f["early_lines"] > 0
@@ -131,7 +133,7 @@ def test_random_graphs_reach_every_corner():
     corners += ["fused pool", "fused pool over tiles", "fused pool of 3 rows", "fused pool of 2 columns"]
     corners += ["fused pool, padded"]
     corners += ["fused pool, map stored", "fused pool of a later branch", "LARGEST", "MEAN", "input pooled whole"]
-    corners += ["sliding mean", "input pooled over tiles", "input pooled, stride"]
+    corners += ["sliding mean", "input pooled over tiles", "input pooled, stride", "input pooled to fewer bits"]
     corners += ["several words a pass", "first tile early", "first tile early, from a later pass"]
     corners += ["first tile between the layers"]
     corners += ["left shift", "one pixel a block", "1 products", "2 products", "4 products"]

@@ -32,6 +32,7 @@ _RULES: tuple[Rule, ...] = (
     pragmas.pragma_place,
     pragmas.pragma_variables,
     pragmas.partitions,
+    pragmas.aggregates,
     pragmas.unchecked_dependences,
     interface.interface,
     dataflow.dataflow_statements,

@@ -184,6 +184,22 @@ def partitions(kernel: Kernel) -> Iterator[Finding]:
             yield at_pragma(pragma, "partitions", f"{sentence}; partition a smaller dimension")
 
 
+def aggregates(kernel: Kernel) -> Iterator[Finding]:
+    """Only a struct of plain members and arrays becomes one wide word."""
+    for pragma, scope in kernel.owners.items():
+        variable = pragma.get("variable")
+        if pragma.name != "AGGREGATE" or not variable or scope is None:
+            continue
+        target = resolve(variable, pragma, scope, kernel)
+        if target is None:
+            continue  # the business of pragma_variables
+        kind = element(target.type).get_canonical()
+        for member in kind.get_fields() if kind.kind == TypeKind.RECORD else ():
+            if element(member.type).get_canonical().kind == TypeKind.RECORD:
+                sentence = f"{variable} holds structs within a struct ({member.spelling}), which AGGREGATE does not take"
+                yield at_pragma(pragma, "aggregates", f"{sentence}; make that member an array")
+
+
 def unchecked_dependences(kernel: Kernel) -> Iterator[Finding]:
     """A dependence that is denied must be asserted in C simulation: DependenceCheck<..> check("x", distance)."""
     for pragma, scope in kernel.owners.items():

@@ -48,7 +48,7 @@ inline sbfp::AccWord item(const AccWords &items, int index) {
 inline sbfp::AccBlock item(const AccBlocks &items, int index) {
     sbfp::AccBlock block;
     for (int i = 0; i < sbfp::PIXELS * sbfp::LANES; ++i) {
-        block.pixel[i / sbfp::LANES].lane[i % sbfp::LANES] = items.rows[index][i];
+        block.pixel[i / sbfp::LANES][i % sbfp::LANES] = items.rows[index][i];
     }
     return block;
 }
@@ -85,7 +85,11 @@ class Check {
         for (int i = 0; i < items.count; ++i) {
             const sbfp::AccBlock block = stream.read();
             for (int p = 0; p < used[i]; ++p) {
-                compare(what, i, block.pixel[p], items.rows[i] + p * sbfp::LANES);
+                sbfp::AccWord word;
+                for (int c = 0; c < sbfp::LANES; ++c) {
+                    word.lane[c] = block.pixel[p][c];
+                }
+                compare(what, i, word, items.rows[i] + p * sbfp::LANES);
             }
         }
     }
