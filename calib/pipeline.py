@@ -165,7 +165,8 @@ def quantise(prepared: Prepared, statistics: Statistics) -> Artifact:
 def improve(prepared: Prepared, artifact: Artifact, images: np.ndarray | None = None) -> Artifact:
     """The artifact with the weight rounding and bias correction that the options ask for.
 
-    images: normalised ones to do it with; by default the first calibration images.
+    images: normalised ones to do it with, in as many variants as the file asks
+    for; by default the first calibration images.
     """
     config, network = prepared.config, prepared.network
     rounding, bias = config.bfp.rounding == "gptq", config.bfp.bias_correction
@@ -173,9 +174,11 @@ def improve(prepared: Prepared, artifact: Artifact, images: np.ndarray | None = 
         return artifact
     if images is None:
         limit = image_limit(network)
-        images = some_images(with_variants(prepared, min(limit, REFINE_IMAGES)), limit)
+        prepared = with_variants(prepared, min(limit, REFINE_IMAGES))
+        images = some_images(prepared, limit)
+    variants = prepared.calibration.augment
     with Progress(f"{config.name}: refining on {len(images)} images") as progress:
-        return refine(network, artifact, images, rounding, bias, config.seed, progress.text)
+        return refine(network, artifact, images, rounding, bias, config.seed, progress.text, variants)
 
 
 def with_variants(prepared: Prepared, limit: int) -> Prepared:

@@ -30,7 +30,9 @@ SAMPLES = 16_384  # output positions of a layer; a wider layer gets SAMPLES_PER_
 SAMPLES_PER_INPUT = 4
 DEPTHWISE_SAMPLES = 4096
 MAX_INPUTS = 6144  # K x K float64 of a layer wider than that is not worth its gigabyte
-RIDGE = 0.1
+RIDGES = (0.1, 1.0, 10.0, 100.0)  # the last all but keeps what was trained
+FOLDS = 4  # parts of the images, each held out once
+MOST_FOLDED = 1024  # inputs of a layer beyond which only one part is held out, for the time it takes
 CHUNK = 4096
 
 
@@ -49,11 +51,13 @@ def refine(
     bias: bool,
     seed: int = 0,
     progress: Callable[[str], None] = lambda text: None,
+    variants: int = 1,
 ) -> Artifact:
     """The artifact with weights rounded for least output error (``rounding``) and means corrected (``bias``).
 
     images: normalised, float32 [N, C, H, W]; more than ``image_limit`` are
-    not used. Deterministic for a seed. Every accumulator is proved again.
+    not used. variants: so many images in a row come from one photograph.
+    Deterministic for a seed. Every accumulator is proved again.
     """
     graph = artifact.graph
     batch = torch.from_numpy(np.asarray(images[: image_limit(network)], np.float32))
@@ -67,7 +71,7 @@ def refine(
             linear = replace(node, activation="none")
             sums = float_model.compute(linear, network, [exact[t] for t in node.inputs])
             parameters[node.name] = _Layer(
-                node, network.weights[node.name], parameters[node.name], artifact, seed + i
+                node, network.weights[node.name], parameters[node.name], artifact, seed + i, variants
             ).refined(sums, [rounded[t] for t in node.inputs], rounding, bias)
             exact[node.output] = activate(sums, node.activation, network.weights[node.name])
             values = FloatNetwork(graph, {node.name: real_weights(parameters[node.name])})
@@ -105,9 +109,45 @@ def real_weights(p: Parameters) -> FloatWeights:
     return FloatWeights(weight.astype(np.float32), bias, limit if limit is None else limit.astype(np.float32))
 
 
+def best_ridge(
+    floats: torch.Tensor, hessian: torch.Tensor, cross: torch.Tensor, parts: list[tuple[torch.Tensor, torch.Tensor]]
+) -> float:
+    """The ridge whose fit errs least on images that it was not fitted to.
+
+    How far a layer's weights may be trusted to follow its calibration images
+    differs by layer: large maps hold thousands of samples, small ones little
+    more than one an image. parts: ``hessian`` and ``cross`` of images to hold
+    out, one part after the other. Where all images are in one part, the last ridge.
+    """
+    errors = dict.fromkeys(RIDGES, 0.0)
+    for h, c in parts:
+        if torch.equal(h, hessian):
+            return RIDGES[-1]
+        for ridge in RIDGES:
+            w = fit(floats, hessian - h, cross - c, ridge)
+            errors[ridge] += float(((w @ h - 2 * c) * w).sum())  # less the targets' own square
+    return min(reversed(RIDGES), key=errors.get)
+
+
+def _moments(
+    inputs: torch.Tensor, outputs: torch.Tensor, images: np.ndarray, of: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sums of x x^T and of target x^T, float64, over the samples of some of the images."""
+    each = inputs.shape[2] // of
+    at = torch.from_numpy((images[:, None] * each + np.arange(each)).reshape(-1))
+    hessian, cross = 0.0, 0.0
+    for part in at.split(CHUNK):
+        a, b = inputs[:, :, part], outputs[:, :, part]
+        hessian = hessian + (a @ a.transpose(1, 2)).double()
+        cross = cross + (b @ a.transpose(1, 2)).double()
+    return hessian, cross
+
+
 class _Layer:
-    def __init__(self, node: Node, floats: FloatWeights, p: Parameters, artifact: Artifact, seed: int) -> None:
-        self.node, self.floats, self.p, self.seed = node, floats, p, seed
+    def __init__(
+        self, node: Node, floats: FloatWeights, p: Parameters, artifact: Artifact, seed: int, variants: int
+    ) -> None:
+        self.node, self.floats, self.p, self.seed, self.variants = node, floats, p, seed, variants
         self.formats = operand_formats(node, artifact.formats)
         self.depthwise = node.op == "depthwise"
         self.offset = artifact.output_offset if node.output == artifact.graph.output else 0.0
@@ -147,10 +187,11 @@ class _Layer:
         inputs, outputs = self._samples(target, x, count)
         inputs = inputs - inputs.mean(dim=2, keepdim=True)  # the means are the bias's business
         outputs = outputs - outputs.mean(dim=2, keepdim=True)
-        hessian, cross = 0.0, 0.0
-        for a, b in zip(inputs.split(CHUNK, 2), outputs.split(CHUNK, 2)):
-            hessian = hessian + (a @ a.transpose(1, 2)).double()
-            cross = cross + (b @ a.transpose(1, 2)).double()
+        fold = np.arange(len(target)) // self.variants % FOLDS
+        if count > MOST_FOLDED:
+            fold = np.minimum(fold, 1)
+        parts = [_moments(inputs, outputs, np.flatnonzero(fold == k), len(target)) for k in np.unique(fold)]
+        hessian, cross = (sum(m) for m in zip(*parts))
         old = self.p.weights
         shape = (hessian.shape[0], -1, count)
         floats = torch.from_numpy(self.floats.weight).double().reshape(shape)
@@ -158,9 +199,9 @@ class _Layer:
         step = np.broadcast_to(step[:, :, None, None], old.mantissas.shape)
         step = torch.from_numpy(np.array(step)).reshape(shape)
         low, high = mantissa_range(old.bits, True)
-        # few samples say little about many weights: the fit then stays close to what was trained
-        ridge = RIDGE * max(1.0, SAMPLES_PER_INPUT * count / inputs.shape[2]) ** 2
-        wanted = fit(floats, hessian, cross, ridge)
+        held_out = parts if count <= MOST_FOLDED else parts[:1]
+        wanted = fit(floats, hessian, cross, best_ridge(floats, hessian, cross, held_out))
+        del held_out, parts
         mantissas = gptq(wanted, hessian, step, low, high)
         return replace(old, mantissas=mantissas.numpy().astype(np.int8).reshape(old.mantissas.shape))
 

@@ -19,9 +19,8 @@ def fit(weight: torch.Tensor, hessian: torch.Tensor, cross: torch.Tensor, ridge:
 
     hessian: sum of x x^T over samples, [B, K, K]; cross: sum of target x^T, [B, F, K].
     """
-    damped = _damp(hessian, ridge)
-    change = torch.linalg.solve(damped, (cross - weight @ hessian).transpose(1, 2)).transpose(1, 2)
-    return weight + change
+    damped = torch.linalg.cholesky(_damp(hessian, ridge))
+    return weight + torch.cholesky_solve((cross - weight @ hessian).transpose(1, 2), damped).transpose(1, 2)
 
 
 def gptq(

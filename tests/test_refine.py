@@ -16,7 +16,7 @@ from calib.channel_order import free_chain, sort_channels
 from calib.config import BfpOptions
 from calib.fake_quant import check
 from calib.importer import import_module
-from calib.refine import image_limit, refine
+from calib.refine import FOLDS, RIDGES, best_ridge, image_limit, refine
 from calib.rounding import fit, gptq
 from calib.statistics import Statistics
 
@@ -160,3 +160,24 @@ def test_sorting_channels_preserves_the_function_and_sorts():
 def test_image_limit_bounds_memory():
     network = import_module(nn.Conv2d(3, 8, 1), (3, 4096, 4096), "large")
     assert image_limit(network) == 1
+
+
+def test_ridge_follows_what_images_left_out_say():
+    generator = torch.Generator().manual_seed(0)
+
+    def moments(samples, inputs, noise, change):
+        x = torch.randn(1, inputs, samples, generator=generator, dtype=torch.float64)
+        y = (weight + change) @ x + noise * torch.randn(1, 4, samples, generator=generator, dtype=torch.float64)
+        return x @ x.mT, y @ x.mT
+
+    weight = torch.randn(1, 4, 40, generator=generator, dtype=torch.float64)
+    change = 0.3 * torch.randn(1, 4, 40, generator=generator, dtype=torch.float64)
+
+    def ridge(samples, noise, change):
+        parts = [moments(samples, 40, noise, change) for _ in range(FOLDS)]
+        return best_ridge(weight, sum(h for h, _ in parts), sum(c for _, c in parts), parts)
+
+    assert ridge(2000, 1.0, change) == RIDGES[0]  # there is something to be learnt, and enough to learn it from
+    assert ridge(30, 1.0, 0 * change) >= RIDGES[-2]  # nothing but noise
+    one = moments(100, 40, 1.0, change)
+    assert best_ridge(weight, *one, [one]) == RIDGES[-1]  # nothing is left to judge by
