@@ -23,6 +23,7 @@ from calib.images import ImageSet
 from calib.layer_options import resolve_options
 from calib.progress import Progress
 from calib.statistics import Statistics
+from calib.streams import fill_streams, noise_gains, tensors_of
 
 BATCH_VALUES = 1 << 23  # of the largest tensor, in one batch
 MAX_BATCH = 32
@@ -51,6 +52,7 @@ def adapt(network: FloatNetwork, config: NetworkConfig, images: ImageSet) -> tup
         network = sort_channels(network, statistics.maximum)
     if config.bfp.equalise == "ranges":
         network = filled_ranges(network, config, images)
+        network = filled_streams(network, config, images)
     if config.bfp.weight_budget or config.bfp.activation_budget:
         config = with_widths(network, config, images)
     return network, config
@@ -77,6 +79,20 @@ def filled_ranges(network: FloatNetwork, config: NetworkConfig, images: ImageSet
     statistics = Statistics(network.graph, channels, tensors)
     show(network, images, RANGE_IMAGES, statistics.observe, f"{config.name}: ranges of channels")
     return fill_ranges(network, statistics, fixed, clip=config.bfp.method != "max")
+
+
+def filled_streams(network: FloatNetwork, config: NetworkConfig, images: ImageSet) -> FloatNetwork:
+    """The same function with the channels that sums tie together scaled to their mantissas' range."""
+    fixed = format_plan(network, config)
+    tensors = set(tensors_of(network.graph, fixed))
+    if not tensors:
+        return network
+    channels = {t: tuple(range(network.graph.shapes[t][0] + 1)) for t in tensors}
+    statistics = Statistics(network.graph, channels, tensors)
+    show(network, images, RANGE_IMAGES, statistics.observe, f"{config.name}: ranges of channels in sums")
+    few = min(SENSITIVITY_IMAGES, batch_size(network), len(images))
+    gains = noise_gains(network, torch.from_numpy(next(images.batches(few))), config.seed)
+    return fill_streams(network, statistics, fixed, config.bfp.method != "max", gains)
 
 
 def with_widths(network: FloatNetwork, config: NetworkConfig, images: ImageSet) -> NetworkConfig:

@@ -30,6 +30,7 @@ LARGEST = 2.0**8  # one channel's scale, either way
 POOLS = ("max_pool", "avg_pool", "identity")
 SIX = 6.0
 FILL = 2.0  # octaves by which a channel may be scaled up beyond the largest one of its block
+BEYOND = 2.0  # times the least error: no block's end is sought further in
 STEPS = 25  # ends of the range that are compared, an eighth of an octave apart
 
 
@@ -74,8 +75,14 @@ def least_error_end(counts: np.ndarray, tops: np.ndarray, maxima: np.ndarray, bi
     """Real-valued end of the mantissas' range with the least squared error, float64 [blocks]; arguments as in by_kl."""
     top = mantissa_range(bits, signed)[1]
     highest = np.log2(np.where(maxima > 0, maxima, top) / top)
-    errors = np.stack([squared_error(counts, tops, highest - k / 8, bits, signed) for k in range(STEPS)])
-    return np.where(maxima > 0, maxima * np.exp2(-np.argmin(errors, axis=0) / 8), 0)
+    least, best = np.full(len(counts), np.inf), np.zeros(len(counts))
+    for k in range(STEPS):
+        error = squared_error(counts, tops, highest - k / 8, bits, signed)
+        better = error < least  # the first of equals
+        least, best = np.where(better, error, least), np.where(better, k, best)
+        if np.all((error > BEYOND * least) | (maxima <= 0)):
+            break
+    return np.where(maxima > 0, maxima * np.exp2(-best / 8), 0)
 
 
 def scalable(graph: Graph) -> list[tuple[Node, list[Node]]]:
