@@ -26,7 +26,12 @@ SCHEMA = 2  # 2: clamps of their own per channel, output offset
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Image to network input: ``(pixel - mean) / std`` with pixels in 0..255, channels RGB or BGR."""
+    """Image to network input: ``(pixel - mean) / std`` with pixels in 0..255, channels RGB or BGR.
+
+    scale: by which each channel is divided once more where it is quantised, so
+    that its mantissas reach from end to end; the first layer's weights are
+    multiplied by it. None: by nothing.
+    """
 
     size: tuple[int, int]
     mean: tuple[float, ...]
@@ -34,6 +39,11 @@ class Preprocessing:
     resize: int | None = None
     interpolation: str = "bicubic"
     channels: str = "rgb"
+    scale: tuple[float, ...] | None = None
+
+    def scaled(self, images: np.ndarray) -> np.ndarray:
+        """Normalised images [..., C, H, W] as the input tensor's mantissas stand for them."""
+        return images if self.scale is None else images / np.asarray(self.scale, np.float32)[:, None, None]
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,10 @@ def concat_format(parts: list[BlockFormat]) -> BlockFormat:
 def verify(artifact: Artifact) -> None:
     """Check graph and shapes, and prove every accumulator. Raises BfpError naming the node."""
     artifact.graph.validate()
+    scale = artifact.preprocessing.scale
+    channels = artifact.graph.shapes[artifact.graph.input][0]
+    if scale is not None and not (len(scale) == channels and np.all(np.isfinite(scale)) and min(scale) > 0):
+        raise BfpError(f"network {artifact.graph.name}: its input's scale {scale} is not one positive number a channel")
     for tensor, (channels, _, _) in artifact.graph.shapes.items():
         fmt = artifact.formats.get(tensor)
         if fmt is None or fmt.channels != channels:
@@ -133,7 +147,7 @@ def save(artifact: Artifact, path: str | Path) -> Artifact:
             for t, f in artifact.formats.items()
         },
         "nodes": nodes,
-        "preprocessing": pre.__dict__,
+        "preprocessing": {k: v for k, v in pre.__dict__.items() if k != "scale" or v is not None},
         "classes": list(artifact.classes),
         "output_offset": artifact.output_offset,
         "provenance": artifact.provenance,

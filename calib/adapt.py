@@ -20,6 +20,7 @@ from calib.equalise import equalise_weights, fill_ranges, scalable
 from calib.float_network import FloatNetwork
 from calib.formats import FormatPlan
 from calib.images import ImageSet
+from calib.input_range import fill_input
 from calib.layer_options import resolve_options
 from calib.progress import Progress
 from calib.statistics import Statistics
@@ -51,6 +52,7 @@ def adapt(network: FloatNetwork, config: NetworkConfig, images: ImageSet) -> tup
         show(network, images, SORT_IMAGES, statistics.observe, f"{config.name}: order of channels")
         network = sort_channels(network, statistics.maximum)
     if config.bfp.equalise == "ranges":
+        network, config = fill_input(network, config)
         network = filled_ranges(network, config, images)
         network = filled_streams(network, config, images)
     if config.bfp.weight_budget or config.bfp.activation_budget:

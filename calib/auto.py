@@ -45,7 +45,8 @@ def outputs(artifact: Artifact, images: np.ndarray, floats: FloatNetwork | None 
     else:
         weights = without_offset(floats, artifact.output_offset)
     network = FloatNetwork(graph, weights)
-    values = {graph.input: round_to(torch.from_numpy(np.asarray(images, np.float32)), artifact.formats[graph.input])}
+    entry = torch.from_numpy(artifact.preprocessing.scaled(np.asarray(images, np.float32)))
+    values = {graph.input: round_to(entry, artifact.formats[graph.input])}
     for i, node in enumerate(graph.nodes):
         with torch.no_grad():
             out = float_model.compute(node, network, [values[t] for t in node.inputs])

@@ -43,7 +43,7 @@ def sort_channels(network: FloatNetwork, maximum: dict[str, np.ndarray]) -> Floa
         for reader in readers:
             w = weights[reader.name]
             weights[reader.name] = replace(w, weight=np.ascontiguousarray(w.weight[:, order]))
-    return FloatNetwork(network.graph, weights)
+    return replace(network, weights=weights)
 
 
 def free_chain(graph: Graph, start: Node) -> tuple[list[str], list[Node], list[Node]] | None:

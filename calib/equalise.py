@@ -42,7 +42,7 @@ def equalise_weights(network: FloatNetwork) -> FloatNetwork:
         for node, after in links:
             if after:
                 _scale(weights, node, after, _balance(weights, node, after))
-    return FloatNetwork(network.graph, weights)
+    return replace(network, weights=weights)
 
 
 def fill_ranges(
@@ -68,7 +68,7 @@ def fill_ranges(
         block_end = top * np.exp2(np.round(np.log2(largest / top)))
         scale = np.where(end > 0, np.maximum(end, largest * 2**-FILL), largest) / block_end
         _scale(weights, node, after, scale.astype(np.float32))
-    return FloatNetwork(network.graph, weights)
+    return replace(network, weights=weights)
 
 
 def least_error_end(counts: np.ndarray, tops: np.ndarray, maxima: np.ndarray, bits: int, signed: bool) -> np.ndarray:

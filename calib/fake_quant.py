@@ -85,7 +85,8 @@ def compute_node(artifact: Artifact, network: FloatNetwork, node: Node, operands
 def run(artifact: Artifact, images: np.ndarray) -> np.ndarray:
     """Output values, float64 [N, outputs], of normalised images [N, C, H, W], all in real numbers."""
     graph, network = artifact.graph, real_network(artifact)
-    values = {graph.input: round_to(torch.from_numpy(np.asarray(images, np.float64)), artifact.formats[graph.input])}
+    entry = torch.from_numpy(artifact.preprocessing.scaled(np.asarray(images, np.float64)))
+    values = {graph.input: round_to(entry, artifact.formats[graph.input])}
     for node in graph.nodes:
         values[node.output] = compute_node(artifact, network, node, [values[t] for t in node.inputs])
     return values[graph.output].flatten(1).numpy() + artifact.output_offset

@@ -36,7 +36,7 @@ def run(
         raise BfpError(f"network {graph.name} takes images of shape {expected}, got {tuple(images.shape[1:])}")
     kept = set(graph.shapes if keep is None else keep)
     last_use = {t: i for i, node in enumerate(graph.nodes) for t in node.inputs}
-    values = {graph.input: images.float()}
+    values = {graph.input: network.entry(images.float())}
     if observe:
         observe(graph.input, values[graph.input])
     for i, node in enumerate(graph.nodes):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from bfp.graph import Graph
 
@@ -25,7 +26,17 @@ class FloatWeights:
 
 @dataclass(frozen=True)
 class FloatNetwork:
-    """Graph and float weights; ``weights`` has one entry per ``conv`` and ``depthwise`` node, by node name."""
+    """Graph and float weights; ``weights`` has one entry per ``conv`` and ``depthwise`` node, by node name.
+
+    input_scale: by which the channels of normalised images are divided to become the input tensor; None: by nothing.
+    """
 
     graph: Graph
     weights: dict[str, FloatWeights]
+    input_scale: tuple[float, ...] | None = None
+
+    def entry(self, images: torch.Tensor) -> torch.Tensor:
+        """The input tensor of normalised images [N, C, H, W]."""
+        if self.input_scale is None:
+            return images
+        return images / torch.tensor(self.input_scale, dtype=images.dtype, device=images.device)[:, None, None]

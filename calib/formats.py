@@ -222,7 +222,8 @@ def input_exponent(pre: Preprocessing, channels: range, bits: int, signed: bool)
     resolution of all others.
     """
     codes = np.arange(256.0)[:, None]
-    mean, std = np.array(sorted({(pre.mean[c], pre.std[c]) for c in channels})).T
+    scale = pre.scale or (1.0,) * len(pre.mean)
+    mean, std = np.array(sorted({(pre.mean[c], pre.std[c] * scale[c]) for c in channels})).T
     values = (codes - mean) / std
     low, high = mantissa_range(bits, signed)
     highest = int(exponent_for_maximum(np.abs(values).max(), bits, signed))

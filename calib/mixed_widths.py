@@ -95,7 +95,7 @@ def weight_noises(network: FloatNetwork, plan: FormatPlan, options: BfpOptions, 
 
         squares = [float(((rounded(b).astype(np.float64) - floats.weight) ** 2).sum()) for b in WIDTHS]
         base = rounded(options.weights)
-        changed = FloatNetwork(graph, {**network.weights, node.name: replace(floats, weight=base)})
+        changed = replace(network, weights={**network.weights, node.name: replace(floats, weight=base)})
         operands = [exact[t] for t in node.inputs]
         noise = _output_noise(changed, exact, node.output, float_model.compute(node, changed, operands))
         unit = noise / max(squares[options.weights - MIN_BITS], 1e-300)

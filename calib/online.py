@@ -78,7 +78,7 @@ class OnlineNetwork:
             scale = np.repeat(np.exp2(blocks.natural.astype(np.float64)), np.diff(splits), axis=1)
             values = blocks.quantise(blocks.natural).mantissas * scale[:, :, None, None]
             weights[node.name] = FloatWeights(values, floats.bias.astype(np.float64), floats.limit)
-        self.network = FloatNetwork(graph, weights)
+        self.network = replace(network, weights=weights)
 
     def _rounded(self, tensor: str, x: torch.Tensor) -> torch.Tensor:
         if not torch.isfinite(x).all():
@@ -103,7 +103,8 @@ class OnlineNetwork:
 
     def _run(self, images: np.ndarray, keep_all: bool) -> dict[str, torch.Tensor]:
         graph = self.network.graph
-        values = {graph.input: self._rounded(graph.input, torch.from_numpy(np.asarray(images, np.float64)))}
+        entry = self.network.entry(torch.from_numpy(np.asarray(images, np.float64)))
+        values = {graph.input: self._rounded(graph.input, entry)}
         last_use = {t: i for i, node in enumerate(graph.nodes) for t in node.inputs}
         for i, node in enumerate(graph.nodes):
             out = float_model.compute(node, self.network, [values[t] for t in node.inputs])

@@ -60,7 +60,7 @@ def refine(
     Deterministic for a seed. Every accumulator is proved again.
     """
     graph = artifact.graph
-    batch = torch.from_numpy(np.asarray(images[: image_limit(network)], np.float32))
+    batch = network.entry(torch.from_numpy(np.asarray(images[: image_limit(network)], np.float32)))
     exact = {graph.input: batch}
     rounded = {graph.input: round_to(batch, artifact.formats[graph.input])}
     parameters = dict(artifact.parameters)

@@ -124,7 +124,7 @@ def noise_gains(network: FloatNetwork, images: torch.Tensor, seed: int = 0) -> d
         return x
 
     with torch.enable_grad():
-        values = {graph.input: watched(graph.input, images.clone().requires_grad_(True))}
+        values = {graph.input: watched(graph.input, network.entry(images).clone().requires_grad_(True))}
         for node in graph.nodes:
             out = float_model.compute(node, network, [values[t] for t in node.inputs])
             values[node.output] = watched(node.output, out)
@@ -213,4 +213,4 @@ def _scaled(network: FloatNetwork, of: dict[str, np.ndarray], scale: np.ndarray)
             limit = ((SIX if limit is None else limit) / out).astype(np.float32)
         weight = w.weight * source / out[:, None, None, None]
         weights[node.name] = replace(w, weight=weight, bias=w.bias / out, limit=limit)
-    return FloatNetwork(network.graph, weights)
+    return replace(network, weights=weights)

@@ -221,7 +221,7 @@ class Accelerator:
         if not np.issubdtype(image.dtype, np.integer):
             if not np.issubdtype(image.dtype, np.floating) or not np.isfinite(image).all():
                 raise BfpError(f"the image for {self.deployment.network} holds values that are not finite numbers")
-            image = quantise(image, self.deployment.format(name))
+            image = quantise(self.deployment.preprocessing.scaled(image), self.deployment.format(name))
         tensor = self.deployment.tensors[name]
         layout.pack(tensor, image, self._arena)
         for segment in tensor["segments"]:

@@ -33,7 +33,7 @@ def quantise_input(artifact: Artifact, images: np.ndarray) -> np.ndarray:
         raise BfpError(f"network {artifact.graph.name} takes images of shape {expected}, got {images.shape[1:]}")
     if not np.isfinite(images).all():
         raise BfpError(f"an input image of network {artifact.graph.name} holds NaN or infinity")
-    return quantise(images, artifact.formats[artifact.graph.input])
+    return quantise(artifact.preprocessing.scaled(images), artifact.formats[artifact.graph.input])
 
 
 def run(

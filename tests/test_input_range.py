@@ -1,0 +1,105 @@
+"""The input's channels end where its mantissas do; images stay normalised as the network's file says."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from toy_board import write_deployment
+
+from bfp import artifact as artifacts
+from bfp import golden
+from bfp.artifact import Preprocessing
+from bfp.errors import BfpError
+from calib import fake_quant, float_model
+from calib.config import load_config
+from calib.evaluate import compare
+from calib.input_range import best_step, fill_input
+from calib.pipeline import make_artifact, prepare
+from host.manifest import read_deployment
+
+TOML = """
+model = "calib.zoo.cifar_resnet:cifar_resnet"
+weights = "random"
+[input]
+size = 32
+mean = [123.675, 116.28, 103.53]
+std = [58.395, 57.12, 57.375]
+[calibration]
+images = "random"
+limit = 8
+[bfp]
+equalise = "{}"
+"""
+
+
+def config_of(folder, equalise):
+    (folder / "net.toml").write_text(TOML.format(equalise))
+    return load_config(folder / "net.toml")
+
+
+@pytest.mark.parametrize("mean, std", [(127.0, 128.0), (128.0, 128.0)])
+def test_an_input_that_loses_nothing_is_left_alone(mean, std):
+    assert best_step(mean, 8, True, std / 128) == std / 128
+
+
+@pytest.mark.parametrize("bits", [4, 6, 8])
+def test_the_step_has_the_least_error_over_the_codes(bits):
+    mean, top = 103.53, 2 ** (bits - 1) - 1
+    codes = np.arange(256) - mean
+
+    def error(step):
+        return ((np.clip(np.floor(codes / step + 0.5), -top, top) * step - codes) ** 2).sum()
+
+    usual = 57.375 * 2.0 ** (3 - bits)
+    found = best_step(mean, bits, True, usual)
+    assert error(found) < 0.6 * error(usual)
+    assert error(found) <= 1.02 * min(error(151.47 / top * f) for f in np.linspace(0.8, 1.2, 200))
+
+
+def test_function_of_the_images_is_preserved(tmp_path):
+    plain = prepare(config_of(tmp_path, "ranges"), adapted=False)
+    network, config = fill_input(plain.network, plain.config)
+    assert config.input == replace(plain.config.input, scale=network.input_scale)
+    images = torch.from_numpy(next(plain.calibration.batches(4)))
+    reference, found = (float_model.logits(n, images) for n in (plain.network, network))
+    assert torch.allclose(found, reference, atol=1e-4 * float(reference.abs().max()))
+
+
+def test_artifact_takes_the_same_images_and_loses_less_of_them(tmp_path):
+    noise = {}
+    for equalise in ("none", "ranges"):
+        prepared = prepare(config_of(tmp_path, equalise))
+        artifact = make_artifact(prepared)
+        artifacts.save(artifact, tmp_path / "artifact.npz")
+        again = artifacts.load(tmp_path / "artifact.npz")
+        assert again.preprocessing == artifact.preprocessing
+        assert (again.preprocessing.scale is None) == (equalise == "none")
+        images = next(prepared.calibration.batches(4))
+        mantissas = golden.quantise_input(again, images)
+        assert np.allclose(golden.logits(again, mantissas), fake_quant.run(again, images))
+        step = np.exp2(float(again.formats[again.graph.input].exponents[0]))
+        values = mantissas * step
+        if again.preprocessing.scale is not None:
+            values = values * np.array(again.preprocessing.scale)[:, None, None]
+        noise[equalise] = ((values - images) ** 2).mean()
+        plain = prepare(prepared.config, adapted=False)
+        rows = [compare(p, artifact, prepared.calibration) for p in (prepared, plain)]
+        assert rows[0]["sqnr_db"] == pytest.approx(rows[1]["sqnr_db"], abs=0.05)
+    assert noise["ranges"] < 0.5 * noise["none"]
+
+
+def test_the_board_scales_as_the_golden_model_does(tmp_path):
+    pre = {"size": [4, 4], "mean": [128.0] * 3, "std": [64.0] * 3, "scale": [0.5, 0.6, 0.7]}
+    loaded = read_deployment(write_deployment(tmp_path / "deploy", preprocessing=pre)).preprocessing
+    assert loaded == Preprocessing((4, 4), (128.0,) * 3, (64.0,) * 3, scale=(0.5, 0.6, 0.7))
+    image = np.random.default_rng(0).normal(size=(3, 4, 4)).astype(np.float32)
+    assert np.array_equal(loaded.scaled(image), loaded.scaled(image[None])[0])
+
+
+@pytest.mark.parametrize("scale", [(1.0, 1.0), (1.0, 0.0, 1.0), (1.0, float("nan"), 1.0)])
+def test_a_scale_that_cannot_be_is_refused(tmp_path, scale):
+    artifact = make_artifact(prepare(config_of(tmp_path, "none")))
+    bad = replace(artifact, preprocessing=replace(artifact.preprocessing, scale=scale))
+    with pytest.raises(BfpError, match="one positive number"):
+        artifacts.save(bad, tmp_path / "artifact.npz")
