@@ -85,12 +85,10 @@ class MapLines:
             return 0
         if self.joined == "all":
             return 1
-        planes = range(start // self.rows, -(-stop // self.rows))
-        inside = [
-            overlap(max(start - p * self.rows, 0) - self.first, min(stop - p * self.rows, self.rows)
-            - max(start - p * self.rows, 0), self.present)
-            for p in planes
-        ]
+        inside = []  # lines of each plane that exist
+        for plane in range(start // self.rows, -(-stop // self.rows)):
+            begin, end = max(start - plane * self.rows, 0), min(stop - plane * self.rows, self.rows)
+            inside.append(overlap(begin - self.first, end - begin, self.present))
         return sum(inside) if self.joined == "line" else sum(n > 0 for n in inside)
 
 

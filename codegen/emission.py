@@ -199,7 +199,8 @@ class Emitter:
         check_range(name, fields)
         macs = out_c * out_h * out_w * kh * kw * (in_c if node.op == "conv" else node.op == "depthwise")
         describe = (
-            f"{node.op} {kh}x{kw} stride {node.window.stride[0]}x{node.window.stride[1]}, {in_c}x{in_h}x{in_w} -> {out_c}x{out_h}x{out_w}"
+            f"{node.op} {kh}x{kw} stride {node.window.stride[0]}x{node.window.stride[1]}, "
+            f"{in_c}x{in_h}x{in_w} -> {out_c}x{out_h}x{out_w}"
             f"{', ' + node.activation if node.activation != 'none' else ''}{', shortcut' if shortcut else ''}"
         )
         if job.pool:
