@@ -21,7 +21,7 @@ from bfp.format import BlockFormat, pack_bits, unpack_bits
 from bfp.graph import Graph, Node
 from bfp.parameters import ACC_LIMIT, Parameters, Weights, clamp_integer, derive, prove
 
-SCHEMA = 2  # 2: clamps of their own per channel, output offset
+SCHEMA = 3  # 2: clamps of their own per channel, output offset; 3: output scale
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Artifact:
     formats: per tensor; parameters: per node (none for concat).
     classes: class names, or empty. provenance: method, options and weights
     used, for reports. digest: SHA-256 of the manifest, hex (empty until saved).
-    output_offset: constant that the output's mantissas leave out; it is added
-    when they are turned into real numbers (see calib.output_window).
+    output_offset: constant that the output's mantissas leave out; output_scale:
+    what one unit of the output tensor stands for. See ``logits`` and calib.output_window.
     """
 
     graph: Graph
@@ -65,6 +65,11 @@ class Artifact:
     provenance: dict = field(default_factory=dict)
     digest: str = ""
     output_offset: float = 0.0
+    output_scale: float = 1.0
+
+    def logits(self, values: np.ndarray) -> np.ndarray:
+        """The network's output [N, outputs] from the real values of its output tensor's mantissas [N, C, H, W]."""
+        return (values.reshape(len(values), -1) + self.output_offset) * self.output_scale
 
     def operand_formats(self, node: Node) -> tuple[BlockFormat, BlockFormat, BlockFormat | None]:
         """Formats of the main operand, the output and the shortcut (or None)."""
@@ -97,6 +102,11 @@ def verify(artifact: Artifact) -> None:
     channels = artifact.graph.shapes[artifact.graph.input][0]
     if scale is not None and not (len(scale) == channels and np.all(np.isfinite(scale)) and min(scale) > 0):
         raise BfpError(f"network {artifact.graph.name}: its input's scale {scale} is not one positive number a channel")
+    if not (np.isfinite(artifact.output_offset) and np.isfinite(artifact.output_scale) and artifact.output_scale > 0):
+        raise BfpError(
+            f"network {artifact.graph.name}: its output's offset {artifact.output_offset} and scale "
+            f"{artifact.output_scale} are not a number and a positive number"
+        )
     for tensor, (channels, _, _) in artifact.graph.shapes.items():
         fmt = artifact.formats.get(tensor)
         if fmt is None or fmt.channels != channels:
@@ -150,6 +160,7 @@ def save(artifact: Artifact, path: str | Path) -> Artifact:
         "preprocessing": {k: v for k, v in pre.__dict__.items() if k != "scale" or v is not None},
         "classes": list(artifact.classes),
         "output_offset": artifact.output_offset,
+        "output_scale": artifact.output_scale,
         "provenance": artifact.provenance,
         "sha256": {k: hashlib.sha256(v.tobytes()).hexdigest() for k, v in arrays.items()},
     }
@@ -249,6 +260,7 @@ def _assemble(manifest: dict, arrays: dict[str, np.ndarray], digest: str) -> Art
         manifest["provenance"],
         digest,
         float(manifest.get("output_offset", 0.0)),
+        float(manifest.get("output_scale", 1.0)),
     )
     verify(artifact)
     return artifact

@@ -14,14 +14,17 @@ import numpy as np
 import torch
 
 from calib import float_model, mixed_widths
+from calib.centre import Middles, centre, centred
 from calib.channel_order import sort_channels
 from calib.config import NetworkConfig
-from calib.equalise import equalise_weights, fill_ranges, scalable
+from calib.channel_ranges import ChannelRanges
+from calib.equalise import SIX, equalise_weights, fill_ranges, scalable
 from calib.float_network import FloatNetwork
 from calib.formats import FormatPlan
 from calib.images import ImageSet
 from calib.input_range import fill_input
 from calib.layer_options import resolve_options
+from calib.output_window import fill_output
 from calib.progress import Progress
 from calib.statistics import Statistics
 from calib.streams import fill_streams, noise_gains, tensors_of
@@ -29,8 +32,10 @@ from calib.streams import fill_streams, noise_gains, tensors_of
 BATCH_VALUES = 1 << 23  # of the largest tensor, in one batch
 MAX_BATCH = 32
 SORT_IMAGES = 16
-RANGE_IMAGES = 32
+RANGE_IMAGES = 64
+OUTPUT_IMAGES = 64
 SENSITIVITY_IMAGES = 8
+MOST_VARIANTS = 4  # of one calibration image, where they are few
 
 
 def batch_size(network: FloatNetwork) -> int:
@@ -47,6 +52,10 @@ def adapt(network: FloatNetwork, config: NetworkConfig, images: ImageSet) -> tup
     """
     if config.bfp.equalise == "weights":
         network = equalise_weights(network)
+    if config.bfp.centre and (tensors := centred(network.graph)):
+        middles = Middles(tensors)
+        show(network, images, RANGE_IMAGES, middles.observe, f"{config.name}: middles of ranges")
+        network = centre(network, middles.of)
     if config.bfp.sort_channels:
         statistics = Statistics(network.graph, {})
         show(network, images, SORT_IMAGES, statistics.observe, f"{config.name}: order of channels")
@@ -55,6 +64,7 @@ def adapt(network: FloatNetwork, config: NetworkConfig, images: ImageSet) -> tup
         network, config = fill_input(network, config)
         network = filled_ranges(network, config, images)
         network = filled_streams(network, config, images)
+    network = filled_output(network, config, images)
     if config.bfp.weight_budget or config.bfp.activation_budget:
         config = with_widths(network, config, images)
     return network, config
@@ -75,12 +85,9 @@ def show(network: FloatNetwork, images: ImageSet, count: int, observe: Callable,
 
 def filled_ranges(network: FloatNetwork, config: NetworkConfig, images: ImageSet) -> FloatNetwork:
     """The same function with channels scaled to their mantissas' range."""
-    fixed = format_plan(network, config)
     tensors = {node.output for node, _ in scalable(network.graph)}
-    channels = {t: tuple(range(network.graph.shapes[t][0] + 1)) for t in tensors}
-    statistics = Statistics(network.graph, channels, tensors)
-    show(network, images, RANGE_IMAGES, statistics.observe, f"{config.name}: ranges of channels")
-    return fill_ranges(network, statistics, fixed, clip=config.bfp.method != "max")
+    ends = ends_of(network, config, images, tensors, "ranges of channels")
+    return fill_ranges(network, ends, format_plan(network, config))
 
 
 def filled_streams(network: FloatNetwork, config: NetworkConfig, images: ImageSet) -> FloatNetwork:
@@ -89,12 +96,53 @@ def filled_streams(network: FloatNetwork, config: NetworkConfig, images: ImageSe
     tensors = set(tensors_of(network.graph, fixed))
     if not tensors:
         return network
-    channels = {t: tuple(range(network.graph.shapes[t][0] + 1)) for t in tensors}
-    statistics = Statistics(network.graph, channels, tensors)
-    show(network, images, RANGE_IMAGES, statistics.observe, f"{config.name}: ranges of channels in sums")
+    ends = ends_of(network, config, images, tensors, "ranges of channels in sums")
+    return fill_streams(network, ends, fixed, gains_of(network, config, images))
+
+
+def gains_of(network: FloatNetwork, config: NetworkConfig, images: ImageSet) -> dict[str, np.ndarray]:
+    """``noise_gains`` from the first few images."""
     few = min(SENSITIVITY_IMAGES, batch_size(network), len(images))
-    gains = noise_gains(network, torch.from_numpy(next(images.batches(few))), config.seed)
-    return fill_streams(network, statistics, fixed, config.bfp.method != "max", gains)
+    return noise_gains(network, torch.from_numpy(next(images.batches(few))), config.seed)
+
+
+def with_variants(images: ImageSet, limit: int) -> ImageSet:
+    """The same, each image in as many seeded variants (up to MOST_VARIANTS) as ``limit`` has room for."""
+    return replace(images, augment=max(images.augment, min(limit // len(images.items), MOST_VARIANTS)))
+
+
+def ends_of(
+    network: FloatNetwork, config: NetworkConfig, images: ImageSet, tensors: set[str], what: str
+) -> dict[str, np.ndarray]:
+    """Where the channels of some tensors shall end, float64 [C] by tensor."""
+    fixed, producer = format_plan(network, config), {n.output: n for n in network.graph.nodes}
+    images = with_variants(images, RANGE_IMAGES)
+    ranges = ChannelRanges(network.graph, tensors, images.augment)
+    show(network, images, RANGE_IMAGES, ranges.observe, f"{config.name}: {what}")
+    gains, ends = gains_of(network, config, images), {}
+    for t in sorted(tensors):
+        node = producer[t]
+        if fixed.layers[node.name].method == "max":
+            ends[t] = ranges.whole(t, fixed.splits[t])
+            continue
+        w = network.weights.get(node.name)
+        limit = np.inf if node.activation != "relu6" else SIX if w is None or w.limit is None else w.limit
+        ends[t] = ranges.ends(t, fixed.splits[t], fixed.bits[t], fixed.signed[t], gains[t], limit)
+    return ends
+
+
+def filled_output(network: FloatNetwork, config: NetworkConfig, images: ImageSet) -> FloatNetwork:
+    """The same function with a classifier's output scaled to its logits' range."""
+    fixed, output = format_plan(network, config), network.graph.output
+    if not fixed.has_window():
+        return network
+    found = []
+    show(
+        *(network, images, OUTPUT_IMAGES),
+        lambda tensor, x: found.append(x.flatten(1).numpy()) if tensor == output else None,
+        f"{config.name}: range of logits",
+    )
+    return fill_output(network, np.concatenate(found), fixed.bits[output])
 
 
 def with_widths(network: FloatNetwork, config: NetworkConfig, images: ImageSet) -> NetworkConfig:
@@ -122,4 +170,4 @@ def format_plan(network: FloatNetwork, config: NetworkConfig) -> FormatPlan:
     """What the file's options fix of every tensor's format. Raises BfpError for an override that matches nothing."""
     options = config.bfp
     # any rule of histograms stands for auto here: widths, signs and blocks do not depend on it
-    return FormatPlan(network.graph, options, resolve_options(network.graph, options), config.input)
+    return FormatPlan(network.graph, options, resolve_options(network.graph, options), config.input, network.reach)

@@ -53,7 +53,7 @@ def outputs(artifact: Artifact, images: np.ndarray, floats: FloatNetwork | None 
         values[node.output] = out if node.op == "concat" else round_to(out, artifact.formats[node.output])
         for t in _last_used_by(graph, i):
             values.pop(t, None)
-    return values[graph.output].flatten(1).numpy() + artifact.output_offset
+    return artifact.logits(values[graph.output].numpy())
 
 
 def without_offset(network: FloatNetwork, offset: float) -> dict[str, FloatWeights]:
@@ -78,7 +78,8 @@ def sqnr_db(
     """
     if artifact.output_offset:
         fmt = artifact.formats[artifact.graph.output]
-        reference = np.maximum(reference, fmt.low * np.exp2(fmt.channel_exponents()) + artifact.output_offset)
+        lowest = fmt.low * np.exp2(fmt.channel_exponents())
+        reference = np.maximum(reference, artifact.logits(lowest[None]))
     noise = float(((outputs(artifact, images, floats).astype(np.float64) - reference) ** 2).sum())
     signal = float((reference**2).sum())
     return 10 * float(np.log10(max(signal, 1e-300) / max(noise, signal * 1e-30, 1e-300)))

@@ -87,6 +87,7 @@ class BfpOptions:
     sensitive: int = 0
     rounding: str = "nearest"
     bias_correction: bool = False
+    centre: bool = False
     sort_channels: bool = False
     weight_budget: float | None = None
     activation_budget: float | None = None
@@ -324,6 +325,7 @@ def _bfp(section: Section, lanes: int) -> BfpOptions:
         max_spread=section.integer("max_spread", 7, 0, MAX_ALIGN_SHIFT),
         sensitive=section.integer("sensitive", 0, 0, MAX_BITS),
         rounding=section.text("rounding", "gptq" if auto else "nearest", ROUNDINGS),
+        centre=section.take("centre", auto, boolean, "true or false"),
         sort_channels=section.take("sort_channels", auto, boolean, "true or false"),
         equalise=section.text("equalise", "ranges" if auto else "none", EQUALISATIONS),
         output=section.text("output", None if auto else "values", OUTPUTS),

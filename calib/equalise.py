@@ -20,18 +20,13 @@ import numpy as np
 
 from bfp.format import mantissa_range
 from bfp.graph import Graph, Node
-from calib.exponents import squared_error
 from calib.float_network import FloatNetwork, FloatWeights
 from calib.formats import FormatPlan
-from calib.statistics import Statistics
 
 SWEEPS = 4  # chains of three layers settle within a few
 LARGEST = 2.0**8  # one channel's scale, either way
 POOLS = ("max_pool", "avg_pool", "identity")
 SIX = 6.0
-FILL = 2.0  # octaves by which a channel may be scaled up beyond the largest one of its block
-BEYOND = 2.0  # times the least error: no block's end is sought further in
-STEPS = 25  # ends of the range that are compared, an eighth of an octave apart
 
 
 def equalise_weights(network: FloatNetwork) -> FloatNetwork:
@@ -45,44 +40,24 @@ def equalise_weights(network: FloatNetwork) -> FloatNetwork:
     return replace(network, weights=weights)
 
 
-def fill_ranges(
-    network: FloatNetwork, statistics: Statistics, plan: FormatPlan, clip: bool
-) -> FloatNetwork:
-    """The same function, up to float rounding, with channels scaled to their mantissas' range.
+def fill_ranges(network: FloatNetwork, ends: dict[str, np.ndarray], plan: FormatPlan) -> FloatNetwork:
+    """The same function, up to float rounding, with channels scaled so that their ranges end with their mantissas'.
 
-    statistics: with a histogram of single channels for every tensor of
-    ``scalable``. plan: its blocks, widths and signs. clip: a channel's range
-    ends where its squared error is least, otherwise at its maximum.
+    ends: furthest value that each channel shall hold, float64 [C], of every
+    tensor of ``scalable``; 0 where it holds none. plan: its blocks, widths and signs.
     """
-    weights = dict(network.weights)
+    weights, reach = dict(network.weights), dict(network.reach)
     for node, after in scalable(network.graph):
         tensor = node.output
-        histogram = statistics.histograms[tensor]
-        end = statistics.maximum[tensor]
-        if clip:
-            end = least_error_end(histogram.counts, histogram.tops, end, plan.bits[tensor], plan.signed[tensor])
+        end, splits = ends[tensor], plan.splits[tensor]
         top = mantissa_range(plan.bits[tensor], plan.signed[tensor])[1]
-        splits = plan.splits[tensor]
         largest = np.maximum.reduceat(end, splits[:-1])
         largest = np.repeat(np.where(largest > 0, largest, top), np.diff(splits))
         block_end = top * np.exp2(np.round(np.log2(largest / top)))
-        scale = np.where(end > 0, np.maximum(end, largest * 2**-FILL), largest) / block_end
+        scale = np.where(end > 0, end, largest) / block_end
         _scale(weights, node, after, scale.astype(np.float32))
-    return replace(network, weights=weights)
-
-
-def least_error_end(counts: np.ndarray, tops: np.ndarray, maxima: np.ndarray, bits: int, signed: bool) -> np.ndarray:
-    """Real-valued end of the mantissas' range with the least squared error, float64 [blocks]; arguments as in by_kl."""
-    top = mantissa_range(bits, signed)[1]
-    highest = np.log2(np.where(maxima > 0, maxima, top) / top)
-    least, best = np.full(len(counts), np.inf), np.zeros(len(counts))
-    for k in range(STEPS):
-        error = squared_error(counts, tops, highest - k / 8, bits, signed)
-        better = error < least  # the first of equals
-        least, best = np.where(better, error, least), np.where(better, k, best)
-        if np.all((error > BEYOND * least) | (maxima <= 0)):
-            break
-    return np.where(maxima > 0, maxima * np.exp2(-best / 8), 0)
+        reach[tensor] = np.where(end > 0, block_end, 0.0)
+    return replace(network, weights=weights, reach=reach)
 
 
 def scalable(graph: Graph) -> list[tuple[Node, list[Node]]]:

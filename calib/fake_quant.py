@@ -89,7 +89,7 @@ def run(artifact: Artifact, images: np.ndarray) -> np.ndarray:
     values = {graph.input: round_to(entry, artifact.formats[graph.input])}
     for node in graph.nodes:
         values[node.output] = compute_node(artifact, network, node, [values[t] for t in node.inputs])
-    return values[graph.output].flatten(1).numpy() + artifact.output_offset
+    return artifact.logits(values[graph.output].numpy())
 
 
 def tolerance(artifact: Artifact, node: Node) -> int:

@@ -53,7 +53,7 @@ def run(
 def logits(network: FloatNetwork, images: torch.Tensor) -> torch.Tensor:
     """The network's output for a batch [N, C, H, W], flattened to [N, outputs]."""
     out = network.graph.output
-    return run(network, images, keep=[out])[out].flatten(1)
+    return run(network, images, keep=[out])[out].flatten(1) * network.output_scale
 
 
 def pad(x: torch.Tensor, window: Window, value: float = 0.0) -> torch.Tensor:

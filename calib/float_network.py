@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -29,11 +29,16 @@ class FloatNetwork:
     """Graph and float weights; ``weights`` has one entry per ``conv`` and ``depthwise`` node, by node name.
 
     input_scale: by which the channels of normalised images are divided to become the input tensor; None: by nothing.
+    output_scale: by which the output tensor is multiplied to become the network's output.
+    reach: furthest value that each channel's mantissas shall hold, float64 [C], of the tensors where
+    calib.adapt has chosen it.
     """
 
     graph: Graph
     weights: dict[str, FloatWeights]
     input_scale: tuple[float, ...] | None = None
+    output_scale: float = 1.0
+    reach: dict[str, np.ndarray] = field(default_factory=dict)
 
     def entry(self, images: torch.Tensor) -> torch.Tensor:
         """The input tensor of normalised images [N, C, H, W]."""

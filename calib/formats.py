@@ -36,8 +36,8 @@ class FormatPlan:
     their source's format exactly. notes: widths that could not be obeyed.
     """
 
-    def __init__(self, graph: Graph, options: BfpOptions, layers: dict[str, LayerOptions], pre: Preprocessing) -> None:
-        self.graph, self.options, self.layers, self.pre = graph, options, layers, pre
+    def __init__(self, graph: Graph, options: BfpOptions, layers: dict[str, LayerOptions], pre: Preprocessing, reach: dict[str, np.ndarray]) -> None:
+        self.graph, self.options, self.layers, self.pre, self.reach = graph, options, layers, pre, reach
         self.splits = {t: cut(s, options.activation_group) for t, s in graph.segments().items()}
         self.producer = {n.output: n for n in graph.nodes}
         self.source_of = {n.output: n.main for n in graph.nodes if self._copies(n)}
@@ -109,12 +109,14 @@ class FormatPlan:
         computed = [n for n in self.graph.nodes if n.op != "concat" and n.output not in self.source_of]
         return {n.output for n in computed if self.layers[n.name].method in rules}
 
+    def has_window(self) -> bool:
+        """Whether the network's outputs are classes, whose logits may be shifted and scaled (calib.output_window)."""
+        return self.options.output == "classes" and output_window.applies(self.graph, self.signed[self.graph.output])
+
     def output_window(self, statistics: Statistics) -> OutputWindow | None:
         """The range of logits that the output's mantissas resolve; None where they hold all of it."""
-        tensor = self.graph.output
-        bits, signed = self.bits[tensor], self.signed[tensor]
-        wanted = self.options.output == "classes" and len(statistics.outputs)
-        if not wanted or not output_window.applies(self.graph, bits, signed):
+        bits = self.bits[self.graph.output]
+        if not self.has_window() or not len(statistics.outputs):
             return None
         return output_window.choose(statistics.outputs, bits)
 
@@ -179,7 +181,12 @@ class FormatPlan:
         if node.op in KEEPS_RANGE:
             limit = sum(float(np.exp2(known[t].exponents).max()) * known[t].high for t in node.inputs)
             maximum = np.minimum(maximum, limit)
-        histogram = statistics.histograms.get(tensor)
+        if tensor in self.reach:
+            wanted = np.maximum.reduceat(self.reach[tensor], splits[:-1])
+            maximum = np.where(maximum > 0, np.where(wanted > 0, wanted, maximum), 0)
+            histogram = None
+        else:
+            histogram = statistics.histograms.get(tensor)
         method = self.layers[node.name].method
         if histogram is not None and method in (*HISTOGRAM_RULES, "seed"):
             if histogram not in self._chosen:  # floors change from pass to pass, histograms do not

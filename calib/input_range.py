@@ -27,7 +27,7 @@ SPAN = 0.75  # of the furthest code: the nearest of them
 def fill_input(network: FloatNetwork, config: NetworkConfig) -> tuple[FloatNetwork, NetworkConfig]:
     """The same function of the images, with a scale for its input, and the file with that scale."""
     graph, pre = network.graph, config.input
-    fixed = FormatPlan(graph, config.bfp, resolve_options(graph, config.bfp), pre)
+    fixed = FormatPlan(graph, config.bfp, resolve_options(graph, config.bfp), pre, {})
     readers = graph.consumers(graph.input)
     if not readers or any(n.op not in ("conv", "depthwise") or n.shortcut == graph.input for n in readers):
         return network, config
@@ -46,7 +46,7 @@ def fill_input(network: FloatNetwork, config: NetworkConfig) -> tuple[FloatNetwo
         w = weights[node.name]
         weights[node.name] = replace(w, weight=w.weight * scale.reshape(shape))
     factors = tuple(float(s) for s in scale)
-    return FloatNetwork(graph, weights, factors), replace(config, input=replace(pre, scale=factors))
+    return replace(network, weights=weights, input_scale=factors), replace(config, input=replace(pre, scale=factors))
 
 
 def best_step(mean: float, bits: int, signed: bool, usual: float) -> float:

@@ -125,7 +125,7 @@ class IntegerModel:
         """Network output for a batch of input mantissas [N, C, H, W], as float64 [N, outputs]."""
         out = self.artifact.graph.output
         q = self.run(mantissas, keep=[out])[out].cpu().numpy().astype(np.int16)
-        return dequantise(q, self.artifact.formats[out]).reshape(len(q), -1) + self.artifact.output_offset
+        return self.artifact.logits(dequantise(q, self.artifact.formats[out]))
 
     def _prepare(self, node: Node) -> _Node:
         artifact = self.artifact

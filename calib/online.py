@@ -99,7 +99,7 @@ class OnlineNetwork:
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Output values, float64 [N, outputs], of normalised images [N, C, H, W]."""
         output = self.network.graph.output
-        return self._run(images, keep_all=False)[output].flatten(1).numpy()
+        return self._run(images, keep_all=False)[output].flatten(1).numpy() * self.network.output_scale
 
     def _run(self, images: np.ndarray, keep_all: bool) -> dict[str, torch.Tensor]:
         graph = self.network.graph

@@ -15,8 +15,8 @@ from bfp.artifact import Artifact
 from bfp.errors import BfpError
 from bfp.samples import Samples, save_samples
 from calib import auto, float_model
-from calib.adapt import adapt, batch_size
-from calib.config import AUTO, ONLINE, WEIGHT_WORDS, NetworkConfig
+from calib.adapt import adapt, batch_size, with_variants
+from calib.config import AUTO, ONLINE, WEIGHT_WORDS, ImageOptions, NetworkConfig
 from calib.float_network import FloatNetwork
 from calib.images import ImageSet, open_images
 from calib.importer import import_module
@@ -29,7 +29,6 @@ from calib.zoo.weights import load_weights
 
 RANDOM_WEIGHT_IMAGES = 32
 REFINE_IMAGES = 256  # with fewer, variants of them help to refine
-MOST_VARIANTS = 4
 SAMPLES = 8  # images kept for simulations and boards
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -105,7 +104,7 @@ def prepare(config: NetworkConfig, adapted: bool = True) -> Prepared:
         weights = config.weights_fallback
     images = None
     if weights == "random":
-        images = next(calibration.batches(min(RANDOM_WEIGHT_IMAGES, len(calibration))))
+        images = weight_images(calibration)
     load_weights(module, weights, config.seed, images)
     network = import_module(module, config.input_shape, config.name)
     if adapted:
@@ -117,6 +116,22 @@ def prepare(config: NetworkConfig, adapted: bool = True) -> Prepared:
         raise BfpError(f"{config.path}: {len(classes)} class names for {outputs} outputs; correct classes")
     used = weights if weights in WEIGHT_WORDS else Path(weights).name
     return Prepared(config, network, classes, calibration, used, tuple(notes))
+
+
+def weight_images(calibration: ImageSet) -> np.ndarray:
+    """What batch norms of random weights are measured on, float32 [RANDOM_WEIGHT_IMAGES, C, H, W].
+
+    Calibration images first. Where they are few, random photographs join them:
+    a layer of one pixel a map has no more samples than images, and from two of
+    them its statistics would send every other image a thousandfold out of range.
+    """
+    images = next(calibration.batches(min(RANDOM_WEIGHT_IMAGES, len(calibration))))
+    missing = RANDOM_WEIGHT_IMAGES - len(images)
+    if not missing:
+        return images
+    options = ImageOptions(("random",), skip=len(images), limit=missing)
+    others = open_images(options, calibration.pre, calibration.seed)
+    return np.concatenate([images, next(others.batches(missing))])
 
 
 def with_output(config: NetworkConfig, calibration: ImageSet) -> NetworkConfig:
@@ -174,18 +189,11 @@ def improve(prepared: Prepared, artifact: Artifact, images: np.ndarray | None = 
         return artifact
     if images is None:
         limit = image_limit(network)
-        prepared = with_variants(prepared, min(limit, REFINE_IMAGES))
+        prepared = replace(prepared, calibration=with_variants(prepared.calibration, min(limit, REFINE_IMAGES)))
         images = some_images(prepared, limit)
     variants = prepared.calibration.augment
     with Progress(f"{config.name}: refining on {len(images)} images") as progress:
         return refine(network, artifact, images, rounding, bias, config.seed, progress.text, variants)
-
-
-def with_variants(prepared: Prepared, limit: int) -> Prepared:
-    """The same, each calibration image in as many seeded variants (up to MOST_VARIANTS) as ``limit`` has room for."""
-    images = prepared.calibration
-    variants = min(limit // len(images.items), MOST_VARIANTS)
-    return replace(prepared, calibration=replace(images, augment=max(images.augment, variants)))
 
 
 def some_images(prepared: Prepared, limit: int) -> np.ndarray:

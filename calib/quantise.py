@@ -43,9 +43,11 @@ SHIFTS_OPERANDS = ("conv", "depthwise", "add", "identity")
 LEFT_ROOM = 8  # bits by which a mended output may still be finer than its accumulator
 
 
-def plan(graph: Graph, options: BfpOptions, pre: Preprocessing) -> FormatPlan:
+def plan(
+    graph: Graph, options: BfpOptions, pre: Preprocessing, reach: dict[str, np.ndarray] | None = None
+) -> FormatPlan:
     """What is fixed before statistics are gathered: block boundaries, widths, signs. Raises BfpError for overrides."""
-    return FormatPlan(graph, options, resolve_options(graph, options), pre)
+    return FormatPlan(graph, options, resolve_options(graph, options), pre, reach or {})
 
 
 def quantise_network(
@@ -78,7 +80,9 @@ def quantise_network(
     offset = work.output_offset(formats)
     record = {**(provenance or {}), "adjustments": work.adjustments(formats), "notes": list(work.plan.notes)}
     artifact = Artifact(
-        network.graph, formats, parameters, preprocessing, tuple(classes), record, output_offset=offset
+        *(network.graph, formats, parameters, preprocessing, tuple(classes), record),
+        output_offset=offset,
+        output_scale=network.output_scale,
     )
     verify(artifact)
     return artifact
@@ -99,7 +103,7 @@ class _Layer:
 class _Work:
     def __init__(self, network: FloatNetwork, statistics: Statistics, options: BfpOptions, pre: Preprocessing) -> None:
         self.graph, self.statistics, self.options = network.graph, statistics, options
-        self.plan = plan(network.graph, options, pre)
+        self.plan = plan(network.graph, options, pre, network.reach)
         self.floors = self.plan.no_floors()
         self.free = self.plan.formats(statistics, self.floors, limited=False)  # what would be chosen without limits
         segments = self.graph.segments()

@@ -18,13 +18,13 @@ import torch
 
 from bfp.format import mantissa_range
 from bfp.graph import Graph
-from calib.equalise import FILL, SIX, least_error_end, scalable
+from calib.equalise import SIX, scalable
 from calib import float_model
 from calib.float_network import FloatNetwork
 from calib.formats import FormatPlan
-from calib.statistics import Statistics
 
 SWEEPS = 8  # over all blocks; most networks settle within three
+ROUNDING = 2.0**-20  # of scales: no end may seem to lie beyond the power of two that it was brought to
 GAIN = 1e-9  # of the noise, below which a change is none
 
 
@@ -133,7 +133,7 @@ def noise_gains(network: FloatNetwork, images: torch.Tensor, seed: int = 0) -> d
 
 
 def fill_streams(
-    network: FloatNetwork, statistics: Statistics, plan: FormatPlan, clip: bool, gains: dict[str, np.ndarray]
+    network: FloatNetwork, ends: dict[str, np.ndarray], plan: FormatPlan, gains: dict[str, np.ndarray]
 ) -> FloatNetwork:
     """The same function, up to float rounding, with the channels of ``tensors_of`` scaled to their mantissas' range.
 
@@ -145,15 +145,11 @@ def fill_streams(
     for group in _connected(tensors_of(graph, plan), of, free):
         parts, exponents = [], []
         for tensor in group:
-            end, splits = statistics.maximum[tensor], np.asarray(plan.splits[tensor])
-            if clip:
-                h = statistics.histograms[tensor]
-                end = least_error_end(h.counts, h.tops, end, plan.bits[tensor], plan.signed[tensor])
+            end, splits = ends[tensor], np.asarray(plan.splits[tensor])
             top = mantissa_range(plan.bits[tensor], plan.signed[tensor])[1]
             sizes = np.diff(splits)
             largest = np.maximum.reduceat(end, splits[:-1])
-            wide = np.repeat(largest, sizes)
-            reach = np.where(end > 0, np.maximum(end, wide * 2**-FILL), 0) / top
+            reach = end / top
             use = free[of[tensor]] & (reach > 0)
             block = np.repeat(np.arange(len(sizes)), sizes) + len(exponents)
             parts.append((of[tensor][use], block[use], reach[use], gains[tensor][use]))
@@ -162,7 +158,9 @@ def fill_streams(
         if len(channels.classes):
             known, index = np.unique(channels.classes, return_inverse=True)
             scale[known] = _settled(replace(channels, classes=index), np.array(exponents))
-    return _scaled(network, of, scale)
+    scaled = _scaled(network, of, scale)
+    reach = {t: ends[t] / scale[of[t]] * (1 - ROUNDING) for t in tensors_of(graph, plan)}
+    return replace(scaled, reach={**network.reach, **reach})
 
 
 def _connected(tensors: list[str], of: dict[str, np.ndarray], free: np.ndarray) -> list[list[str]]:

@@ -17,7 +17,7 @@ from codegen.program import build
 from codegen.schedule import Program, StoredTensor
 from codegen.render import render
 
-MANIFEST_SCHEMA = 2
+MANIFEST_SCHEMA = 3
 IP_NAME = "sbfp_engine_0"
 
 
@@ -60,6 +60,7 @@ def manifest(program: Program, identity: str, weights: bytes) -> dict:
         "input": artifact.graph.input,
         "output": artifact.graph.output,
         "output_offset": float(artifact.output_offset),
+        "output_scale": float(artifact.output_scale),
         # copies serve one layer only; the driver reads the tensors that they copy
         "tensors": [tensor_entry(program, t) for t in program.tensors if t.label == t.name],
     }

@@ -108,7 +108,7 @@ class Accelerator:
         self._start(0, self.deployment.layers)
         output = self.deployment.output
         values = dequantise(self.tensor(output), self.deployment.format(output)).reshape(-1)
-        return values + self.deployment.output_offset
+        return (values + self.deployment.output_offset) * self.deployment.output_scale
 
     def trace(self, image: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """Run layer by layer; yield name and mantissas, int16 [C, H, W], of every tensor when it is complete.

@@ -18,7 +18,7 @@ from bfp.errors import BfpError
 from bfp.format import BlockFormat
 from host import layout
 
-SCHEMA = 2  # 2: output_offset
+SCHEMA = 3  # 2: output_offset; 3: output_scale
 
 _FIELDS = {
     "network": str,
@@ -38,6 +38,7 @@ _FIELDS = {
     "output": str,
     "tensors": list,
     "output_offset": float,
+    "output_scale": float,
 }
 
 
@@ -49,7 +50,7 @@ class Deployment:
     to these files. weights_words, fmap_words: sizes of the weight image and
     of the feature-map arena, in words. tensors: by name, in the order of the
     manifest (see host.layout). artifact_digest: the artifact they came from.
-    output_offset: constant to add to the output's values.
+    output_offset: constant to add to the output's values; output_scale: by which the sums are multiplied then.
     """
 
     folder: Path
@@ -69,6 +70,7 @@ class Deployment:
     input: str
     output: str
     output_offset: float
+    output_scale: float
     tensors: dict[str, dict]
 
     def format(self, name: str) -> BlockFormat:

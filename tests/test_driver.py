@@ -52,7 +52,9 @@ def test_run_returns_dequantised_outputs(board, deploy):
     with Accelerator(deploy, device=board) as accelerator:
         for seed in range(3):
             x = random_mantissas(seed)
-            expected = real_values(2 * x + toy.weight_values()).reshape(-1) + accelerator.deployment.output_offset
+            deployment = accelerator.deployment
+            expected = real_values(2 * x + toy.weight_values()).reshape(-1) + deployment.output_offset
+            expected = expected * deployment.output_scale
             np.testing.assert_array_equal(accelerator.run(x), expected)
             np.testing.assert_array_equal(accelerator.run(real_values(x).astype(np.float32)), expected)
 
@@ -236,7 +238,7 @@ def test_wrong_images_are_refused(board, deploy, image, message):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"schema": 3}, "schema 3, this version reads 2; update"),
+        ({"schema": 4}, "schema 4, this version reads 3; update"),
         ({"schema": "x"}, "schema x"),
         ({"schema": None}, "damaged or no manifest"),
         ({"identity": "12"}, "not 16 hexadecimal digits"),
@@ -346,7 +348,7 @@ def test_command_line_prints_the_top_classes(library, deploy, tmp_path, capsys):
     x = (pixels.astype(np.float64).transpose(2, 0, 1) - 128) / 64
     exponents = np.array([-4, -3, -3]).reshape(3, 1, 1)
     mantissas = np.clip(np.floor(x * 2.0**-exponents + 0.5), -127, 127)
-    logits = real_values(2 * mantissas + toy.weight_values()).reshape(-1)
+    logits = real_values(2 * mantissas + toy.weight_values()).reshape(-1) * 0.75  # the toy's output scale
     best = np.argsort(-logits, kind="stable")[:4]
     probability = np.exp(logits) / np.exp(logits).sum()
     assert lines == [str(tmp_path / "photograph.png")] + [f"  {100 * probability[i]:6.2f} %  name {i}" for i in best]

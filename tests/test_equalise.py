@@ -10,8 +10,9 @@ from torch import nn
 
 from bfp.artifact import Preprocessing
 from calib import float_model
+from calib.channel_ranges import ChannelRanges
 from calib.config import BfpOptions
-from calib.equalise import equalise_weights, fill_ranges, least_error_end, readers, scalable
+from calib.equalise import equalise_weights, fill_ranges, readers, scalable
 from calib.importer import import_module
 from calib.layer_options import resolve_options
 from calib.quantise import plan, quantise_network
@@ -87,11 +88,14 @@ def test_equalising_helps_one_exponent_a_tensor():
     assert noise_db(better, network, images) > noise_db(plain, network, images) + 3
 
 
-def histograms(network, images):
+def ends_of(network, images, fixed, whole=False):
     tensors = {n.output for n, _ in scalable(network.graph)}
-    statistics = Statistics(network.graph, {t: tuple(range(network.graph.shapes[t][0] + 1)) for t in tensors}, tensors)
-    float_model.run(network, images, keep=(), observe=statistics.observe)
-    return statistics
+    ranges = ChannelRanges(network.graph, tensors)
+    float_model.run(network, images, keep=(), observe=ranges.observe)
+    if whole:
+        return {t: ranges.whole(t, fixed.splits[t]) for t in tensors}
+    widths = {t: (fixed.splits[t], fixed.bits[t], fixed.signed[t]) for t in tensors}
+    return {t: ranges.ends(t, *w, np.ones(w[0][-1]), np.inf) for t, w in widths.items()}
 
 
 @pytest.mark.parametrize("activation", [torch.relu, nn.functional.relu6])
@@ -99,9 +103,8 @@ def histograms(network, images):
 def test_filled_ranges_end_where_mantissas_end(activation, dead):
     network = import_module(chain(activation, dead), (3, 8, 8), "toy")
     images = 4 * pixels((3, 8, 8), PRE)
-    statistics = histograms(network, images)
     fixed = plan(network.graph, BfpOptions(activations=5, activation_group=4), PRE)
-    even = fill_ranges(network, statistics, fixed, clip=False)
+    even = fill_ranges(network, ends_of(network, images, fixed, whole=True), fixed)
     reference = float_model.logits(network, images)
     assert torch.allclose(float_model.logits(even, images), reference, atol=1e-5 * float(reference.abs().max()))
     for node, _ in scalable(network.graph):
@@ -116,21 +119,6 @@ def test_filled_ranges_end_where_mantissas_end(activation, dead):
             assert torch.allclose(now.max() - now, (was.max() - was - 2).clamp(min=0), atol=1e-4)
 
 
-def test_clipped_end_has_the_least_error_of_all():
-    values = np.random.default_rng(0).laplace(size=(20_000, 2)) * [1.0, 5.0]
-    h = histogram(values, (0, 1, 2))
-    maxima = np.abs(values).max(axis=0)
-    ends = least_error_end(h.counts, h.tops, maxima, 4, True)
-    for block, end in enumerate(ends):
-
-        def error(e):
-            step = e / 7
-            return ((np.clip(np.round(values[:, block] / step), -7, 7) * step - values[:, block]) ** 2).sum()
-
-        assert end < maxima[block] / 1.5
-        assert error(end) <= 1.01 * min(error(maxima[block] * 2 ** (-k / 8)) for k in range(24))
-
-
 def test_filled_ranges_take_rounding_noise_away():
     from test_refine import mobile_block
 
@@ -139,7 +127,7 @@ def test_filled_ranges_take_rounding_noise_away():
     images = pixels((3, 10, 10), pre, 24)
     plain, network, _ = quantised(mobile_block(), (3, 10, 10), options, images=images)
     fixed = plan(network.graph, options, pre)
-    even = fill_ranges(network, histograms(network, images), fixed, clip=True)
+    even = fill_ranges(network, ends_of(network, images, fixed), fixed)
     statistics = Statistics(even.graph, fixed.splits, fixed.needs_histogram())
     float_model.run(even, images, keep=(), observe=statistics.observe)
     filled = quantise_network(even, statistics, options, pre)

@@ -1,4 +1,6 @@
-"""Narrow outputs of classifiers: what decides the class is resolved, and real logits come out."""
+"""Outputs of classifiers: mantissas resolve the range of the logits, and real logits come out."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,13 +11,14 @@ from torch import nn
 
 from bfp import artifact as artifacts
 from bfp import golden
+from bfp.errors import BfpError
 from bfp.format import mantissa_range
 from calib import auto, float_model, output_window
 from calib.config import BfpOptions
 from calib.fake_quant import check, run
 from calib.importer import import_module
 from calib.integer_model import IntegerModel
-from calib.output_window import choose, divergence
+from calib.output_window import best_step, choose, fill_output
 from calib.quantise import plan, quantise_network
 from calib.refine import refine
 from calib.statistics import KEPT_OUTPUTS, Statistics
@@ -29,35 +32,55 @@ def logits_of(images=200, classes=50, seed=0):
     return x.astype(np.float32)
 
 
+def rounded(logits, step, offset, bits):
+    low, high = mantissa_range(bits, True)
+    return np.clip(np.floor((logits - offset) / step + 0.5), low, high) * step + offset
+
+
 @pytest.mark.parametrize("bits", [4, 5, 6])
 def test_window_keeps_more_classes_than_the_whole_range(bits):
     seen, unseen = logits_of(), logits_of(seed=1)
-    window = choose(seen, bits)
-    low, high = mantissa_range(bits, True)
+    high, step = mantissa_range(bits, True)[1], best_step(seen, bits)
 
-    def kept(exponent, offset):
-        q = np.clip(np.floor((unseen - offset) / 2.0**exponent + 0.5), low, high)
-        return (q.argmax(1) == unseen.argmax(1)).mean()
+    def kept(step, offset):
+        return (rounded(unseen, step, offset, bits).argmax(1) == unseen.argmax(1)).mean()
 
-    whole = int(np.ceil(np.log2(np.abs(seen).max() / high)))
-    assert kept(window.exponent, window.offset(window.exponent, bits)) > kept(whole, 0.0)
+    whole = np.exp2(np.ceil(np.log2(np.abs(seen).max() / high)))
+    assert kept(step, seen.max() - high * step) > kept(whole, 0.0)
     # the largest logit of the calibration images is the largest mantissa
+    window = choose(seen, bits)
     assert window.offset(window.exponent, bits) + high * 2.0**window.exponent == pytest.approx(seen.max())
 
 
-def test_divergence_by_hand():
-    p, q = np.array([[0.0, np.log(3)]]), np.array([[0.0, 0.0]])
-    assert divergence(p, q) == pytest.approx(0.25 * np.log(0.5) + 0.75 * np.log(1.5))
-    assert divergence(p, p + 7) == pytest.approx(0, abs=1e-12)
+@pytest.mark.parametrize("bits", [4, 5, 8])
+def test_best_step_has_the_least_error_of_all(bits):
+    seen, high = logits_of().astype(np.float64), mantissa_range(bits, True)[1]
+    step = best_step(seen, bits)
+
+    def error(step):
+        return ((rounded(seen, step, seen.max() - high * step, bits) - seen) ** 2).sum()
+
+    whole = (seen.max() - seen.min()) / (2**bits - 1)
+    assert error(step) <= 1.001 * min(error(whole * 2 ** (-k / 16)) for k in range(-16, 33))
+    # as much better than the best power of two as its step is finer
+    assert error(step) < error(2.0 ** choose(seen, bits).exponent)
 
 
-def classifier(bits, output="classes", count=32):
-    """mobile_block with logits of a classifier's spread."""
+def test_logits_all_alike_or_not_finite_are_left_as_they_are():
+    network = import_module(nn.Conv2d(3, 4, 10).eval(), (3, 10, 10), "toy")
+    for logits in (np.full((3, 4), 2.5), np.array([[1.0, np.nan, 0.0, 2.0]])):
+        assert fill_output(network, logits, 5) is network
+
+
+def classifier(bits, output="classes", count=32, scaled=False):
+    """mobile_block with logits of a classifier's spread; scaled: as calib.adapt scales its output."""
     module = mobile_block()
     with torch.no_grad():
         list(module.modules())[-1].weight.mul_(12)
     images = pixels((3, 10, 10), PRE, count)
     network = import_module(module, (3, 10, 10), "toy")
+    if scaled:
+        network = fill_output(network, float_model.logits(network, images).numpy(), bits)
     options = BfpOptions(weights=8, activations=bits, method="mse", weight_method="mse", output=output)
     fixed = plan(network.graph, options, PRE)
     statistics = Statistics(network.graph, fixed.splits, fixed.needs_histogram())
@@ -65,42 +88,71 @@ def classifier(bits, output="classes", count=32):
     return network, quantise_network(network, statistics, options, PRE), images
 
 
-def test_offset_is_in_the_biases_and_comes_back(tmp_path):
-    network, artifact, images = classifier(5)
-    assert artifact.output_offset != 0
+@pytest.mark.parametrize("bits", [5, 8])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_offset_and_scale_are_in_the_weights_and_come_back(tmp_path, bits, scaled):
+    network, artifact, images = classifier(bits, scaled=scaled)
+    assert artifact.output_offset != 0 and (artifact.output_scale == network.output_scale != 1) == scaled
     saved = artifacts.save(artifact, tmp_path / "artifact.npz")
     loaded = artifacts.load(tmp_path / "artifact.npz")
     assert loaded.output_offset == saved.output_offset == artifact.output_offset
+    assert loaded.output_scale == saved.output_scale == artifact.output_scale
     mantissas = golden.quantise_input(artifact, images.numpy())
     out, fmt = artifact.graph.output, artifact.formats[artifact.graph.output]
     step = 2.0 ** fmt.exponents[0]
     reference = golden.logits(loaded, mantissas)
     raw = golden.run(artifact, mantissas, keep=[out])[out].reshape(len(images), -1) * step
-    assert np.array_equal(reference, raw + artifact.output_offset)
+    scale = artifact.output_scale
+    assert np.array_equal(reference, (raw + artifact.output_offset) * scale)
     assert np.array_equal(IntegerModel(artifact, torch.device("cpu")).logits(mantissas), reference)
     assert all(d.ok for d in check(artifact, mantissas))
     for other in (run(artifact, images.numpy()), auto.outputs(artifact, images.numpy())):
-        assert np.abs(other - reference).max() <= 2 * step
+        assert np.abs(other - reference).max() <= 2 * step * scale
     exact = float_model.logits(network, images).numpy()
-    lowest = fmt.low * step + artifact.output_offset
+    lowest = (fmt.low * step + artifact.output_offset) * scale
     assert np.abs(reference - np.maximum(exact, lowest)).mean() < np.abs(exact).mean() / 4
     better = refine(network, artifact, images.numpy(), True, True)
     again = golden.logits(better, mantissas)
-    assert divergence(exact, again) < 1.05 * divergence(exact, reference)
+    noise = [((x - np.maximum(exact, lowest)) ** 2).sum() for x in (again, reference)]
+    assert noise[0] < 1.05 * noise[1]
 
 
-@pytest.mark.parametrize("bits, output", [(8, "classes"), (5, "values"), (5, None)])
-def test_values_and_wide_outputs_keep_their_whole_range(bits, output):
+@pytest.mark.parametrize("bits, output", [(8, "values"), (5, "values"), (5, None)])
+def test_values_keep_their_whole_range(bits, output):
     _, artifact, _ = classifier(bits, output)
-    assert artifact.output_offset == 0
+    assert artifact.output_offset == 0 and artifact.output_scale == 1
+
+
+@pytest.mark.parametrize("bits", [5, 8])
+def test_scaled_output_has_less_noise(bits):
+    noise = []
+    for scaled in (False, True):
+        network, artifact, images = classifier(bits, count=64, scaled=scaled)
+        exact = float_model.logits(network, images).numpy()
+        noise.append(((rounded_output(artifact, exact) - exact) ** 2).sum())
+    assert noise[1] < noise[0]
+
+
+def rounded_output(artifact, logits):
+    """What is left of exact logits once the output tensor has been rounded."""
+    fmt = artifact.formats[artifact.graph.output]
+    values = logits / artifact.output_scale
+    return artifact.logits(rounded(values, 2.0 ** fmt.exponents[0], artifact.output_offset, fmt.bits) - artifact.output_offset)
+
+
+@pytest.mark.parametrize("wrong", [{"output_scale": 0.0}, {"output_scale": float("nan")}, {"output_offset": np.inf}])
+def test_offset_and_scale_that_cannot_be_are_refused(tmp_path, wrong):
+    _, artifact, _ = classifier(5)
+    with pytest.raises(BfpError, match="output's offset .* and scale"):
+        artifacts.save(replace(artifact, **wrong), tmp_path / "artifact.npz")
 
 
 def test_maps_and_activated_outputs_have_no_window():
     for module in (nn.Conv2d(3, 4, 3), nn.Sequential(nn.Conv2d(3, 4, 10), nn.ReLU()), nn.Conv2d(3, 1, 10)):
         graph = import_module(module.eval(), (3, 10, 10), "toy").graph
-        assert not output_window.applies(graph, 5, True)
+        assert not output_window.applies(graph, True)
     graph = import_module(nn.Conv2d(3, 4, 10).eval(), (3, 10, 10), "toy").graph
-    assert output_window.applies(graph, 5, True) and not output_window.applies(graph, 5, False)
+    assert output_window.applies(graph, True) and not output_window.applies(graph, False)
 
 
 def test_kept_outputs_are_bounded():

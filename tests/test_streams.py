@@ -9,6 +9,7 @@ from torch import nn
 
 from bfp.artifact import Preprocessing
 from calib import float_model
+from calib.channel_ranges import ChannelRanges
 from calib.config import BfpOptions
 from calib.equalise import scalable
 from calib.importer import import_module
@@ -47,10 +48,16 @@ def observed(network, tensors, images):
     return statistics
 
 
-def filled(network, images, options, clip=False):
+def filled(network, images, options, whole=True):
     fixed = plan(network.graph, options, PRE)
-    statistics = observed(network, tensors_of(network.graph, fixed), images)
-    return fill_streams(network, statistics, fixed, clip, noise_gains(network, images))
+    tensors = tensors_of(network.graph, fixed)
+    ranges = ChannelRanges(network.graph, set(tensors))
+    float_model.run(network, images, keep=(), observe=ranges.observe)
+    gains, ends = noise_gains(network, images), {}
+    for t in tensors:
+        width = fixed.splits[t], fixed.bits[t], fixed.signed[t]
+        ends[t] = ranges.whole(t, width[0]) if whole else ranges.ends(t, *width, gains[t], np.inf)
+    return fill_streams(network, ends, fixed, gains)
 
 
 def test_channels_that_meet_in_a_sum_are_one_class():
@@ -70,11 +77,11 @@ def test_channels_that_meet_in_a_sum_are_one_class():
 
 
 @pytest.mark.parametrize("activation", [torch.relu, nn.functional.relu6])
-@pytest.mark.parametrize("clip", [False, True])
-def test_function_is_preserved(activation, clip):
+@pytest.mark.parametrize("whole", [False, True])
+def test_function_is_preserved(activation, whole):
     network = import_module(residual(activation), (3, 8, 8), "toy")
     images = 3 * pixels((3, 8, 8), PRE, 12)
-    even = filled(network, images, BfpOptions(activations=6, activation_group=8), clip)
+    even = filled(network, images, BfpOptions(activations=6, activation_group=8), whole)
     assert any(not np.array_equal(even.weights[n].weight, network.weights[n].weight) for n in network.weights)
     reference = float_model.logits(network, images)
     assert torch.allclose(float_model.logits(even, images), reference, atol=1e-5 * float(reference.abs().max()))

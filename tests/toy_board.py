@@ -78,12 +78,12 @@ def write_deployment(folder, **changes):
     weights[:, :CHANNELS] = weight_values().reshape(CHANNELS, -1).T
     (folder / "weights.bin").write_bytes(weights.tobytes())
     manifest = {
-        "schema": 2, "network": "toy", "artifact_digest": "ab" * 32, "identity": f"{IDENTITY:016x}", "lanes": LANES,
+        "schema": 3, "network": "toy", "artifact_digest": "ab" * 32, "identity": f"{IDENTITY:016x}", "lanes": LANES,
         "layers": 2, "weights": "weights.bin", "weights_sha256": hashlib.sha256(weights.tobytes()).hexdigest(),
         "weights_words": PIXELS, "fmap_words": 3 * PIXELS, "ip": "sbfp_engine_0", "bitfile": "toy.bit",
         "preprocessing": {"size": [HEIGHT, WIDTH], "mean": [128.0] * 3, "std": [64.0] * 3},
         "classes": [f"name {i}" for i in range(CHANNELS * HEIGHT * WIDTH)],
-        "input": "input", "output": "last", "output_offset": 0.5,
+        "input": "input", "output": "last", "output_offset": 0.5, "output_scale": 0.75,
         "tensors": [tensor("input", -1, 0), tensor("first", 0, PIXELS), tensor("last", 1, 2 * PIXELS)],
     }  # fmt: skip
     manifest.update(changes)

@@ -77,4 +77,4 @@ def logits(artifact: Artifact, mantissas: np.ndarray) -> np.ndarray:
     """Network output for a batch of input mantissas [N, C, H, W], as float64 [N, outputs]."""
     out = artifact.graph.output
     q = run(artifact, mantissas, keep=[out])[out]
-    return dequantise(q, artifact.formats[out]).reshape(len(q), -1) + artifact.output_offset
+    return artifact.logits(dequantise(q, artifact.formats[out]))
