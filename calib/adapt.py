@@ -1,7 +1,7 @@
 """What is done before exponents are chosen: channels scaled and sorted, widths handed out.
 
 The float network's function stays the same. Each step looks at a few of the
-calibration images, always the first ones, so that the same images give the
+calibration images, always the same ones, so that the same images give the
 same artifact.
 """
 
@@ -16,8 +16,8 @@ import torch
 from calib import float_model, mixed_widths
 from calib.centre import Middles, centre, centred
 from calib.channel_order import sort_channels
-from calib.config import NetworkConfig
 from calib.channel_ranges import ChannelRanges
+from calib.config import NetworkConfig
 from calib.equalise import SIX, equalise_weights, fill_ranges, scalable
 from calib.float_network import FloatNetwork
 from calib.formats import FormatPlan
@@ -70,17 +70,20 @@ def adapt(network: FloatNetwork, config: NetworkConfig, images: ImageSet) -> tup
     return network, config
 
 
+def spread(images: ImageSet, count: int) -> ImageSet:
+    """At most ``count`` of the images, evenly spread: sets are often ordered by class."""
+    variants = min(images.augment, count)
+    items = count // variants
+    return replace(images, items=images.items[:: max(len(images.items) // items, 1)][:items], augment=variants)
+
+
 def show(network: FloatNetwork, images: ImageSet, count: int, observe: Callable, what: str) -> None:
-    """Let ``observe`` see every tensor of the float network for the first ``count`` images."""
-    count, seen = min(count, len(images)), 0
-    with Progress(what, count) as progress:
-        for batch in images.batches(min(batch_size(network), count)):
-            batch = batch[: count - seen]
+    """Let ``observe`` see every tensor of the float network for at most ``count`` of the images."""
+    images = spread(images, count)
+    with Progress(what, len(images)) as progress:
+        for batch in images.batches(batch_size(network)):
             float_model.run(network, torch.from_numpy(batch), keep=(), observe=observe)
-            seen += len(batch)
             progress.step(len(batch))
-            if seen == count:
-                return
 
 
 def filled_ranges(network: FloatNetwork, config: NetworkConfig, images: ImageSet) -> FloatNetwork:
@@ -101,9 +104,14 @@ def filled_streams(network: FloatNetwork, config: NetworkConfig, images: ImageSe
 
 
 def gains_of(network: FloatNetwork, config: NetworkConfig, images: ImageSet) -> dict[str, np.ndarray]:
-    """``noise_gains`` from the first few images."""
-    few = min(SENSITIVITY_IMAGES, batch_size(network), len(images))
-    return noise_gains(network, torch.from_numpy(next(images.batches(few))), config.seed)
+    """``noise_gains`` from a few of the images."""
+    return noise_gains(network, a_batch(network, images), config.seed)
+
+
+def a_batch(network: FloatNetwork, images: ImageSet) -> torch.Tensor:
+    """A few of the images, normalised, [at most SENSITIVITY_IMAGES, C, H, W]."""
+    few = spread(images, min(SENSITIVITY_IMAGES, batch_size(network)))
+    return torch.from_numpy(next(few.batches(SENSITIVITY_IMAGES)))
 
 
 def with_variants(images: ImageSet, limit: int) -> ImageSet:
@@ -148,10 +156,9 @@ def filled_output(network: FloatNetwork, config: NetworkConfig, images: ImageSet
 def with_widths(network: FloatNetwork, config: NetworkConfig, images: ImageSet) -> NetworkConfig:
     """The file with one override per layer whose widths come from the budgets; the file's own overrides win."""
     options, fixed = config.bfp, format_plan(network, config)
-    few = min(SENSITIVITY_IMAGES, batch_size(network), len(images))
-    batch = torch.from_numpy(next(images.batches(few)))
+    batch = a_batch(network, images)
     weights, activations = {}, {}
-    with Progress(f"{config.name}: sensitivity of layers on {few} images"):
+    with Progress(f"{config.name}: sensitivity of layers on {len(batch)} images"):
         if options.weight_budget:
             noises = mixed_widths.weight_noises(network, fixed, options, batch)
             weights = mixed_widths.allocate(noises, options.weight_budget, f"network {config.name}, weight_budget")

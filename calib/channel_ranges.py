@@ -16,13 +16,17 @@ largest a channel may end. Both are then applied to the ends of all images.
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
 from bfp.format import mantissa_range
 from bfp.graph import Graph
 
-BINS = 1024
+BINS = 512  # an end is resolved to a 256th or finer
+PIXELS = 1024  # of a map; larger ones are looked at in a grid of about as many
 CLIPPED = np.exp2(np.arange(0, -25, -1) / 8)  # ends to choose from, in units of the channel's largest value
 MARGINS = np.exp2(np.arange(13) / 4)  # factors by which ends may lie beyond those of the images seen
 BELOW = (0.0, 0.5, 1.0, 2.0)  # octaves by which a channel's end may lie below its block's largest
@@ -54,12 +58,13 @@ class ChannelRanges:
             self.images += len(x)
         if tensor not in self._counts:
             return
-        x, channels = x.abs(), x.shape[1]
-        largest = x.amax((0, 2, 3)).double().numpy()
+        largest = torch.maximum(x.amax((0, 2, 3)), -x.amin((0, 2, 3))).double().numpy()
         if not np.isfinite(largest).all():
             return
         self.maximum[tensor] = np.maximum(self.maximum[tensor], largest)
         self._widen(tensor, largest)
+        pitch = math.ceil(math.sqrt(x.shape[2] * x.shape[3] / PIXELS))
+        x, channels = x[:, :, ::pitch, ::pitch].abs(), x.shape[1]
         tops = self._tops[tensor]
         first = (self._half[:, None] * channels + torch.arange(channels)) * BINS
         factor = torch.from_numpy(BINS / np.where(tops > 0, tops, 1.0)).float()
@@ -92,14 +97,16 @@ class ChannelRanges:
         top = mantissa_range(bits, signed)[1]
         limit = np.broadcast_to(limit, maximum.shape)[:, None]
         factors = [(m, b) for b in BELOW for m in MARGINS]
+        halves = [Moments.of(half, tops) for half in counts]
         errors = np.zeros(len(factors))
         for seen, other in ((0, 1), (1, 0)):
-            own = least_error_ends(counts[seen], tops, self._largest(tensor, seen), top)
+            own = halves[seen].least_error_ends(self._largest(tensor, seen), top)
             tried = np.minimum(np.stack([beyond(own, splits, *f) for f in factors], axis=1), limit)
-            errors += gain @ squared_error(counts[other], tops, tried, top)
+            errors += gain @ halves[other].squared_error(tried, top)
         judged = all(half.any() for half in counts)
         chosen = factors[int(np.argmin(errors))] if judged else UNJUDGED
-        end = beyond(least_error_ends(counts.sum(0), tops, maximum, top), splits, *chosen)
+        every = Moments(halves[0].sums + halves[1].sums, halves[0].width)
+        end = beyond(every.least_error_ends(maximum, top), splits, *chosen)
         return np.where(maximum > 0, np.minimum(end, limit[:, 0]), 0.0)
 
     def whole(self, tensor: str, splits: tuple[int, ...]) -> np.ndarray:
@@ -120,34 +127,49 @@ def beyond(end: np.ndarray, splits: tuple[int, ...], margin: float, below: float
     return np.maximum(end, largest * 2.0**-below) * margin
 
 
-def least_error_ends(counts: np.ndarray, tops: np.ndarray, maximum: np.ndarray, top: int) -> np.ndarray:
-    """End of least squared error of each channel, float64 [C]; arguments as of ``squared_error``."""
-    ends = maximum[:, None] * CLIPPED
-    # argmin takes the first of equals: the one that clips least
-    return np.take_along_axis(ends, squared_error(counts, tops, ends, top).argmin(axis=1)[:, None], axis=1)[:, 0]
+@dataclass(frozen=True)
+class Moments:
+    """Histograms of |x|, one a channel, as sums that give the error of any end at once.
 
-
-def squared_error(counts: np.ndarray, tops: np.ndarray, ends: np.ndarray, top: int) -> np.ndarray:
-    """Sum of the squared errors of values rounded to ``top`` levels up to an end and saturated there, float64 [C, ends].
-
-    counts: histogram of |x| for each channel, [C, BINS] over [0, tops). ends:
-    [C, ends]. Values below half a level become 0; rounding the others leaves a
-    twelfth of a level's square (Widrow and Kollar, Quantization Noise, 2008).
+    sums: of 1, x and x**2 over all bins below one, float64 [3, C, BINS + 1], x
+    in bins. width: of a bin, [C, 1].
     """
-    width = np.where(tops > 0, tops, 1.0)[:, None] / BINS
-    end = ends / width  # in bins, as all below
-    level = end / top
-    centre = np.arange(BINS) + 0.5
-    moments = np.zeros((3, len(counts), BINS + 1))  # of all bins below one
-    for power in range(3):
-        np.cumsum(counts * centre**power, axis=1, out=moments[power, :, 1:])
 
-    def below(power: int, value: np.ndarray) -> np.ndarray:
-        index = np.clip(np.floor(value + 0.5), 0, BINS).astype(np.int64)  # bins whose centre lies below
-        return np.take_along_axis(moments[power], index, axis=1)
+    sums: np.ndarray
+    width: np.ndarray
 
-    number, linear, square = (moments[power][:, -1:] - below(power, end) for power in range(3))
-    saturated = square - 2 * end * linear + end**2 * number
-    vanishing = np.minimum(level / 2, end)
-    rounded = below(2, vanishing) + (below(0, end) - below(0, vanishing)) * level**2 / 12
-    return (np.maximum(saturated, 0) + rounded) * width**2
+    @classmethod
+    def of(cls, counts: np.ndarray, tops: np.ndarray) -> Moments:
+        """counts: [C, BINS] over [0, tops)."""
+        centre, sums = np.arange(BINS) + 0.5, np.zeros((3, len(counts), BINS + 1))
+        for power in range(3):
+            np.cumsum(counts * centre**power, axis=1, out=sums[power, :, 1:])
+        return cls(sums, np.where(tops > 0, tops, 1.0)[:, None] / BINS)
+
+    def least_error_ends(self, maximum: np.ndarray, top: int) -> np.ndarray:
+        """End of least squared error of each channel, float64 [C]. maximum: largest |x|; top: as of ``squared_error``."""
+        ends = maximum[:, None] * CLIPPED
+        # argmin takes the first of equals: the one that clips least
+        return np.take_along_axis(ends, self.squared_error(ends, top).argmin(axis=1)[:, None], axis=1)[:, 0]
+
+    def squared_error(self, ends: np.ndarray, top: int) -> np.ndarray:
+        """Sum of squared errors of values rounded to ``top`` levels up to an end and saturated there; both [C, ends].
+
+        Values below half a level become 0; rounding the others leaves a twelfth
+        of a level's square (Widrow and Kollar, Quantization Noise, 2008).
+        """
+        end = ends / self.width
+        level = end / top
+        vanishing = np.minimum(level / 2, end)
+        inside, small = (np.clip(np.floor(v + 0.5), 0, BINS).astype(np.int64) for v in (end, vanishing))
+
+        def below(power: int, index: np.ndarray) -> np.ndarray:
+            return np.take_along_axis(self.sums[power], index, axis=1)
+
+        held = below(0, inside)
+        number, linear, square = (
+            self.sums[power][:, -1:] - (below(power, inside) if power else held) for power in range(3)
+        )
+        saturated = square - 2 * end * linear + end**2 * number
+        rounded = below(2, small) + (held - below(0, small)) * level**2 / 12
+        return (np.maximum(saturated, 0) + rounded) * self.width**2

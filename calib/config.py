@@ -69,7 +69,7 @@ class BfpOptions:
     sensitive: least width of the residual stream's tensors and of the
     depthwise, first and last layers' weights. rounding: of the weights, one of
     ROUNDINGS; bias_correction: see calib.refine;
-    sort_channels: see calib.channel_order; equalise: one of EQUALISATIONS,
+    centre: see calib.centre; sort_channels: see calib.channel_order; equalise: one of EQUALISATIONS,
     see calib.equalise. weight_budget, activation_budget: mean widths over all
     stored weights and activations, from which calib.mixed_widths makes widths
     of single layers. output: one of OUTPUTS, see

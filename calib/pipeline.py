@@ -15,7 +15,7 @@ from bfp.artifact import Artifact
 from bfp.errors import BfpError
 from bfp.samples import Samples, save_samples
 from calib import auto, float_model
-from calib.adapt import adapt, batch_size, with_variants
+from calib.adapt import adapt, batch_size, spread, with_variants
 from calib.config import AUTO, ONLINE, WEIGHT_WORDS, ImageOptions, NetworkConfig
 from calib.float_network import FloatNetwork
 from calib.images import ImageSet, open_images
@@ -181,7 +181,7 @@ def improve(prepared: Prepared, artifact: Artifact, images: np.ndarray | None = 
     """The artifact with the weight rounding and bias correction that the options ask for.
 
     images: normalised ones to do it with, in as many variants as the file asks
-    for; by default the first calibration images.
+    for; by default some of the calibration images.
     """
     config, network = prepared.config, prepared.network
     rounding, bias = config.bfp.rounding == "gptq", config.bfp.bias_correction
@@ -197,14 +197,8 @@ def improve(prepared: Prepared, artifact: Artifact, images: np.ndarray | None = 
 
 
 def some_images(prepared: Prepared, limit: int) -> np.ndarray:
-    """The first ``limit`` calibration images, normalised, float32 [N, C, H, W]."""
-    parts, count = [], 0
-    for batch in prepared.calibration.batches(batch_size(prepared.network)):
-        parts.append(batch[: limit - count])
-        count += len(parts[-1])
-        if count == limit:
-            break
-    return np.concatenate(parts)
+    """At most ``limit`` of the calibration images, normalised, float32 [N, C, H, W]."""
+    return np.concatenate(list(spread(prepared.calibration, limit).batches(batch_size(prepared.network))))
 
 
 def pick(prepared: Prepared) -> Artifact:

@@ -7,7 +7,7 @@ from torch import nn
 
 from bfp.artifact import Preprocessing
 from calib import float_model
-from calib.channel_ranges import BINS, CLIPPED, MARGINS, ChannelRanges, least_error_ends, squared_error
+from calib.channel_ranges import BINS, CLIPPED, MARGINS, PIXELS, ChannelRanges, Moments
 from calib.config import BfpOptions
 from calib.equalise import fill_ranges, scalable
 from calib.formats import FormatPlan
@@ -34,6 +34,10 @@ def seen(values, variants=1, batch=5, tensor="t"):
     return ranges
 
 
+def moments(ranges):
+    return Moments.of(ranges._counts["t"].sum(0), ranges._tops["t"])
+
+
 def rounded(values, end, top):
     step = end / top
     return np.clip(np.round(values / step), -top, top) * step
@@ -44,18 +48,18 @@ def test_error_is_that_of_rounding(top):
     values = np.random.default_rng(0).laplace(size=(40, 2, 30, 30)) * np.array([1.0, 5.0])[:, None, None]
     ranges = seen(values)
     ends = ranges.maximum["t"][:, None] * np.array([1.5, 1.0, 0.6, 0.3, 0.1])
-    found = squared_error(ranges._counts["t"].sum(0), ranges._tops["t"], ends, top)
+    found = moments(ranges).squared_error(ends, top)
     for c in range(2):
         for i, end in enumerate(ends[c]):
             exact = ((rounded(values[:, c], end, top) - values[:, c]) ** 2).sum()
-            assert found[c, i] == pytest.approx(exact, rel=0.1 if top == 7 else 0.03)
+            assert found[c, i] == pytest.approx(exact, rel=0.1 if top == 7 else 0.05)
 
 
 def test_least_error_end_has_the_least_error():
     values = np.random.default_rng(0).laplace(size=(40, 2, 30, 30)) * np.array([1.0, 5.0])[:, None, None]
     ranges = seen(values)
     maximum = ranges.maximum["t"]
-    ends = least_error_ends(ranges._counts["t"].sum(0), ranges._tops["t"], maximum, 7)
+    ends = moments(ranges).least_error_ends(maximum, 7)
     for c, end in enumerate(ends):
 
         def error(e):
@@ -79,10 +83,18 @@ def test_histograms_do_not_depend_on_the_order_of_images():
     assert not one._counts["t"][:, 2].any() and one._tops["t"][2] == 0
 
 
+def test_large_maps_are_looked_at_in_a_grid():
+    values = np.abs(np.random.default_rng(0).normal(size=(4, 2, 70, 130))) + 0.1
+    values[1, 1, 1, 1] = 9
+    ranges = seen(values)
+    pixels = ranges._counts["t"][:, 0].sum() / 4
+    assert PIXELS / 4 < pixels < 1.2 * PIXELS and ranges.maximum["t"][1] == 9
+
+
 def test_variants_of_a_photograph_stay_in_one_half():
     values = np.repeat(np.array([1.0, 100.0, 2.0, 50.0]), 3)[:, None, None, None] * np.ones((1, 1, 4, 4))
     ranges = seen(values, variants=3, batch=4)
-    assert ranges._largest("t", 0)[0] == pytest.approx(2, rel=0.1) and ranges._largest("t", 1)[0] == pytest.approx(100)
+    assert ranges._largest("t", 0)[0] == pytest.approx(2, rel=0.2) and ranges._largest("t", 1)[0] == pytest.approx(100)
 
 
 def bursts(images, seed, channels=32):
@@ -98,7 +110,7 @@ def test_ends_suit_images_not_seen():
 
     def held_out(values, fresh, bits):
         ranges, top = seen(values), 2**bits - 1
-        own = least_error_ends(ranges._counts["t"].sum(0), ranges._tops["t"], ranges.maximum["t"], top)
+        own = moments(ranges).least_error_ends(ranges.maximum["t"], top)
         ends = ranges.ends("t", splits, bits, False, gain, np.inf)
 
         def error(e):

@@ -112,7 +112,7 @@ def test_a_rule_that_cannot_quantise_the_network_is_a_row_not_the_end(project, t
 def test_plain_options_drop_every_correction():
     """All that is no width or limit of the engine is as in the plain file, and what a budget allows is given to all."""
     ours = BfpOptions(
-        *(5, 6, 16, 16, "auto", "mse", True, 4, 7, "gptq", True, True, None, None, "ranges", "classes"),
+        *(5, 6, 16, 16, "auto", "mse", True, 4, 7, "gptq", True, True, True, None, None, "ranges", "classes"),
         overrides=(Override("a", method="kl"), Override("b", activations=4, weight_method="mse")),
     )
     plain = BfpOptions(weights=5, activations=6, sensitive=7, max_spread=4, output="values")

@@ -51,6 +51,7 @@ def plain_options(options: BfpOptions, method: str) -> BfpOptions:
         activation_group=0,
         rounding="nearest",
         bias_correction=False,
+        centre=False,
         sort_channels=False,
         equalise="none",
         output="values",

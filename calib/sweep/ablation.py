@@ -15,7 +15,8 @@ SCHEMA = 1
 GROUP = 16
 PLAIN = {
     **{"method": "max", "weight_method": "max", "weight_group": 64, "activation_group": 0, "unsigned": False},
-    **{"rounding": "nearest", "sort_channels": False, "equalise": "none", "bias_correction": False, "output": "values"},
+    **{"rounding": "nearest", "centre": False, "sort_channels": False, "equalise": "none"},
+    **{"bias_correction": False, "output": "values"},
 }
 # (what is switched on, how), each on top of those before it
 STEPS = (
@@ -23,11 +24,12 @@ STEPS = (
     ("unsigned mantissas after ReLU", {"unsigned": True}),
     ("exponent groups of 16 channels", {"weight_group": GROUP, "activation_group": GROUP}),
     ("exponents of least squared error", {"method": "mse", "weight_method": "mse"}),
+    ("signed channels shifted to the middle of their range", {"centre": True}),
     ("channels in the order of their range", {"sort_channels": True}),
     ("channels scaled to fill their range", {"equalise": "ranges"}),
     ("bias correction", {"bias_correction": True}),
     ("GPTQ rounding of weights", {"rounding": "gptq"}),
-    ("window of the output's logits", {"output": "classes"}),
+    ("range of the output's logits", {"output": "classes"}),
 )
 
 
