@@ -218,8 +218,11 @@ def pick(prepared: Prepared) -> Artifact:
     statistics = gather(named[auto.CANDIDATES[1]])
     figures, drafts = {}, {}
     for method, candidate in named.items():
-        drafts[method] = quantise(candidate, statistics)
-        figures[method] = auto.sqnr_db(drafts[method], held, reference, network)
+        draft = quantise(candidate, statistics)
+        # where channels are scaled their exponents are no method's, and two methods may come to the same
+        same = next((m for m, d in drafts.items() if d.formats == draft.formats), None)
+        figures[method] = auto.sqnr_db(draft, held, reference, network) if same is None else figures[same]
+        drafts[method] = draft
     best = max(figures, key=figures.get)  # the first of equals
     refined = improve(named[best], drafts[best], rest)
     result = {"refined": auto.sqnr_db(refined, held, reference), "plain": auto.sqnr_db(drafts[best], held, reference)}

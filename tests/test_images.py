@@ -1,5 +1,7 @@
 """Image sources and the board's preprocessing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torchvision.transforms as T
@@ -7,8 +9,10 @@ from PIL import Image
 
 from bfp import BfpError
 from bfp.artifact import Preprocessing
+from calib.adapt import MOST_VARIANTS, spread, with_variants
 from calib.config import ImageOptions
 from calib.images import open_images
+from calib.pipeline import RANDOM_WEIGHT_IMAGES, weight_images
 from host.image import load_image, normalise
 
 PRE = Preprocessing((20, 24), (127.0, 100.0, 90.0), (128.0, 64.0, 32.0), 28)
@@ -245,3 +249,38 @@ def test_images_of_two_arrays_have_different_names(tmp_path):
         [item.name for item in open_images(options(f"{path}{keys}"), GRAY).items] for keys in ("", ":images", ":others")
     )
     assert plain == named and not set(plain) & set(other)
+
+
+def numbered(tmp_path, count, augment=1):
+    for i in range(count):
+        photograph(tmp_path / f"{i:03}.png", 20, 24, seed=i)
+    return open_images(options(tmp_path, augment=augment), PRE)
+
+
+@pytest.mark.parametrize("count, augment, asked, first", [(10, 1, 4, [0, 2, 4, 6]), (10, 1, 10, None), (10, 1, 64, None)])
+def test_some_images_are_evenly_spread(tmp_path, count, augment, asked, first):
+    images = numbered(tmp_path, count, augment)
+    few = spread(images, asked)
+    assert len(few) == min(asked, count)
+    assert [few.name(i) for i in range(len(few))] == [images.name(i) for i in first or range(count)]
+
+
+def test_some_images_are_never_more_than_asked(tmp_path):
+    images = numbered(tmp_path, 7, augment=3)
+    assert [len(spread(images, n)) for n in (1, 2, 3, 5, 6, 20, 21, 50)] == [1, 2, 3, 3, 6, 18, 21, 21]
+
+
+def test_few_images_get_variants(tmp_path):
+    images = numbered(tmp_path, 7)
+    assert [with_variants(images, n).augment for n in (1, 14, 64)] == [1, 2, MOST_VARIANTS]
+    assert with_variants(replace(images, augment=6), 64).augment == 6
+
+
+def test_random_weights_are_measured_on_enough_images(tmp_path):
+    images = numbered(tmp_path, 3)
+    found = weight_images(images)
+    assert len(found) == RANDOM_WEIGHT_IMAGES and np.array_equal(found[:3], next(images.batches(3)))
+    assert len(np.unique(found.reshape(len(found), -1), axis=0)) == len(found)
+    assert np.array_equal(found, weight_images(images))
+    many = replace(images, augment=20)
+    assert np.array_equal(weight_images(many), next(many.batches(RANDOM_WEIGHT_IMAGES)))

@@ -11,11 +11,14 @@ import torch
 from calib import float_model, pipeline
 from calib.benchmark import published_loop
 from calib.benchmark.results import alternate, ratio
+from calib.channel_ranges import ChannelRanges
+from calib.equalise import scalable
 from calib.formats import cut
 from calib.pipeline import Prepared
 from calib.progress import Progress
 from calib.quantise import plan, quantise_network
 from calib.statistics import Statistics
+from calib.streams import tensors_of
 from calib.weight_blocks import WeightBlocks
 
 REPEATS = 3
@@ -36,6 +39,17 @@ def choose(prepared: Prepared, statistics: Statistics) -> dict[str, np.ndarray]:
             blocks = WeightBlocks(weight, splits, layer.weights, depthwise, layer.weight_method)
             found[f"{node.name} weights"] = blocks.natural
     return found
+
+
+def find_ends(prepared: Prepared, ranges: ChannelRanges) -> int:
+    """Where every channel that may be scaled ends, each counted alike; how many there are."""
+    network, options = prepared.network, prepared.config.bfp
+    fixed = plan(network.graph, options, prepared.config.input)
+    found = [
+        ranges.ends(t, fixed.splits[t], fixed.bits[t], fixed.signed[t], np.ones(len(maximum)), np.inf)
+        for t, maximum in ranges.maximum.items()
+    ]
+    return sum(len(end) for end in found)
 
 
 def measure(prepared: Prepared, repeats: int = REPEATS) -> dict:
@@ -62,6 +76,11 @@ def measure(prepared: Prepared, repeats: int = REPEATS) -> dict:
 
     statistics = with_statistics()
     options, pre = prepared.config.bfp, prepared.config.input
+    fixed = plan(network.graph, options, pre)
+    tensors = {n.output for n, _ in scalable(network.graph)} | set(tensors_of(network.graph, fixed))
+    ranges = ChannelRanges(network.graph, tensors)
+    forward(ranges.observe)
+    channels = find_ends(prepared, ranges)
     mine = {"choose": lambda: choose(prepared, statistics)}
     with Progress(f"{network.graph.name}: exponents") as progress:
         progress.text("float passes")
@@ -70,6 +89,7 @@ def measure(prepared: Prepared, repeats: int = REPEATS) -> dict:
                 "forward": forward,
                 "statistics": with_statistics,
                 **mine,
+                "ends": lambda: find_ends(prepared, ranges),
                 "artifact": lambda: quantise_network(network, statistics, options, pre),
             },
             repeats,
@@ -94,6 +114,7 @@ def measure(prepared: Prepared, repeats: int = REPEATS) -> dict:
         chosen += alternate(mine, repeats)["choose"]
     choosing, total = float(np.median(chosen)), loop["weights"] + loop["activations"]
     figures = {name: float(np.median(values)) for name, values in seconds.items()}
+    both = choosing + figures["ends"]
     count = sum(v.size for v in choose(prepared, statistics).values())
     return {
         "network": network.graph.name,
@@ -103,15 +124,20 @@ def measure(prepared: Prepared, repeats: int = REPEATS) -> dict:
         "loop_seconds": loop,
         "choose_to_forward": ratio(seconds["choose"], seconds["forward"]),
         "loop_to_choose": total / choosing,
+        "choose_and_ends_to_forward": both / figures["forward"],
+        "loop_to_choose_and_ends": total / both,
         "loop_to_artifact": total / figures["artifact"],
         "table": [
             [f"float pass over {len(images)} images", figures["forward"], "s"],
             ["the same with statistics", figures["statistics"], "s"],
             [f"choosing all {count} exponents", choosing, "s"],
+            [f"where the ranges of {channels} channels end, on two halves of the images", figures["ends"], "s"],
             ["choosing, limits, quantised weights and proof", figures["artifact"], "s"],
             ["published loop, weights", loop["weights"], "s"],
             ["published loop, feature maps", loop["activations"], "s"],
             ["choosing / float pass", ratio(seconds["choose"], seconds["forward"]), "(to be at most 1)"],
+            ["choosing and ends of ranges / float pass", both / figures["forward"], "(to be at most 1)"],
             ["published loop / choosing", total / choosing, "(to be at least 50)"],
+            ["published loop / choosing and ends of ranges", total / both, "(to be at least 50)"],
         ],
     }

@@ -26,7 +26,7 @@ SMALL = "_small"  # of the shipped networks that take smaller images, with rando
 BITS = 8
 METHODS = {"seed": "seed (published rule)", AUTO: "auto (ours)", ONLINE: "online (reference)"}
 CALIBRATION_IMAGES = 64
-FEWEST = 4  # of which two calibrate: what random weights need
+FEWEST = 4  # of which two calibrate: one to judge what the other chose
 
 
 @dataclass(frozen=True)
