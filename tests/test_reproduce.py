@@ -87,8 +87,7 @@ def check_table(out: Path, networks: tuple[str, ...], images: int) -> dict:
         for i, (method, m) in enumerate(r["methods"].items()):
             assert m["loss"] == pytest.approx(r["float_top1"] - m["top1"], abs=0.002)
             assert line[5 + 2 * i : 7 + 2 * i] == [f"{m['top1']:.2f}", f"{m['loss']:.2f}"]
-            # the published rule loses Inception-v4 with random weights altogether
-            assert m["sqnr_db"] > (0 if method == "seed" else 5)
+            assert m["sqnr_db"] > 5
         assert f"{r['network']}: random weights, whose accuracy means nothing" in text
     return content
 
@@ -112,7 +111,8 @@ def test_table_to_the_end_on_a_shipped_network(pictures, tmp_path, capsys):
 def test_table_of_every_network(pictures, tmp_path):
     networks = tuple(f"{n}_small" for n in NETWORKS)
     assert run(pictures, tmp_path, "--weights", "random", "--networks", ",".join(networks), "--limit", "4") == 0
-    check_table(tmp_path, networks, 4)
+    for r in check_table(tmp_path, networks, 4)["networks"]:
+        assert r["methods"]["auto"]["sqnr_db"] > r["methods"]["seed"]["sqnr_db"] + 3
 
 
 def test_calibrating_images_are_not_evaluated(pictures):
