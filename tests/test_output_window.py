@@ -21,6 +21,7 @@ from calib.integer_model import IntegerModel
 from calib.output_window import best_step, choose, fill_output
 from calib.quantise import plan, quantise_network
 from calib.refine import refine
+from calib.report.measure import measure
 from calib.statistics import KEPT_OUTPUTS, Statistics
 
 
@@ -138,6 +139,15 @@ def rounded_output(artifact, logits):
     fmt = artifact.formats[artifact.graph.output]
     values = logits / artifact.output_scale
     return artifact.logits(rounded(values, 2.0 ** fmt.exponents[0], artifact.output_offset, fmt.bits) - artifact.output_offset)
+
+
+@pytest.mark.parametrize("bits", [5, 8])
+def test_the_report_counts_the_signal_with_what_mantissas_leave_out(bits):
+    network, artifact, images = classifier(bits, scaled=True)
+    total = measure(network, artifact, images.numpy())[artifact.graph.output]
+    exact = float_model.logits(network, images).double().numpy()
+    noise = golden.logits(artifact, golden.quantise_input(artifact, images.numpy())) - exact
+    assert total.reference / total.difference == pytest.approx((exact**2).sum() / (noise**2).sum(), rel=1e-3)
 
 
 @pytest.mark.parametrize("wrong", [{"output_scale": 0.0}, {"output_scale": float("nan")}, {"output_offset": np.inf}])

@@ -71,8 +71,11 @@ class Totals:
     def unit(self) -> float:
         return 2.0 ** max(self.fmt.exponents)
 
-    def add(self, mantissas: np.ndarray, own: torch.Tensor, reference: torch.Tensor) -> None:
-        """Add a batch: golden mantissas, own float result, float network's tensor, all [N, C, H, W]."""
+    def add(self, mantissas: np.ndarray, own: torch.Tensor, reference: torch.Tensor, left_out: float = 0.0) -> None:
+        """Add a batch: golden mantissas, own float result, float network's tensor, all [N, C, H, W].
+
+        left_out: a constant that mantissas leave out; it is no part of the other two, but of the signal.
+        """
         low, high = self.fmt.low, self.fmt.high
         lsb = least_bits(self.fmt, max(self.fmt.exponents))
         q = torch.from_numpy(mantissas).float()
@@ -83,7 +86,7 @@ class Totals:
         error = stored - own
         self.channel_error += error.sum(dim=(0, 2, 3), dtype=torch.float64).numpy()
         error.square_()
-        self.signal += power(own)
+        self.signal += power(own + left_out / self.unit)
         self.channel_noise += error.sum(dim=(0, 2, 3), dtype=torch.float64).numpy()
         self.channel_power += stored.square().sum(dim=(0, 2, 3), dtype=torch.float64).numpy()
         self.values += own.numel()
@@ -94,7 +97,7 @@ class Totals:
         grid = (nearest.clamp_(low, high) * lsb - own).square_()
         self.rounding += float(grid.masked_fill_(clipped, 0).sum(dtype=torch.float64))
         scaled = reference / self.unit
-        self.reference += power(scaled)
+        self.reference += power(scaled + left_out / self.unit)
         self.difference += power(stored - scaled)
         np.maximum(self.top, np.abs(mantissas).max(axis=(0, 2, 3)), out=self.top)
         magnitude = reference.abs()
@@ -139,9 +142,8 @@ def measure(network: FloatNetwork, artifact: Artifact, images: np.ndarray) -> di
                     formats = artifact.formats
                     operands = [torch.from_numpy(stored[t]).float() * least_bits(formats[t]) for t in node.inputs]
                     own = float_model.compute(node, network, operands)
-                if tensor == graph.output:  # what the mantissas leave out
-                    own, reference = own - artifact.output_offset, reference - artifact.output_offset
-                totals[tensor].add(stored[tensor], own, reference)
+                left_out = artifact.output_offset if tensor == graph.output else 0.0
+                totals[tensor].add(stored[tensor], own - left_out, reference - left_out, left_out)
 
             float_model.run(network, torch.from_numpy(batch), keep=(), observe=observe)
             progress.step(len(batch))
