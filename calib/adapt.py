@@ -23,9 +23,9 @@ from calib.float_network import FloatNetwork
 from calib.formats import FormatPlan
 from calib.images import ImageSet
 from calib.input_range import fill_input
-from calib.layer_options import resolve_options
 from calib.output_window import fill_output
 from calib.progress import Progress
+from calib.quantise import plan
 from calib.statistics import Statistics
 from calib.streams import fill_streams, noise_gains, tensors_of
 
@@ -89,7 +89,9 @@ def show(network: FloatNetwork, images: ImageSet, count: int, observe: Callable,
 def filled_ranges(network: FloatNetwork, config: NetworkConfig, images: ImageSet) -> FloatNetwork:
     """The same function with channels scaled to their mantissas' range."""
     tensors = {node.output for node, _ in scalable(network.graph)}
-    ends = ends_of(network, config, images, tensors, "ranges of channels")
+    if not tensors:
+        return network
+    ends = ends_of(network, config, images, tensors, gains_of(network, config, images), "ranges of channels")
     return fill_ranges(network, ends, format_plan(network, config))
 
 
@@ -99,8 +101,9 @@ def filled_streams(network: FloatNetwork, config: NetworkConfig, images: ImageSe
     tensors = set(tensors_of(network.graph, fixed))
     if not tensors:
         return network
-    ends = ends_of(network, config, images, tensors, "ranges of channels in sums")
-    return fill_streams(network, ends, fixed, gains_of(network, config, images))
+    gains = gains_of(network, config, images)
+    ends = ends_of(network, config, images, tensors, gains, "ranges of channels in sums")
+    return fill_streams(network, ends, fixed, gains)
 
 
 def gains_of(network: FloatNetwork, config: NetworkConfig, images: ImageSet) -> dict[str, np.ndarray]:
@@ -120,14 +123,19 @@ def with_variants(images: ImageSet, limit: int) -> ImageSet:
 
 
 def ends_of(
-    network: FloatNetwork, config: NetworkConfig, images: ImageSet, tensors: set[str], what: str
+    network: FloatNetwork,
+    config: NetworkConfig,
+    images: ImageSet,
+    tensors: set[str],
+    gains: dict[str, np.ndarray],
+    what: str,
 ) -> dict[str, np.ndarray]:
-    """Where the channels of some tensors shall end, float64 [C] by tensor."""
+    """Where the channels of some tensors shall end, float64 [C] by tensor; gains: of ``noise_gains``."""
     fixed, producer = format_plan(network, config), {n.output: n for n in network.graph.nodes}
     images = with_variants(images, RANGE_IMAGES)
     ranges = ChannelRanges(network.graph, tensors, images.augment)
     show(network, images, RANGE_IMAGES, ranges.observe, f"{config.name}: {what}")
-    gains, ends = gains_of(network, config, images), {}
+    ends = {}
     for t in sorted(tensors):
         node = producer[t]
         if fixed.layers[node.name].method == "max":
@@ -175,6 +183,5 @@ def with_widths(network: FloatNetwork, config: NetworkConfig, images: ImageSet) 
 
 def format_plan(network: FloatNetwork, config: NetworkConfig) -> FormatPlan:
     """What the file's options fix of every tensor's format. Raises BfpError for an override that matches nothing."""
-    options = config.bfp
     # any rule of histograms stands for auto here: widths, signs and blocks do not depend on it
-    return FormatPlan(network.graph, options, resolve_options(network.graph, options), config.input, network.reach)
+    return plan(network.graph, config.bfp, config.input, network.reach)

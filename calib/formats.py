@@ -33,10 +33,17 @@ class FormatPlan:
     splits: block boundaries by tensor. signed, bits: by tensor; tensors whose
     formats must agree (concatenation, max pooling, copies) share them: signed
     if one of them is, the widest width asked for. source_of: tensors that keep
-    their source's format exactly. notes: widths that could not be obeyed.
+    their source's format exactly. reach: what channels shall hold, see FloatNetwork. notes: widths that could not be obeyed.
     """
 
-    def __init__(self, graph: Graph, options: BfpOptions, layers: dict[str, LayerOptions], pre: Preprocessing, reach: dict[str, np.ndarray]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        options: BfpOptions,
+        layers: dict[str, LayerOptions],
+        pre: Preprocessing,
+        reach: dict[str, np.ndarray],
+    ) -> None:
         self.graph, self.options, self.layers, self.pre, self.reach = graph, options, layers, pre, reach
         self.splits = {t: cut(s, options.activation_group) for t, s in graph.segments().items()}
         self.producer = {n.output: n for n in graph.nodes}

@@ -16,8 +16,8 @@ import numpy as np
 from bfp.format import mantissa_range, round_half_up
 from calib.config import NetworkConfig
 from calib.float_network import FloatNetwork
-from calib.formats import FormatPlan, input_exponent
-from calib.layer_options import resolve_options
+from calib.formats import input_exponent
+from calib.quantise import plan
 
 CODES = np.arange(256.0)
 STEPS = 32  # ends of the range that are compared, down from the furthest code
@@ -27,7 +27,7 @@ SPAN = 0.75  # of the furthest code: the nearest of them
 def fill_input(network: FloatNetwork, config: NetworkConfig) -> tuple[FloatNetwork, NetworkConfig]:
     """The same function of the images, with a scale for its input, and the file with that scale."""
     graph, pre = network.graph, config.input
-    fixed = FormatPlan(graph, config.bfp, resolve_options(graph, config.bfp), pre, {})
+    fixed = plan(graph, config.bfp, pre)
     readers = graph.consumers(graph.input)
     if not readers or any(n.op not in ("conv", "depthwise") or n.shortcut == graph.input for n in readers):
         return network, config

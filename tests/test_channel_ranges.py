@@ -10,7 +10,6 @@ from calib import float_model
 from calib.channel_ranges import BINS, CLIPPED, MARGINS, PIXELS, ChannelRanges, Moments
 from calib.config import BfpOptions
 from calib.equalise import fill_ranges, scalable
-from calib.formats import FormatPlan
 from calib.importer import import_module
 from calib.quantise import plan
 from calib.statistics import Statistics
@@ -164,9 +163,9 @@ def test_scaled_channels_keep_the_ends_that_were_chosen(method):
     ends = 3 * ranges.whole(tensor, fixed.splits[tensor])
     even = fill_ranges(network, {tensor: ends}, fixed)
     fixed = plan(even.graph, options, PRE, even.reach)
-    assert isinstance(fixed, FormatPlan)
     statistics = Statistics(even.graph, fixed.splits, fixed.needs_histogram())
     float_model.run(even, images, keep=(), observe=statistics.observe)
     fmt = fixed.formats(statistics, fixed.no_floors())[tensor]
     reached = fmt.high * np.exp2(fmt.channel_exponents())
-    assert np.allclose(statistics.maximum[tensor] * 3 / reached, ends / ends * ranges.maximum[tensor] * 3 / ends)
+    # a channel's largest value is as far from its end as it was before
+    assert np.allclose(statistics.maximum[tensor] / reached, ranges.maximum[tensor] / ends)
