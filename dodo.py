@@ -28,10 +28,12 @@ QUICK = ("efficientnet_lite0", "resnet20", "mobilenet_v2_small", "inceptionv4_sm
 DOIT_CONFIG = {"default_tasks": ["csim"], "verbosity": 2, "action_string_formatting": "new"}
 
 BFP = sorted(str(p) for p in (ROOT / "bfp").rglob("*.py"))
-# the report, sweeps and benchmarks change no artifact
-CALIB = sorted(str(p) for p in (ROOT / "calib").rglob("*.py") if p.parent.name not in ("report", "sweep", "benchmark", "hls4ml"))
+# what comes after the artifact does not change it; of that, reports, sweeps and benchmarks change no evaluation
+EVALUATION_ROOM = ROOT / "calib" / "evaluation"
+CALIB = sorted(str(p) for p in (ROOT / "calib").rglob("*.py") if EVALUATION_ROOM not in p.parents)
 CALIB += [str(ROOT / "host" / "image.py")]
-REPORT = sorted(str(p) for p in (ROOT / "calib" / "report").iterdir() if p.is_file())
+EVALUATION = sorted(str(p) for p in [*EVALUATION_ROOM.glob("*.py"), *(EVALUATION_ROOM / "baselines").glob("*.py")])
+REPORT = sorted(str(p) for p in (EVALUATION_ROOM / "report").iterdir() if p.is_file())
 CODEGEN = sorted(str(p) for p in (ROOT / "codegen").rglob("*") if p.suffix in (".py", ".j2", ".toml"))
 HLS = sorted(str(p) for p in (ROOT / "hls").rglob("*") if p.suffix in (".cpp", ".hpp", ".h"))
 HOST = sorted(str(p) for p in (ROOT / "host").glob("*.py"))
@@ -123,7 +125,7 @@ def evaluate(name: str, path: Path) -> dict:
         files.append(str(BUILD / name / "artifact.npz"))
     return {
         "actions": [command("calib", "evaluate", path, "--out", BUILD / name, "--device", get_var("device", "auto"))],
-        "file_dep": [str(path), *files, *CALIB, *BFP],
+        "file_dep": [str(path), *files, *CALIB, *EVALUATION, *BFP],
         "targets": [str(BUILD / name / "evaluation.json")],
     }
 
@@ -154,7 +156,7 @@ def explore(name: str, path: Path) -> dict:
     folder = BUILD / name
     board = get_var("board", "ultra96v2")
     return {
-        "actions": [command("codegen.explore", folder, "--board", board, *engine_words(path))],
+        "actions": [command("codegen.performance.explore", folder, "--board", board, *engine_words(path))],
         "file_dep": [str(path), str(folder / "artifact.npz"), *CODEGEN, *BFP],
         "targets": [str(folder / "explore.json"), str(folder / "explore.svg")],
         "uptodate": [config_changed({"board": board})],
@@ -194,7 +196,7 @@ def baselines(name: str, path: Path) -> dict:
     """the published rule and the plain maximum, measured on the same images"""
     return {
         "actions": [command("calib", "baselines", path, "--out", BUILD / name)],
-        "file_dep": [*calibrate(name, path)["file_dep"], str(ROOT / "calib" / "report" / "baselines.py")],
+        "file_dep": [*calibrate(name, path)["file_dep"], *EVALUATION, str(EVALUATION_ROOM / "report" / "baselines.py")],
         "targets": [str(BUILD / name / "baselines.json")],
         "uptodate": calibrate(name, path)["uptodate"],
     }
@@ -364,13 +366,13 @@ def task_benchmark():
     ):
         yield {
             "name": name,
-            "actions": [command("calib.benchmark", name, "--out", BUILD / "benchmark.json")],
+            "actions": [command("calib.evaluation.benchmark", name, "--out", BUILD / "benchmark.json")],
             "uptodate": [False],
             "doc": doc,
         }
     yield {
         "name": "hls4ml",
-        "actions": [command("calib.benchmark.hls4ml.comparison")],
+        "actions": [command("calib.evaluation.benchmark.hls4ml.comparison")],
         "uptodate": [False],
         "doc": "C simulation of a small CNN against hls4ml's, which gets an environment of its own below build/",
     }
@@ -389,7 +391,7 @@ def task_stage_benches():
     calibrations = [command("calib", "calibrate", n, "--out", f) for n, f in zip(networks, folders)]
     return {
         "basename": "stage-benches",
-        "actions": [*calibrations, command("codegen.stage_benches", *folders)],
+        "actions": [*calibrations, command("codegen.simulation.stage_benches", *folders)],
         "file_dep": [str(p) for p in (*networks, stages / "network.py")] + [*HLS, *CODEGEN, *CALIB, *BFP],
     }
 

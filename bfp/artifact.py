@@ -54,7 +54,7 @@ class Artifact:
     classes: class names, or empty. provenance: method, options and weights
     used, for reports. digest: SHA-256 of the manifest, hex (empty until saved).
     output_offset: constant that the output's mantissas leave out; output_scale:
-    what one unit of the output tensor stands for. See ``logits`` and calib.output_window.
+    what one unit of the output tensor stands for. See ``logits`` and calib.transforms.output_scaling.
     """
 
     graph: Graph

@@ -52,7 +52,7 @@ class Parameters:
     align_splits, align_shift: input-channel groups of one psum each, and the
     left shift [filters, groups] that brings it to the accumulator (conv only).
     clamp_high: ReLU6's upper limit at the accumulator's exponent, or None: six, or what six
-    became where a channel was scaled (see calib.equalise).
+    became where a channel was scaled (see calib.transforms.cross_layer_equalisation).
     """
 
     acc_exponent: np.ndarray

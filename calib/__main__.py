@@ -95,13 +95,13 @@ def run(arguments: argparse.Namespace) -> None:
     config = load_config(path)
     folder = arguments.out or Path("build") / config.name
     if arguments.command == "sweep":
-        from calib.sweep.results import sweep
+        from calib.evaluation.sweep.results import sweep
 
         content = sweep(path, folder, arguments.scheduler, arguments.workers)
         print(f"{config.name}: {len(content['points'])} points; wrote {folder / 'sweep.html'}, .json and .csv")
         return
     if arguments.command == "ablation":
-        from calib.sweep.ablation import ablation, markdown
+        from calib.evaluation.sweep.ablation import ablation, markdown
 
         limits = (arguments.sensitive, arguments.limit, arguments.scheduler, arguments.workers)
         print(markdown(ablation(path, folder, arguments.widths, *limits)))
@@ -121,20 +121,20 @@ def run(arguments: argparse.Namespace) -> None:
         )
         return
     if arguments.command == "report":
-        from calib.report import write_report
+        from calib.evaluation.report import write_report
 
         content = write_report(pipeline.prepare(config), folder)
         print(f"{config.name}: {len(content['layers'])} layers on {content['images']} images; wrote {folder / 'report.html'}")
         return
     if arguments.command == "tensorboard":
-        from calib.event_files import write_event_files
+        from calib.evaluation.event_files import write_event_files
 
         artifact, events = artifacts.load(folder / "artifact.npz"), folder / "tensorboard"
         wrote = write_event_files(pipeline.prepare(config), artifact, events, arguments.limit)
         print(f"{config.name}: {wrote['histograms']} histograms, {wrote['images']} images; wrote {events}")
         return
     if arguments.command == "baselines":
-        from calib.report.baselines import measure_baselines
+        from calib.evaluation.report.baselines import measure_baselines
 
         for method, r in measure_baselines(config, folder, arguments.limit)["baselines"].items():
             print(f"{config.name}, baseline {method}: {r['error'] if 'error' in r else figures(r)}")
@@ -152,8 +152,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def reproduce(arguments: argparse.Namespace) -> None:
-    from calib.sweep.reproduce import NETWORKS, markdown, reproduce_table
-    from calib.sweep.results import complain
+    from calib.evaluation.sweep.reproduce import NETWORKS, markdown, reproduce_table
+    from calib.evaluation.sweep.results import complain
 
     networks = tuple(arguments.networks.split(",")) if arguments.networks else NETWORKS
     folder, words = arguments.out, (arguments.calibration, arguments.scheduler, arguments.workers)

@@ -15,9 +15,9 @@ import torch
 
 from bfp.artifact import Artifact
 from bfp.graph import Graph
-from calib import float_model
-from calib.float_network import FloatNetwork, FloatWeights
-from calib.refine import real_weights, round_to
+from calib.network import float_model
+from calib.network.float_network import FloatNetwork, FloatWeights
+from calib.reconstruction.layerwise import real_weights, round_to
 
 CANDIDATES = ("max", "mse", "kl", "percentile")
 HELD_OUT = 4  # one image in so many

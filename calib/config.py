@@ -17,13 +17,13 @@ from bfp.errors import BfpError
 from bfp.format import MAX_BITS, MIN_BITS
 from bfp.parameters import MAX_ALIGN_SHIFT
 from calib.section import Section
-from calib.sweep.options import SweepOptions, read_sweep
+from calib.sweep_options import SweepOptions, read_sweep
 from host.image import INTERPOLATIONS
 
 SHIPPED = Path(__file__).parent / "networks"
 METHODS = ("max", "percentile", "mse", "kl", "seed")  # of one layer
 AUTO = "auto"  # of a network: calib.auto picks the method of its layers
-ONLINE = "online"  # calib.online: to compare with, in evaluation and sweeps; no artifact can have it
+ONLINE = "online"  # calib.evaluation.baselines.online: to compare with, in evaluation and sweeps; no artifact can have it
 WEIGHT_METHODS = ("max", "mse", "seed")
 ROUNDINGS = ("nearest", "gptq")
 EQUALISATIONS = ("none", "weights", "ranges")
@@ -35,7 +35,7 @@ WEIGHT_WORDS = ("model", "random")
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """Where images come from, see calib.images. ``limit`` None: all of them."""
+    """Where images come from, see calib.data.images. ``limit`` None: all of them."""
 
     images: tuple[str, ...]
     fallback: str | None = None
@@ -68,12 +68,12 @@ class BfpOptions:
     mantissas. max_spread: largest alignment shift between blocks of a filter.
     sensitive: least width of the residual stream's tensors and of the
     depthwise, first and last layers' weights. rounding: of the weights, one of
-    ROUNDINGS; bias_correction: see calib.refine;
-    centre: see calib.centre; sort_channels: see calib.channel_order; equalise: one of EQUALISATIONS,
-    see calib.equalise. weight_budget, activation_budget: mean widths over all
-    stored weights and activations, from which calib.mixed_widths makes widths
+    ROUNDINGS; bias_correction: see calib.reconstruction.layerwise;
+    centre: see calib.transforms.range_centring; sort_channels: see calib.transforms.channel_permutation; equalise: one of EQUALISATIONS,
+    see calib.transforms.cross_layer_equalisation. weight_budget, activation_budget: mean widths over all
+    stored weights and activations, from which calib.formats.bit_allocation makes widths
     of single layers. output: one of OUTPUTS, see
-    calib.output_window; None: classes where the file names them or images have labels.
+    calib.transforms.output_scaling; None: classes where the file names them or images have labels.
     """
 
     weights: int = 8

@@ -14,16 +14,17 @@ from bfp import artifact as artifacts
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
 from bfp.samples import Samples, save_samples
-from calib import auto, float_model
-from calib.adapt import adapt, batch_size, spread, with_variants
+from calib import auto
+from calib.network import float_model
+from calib.transforms.sequence import adapt, batch_size, spread, with_variants
 from calib.config import AUTO, ONLINE, WEIGHT_WORDS, ImageOptions, NetworkConfig
-from calib.float_network import FloatNetwork
-from calib.images import ImageSet, open_images
-from calib.importer import import_module
+from calib.network.float_network import FloatNetwork
+from calib.data.images import ImageSet, open_images
+from calib.frontend.importer import import_module
 from calib.progress import Progress
-from calib.quantise import plan, quantise_network
-from calib.refine import image_limit, refine
-from calib.statistics import Statistics
+from calib.formats.solver import plan, quantise_network
+from calib.reconstruction.layerwise import image_limit, refine
+from calib.observers.statistics import Statistics
 from calib.threads import fixed_threads
 from calib.zoo.weights import load_weights
 
@@ -91,7 +92,7 @@ def load_classes(config: NetworkConfig) -> tuple[str, ...]:
 def prepare(config: NetworkConfig, adapted: bool = True) -> Prepared:
     """Build the module, give it its weights, import it, find its calibration images. Raises BfpError.
 
-    adapted: with channels scaled and sorted as the file asks (calib.adapt).
+    adapted: with channels scaled and sorted as the file asks (calib.transforms.sequence).
     Evaluation does without, since the function is the same.
     """
     notes = []

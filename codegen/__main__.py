@@ -11,16 +11,16 @@ from bfp.artifact import load
 from bfp.errors import BfpError
 from bfp.golden import quantise_input
 from bfp.samples import load_samples
-from codegen.board import load_board
-from codegen.csim import simulate
-from codegen.estimate import estimate
+from codegen.performance.board import load_board
+from codegen.simulation.csim import simulate
+from codegen.performance.estimate import estimate
 from codegen.files import write_json, write_text
 from codegen.generate import generate
 from codegen.options import EngineOptions
-from codegen.program import build
-from codegen.resources import refuse_what_does_not_fit
-from codegen.roofline import roofline
-from codegen.vendor import build_bitstream
+from codegen.lowering.program import build
+from codegen.performance.resources import refuse_what_does_not_fit
+from codegen.performance.roofline import roofline
+from codegen.vendor.build import build_bitstream
 
 
 def parse_options(items: list[str]) -> EngineOptions:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codegen.counts import COMPUTE
-from codegen.schedule import Program
+from codegen.performance.counts import COMPUTE
+from codegen.lowering.schedule import Program
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from pathlib import Path
 from bfp.artifact import Artifact
 from codegen.files import write_bytes, write_json, write_text
 from codegen.options import EngineOptions
-from codegen.program import build
-from codegen.schedule import Program, StoredTensor
+from codegen.lowering.program import build
+from codegen.lowering.schedule import Program, StoredTensor
 from codegen.render import render
 
 MANIFEST_SCHEMA = 3

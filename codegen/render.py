@@ -9,7 +9,7 @@ import jinja2
 
 from bfp.parameters import RECIPROCAL_BITS
 from codegen.features import features
-from codegen.schedule import Program
+from codegen.lowering.schedule import Program
 
 TEMPLATES = Path(__file__).parent / "templates"
 HLS = Path(__file__).parent.parent / "hls"
@@ -22,7 +22,7 @@ TABLES = {
     "CLAMP_HIGH": ("AccWord", "ReLU6's six at the accumulator's exponent."),
 }
 
-# The fields of hls/types.hpp's Layer, in its order, by the headings they are printed under.
+# The fields of hls/layer.hpp's Layer, in its order, by the headings they are printed under.
 FIELD_GROUPS = (
     ("place in the schedule", ("number",)),
     ("input map", ("in_address", "in_words", "in_height", "in_width", "in_line_beats", "in_bits", "in_unsigned")),

@@ -3,6 +3,8 @@
 #pragma once
 
 #include "hls_stream.h"
+#include "trace.hpp"
+#include "walk.hpp"
 #include "window.hpp"
 
 namespace sbfp {

@@ -4,6 +4,8 @@
 #include "dependence_check.hpp"
 #include "hls_stream.h"
 #include "products.hpp"
+#include "trace.hpp"
+#include "walk.hpp"
 #include "weights.hpp"
 #include "window.hpp"
 

@@ -14,6 +14,7 @@
 #include "max_pool.hpp"
 #include "schedule.hpp"
 #include "store.hpp"
+#include "walk.hpp"
 
 namespace sbfp {
 

@@ -1,7 +1,7 @@
 // Top function of the accelerator; see docs/architecture.md.
 #pragma once
 
-#include "types.hpp"
+#include "words.hpp"
 
 // Runs layers [layer_begin, layer_end) of the generated schedule.
 //   weights       the packed weight image

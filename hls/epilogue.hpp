@@ -6,6 +6,8 @@
 #include "hls_stream.h"
 #include "rounding.hpp"
 #include "tables.hpp"
+#include "trace.hpp"
+#include "walk.hpp"
 
 namespace sbfp {
 

@@ -3,6 +3,8 @@
 #pragma once
 
 #include "packing.hpp"
+#include "trace.hpp"
+#include "walk.hpp"
 
 namespace sbfp {
 

@@ -3,12 +3,14 @@
 //
 // A row or column is the last of at most one window and then perhaps the first
 // of the next, so that one running maximum per output column and word suffices.
-// Code generation fuses only pools for which that holds (codegen/fusion.py).
+// Code generation fuses only pools for which that holds (codegen/lowering/fusion.py).
 #pragma once
 
 #include "dependence_check.hpp"
 #include "hls_stream.h"
-#include "types.hpp"
+#include "trace.hpp"
+#include "walk.hpp"
+#include "words.hpp"
 
 namespace sbfp {
 

@@ -1,12 +1,15 @@
 // Stage: pooling of a map as it loads, before 1x1 convolutions. Layers without it
 // pass their words on. A window lies in the last three rows, of which two wait
-// here, or it is the whole map (codegen/fusion.py).
+// here, or it is the whole map (codegen/lowering/fusion.py).
 #pragma once
 
 #include "dependence_check.hpp"
 #include "fetch_tile.hpp"
 #include "hls_stream.h"
 #include "rounding.hpp"
+#include "trace.hpp"
+#include "walk.hpp"
+#include "words.hpp"
 
 namespace sbfp {
 

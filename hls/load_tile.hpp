@@ -5,6 +5,8 @@
 
 #include "fetch_tile.hpp"
 #include "hls_stream.h"
+#include "trace.hpp"
+#include "walk.hpp"
 #include "window.hpp"
 
 namespace sbfp {

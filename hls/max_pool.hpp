@@ -2,6 +2,8 @@
 #pragma once
 
 #include "hls_stream.h"
+#include "trace.hpp"
+#include "walk.hpp"
 #include "window.hpp"
 
 namespace sbfp {

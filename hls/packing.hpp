@@ -4,7 +4,7 @@
 #pragma once
 
 #include "hls_stream.h"
-#include "types.hpp"
+#include "words.hpp"
 
 namespace sbfp {
 

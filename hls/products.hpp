@@ -18,7 +18,7 @@
 // The generated CHAIN is what the network's widths allow; see docs/architecture.md.
 #pragma once
 
-#include "types.hpp"
+#include "words.hpp"
 
 namespace sbfp {
 

@@ -1,8 +1,9 @@
 // From sums to mantissas: reciprocals of averages, rounding shift, saturation.
 #pragma once
 
+#include "layer.hpp"
 #include "tables.hpp"
-#include "types.hpp"
+#include "words.hpp"
 
 namespace sbfp {
 

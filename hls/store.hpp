@@ -4,6 +4,8 @@
 #pragma once
 
 #include "packing.hpp"
+#include "trace.hpp"
+#include "walk.hpp"
 
 namespace sbfp {
 

@@ -9,6 +9,8 @@
 #pragma once
 
 #include "packing.hpp"
+#include "trace.hpp"
+#include "walk.hpp"
 
 namespace sbfp {
 

@@ -11,7 +11,9 @@
 // that BANKS consecutive pixels always read from different banks.
 #pragma once
 
-#include "types.hpp"
+#include "trace.hpp"
+#include "walk.hpp"
+#include "words.hpp"
 
 namespace sbfp {
 

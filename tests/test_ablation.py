@@ -6,8 +6,8 @@ from test_digits import folder, write_network  # noqa: F401 (folder is a fixture
 
 from calib.__main__ import main as calib
 from calib.config import load_config
-from calib.sweep.ablation import STEPS, ablation_points
-from calib.sweep.points import measure
+from calib.evaluation.sweep.ablation import STEPS, ablation_points
+from calib.evaluation.sweep.points import measure
 
 
 def test_every_step_is_measured_and_written(folder, tmp_path, capsys):  # noqa: F811

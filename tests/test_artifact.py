@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from random_graphs import random_artifact
+from support.random_graphs import random_artifact
 
 from bfp import BfpError
 from bfp import artifact as artifacts

@@ -8,7 +8,7 @@ from PIL import Image
 
 from bfp import golden
 from bfp.artifact import load
-from calib import float_model
+from calib.network import float_model
 from calib.__main__ import main
 from calib.config import AUTO, METHODS, load_config
 from calib.pipeline import prepare

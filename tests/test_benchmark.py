@@ -13,8 +13,8 @@ from test_methods import direct_seed_step
 from bfp import BfpError
 from bfp.format import exponent_for_maximum
 from calib import pipeline
-from calib.benchmark import memory, published_loop, results
-from calib.benchmark.__main__ import NETWORK, main
+from calib.evaluation.benchmark import memory, published_loop, results
+from calib.evaluation.benchmark.__main__ import NETWORK, main
 from calib.config import load_config
 
 TOML = """

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from calib.benchmark.hls4ml import comparison
+from calib.evaluation.benchmark.hls4ml import comparison
 from bfp.errors import BfpError
 from bfp.samples import load_samples
 from calib import pipeline

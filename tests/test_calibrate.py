@@ -12,7 +12,8 @@ import torch
 from bfp import golden
 from bfp.artifact import load
 from bfp.samples import load_samples
-from calib import evaluate, pipeline
+from calib import pipeline
+from calib.evaluation import evaluate
 from calib.__main__ import main
 from calib.config import find_network, load_config, sbfp_data
 

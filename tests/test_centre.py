@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from small_modules import Fn
+from support.small_modules import Fn
 from test_quantise import pixels
 from torch import nn
 
 from bfp.artifact import Preprocessing
-from calib import float_model
-from calib.centre import Middles, centre, centred
-from calib.importer import import_module
+from calib.network import float_model
+from calib.transforms.range_centring import Middles, centre, centred
+from calib.frontend.importer import import_module
 
 PRE = Preprocessing((8, 8), (127.0,) * 3, (128.0,) * 3)
 

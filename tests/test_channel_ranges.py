@@ -6,13 +6,13 @@ import torch
 from torch import nn
 
 from bfp.artifact import Preprocessing
-from calib import float_model
-from calib.channel_ranges import BINS, CLIPPED, MARGINS, PIXELS, ChannelRanges, Moments
+from calib.network import float_model
+from calib.observers.channel_ranges import BINS, CLIPPED, MARGINS, PIXELS, ChannelRanges, Moments
 from calib.config import BfpOptions
-from calib.equalise import fill_ranges, scalable
-from calib.importer import import_module
-from calib.quantise import plan
-from calib.statistics import Statistics
+from calib.transforms.cross_layer_equalisation import fill_ranges, scalable
+from calib.frontend.importer import import_module
+from calib.formats.solver import plan
+from calib.observers.statistics import Statistics
 
 PRE = Preprocessing((8, 8), (0.0,) * 3, (1.0,) * 3)
 

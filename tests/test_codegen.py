@@ -12,9 +12,9 @@ from functools import partial
 import jinja2
 import numpy as np
 import pytest
-from compilers import EVERY, NO_CLANG
-from random_graphs import random_artifact, random_input
-from stored import check_stored
+from support.compilers import EVERY, NO_CLANG
+from support.random_graphs import random_artifact, random_input
+from support.stored import check_stored
 
 import host.check
 from bfp import BfpError
@@ -23,9 +23,10 @@ from bfp.format import BlockFormat
 from bfp.graph import Graph, Node, Window
 from bfp.parameters import Weights, derive
 from bfp.samples import Samples, save_samples
-from codegen import csim, render
+from codegen import render
+from codegen.simulation import csim
 from codegen.__main__ import main as codegen
-from codegen.csim import compile_engine, compiler_flags, input_mantissas, run_testbench, write_golden
+from codegen.simulation.csim import compile_engine, compiler_flags, input_mantissas, run_testbench, write_golden
 from codegen.generate import generate
 from codegen.options import EngineOptions
 from host.check import check

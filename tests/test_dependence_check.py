@@ -8,11 +8,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from random_graphs import random_artifact, random_input
+from support.random_graphs import random_artifact, random_input
 from test_random_graphs import ENGINES, engine_options
 
 from bfp.errors import BfpError
-from codegen.csim import compile_engine, run_testbench, write_golden
+from codegen.simulation.csim import compile_engine, run_testbench, write_golden
 from codegen.generate import generate
 
 HLS = Path(__file__).parent.parent / "hls"
@@ -96,7 +96,7 @@ def test_an_engine_that_breaks_its_claim_stops(tmp_path, monkeypatch):
     broken = source.replace("walk.block]", "0]").replace("(n, walk.block)", "(n, 0)")
     assert broken != source
     (hls / "conv.hpp").write_text(broken)
-    monkeypatch.setattr("codegen.csim.HLS", hls)
+    monkeypatch.setattr("codegen.simulation.csim.HLS", hls)
     seeds = range(4)
     artifacts = [random_artifact(seed, 4) for seed in seeds]
     program, identity = generate(artifacts, engine_options(artifacts, ENGINES[1]), tmp_path)

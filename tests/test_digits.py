@@ -6,12 +6,12 @@ import json
 import shutil
 from pathlib import Path
 
-import digits_model
+from support import digits_model
 import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
-from stored import stored_values
+from support.stored import stored_values
 
 from bfp.artifact import load
 from bfp.golden import logits, quantise_input

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import toy_board as toy
-from random_graphs import random_artifact, random_input
+from support import toy_board as toy
+from support.random_graphs import random_artifact, random_input
 
 from bfp.errors import BfpError
 from bfp.format import dequantise
 from bfp.golden import run
-from codegen.csim import compile_engine
+from codegen.simulation.csim import compile_engine
 from codegen.generate import generate
 from codegen.options import EngineOptions
 from host import hwh

@@ -3,21 +3,21 @@
 import numpy as np
 import pytest
 import torch
-from small_modules import Fn
+from support.small_modules import Fn
 from test_exponents import histogram
 from test_quantise import noise_db, pixels, quantised
 from torch import nn
 
 from bfp.artifact import Preprocessing
-from calib import float_model
-from calib.channel_ranges import ChannelRanges
+from calib.network import float_model
+from calib.observers.channel_ranges import ChannelRanges
 from calib.config import BfpOptions
-from calib.equalise import equalise_weights, fill_ranges, readers, scalable
-from calib.importer import import_module
-from calib.layer_options import resolve_options
-from calib.quantise import plan, quantise_network
-from calib.refine import round_to
-from calib.statistics import Statistics
+from calib.transforms.cross_layer_equalisation import equalise_weights, fill_ranges, readers, scalable
+from calib.frontend.importer import import_module
+from calib.formats.layer_options import resolve_options
+from calib.formats.solver import plan, quantise_network
+from calib.reconstruction.layerwise import round_to
+from calib.observers.statistics import Statistics
 
 PRE = Preprocessing((8, 8), (127.0,) * 3, (128.0,) * 3)
 

@@ -7,24 +7,24 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from random_graphs import random_artifact
+from support.random_graphs import random_artifact
 
 from bfp import BfpError
 from bfp.artifact import save
 from bfp.graph import Window
 from codegen.__main__ import main
-from codegen.array import build_array, longest_chain
-from codegen.board import FOLDER, load_board
-from codegen.counts import LOOPS
-from codegen.csim import HLS
-from codegen.emission import WIDE_FIELDS, check_range
-from codegen.estimate import Timing, estimate, steps
+from codegen.lowering.array import build_array, longest_chain
+from codegen.performance.board import FOLDER, load_board
+from codegen.performance.counts import LOOPS
+from codegen.simulation.csim import HLS
+from codegen.lowering.emission import WIDE_FIELDS, check_range
+from codegen.performance.estimate import Timing, estimate, steps
 from codegen.features import features
 from codegen.options import EngineOptions
-from codegen.program import build
+from codegen.lowering.program import build
 from codegen.render import FIELD_GROUPS, render
-from codegen.resources import SCHEDULE_BITS, adder_tree, block_rams, refuse_what_does_not_fit, resources, shifter
-from codegen.tiling import Cutter
+from codegen.performance.resources import SCHEDULE_BITS, adder_tree, block_rams, refuse_what_does_not_fit, resources, shifter
+from codegen.lowering.tiling import Cutter
 
 
 def test_loops_are_those_of_the_kernel():
@@ -132,7 +132,7 @@ def test_what_a_network_does_not_have_is_not_built():
 
 
 def test_a_row_of_the_schedule_has_the_bits_of_its_struct():
-    fields = re.search(r"struct Layer \{(.*?)\n\};", (HLS / "types.hpp").read_text(), re.DOTALL).group(1)
+    fields = re.search(r"struct Layer \{(.*?)\n\};", (HLS / "layer.hpp").read_text(), re.DOTALL).group(1)
     kinds = re.findall(r"(?m)^    (\w+) (\w+);", fields)
     assert [name for _, name in kinds] == ["op", *(name for _, names in FIELD_GROUPS for name in names)]
     assert {name for kind, name in kinds if kind == "int32_t"} == set(WIDE_FIELDS)

@@ -11,10 +11,12 @@ from PIL import Image
 
 from bfp import BfpError
 from bfp.artifact import Preprocessing, load
-from calib import evaluate, float_model, pipeline
+from calib import pipeline
+from calib.evaluation import evaluate
+from calib.network import float_model
 from calib.__main__ import main
 from calib.config import ImageOptions, load_config
-from calib.images import ImageSet, open_images
+from calib.data.images import ImageSet, open_images
 
 IMAGES, BATCH = 22, 4
 TOML = """

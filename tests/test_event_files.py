@@ -9,11 +9,11 @@ from tensorboard.util import tensor_util
 from bfp import BfpError, golden
 from bfp.artifact import load
 from bfp.format import dequantise
-from calib import float_model
+from calib.network import float_model
 from calib.__main__ import main as calib
 from calib.config import load_config
-from calib.event_files import Distribution, write_event_files
-from calib.fake_quant import real_network
+from calib.evaluation.event_files import Distribution, write_event_files
+from calib.network.fake_quant import real_network
 from calib.pipeline import prepare
 
 TOML = """

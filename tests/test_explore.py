@@ -8,21 +8,21 @@ import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
 
-import digits_model
+from support import digits_model
 import pytest
 import tomllib
-from random_graphs import random_artifact
+from support.random_graphs import random_artifact
 from test_random_graphs import ENGINES, engine_options
 
 from bfp.artifact import Artifact, load
 from bfp.errors import BfpError
 from calib import pipeline
 from calib.config import load_config
-from codegen import explore
-from codegen.board import load_board
-from codegen.estimate import estimate
+from codegen.performance import explore
+from codegen.performance.board import load_board
+from codegen.performance.estimate import estimate
 from codegen.options import EngineOptions
-from codegen.program import build
+from codegen.lowering.program import build
 
 NETWORK = """
 model = "digits_beside:make"
@@ -56,7 +56,7 @@ def calibrated(folder: Path, bits: int) -> Artifact:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A build folder after ``python -m codegen.explore``, at 8 and at 5 bits."""
+    """A build folder after ``python -m codegen.performance.explore``, at 8 and at 5 bits."""
     folder = tmp_path_factory.mktemp("explore")
     calibrated(folder, 8)
     assert explore.main([str(folder / "8"), "--widths", "5/5", "--engine", "pixels=4"]) == 0

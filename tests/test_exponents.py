@@ -7,8 +7,8 @@ import torch
 from bfp import BfpError
 from bfp.format import exponent_for_maximum, mantissa_range, round_half_up
 from bfp.graph import Graph, Node
-from calib.exponents import CANDIDATES, by_kl
-from calib.statistics import BINS, Histogram, Statistics
+from calib.formats.exponent_rules import CANDIDATES, by_kl
+from calib.observers.statistics import BINS, Histogram, Statistics
 
 
 def histogram(values, splits=None):

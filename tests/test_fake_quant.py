@@ -5,16 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from random_graphs import random_artifact, random_input
+from support.random_graphs import random_artifact, random_input
 from test_quantise import quantised
 from torch import nn
 
 from bfp import golden
 from bfp.golden import model
 from bfp.graph import OPERATORS
-from calib import fake_quant
+from calib.network import fake_quant
 from calib.config import BfpOptions
-from calib.fake_quant import check
+from calib.network.fake_quant import check
 
 
 @pytest.mark.parametrize("seed", range(60))

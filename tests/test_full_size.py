@@ -14,15 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from stored import stored_values
+from support.stored import stored_values
 
 from bfp.artifact import save
 from bfp.golden import quantise_input
 from calib import pipeline
 from calib.config import SHIPPED, BfpOptions, load_config
 from calib.pipeline import Prepared
-from calib.statistics import Statistics
-from codegen.csim import simulate
+from calib.observers.statistics import Statistics
+from codegen.simulation.csim import simulate
 from codegen.files import write_json
 from codegen.generate import generate
 from codegen.options import EngineOptions

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from random_graphs import random_artifact
+from support.random_graphs import random_artifact
 
 from bfp.format import BlockFormat
 from bfp.graph import Graph, Node, Window
-from codegen.board import load_board
-from codegen.estimate import Timing, steps
-from codegen.fusion import KERNELS, InputPool, Pool, fusible, input_pools, separable
+from codegen.performance.board import load_board
+from codegen.performance.estimate import Timing, steps
+from codegen.lowering.fusion import KERNELS, InputPool, Pool, fusible, input_pools, separable
 from codegen.options import EngineOptions
-from codegen.program import build
+from codegen.lowering.program import build
 
 FORMAT = BlockFormat(8, True, (0, 4), (0,))
 POOL = Window((3, 3), (2, 2), (1, 1, 1, 1))

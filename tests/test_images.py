@@ -9,9 +9,9 @@ from PIL import Image
 
 from bfp import BfpError
 from bfp.artifact import Preprocessing
-from calib.adapt import MOST_VARIANTS, spread, with_variants
+from calib.transforms.sequence import MOST_VARIANTS, spread, with_variants
 from calib.config import ImageOptions
-from calib.images import open_images
+from calib.data.images import open_images
 from calib.pipeline import RANDOM_WEIGHT_IMAGES, weight_images
 from host.image import load_image, normalise
 

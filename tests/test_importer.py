@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from calib.float_model import run
-from calib.importer import import_module
-from small_modules import Fn, conv, random_module
+from calib.network.float_model import run
+from calib.frontend.importer import import_module
+from support.small_modules import Fn, conv, random_module
 
 
 def lively(module, seed=0):

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from bfp.errors import BfpError
-from calib.importer import import_module
-from small_modules import Fn, conv
+from calib.frontend.importer import import_module
+from support.small_modules import Fn, conv
 
 
 class Two(nn.Module):

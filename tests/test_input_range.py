@@ -5,16 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from toy_board import write_deployment
+from support.toy_board import write_deployment
 
 from bfp import artifact as artifacts
 from bfp import golden
 from bfp.artifact import Preprocessing
 from bfp.errors import BfpError
-from calib import fake_quant, float_model
+from calib.network import fake_quant
+from calib.network import float_model
 from calib.config import load_config
-from calib.evaluate import compare
-from calib.input_range import best_step, fill_input
+from calib.evaluation.evaluate import compare
+from calib.transforms.input_scaling import best_step, fill_input
 from calib.pipeline import make_artifact, prepare
 from host.manifest import read_deployment
 

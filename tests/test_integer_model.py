@@ -7,17 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from random_graphs import random_artifact, random_input
+from support.random_graphs import random_artifact, random_input
 
 from bfp import BfpError, golden
 from bfp.artifact import Artifact, Preprocessing, verify
 from bfp.format import BlockFormat
 from bfp.graph import Graph, Node, Window
 from bfp.parameters import Weights, derive
-from calib import integer_model, pipeline
+from calib import pipeline
+from calib.evaluation import integer_model
 from calib.config import SHIPPED, load_config
-from calib.evaluate import check
-from calib.integer_model import IntegerModel, choose_device, full_precision
+from calib.evaluation.evaluate import check
+from calib.evaluation.integer_model import IntegerModel, choose_device, full_precision
 
 CPU = torch.device("cpu")
 DEVICES = [

@@ -8,12 +8,13 @@ from test_quantise import noise_db, quantised
 from test_refine import mobile_block
 
 from bfp.format import exponent_for_maximum
-from calib import auto, seed_rule
+from calib import auto
+from calib.formats import fan2019 as seed_rule
 from calib.config import BfpOptions, load_config
-from calib.exponents import CANDIDATES, by_percentile, by_squared_error
+from calib.formats.exponent_rules import CANDIDATES, by_percentile, by_squared_error
 from calib.pipeline import calibrate
-from calib.statistics import Histogram
-from calib.weight_blocks import WeightBlocks
+from calib.observers.statistics import Histogram
+from calib.formats.weights import WeightBlocks
 
 
 @pytest.mark.parametrize("bits", [3, 5, 8])

@@ -9,11 +9,11 @@ from torch import nn
 
 from bfp.errors import BfpError
 from calib.config import BfpOptions, load_config
-from calib.importer import import_module
-from calib.mixed_widths import WIDTHS, Noise, activation_noises, allocate, overrides, weight_noises
+from calib.frontend.importer import import_module
+from calib.formats.bit_allocation import WIDTHS, Noise, activation_noises, allocate, overrides, weight_noises
 from calib.pipeline import calibrate
-from calib.quantise import plan
-from calib.statistics import Statistics
+from calib.formats.solver import plan
+from calib.observers.statistics import Statistics
 
 
 def noise(layer, values, scale, floor=2):

@@ -11,13 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from stored import stored_values
+from support.stored import stored_values
 
 from bfp import BfpError
 from bfp.artifact import load
 from bfp.golden import quantise_input
 from bfp.samples import load_samples
-from calib import evaluate, fake_quant, pipeline
+from calib import pipeline
+from calib.evaluation import evaluate
+from calib.network import fake_quant
 from calib.config import SHIPPED, load_config, sbfp_data
 from codegen.__main__ import main as codegen
 from host.__main__ import main as host

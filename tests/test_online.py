@@ -5,23 +5,24 @@ import json
 import numpy as np
 import pytest
 import torch
-from random_graphs import random_artifact
-from small_modules import Fn
+from support.random_graphs import random_artifact
+from support.small_modules import Fn
 from test_quantise import pixels
 from torch import nn
 
 from bfp import BfpError
 from bfp.artifact import Preprocessing
 from bfp.format import BlockFormat, exponent_for_maximum, mantissa_range
-from calib import fake_quant, float_model
+from calib.network import fake_quant
+from calib.network import float_model
 from calib.__main__ import main
 from calib.config import BfpOptions, load_config
-from calib.float_network import FloatNetwork, FloatWeights
-from calib.importer import import_module
-from calib.online import OnlineNetwork, round_online
+from calib.network.float_network import FloatNetwork, FloatWeights
+from calib.frontend.importer import import_module
+from calib.evaluation.baselines.online import OnlineNetwork, round_online
 from calib.pipeline import calibrate
-from calib.quantise import plan
-from calib.statistics import Statistics
+from calib.formats.solver import plan
+from calib.observers.statistics import Statistics
 
 PRE = Preprocessing((6, 6), (127.0,) * 3, (128.0,) * 3)
 

@@ -13,16 +13,18 @@ from bfp import artifact as artifacts
 from bfp import golden
 from bfp.errors import BfpError
 from bfp.format import mantissa_range
-from calib import auto, float_model, output_window
+from calib import auto
+from calib.network import float_model
+from calib.transforms import output_scaling as output_window
 from calib.config import BfpOptions
-from calib.fake_quant import check, run
-from calib.importer import import_module
-from calib.integer_model import IntegerModel
-from calib.output_window import best_step, choose, fill_output
-from calib.quantise import plan, quantise_network
-from calib.refine import refine
-from calib.report.measure import measure
-from calib.statistics import KEPT_OUTPUTS, Statistics
+from calib.network.fake_quant import check, run
+from calib.frontend.importer import import_module
+from calib.evaluation.integer_model import IntegerModel
+from calib.transforms.output_scaling import best_step, choose, fill_output
+from calib.formats.solver import plan, quantise_network
+from calib.reconstruction.layerwise import refine
+from calib.evaluation.report.measure import measure
+from calib.observers.statistics import KEPT_OUTPUTS, Statistics
 
 
 def logits_of(images=200, classes=50, seed=0):
@@ -74,7 +76,7 @@ def test_logits_all_alike_or_not_finite_are_left_as_they_are():
 
 
 def classifier(bits, output="classes", count=32, scaled=False):
-    """mobile_block with logits of a classifier's spread; scaled: as calib.adapt scales its output."""
+    """mobile_block with logits of a classifier's spread; scaled: as calib.transforms.sequence scales its output."""
     module = mobile_block()
     with torch.no_grad():
         list(module.modules())[-1].weight.mul_(12)

@@ -11,13 +11,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from compilers import EVERY, NO_CLANG
+from support.compilers import EVERY, NO_CLANG
 
-from codegen.csim import HLS
+from codegen.simulation.csim import HLS
 from codegen.generate import generate
 from codegen.lint.__main__ import smallest_artifact
 from codegen.options import EngineOptions
-from codegen.source_text import blank_comments
+from codegen.simulation.source_text import blank_comments
 
 STREAM = """
 #pragma once

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from small_modules import Fn, random_module
+from support.small_modules import Fn, random_module
 from torch import nn
 
 from bfp import BfpError, golden
@@ -13,13 +13,13 @@ from bfp import artifact as artifacts
 from bfp.artifact import Preprocessing
 from bfp.format import dequantise
 from bfp.parameters import accumulator_bound
-from calib import float_model
+from calib.network import float_model
 from calib.config import BfpOptions, Override
-from calib.fake_quant import check
-from calib.formats import cut, input_exponent
-from calib.importer import import_module
-from calib.quantise import plan, quantise_network
-from calib.statistics import Statistics
+from calib.network.fake_quant import check
+from calib.formats.activations import cut, input_exponent
+from calib.frontend.importer import import_module
+from calib.formats.solver import plan, quantise_network
+from calib.observers.statistics import Statistics
 
 SIGNED_INPUT = ((127.0,), (128.0,))
 

@@ -9,15 +9,15 @@ from collections import Counter
 from dataclasses import dataclass
 
 import pytest
-from random_graphs import random_artifact, random_input
+from support.random_graphs import random_artifact, random_input
 
 from bfp import BfpError
-from codegen.counts import LOOPS
-from codegen.csim import compile_engine, run_testbench, write_golden
+from codegen.performance.counts import LOOPS
+from codegen.simulation.csim import compile_engine, run_testbench, write_golden
 from codegen.generate import generate
 from codegen.options import EngineOptions
-from codegen.program import build
-from codegen.steps import program_counts
+from codegen.lowering.program import build
+from codegen.performance.steps import program_counts
 
 
 
@@ -149,7 +149,7 @@ def test_a_thousand_random_graphs(batch, tmp_path):
 
 def test_a_first_tile_that_loads_too_early_shows(tmp_path, monkeypatch):
     """The C simulation runs the loads of a step before its stores: what is not stored yet is read as it was."""
-    monkeypatch.setattr("codegen.program.early_pass", lambda *layers: 0)
+    monkeypatch.setattr("codegen.lowering.program.early_pass", lambda *layers: 0)
     artifacts = [random_artifact(seed, 16) for seed in range(4)]
     program, identity = generate(artifacts, engine_options(artifacts, ENGINES[0]), tmp_path)
     bench, _ = compile_engine(tmp_path / "generated", tmp_path / "csim")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from small_modules import Fn
+from support.small_modules import Fn
 from test_quantise import noise_db, pixels, quantised
 from torch import nn
 
@@ -11,14 +11,14 @@ from bfp import golden
 from bfp import artifact as artifacts
 from bfp.artifact import Preprocessing
 from bfp.parameters import ACC_LIMIT, accumulator_bound
-from calib import float_model
-from calib.channel_order import free_chain, sort_channels
+from calib.network import float_model
+from calib.transforms.channel_permutation import free_chain, sort_channels
 from calib.config import BfpOptions
-from calib.fake_quant import check
-from calib.importer import import_module
-from calib.refine import FOLDS, RIDGES, best_ridge, image_limit, refine
-from calib.rounding import fit, gptq
-from calib.statistics import Statistics
+from calib.network.fake_quant import check
+from calib.frontend.importer import import_module
+from calib.reconstruction.layerwise import FOLDS, RIDGES, best_ridge, image_limit, refine
+from calib.reconstruction.gptq import fit, gptq
+from calib.observers.statistics import Statistics
 
 PRE = Preprocessing((10, 10), (127.0,) * 3, (128.0,) * 3)
 

@@ -14,17 +14,17 @@ from bfp import artifact as artifacts
 from bfp import golden
 from bfp.format import dequantise, quantise
 from bfp.samples import load_samples
-from calib import float_model
+from calib.network import float_model
 from calib.__main__ import main
 from calib.config import load_config
-from calib.fake_quant import real_network
-from calib.float_network import FloatNetwork, FloatWeights
+from calib.network.fake_quant import real_network
+from calib.network.float_network import FloatNetwork, FloatWeights
 from calib.pipeline import prepare
-from calib.report import charts, write_report
-from calib.report.figures import WORST, layer_figures, worst_layers
-from calib.report.measure import measure
-from calib.report.page import RESULTS, images_to_measure, render
-from random_graphs import random_artifact, random_input
+from calib.evaluation.report import charts, write_report
+from calib.evaluation.report.figures import WORST, layer_figures, worst_layers
+from calib.evaluation.report.measure import measure
+from calib.evaluation.report.page import RESULTS, images_to_measure, render
+from support.random_graphs import random_artifact, random_input
 
 MODULE = """
 import torch

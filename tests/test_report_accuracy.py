@@ -12,12 +12,12 @@ from bfp import golden
 from bfp.artifact import Artifact
 from calib.__main__ import main
 from calib.config import BfpOptions, Override, load_config
-from calib.images import open_images
+from calib.data.images import open_images
 from calib.pipeline import prepare
-from calib.report import baselines
-from calib.report.accuracy import accuracy_rows, comparison_notes
-from calib.report.calibration import calibration_facts, candidates
-from calib.report.page import RESULTS, read_results, render
+from calib.evaluation.report import baselines
+from calib.evaluation.report.accuracy import accuracy_rows, comparison_notes
+from calib.evaluation.report.calibration import calibration_facts, candidates
+from calib.evaluation.report.page import RESULTS, read_results, render
 
 OWN = """
 [evaluation]

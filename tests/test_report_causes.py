@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 import torch
-from small_modules import Fn
+from support.small_modules import Fn
 from test_quantise import pixels, quantised
 from torch import nn
 
 from bfp.artifact import Preprocessing
 from calib.config import BfpOptions, Override
-from calib.refine import refine
-from calib.report.causes import own_cause
-from calib.report.figures import layer_figures
-from calib.report.measure import measure
+from calib.reconstruction.layerwise import refine
+from calib.evaluation.report.causes import own_cause
+from calib.evaluation.report.figures import layer_figures
+from calib.evaluation.report.measure import measure
 
 SHAPE = (3, 16, 16)
 IMAGES = pixels(SHAPE, Preprocessing(SHAPE[1:], (127.0,) * 3, (128.0,) * 3), 6)

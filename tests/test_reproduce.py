@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from bfp.artifact import Preprocessing
-from calib import float_model
+from calib.network import float_model
 from calib.__main__ import main as calib
 from calib.config import load_config
-from calib.images import open_images, random_photograph
+from calib.data.images import open_images, random_photograph
 from calib.pipeline import prepare
-from calib.sweep import points, reproduce
-from calib.sweep.reproduce import METHODS, NETWORKS, PUBLISHED, network_points
+from calib.evaluation.sweep import points, reproduce
+from calib.evaluation.sweep.reproduce import METHODS, NETWORKS, PUBLISHED, network_points
 from calib.zoo import weights as zoo_weights
 
 PICTURES = 11
@@ -151,7 +151,7 @@ def test_accuracy_is_counted_against_the_labels(pictures, tmp_path, monkeypatch)
 
     # a second run measures nothing
     before = (tmp_path / "table.json").read_bytes()
-    monkeypatch.setattr("calib.sweep.engine.cluster_client", None)
+    monkeypatch.setattr("calib.evaluation.sweep.engine.cluster_client", None)
     assert calib(words) == 0
     assert (tmp_path / "table.json").read_bytes() == before
 
@@ -194,7 +194,7 @@ def refused(pictures, tmp_path, capsys, *words: str) -> str:
 
 def test_offline_without_weights(pictures, tmp_path, capsys, monkeypatch):
     """One sentence a network, no point of it is tried, and the table says what is missing."""
-    monkeypatch.setattr("calib.sweep.engine.cluster_client", None)
+    monkeypatch.setattr("calib.evaluation.sweep.engine.cluster_client", None)
     err = refused(pictures, tmp_path, capsys, "--networks", str(pictures / "resnet50.toml"))
     assert "table: resnet50 failed: the published weights of tiny could not be downloaded" in err
     text = (tmp_path / "table.md").read_text()

@@ -6,13 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
-from compilers import CLANG, GCC, NO_CLANG
-from random_graphs import random_artifact, random_input
+from support.compilers import CLANG, GCC, NO_CLANG
+from support.random_graphs import random_artifact, random_input
 from test_random_graphs import ENGINES, engine_options
 from test_threaded import roomy
 
 from bfp.errors import BfpError
-from codegen.csim import compile_engine, run_testbench, write_golden
+from codegen.simulation.csim import compile_engine, run_testbench, write_golden
 from codegen.generate import generate
 
 SANITIZE = ("-O0", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")

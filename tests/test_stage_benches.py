@@ -7,7 +7,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from compilers import CLANG, NO_CLANG
+from support.compilers import CLANG, NO_CLANG
 
 from bfp.artifact import load
 from bfp.errors import BfpError
@@ -15,11 +15,11 @@ from bfp.golden import quantise_input
 from bfp.samples import load_samples
 from calib import pipeline
 from calib.config import load_config
-from codegen import stage_benches
-from codegen.csim import HLS
+from codegen.simulation import stage_benches
+from codegen.simulation.csim import HLS
 from codegen.generate import generate
-from codegen.stage_golden import Checker
-from codegen.stage_recording import parse_parameter, record, stages, write_recording
+from codegen.simulation.stage_golden import Checker
+from codegen.simulation.stage_recording import parse_parameter, record, stages, write_recording
 
 BENCHES = [bench.name for bench in stage_benches.benches()]
 SMALLEST = (2, 2, 1)

@@ -3,19 +3,19 @@
 import numpy as np
 import pytest
 import torch
-from small_modules import Fn
+from support.small_modules import Fn
 from test_quantise import pixels
 from torch import nn
 
 from bfp.artifact import Preprocessing
-from calib import float_model
-from calib.channel_ranges import ChannelRanges
+from calib.network import float_model
+from calib.observers.channel_ranges import ChannelRanges
 from calib.config import BfpOptions
-from calib.equalise import scalable
-from calib.importer import import_module
-from calib.quantise import plan
-from calib.statistics import Statistics
-from calib.streams import classes, fill_streams, noise_gains, tensors_of
+from calib.transforms.cross_layer_equalisation import scalable
+from calib.frontend.importer import import_module
+from calib.formats.solver import plan
+from calib.observers.statistics import Statistics
+from calib.transforms.tied_equalisation import classes, fill_streams, noise_gains, tensors_of
 
 PRE = Preprocessing((8, 8), (127.0,) * 3, (128.0,) * 3)
 UNEVEN = torch.exp2(torch.linspace(-0.7, 0.7, 16))

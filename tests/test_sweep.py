@@ -13,8 +13,8 @@ from test_digits import folder, write_network  # noqa: F401 (folder is a fixture
 from bfp import BfpError
 from calib.__main__ import main as calib
 from calib.config import load_config
-from calib.sweep import engine, points
-from calib.sweep.options import SweepOptions
+from calib.evaluation.sweep import engine, points
+from calib.sweep_options import SweepOptions
 
 SWEEP = """
 [sweep]

@@ -18,7 +18,7 @@ import torch
 from bfp.artifact import Preprocessing
 from calib.__main__ import main as calib
 from calib.config import AUTO, METHODS, ONLINE, BfpOptions, ImageOptions, NetworkConfig, Override, load_config
-from calib.sweep.options import SweepOptions
+from calib.sweep_options import SweepOptions
 from codegen.options import EngineOptions
 
 ROOT = Path(__file__).parent.parent

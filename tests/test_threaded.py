@@ -9,15 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from random_graphs import random_artifact, random_input
+from support.random_graphs import random_artifact, random_input
 from test_random_graphs import ENGINES, Engine, engine_options
 
 from bfp.errors import BfpError
-from codegen.csim import compile_engine, run_testbench, write_golden
+from codegen.simulation.csim import compile_engine, run_testbench, write_golden
 from codegen.generate import generate
 from codegen.options import EngineOptions
-from codegen.program import build
-from codegen.threaded import threaded_source, write_threaded
+from codegen.lowering.program import build
+from codegen.simulation.threaded import threaded_source, write_threaded
 
 ROOT = Path(__file__).parent.parent
 HLS = ROOT / "hls"
@@ -195,7 +195,7 @@ def changed_engine(folder: Path, monkeypatch, name: str, pattern: str, by: str) 
     changed = re.sub(pattern, by, source)
     assert changed != source
     (hls / name).write_text(changed)
-    monkeypatch.setattr("codegen.csim.HLS", hls)
+    monkeypatch.setattr("codegen.simulation.csim.HLS", hls)
 
 
 def test_engine_with_the_least_depths(tmp_path, monkeypatch):

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import toy_board as toy
+from support import toy_board as toy
 
 from bfp.errors import BfpError
-from codegen import vendor
+from codegen.vendor import build as vendor
 from codegen.__main__ import main as codegen_main
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bfp.format import exponent_for_maximum
-from calib import weight_blocks
-from calib.weight_blocks import CANDIDATES, WeightBlocks
+from calib.formats import weights as weight_blocks
+from calib.formats.weights import CANDIDATES, WeightBlocks
 
 
 def by_loop(weight: np.ndarray, splits: tuple[int, ...], bits: int) -> np.ndarray:

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from bfp.errors import BfpError
-from calib.float_model import run
-from calib.importer import import_module
+from calib.network.float_model import run
+from calib.frontend.importer import import_module
 from calib.zoo import cifar_resnet, efficientnet, pretrained_models, torchvision_models
 from calib.zoo.weights import load_weights
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from clang.cindex import Cursor, CursorKind, Diagnostic, Index, TranslationUnit, conf
 
 from bfp.errors import BfpError
-from codegen.source_text import Pragma, scan
+from codegen.simulation.source_text import Pragma, scan
 
 INCLUDE = Path(__file__).parent / "include"
 K = CursorKind

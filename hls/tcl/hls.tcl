@@ -1,6 +1,6 @@
 # Vitis HLS: C simulation, synthesis, IP export of the engine.
 #
-# Run by codegen/vendor.py as `vitis_hls -f hls.tcl` or
+# Run by codegen/vendor/build.py as `vitis_hls -f hls.tcl` or
 # `vitis-run --mode hls --tcl hls.tcl`. The second passes no arguments, so all
 # of them are environment variables:
 #   SBFP_HLS        folder of engine.cpp

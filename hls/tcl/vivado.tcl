@@ -1,6 +1,6 @@
 # Vivado: block design, bitstream and hardware handoff of one engine.
 #
-# Run by codegen/vendor.py as `vivado -mode batch -source vivado.tcl`, with
+# Run by codegen/vendor/build.py as `vivado -mode batch -source vivado.tcl`, with
 #   SBFP_WORK        folder for the Vivado project
 #   SBFP_OUT         folder for SBFP_NAME.bit and SBFP_NAME.hwh
 #   SBFP_NAME        base name of both

@@ -9,7 +9,7 @@ from clang.cindex import Cursor, CursorKind, Type, TypeKind
 
 from codegen.lint.expressions import element, modifies
 from codegen.lint.kernel import FUNCTIONS, Finding, Kernel, Scope, at
-from codegen.source_text import blank_comments
+from codegen.simulation.source_text import blank_comments
 
 K = CursorKind
 HEADERS = ("cstdint", "hls_stream.h")

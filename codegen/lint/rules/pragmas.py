@@ -11,7 +11,7 @@ from clang.cindex import Cursor, CursorKind, Type, TypeKind
 from codegen.lint.expressions import constant_value, element, expression_value
 from codegen.lint.kernel import Finding, Kernel, Scope, at_pragma
 from codegen.lint.pragmas import CONSTANT, KNOWN, NAME, VARIABLE, Known
-from codegen.source_text import Pragma, blank_comments
+from codegen.simulation.source_text import Pragma, blank_comments
 
 K = CursorKind
 ARRAYS = (TypeKind.CONSTANTARRAY, TypeKind.INCOMPLETEARRAY, TypeKind.DEPENDENTSIZEDARRAY)

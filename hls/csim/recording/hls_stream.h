@@ -1,4 +1,4 @@
-// hls::stream for recording what the stages read and write (codegen/stage_recording.py):
+// hls::stream for recording what the stages read and write (codegen/simulation/stage_recording.py):
 // as in hls/csim, and its items can be looked at.
 #pragma once
 

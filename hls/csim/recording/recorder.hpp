@@ -1,5 +1,5 @@
 // Writes what a stage's call gets and leaves to a file: every argument before
-// and after the call, as codegen/stage_recording.py asks for in a copy of the
+// and after the call, as codegen/simulation/stage_recording.py asks for in a copy of the
 // engine, and reads it again.
 //
 // The file: per call "call STAGE LAYER\n", then per argument, first all of them

@@ -1,5 +1,5 @@
 // hls::stream for the threaded C simulation: bounded and blocking, as in
-// hardware. codegen/threaded.py writes the depths in, from the STREAM pragmas.
+// hardware. codegen/simulation/threaded.py writes the depths in, from the STREAM pragmas.
 #pragma once
 
 #include <atomic>

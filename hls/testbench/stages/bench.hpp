@@ -1,7 +1,7 @@
 // What the stages' test benches share: items of generated data to streams and
 // arrays, and the comparison of what a stage has written with what is expected.
 //
-// The data are those of a real layer (codegen/stage_benches.py records them),
+// The data are those of a real layer (codegen/simulation/stage_benches.py records them),
 // and have been compared with the golden model there.
 #pragma once
 
@@ -9,7 +9,9 @@
 #include <cstdio>
 
 #include "hls_stream.h"
-#include "types.hpp"
+#include "layer.hpp"
+#include "walk.hpp"
+#include "words.hpp"
 
 namespace bench {
 

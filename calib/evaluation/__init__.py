@@ -1,0 +1,1 @@
+"""What comes after the artifact: accuracy, reports, sweeps, benchmarks."""

@@ -1,0 +1,41 @@
+"""``python -m calib.evaluation.benchmark exponents|golden|memory [--out build/benchmark.json]``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from bfp.errors import BfpError
+from calib.evaluation.benchmark.results import RESULTS, store, table
+from calib.config import load_config
+
+NETWORK = Path(__file__).with_name("resnet50.toml")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print the figures, put them into the results file; 2 after one line on stderr about bad input."""
+    parser = argparse.ArgumentParser(prog="python -m calib.evaluation.benchmark", description=__doc__)
+    parser.add_argument("benchmark", choices=("exponents", "golden", "memory"))
+    parser.add_argument("--network", type=Path, default=NETWORK, help="a network's file (default: ResNet-50)")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args(argv)
+    from calib import pipeline
+    from calib.evaluation.benchmark import exponents, golden, memory
+
+    try:
+        if arguments.benchmark == "memory":
+            entry = memory.measure(arguments.network)
+        else:
+            prepared = pipeline.prepare(load_config(arguments.network))
+            entry = {"exponents": exponents, "golden": golden}[arguments.benchmark].measure(prepared)
+        store(arguments.benchmark, entry, arguments.out)
+    except BfpError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(table(arguments.benchmark, entry))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""Choosing all exponents of ResNet-50: against the float pass over its calibration images, and the published loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from calib import pipeline
+from calib.network import float_model
+from calib.evaluation.benchmark import published_loop
+from calib.evaluation.benchmark.results import alternate, ratio
+from calib.observers.channel_ranges import ChannelRanges
+from calib.transforms.cross_layer_equalisation import scalable
+from calib.formats.activations import cut
+from calib.pipeline import Prepared
+from calib.progress import Progress
+from calib.formats.solver import plan, quantise_network
+from calib.observers.statistics import Statistics
+from calib.transforms.tied_equalisation import tensors_of
+from calib.formats.weights import WeightBlocks
+
+REPEATS = 3
+
+
+def choose(prepared: Prepared, statistics: Statistics) -> dict[str, np.ndarray]:
+    """Every exponent as the file's method asks, before limits: int64 by tensor [blocks] and by layer [F, blocks]."""
+    network, options = prepared.network, prepared.config.bfp
+    fixed = plan(network.graph, options, prepared.config.input)
+    formats = fixed.formats(statistics, fixed.no_floors(), limited=False)
+    found = {tensor: np.asarray(fmt.exponents) for tensor, fmt in formats.items()}
+    segments = network.graph.segments()
+    for node in network.graph.nodes:
+        if node.name in network.weights:
+            layer, depthwise = fixed.layers[node.name], node.op == "depthwise"
+            splits = (0, 1) if depthwise else cut(segments[node.main], layer.weight_group)
+            weight = network.weights[node.name].weight
+            blocks = WeightBlocks(weight, splits, layer.weights, depthwise, layer.weight_method)
+            found[f"{node.name} weights"] = blocks.natural
+    return found
+
+
+def find_ends(prepared: Prepared, ranges: ChannelRanges) -> int:
+    """Where every channel that may be scaled ends, each counted alike; how many there are."""
+    network, options = prepared.network, prepared.config.bfp
+    fixed = plan(network.graph, options, prepared.config.input)
+    found = [
+        ranges.ends(t, fixed.splits[t], fixed.bits[t], fixed.signed[t], np.ones(len(maximum)), np.inf)
+        for t, maximum in ranges.maximum.items()
+    ]
+    return sum(len(end) for end in found)
+
+
+def measure(prepared: Prepared, repeats: int = REPEATS) -> dict:
+    """Times of the float pass, of the pass with statistics, of choosing, and of the published loop, in one run.
+
+    The loop is timed once, in full: all filters and groups of all layers, all
+    feature maps of all images. Choosing is timed before, between and after its
+    two halves.
+    """
+    network, bits = prepared.network, prepared.config.bfp.activations
+    size = pipeline.batch_size(network)
+    images = pipeline.some_images(prepared, len(prepared.calibration))
+    batches = [torch.from_numpy(images[i : i + size]) for i in range(0, len(images), size)]
+
+    def forward(observe: Callable | None = None) -> None:
+        for batch in batches:
+            float_model.run(network, batch, keep=(), observe=observe)
+
+    def with_statistics() -> Statistics:
+        fixed = plan(network.graph, prepared.config.bfp, prepared.config.input)
+        found = Statistics(network.graph, fixed.splits, fixed.needs_histogram(), fixed.needs_signed_histogram())
+        forward(found.observe)
+        return found
+
+    statistics = with_statistics()
+    options, pre = prepared.config.bfp, prepared.config.input
+    fixed = plan(network.graph, options, pre)
+    tensors = {n.output for n, _ in scalable(network.graph)} | set(tensors_of(network.graph, fixed))
+    ranges = ChannelRanges(network.graph, tensors)
+    forward(ranges.observe)
+    channels = find_ends(prepared, ranges)
+    mine = {"choose": lambda: choose(prepared, statistics)}
+    with Progress(f"{network.graph.name}: exponents") as progress:
+        progress.text("float passes")
+        seconds = alternate(
+            {
+                "forward": forward,
+                "statistics": with_statistics,
+                **mine,
+                "ends": lambda: find_ends(prepared, ranges),
+                "artifact": lambda: quantise_network(network, statistics, options, pre),
+            },
+            repeats,
+        )
+        chosen, loop = list(seconds["choose"]), {}
+        start = time.perf_counter()
+        for i, (name, floats) in enumerate(network.weights.items()):
+            progress.text(f"published loop, weights of layer {i + 1} of {len(network.weights)}")
+            dense = network.graph.node(name).output == network.graph.output
+            published_loop.weight_exponents(torch.from_numpy(floats.weight), bits, 64, dense)
+        loop["weights"] = time.perf_counter() - start
+        chosen += alternate(mine, repeats)["choose"]
+        loop["activations"] = 0.0
+
+        def observe(tensor: str, values: torch.Tensor) -> None:
+            progress.text(f"published loop, tensor {tensor}")
+            begun = time.perf_counter()
+            published_loop.activation_exponent(values, bits)
+            loop["activations"] += time.perf_counter() - begun
+
+        float_model.run(network, torch.from_numpy(images), keep=(), observe=observe)
+        chosen += alternate(mine, repeats)["choose"]
+    choosing, total = float(np.median(chosen)), loop["weights"] + loop["activations"]
+    figures = {name: float(np.median(values)) for name, values in seconds.items()}
+    both = choosing + figures["ends"]
+    count = sum(v.size for v in choose(prepared, statistics).values())
+    return {
+        "network": network.graph.name,
+        "images": len(images),
+        "exponents": count,
+        "seconds": {**figures, "choose": choosing},
+        "loop_seconds": loop,
+        "choose_to_forward": ratio(seconds["choose"], seconds["forward"]),
+        "loop_to_choose": total / choosing,
+        "choose_and_ends_to_forward": both / figures["forward"],
+        "loop_to_choose_and_ends": total / both,
+        "loop_to_artifact": total / figures["artifact"],
+        "table": [
+            [f"float pass over {len(images)} images", figures["forward"], "s"],
+            ["the same with statistics", figures["statistics"], "s"],
+            [f"choosing all {count} exponents", choosing, "s"],
+            [f"where the ranges of {channels} channels end, on two halves of the images", figures["ends"], "s"],
+            ["choosing, limits, quantised weights and proof", figures["artifact"], "s"],
+            ["published loop, weights", loop["weights"], "s"],
+            ["published loop, feature maps", loop["activations"], "s"],
+            ["choosing / float pass", ratio(seconds["choose"], seconds["forward"]), "(to be at most 1)"],
+            ["choosing and ends of ranges / float pass", both / figures["forward"], "(to be at most 1)"],
+            ["published loop / choosing", total / choosing, "(to be at least 50)"],
+            ["published loop / choosing and ends of ranges", total / both, "(to be at least 50)"],
+        ],
+    }

@@ -1,0 +1,106 @@
+"""What each part of the calibration buys: one after the other is switched on, and all is measured again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from calib.config import load_config
+from calib.evaluation.report.files import write_whole
+from calib.evaluation.sweep.engine import run_points
+from calib.evaluation.sweep.points import SEED_GROUPS, Point, width_label
+from calib.evaluation.sweep.results import complain
+
+SCHEMA = 1
+GROUP = 16
+PLAIN = {
+    **{"method": "max", "weight_method": "max", "weight_group": 64, "activation_group": 0, "unsigned": False},
+    **{"rounding": "nearest", "centre": False, "sort_channels": False, "equalise": "none"},
+    **{"bias_correction": False, "output": "values"},
+}
+# (what is switched on, how), each on top of those before it
+STEPS = (
+    ("plain maximum", {}),
+    ("unsigned mantissas after ReLU", {"unsigned": True}),
+    ("exponent groups of 16 channels", {"weight_group": GROUP, "activation_group": GROUP}),
+    ("exponents of least squared error", {"method": "mse", "weight_method": "mse"}),
+    ("signed channels shifted to the middle of their range", {"centre": True}),
+    ("channels in the order of their range", {"sort_channels": True}),
+    ("channels scaled to fill their range", {"equalise": "ranges"}),
+    ("bias correction", {"bias_correction": True}),
+    ("GPTQ rounding of weights", {"rounding": "gptq"}),
+    ("range of the output's logits", {"output": "classes"}),
+)
+
+
+def ablation_points(path: Path, widths: tuple[int, int], sensitive: int, limit: int | None) -> list[Point]:
+    """The published rule, every step, and the default (``auto``) of one network at one pair of widths."""
+    common = {"weights": widths[0], "activations": widths[1], "sensitive": sensitive}
+    named = [("published rule", {**common, "method": "seed"})]
+    options = {**common, **PLAIN}
+    for name, changes in STEPS:
+        options = {**options, **changes}
+        named.append((f"+ {name}" if changes else name, options))
+    named.append(("auto", {**common, "method": "auto"}))
+    return [
+        Point(name, str(path), name, o["method"], widths, SEED_GROUPS, {"bfp": o}, limit, apart=True)
+        for name, o in named
+    ]
+
+
+def ablation(
+    path: Path,
+    folder: Path,
+    widths: list[tuple[int, int]],
+    sensitive: int = 0,
+    limit: int | None = None,
+    scheduler: str | None = None,
+    workers: int | None = None,
+) -> dict:
+    """Measure the steps at every pair of widths (weights, activations); write ablation.json and ablation.md.
+
+    sensitive: see docs/network-files.md; applies below 8 bits. Images that
+    calibrate are left out of the evaluation. Results already in
+    ``folder/points`` are kept. scheduler, workers: see ``run_points``. Raises
+    BfpError, after everything is written, naming the points that failed.
+    """
+    config = load_config(path)
+    rows, failed = [], {}
+    for pair in widths:
+        points = ablation_points(config.path, pair, sensitive if min(pair) < 8 else 0, limit)
+        title = f"{config.name}, {width_label(pair)} bits"
+        results, failures = run_points(points, folder / "points", title, scheduler, workers)
+        failed |= {f"{name}, {width_label(pair)} bits": reason for name, reason in failures.items()}
+        rows += [
+            {"step": p.name, "weight_bits": pair[0], "activation_bits": pair[1], **(r or {})}
+            for p, r in zip(points, results)
+        ]
+    content = {"schema": SCHEMA, "network": config.name, "sensitive": sensitive, "rows": rows}
+    write_whole(folder / "ablation.json", json.dumps(content, indent=2) + "\n")
+    write_whole(folder / "ablation.md", markdown(content))
+    complain(f"ablation of {config.name}", failed)
+    return content
+
+
+def markdown(content: dict) -> str:
+    """One table: a row per step; per pair of widths the loss of top-1 in points, and the agreement in percent."""
+    rows = content["rows"]
+    pairs = list(dict.fromkeys((r["weight_bits"], r["activation_bits"]) for r in rows))
+    lines = ["| step | " + " | ".join(f"{width_label(p)} bits: loss, agreement" for p in pairs) + " |"]
+    lines.append("|---|" + "---|" * len(pairs))
+    for step in dict.fromkeys(r["step"] for r in rows):
+        cells = []
+        for pair in pairs:
+            row = next(r for r in rows if r["step"] == step and (r["weight_bits"], r["activation_bits"]) == pair)
+            cells.append(cell(row))
+        lines.append(f"| {step} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def cell(row: dict) -> str:
+    if "agreement" not in row:
+        return "failed"
+    agreement = f"{100 * row['agreement']:.1f} %"
+    if row["top1_bfp"] is None:
+        return agreement
+    return f"{100 * (row['top1_float'] - row['top1_bfp']):+.2f}, {agreement}"

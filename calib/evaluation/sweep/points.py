@@ -1,0 +1,172 @@
+"""What a point of a sweep is, and how it is measured."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import threading
+import tomllib
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from bfp.errors import BfpError
+from calib.config import ONLINE, NetworkConfig, load_config
+
+# in every picture: the published rule, and the plain maximum
+BASELINES = ("seed", "max")
+WIDTHS = ("layers", "weights", "activations")  # of an override: what holds for the plain methods, too
+BUDGETS = ("weight_budget", "activation_budget")
+SEED_GROUPS = (64, 0)  # of the published method: 64 input channels a weight block, activations whole
+ONE_AT_A_TIME = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measurement: a network's file with some of its sections replaced.
+
+    curve: method and groups, as a legend names them; method, widths (weights,
+    activations) and groups (weight_group, activation_group) are what varies.
+    replaced: see ``load_config``. limit: evaluation images, None for all.
+    apart: leave out the evaluation images that calibrate.
+    """
+
+    name: str
+    network: str
+    curve: str
+    method: str
+    widths: tuple[int, int]
+    groups: tuple[int, int]
+    replaced: dict
+    limit: int | None = None
+    apart: bool = False
+
+    def job(self) -> dict:
+        """What decides the result, in types that JSON knows."""
+        return {k: v for k, v in asdict(self).items() if k in ("network", "replaced", "limit", "apart")}
+
+
+def width_label(widths: tuple[int, int]) -> str:
+    """Widths as a legend names them: "5" for both, "4/8" for 4-bit weights and 8-bit activations."""
+    return str(widths[0]) if widths[0] == widths[1] else f"{widths[0]}/{widths[1]}"
+
+
+def group_label(groups: tuple[int, int]) -> str:
+    """Groups as a legend names them: "groups 16" for both, "groups 64/all" where tensors have one exponent."""
+    words = ["all" if g == 0 else str(g) for g in groups]
+    return f"groups {words[0]}" if words[0] == words[1] else f"groups {words[0]}/{words[1]}"
+
+
+def sweep_points(config: NetworkConfig) -> list[Point]:
+    """The points of the file's ``[sweep]``, widths innermost, no two alike.
+
+    ``seed``, ``max`` and ``online`` are plain: of the file's ``[bfp]`` they
+    keep which layers have other widths, and the limit of shifts, but no
+    correction; ``seed`` has its published groups. The other methods keep the
+    rest of the file's ``[bfp]``, but no budget of widths.
+    """
+    file_options = tomllib.loads(config.path.read_text(encoding="utf-8")).get("bfp", {})
+    methods = dict.fromkeys([*BASELINES, *config.sweep.methods])
+    points = []
+    for method in methods:
+        for groups in [SEED_GROUPS] if method == "seed" else config.sweep.groups:
+            for widths in config.sweep.widths:
+                options = bfp_options(file_options, method, widths, groups)
+                curve = method if method == "seed" else f"{method}, {group_label(groups)}"
+                name = f"{curve}, {width_label(widths)} bits"
+                points.append(
+                    Point(name, str(config.path), curve, method, widths, groups, {"bfp": options}, config.sweep.limit)
+                )
+    return points
+
+
+def bfp_options(file_options: dict, method: str, widths: tuple[int, int], groups: tuple[int, int]) -> dict:
+    """The ``[bfp]`` section of a point."""
+    chosen = {"method": method, "weights": widths[0], "activations": widths[1]}
+    if method != "seed":  # whose default groups are the published ones
+        chosen |= {"weight_group": groups[0], "activation_group": groups[1]}
+    if method not in (*BASELINES, ONLINE):
+        # a budget would choose the widths that the sweep goes through
+        return {**{k: v for k, v in file_options.items() if k not in BUDGETS}, **chosen}
+    kept = {k: file_options[k] for k in ("sensitive", "max_spread") if k in file_options}
+    layers = [{k: v for k, v in o.items() if k in WIDTHS} for o in file_options.get("override", [])]
+    layers = [o for o in layers if len(o) > 1]
+    return {**kept, **chosen, **({"override": layers} if layers else {})}
+
+
+def measure(job: dict, state: str) -> dict:
+    """Calibrate and evaluate ``Point.job()``; the keys are those of ``calib.evaluation.evaluate.compare``, with ``weights``.
+
+    state: a file that lets an interrupted evaluation go on; its removal is up
+    to the caller. The result does not depend on the machine's cores:
+    everything runs in one thread, and only one job at a time in a process.
+    Raises BfpError.
+    """
+    # the workers import this module on arrival; torch only here
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    from calib import evaluate, online, pipeline
+
+    with ONE_AT_A_TIME, threadpool_limits(1), contextlib.redirect_stderr(io.StringIO()):
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            config = load_config(job["network"], job["replaced"])
+            forget_modules(config)
+            prepared = pipeline.prepare(config)
+            images = evaluation_images(prepared, job["limit"], job["apart"])
+            if config.bfp.method == ONLINE:
+                found = online.compare(prepared, images)
+                chosen = ONLINE
+            else:
+                artifact = pipeline.make_artifact(prepared)
+                found = evaluate.compare(prepared, artifact, images, state=Path(state))
+                chosen = artifact.provenance["method"]
+        finally:
+            torch.set_num_threads(threads)
+    return {
+        **found,
+        "chosen": chosen,
+        "weights": prepared.weights,
+        "calibration_images": len(prepared.calibration),
+        "notes": list(dict.fromkeys([*prepared.notes, *images.notes])),
+    }
+
+
+def forget_modules(config: NetworkConfig) -> None:
+    """Let a module beside the network's file be read again: a long-lived worker may hold another one of its name."""
+    folder = str(config.path.parent)
+    if folder in sys.path:
+        sys.path.remove(folder)
+    name = config.model.split(":")[0].split(".")[0]
+    beside = config.path.parent / name
+    if beside.is_dir() or beside.with_suffix(".py").is_file():
+        for known in [m for m in sys.modules if m.split(".")[0] == name]:
+            del sys.modules[known]
+
+
+def evaluation_images(prepared, limit: int | None, apart: bool):
+    """At most ``limit`` of the evaluation images, evenly spread: sets are often ordered by class.
+
+    Without evaluation images, the calibration images. ``apart`` leaves out
+    those that calibrate; raises BfpError where none is left.
+    """
+    from calib.data.images import open_images
+
+    config = prepared.config
+    if config.evaluation is None:
+        images = prepared.calibration
+    else:
+        images = open_images(config.evaluation, config.input, config.seed)
+    items = images.items
+    if apart:
+        used = {item.name for item in prepared.calibration.items}
+        items = tuple(item for item in items if item.name not in used)
+        if not items:
+            raise BfpError(f"{config.path}: every evaluation image also calibrates; give more images")
+    if limit is not None and limit < len(items):
+        items = tuple(items[i] for i in np.linspace(0, len(items) - 1, limit).round().astype(int))
+    return replace(images, items=items)

@@ -1,0 +1,85 @@
+"""What a sweep found: sweep.json, sweep.csv and the picture."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+
+from bfp.errors import BfpError
+from calib.config import load_config
+from calib.evaluation.report.files import write_whole
+from calib.evaluation.sweep.engine import run_points
+from calib.evaluation.sweep.picture import page
+from calib.evaluation.sweep.points import Point, sweep_points
+
+SCHEMA = 1
+COLUMNS = (
+    *("name", "curve", "method", "weight_bits", "activation_bits", "weight_group", "activation_group", "images"),
+    *("top1_float", "top1_bfp", "agreement", "sqnr_db", "chosen", "error"),
+)
+
+
+def sweep(path: Path, folder: Path, scheduler: str | None = None, workers: int | None = None) -> dict:
+    """Run the ``[sweep]`` of a network's file; write sweep.json, sweep.csv and sweep.html to ``folder``.
+
+    Points already in ``folder/points`` are kept. Returns the content of
+    sweep.json, which is the same whatever the order and the number of workers.
+    Raises BfpError, after everything is written, naming the points that failed.
+    """
+    config = load_config(path)
+    points = sweep_points(config)
+    results, failures = run_points(points, folder / "points", f"sweep of {config.name}", scheduler, workers)
+    content = summary(config.name, points, results, failures)
+    write_whole(folder / "sweep.json", json.dumps(content, indent=2) + "\n")
+    write_whole(folder / "sweep.csv", table(content["points"]))
+    write_whole(folder / "sweep.html", page(content))
+    complain(f"sweep of {config.name}", failures)
+    return content
+
+
+def complain(what: str, failures: dict[str, str]) -> None:
+    """Name every failure on stderr, and raise BfpError if there was one."""
+    for name, reason in failures.items():
+        print(f"{what}: {name} failed: {reason}", file=sys.stderr)
+    if failures:
+        raise BfpError(
+            f"{what}: {len(failures)} failed ({'; '.join(failures)}); what is done is kept, "
+            "correct the cause and run it again"
+        )
+
+
+def summary(network: str, points: list[Point], results: list[dict | None], failures: dict[str, str]) -> dict:
+    """The content of sweep.json."""
+    rows, notes, weights = [], {}, None
+    for point, result in zip(points, results):
+        found = result or {}
+        notes |= dict.fromkeys(found.get("notes", []))
+        weights = weights or found.get("weights")
+        rows.append(
+            {
+                "name": point.name,
+                "curve": point.curve,
+                "method": point.method,
+                "weight_bits": point.widths[0],
+                "activation_bits": point.widths[1],
+                "weight_group": point.groups[0],
+                "activation_group": point.groups[1],
+                **{k: found.get(k) for k in ("images", "top1_float", "top1_bfp", "agreement", "sqnr_db")},
+                "chosen": found.get("chosen"),
+                "calibration_images": found.get("calibration_images"),
+                "error": failures.get(point.name),
+            }
+        )
+    return {"schema": SCHEMA, "network": network, "weights": weights, "notes": list(notes), "points": rows}
+
+
+def table(rows: list[dict]) -> str:
+    """The points as CSV, COLUMNS in its first line."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,146 @@
+"""Mantissa widths of every layer under a budget of bits, from measured sensitivity.
+
+How much noise a layer's width causes at the network's output is measured, one
+layer at a time: everything stays in float but its weights (or its output
+tensor), which are rounded at the network's base width. From there to other
+widths the noise is extrapolated: of weights in proportion to the squared
+rounding error of the weights themselves, of activations by a factor of four a
+bit (uniform rounding noise). Noises of different layers are taken to add up,
+as independent ones do. Then bits are handed out one by one, each to the layer
+where it takes away most noise for the memory that it costs.
+"""
+
+from __future__ import annotations
+
+import glob
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from bfp.errors import BfpError
+from bfp.format import MAX_BITS, MIN_BITS
+from calib.network import float_model
+from calib.config import BfpOptions, Override
+from calib.network.float_network import FloatNetwork
+from calib.formats.activations import FormatPlan, cut
+from calib.reconstruction.layerwise import round_to
+from calib.observers.statistics import Statistics
+from calib.formats.weights import WeightBlocks
+
+WIDTHS = tuple(range(MIN_BITS, MAX_BITS + 1))
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What one layer's width costs. values: how many are stored; floor: least width allowed.
+
+    by_width: squared error at the network's output, mean over images, at WIDTHS.
+    """
+
+    layer: str
+    values: int
+    floor: int
+    by_width: tuple[float, ...]
+
+
+def allocate(noises: list[Noise], budget: float, where: str = "network") -> dict[str, int]:
+    """Widths by layer whose mean over all stored values stays within ``budget`` bits.
+
+    Greedy by noise removed for each bit of memory; optimal where noise falls
+    convexly with the width. Raises BfpError where even the least widths exceed
+    the budget; ``where`` names the option in its message.
+    """
+    widths = {n.layer: n.floor for n in noises}
+    room = budget * sum(n.values for n in noises) - sum(n.floor * n.values for n in noises)
+    if room < 0:
+        least = sum(n.floor * n.values for n in noises) / sum(n.values for n in noises)
+        raise BfpError(
+            f"{where}: a budget of {budget:g} bits is below {least:.2f}, the mean of the least widths allowed; "
+            "raise it, or lower sensitive"
+        )
+    while True:
+        best, gain = None, 0.0
+        for n in noises:
+            w = widths[n.layer]
+            if w == MAX_BITS or n.values > room:
+                continue
+            rate = (n.by_width[w - MIN_BITS] - n.by_width[w + 1 - MIN_BITS]) / n.values
+            if rate > gain:
+                best, gain = n, rate
+        if best is None:
+            return widths
+        widths[best.layer] += 1
+        room -= best.values
+
+
+@torch.no_grad()
+def weight_noises(network: FloatNetwork, plan: FormatPlan, options: BfpOptions, images: torch.Tensor) -> list[Noise]:
+    """One per layer with weights. images: normalised, float32 [N, C, H, W]."""
+    graph = network.graph
+    segments = graph.segments()
+    exact = float_model.run(network, images)
+    result = []
+    for node in graph.nodes:
+        if node.op not in ("conv", "depthwise"):
+            continue
+        chosen, floats = plan.layers[node.name], network.weights[node.name]
+        depthwise = node.op == "depthwise"
+        splits = (0, 1) if depthwise else cut(segments[node.main], chosen.weight_group)
+
+        def rounded(bits: int) -> np.ndarray:
+            blocks = WeightBlocks(floats.weight, splits, bits, depthwise, chosen.weight_method)
+            scale = np.repeat(np.exp2(blocks.natural.astype(np.float64)), np.diff(splits), axis=1)
+            return (blocks.quantise(blocks.natural).mantissas * scale[:, :, None, None]).astype(np.float32)
+
+        squares = [float(((rounded(b).astype(np.float64) - floats.weight) ** 2).sum()) for b in WIDTHS]
+        base = rounded(options.weights)
+        changed = replace(network, weights={**network.weights, node.name: replace(floats, weight=base)})
+        operands = [exact[t] for t in node.inputs]
+        noise = _output_noise(changed, exact, node.output, float_model.compute(node, changed, operands))
+        unit = noise / max(squares[options.weights - MIN_BITS], 1e-300)
+        floor = _floor(chosen.weights, options.weights)
+        result.append(Noise(node.name, floats.weight.size, floor, tuple(unit * s for s in squares)))
+    return result
+
+
+@torch.no_grad()
+def activation_noises(
+    network: FloatNetwork, plan: FormatPlan, options: BfpOptions, statistics: Statistics, images: torch.Tensor
+) -> list[Noise]:
+    """One per node whose output is stored in a format of its own."""
+    graph = network.graph
+    formats = plan.formats(statistics, plan.no_floors())
+    exact = float_model.run(network, images)
+    result = []
+    for node in graph.nodes:
+        if node.op == "concat" or node.output in plan.source_of:
+            continue
+        fmt = formats[node.output]
+        noise = _output_noise(network, exact, node.output, round_to(exact[node.output], fmt))
+        by_width = tuple(noise * 4.0 ** (fmt.bits - b) for b in WIDTHS)
+        floor = _floor(plan.layers[node.name].activations, options.activations)
+        result.append(Noise(node.name, int(np.prod(graph.shapes[node.output])), floor, by_width))
+    return result
+
+
+def _floor(width: int, base: int) -> int:
+    """A layer that ``sensitive`` or an override made wider than the rest keeps at least that."""
+    return width if width > base else MIN_BITS
+
+
+def _output_noise(network: FloatNetwork, exact: dict[str, torch.Tensor], tensor: str, values: torch.Tensor) -> float:
+    """Squared error of the output, mean over images, where one tensor has other values."""
+    graph = network.graph
+    changed = {tensor: values}
+    for node in graph.nodes:
+        if node.output != tensor and any(t in changed for t in node.inputs):
+            changed[node.output] = float_model.compute(node, network, [changed.get(t, exact[t]) for t in node.inputs])
+    difference = (changed[graph.output] - exact[graph.output]).double()
+    return float((difference**2).sum()) / len(values)
+
+
+def overrides(weights: dict[str, int], activations: dict[str, int]) -> tuple[Override, ...]:
+    """The widths as options of single layers, in the layers' order."""
+    names = dict.fromkeys([*weights, *activations])
+    return tuple(Override(glob.escape(n), weights=weights.get(n), activations=activations.get(n)) for n in names)

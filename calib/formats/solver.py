@@ -1,0 +1,291 @@
+"""From the float network and its statistics to an artifact whose accumulators are proved.
+
+Exponents are first chosen freely. Where the integer datapath's limits (shift
+ranges, 32-bit accumulator) do not hold, exponents are raised, never lowered:
+a coarser block loses resolution but nothing saturates. What was raised is
+recorded in the artifact's provenance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from bfp.artifact import Artifact, Preprocessing, operand_formats, verify
+from bfp.errors import BfpError
+from bfp.format import BlockFormat
+from bfp.graph import Graph, Node
+from bfp.parameters import (
+    ACC_LIMIT,
+    MAX_ALIGN_SHIFT,
+    MAX_OPERAND_SHIFT,
+    MAX_ROUND_SHIFT,
+    MIN_ROUND_SHIFT,
+    RECIPROCAL_BITS,
+    Parameters,
+    Weights,
+    accumulator_bound,
+    derive,
+    prove,
+)
+from calib.config import BfpOptions
+from calib.network.float_network import FloatNetwork
+from calib.formats.activations import FormatPlan, cut
+from calib.formats.layer_options import resolve_options
+from calib.observers.statistics import Statistics
+from calib.formats.weights import MAX_OPERAND, NEVER, Chosen, WeightBlocks
+
+MAX_PASSES = 64
+EXACT_SIX = 1  # the coarsest accumulator exponent at which 6 is an integer
+SHIFTS_OPERANDS = ("conv", "depthwise", "add", "identity")
+LEFT_ROOM = 8  # bits by which a mended output may still be finer than its accumulator
+
+
+def plan(
+    graph: Graph, options: BfpOptions, pre: Preprocessing, reach: dict[str, np.ndarray] | None = None
+) -> FormatPlan:
+    """What is fixed before statistics are gathered: block boundaries, widths, signs. Raises BfpError for overrides."""
+    return FormatPlan(graph, options, resolve_options(graph, options), pre, reach or {})
+
+
+def quantise_network(
+    network: FloatNetwork,
+    statistics: Statistics,
+    options: BfpOptions,
+    preprocessing: Preprocessing,
+    classes: tuple[str, ...] = (),
+    provenance: dict | None = None,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Artifact:
+    """Choose every exponent, quantise weights and biases, prove every accumulator.
+
+    Deterministic. ``provenance`` goes into the artifact, with ``adjustments``
+    (per layer and tensor: what was coarsened, by how many bits) and ``notes``
+    added. Raises BfpError naming the layer that cannot be made to fit.
+    """
+    work = _Work(network, statistics, options, preprocessing)
+    for count in range(MAX_PASSES):
+        progress(f"choosing exponents, pass {count + 1}")
+        formats = work.fitted_formats()
+        parameters = work.proved_parameters(formats, progress)
+        if parameters is not None:
+            break
+    else:
+        raise BfpError(
+            f"network {network.graph.name}, node {work.troubled}: no exponents bring its accumulators inside 32 bits; "
+            "the scales of its weights and operands lie too far apart, check the weights"
+        )
+    offset = work.output_offset(formats)
+    record = {**(provenance or {}), "adjustments": work.adjustments(formats), "notes": list(work.plan.notes)}
+    artifact = Artifact(
+        *(network.graph, formats, parameters, preprocessing, tuple(classes), record),
+        output_offset=offset,
+        output_scale=network.output_scale,
+    )
+    verify(artifact)
+    return artifact
+
+
+@dataclass
+class _Layer:
+    """A convolution while its exponents are sought. lowest: finest psum exponent that the proof allows, [F]."""
+
+    blocks: WeightBlocks
+    bias: np.ndarray
+    limit: np.ndarray | None
+    lowest: np.ndarray
+    chosen: Chosen | None = None
+    weights: Weights | None = None
+
+
+class _Work:
+    def __init__(self, network: FloatNetwork, statistics: Statistics, options: BfpOptions, pre: Preprocessing) -> None:
+        self.graph, self.statistics, self.options = network.graph, statistics, options
+        self.plan = plan(network.graph, options, pre, network.reach)
+        self.floors = self.plan.no_floors()
+        self.free = self.plan.formats(statistics, self.floors, limited=False)  # what would be chosen without limits
+        segments = self.graph.segments()
+        self.layers: dict[str, _Layer] = {}
+        self.troubled = ""  # the last node that demanded a change
+        for node in self.graph.nodes:
+            if node.op not in ("conv", "depthwise"):
+                continue
+            chosen, floats = self.plan.layers[node.name], network.weights[node.name]
+            depthwise = node.op == "depthwise"
+            splits = (0, 1) if depthwise else cut(segments[node.main], chosen.weight_group)
+            if not (np.isfinite(floats.weight).all() and np.isfinite(floats.bias).all()):
+                raise BfpError(f"node {node.name}: its weights hold NaN or infinity; check the weights file")
+            self.layers[node.name] = _Layer(
+                WeightBlocks(
+                    *(floats.weight, splits, chosen.weights, depthwise, chosen.weight_method),
+                    statistics.power(node.main),
+                ),
+                floats.bias,
+                floats.limit,
+                np.full(len(floats.bias), NEVER),
+            )
+
+    def fitted_formats(self) -> dict[str, BlockFormat]:
+        """Formats whose shifts are all within range; chooses the weights' exponents on the way."""
+        for _ in range(MAX_PASSES):
+            formats = self.plan.formats(self.statistics, self.floors)
+            # every node is asked, so that one pass mends as much as it can
+            mended = [n.name for n in self.graph.nodes if n.op != "concat" and self._mend(n, formats)]
+            if not mended:
+                return formats
+            self.troubled = mended[0]
+        raise BfpError(
+            f"network {self.graph.name}, node {self.troubled}: no exponents bring all its shifts into range; "
+            "the scales of its weights and operands lie too far apart, check the weights"
+        )
+
+    def _raise(self, tensor: str, have: np.ndarray, need: np.ndarray) -> bool:
+        """Demand at least ``need`` from the channels of a tensor that fall short."""
+        short = need > have
+        return bool(short.any()) and self.plan.raise_floor(self.floors, tensor, np.where(short, need, NEVER))
+
+    def _mend(self, node: Node, formats: dict[str, BlockFormat]) -> bool:
+        """Raise the floors of whichever tensor puts a shift of this node out of range."""
+        source, target, residual = operand_formats(node, formats)
+        out = target.channel_exponents()
+        sc = residual.channel_exponents() if residual else None
+        news = False
+        if node.name in self.layers:
+            layer = self.layers[node.name]
+            chosen = layer.blocks.choose(source, out, sc, self.options.max_spread, layer.lowest)
+            layer.chosen = chosen
+            acc = chosen.finest
+            if sc is not None:
+                need = np.maximum(layer.blocks.shortcut_floor(chosen), out - MAX_ROUND_SHIFT)
+                news |= self._raise(node.shortcut, sc, need)
+                acc = np.minimum(acc, sc)
+            return news | self._mend_output(node, out, acc)
+        have = source.channel_exponents()
+        offset = node.channel_offset if node.op == "slice_pad" else 0
+        gain = -RECIPROCAL_BITS if node.op == "avg_pool" else 0
+        index = np.arange(len(have)) + offset  # output channel of each input channel
+        inside = (index >= 0) & (index < len(out))
+        at = np.clip(index, 0, len(out) - 1)
+        need = np.where(inside, out[at] - MAX_ROUND_SHIFT - gain, NEVER)
+        own = out.copy()
+        own[index[inside]] = have[inside] + gain
+        acc = own
+        if sc is not None:
+            need = np.maximum(need, sc - MAX_OPERAND)
+            news |= self._raise(node.shortcut, sc, np.maximum(own - MAX_OPERAND, out - MAX_ROUND_SHIFT))
+            acc = np.minimum(own, sc)
+        news |= self._raise(node.main, have, need)
+        return news | self._mend_output(node, out, acc)
+
+    def _mend_output(self, node: Node, out: np.ndarray, acc: np.ndarray) -> bool:
+        far = out - acc < MIN_ROUND_SHIFT
+        return self._raise(node.output, out, np.where(far, acc - LEFT_ROOM, NEVER))
+
+    def proved_parameters(self, formats: dict[str, BlockFormat], progress: Callable) -> dict[str, Parameters] | None:
+        """Parameters of every node, all accumulators inside 32 bits; None if formats had to be changed first."""
+        result: dict[str, Parameters] = {}
+        nodes = [n for n in self.graph.nodes if n.op != "concat"]
+        for i, node in enumerate(nodes):
+            progress(f"quantising layer {i + 1} of {len(nodes)}")
+            source, target, residual = operand_formats(node, formats)
+            for _ in range(MAX_PASSES):
+                p = self._derive(node, source, target, residual)
+                bound = accumulator_bound(node, p, source, target, residual, self._divisor(node))
+                if np.all(bound < ACC_LIMIT):
+                    break
+                excess = np.where(bound < ACC_LIMIT, 0, np.maximum(np.ceil(np.log2(bound / ACC_LIMIT)), 1)).astype(int)
+                self.troubled = node.name
+                if self._mend_sum(node, p, excess, formats):
+                    return None
+            prove(self.graph, node, p, formats)
+            result[node.name] = p
+        return result
+
+    def _divisor(self, node: Node) -> int:
+        if node.op != "avg_pool":
+            return 1
+        rows, cols = node.divisors(*self.graph.shapes[node.main][1:])
+        return max(rows) * max(cols)
+
+    def _derive(self, node: Node, source: BlockFormat, target: BlockFormat, residual: BlockFormat | None) -> Parameters:
+        layer = self.layers.get(node.name)
+        weights, bias, limit = None, None, None
+        if layer is not None:
+            sc = residual.channel_exponents() if residual else None
+            layer.chosen = layer.blocks.choose(
+                source, target.channel_exponents(), sc, self.options.max_spread, layer.lowest
+            )
+            if layer.weights is None:
+                layer.weights = layer.blocks.quantise(layer.chosen.exponents)
+            else:
+                layer.weights = layer.blocks.requantise(layer.weights, layer.chosen.exponents)
+            weights, bias, limit = layer.weights, layer.bias, layer.limit
+            if node.output == self.graph.output:
+                bias = bias - self._offset(target)
+        p = derive(node, source, target, residual, weights, bias, limit=limit)
+        if node.activation != "relu6" or node.op not in SHIFTS_OPERANDS or p.acc_exponent.max() <= EXACT_SIX:
+            return p
+        # An accumulator so coarse that six is no integer: shift its operands left, as far as there is room.
+        bound = accumulator_bound(node, p, source, target, residual, self._divisor(node))
+        bound = bound * np.exp2(np.minimum(p.round_shift, 0))  # a finer accumulator needs less of a left shift
+        room = np.floor(np.log2(ACC_LIMIT / np.maximum(bound, 1.0))).astype(np.int64) - 1
+        room = np.minimum(room, MAX_ROUND_SHIFT - p.round_shift)
+        if node.op == "conv":
+            room = np.minimum(room, MAX_ALIGN_SHIFT - p.align_shift.max(axis=1))
+        else:
+            room = np.minimum(room, MAX_OPERAND_SHIFT - p.main_shift)
+        if residual is not None:
+            room = np.minimum(room, MAX_OPERAND_SHIFT - p.shortcut_shift)
+        finer = p.acc_exponent - np.clip(p.acc_exponent - EXACT_SIX, 0, np.maximum(room, 0))
+        return derive(node, source, target, residual, weights, bias, acc_exponent=finer, limit=limit)
+
+    def _mend_sum(self, node: Node, p: Parameters, excess: np.ndarray, formats: dict[str, BlockFormat]) -> bool:
+        """Make room in the accumulators that overflow, by ``excess`` bits [F] each.
+
+        Returns whether formats have to be chosen again. Raises BfpError, in the
+        proof's own words, where the output would lose bits that it stores.
+        """
+        _, target, residual = operand_formats(node, formats)
+        out, over = target.channel_exponents(), excess > 0
+        left = over & (p.round_shift < 0)
+        if np.any(left) and self._raise(node.output, out, np.where(left, out + excess, NEVER)):
+            return True  # the sum is small; what overflows is its shift up to a much finer output
+        if residual is not None:
+            sc = residual.channel_exponents()
+            finest = over & (sc == p.acc_exponent)
+            if np.any(finest) and self._raise(node.shortcut, sc, np.where(finest, sc + excess, NEVER)):
+                return True
+        layer = self.layers.get(node.name)
+        coarser = p.acc_exponent + excess
+        if layer is None or np.any(over & (coarser > out)):
+            prove(self.graph, node, p, formats)
+        layer.lowest = np.where(over, coarser, layer.lowest)
+        return residual is not None
+
+    def _offset(self, fmt: BlockFormat) -> float:
+        window = self.plan.output_window(self.statistics)
+        return 0.0 if window is None else window.offset(max(fmt.exponents), fmt.bits)
+
+    def output_offset(self, formats: dict[str, BlockFormat]) -> float:
+        """What the last layer's biases leave out, see calib.transforms.output_scaling."""
+        return self._offset(formats[self.graph.output])
+
+    def adjustments(self, formats: dict[str, BlockFormat]) -> dict:
+        """What the limits cost: per layer the weight blocks, per tensor the activation blocks made coarser."""
+        weights, tensors = {}, {}
+        for name, layer in self.layers.items():
+            raised = layer.chosen.raised
+            if raised.any():
+                weights[name] = {
+                    "blocks": int(np.count_nonzero(raised)),
+                    "of": int(raised.size),
+                    "bits": int(raised.max()),
+                    "filters_for_accumulator": int(np.count_nonzero(layer.lowest > NEVER)),
+                }
+        for tensor, fmt in formats.items():
+            raised = np.asarray(fmt.exponents) - np.asarray(self.free[tensor].exponents)
+            if raised.any():
+                tensors[tensor] = {"blocks": int(np.count_nonzero(raised)), "bits": int(raised.max())}
+        return {"weights": weights, "activations": tensors}

@@ -1,0 +1,86 @@
+"""A network under construction: the graph's own nodes, before anything is fused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from bfp.errors import BfpError
+from bfp.graph import Graph, Node
+from calib.network.float_network import FloatNetwork, FloatWeights
+
+
+@dataclass
+class Draft:
+    """Nodes in topological order that the passes rewrite in place.
+
+    weights: per convolution (weight, bias), shaped as in FloatWeights;
+    float64 where a batch normalisation is in them.
+    batch_norms: names of the depthwise nodes that are batch normalisations.
+    """
+
+    name: str
+    input: str
+    shapes: dict[str, tuple[int, int, int]]
+    output: str = ""
+    nodes: list[Node] = field(default_factory=list)
+    weights: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    batch_norms: set[str] = field(default_factory=set)
+
+    def producer(self, tensor: str) -> Node | None:
+        """The node that writes ``tensor``; None for the network's input."""
+        return next((n for n in self.nodes if n.output == tensor), None)
+
+    def only_consumer(self, tensor: str) -> Node | None:
+        """The node that reads ``tensor``, if nothing else does and it is not the network's output."""
+        readers = [n for n in self.nodes if tensor in n.inputs]
+        return readers[0] if len(readers) == 1 and tensor != self.output else None
+
+    def unique(self, name: str) -> str:
+        """``name``, or the first of ``name_2``, ``name_3``, ... that is not taken."""
+        taken, candidate, count = set(self.shapes) | {n.name for n in self.nodes}, name, 1
+        while candidate in taken:
+            count += 1
+            candidate = f"{name}_{count}"
+        return candidate
+
+    def substitute(self, old: Node, new: Node) -> None:
+        """Put ``new`` at the place of ``old``."""
+        self.nodes[self.nodes.index(old)] = new
+
+    def bypass(self, node: Node, tensor: str) -> None:
+        """Remove ``node``; whoever read its output reads ``tensor``."""
+        self.nodes.remove(node)
+        self.weights.pop(node.name, None)
+        self.shapes.pop(node.output)
+        for reader in [n for n in self.nodes if node.output in n.inputs]:
+            inputs = tuple(tensor if t == node.output else t for t in reader.inputs)
+            self.substitute(reader, replace(reader, inputs=inputs))
+        if self.output == node.output:
+            self.output = tensor
+
+    def absorb(self, producer: Node, consumer: Node, **changes: object) -> None:
+        """Let ``producer`` do the work of its only consumer: apply ``changes`` to it, remove the consumer."""
+        self.shapes[producer.output] = self.shapes[consumer.output]
+        source = dict.fromkeys(producer.source + consumer.source)
+        self.substitute(producer, replace(producer, source=tuple(source), **changes))
+        self.bypass(consumer, producer.output)
+
+    def finish(self) -> FloatNetwork:
+        """The validated network. Raises BfpError where folding left float32's range."""
+        weights = {}
+        for node in self.nodes:
+            if node.name not in self.weights:
+                continue
+            with np.errstate(over="ignore"):
+                weight, bias = (np.array(a, np.float32, order="C") for a in self.weights[node.name])
+            if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+                raise BfpError(
+                    f"network {self.name}, layer {' + '.join(node.source)}: its weights with batch normalisation "
+                    "folded in are NaN or infinite; check the weights file"
+                )
+            weights[node.name] = FloatWeights(weight, bias)
+        graph = Graph(self.name, self.input, self.output, tuple(self.nodes), dict(self.shapes))
+        graph.validate()
+        return FloatNetwork(graph, weights)

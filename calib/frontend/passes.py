@@ -1,0 +1,211 @@
+"""Rewrites of a draft network. Each one keeps the float function and removes work for the engine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from bfp.graph import MAY_FUSE_SHORTCUT, Node, Window
+from calib.frontend.builder import Draft
+
+
+def simplify(draft: Draft) -> None:
+    """All passes, in the order in which they build on one another."""
+    drop_unused(draft)
+    drop_without_effect(draft)
+    merge_slice_pads(draft)
+    fold_batch_norms(draft)
+    fuse_padding(draft)
+    fuse_activations(draft)
+    fuse_shortcuts(draft)
+    copy_concat_inputs(draft)
+
+
+def drop_unused(draft: Draft) -> None:
+    """Remove nodes that the output does not depend on."""
+    needed = {draft.output}
+    for node in reversed(draft.nodes):
+        if node.output in needed:
+            needed.update(node.inputs)
+    for node in [n for n in draft.nodes if n.output not in needed]:
+        draft.nodes.remove(node)
+        draft.weights.pop(node.name, None)
+        draft.shapes.pop(node.output)
+
+
+def drop_without_effect(draft: Draft) -> None:
+    """Remove slices of everything, padding by nothing and poolings of one pixel."""
+    for node in list(draft.nodes):
+        node = _current(draft, node)
+        moves = node.op in ("slice_pad", "identity", "max_pool", "avg_pool") and node.activation == "none"
+        same = node.window == Window() and draft.shapes[node.output] == draft.shapes[node.main]
+        if moves and same and node.channel_offset == 0:
+            draft.bypass(node, node.main)
+
+
+def merge_slice_pads(draft: Draft) -> None:
+    """Merge chains of slices and paddings, where one stride, crop, padding and channel offset says the same."""
+    for first in list(draft.nodes):
+        first = _current(draft, first)
+        while first is not None and first.op == "slice_pad":
+            second = draft.only_consumer(first.output)
+            if second is None or second.op != "slice_pad":
+                break
+            merged = _compose(draft, first, second)
+            if merged is None:
+                break
+            window, offset = merged
+            draft.absorb(first, second, window=window, channel_offset=offset)
+            first = _current(draft, first)
+
+
+def _compose(draft: Draft, first: Node, second: Node) -> tuple[Window, int] | None:
+    """Window and channel offset of two slice_pad nodes in a row; None where no single one is equal."""
+    shape, between, after = (draft.shapes[t] for t in (first.main, first.output, second.output))
+    stride, low, high = [], [], []
+    for axis in (0, 1):
+        inner = _places(shape[1 + axis], first.window, axis, between[1 + axis])
+        outer = _places(between[1 + axis], second.window, axis, after[1 + axis])
+        step = first.window.stride[axis] * second.window.stride[axis]
+        before = first.window.padding[axis] + second.window.padding[axis] * first.window.stride[axis]
+        behind = (after[1 + axis] - 1) * step + 1 - shape[1 + axis] - before
+        stride.append(step)
+        low.append(before)
+        high.append(behind)
+        chained = np.where(outer >= 0, inner[np.maximum(outer, 0)], -1)
+        if max(-before, 0) + max(-behind, 0) >= shape[1 + axis]:
+            return None  # nothing but padding is left, and a crop must leave something
+        window = Window((1, 1), (step, step), (before, before, behind, behind))
+        if not np.array_equal(chained, _places(shape[1 + axis], window, axis, after[1 + axis])):
+            return None
+    inner, outer = np.arange(between[0]) - first.channel_offset, np.arange(after[0]) - second.channel_offset
+    inner = np.where((inner >= 0) & (inner < shape[0]), inner, -1)
+    chained = np.where((outer >= 0) & (outer < between[0]), inner[np.clip(outer, 0, between[0] - 1)], -1)
+    offset = first.channel_offset + second.channel_offset
+    direct = np.arange(after[0]) - offset
+    if not -shape[0] < offset < after[0]:
+        return None
+    if not np.array_equal(chained, np.where((direct >= 0) & (direct < shape[0]), direct, -1)):
+        return None
+    return Window((1, 1), (stride[0], stride[1]), (low[0], low[1], high[0], high[1])), offset
+
+
+def _places(size: int, window: Window, axis: int, count: int) -> np.ndarray:
+    """Along one axis, the input index that each output index shows, -1 for padding; int [count]."""
+    index = np.arange(count) * window.stride[axis] - window.padding[axis]
+    return np.where((index >= 0) & (index < size), index, -1)
+
+
+def fold_batch_norms(draft: Draft) -> None:
+    """Scale and shift of a batch normalisation go into the convolution in front of it, in float64."""
+    for node in list(draft.nodes):
+        if node.name not in draft.batch_norms:
+            continue
+        node = _current(draft, node)
+        conv = draft.producer(node.main)
+        if conv is None or conv.op not in ("conv", "depthwise") or draft.only_consumer(conv.output) is not node:
+            continue
+        weight, bias = (a.astype(np.float64) for a in draft.weights[conv.name])
+        scale, shift = draft.weights[node.name]
+        scale = scale.reshape(-1)
+        draft.weights[conv.name] = weight * scale[:, None, None, None], bias * scale + shift
+        draft.absorb(conv, node)
+
+
+def fuse_padding(draft: Draft) -> None:
+    """Zero padding of rows and columns goes into the window of the convolution behind it."""
+    for node in list(draft.nodes):
+        node = _current(draft, node)
+        conv = draft.only_consumer(node.output)
+        if node.op != "slice_pad" or conv is None or conv.op not in ("conv", "depthwise"):
+            continue
+        plain = node.window.stride == (1, 1) and min(node.window.padding) >= 0 and node.channel_offset == 0
+        if not plain or draft.shapes[node.main][0] != draft.shapes[node.output][0]:
+            continue
+        padding = tuple(a + b for a, b in zip(node.window.padding, conv.window.padding))
+        source = tuple(dict.fromkeys(node.source + conv.source))
+        draft.substitute(conv, replace(conv, window=replace(conv.window, padding=padding), source=source))
+        draft.bypass(node, node.main)
+
+
+def fuse_activations(draft: Draft) -> None:
+    """An activation goes into the node that computes its operand, if nothing else reads that operand."""
+    for node in list(draft.nodes):
+        node = _current(draft, node)
+        if node.op != "identity" or node.activation == "none":
+            continue
+        before = draft.producer(node.main)
+        if before is None or before.op == "concat" or draft.only_consumer(before.output) is not node:
+            continue
+        target = _before_max_pools(draft, before)
+        # ReLU of ReLU6, ReLU6 of ReLU and the like: the narrower one alone
+        activation = "relu6" if "relu6" in (target.activation, node.activation) else "relu"
+        source = tuple(dict.fromkeys(target.source + node.source))
+        draft.substitute(target, replace(target, activation=activation, source=source))
+        draft.bypass(node, before.output)
+
+
+def _before_max_pools(draft: Draft, node: Node) -> Node:
+    """Where the activation of ``node`` may be computed as well: it commutes with max pooling.
+
+    In front of the pool it makes the larger tensor non-negative, which is worth a bit of precision.
+    """
+    while node.op == "max_pool" and node.activation == "none":
+        before = draft.producer(node.main)
+        if before is None or before.op == "concat" or draft.only_consumer(before.output) is not node:
+            break
+        node = before
+    return node
+
+
+def fuse_shortcuts(draft: Draft) -> None:
+    """A sum goes into the convolution that computes one of its operands; the other one is its shortcut.
+
+    Of two candidates it is the later one, since its shortcut is ready first.
+    The convolution moves to the place of the sum: nothing between reads it.
+    """
+    for node in list(draft.nodes):
+        node = _current(draft, node)
+        if node.op != "add" or node.inputs[0] == node.inputs[1]:
+            continue
+        candidates = [
+            n
+            for n in draft.nodes
+            if n.output in node.inputs
+            and n.op in MAY_FUSE_SHORTCUT
+            and n.activation == "none"
+            and n.shortcut is None
+            and draft.only_consumer(n.output) is node
+        ]
+        if not candidates:
+            continue
+        conv = candidates[-1]
+        other = node.inputs[1] if node.inputs[0] == conv.output else node.inputs[0]
+        place = draft.nodes.index(node)
+        draft.nodes.insert(place, draft.nodes.pop(draft.nodes.index(conv)))
+        draft.absorb(conv, node, inputs=(conv.main, other), activation=node.activation)
+
+
+def copy_concat_inputs(draft: Draft) -> None:
+    """Copy what cannot be written straight into a concatenation: the input, and tensors already in one."""
+    placed: set[str] = {draft.input}
+    for node in list(draft.nodes):
+        if node.op != "concat":
+            continue
+        inputs = []
+        for tensor in node.inputs:
+            if tensor in placed:
+                name = draft.unique(f"{node.name}.copy")
+                copy = Node(name, "identity", (tensor,), name, source=node.source)
+                draft.shapes[name] = draft.shapes[tensor]
+                draft.nodes.insert(draft.nodes.index(node), copy)
+                tensor = name
+            placed.add(tensor)
+            inputs.append(tensor)
+        draft.substitute(node, replace(node, inputs=tuple(inputs)))
+
+
+def _current(draft: Draft, node: Node) -> Node | None:
+    """The node of this name as it is now."""
+    return next((n for n in draft.nodes if n.name == node.name), None)

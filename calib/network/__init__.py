@@ -1,0 +1,1 @@
+"""The float network and everything that runs it."""

@@ -1,0 +1,1 @@
+"""Which integers: weights and biases fitted layer by layer, at exponents that stay."""

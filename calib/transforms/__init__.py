@@ -1,0 +1,1 @@
+"""Changes of a float network that keep its function, and make it easier to quantise."""

@@ -1,0 +1,1 @@
+"""Artifact in, steps of the engine out."""

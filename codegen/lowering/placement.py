@@ -1,0 +1,99 @@
+"""Where tensors lie in the feature-map arena.
+
+A tensor is a list of segments (see Graph.segments), each a run of planes of
+``lanes`` channels; a concatenation's branches are segments of one tensor, so
+that every branch is stored straight into its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from bfp.format import BlockFormat
+from bfp.graph import Graph
+from codegen.lowering.tiling import ceil_div
+
+
+@dataclass(frozen=True)
+class Placement:
+    """One tensor in memory: channel boundaries of its segments, first word, map size, mantissa width.
+
+    A row of a plane starts in a fresh word; within it every lane is a stream of
+    ``bits`` bits per pixel (see hls/packing.hpp).
+    """
+
+    splits: tuple[int, ...]
+    address: int
+    height: int
+    width: int
+    bits: int
+    lanes: int
+
+    @property
+    def line(self) -> int:
+        """Words of one row of a plane."""
+        return ceil_div(self.width * self.bits, 8)
+
+    @property
+    def plane(self) -> int:
+        """Words of one plane."""
+        return self.height * self.line
+
+    def segment_planes(self) -> list[int]:
+        """Planes of each segment."""
+        return [ceil_div(b - a, self.lanes) for a, b in zip(self.splits, self.splits[1:])]
+
+    @property
+    def planes(self) -> int:
+        return sum(self.segment_planes())
+
+    @property
+    def words(self) -> int:
+        return self.planes * self.plane
+
+    def slots(self) -> np.ndarray:
+        """For every channel, its lane counted through all planes: int64 [channels]."""
+        starts = np.cumsum([0, *self.segment_planes()])[:-1] * self.lanes
+        return np.concatenate(
+            [start + np.arange(b - a) for start, a, b in zip(starts, self.splits, self.splits[1:])]
+        ).astype(np.int64)
+
+    def spread(self, values: np.ndarray, fill: int = 0) -> np.ndarray:
+        """Per-channel values to rows of lanes, [planes, lanes]; unused lanes get ``fill``."""
+        rows = np.full(self.planes * self.lanes, fill, np.int64)
+        rows[self.slots()] = values
+        return rows.reshape(self.planes, self.lanes)
+
+    def segments(self) -> list[dict]:
+        """Start, stop and word address of each segment, for the deployment manifest."""
+        first = self.address + np.cumsum([0, *self.segment_planes()])[:-1] * self.plane
+        return [
+            {"start": int(a), "stop": int(b), "address": int(at)}
+            for a, b, at in zip(self.splits, self.splits[1:], first)
+        ]
+
+
+def place(
+    graph: Graph, formats: dict[str, BlockFormat], lanes: int, base: int, absent: Collection[str] = ()
+) -> tuple[dict[str, Placement], int]:
+    """Address of every tensor from word ``base`` on, but those ``absent``, and the first free word after them."""
+    segments = graph.segments()
+    parent = {t: node.output for node in graph.nodes if node.op == "concat" for t in node.inputs}
+    inputs = {node.output: node.inputs for node in graph.nodes if node.op == "concat"}
+    found: dict[str, Placement] = {}
+
+    def put(tensor: str, address: int) -> int:
+        _, h, w = graph.shapes[tensor]
+        placement = found[tensor] = Placement(segments[tensor], address, h, w, formats[tensor].bits, lanes)
+        inner = address
+        for branch in inputs.get(tensor, ()):
+            inner = put(branch, inner)
+        return address + placement.words
+
+    for tensor in graph.shapes:
+        if tensor not in parent and tensor not in absent:
+            base = put(tensor, base)
+    return found, base

@@ -1,0 +1,142 @@
+"""Layers one after the other: when the first tile of each may load, and which tilings suit each other.
+
+While the last tile of a layer is computed, the first tile of the next one loads,
+as soon as everything that it reads has been stored (docs/architecture.md,
+"Steps"). Tilings are therefore chosen for whole networks: one that is not the
+best of its own may let the next layer start earlier.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from codegen.lowering.fusion import InputPool, Pool
+from codegen.lowering.tiling import LOAD_LATENCY, WORDS_PER_CYCLE, Cost, Cutter, Tiling, ceil_div
+
+MOST_CANDIDATES = 24
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a layer writes: address and plane (the map of one word of channels) in words of memory; planes: of it.
+
+    pool: what is stored there of the rows that are computed.
+    """
+
+    address: int
+    plane: int
+    planes: int
+    pool: Pool | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What the order of loads and stores depends on: where a layer reads and writes.
+
+    source_address, source_plane: as a Target's. in_height: rows of the map that it reads; pad_top: rows before it;
+    input_pool: that pools them. out_height: rows that it computes.
+    """
+
+    source_address: int
+    source_plane: int
+    targets: tuple[Target, ...]
+    dense: bool
+    in_height: int
+    pad_top: int
+    out_height: int
+    input_pool: InputPool | None = None
+
+
+def rows_of_first_tile(stage: Stage, tiling: Tiling) -> int:
+    """Rows of the input map, counted from its top, that the first tile reads from."""
+    window = tiling.buffered
+    height = min(tiling.tile_height, stage.out_height)
+    last = stage.input_pool.rows(height) - 1 if stage.input_pool else (window.rows(height) - 1) * window.row_step
+    return min(stage.in_height, max(0, last - stage.pad_top + 1))
+
+
+def early_pass(before: Stage, before_tiling: Tiling, stage: Stage, tiling: Tiling) -> int | None:
+    """The first pass of the last tile of the layer before with which the first tile may load.
+
+    None where the last pass still writes what it reads. Layers further back are done by then.
+    """
+    found = [early_of(before, target, before_tiling, stage, tiling) for target in before.targets]
+    return None if None in found else max(found)
+
+
+def early_of(before: Stage, target: Target, before_tiling: Tiling, stage: Stage, tiling: Tiling) -> int | None:
+    """The same for one target of the layer before."""
+    offset, rest = divmod(target.address - stage.source_address, stage.source_plane)
+    # words of the layer before that the first tile reads, counted in its own output
+    first, stop = max(0, -offset), min(target.planes, tiling.words - offset)
+    if rest or first >= stop or target.plane != stage.source_plane:
+        return 0
+    last_row = (before_tiling.tiles_down - 1) * before_tiling.tile_height
+    if target.pool:
+        last_row = target.pool.rows(last_row)
+    if rows_of_first_tile(stage, tiling) <= last_row:
+        return 0
+    # words of its last tile; those of tiles before it are stored
+    start = 0 if before.dense else (before_tiling.word_tiles - 1) * before_tiling.words
+    if stop <= start:
+        return 0
+    passes = before_tiling.tile_passes if before.dense else before_tiling.edge_passes
+    done = ((stop - 1 - start) // before_tiling.group_words + 1) * before_tiling.chunks
+    return done if done < passes else None
+
+
+def wait(before: Cost, early: int | None, cost: Cost) -> float:
+    """Cycles, roughly, for which a layer's first tile and weights are waited for."""
+    weights = max(0.0, cost.first_weights - before.last_pass)
+    if early is None:
+        return cost.load + weights
+    share = max(0.0, 1 - early / before.passes)
+    window = before.tile * share
+    both = (before.tile_beats * share + cost.load_beats) / WORDS_PER_CYCLE
+    return max(window, cost.load - LOAD_LATENCY, both) - window + weights
+
+
+def choose_tilings(layers: list[tuple[Stage, Cutter]]) -> list[Tiling]:
+    """One tiling for each layer, such that the sum of modelled cycles is least. Raises BfpError naming the layer."""
+    best: list[tuple[float, tuple]] = []  # per candidate of the last layer: cycles up to there, and the choices
+    known: list[tuple[Tiling, Cost]] = []
+    previous: Stage | None = None
+    for stage, cutter in layers:
+        options = [(tiling, cutter.cost(tiling)) for tiling in cutter.candidates()]
+        options.sort(key=lambda o: o[1].inside + o[1].load + o[1].first_weights)
+        options = options[:MOST_CANDIDATES]
+        found = []
+        for tiling, cost in options:
+            if previous is None:
+                found.append((cost.load + cost.first_weights + cost.inside, (tiling, None)))
+                continue
+            cycles, chain = min(
+                (
+                    (sofar + wait(c, early_pass(previous, t, stage, tiling), cost), chain)
+                    for (t, c), (sofar, chain) in zip(known, best)
+                ),
+                key=lambda x: x[0],
+            )
+            found.append((cycles + cost.inside, (tiling, chain)))
+        best, known, previous = found, options, stage
+    chosen: list[Tiling] = []
+    link = min(best, key=lambda x: x[0])[1] if best else None
+    while link is not None:
+        tiling, link = link
+        chosen.append(tiling)
+    return chosen[::-1]
+
+
+def load_fields(
+    tiling: Tiling, early: int | None, before: Tiling | None, before_dense: bool, by_planes: bool
+) -> dict[str, int]:
+    """Lines that load with each pass, for the schedule; ``before`` is the layer before, if there is one.
+
+    by_planes: counted in planes, which are not divided.
+    """
+    rows = 1 if by_planes else tiling.buffered.rows(tiling.tile_height)
+    fields = {"slice_lines": ceil_div(tiling.words * rows, tiling.tile_passes), "early_lines": 0, "early_pass": 0}
+    if early is not None and before is not None:
+        passes = before.tile_passes if before_dense else before.edge_passes
+        fields |= {"early_lines": ceil_div(tiling.words * rows, passes - early), "early_pass": early}
+    return fields

@@ -1,0 +1,170 @@
+"""Modelled cycles, frames per second and resources of a program on a board.
+
+Loop iterations and bursts come from codegen.performance.counts, which the C simulation
+confirms exactly. What only hardware can tell is in Timing: named parameters
+with their source. Everything derived here is a model's figure, and says so.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+from codegen.performance.board import Board
+from codegen.performance.counts import BEATS
+from codegen.performance.resources import resources
+from codegen.lowering.schedule import Program
+from codegen.performance.steps import program_counts, program_steps
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Latencies in cycles that no C simulation can know.
+
+    memory_latency: from the request of a read burst to its first word, and from
+    the last word of a written one to its answer (assumed, and what the interface
+    pragmas state; UG1085 names no figure). The loops around bursts wait for each
+    of them, so that every burst takes this once more.
+    pipeline_depth: fill and drain of the pipelined stages from compute to store
+    (multiplier cascade of 8, adder tree, shifter; assumed). line_overhead:
+    entering the three short loops of one line of unpack_tile, or the loops of one
+    word of load_weights each (assumed; Vitis HLS reports 1 to 2 cycles per loop
+    entry). step_overhead: constants of the next step, among them a division
+    that says where its lines go, start and stop of its processes (assumed).
+    """
+
+    memory_latency: int = 64
+    pipeline_depth: int = 40
+    line_overhead: int = 4
+    step_overhead: int = 40
+
+
+@dataclass(frozen=True)
+class Step:
+    """Modelled cycles of one step by what takes them; see hls/engine.cpp. The processes of a step overlap.
+
+    layer: index of the layer that is computed, or loaded where nothing is.
+    load, weights, compute: of the stages that load the next tile and the next
+    weights, and of the array or the epilogue. memory: of all beats.
+    """
+
+    layer: int
+    load: int
+    weights: int
+    compute: int
+    memory: int
+    overhead: int
+
+    @property
+    def cycles(self) -> int:
+        return max(self.load, self.weights, self.compute, self.memory) + self.overhead
+
+
+@dataclass(frozen=True)
+class LayerEstimate:
+    """One layer, modelled. bound: what takes longest: compute, weights or feature maps.
+
+    least_cycles: that no schedule of its own goes below, those of its
+    multiply-accumulates or of its bytes, whichever are more.
+    """
+
+    name: str
+    cycles: int
+    compute_cycles: int
+    least_cycles: int
+    ddr_bytes: int
+    weight_bytes: int
+    macs: int
+    mac_efficiency: float
+    bound: str
+
+
+def steps(program: Program, board: Board, timing: Timing) -> list[Step]:
+    """All steps of a program, in order."""
+    found: list[Step] = []
+    beat_cycles = program.array.lanes / board.bytes_per_cycle
+    burst = timing.memory_latency + timing.line_overhead  # until its first beat
+    for step in program_steps(program):
+        load, load_beats, fetched, compute, beats = 0, 0, 0, 0, 0
+        if step.count and step.coming is not None:
+            tile, part = step.coming, step.count / step.coming.units
+            load_beats = math.ceil(tile.load_beats * part)
+            unpacking = timing.memory_latency + math.ceil(tile.load * part)
+            unpacking += math.ceil(step.count * tile.unit_lines) * timing.line_overhead
+            load = max(step.bursts_in() * burst + load_beats, unpacking)
+        if step.weights is not None and step.weights.weights:
+            fetched = timing.memory_latency + step.weights.weights
+            fetched += 3 * timing.line_overhead * step.weights.outputs
+            beats += step.weights.weight_beats
+        if (now := step.now) is not None:
+            # the answer to the last write comes after everything else
+            compute = max(
+                now.compute,
+                now.pixels,
+                now.packed,
+                now.shortcut_bursts * burst + now.shortcut_beats,
+                now.stored_bursts * burst + now.stored_beats,
+            )
+            compute += timing.pipeline_depth + timing.memory_latency
+            beats += now.shortcut_beats + now.stored_beats
+        memory = math.ceil((beats + load_beats) * beat_cycles)
+        found.append(Step(step.layer, load, fetched, compute, memory, timing.step_overhead))
+    return found
+
+
+def estimate_layers(program: Program, board: Board, timing: Timing) -> list[LayerEstimate]:
+    """Cycles of every layer: those of the steps that compute it, and of those in which only it loads."""
+    array = program.array
+    own: list[list[Step]] = [[] for _ in program.layers]
+    for step in steps(program, board, timing):
+        own[step.layer].append(step)
+    found = []
+    for layer, mine, counts in zip(program.layers, own, program_counts(program)):
+        beats = sum(counts[n] for n in BEATS)
+        cycles, compute = sum(s.cycles for s in mine), sum(s.compute for s in mine)
+        if compute >= max(sum(s.memory for s in mine), 0.9 * sum(s.cycles - s.overhead for s in mine)):
+            bound = "compute"
+        else:
+            bound = "weights" if 2 * counts["fetch_weights"] > beats else "feature maps"
+        least = max(math.ceil(layer.macs / array.macs), math.ceil(beats * array.lanes / board.bytes_per_cycle))
+        found.append(
+            LayerEstimate(
+                layer.name,
+                cycles,
+                compute,
+                least,
+                beats * array.lanes,
+                counts["fetch_weights"] * array.lanes,
+                layer.macs,
+                round(layer.macs / (cycles * array.macs), 4),
+                bound,
+            )
+        )
+    return found
+
+
+def estimate(program: Program, board: Board, timing: Timing = Timing()) -> dict:
+    """Everything as a dictionary for estimate.json. All figures are modelled, none is measured on hardware."""
+    layers = estimate_layers(program, board, timing)
+    cycles = sum(layer.cycles for layer in layers)
+    macs = sum(layer.macs for layer in layers)
+    used = resources(program)
+    return {
+        "modelled": True,
+        "network": program.artifacts[0].graph.name,
+        "board": board.name,
+        "clock_mhz": board.clock_mhz,
+        "memory_gb_s": board.memory_gb_s,
+        "array": {**asdict(program.array), "macs_per_cycle": program.array.macs},
+        "timing": asdict(timing),
+        "cycles": cycles,
+        "frames_per_second": round(board.clock_mhz * 1e6 / cycles, 2),
+        "mac_efficiency": round(macs / (cycles * program.array.macs), 4),
+        "macs": macs,
+        "ddr_bytes": sum(layer.ddr_bytes for layer in layers),
+        # what no schedule goes below: all products, and all bytes
+        "least_cycles_array": math.ceil(macs / program.array.macs),
+        "least_cycles_memory": math.ceil(sum(layer.ddr_bytes for layer in layers) / board.bytes_per_cycle),
+        **used,
+        "layers": [asdict(layer) for layer in layers],
+    }

@@ -1,0 +1,116 @@
+"""The picture of an exploration, as SVG: a panel for each cost. Everything in it is modelled."""
+
+from __future__ import annotations
+
+from html import escape
+
+PANEL_WIDTH, PANEL_HEIGHT, LEFT, TOP, GAP = 480, 300, 70, 70, 70
+COLOURS = ("#1b6ca8", "#c05a00", "#3a7d34", "#8a3a8f", "#6b6b6b", "#a83232")
+PANELS = (
+    ("lut", "LUT"),
+    ("dsp", "DSP"),
+    ("bram36", "block RAM (36 kbit)"),
+    ("bits", "bits of a weight and an activation together"),
+)
+
+
+def ticks(top: float) -> list[float]:
+    """Five to ten round numbers from 0 up to ``top``."""
+    step = 10.0 ** (len(str(int(top))) - 1)
+    step = next(s for s in (step, step / 2, step / 5, step / 10) if top / s >= 4)
+    return [i * step for i in range(int(top / step) + 1)]
+
+
+def describe(point: dict) -> str:
+    o = point["options"]
+    return (
+        f"{point['weights']}/{point['activations']} bits, {o['lanes']} x {o['filters']} x {o['pixels']} lanes, "
+        f"input_words {o['input_words']}, weight_steps {o['weight_steps']}, tile_blocks {o['tile_blocks']}: "
+        f"{point['frames_per_second']} frames/s, {point['dsp']} DSP, {point['bram36']} BRAM36, {point['lut']} LUT"
+    )
+
+
+class Panel:
+    """One diagram: frames per second over one cost; (x, y) is its upper left corner."""
+
+    def __init__(self, result: dict, cost: str, x: float, y: float) -> None:
+        self.result, self.cost, self.x, self.y = result, cost, x, y
+        values = [p[cost] for p in result["points"]]
+        self.right = 1.05 * max(result["limits"].get(cost, 0), max(values))
+        self.top = 1.08 * max(p["frames_per_second"] for p in result["points"])
+        self.colour = {tuple(w): COLOURS[i % len(COLOURS)] for i, w in enumerate(result["widths"])}
+
+    def at(self, point: dict) -> tuple[float, float]:
+        return self.place(point[self.cost], point["frames_per_second"])
+
+    def place(self, cost: float, frames: float) -> tuple[float, float]:
+        return (
+            self.x + cost / self.right * PANEL_WIDTH,
+            self.y + PANEL_HEIGHT - frames / self.top * PANEL_HEIGHT,
+        )
+
+    def dot(self, point: dict, chosen: bool) -> str:
+        """A point of a front, which says what it is; or any other."""
+        x, y = self.at(point)
+        place = f'<circle cx="{x:.1f}" cy="{y:.1f}" fill="{self.colour[point["weights"], point["activations"]]}"'
+        if not chosen:
+            return f'{place} r="1.5" fill-opacity="0.25"/>'
+        return f'{place} r="4" fill-opacity="0.9"><title>{escape(describe(point))}</title></circle>'
+
+    def axes(self, title: str) -> list[str]:
+        bottom = self.y + PANEL_HEIGHT
+        parts = [
+            f'<path d="M{self.x:.1f} {self.y:.1f}V{bottom:.1f}H{self.x + PANEL_WIDTH:.1f}" fill="none" stroke="#222"/>',
+            f'<text x="{self.x + PANEL_WIDTH / 2:.1f}" y="{bottom + 36:.1f}" text-anchor="middle">{title}</text>',
+            f'<text x="{self.x:.1f}" y="{self.y - 8:.1f}" text-anchor="middle">frames/s (modelled)</text>',
+        ]
+        for value in ticks(self.right):
+            x, _ = self.place(value, 0)
+            parts.append(f'<text x="{x:.1f}" y="{bottom + 18:.1f}" text-anchor="middle">{value:g}</text>')
+        for value in ticks(self.top):
+            _, y = self.place(0, value)
+            parts.append(f'<path d="M{self.x:.1f} {y:.1f}h{PANEL_WIDTH}" stroke="#e4e4e4"/>')
+            parts.append(f'<text x="{self.x - 8:.1f}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
+        limit = self.result["limits"].get(self.cost)
+        if limit:
+            x, _ = self.place(limit, 0)
+            parts.append(f'<path d="M{x:.1f} {self.y:.1f}V{bottom:.1f}" stroke="#999" stroke-dasharray="4 3"/>')
+        return parts
+
+    def draw(self, title: str) -> list[str]:
+        points = self.result["points"]
+        parts = self.axes(title) + [self.dot(p, False) for p in points]
+        for line in (f for f in self.result["fronts"] if f["cost"] == self.cost and f["points"]):
+            chosen = [points[i] for i in line["points"]]
+            (x, y), *rest = [self.at(p) for p in chosen]
+            # between two engines of a front the cheaper one is what there is
+            path = f"M{x:.1f} {y:.1f}" + "".join(f"H{x:.1f}V{y:.1f}" for x, y in rest)
+            colour = self.colour[chosen[-1]["weights"], chosen[-1]["activations"]] if "weights" in line else "#222"
+            parts.append(f'<path class="front" d="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
+            parts += [self.dot(p, True) for p in chosen]
+        if self.result["current"] is not None:
+            x, y = self.at(points[self.result["current"]])
+            parts.append(f'<path d="M{x - 6:.1f} {y:.1f}h12M{x:.1f} {y - 6:.1f}v12" stroke="#000" stroke-width="2"/>')
+        return parts
+
+
+def chart(result: dict) -> str:
+    """All points of codegen.performance.explore's ``result``, the Pareto fronts, the board's limits and the present engine."""
+    width, height = 2 * (PANEL_WIDTH + LEFT) + 30, TOP + 2 * (PANEL_HEIGHT + GAP)
+    fitting, refused = len(result["points"]), sum(result["refused"].values())
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
+        'font-size="12"><rect width="100%" height="100%" fill="#fff"/>',
+        f'<text x="{LEFT}" y="22" font-size="15" font-weight="bold">{escape(result["network"])} on '
+        f"{escape(result['board'])}, modelled: {fitting} engines that fit, {refused} refused</text>",
+        f'<text x="{LEFT}" y="42">lines: Pareto fronts; dashed: what the board has; cross: the network\'s present '
+        "engine</text>",
+    ]
+    for i, (w, a) in enumerate(result["widths"]):
+        x = LEFT + 560 + 110 * i
+        parts.append(f'<circle cx="{x}" cy="38" r="5" fill="{COLOURS[i % len(COLOURS)]}"/>')
+        parts.append(f'<text x="{x + 10}" y="42">{w}/{a} bits</text>')
+    for i, (cost, title) in enumerate(PANELS):
+        x = LEFT + (i % 2) * (PANEL_WIDTH + LEFT)
+        parts += Panel(result, cost, x, TOP + 10 + (i // 2) * (PANEL_HEIGHT + GAP)).draw(title)
+    return "\n".join([*parts, "</svg>"]) + "\n"

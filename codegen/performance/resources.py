@@ -1,0 +1,244 @@
+"""Modelled DSPs, block RAM and LUTs of a program's engine, part by part.
+
+LUTs are counted from the widths of the operators that the generated constants
+leave (codegen/features.py): on UltraScale+, an adder takes a LUT per bit, with a
+2:1 choice of one operand in the same LUT; a 4:1 multiplexer a LUT per bit, 8:1
+two; two 2:1 multiplexers a LUT; a shift register of up to 16 words half a LUT
+per bit, a memory of up to 32 words as well; a multiplier in logic a LUT per
+product bit. Those are the device's figures (AMD UG574); how much control and
+address arithmetic comes on top is assumed. Nothing has been checked against
+synthesis.
+"""
+
+from __future__ import annotations
+
+import math
+
+from bfp.errors import BfpError
+from codegen.performance.board import Board
+from codegen.lowering.emission import WIDE_FIELDS
+from codegen.features import Features, Shifts, features
+from codegen.render import FIELD_GROUPS
+from codegen.lowering.schedule import Program
+from codegen.lowering.tiling import ceil_div
+
+ACC = 32  # bits of an accumulator
+FIELD_BITS = {2: 18, 4: 11}  # of packed products; see hls/products.hpp
+ALIGN_BITS = 4  # of a table's shift of an operand
+PORTS = 4
+PORT_LUTS = 800  # of an m_axi adapter of 128 bits (assumed)
+# loops, addresses and handshakes of the thirteen stages (assumed); their products are taken to be in logic, and shared
+CONTROL_LUTS = 5900
+WALK_LUTS, WALK_PIXEL_LUTS = 300, 54  # of a window walk; per pixel two moves of 14 bits and their choices (assumed)
+# a row of the schedule (hls/layer.hpp, Layer): operator, activation and pooling of the input are 32 bits, too
+SCHEDULE_BITS = 16 * (sum(len(names) for _, names in FIELD_GROUPS) + len(WIDE_FIELDS) + 2) + 32
+PORT_WORDS = 16 * 64  # that wait in a port: its outstanding bursts and their length (hls/engine.cpp)
+SHALLOW = 64  # words up to which a memory is built of LUTs
+
+
+def block_rams(width_bits: int, depth: int) -> int:
+    """BRAM36 of one memory of simple dual-port words (UltraScale+: 72 x 512, 36 x 1k, 18 x 2k, 9 x 4k).
+
+    Memories of up to 64 words are distributed RAM.
+    """
+    if depth <= SHALLOW:
+        return 0
+    return min(ceil_div(width_bits, w) * ceil_div(depth, d) for w, d in ((72, 512), (36, 1024), (18, 2048), (9, 4096)))
+
+
+def lut_ram(width_bits: int, depth: int) -> int:
+    """LUTs of a memory that is too shallow for block RAM; a single word is a register."""
+    return 0 if depth > SHALLOW or depth < 2 else ceil_div(width_bits * ceil_div(depth, 32), 2)
+
+
+def lut_rom(width_bits: int, depth: int) -> int:
+    """LUTs of constants that are too few for block RAM: 64 of one bit each."""
+    return 0 if depth > SHALLOW or depth < 2 else width_bits
+
+
+def adder_tree(operands: int, bits: int) -> int:
+    """LUTs that add so many operands of so many bits: two by two, each sum a bit wider."""
+    total = 0
+    while operands > 1:
+        bits += 1
+        total += operands // 2 * bits
+        operands = ceil_div(operands, 2)
+    return total
+
+
+def shifter(bits: int, by_bits: int) -> int:
+    """LUTs of a left shift of ``bits`` by up to 2**by_bits - 1: a level of 4:1 multiplexers per two bits of that."""
+    total, reach = 0, 0
+    for level in range(0, by_bits, 2):
+        step = min(2, by_bits - level)
+        reach += (2**step - 1) << level
+        total += bits + reach if step == 2 else ceil_div(bits + reach, 2)
+    return total
+
+
+def multiplexer(ways: int) -> int:
+    """LUTs per bit."""
+    return 0 if ways < 2 else ceil_div(ways, 4)
+
+
+def schedule_bits(program: Program) -> int:
+    """Bits of a row of the schedule that are not the same constant in every layer."""
+    columns = zip(*(layer.fields.values() for layer in program.layers))
+    numbers = [[v for v in column if isinstance(v, int)] for column in columns]
+    words = 3 + 2  # operator and activation
+    return words + sum(max(abs(v) for v in c).bit_length() + (min(c) < 0) for c in numbers if c and len(set(c)) > 1)
+
+
+def memories(program: Program, use: Features) -> dict[str, tuple[int, int, int]]:
+    """Number, width in bits and depth of every on-chip memory; the halves of double buffers are two."""
+    a = program.array
+    word, wide = 8 * a.lanes, ACC * a.lanes
+    steps = program.limit("weight_steps")
+    found = {
+        "input tiles": (2 * a.banks, word, ceil_div(program.limit("input_words"), a.banks)),
+        "weights": (2, word * a.filters, steps * (a.lanes // a.filters)),
+        "biases": (2, wide, program.limit("bias_words")),
+        "alignment": (2 * (use.align_bits > 0), word, steps),
+        "depthwise weights": (2, word, use.depthwise_steps),
+        "partial sums": (1, wide * a.pixels, program.limit("blocks")),
+        "rows of inputs that are pooled": (1, 2 * word, use.input_pool_columns if use.input_pool else 1),
+        "queue of pooled rows": (1, word, use.pooled_queue if use.fused_pool else 1),
+        "running maxima of fused pools": (1, word, program.limit("pool_words")),
+        "memory ports": (PORTS, word, PORT_WORDS),
+        "queues behind and before the ports": (PORTS - 1, word, 128),
+        "queue of the shortcut": (1, word, 64),
+    }
+    for table in program.tables:
+        found[f"table {table}"] = (1, ACC * a.lanes if table == "CLAMP_HIGH" else word, program.rows(table))
+    return found
+
+
+def rounding_luts(shifts: Shifts) -> int:
+    """Addition of the half, shift and saturation of one lane, by what the shifts leave of them."""
+    if shifts.least > 0:
+        left = ACC - shifts.least
+        return ACC + shifter(left, shifts.more) + 2 * left // 2 + 8
+    right = ACC + ACC + ACC // 2  # 32:1
+    return ACC + ACC + right + (right + ACC // 2 if shifts.least < 0 else 0) + 2 * ACC // 2 + 8
+
+
+def epilogue_luts(program: Program, use: Features) -> int:
+    """Of one lane of the epilogue."""
+    main = "main_row" if any(layer.fields["main_row"] >= 0 for layer in program.layers) else ""
+    operand = max(use.depthwise_bits, use.operand_bits)
+    parts = [
+        shifter(operand, ALIGN_BITS) if main else 0,
+        ACC if "DEPTHWISE" in use.operators else 0,  # bias
+        ACC // 2 if "AVG_POOL" in use.operators else 0,  # mean or sum
+        shifter(use.operand_bits, ALIGN_BITS) + ACC if use.shortcut else 0,
+        ACC // 2,  # ReLU
+        ACC if use.relu6 else 0,  # comparison and choice
+        rounding_luts(use.rounding),
+    ]
+    return sum(parts)
+
+
+def input_pool_luts(use: Features) -> int:
+    """Of one lane: two sums or maxima over rows and two over columns, one over the map; of a mean, its mantissa."""
+    total = 0
+    if use.input_slides:
+        column = use.operand_bits + 2
+        total += 2 * column + 2 * (column + 2)
+    if use.input_whole:
+        total += use.mean_bits
+    if use.input_slides and use.input_whole:
+        total += use.mean_bits // 2  # choice
+    return total + (rounding_luts(use.mean_rounding) if use.input_mean else 0)
+
+
+def lut_parts(program: Program, use: Features) -> dict[str, int]:
+    """LUTs by part."""
+    a = program.array
+    word = 8 * a.lanes
+    outputs, chains = a.filters * a.pixels, a.lanes // a.chain
+    # with one product a DSP, a whole word is summed by the DSPs' cascade
+    field = FIELD_BITS.get(a.products, 0)
+    total = field + (chains - 1).bit_length() if field else use.operand_bits + use.weight_bits + a.lanes.bit_length()
+    parts = a.lanes // a.filters
+    pooled = a.lanes * use.pool_pixels
+    found = memories(program, use)
+    shallow = sum(n * lut_ram(width, depth) for name, (n, width, depth) in found.items() if "table" not in name)
+    roms = sum(lut_rom(width, depth) for name, (_, width, depth) in found.items() if "table" in name)
+    row = schedule_bits(program)
+    dense = "CONV" in use.operators
+    unpack, pack = 30 + 8 + 30, 30 + 8 + 8  # per lane: 8:1 in, sign or mask, 8:1 out
+    read = a.banks * a.reads * word + word * a.filters + ACC * a.lanes + word * (1 + ("DEPTHWISE" in use.operators))
+    pairs = a.lanes * (a.filters // 2) * (use.weight_bits + 1) if a.products > 1 else 0
+    twins = a.lanes * (a.pixels // 2) * (use.operand_bits + 1) if a.products == 4 else 0
+    return {
+        # a negative mantissa borrows from the one above it
+        "mantissas side by side": (pairs + twins) * dense,
+        "sums of chains": outputs * adder_tree(chains, field) if dense and field else 0,
+        "alignment shifters": outputs * shifter(total, use.align_bits) if dense else 0,
+        # the start value is chosen in the adder; between chunks it may be a partial sum
+        "accumulators": outputs * ACC * (1 + use.chunks) + a.filters * ACC * (parts - 1) // 2 if dense else 0,
+        "queue of sums (four blocks)": ACC * a.lanes * a.pixels // 2,
+        "choice of a block's pixel": ACC * a.lanes * multiplexer(a.pixels),
+        "depthwise multipliers and accumulators": a.lanes
+        * a.pixels
+        * (use.depthwise_weight_bits * use.operand_bits + use.depthwise_bits)
+        if "DEPTHWISE" in use.operators
+        else 0,
+        "average pooling": pooled * use.mean_bits if "AVG_POOL" in use.operators else 0,
+        "max pooling": pooled * 9 if "MAX_POOL" in use.operators else 0,
+        "pooling of inputs": a.lanes * input_pool_luts(use) + 300 if use.input_pool else 0,
+        "fused max pooling": a.lanes * 2 * 9 + 150 if use.fused_pool else 0,
+        "epilogue": a.lanes * epilogue_luts(program, use),
+        "bank crossbar": a.pixels * word * multiplexer(a.banks) + a.banks * a.reads * 14 * multiplexer(a.banks),
+        "choice between the halves of double buffers": ceil_div(read, 2),
+        "packing and unpacking": a.lanes * ((3 if use.shortcut else 2) * unpack + pack),
+        # another word of the same beats, and a choice for every column of the buffer
+        "second word of weights": a.lanes * (16 + 8 + 16) + word * a.filters // 2 if dense and a.filters > 1 else 0,
+        "folding of columns": a.lanes * 8 * (multiplexer(a.lanes) + 1) if use.folded else 0,
+        "window walks": len(use.operators) * (WALK_LUTS + WALK_PIXEL_LUTS * a.pixels),
+        "shallow memories": shallow,
+        "shallow tables": roms,
+        "schedule: constants, and choices between two layers": lut_rom(row, len(program.layers)) + 2 * ceil_div(row, 2),
+        "memory ports and control": PORTS * PORT_LUTS + CONTROL_LUTS,
+    }
+
+
+def resources(program: Program) -> dict:
+    """Modelled DSP, BRAM36 and LUT of the engine, in all and by part."""
+    a, use = program.array, features(program)
+    brams = {name: n * block_rams(width, depth) for name, (n, width, depth) in memories(program, use).items()}
+    brams["schedule"] = block_rams(SCHEDULE_BITS, len(program.layers))
+    dsps = {"array": math.ceil(a.lanes * a.filters * a.pixels / a.products)}
+    # mean of average pooling: a sum by a reciprocal of 23 bits, in two parts
+    dsps["means"] = 2 * a.lanes if "AVG_POOL" in use.operators or use.input_mean else 0
+    luts = lut_parts(program, use)
+    return {
+        "dsp": sum(dsps.values()),
+        "bram36": sum(brams.values()),
+        "lut": sum(luts.values()),
+        "dsp_parts": dsps,
+        "bram36_parts": brams,
+        "lut_parts": luts,
+    }
+
+
+def refuse_what_does_not_fit(program: Program, board: Board) -> None:
+    """Raise BfpError, with what to change, where the modelled engine exceeds the board."""
+    used = resources(program)
+    advice = {
+        "dsp": "lower the engine options pixels or filters",
+        "bram36": "lower the engine options input_words, weight_steps or tile_blocks",
+        "lut": "lower the engine options pixels or filters",
+    }
+    for what, limit in (("dsp", board.dsp), ("bram36", board.bram36), ("lut", board.lut)):
+        if used[what] > limit:
+            raise BfpError(
+                f"the engine for {program.artifacts[0].graph.name} needs {used[what]} {what} (modelled), {board.name} "
+                f"has {limit}; {advice[what]}"
+            )
+    size = (program.fmap_words + program.weight_words) * program.array.lanes / 2**20
+    if size > board.memory_mb / 2:
+        raise BfpError(
+            f"weights and feature maps of {program.artifacts[0].graph.name} take {size:.0f} MB, {board.name} has "
+            f"{board.memory_mb} MB in all; use a smaller input or narrower weights"
+        )

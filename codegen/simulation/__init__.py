@@ -1,0 +1,1 @@
+"""Generated sources under an ordinary compiler, against the golden model."""

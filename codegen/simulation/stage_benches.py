@@ -1,0 +1,306 @@
+"""``python -m codegen.simulation.stage_benches BUILD_DIR...``: the stages' test benches, with data recorded from real layers.
+
+For each network (a build folder with artifact.npz and samples.npz) and each
+size of the array: code is generated, the C simulation of one image records what
+its stages read and write, all of that is compared with the golden model, and the
+data of a few calls go into headers for the benches in hls/testbench/stages,
+which are then compiled and run, each stage by itself. Below OUT/NAME_SIZE/:
+generated/, data/*.hpp, and one program a stage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bfp.artifact import Artifact, load
+from bfp.errors import BfpError
+from bfp.golden import quantise_input
+from bfp.samples import load_samples
+from codegen.simulation.csim import HLS, WARNINGS
+from codegen.files import write_text
+from codegen.generate import generate
+from codegen.options import EngineOptions
+from codegen.lowering.program import build
+from codegen.lowering.schedule import Program
+from codegen.simulation.stage_golden import Checker, sums_used
+from codegen.simulation.stage_recording import Call, Parameter, items, record, stages
+
+BENCHES = HLS / "testbench" / "stages"
+OUT = Path(__file__).parents[2] / "build" / "stage_benches"
+# lanes x filters x pixels, the smallest and the default one among them
+SIZES = ((2, 2, 1), (4, 2, 3), (8, 8, 2), (16, 8, 5))
+C_TYPES = {"Word": ("int8_t", "Words"), "AccWord": ("int32_t", "AccWords"), "AccBlock": ("int32_t", "AccBlocks")}
+# compute is the choice of one of these; each has the arguments that it takes
+OPERATORS = {
+    "conv": ("CONV", ("bias", "align", "dense")),
+    "depthwise": ("DEPTHWISE", ("bias", "depthwise", "biases")),
+    "max_pool": ("MAX_POOL", ()),
+    "avg_pool": ("AVG_POOL", ()),
+    "add": ("ADD", ()),
+}
+# what makes a layer worth recording besides another
+FEATURES = ("taps", "chunks", "has_align", "has_shortcut", "pool", "in_pool_whole", "tiles_down", "word_tiles")
+LAYERS_EACH, CALLS_EACH, CHUNKS_MOST = 4, 2, 8
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One test bench. stage: of the dataflow region; op: of the layers it takes, None: all; left_out: arguments."""
+
+    name: str
+    stage: str
+    op: str | None = None
+    left_out: tuple[str, ...] = ()
+
+
+def benches() -> list[Bench]:
+    """All benches of the engine's stages: one a stage, and for ``compute`` one an operator."""
+    found = []
+    for stage, parameters in stages().items():
+        if stage != "compute":
+            found.append(Bench(stage, stage))
+            continue
+        weights = [p.name for p in parameters if p.kind in ("array", "stream") and p.name not in ("input", "sums")]
+        for name, (op, used) in OPERATORS.items():
+            found.append(Bench(name, stage, op, tuple(w for w in weights if w not in used)))
+    return found
+
+
+def small_engine(artifact: Artifact, size: tuple[int, int, int]) -> EngineOptions:
+    """An array of that size with buffers so small that the network's layers are cut into tiles and chunks."""
+    lanes, filters, pixels = size
+    convolutions = [n for n in artifact.graph.nodes if n.op == "conv"]
+    area = max(n.window.kernel[0] * n.window.kernel[1] for n in artifact.graph.nodes)
+    widest = max(-(-artifact.graph.shapes[n.main][0] // lanes) for n in convolutions)
+    words, steps = 64, area * -(-widest // 3)
+    while True:
+        options = EngineOptions(lanes, filters, pixels, input_words=words, weight_steps=steps, tile_blocks=64)
+        try:
+            build([artifact], options, with_weights=False)
+            return options
+        except BfpError as error:
+            if "raise the engine option input_words" not in str(error):
+                raise
+            words += -(-words // 4)
+
+
+def choose(bench: Bench, calls: list[Call], program: Program, checker: Checker) -> list[Call]:
+    """A few calls of a bench's stage: of layers that differ, and for chunks all passes of one output word."""
+    by_layer: dict[int, list[Call]] = {}
+    for call in calls:
+        entry = program.layers[call.layer]
+        if call.stage == bench.stage and checker.knows(entry) and bench.op in (None, entry.fields["op"]):
+            if call.does_something or (call.stage == "compute" and checker.struct(call, "Pass")["outputs"]):
+                by_layer.setdefault(call.layer, []).append(call)
+
+    def features(layer: int) -> set[str]:
+        fields = program.layers[layer].fields
+        found = {name for name in FEATURES if fields[name] > (name in ("taps", "chunks", "tiles_down", "word_tiles"))}
+        found |= {"only the pooled map"} if not fields["keeps_map"] else set()
+        return found | {str(fields["op"]), str(fields["activation"]), str(fields["in_pool"])}
+
+    chosen: list[Call] = []
+    seen: set[str] = set()
+    for _ in range(min(LAYERS_EACH, len(by_layer))):
+        layer = max(by_layer, key=lambda index: (len(features(index) - seen), -index))
+        seen |= features(layer)
+        mine = by_layer.pop(layer)
+        chunks = program.layers[layer].fields["chunks"]
+        chosen += mine[: min(chunks, CHUNKS_MOST) if bench.op == "CONV" and chunks > 1 else CALLS_EACH]
+    return chosen
+
+
+class Header:
+    """The data of one bench as C++."""
+
+    def __init__(self, bench: Bench, calls: list[Call], program: Program, checker: Checker) -> None:
+        self.bench, self.calls, self.program, self.checker = bench, calls, program, checker
+        self.parameters = [p for p in checker.parameters[bench.stage] if p.name not in bench.left_out]
+        self.arrays: dict[tuple[str, bytes], str] = {}  # name of an array by type and contents
+        self.lines: list[str] = []
+
+    def name(self, parameter: Parameter, raw: bytes) -> str:
+        """``{rows, count}`` of an array with these items; equal ones are written once."""
+        kind, array = parameter.type, self.program.array
+        values = items(raw, kind, array).reshape(-1, array.lanes * (array.pixels if kind == "AccBlock" else 1))
+        if not len(values):
+            return "{nullptr, 0}"
+        if (kind, raw) not in self.arrays:
+            self.arrays[kind, raw] = name = f"{parameter.name.upper()}_{len(self.arrays)}"
+            columns = "PIXELS * LANES" if kind == "AccBlock" else "LANES"
+            self.lines.append(f"static const {C_TYPES[kind][0]} {name}[{len(values)}][{columns}] = {{")
+            self.lines += [f"    {{{', '.join(map(str, row))}}}," for row in values.tolist()]
+            self.lines.append("};")
+        return f"{{{self.arrays[kind, raw]}, {len(values)}}}"
+
+    def fields(self) -> list[tuple[str, str]]:
+        """Members of ``Call``: (type, name)."""
+        found = []
+        for p in self.parameters:
+            if p.type == "Layer":
+                found.append(("int", "layer"))
+            elif p.kind == "value":
+                found.append((p.type, p.name))
+            else:
+                kind = f"bench::{C_TYPES[p.type][1]}"
+                found += [(kind, f"{p.name}_before")] if p.is_output else []
+                found.append((kind, p.name))
+                found += [("const int *", f"{p.name}_used")] if self.counted(p) else []
+        return found
+
+    def counted(self, parameter: Parameter) -> bool:
+        """Whether only some pixels of a stream's blocks are expected: those that a compute stage writes."""
+        return parameter.type == "AccBlock" and self.bench.stage == "compute"
+
+    def values(self, call: Call) -> list[str]:
+        found = []
+        for p in self.parameters:
+            if p.type == "Layer":
+                found.append(str(call.layer))
+            elif p.kind == "value":
+                found.append(f"{{{', '.join(map(str, np.frombuffer(call.before[p.name], np.int32)))}}}")
+            else:
+                found += [self.name(p, call.before[p.name])] if p.is_output else []
+                # an input stream is read empty, an output stream was empty
+                consumed = p.kind == "stream" and call.before[p.name]
+                found.append(
+                    self.name(
+                        p,
+                        call.before[p.name]
+                        if consumed or not (p.is_output or p.kind == "stream")
+                        else call.after[p.name],
+                    )
+                )
+                if self.counted(p):
+                    found.append(self.used(call))
+        return found
+
+    def used(self, call: Call) -> str:
+        tile, out = self.checker.struct(call, "Tile"), self.checker.struct(call, "Pass")
+        if not out["last"]:
+            return "nullptr"
+        counts = sums_used(self.checker.layer(call.layer), tile, out)
+        name = f"USED_{len(self.lines)}"
+        self.lines.append(f"static const int {name}[{len(counts)}] = {{{', '.join(map(str, counts))}}};")
+        return name
+
+    def text(self) -> str:
+        rows = [
+            f"    {{{', '.join(self.values(call))}}},  // {self.program.layers[call.layer].describe}"
+            for call in self.calls
+        ]
+        members = "\n".join(f"    {kind} {name};".replace("* ", "*") for kind, name in self.fields())
+        network = self.program.artifacts[0].graph.name
+        return "\n".join(
+            [
+                f"// Recorded from {network}; generated, and compared with the golden model. Do not edit.",
+                "// The bench includes its stage before.",
+                "#pragma once",
+                "",
+                '#include "bench.hpp"',
+                "",
+                "namespace sbfp {",
+                "",
+                *self.lines,
+                "",
+                f"struct Call {{\n{members}\n}};",
+                "",
+                f"static const Call CALLS[{len(rows)}] = {{",
+                *rows,
+                "};",
+                "",
+                "}  // namespace sbfp",
+                "",
+            ]
+        )
+
+
+def prepare(artifact: Artifact, image: np.ndarray, size: tuple[int, int, int], out: Path) -> dict[Bench, int]:
+    """Record, compare, and write generated/ and data/ below ``out``; returns the number of calls of each bench.
+
+    image: normalised, [1, C, H, W]. A bench whose stage the network does not use is left out. Raises BfpError where a
+    recorded value is not the golden model's.
+    """
+    options = small_engine(artifact, size)
+    program, identity = generate([artifact], options, out)
+    mantissas = quantise_input(artifact, image)
+    checker = Checker(program, mantissas, stages())
+    calls = record(program, identity, out, [mantissas])
+    for call in calls:
+        if checker.knows(program.layers[call.layer]) and call.does_something:
+            checker.check(call)
+    found = {}
+    for bench in benches():
+        chosen = choose(bench, calls, program, checker)
+        if chosen:
+            write_text(out / "data" / f"{bench.name}.hpp", Header(bench, chosen, program, checker).text())
+            found[bench] = len(chosen)
+    return found
+
+
+def run_bench(bench: str, out: Path, compiler: str) -> str:
+    """Compile and run one bench; returns its line. Raises BfpError where either fails."""
+    program = out / f"{bench}_{compiler}"
+    include = [f"-I{path}" for path in (HLS, HLS / "csim", out / "generated", out, BENCHES)]
+    command = [compiler, "-std=c++17", "-O1", *WARNINGS, *include, str(BENCHES / f"{bench}.cpp"), "-o", str(program)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        lines = result.stderr.strip().splitlines() or ["no message"]
+        raise BfpError(
+            f"{compiler} cannot compile the bench {bench}: {next((x for x in lines if 'error' in x), lines[0])}"
+        )
+    result = subprocess.run([str(program)], capture_output=True, text=True)
+    if result.returncode:
+        lines = result.stderr.strip().splitlines() or [result.stdout.strip()]
+        raise BfpError(f"bench {bench} in {out} fails with status {result.returncode}: {lines[0]}")
+    return result.stdout.strip()
+
+
+def compilers() -> list[str]:
+    """g++, and clang++ where it is there, by any of Debian's names."""
+    names = [["g++"], ["clang++", *(f"clang++-{version}" for version in range(21, 13, -1))]]
+    return [found for choice in names if (found := next((n for n in choice if shutil.which(n)), None))]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit status: 1 where a bench fails, 2 for bad input."""
+    parser = argparse.ArgumentParser(prog="python -m codegen.simulation.stage_benches", description=__doc__.splitlines()[0])
+    parser.add_argument("folders", type=Path, nargs="+", help="build folders that hold artifact.npz and samples.npz")
+    parser.add_argument("--out", type=Path, default=OUT, help="where data and programs go")
+    parser.add_argument("--sizes", nargs="*", metavar="LxFxP", help="sizes of the array (default: four)")
+    parser.add_argument("--compilers", nargs="*", help="C++ compilers (default: g++ and, where it is there, clang++)")
+    arguments = parser.parse_args(argv)
+    try:
+        sizes = [tuple(map(int, s.split("x"))) for s in arguments.sizes] if arguments.sizes else SIZES
+        if any(len(size) != 3 for size in sizes):
+            raise ValueError
+    except ValueError:
+        print("error: a size is LANESxFILTERSxPIXELS, for instance 2x2x1", file=sys.stderr)
+        return 2
+    total = 0
+    try:
+        for folder in arguments.folders:
+            artifact, samples = load(folder / "artifact.npz"), load_samples(folder / "samples.npz")
+            for size in sizes:
+                name = "x".join(map(str, size))
+                out = arguments.out / f"{artifact.graph.name}_{name}"
+                for bench, calls in prepare(artifact, samples.images[:1], size, out).items():
+                    lines = {run_bench(bench.name, out, compiler) for compiler in arguments.compilers or compilers()}
+                    total += 1
+                    print(f"{artifact.graph.name} {name:>7} {'; '.join(sorted(lines))} ({calls} calls)", flush=True)
+    except BfpError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{total} stage benches give the golden model's bits with {' and '.join(arguments.compilers or compilers())}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

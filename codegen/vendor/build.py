@@ -1,0 +1,233 @@
+"""From generated sources to a bitstream, with the vendor's tools where they are installed.
+
+    OUT/vendor/hls/       HLS project and exported IP
+    OUT/vendor/vivado/    Vivado project
+    OUT/vendor/*.log      everything the tools said
+    OUT/deploy/NAME.bit   bitstream
+    OUT/deploy/NAME.hwh   hardware handoff, under the same name
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from bfp.errors import BfpError
+from codegen.performance.board import Board, load_board
+from codegen.files import write_text
+from codegen.render import environment
+
+HLS = Path(__file__).resolve().parents[2] / "hls"
+STEPS = ("csim", "csynth", "export")
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A program found on PATH; kind is its name."""
+
+    kind: str
+    path: str
+
+
+def find_hls() -> Tool:
+    """The HLS compiler on PATH: vitis_hls (to 2024.2), vitis-run (from 2023.1), or v++ alone.
+
+    Versions overlap, so the programs are probed and no version is parsed.
+    """
+    return _find(("vitis_hls", "vitis-run", "v++"), "Vitis HLS")
+
+
+def find_vivado() -> Tool:
+    """Vivado on PATH."""
+    return _find(("vivado",), "Vivado")
+
+
+def _find(programs: tuple[str, ...], what: str) -> Tool:
+    for program in programs:
+        path = shutil.which(program)
+        if path:
+            return Tool(program, path)
+    raise BfpError(
+        f"{what} is not installed or not on PATH (looked for {', '.join(programs)}); "
+        "install Vitis and source its settings64.sh, or use the simulated board"
+    )
+
+
+def run_hls(
+    network_dir: Path,
+    board: str = "ultra96v2",
+    clock_mhz: float = 250.0,
+    steps: tuple[str, ...] = ("csynth", "export"),
+) -> Path:
+    """Run HLS steps (of csim, csynth, export) on a network's generated sources; returns the HLS folder.
+
+    csim takes the golden file of `doit csim`. Raises BfpError naming the
+    missing tool or file, or the tool's first error and its log.
+    """
+    network_dir = Path(network_dir).resolve()
+    part, manifest = _board(board, clock_mhz).part, _manifest(network_dir)
+    for step in steps:
+        if step not in STEPS:
+            raise BfpError(f"HLS step {step!r} is unknown; choose from {', '.join(STEPS)}")
+    tool = find_hls()
+    work = network_dir / "vendor" / "hls"
+    golden = network_dir / "csim" / "golden.bin"
+    if "csim" in steps:
+        if tool.kind == "v++":
+            raise BfpError("v++ alone has no C simulation; put vitis_hls or vitis-run on PATH, or use `doit csim`")
+        if not golden.is_file():
+            raise BfpError(f"{golden} does not exist; run `doit csim` first")
+    work.mkdir(parents=True, exist_ok=True)
+    if "export" in steps:  # an IP of an earlier run must not be taken for this one's
+        for old in work.rglob("component.xml"):
+            old.unlink()
+    values = {
+        "SBFP_HLS": HLS,
+        "SBFP_GENERATED": network_dir / "generated",
+        "SBFP_WORK": work,
+        "SBFP_PART": part,
+        "SBFP_CLOCK_MHZ": clock_mhz,
+        "SBFP_LANES": manifest["lanes"],
+        "SBFP_STEPS": " ".join(steps),
+        "SBFP_WEIGHTS": network_dir / "deploy" / manifest["weights"],
+        "SBFP_GOLDEN": golden,
+        "SBFP_RESULT": work / "csim.json",
+    }
+    script = str(HLS / "tcl" / "hls.tcl")
+    config = str(work / "hls.cfg")
+    commands = {
+        "vitis_hls": [tool.path, "-f", script],
+        "vitis-run": [tool.path, "--mode", "hls", "--tcl", script],
+        "v++": [tool.path, "-c", "--mode", "hls", "--config", config, "--work_dir", str(work / "engine")],
+    }
+    if tool.kind == "v++":
+        context = dict(
+            part=part,
+            period_ns=f"{1000 / clock_mhz:.4g}",
+            hls=HLS,
+            generated=network_dir / "generated",
+            lanes=manifest["lanes"],
+            export="export" in steps,
+        )
+        write_text(work / "hls.cfg", environment().get_template("hls.cfg.j2").render(context))
+    _run(commands[tool.kind], values, work, network_dir / "vendor" / "hls.log")
+    return work
+
+
+def ip_repository(hls_dir: Path) -> Path:
+    """Folder of the IP that the export left below the HLS folder; where exactly differs by version."""
+    found = sorted(hls_dir.rglob("component.xml"))
+    if not found:
+        raise BfpError(f"HLS ended without an exported IP below {hls_dir}; see {hls_dir.parent / 'hls.log'}")
+    return found[0].parent
+
+
+def build_bitstream(
+    network_dir: Path, board: str = "ultra96v2", clock_mhz: float = 250.0, jobs: int = 2
+) -> tuple[Path, Path]:
+    """HLS synthesis, block design, bitstream; returns NAME.bit and NAME.hwh, side by side in OUT/deploy.
+
+    network_dir is the folder that codegen.generate wrote. Raises BfpError
+    before anything runs if a tool or file is missing, and afterwards with the
+    tool's first error and its log.
+    """
+    network_dir = Path(network_dir).resolve()
+    target, manifest = _board(board, clock_mhz), _manifest(network_dir)
+    find_hls()
+    vivado = find_vivado()
+    repository = ip_repository(run_hls(network_dir, board, clock_mhz))
+    vendor, deploy = network_dir / "vendor", network_dir / "deploy"
+    out = vendor / "out"
+    shutil.rmtree(out, ignore_errors=True)
+    name = Path(manifest["bitfile"]).stem
+    values = {
+        "SBFP_WORK": vendor,
+        "SBFP_OUT": out,
+        "SBFP_NAME": name,
+        "SBFP_IP_REPO": repository,
+        "SBFP_IP": manifest["ip"],
+        "SBFP_PART": target.part,
+        "SBFP_BOARD_PART": target.board_part,
+        "SBFP_CLOCK_MHZ": clock_mhz,
+        "SBFP_JOBS": jobs,
+    }
+    script = HLS / "tcl" / "vivado.tcl"
+    command = [vivado.path, "-mode", "batch", "-nojournal", "-nolog", "-notrace", "-source", str(script)]
+    _run(command, values, vendor, vendor / "vivado.log")
+    files = [out / f"{name}.bit", out / f"{name}.hwh"]
+    for path in files:
+        if not path.is_file():
+            raise BfpError(f"Vivado ended without {path}; see {vendor / 'vivado.log'}")
+    _check_handoff(files[1], manifest["ip"])
+    for path in files:
+        temporary = deploy / f"{path.name}.part"
+        shutil.copyfile(path, temporary)
+        os.replace(temporary, deploy / path.name)
+    return deploy / files[0].name, deploy / files[1].name
+
+
+def _board(name: str, clock_mhz: float) -> Board:
+    board = load_board(name)
+    if not board.part.startswith(("xczu", "xck26")):
+        raise BfpError(f"the block design is for Zynq UltraScale+; {board.name} has an {board.part}: draw its own design")
+    if not 10 <= clock_mhz <= 600:
+        raise BfpError(f"a clock of {clock_mhz:g} MHz is out of range; choose 10 to 600")
+    return board
+
+
+def _manifest(network_dir: Path) -> dict:
+    path = network_dir / "deploy" / "manifest.json"
+    if not path.is_file() or not (network_dir / "generated" / "config.hpp").is_file():
+        raise BfpError(f"{network_dir} holds no generated network; run `doit codegen` first")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _check_handoff(path: Path, ip: str) -> None:
+    try:
+        instances = [m.get("INSTANCE") for m in ElementTree.parse(path).iter("MODULE")]
+    except ElementTree.ParseError as error:
+        raise BfpError(f"{path} is no hardware handoff ({error}); see vivado.log") from None
+    if ip not in instances:
+        raise BfpError(f"{path} has no IP {ip!r}, so the driver could not find the engine")
+
+
+def _run(command: list[str], values: dict[str, object], folder: Path, log: Path) -> None:
+    """Run a tool with the values in its environment and its output in a log; shows the time on stderr."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    name = Path(command[0]).name
+    with open(log, "wb") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env={**os.environ, **{k: str(v) for k, v in values.items()}},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            while True:
+                print(f"\r{name}: {time.monotonic() - started:.0f} s, log {log}", end="", file=sys.stderr, flush=True)
+                try:
+                    status = process.wait(timeout=1)
+                    break
+                except subprocess.TimeoutExpired:
+                    pass
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        finally:
+            print(file=sys.stderr)
+    if status:
+        text = log.read_text(errors="replace")
+        first = next((line for line in text.splitlines() if line.startswith(("ERROR", "CRITICAL ERROR"))), "no message")
+        raise BfpError(f"{name} failed with status {status}: {first.strip()}; the log is {log}")

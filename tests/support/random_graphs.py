@@ -1,0 +1,341 @@
+"""Seeded random networks in block floating point, made to be hard on the engine.
+
+Odd shapes, 1 to 70 channels, every operator, mantissa widths 2 to 8, block
+exponents far apart, shortcuts, nested concatenations, saturating data. The
+same seed gives the same artifact.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bfp.artifact import Artifact, Preprocessing, concat_format, operand_formats, verify
+from bfp.errors import BfpError
+from bfp.format import BlockFormat, mantissa_range
+from bfp.graph import Graph, Node, Window
+from bfp.parameters import MAX_ROUND_SHIFT, MIN_ROUND_SHIFT, Weights, block_of, derive, prove, refine
+from support.random_pools import pooled_input, pooled_maps
+
+MAX_VALUES = 40_000  # per tensor, to keep a graph quick
+
+
+class RandomNetwork:
+    """Grows a network node by node; every node is quantised as it is added."""
+
+    def __init__(self, seed: int, lanes: int, widest: int = 8) -> None:
+        self.seed, self.lanes, self.widest = seed, lanes, widest
+        self.rng = np.random.default_rng(seed)
+        rng = self.rng
+        channels = int(rng.integers(1, 71)) if rng.random() < 0.7 else int(rng.choice([1, 3, 16, 64]))
+        size = (1, 1) if rng.random() < 0.1 else tuple(int(v) for v in rng.integers(1, 15, 2))
+        self.shapes = {"input": (channels, *size)}
+        self.segments = {"input": (0, channels)}
+        self.nodes: list[Node] = []
+        self.parameters = {}
+        self.placed: set[str] = {"input"}
+        self.formats = {"input": self.format((0, channels), int(rng.integers(-40, 20)), rng.random() < 0.3)}
+
+    # -- formats ---------------------------------------------------------------
+
+    def splits(self, segments: tuple[int, ...]) -> tuple[int, ...]:
+        """Exponent groups: whole segments, or some multiple of the lanes inside them."""
+        if self.rng.random() < 0.5:
+            return segments
+        group = self.lanes * int(self.rng.integers(1, 4))
+        inner = [list(range(a, b, group)) for a, b in zip(segments, segments[1:])]
+        return tuple(v for part in inner for v in part) + (segments[-1],)
+
+    def format(self, segments: tuple[int, ...], exponent: int, unsigned: bool, bits: int | None = None) -> BlockFormat:
+        splits = self.splits(segments)
+        spread = int(self.rng.choice([1, 1, 3, 6]))
+        exponents = exponent + self.rng.integers(0, spread, len(splits) - 1)
+        bits = bits or int(self.rng.integers(2, self.widest + 1))
+        return BlockFormat(bits, not unsigned, splits, tuple(int(e) for e in exponents))
+
+    def weights(self, filters: int, channels: int, kernel: tuple[int, int], base: int, segments) -> Weights:
+        rng = self.rng
+        bits = int(rng.integers(2, self.widest + 1))
+        low, high = mantissa_range(bits, True)
+        shape = (filters, channels, *kernel)
+        style = rng.random()
+        if style < 0.3:
+            q = rng.choice([low, high], shape)
+        elif style < 0.5:
+            q = rng.integers(low, high + 1, shape) * (rng.random(shape) < 0.1)
+        else:
+            q = rng.integers(low, high + 1, shape)
+        if rng.random() < 0.2:
+            q[rng.integers(filters)] = 0
+        splits = self.splits(segments) if channels > 1 else (0, channels)
+        spread = int(rng.choice([1, 3, 6]))
+        exponents = base + rng.integers(0, spread, (filters, len(splits) - 1))
+        return Weights(bits, q.astype(np.int8), splits, exponents.astype(np.int64))
+
+    # -- nodes -----------------------------------------------------------------
+
+    def pick(self, shape: tuple[int, int, int] | None = None) -> str | None:
+        """A tensor, recent ones more likely; of the given shape if there is one."""
+        names = [t for t in self.shapes if shape is None or self.shapes[t] == shape]
+        if not names:
+            return None
+        return names[-1] if self.rng.random() < 0.5 else names[int(self.rng.integers(len(names)))]
+
+    def window(self, height: int, width: int, largest: int) -> Window:
+        rng = self.rng
+        kernel = tuple(int(rng.integers(1, largest + 1)) for _ in range(2))
+        if rng.random() < 0.4:
+            kernel = (kernel[0], kernel[0])
+        padding = [int(rng.integers(0, k)) for k in kernel] + [int(rng.integers(0, k)) for k in kernel]
+        if rng.random() < 0.4:  # keeps the size at stride 1
+            padding = [(kernel[0] - 1) // 2, (kernel[1] - 1) // 2, kernel[0] // 2, kernel[1] // 2]
+            return Window(kernel, (1, 1), tuple(padding))
+        return Window(kernel, tuple(int(rng.integers(1, 4)) for _ in range(2)), tuple(padding))
+
+    def finish(self, node: Node, shape: tuple[int, int, int], segments, make) -> bool:
+        """Quantise a node until its accumulators are proved; False if that fails."""
+        if min(shape) < 1 or np.prod(shape) > MAX_VALUES:
+            return False
+        limited = self.rng.random() < 0.5
+        for attempt in range(12):
+            try:
+                self.shapes[node.output], self.segments[node.output] = shape, segments
+                target, weights, bias = make(attempt)
+                self.formats[node.output] = target
+                source, target, shortcut = operand_formats(node, self.formats)
+                limit = None
+                if node.op in ("conv", "depthwise") and limited:  # as an equalised network has it
+                    limit = 6 * np.exp2(self.rng.uniform(-3, 3, target.channels))
+                p = derive(node, source, target, shortcut, weights, bias, limit=limit)
+                prove(Graph("", "input", "", (), self.shapes), node, p, self.formats)
+            except BfpError:
+                continue
+            self.nodes.append(node)
+            self.parameters[node.name] = p
+            return True
+        for table in (self.shapes, self.segments, self.formats):
+            table.pop(node.output, None)
+        return False
+
+    def activation(self) -> tuple[str, bool]:
+        """An activation, and whether its result may be unsigned."""
+        name = str(self.rng.choice(["none", "relu", "relu6"]))
+        return name, name != "none" and self.rng.random() < 0.5
+
+    def output_exponent(self, acc_exponent: np.ndarray, magnitude: float) -> int:
+        """Usually such that results use their range; sometimes all saturate or vanish."""
+        low, high = acc_exponent.max() + MIN_ROUND_SHIFT, acc_exponent.min() + MAX_ROUND_SHIFT - 6
+        natural = int(np.median(acc_exponent)) + int(np.log2(max(magnitude, 1.0))) - int(self.rng.integers(0, 8))
+        if self.rng.random() < 0.15:
+            natural += int(self.rng.integers(-12, 13))
+        return int(np.clip(natural, low, high))
+
+    def conv(self, name: str, depthwise: bool) -> bool:
+        rng = self.rng
+        source = self.pick()
+        channels, height, width = self.shapes[source]
+        window = self.window(height, width, 5)
+        if not depthwise and rng.random() < 0.1 and height * width <= 64:
+            window = Window((height, width))  # fully connected
+        size = window.output_size(height, width)
+        filters = channels if depthwise else int(rng.integers(1, 71))
+        same = [s[0] for s in self.shapes.values() if s[1:] == size]
+        if same and not depthwise and rng.random() < 0.5:
+            filters = int(rng.choice(same))
+        shape = (filters, *size)
+        shortcut = self.pick(shape) if rng.random() < 0.6 else None
+        activation, unsigned = self.activation()
+        inputs = (source,) + ((shortcut,) if shortcut else ())
+        node = Node(name, "depthwise" if depthwise else "conv", inputs, name, window, activation)
+        segments = self.segments[source] if depthwise else self.segments[shortcut] if shortcut else (0, filters)
+
+        def make(attempt: int):
+            base = int(rng.integers(-25, 10))
+            if shortcut:
+                gap = int(rng.integers(-2, 10)) if attempt < 6 else 4
+                nearest = min(self.formats[shortcut].exponents) - max(self.formats[source].exponents)
+                base = nearest - gap
+            fan_in = 1 if depthwise else channels
+            weights = self.weights(filters, fan_in, window.kernel, base, self.segments[source])
+            src = self.formats[source]
+            if depthwise:
+                acc = weights.exponents[:, 0] + src.channel_exponents()
+            else:
+                splits = refine(weights.splits, src.splits)
+                acc = weights.exponents[:, block_of(weights.splits, splits)]
+                acc = (acc + np.asarray(src.exponents)[block_of(src.splits, splits)]).min(axis=1)
+            if shortcut:
+                acc = np.minimum(acc, self.formats[shortcut].channel_exponents())
+            magnitude = src.high * 2.0 ** (weights.bits - 1) * np.sqrt(fan_in * window.kernel[0] * window.kernel[1])
+            bias = rng.normal(size=filters) * magnitude * np.exp2(acc) * (rng.random() < 0.8)
+            exponent = self.output_exponent(acc, magnitude)
+            return self.format(segments, exponent, unsigned), weights, bias
+
+        return self.finish(node, shape, segments, make)
+
+    def pool(self, name: str, op: str) -> bool:
+        rng = self.rng
+        source = self.pick()
+        channels, height, width = self.shapes[source]
+        window = self.window(height, width, 4)
+        if op == "avg_pool" and rng.random() < 0.3:
+            window = Window((height, width))
+        activation = str(rng.choice(["none", "none", "relu"]))
+        counted = window.padding if rng.random() < 0.5 else (0, 0, 0, 0)
+        fmt = self.formats[source]
+        node = Node(name, op, (source,), name, window, activation, counted if op == "avg_pool" else (0, 0, 0, 0))
+        shape = (channels, *window.output_size(height, width))
+
+        def make(attempt: int):
+            if op == "max_pool":
+                return fmt, None, None
+            exponent = min(fmt.exponents) + int(rng.integers(-2, 3))
+            unsigned = not fmt.signed or (activation != "none" and rng.random() < 0.5)
+            return self.format(self.segments[source], exponent, unsigned), None, None
+
+        return self.finish(node, shape, self.segments[source], make)
+
+    def add(self, name: str, op: str) -> bool:
+        source = self.pick()
+        shape = self.shapes[source]
+        inputs = (source, self.pick(shape)) if op == "add" else (source,)
+        activation, unsigned = self.activation()
+        fmt = self.formats[source]
+        unsigned = unsigned or (op == "identity" and not fmt.signed)
+        node = Node(name, op, inputs, name, Window(), activation)
+
+        def make(attempt: int):
+            exponent = min(fmt.exponents) + int(self.rng.integers(-3, 6))
+            return self.format(self.segments[source], exponent, unsigned), None, None
+
+        return self.finish(node, shape, self.segments[source], make)
+
+    def slice_pad(self, name: str) -> bool:
+        rng = self.rng
+        source = self.pick()
+        channels, height, width = self.shapes[source]
+        padding = tuple(int(v) for v in rng.integers(-1, 3, 4))
+        window = Window((1, 1), tuple(int(v) for v in rng.integers(1, 3, 2)), padding)
+        filters, offset = int(rng.integers(1, 71)), int(rng.integers(-10, 20))
+        fmt = self.formats[source]
+        node = Node(name, "slice_pad", (source,), name, window, "none", channel_offset=offset)
+
+        def make(attempt: int):
+            exponent = min(fmt.exponents) + int(rng.integers(-2, 4))
+            return self.format((0, filters), exponent, not fmt.signed), None, None
+
+        return self.finish(node, (filters, *window.output_size(height, width)), (0, filters), make)
+
+    def concat(self, name: str) -> bool:
+        rng = self.rng
+        first = self.pick()
+        size = self.shapes[first][1:]
+        others = [t for t in self.shapes if self.shapes[t][1:] == size]
+        branches = [first] + [str(rng.choice(others)) for _ in range(int(rng.integers(1, 4)))]
+        if sum(self.shapes[t][0] for t in branches) * size[0] * size[1] > MAX_VALUES:
+            return False
+        return self.join(name, branches)
+
+    def join(self, name: str, branches: list[str]) -> bool:
+        """Concatenate tensors of one size, copies of them where a concatenation cannot place them."""
+        first, size = branches[0], self.shapes[branches[0]][1:]
+        bits, signed = self.formats[first].bits, self.formats[first].signed
+        inputs = []
+        for i, t in enumerate(branches):
+            fmt = self.formats[t]
+            if t in self.placed or t in inputs or (fmt.bits, fmt.signed) != (bits, signed):
+                copy = Node(f"{name}.copy{i}", "identity", (t,), f"{name}.copy{i}", Window(), "none" if signed else "relu")
+                target = BlockFormat(bits, signed, fmt.splits, fmt.exponents)
+                if not self.finish(copy, self.shapes[t], self.segments[t], lambda attempt: (target, None, None)):
+                    return False
+                t = copy.output
+            inputs.append(t)
+        self.placed.update(inputs)
+        self.nodes.append(Node(name, "concat", tuple(inputs), name))
+        self.shapes[name] = (sum(self.shapes[t][0] for t in inputs), *size)
+        self.formats[name] = concat_format([self.formats[t] for t in inputs])
+        splits = [0]
+        for t in inputs:
+            base = splits[-1]
+            splits += [base + s for s in self.segments[t][1:]]
+        self.segments[name] = tuple(splits)
+        return True
+
+    def mixed_layouts(self, name: str) -> bool:
+        """A sum of two tensors whose channels lie differently: a concatenation and a convolution's output."""
+        concats = [n.output for n in self.nodes if n.op == "concat"]
+        if not concats:
+            return self.concat(name)
+        other = str(self.rng.choice(concats))
+        shape, segments = self.shapes[other], (0, self.shapes[other][0])
+        fmt = self.formats[other]
+
+        def make(attempt: int):
+            base = min(fmt.exponents) - max(fmt.exponents) - int(self.rng.integers(0, 8))
+            weights = self.weights(shape[0], shape[0], (1, 1), base, self.segments[other])
+            return self.format(segments, min(fmt.exponents), False), weights, None
+
+        conv = Node(f"{name}.conv", "conv", (other,), f"{name}.conv")
+        if not self.finish(conv, shape, segments, make):
+            return False
+        first, second = (other, conv.output) if self.rng.random() < 0.5 else (conv.output, other)
+        node = Node(f"{name}.add", "add", (first, second), f"{name}.add")
+
+        def make_sum(attempt: int):
+            return self.format(self.segments[first], min(fmt.exponents) + attempt, False), None, None
+
+        return self.finish(node, shape, self.segments[first], make_sum)
+
+    def grow(self, nodes: int, averages: bool = True) -> None:
+        """averages: whether there are average pools; where there is one that is a layer, all of them are."""
+        steps = {
+            "conv": lambda n: self.conv(n, False),
+            "depthwise": lambda n: self.conv(n, True),
+            "max_pool": lambda n: self.pool(n, "max_pool"),
+            "avg_pool": lambda n: self.pool(n, "avg_pool"),
+            "add": lambda n: self.add(n, "add"),
+            "identity": lambda n: self.add(n, "identity"),
+            "slice_pad": self.slice_pad,
+            "concat": self.concat,
+            "mixed_layouts": self.mixed_layouts,
+        }
+        chance = np.array([6, 3, 2, 2 * averages, 2, 1, 1, 2, 1], float)
+        for i in range(nodes):
+            op = str(self.rng.choice(list(steps), p=chance / chance.sum()))
+            steps[op](f"{op}{i}")
+
+    def artifact(self) -> Artifact:
+        graph = Graph(f"seed{self.seed}", "input", self.nodes[-1].output, tuple(self.nodes), self.shapes)
+        size = self.shapes["input"][1:]
+        pre = Preprocessing(size, (0.0,), (1.0,))
+        artifact = Artifact(graph, self.formats, self.parameters, pre, digest=f"{self.seed:064x}")
+        verify(artifact)
+        return artifact
+
+
+def random_artifact(seed: int, lanes: int, widest: int = 8, nodes: int = 10) -> Artifact:
+    """A network of about ``nodes`` operators whose exponent groups suit ``lanes``; mantissas up to ``widest`` bits."""
+    network, rng = RandomNetwork(seed, lanes, widest), np.random.default_rng((seed, 1))
+    averages = rng.random() < 0.5
+    while not network.nodes:
+        network.grow(nodes, averages)
+    if rng.random() < 0.9:
+        pooled_input(network, rng, "in")
+    pooled_maps(network, rng, "end")
+    return network.artifact()
+
+
+def random_input(artifact: Artifact, seed: int) -> np.ndarray:
+    """One input [1, C, H, W]: uniform, at the ends of the range, mostly zero, or constant."""
+    rng = np.random.default_rng(seed)
+    fmt = artifact.formats[artifact.graph.input]
+    shape = (1, *artifact.graph.shapes[artifact.graph.input])
+    style = rng.integers(4)
+    if style == 0:
+        x = rng.integers(fmt.low, fmt.high + 1, shape)
+    elif style == 1:
+        x = rng.choice([fmt.low, fmt.high], shape)
+    elif style == 2:
+        x = rng.integers(fmt.low, fmt.high + 1, shape) * (rng.random(shape) < 0.1)
+    else:
+        x = np.full(shape, fmt.high)
+    return x.astype(np.int16)
