@@ -133,7 +133,8 @@ def evaluate(name: str, path: Path) -> dict:
 def codegen(name: str, path: Path) -> dict:
     """write HLS sources, weight image and deployment manifest"""
     folder = BUILD / name
-    generated = [folder / "generated" / f for f in ("config.hpp", "tables.hpp", "schedule.hpp", "tensors.hpp")]
+    headers = ("config", "layer", "loops", "schedule", "tables", "tensors")
+    generated = [folder / "generated" / f"{name}.hpp" for name in headers]
     return {
         "actions": [command("codegen", "generate", folder, *engine_words(path))],
         "file_dep": [str(path), str(folder / "artifact.npz"), *CODEGEN, *HLS, *BFP],

@@ -1,6 +1,6 @@
 """Writes everything that is generated for a network: sources, weight image, deployment manifest.
 
-    OUT/generated/{config,tables,schedule,tensors}.hpp
+    OUT/generated/{config,layer,loops,schedule,tables,tensors}.hpp
     OUT/deploy/{manifest.json, weights.bin}
 """
 

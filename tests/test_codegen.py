@@ -97,9 +97,8 @@ def test_generation_is_deterministic(tmp_path):
     for name in ("a", "b"):
         generate([random_artifact(4, 16)], EngineOptions(), tmp_path / name)
     assert files(tmp_path / "a") == files(tmp_path / "b")
-    assert {"generated/config.hpp", "generated/schedule.hpp", "generated/tables.hpp", "generated/tensors.hpp"} <= set(
-        files(tmp_path / "a")
-    )
+    written = {f"generated/{name}" for name in (*render.KERNEL_HEADERS, *render.BENCH_HEADERS)}
+    assert written <= set(files(tmp_path / "a"))
 
 
 def test_generating_again_leaves_unchanged_sources_alone(tmp_path):
@@ -132,10 +131,14 @@ def test_templates_are_strict():
     with pytest.raises(jinja2.UndefinedError):
         environment.from_string("{{ nothing }}").render()
     names = environment.list_templates()
-    assert {"config.hpp.j2", "schedule.hpp.j2", "tables.hpp.j2", "tensors.hpp.j2"} <= set(names)
-    for name in names:
+    headers = {f"{name}.j2" for name in (*render.KERNEL_HEADERS, *render.BENCH_HEADERS)}
+    assert set(names) == headers | {"hls.cfg.j2", "records.j2"}
+    for name in headers | {"hls.cfg.j2"}:
         with pytest.raises(jinja2.UndefinedError):
             environment.get_template(name).render({})
+    for macro in ("enumeration(nothing)", "members(nothing)", "row(nothing, nothing)"):
+        with pytest.raises(jinja2.UndefinedError):
+            environment.from_string(f'{{% import "records.j2" as r %}}{{{{ r.{macro} }}}}').render()
 
 
 def test_manifest_says_what_the_driver_needs(built):

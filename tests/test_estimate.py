@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -15,21 +14,14 @@ from bfp.graph import Window
 from codegen.__main__ import main
 from codegen.lowering.array import build_array, longest_chain
 from codegen.performance.board import FOLDER, load_board
-from codegen.performance.counts import LOOPS
-from codegen.simulation.csim import HLS
-from codegen.lowering.emission import WIDE_FIELDS, check_range
+from codegen.lowering.layer_fields import EngineOperator, InputPooling
 from codegen.performance.estimate import Timing, estimate, steps
 from codegen.features import features
 from codegen.options import EngineOptions
 from codegen.lowering.program import build
-from codegen.render import FIELD_GROUPS, render
-from codegen.performance.resources import SCHEDULE_BITS, adder_tree, block_rams, refuse_what_does_not_fit, resources, shifter
+from codegen.render import render
+from codegen.performance.resources import adder_tree, block_rams, refuse_what_does_not_fit, resources, shifter
 from codegen.lowering.tiling import Cutter
-
-
-def test_loops_are_those_of_the_kernel():
-    names = re.findall(r"(?:COUNT|BURSTS)_\w+", (HLS / "loops.hpp").read_text())
-    assert [n.removeprefix("COUNT_").lower() for n in names] == list(LOOPS)
 
 
 def test_estimate_adds_up():
@@ -118,32 +110,18 @@ def test_what_a_network_does_not_have_is_not_built():
     programs = [build([random_artifact(seed, 16)], EngineOptions()) for seed in range(24)]
     for program in programs:
         use, used = features(program), resources(program)
-        operators = {layer.fields["op"] for layer in program.layers}
+        operators = {layer.fields.op for layer in program.layers}
         assert use.operators == operators
-        assert (used["lut_parts"]["depthwise multipliers and accumulators"] > 0) == ("DEPTHWISE" in operators)
-        averages = {layer.fields["in_pool"] for layer in program.layers} & {"MEAN"} | operators & {"AVG_POOL"}
+        assert (used["lut_parts"]["depthwise multipliers and accumulators"] > 0) == (EngineOperator.DEPTHWISE in operators)
+        averages = {layer.fields.input_pool.in_pool for layer in program.layers} & {InputPooling.MEAN}
+        averages |= operators & {EngineOperator.AVG_POOL}
         assert (used["dsp_parts"]["means"] > 0) == bool(averages) and len(averages) < 2
         assert (used["lut_parts"]["pooling of inputs"] > 0) == any(layer.input_pool for layer in program.layers)
         config = render(program, "test")[0]["config.hpp"]
-        for name in ("DEPTHWISE", "MAX_POOL", "AVG_POOL", "ADD"):
-            assert f"constexpr bool HAS_{name} = {str(name in operators).lower()};" in config
+        for op in (EngineOperator.DEPTHWISE, EngineOperator.MAX_POOL, EngineOperator.AVG_POOL, EngineOperator.ADD):
+            assert f"constexpr bool HAS_{op.name} = {str(op in operators).lower()};" in config
     assert len({features(program).operators for program in programs}) > 2
     assert {features(program).pool_pixels for program in programs} >= {1, 5}
-
-
-def test_a_row_of_the_schedule_has_the_bits_of_its_struct():
-    fields = re.search(r"struct Layer \{(.*?)\n\};", (HLS / "layer.hpp").read_text(), re.DOTALL).group(1)
-    kinds = re.findall(r"(?m)^    (\w+) (\w+);", fields)
-    assert [name for _, name in kinds] == ["op", *(name for _, names in FIELD_GROUPS for name in names)]
-    assert {name for kind, name in kinds if kind == "int32_t"} == set(WIDE_FIELDS)
-    assert sum(16 if kind == "int16_t" else 32 for kind, _ in kinds) == SCHEDULE_BITS
-
-
-def test_a_constant_that_its_field_cannot_hold_is_refused():
-    check_range("conv1", {"op": "CONV", "in_address": 2**31 - 1, "round_row": 2**15 - 1})
-    for name, value in (("in_address", 2**31), ("round_row", 2**15), ("pad_top", -(2**15) - 1)):
-        with pytest.raises(BfpError, match=f"layer conv1: its {name} is {value}"):
-            check_range("conv1", {name: value})
 
 
 def test_command_line_writes_numbers_and_a_picture(tmp_path, capsys):
@@ -163,6 +141,7 @@ def test_command_line_writes_numbers_and_a_picture(tmp_path, capsys):
 def test_partial_sums_that_do_not_fit_are_refused_by_name():
     options = EngineOptions(lanes=4, pixels=1, weight_steps=9, tile_blocks=2)
     window = Window((3, 3), (1, 1), (1, 1, 1, 1))
-    cutter = Cutter("layer9", "CONV", 64, 16, (2, 8, 20), window, options, build_array(options, 15, 15), out_bits=5)
+    array = build_array(options, 15, 15)
+    cutter = Cutter("layer9", EngineOperator.CONV, 64, 16, (2, 8, 20), window, options, array, out_bits=5)
     with pytest.raises(BfpError, match=r"layer9: its weights come in 16 chunks, and 8 partial .* tile_blocks \(2\)"):
         cutter.candidates()

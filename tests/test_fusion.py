@@ -12,6 +12,7 @@ from bfp.graph import Graph, Node, Window
 from codegen.performance.board import load_board
 from codegen.performance.estimate import Timing, steps
 from codegen.lowering.fusion import KERNELS, InputPool, Pool, fusible, input_pools, separable
+from codegen.lowering.layer_fields import EngineOperator
 from codegen.options import EngineOptions
 from codegen.lowering.program import build
 
@@ -183,12 +184,13 @@ def test_every_line_of_every_tile_loads_once(seed):
     board = load_board("ultra96v2")
     found = steps(program, board, Timing())
     computed = sum(1 for step in found if step.compute)
-    between = sum(1 for layer in program.layers if not layer.fields["early_lines"])
+    between = sum(1 for layer in program.layers if not layer.fields.loads.early_lines)
     assert len(found) == computed + max(between, 1)
     for layer, before in zip(program.layers[1:], program.layers):
         f = layer.fields
-        passes = before.fields["tile_passes" if before.fields["op"] == "CONV" else "edge_passes"]
-        rows = 1 if layer.input_pool else layer.tiling.buffered.rows(min(f["tile_height"], f["out_height"]))
-        lines = min(f["tile_words"], f["in_words"]) * rows
-        assert f["early_lines"] == 0 or f["early_lines"] * (passes - f["early_pass"]) >= lines
-        assert f["slice_lines"] * f["tile_passes"] >= lines
+        passes = before.fields.passes
+        passes = passes.tile_passes if before.fields.op is EngineOperator.CONV else passes.edge_passes
+        rows = 1 if layer.input_pool else layer.tiling.buffered.rows(min(f.tiles.tile_height, f.output_map.out_height))
+        lines = min(f.tiles.tile_words, f.input_map.in_words) * rows
+        assert f.loads.early_lines == 0 or f.loads.early_lines * (passes - f.loads.early_pass) >= lines
+        assert f.loads.slice_lines * f.passes.tile_passes >= lines

@@ -12,7 +12,7 @@ import pytest
 from support.random_graphs import random_artifact, random_input
 
 from bfp import BfpError
-from codegen.performance.counts import LOOPS
+from codegen.lowering.layer_fields import EngineOperator, InputPooling
 from codegen.simulation.csim import compile_engine, run_testbench, write_golden
 from codegen.generate import generate
 from codegen.options import EngineOptions
@@ -73,8 +73,8 @@ def check_batch(seeds: range, engine: Engine, out) -> None:
     result = run_testbench(bench, out / "deploy" / "weights.bin", out / "golden.bin", out / "result.json")
     assert result["mismatches"] == 0, f"{engine}: {result['first_mismatch']}"
     assert result["layers_compared"] == len(program.layers) >= len(artifacts)
-    for layer, counted, predicted in zip(program.layers, result["counts"], program_counts(program)):
-        assert dict(zip(LOOPS, counted)) == predicted, layer.name
+    predicted = program_counts(program)
+    assert result["counts"] == [{"layer": x.name, "counts": counts} for x, counts in zip(program.layers, predicted)]
 
 
 @pytest.mark.parametrize("batch", range(len(ENGINES)))
@@ -92,36 +92,37 @@ def test_random_graphs_reach_every_corner():
         seen[f"{program.array.products} products"] += 1
         for layer in program.layers:
             f = layer.fields
-            seen[f["op"]] += 1
-            seen["chunks"] += f["chunks"] > 1
-            seen["tiles down"] += f["tiles_down"] > 1
-            seen["tiles across"] += f["tiles_across"] > 1
-            seen["word tiles"] += f["word_tiles"] > 1
-            seen["fused pool"] += f["pool"]
-            seen["fused pool over tiles"] += f["pool"] and f["tiles_down"] > 1
-            seen["fused pool of 3 rows"] += f["pool_height"] == 3
-            seen["fused pool of 2 columns"] += f["pool_width"] == 2
-            seen["fused pool, padded"] += f["pool_top"]
-            seen["fused pool, map stored"] += f["pool"] and f["keeps_map"]
+            seen[f.op.name] += 1
+            seen["chunks"] += f.passes.chunks > 1
+            seen["tiles down"] += f.tiles.tiles_down > 1
+            seen["tiles across"] += f.tiles.tiles_across > 1
+            seen["word tiles"] += f.tiles.word_tiles > 1
+            seen["fused pool"] += f.fused_pool.pool
+            seen["fused pool over tiles"] += f.fused_pool.pool and f.tiles.tiles_down > 1
+            seen["fused pool of 3 rows"] += f.fused_pool.pool_height == 3
+            seen["fused pool of 2 columns"] += f.fused_pool.pool_width == 2
+            seen["fused pool, padded"] += f.fused_pool.pool_top
+            seen["fused pool, map stored"] += f.fused_pool.pool and f.output_map.keeps_map
             seen["fused pool of a later branch"] += bool(layer.pool and layer.pool.first_channel)
-            seen[f["in_pool"]] += 1
-            seen["input pooled whole"] += f["in_pool_whole"]
-            seen["sliding mean"] += f["in_pool"] == "MEAN" and not f["in_pool_whole"]
-            seen["input pooled over tiles"] += layer.input_pool is not None and f["tiles_down"] > 1
-            if f["in_pool"] == "LARGEST":
-                seen["input pooled to fewer bits"] += f["in_pool_high"] < 2 ** (f["in_bits"] - 1 + f["in_unsigned"]) - 1
-            seen["input pooled, stride"] += layer.input_pool is not None and f["stride_height"] > 1
-            seen["several words a pass"] += 1 < f["group_words"] and f["tile_passes"] > f["chunks"]
-            seen["first tile early"] += f["early_lines"] > 0
-            seen["first tile early, from a later pass"] += f["early_pass"] > 0
-            seen["first tile between the layers"] += not f["early_lines"]
-            seen["alignment"] += f["has_align"]
-            seen["fused shortcut"] += f["has_shortcut"] and f["op"] in ("CONV", "DEPTHWISE")
-            seen[f["activation"]] += 1
-            seen["unsigned"] += f["in_unsigned"]
-            seen["1x1 map"] += f["in_height"] == f["in_width"] == 1
-            seen["one pixel a block"] += f["block_pixels"] == 1 and program.array.pixels > 1
-            seen["cropped"] += f["pad_top"] < 0
+            seen[f.input_pool.in_pool.name] += 1
+            seen["input pooled whole"] += f.input_pool.in_pool_whole
+            seen["sliding mean"] += f.input_pool.in_pool is InputPooling.MEAN and not f.input_pool.in_pool_whole
+            seen["input pooled over tiles"] += layer.input_pool is not None and f.tiles.tiles_down > 1
+            if f.input_pool.in_pool is InputPooling.LARGEST:
+                largest = 2 ** (f.input_map.in_bits - 1 + f.input_map.in_unsigned) - 1
+                seen["input pooled to fewer bits"] += f.input_pool.in_pool_high < largest
+            seen["input pooled, stride"] += layer.input_pool is not None and f.window.stride_height > 1
+            seen["several words a pass"] += 1 < f.passes.group_words and f.passes.tile_passes > f.passes.chunks
+            seen["first tile early"] += f.loads.early_lines > 0
+            seen["first tile early, from a later pass"] += f.loads.early_pass > 0
+            seen["first tile between the layers"] += not f.loads.early_lines
+            seen["alignment"] += f.weights.has_align
+            seen["fused shortcut"] += f.shortcut.has_shortcut and f.op in (EngineOperator.CONV, EngineOperator.DEPTHWISE)
+            seen[f.epilogue.activation.name] += 1
+            seen["unsigned"] += f.input_map.in_unsigned
+            seen["1x1 map"] += f.input_map.in_height == f.input_map.in_width == 1
+            seen["one pixel a block"] += f.buffer.block_pixels == 1 and program.array.pixels > 1
+            seen["cropped"] += f.window.pad_top < 0
         seen["copies"] += sum(t.label != t.name for t in program.tensors)
         for artifact in artifacts:
             bits |= {fmt.bits for fmt in artifact.formats.values()}

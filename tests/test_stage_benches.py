@@ -18,7 +18,7 @@ from calib.config import load_config
 from codegen.simulation import stage_benches
 from codegen.simulation.csim import HLS
 from codegen.generate import generate
-from codegen.simulation.stage_golden import Checker
+from codegen.simulation.stage_checker import Checker
 from codegen.simulation.stage_recording import parse_parameter, record, stages, write_recording
 
 BENCHES = [bench.name for bench in stage_benches.benches()]

@@ -12,8 +12,10 @@ from bfp.format import mantissa_range
 from bfp.graph import Node
 from bfp.parameters import Parameters
 from codegen.lowering.array import build_array
-from codegen.lowering.emission import ENGINE_OPERATOR, Emitter, Job
+from codegen.lowering.emission import Emitter
 from codegen.lowering.fusion import MOST_QUEUED, MOST_WORDS, InputPool, Pool, fusible, input_pools
+from codegen.lowering.job import ENGINE_OPERATOR, Job
+from codegen.lowering.layer_fields import EngineOperator
 from codegen.options import EngineOptions
 from codegen.lowering.placement import Placement, place
 from codegen.lowering.schedule import Program, StoredTensor
@@ -39,7 +41,7 @@ def widest_operands(artifacts: list[Artifact]) -> tuple[int, int]:
         for node in artifact.graph.nodes:
             if node.op == "conv":
                 weight = max(weight, mantissa_range(artifact.parameters[node.name].weights.bits, True)[1])
-            if ENGINE_OPERATOR.get(node.op) == "CONV":
+            if ENGINE_OPERATOR.get(node.op) is EngineOperator.CONV:
                 activation = max(activation, artifact.formats[node.main].high)
             if node.shortcut:  # it may have to be copied through the array
                 activation = max(activation, artifact.formats[node.shortcut].high)
@@ -164,7 +166,7 @@ class Lowering:
         input_pool: InputPool | None = None,
     ) -> None:
         name, op = self.layer_name(node), ENGINE_OPERATOR[node.op]
-        if op != "CONV" and source.splits != target.splits:
+        if op is not EngineOperator.CONV and source.splits != target.splits:
             raise BfpError(f"layer {name}: its input and output have different channel layouts")  # pragma: no cover
         loads = input_pool.node if input_pool else node
         targets = [Target(target.address, target.plane, target.planes)] if not pool or pool.keeps_map else []
@@ -174,7 +176,7 @@ class Lowering:
             source.address,
             source.plane,
             tuple(targets),
-            op == "CONV",
+            op is EngineOperator.CONV,
             source.height,
             loads.window.padding[0],
             self.graph.shapes[node.output][1],

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from codegen.lowering.fusion import InputPool, Pool
+from codegen.lowering.layer_fields import LoadFields
 from codegen.lowering.tiling import LOAD_LATENCY, WORDS_PER_CYCLE, Cost, Cutter, Tiling, ceil_div
 
 MOST_CANDIDATES = 24
@@ -129,14 +130,14 @@ def choose_tilings(layers: list[tuple[Stage, Cutter]]) -> list[Tiling]:
 
 def load_fields(
     tiling: Tiling, early: int | None, before: Tiling | None, before_dense: bool, by_planes: bool
-) -> dict[str, int]:
+) -> LoadFields:
     """Lines that load with each pass, for the schedule; ``before`` is the layer before, if there is one.
 
     by_planes: counted in planes, which are not divided.
     """
     rows = 1 if by_planes else tiling.buffered.rows(tiling.tile_height)
-    fields = {"slice_lines": ceil_div(tiling.words * rows, tiling.tile_passes), "early_lines": 0, "early_pass": 0}
-    if early is not None and before is not None:
-        passes = before.tile_passes if before_dense else before.edge_passes
-        fields |= {"early_lines": ceil_div(tiling.words * rows, passes - early), "early_pass": early}
-    return fields
+    slice_lines = ceil_div(tiling.words * rows, tiling.tile_passes)
+    if early is None or before is None:
+        return LoadFields(slice_lines)
+    passes = before.tile_passes if before_dense else before.edge_passes
+    return LoadFields(slice_lines, ceil_div(tiling.words * rows, passes - early), early)

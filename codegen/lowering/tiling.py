@@ -9,6 +9,7 @@ from bfp.errors import BfpError
 from bfp.graph import Window
 from codegen.lowering.array import Array
 from codegen.lowering.fusion import InputPool, Pool
+from codegen.lowering.layer_fields import EngineOperator
 from codegen.options import EngineOptions
 
 # For choosing between tilings only: 3.2 GB/s at 250 MHz through 16-byte words, and
@@ -121,7 +122,7 @@ class Cutter:
     def __init__(
         self,
         name: str,
-        op: str,
+        op: EngineOperator,
         channels: int,
         in_words: int,
         out_shape: tuple[int, int, int],
@@ -137,7 +138,7 @@ class Cutter:
     ) -> None:
         self.name, self.in_words, self.options, self.array = name, in_words, options, array
         self.input_pool = input_pool
-        self.dense, self.weighted = op == "CONV", op in ("CONV", "DEPTHWISE")
+        self.dense, self.weighted = op is EngineOperator.CONV, op in (EngineOperator.CONV, EngineOperator.DEPTHWISE)
         self.out_words, self.out_h, self.out_w = out_shape
         self.in_share, self.weight_share = in_bits / 8, weight_bits / 8
         # beats per pixel: of a pooled map fewer are stored than computed, or more where the map is kept

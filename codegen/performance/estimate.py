@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
+from codegen.lowering.schedule import Program
 from codegen.performance.board import Board
 from codegen.performance.counts import BEATS
 from codegen.performance.resources import resources
-from codegen.lowering.schedule import Program
 from codegen.performance.steps import program_counts, program_steps
 
 
