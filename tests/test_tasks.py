@@ -165,7 +165,7 @@ def test_second_run_does_nothing(project):
 def test_edited_template_regenerates_and_does_not_recalibrate(project):
     template = project.root / "codegen" / "templates" / "config.hpp.j2"
     kernel = project.read("csim")["kernel"]
-    template.write_text(template.read_text().replace("// {{ title }}", "// {{ title }}, edited", 1))
+    template.write_text(template.read_text().replace("| cpp_comment }}", "| cpp_comment }}, edited", 1))
     result = project.doit("csim", "net=toy.toml")
     assert ran(result) == ["codegen", "csim"] and skipped(result) == ["calibrate"]
     assert f"// {NAME}, edited" in (project.build / "generated" / "config.hpp").read_text()
