@@ -43,10 +43,12 @@ class Number:
 
     @property
     def least(self) -> int:
+        """The smallest value that the type has."""
         return -(2 ** (self.bits - 1)) if self.signed else 0
 
     @property
     def most(self) -> int:
+        """The largest value that the type has."""
         return 2 ** (self.bits - 1 if self.signed else self.bits) - 1
 
     def holds(self, value: int) -> bool:
@@ -71,7 +73,10 @@ class Choice:
         return self.kind.__name__
 
     def holds(self, value: Enum) -> bool:
-        return isinstance(value, self.kind)
+        """True. Raises TypeError for what is no member."""
+        if not isinstance(value, self.kind):
+            raise TypeError(f"{value!r} is no member of {self.kind.__name__}")
+        return True
 
     def text(self, value: Enum) -> str:
         """The value in C++."""
@@ -130,13 +135,17 @@ def _group(name: str, kind: type) -> Group:
 
 @lru_cache(maxsize=None)
 def groups(record: type) -> tuple[Group, ...]:
-    """The groups of a record's class, in order. Raises TypeError for a field without a width."""
+    """The groups of a record's class, in order. Raises TypeError for a field without a width, or with another's name."""
     kinds = get_type_hints(record)
-    return tuple(_group(f.name, kinds[f.name]) for f in dataclasses.fields(record))
+    found = tuple(_group(f.name, kinds[f.name]) for f in dataclasses.fields(record))
+    names = [field.name for group in found for field in group.fields]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise TypeError(f"{record.__name__} has two fields {min(twice)}; they are members of one struct")
+    return found
 
 
 def check_range(record: object, owner: str, table: str, advice: str) -> None:
-    """Raise BfpError where a value does not fit its field.
+    """Raise BfpError where a value does not fit its field, and TypeError where it is of another kind.
 
     owner: whose record it is, such as "layer conv1"; table: what the record is a row of; advice: what to change.
     """

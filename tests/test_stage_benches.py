@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from support.compilers import CLANG, NO_CLANG
@@ -19,6 +19,7 @@ from codegen.simulation import stage_benches
 from codegen.simulation.csim import HLS
 from codegen.generate import generate
 from codegen.simulation.stage_checker import Checker
+from codegen.simulation.stage_golden import Pass, Slice, Tile
 from codegen.simulation.stage_recording import parse_parameter, record, stages, write_recording
 
 BENCHES = [bench.name for bench in stage_benches.benches()]
@@ -135,6 +136,12 @@ def test_all_benches_at_more_sizes(size, bits, tmp_path):
     artifact, samples = load(tmp_path / "n" / "artifact.npz"), load_samples(tmp_path / "n" / "samples.npz")
     for bench in stage_benches.prepare(artifact, samples.images[:1], size, tmp_path):
         assert stage_benches.run_bench(bench.name, tmp_path, "g++").endswith(" 0 mismatches")
+
+
+@pytest.mark.parametrize("kind", [Tile, Pass, Slice])
+def test_structs_of_recorded_arguments_are_those_of_the_engine(kind):
+    body = re.search(rf"struct {kind.__name__} \{{(.*?)\n\}};", (HLS / "walk.hpp").read_text(), re.DOTALL).group(1)
+    assert re.findall(r"(?m)^    int32_t (\w+);", body) == [f.name for f in fields(kind)]
 
 
 def test_arguments_of_a_stage_are_streams_arrays_pointers_or_structs():

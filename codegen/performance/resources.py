@@ -16,7 +16,7 @@ import math
 
 from bfp.errors import BfpError
 from codegen.features import Features, Shifts, features
-from codegen.lowering.layer_fields import EngineOperator
+from codegen.lowering.layer_fields import EngineActivation, EngineOperator
 from codegen.lowering.schedule import Program
 from codegen.lowering.tiling import ceil_div
 from codegen.performance.board import Board
@@ -29,7 +29,6 @@ PORT_LUTS = 800  # of an m_axi adapter of 128 bits (assumed)
 # loops, addresses and handshakes of the thirteen stages (assumed); their products are taken to be in logic, and shared
 CONTROL_LUTS = 5900
 WALK_LUTS, WALK_PIXEL_LUTS = 300, 54  # of a window walk; per pixel two moves of 14 bits and their choices (assumed)
-CHOICES = 3 + 2  # bits of a layer's operator and activation; the pooling of its input counts with that stage's control
 PORT_WORDS = 16 * 64  # that wait in a port: its outstanding bursts and their length (hls/engine.cpp)
 SHALLOW = 64  # words up to which a memory is built of LUTs
 
@@ -81,7 +80,9 @@ def multiplexer(ways: int) -> int:
 
 def schedule_bits(program: Program) -> int:
     """Bits of a row of the schedule that are not the same constant in every layer."""
-    return CHOICES + program.layout().varying_bits(layer.fields for layer in program.layers)
+    # the choice of an input's pooling is taken to be a part of that stage's control
+    choices = sum((len(kind) - 1).bit_length() for kind in (EngineOperator, EngineActivation))
+    return choices + program.layout().varying_bits(layer.fields for layer in program.layers)
 
 
 def memories(program: Program, use: Features) -> dict[str, tuple[int, int, int]]:
