@@ -15,7 +15,7 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import MISSING, dataclass
 from enum import Enum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from operator import index
 from typing import Any, get_type_hints
 
@@ -41,12 +41,12 @@ class Number:
         """Name of the C++ type."""
         return f"{'' if self.signed else 'u'}int{self.bits}_t"
 
-    @property
+    @cached_property
     def least(self) -> int:
         """The smallest value that the type has."""
         return -(2 ** (self.bits - 1)) if self.signed else 0
 
-    @property
+    @cached_property
     def most(self) -> int:
         """The largest value that the type has."""
         return 2 ** (self.bits - 1 if self.signed else self.bits) - 1
