@@ -21,6 +21,7 @@ from codegen.generate import generate
 from codegen.lint.kernel import Finding
 from codegen.lint.run import lint, lint_engine
 from codegen.options import EngineOptions
+from codegen.performance.board import DEFAULT_BOARD, load_board
 
 # (lanes, filters, pixels): the smallest array, and the default one
 SIZES = ((2, 2, 1), (16, 8, 5))
@@ -43,7 +44,7 @@ def lint_project() -> list[Finding]:
     found: set[Finding] = set()
     for lanes, filters, pixels in SIZES:
         with tempfile.TemporaryDirectory() as folder:
-            generate([smallest_artifact()], EngineOptions(lanes, filters, pixels), Path(folder))
+            generate([smallest_artifact()], EngineOptions(lanes, filters, pixels), load_board(DEFAULT_BOARD), Path(folder))
             found |= set(lint_engine(Path(folder, "generated")))
     return sorted(found)
 
