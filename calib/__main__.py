@@ -108,7 +108,8 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"{config.name}: wrote {folder / 'ablation.md'} and ablation.json")
         return
     from bfp import artifact as artifacts
-    from calib import evaluate, pipeline
+    from calib import pipeline
+    from calib.evaluation import evaluate
 
     if arguments.command == "calibrate":
         artifact = pipeline.calibrate(config, folder)
@@ -140,7 +141,7 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"{config.name}, baseline {method}: {r['error'] if 'error' in r else figures(r)}")
         return
     if config.bfp.method == ONLINE:
-        from calib import online
+        from calib.evaluation.baselines import online
 
         result = online.evaluate(pipeline.prepare(config), folder, arguments.limit)
     else:

@@ -49,9 +49,10 @@ class Deployment:
     """A checked deployment folder.
 
     lanes: bytes of a word. identity: the 64-bit kernel identity that belongs
-    to these files. board, clock_mhz: for which the engine was generated. weights_words, fmap_words: sizes of the weight image and
-    of the feature-map arena, in words. tensors: by name, in the order of the
-    manifest (see host.layout). artifact_digest: the artifact they came from.
+    to these files. board, clock_mhz: for which the engine was generated.
+    weights_words, fmap_words: sizes of the weight image and of the feature-map
+    arena, in words. tensors: by name, in the order of the manifest (see
+    host.layout). artifact_digest: the artifact they came from.
     output_offset: constant to add to the output's values; output_scale: by which the sums are multiplied then.
     """
 

@@ -88,7 +88,8 @@ def test_wrong_board_files_are_refused(old, new, sentence, tmp_path, monkeypatch
 )
 def test_a_chip_too_small_is_refused_with_an_engine_that_fits(asked, board):
     artifact = random_artifact(3, asked.lanes)
-    with pytest.raises(BfpError, match=rf"needs \d+ \w+ \(modelled\), {board.name} has \d+; lower .*; an engine with") as error:
+    refused = rf"needs \d+ \w+ \(modelled\), {board.name} has \d+; lower .*; an engine with"
+    with pytest.raises(BfpError, match=refused) as error:
         check_fit(artifact, asked, board)
     sentence = str(error.value)
     found = re.fullmatch(r".*; an engine with (.*) fits \(modelled\)", sentence).group(1)

@@ -24,7 +24,10 @@ from codegen.performance.steps import program_counts
 
 @dataclass(frozen=True)
 class Engine:
-    """Engine options of a batch, the widest mantissas of its graphs (four products per DSP up to five bits), and a board."""
+    """Engine options of a batch, its board, and the widest mantissas of its graphs.
+
+    Four products share a DSP up to five bits.
+    """
 
     lanes: int
     filters: int

@@ -12,14 +12,19 @@ from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
+import dodo
 import pytest
 import torch
+from doit.action import CmdAction
+from doit.loader import load_tasks
 
 from bfp.artifact import Preprocessing
 from calib.__main__ import main as calib
 from calib.config import AUTO, METHODS, ONLINE, BfpOptions, ImageOptions, NetworkConfig, Override, load_config
+from calib.evaluation.report.summary import summary
 from calib.sweep_options import SweepOptions
 from codegen.options import EngineOptions
+from codegen.performance.board import DEFAULT_BOARD, load_board
 
 ROOT = Path(__file__).parent.parent
 PARTS = ("bfp", "calib", "codegen", "hls", "host")
@@ -73,7 +78,8 @@ class Project:
     """A copy of the project, and a folder of a user somewhere else."""
 
     def __init__(self, folder: Path) -> None:
-        self.root, self.user = folder / "project", folder / "my nets"
+        # no action may take its path apart: shells, doit and printf each have their own idea of these characters
+        self.root, self.user = folder / """it's "my" {project} %s $HOME""", folder / "my nets"
         for part in PARTS:
             shutil.copytree(ROOT / part, self.root / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copyfile(ROOT / "dodo.py", self.root / "dodo.py")
@@ -215,6 +221,75 @@ def test_what_decides_the_artifact_recalibrates(project):
     assert calibrated() == before
 
 
+def manifest(project: Project) -> dict:
+    return json.loads((project.build / "deploy" / "manifest.json").read_text())
+
+
+def test_the_board_is_the_command_lines_then_the_files_then_the_default(project):
+    """What depends on it is made again when it changes, and only that."""
+    dependent = ("codegen", "csim", "estimate", "explore")
+
+    def outdated(*words: str) -> set[str]:
+        tasks = [f"{task}:{NAME}" for task in dependent]
+        shown = project.doit("list", "--status", *tasks, "net=toy.toml", *words).stdout
+        states = {task: state for state, task in re.findall(rf"(?m)^([RU]) (\S+):{NAME} *$", shown)}
+        assert set(states) == set(dependent), shown
+        return {task for task, state in states.items() if state == "R"}
+
+    for task in ("estimate", "explore"):
+        assert ran(project.doit(task, "net=toy.toml")) == [task]
+    assert outdated() == set() and outdated("board=ultra96v2") == set()
+    assert outdated("board=zcu104") == set(dependent)
+    assert manifest(project)["board"] == project.read("estimate")["board"] == "Ultra96-V2"
+    assert ran(project.doit("csim", "net=toy.toml", "board=zcu104")) == ["codegen", "csim"]
+    assert manifest(project)["board"] == project.read("csim")["board"] == "ZCU104"
+    assert project.read("csim")["mismatches"] == 0
+    assert outdated("board=zcu104") == {"estimate", "explore"}
+    assert ran(project.doit("csim", "net=toy.toml")) == ["codegen", "csim"]
+    assert manifest(project)["board"] == "Ultra96-V2"
+    name = project.network("with_board", lanes='4\nboard = "kv260"')
+    for words, board in (([], "KV260"), (["board=zcu104"], "ZCU104")):
+        result = project.doit("estimate", f"net={name}", *words)
+        assert result.returncode == 0, result.stdout + result.stderr
+        estimate = project.root / "build" / f"{NAME}_with_board" / "estimate.json"
+        assert json.loads(estimate.read_text())["board"] == board
+    message = refusal(project.doit("csim", "net=toy.toml", "board=zcu99"))
+    assert message == "error: board 'zcu99' is not known; give one of kv260, pynq_z2, ultra96v2, zcu104"
+
+
+def test_an_engine_too_large_for_the_board_is_refused_with_one_that_fits(project):
+    name = project.network("large", lanes="32", filters="16", pixels="16")
+    message = refusal(project.doit("codegen", f"net={name}"))
+    assert "dsp (modelled), Ultra96-V2 has 360" in message and "; an engine with " in message
+    assert not (project.root / "build" / f"{NAME}_large" / "generated").exists()
+
+
+PROBE = """
+import json, os, pytest
+
+@pytest.mark.heavy
+def test_probe():
+    with open(os.environ["SBFP_FULL_SIZE"], "x") as file:  # an old one is gone
+        json.dump([os.getcwd(), os.environ["SBFP_FULL_SIZE"]], file)
+"""
+
+
+def test_full_size_keeps_its_figures_below_any_path(project):
+    (project.root / "tests").mkdir()
+    (project.root / "tests" / "test_full_size.py").write_text(PROBE)
+    results = project.root / "build" / "full_size.json"
+    results.write_text("old")
+    result = project.doit("full-size")
+    assert result.returncode == 0 and "1 passed" in result.stdout, result.stdout + result.stderr
+    assert json.loads(results.read_text()) == [str(project.root), str(results)]
+
+
+def test_no_action_goes_through_a_shell():
+    tasks = load_tasks(vars(dodo))
+    actions = [action for task in tasks for action in task.actions if isinstance(action, CmdAction)]
+    assert len(actions) > 100 and all(isinstance(a.action, list) and not a.shell for a in actions)
+
+
 def test_evaluation_and_board(project):
     result = project.doit("evaluate", "net=toy.toml")
     assert ran(result) == ["evaluate"] and skipped(result) == ["calibrate"]
@@ -225,6 +300,8 @@ def test_evaluation_and_board(project):
     board = project.read("board")
     assert board["mismatches"] == 0 and board["values_compared"] == project.read("csim")["values_compared"]
     assert ran(project.doit("simulate-board", "net=toy.toml")) == []
+    said = "\n".join(summary(project.build))
+    assert f"{NAME}: 8-bit weights" in said and said.count(f"{board['values_compared']} values, 0 mismatches") == 2
     assert ran(project.doit("report", "net=toy.toml")) == ["baselines", "report"]
     page = (project.build / "report.html").read_text(encoding="utf-8")
     assert "Published rule" in page and "Plain maximum" in page and "missing" not in page
@@ -271,6 +348,8 @@ def test_unknown_network_and_missing_name(project):
         ("[engine]", "[motor]", ["motor is not a known key"]),
         ("lanes = 4", "lane = 4", ["engine option 'lane' is unknown; did you mean lanes"]),
         ("lanes = 4", "lanes = 12", ["engine option lanes is 12; give a power of two"]),
+        ("lanes = 4", 'lanes = 4\nboard = "zcu99"', ["board 'zcu99' is not known; give one of kv260, pynq_z2"]),
+        ("lanes = 4", "lanes = 4\nboard = 104", ["[engine] board is 104; it must be a text"]),
         ("limit = 3", "limit = 3\nbits = 4", ["[calibration] bits is not a known key"]),
         ("width = 5 }", "width = 5", ["is not valid TOML"]),
         ('"toy_net:make"', '"toy_net"', ["it must be 'module:callable'"]),
@@ -345,7 +424,9 @@ def test_documented_examples_are_valid(page, tmp_path):
     assert examples
     for text in examples:
         (tmp_path / "net.toml").write_text(text)
-        EngineOptions.from_dict(load_config(tmp_path / "net.toml").engine)
+        config = load_config(tmp_path / "net.toml")
+        EngineOptions.from_dict(config.engine)
+        load_board(config.board or DEFAULT_BOARD)
 
 
 SHORTEST = """
@@ -360,15 +441,14 @@ def test_every_key_is_documented_with_its_default(tmp_path):
     text = (ROOT / "docs" / "network-files.md").read_text()
     (tmp_path / "net.toml").write_text(SHORTEST)
     defaults = vars(load_config(tmp_path / "net.toml").bfp)
-    engine = {f.name: f.default for f in fields(EngineOptions)}
+    engine = {"board": DEFAULT_BOARD} | {f.name: f.default for f in fields(EngineOptions)}
     for section, options, values in (("bfp", BfpOptions, defaults), ("engine", EngineOptions, engine)):
         table = text.split(f"## `[{section}]`")[1].split("\n\n| ")[1].split("\n\n")[0]
         rows = {line.split("|")[1].strip(" `"): line.split("|")[2].strip() for line in table.splitlines()[1:]}
-        for f in fields(options):
-            if f.name != "overrides":
-                value = values[f.name]
-                default = "none" if value is None else json.dumps(value)
-                assert rows.get(f.name) == (f"`{default}`" if isinstance(value, str) else default), f.name
+        for name in ({f.name for f in fields(options)} | set(values)) - {"overrides"}:
+            value = values[name]
+            default = "none" if value is None else json.dumps(value)
+            assert rows.get(name) == (f"`{default}`" if isinstance(value, str) else default), name
     for options in (ImageOptions, Override, Preprocessing, NetworkConfig, SweepOptions):
         known = {f.name for f in fields(options)} - {"path", "input", "calibration", "evaluation", "bfp", "engine", "sweep"}
         assert {name for name in known if f"`{name}`" not in text} == set()

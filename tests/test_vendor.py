@@ -181,7 +181,7 @@ def test_bad_requests_are_refused(tools, network, tmp_path):
         vendor.build_bitstream(network, replace(BOARD, clock_mhz=0))
     with pytest.raises(BfpError, match="holds no generated network; run `doit codegen board=zcu104` first"):
         vendor.build_bitstream(tmp_path / "nothing", load_board("zcu104"))
-    with pytest.raises(BfpError, match="generated for Ultra96-V2 at 250 MHz, not for KV260 at 250 MHz; run `doit codegen"):
+    with pytest.raises(BfpError, match="generated for Ultra96-V2 at 250 MHz, not for KV260 at 250 MHz; run `doit"):
         vendor.build_bitstream(network, load_board("kv260"))
     with pytest.raises(BfpError, match="generated for Ultra96-V2 at 250 MHz, not for Ultra96-V2 at 200 MHz"):
         vendor.run_hls(network, replace(BOARD, clock_mhz=200))
@@ -190,7 +190,7 @@ def test_bad_requests_are_refused(tools, network, tmp_path):
     (tmp_path / "old" / "deploy" / "manifest.json").write_text("{")
     with pytest.raises(BfpError, match="manifest.json is damaged or no manifest; run `doit codegen"):
         vendor.build_bitstream(tmp_path / "old", BOARD)
-    with pytest.raises(BfpError, match="take no path with a space, as '.*my net' is; move it to another folder"):
+    with pytest.raises(BfpError, match="my net has a space in its path, where the vendor's compilers split"):
         vendor.build_bitstream(generated(tmp_path / "my net"), BOARD)
     with pytest.raises(BfpError, match="HLS step 'cosim' is unknown"):
         vendor.run_hls(network, BOARD, steps=("cosim",))
@@ -349,7 +349,7 @@ def test_boards_without_ultrascale_are_refused_before_anything_runs(tmp_path):
 @needs_tclsh
 @pytest.mark.parametrize("name", ZYNQ_ULTRASCALE)
 def test_every_board_goes_all_the_way(tools, tmp_path, monkeypatch, name):
-    """What the flow hands to the tools, taken up by the scripts: the project, block design and clock are the board's."""
+    """What the flow hands to the tools, taken up by the scripts: project, block design and clock are the board's."""
     board = load_board(name)
     tools.install("vitis_hls", "vivado")
     bit, handoff = vendor.build_bitstream(generated_for(board, tmp_path / "toy"), board)

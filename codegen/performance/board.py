@@ -17,11 +17,14 @@ KINDS = {"str": str, "int": int, "float": float}
 class Board:
     """Resources of the chip, clock of the engine, what the memory sustains, and what the block design is made of.
 
-    word: what ``board=`` takes, the name of its file; name: for people. board_part: of Vivado's board files, without their version; board_connections: of a module to its carrier, as
-    Vivado names them, empty where there is none. processing_system: Vivado's IP of it; memory_ports: its ports
-    for the engine's bursts, memory_port_bits: bits of each. multiplier_bits: of the wide operand of a DSP's
-    multiplier. bram36: 36-kbit block RAMs. clock_mhz: of the engine.
-    memory_gb_s: 10**9 bytes per second, all ports together; memory_mb: size of the external memory, 2**20 bytes.
+    word: what ``board=`` takes, the name of its file; name: for people.
+    board_part: of Vivado's board files, without their version; board_connections:
+    of a module to its carrier, as Vivado names them, empty where there is none.
+    processing_system: Vivado's IP of it; memory_ports: its ports for the engine's
+    bursts, memory_port_bits: bits of each. multiplier_bits: of the wide operand of
+    a DSP's multiplier. bram36: 36-kbit block RAMs. clock_mhz: of the engine.
+    memory_gb_s: 10**9 bytes per second, all ports together; memory_mb: size of
+    the external memory, 2**20 bytes.
     """
 
     word: str

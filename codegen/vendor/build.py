@@ -195,15 +195,13 @@ def _manifest(network_dir: Path, board: Board) -> dict:
         raise BfpError(f"{path} is damaged or no manifest; {again}") from None
     if schema != MANIFEST_SCHEMA:
         raise BfpError(f"{path} has schema {schema}, this version writes {MANIFEST_SCHEMA}; {again}")
-    made_for, wanted = (manifest["board"], manifest["clock_mhz"]), (board.name, board.clock_mhz)
+    made_for = f"{manifest['board']} at {manifest['clock_mhz']} MHz"
+    wanted = f"{board.name} at {board.clock_mhz} MHz"
     if made_for != wanted:
-        raise BfpError(
-            f"{network_dir} was generated for {made_for[0]} at {made_for[1]} MHz, not for {wanted[0]} at {wanted[1]} MHz; "
-            f"{again}"
-        )
+        raise BfpError(f"{network_dir} was generated for {made_for}, not for {wanted}; {again}")
     for folder in (network_dir, HLS):
         if re.search(r"\s", str(folder)):
-            raise BfpError(f"the vendor's tools take no path with a space, as {str(folder)!r} is; move it to another folder")
+            raise BfpError(f"{folder} has a space in its path, where the vendor's compilers split their flags; move it")
     return manifest
 
 

@@ -122,7 +122,8 @@ proc implement {} {
     report_timing_summary -file [file join $out timing.rpt]
     set slack [get_property STATS.WNS [get_runs impl_1]]
     if {$slack < 0} {
-        error "timing is not met at [argument SBFP_CLOCK_MHZ] MHz: worst slack $slack ns; lower clock_mhz in the board's file"
+        set clock [argument SBFP_CLOCK_MHZ]
+        error "timing is not met at $clock MHz: worst slack $slack ns; lower clock_mhz in the board's file"
     }
 }
 
