@@ -3,121 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 
-import numpy as np
 import dodo
+import numpy as np
 import pytest
 import torch
 from doit.action import CmdAction
 from doit.loader import load_tasks
+from support.project import MODULE, NAME, NETWORK, ROOT, Project, ran, refusal, skipped
 
-from bfp.artifact import Preprocessing
 from calib.__main__ import main as calib
-from calib.config import AUTO, METHODS, ONLINE, BfpOptions, ImageOptions, NetworkConfig, Override, load_config
 from calib.evaluation.report.summary import summary
-from calib.sweep_options import SweepOptions
-from codegen.options import EngineOptions
-from codegen.performance.board import DEFAULT_BOARD, load_board
-
-ROOT = Path(__file__).parent.parent
-PARTS = ("bfp", "calib", "codegen", "hls", "host")
-NAME = "toy_of_the_task_tests"
-
-NETWORK = f"""
-name = "{NAME}"
-model = "toy_net:make"
-arguments = {{ width = 5 }}
-weights = "toy.pth"
-
-[input]
-size = 8
-mean = 128
-std = 64
-
-[calibration]
-images = "random"
-limit = 3
-
-[evaluation]
-images = "photos.npz"
-
-[bfp]
-method = "max"
-
-[engine]
-lanes = 4
-filters = 2
-pixels = 2
-"""
-
-MODULE = """
-from torch import nn
-
-
-def make(width=5):
-    return nn.Sequential(nn.Conv2d(3, width, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(width * 9, 4))
-
-
-def unsupported():
-    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sigmoid())
-
-
-def broken():
-    raise RuntimeError("no such luck")
-"""
-
-
-class Project:
-    """A copy of the project, and a folder of a user somewhere else."""
-
-    def __init__(self, folder: Path) -> None:
-        # no action may take its path apart: shells, doit and printf each have their own idea of these characters
-        self.root, self.user = folder / """it's "my" {project} %s $HOME""", folder / "my nets"
-        for part in PARTS:
-            shutil.copytree(ROOT / part, self.root / part, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copyfile(ROOT / "dodo.py", self.root / "dodo.py")
-        self.user.mkdir()
-        (self.user / "toy_net.py").write_text(MODULE)
-        (self.user / "toy.toml").write_text(NETWORK)
-        rng = np.random.default_rng(0)
-        np.savez(self.user / "photos.npz", images=rng.integers(0, 256, (3, 8, 8, 3)).astype(np.uint8))
-        self.save_weights(0)
-
-    def save_weights(self, seed: int) -> None:
-        torch.manual_seed(seed)
-        layers = [torch.nn.Conv2d(3, 5, 3), torch.nn.ReLU(), torch.nn.MaxPool2d(2), torch.nn.Flatten()]
-        torch.save(torch.nn.Sequential(*layers, torch.nn.Linear(45, 4)).state_dict(), self.user / "toy.pth")
-
-    @property
-    def build(self) -> Path:
-        return self.root / "build" / NAME
-
-    def doit(self, *words: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "doit", "-f", str(self.root / "dodo.py"), *words]
-        return self.process(command, self.user)
-
-    def process(self, command: list[str], folder: Path) -> subprocess.CompletedProcess:
-        environment = {**os.environ, "OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "1"}
-        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
-
-    def read(self, name: str) -> dict:
-        return json.loads((self.build / f"{name}.json").read_text())
-
-    def network(self, name: str, **changes: str) -> str:
-        """Another file beside the toy's, with lines replaced; returns its name."""
-        text = NETWORK.replace(NAME, f"{NAME}_{name}")
-        for key, value in changes.items():
-            text, found = re.subn(rf"(?m)^{key} = .*$", f"{key} = {value}", text, count=1)
-            assert found, key
-        (self.user / f"{name}.toml").write_text(text)
-        return f"{name}.toml"
 
 
 @pytest.fixture(scope="module")
@@ -127,27 +27,6 @@ def project(tmp_path_factory) -> Project:
     first = project.doit("csim", "net=toy.toml")
     assert first.returncode == 0, first.stdout + first.stderr
     return project
-
-
-def ran(result: subprocess.CompletedProcess) -> list[str]:
-    """Tasks that did something, in order."""
-    assert result.returncode == 0, result.stdout + result.stderr
-    return [t.split(":")[0] for t in re.findall(rf"(?m)^\.  (\S+:{NAME})$", result.stdout)]
-
-
-def skipped(result: subprocess.CompletedProcess) -> list[str]:
-    """Tasks that were up to date, in order."""
-    return [t.split(":")[0] for t in re.findall(rf"(?m)^-- (\S+:{NAME})$", result.stdout)]
-
-
-def refusal(result: subprocess.CompletedProcess) -> str:
-    """The one sentence of a run that failed; no traceback anywhere."""
-    output = result.stdout + result.stderr
-    assert result.returncode != 0, output
-    assert "Traceback" not in output, output
-    sentences = {line for line in output.splitlines() if line.startswith("error: ")}
-    assert len(sentences) == 1, output
-    return sentences.pop()
 
 
 def test_csim_leaves_machine_readable_results(project):
@@ -416,40 +295,3 @@ def test_csim_alone_is_the_regression_over_the_quick_networks(project):
     assert quick and set(quick) <= networks and len(quick) == len(set(quick))
     shown = project.doit("info", "csim", "net=toy.toml").stdout
     assert re.findall(r"- csim:(\S+)", shown) == [NAME]
-
-
-@pytest.mark.parametrize("page", ["README.md", "docs/network-files.md"])
-def test_documented_examples_are_valid(page, tmp_path):
-    examples = re.findall(r"(?s)```toml\n(.*?)```", (ROOT / page).read_text())
-    assert examples
-    for text in examples:
-        (tmp_path / "net.toml").write_text(text)
-        config = load_config(tmp_path / "net.toml")
-        EngineOptions.from_dict(config.engine)
-        load_board(config.board or DEFAULT_BOARD)
-
-
-SHORTEST = """
-model = "a:b"
-input = { size = 8, mean = 0, std = 1 }
-calibration = { images = "random" }
-"""
-
-
-def test_every_key_is_documented_with_its_default(tmp_path):
-    """Rows of the tables in docs/network-files.md against the options as they are."""
-    text = (ROOT / "docs" / "network-files.md").read_text()
-    (tmp_path / "net.toml").write_text(SHORTEST)
-    defaults = vars(load_config(tmp_path / "net.toml").bfp)
-    engine = {"board": DEFAULT_BOARD} | {f.name: f.default for f in fields(EngineOptions)}
-    for section, options, values in (("bfp", BfpOptions, defaults), ("engine", EngineOptions, engine)):
-        table = text.split(f"## `[{section}]`")[1].split("\n\n| ")[1].split("\n\n")[0]
-        rows = {line.split("|")[1].strip(" `"): line.split("|")[2].strip() for line in table.splitlines()[1:]}
-        for name in ({f.name for f in fields(options)} | set(values)) - {"overrides"}:
-            value = values[name]
-            default = "none" if value is None else json.dumps(value)
-            assert rows.get(name) == (f"`{default}`" if isinstance(value, str) else default), name
-    for options in (ImageOptions, Override, Preprocessing, NetworkConfig, SweepOptions):
-        known = {f.name for f in fields(options)} - {"path", "input", "calibration", "evaluation", "bfp", "engine", "sweep"}
-        assert {name for name in known if f"`{name}`" not in text} == set()
-    assert [m for m in (*METHODS, AUTO, ONLINE) if f'`"{m}"`' not in text] == []

@@ -1,87 +1,24 @@
-"""The vendor flow without the vendor: fake tools on PATH, and the Tcl scripts under a recording tclsh."""
+"""The vendor flow without the vendor: fake tools on PATH. The scripts alone: test_vendor_scripts."""
 
-import json
-import os
-import shutil
-import subprocess
-import sys
+from __future__ import annotations
+
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support import toy_board as toy
 from support.boards import BOARD
+from support.vendor_tools import ROOT, Tools, generated, generated_for, needs_tclsh, run_tcl, vivado_prelude
 
 from bfp.errors import BfpError
+from codegen.__main__ import main as codegen_main
 from codegen.performance.board import board_names, load_board
 from codegen.performance.timing import Timing
 from codegen.vendor import build as vendor
-from codegen.__main__ import main as codegen_main
-
-ROOT = Path(__file__).resolve().parent.parent
-
-# A fake tool notes how it was called and leaves the files that the real one would.
-FAKE = f"""#!{sys.executable}
-import json, os, sys
-from pathlib import Path
-name = Path(sys.argv[0]).name
-values = {{k: v for k, v in os.environ.items() if k.startswith("SBFP_")}}
-Path(os.environ["FAKE_LOG"]).open("a").write(json.dumps([name, sys.argv[1:], values]) + "\\n")
-if name in os.environ.get("FAKE_FAIL", "").split():
-    print("INFO: starting")
-    print("ERROR: [" + name + " 42] no licence")
-    print("ERROR: later")
-    sys.exit(1)
-if name == "vivado":
-    out = Path(values["SBFP_OUT"])
-    out.mkdir()
-    out.joinpath(values["SBFP_NAME"] + ".bit").write_bytes(b"bits")
-    ip = os.environ.get("FAKE_IP", values["SBFP_IP"])
-    out.joinpath(values["SBFP_NAME"] + ".hwh").write_text('<E><MODULE INSTANCE="' + ip + '"/></E>')
-elif "FAKE_NO_IP" not in os.environ:
-    ip = Path(values["SBFP_WORK"]) / "engine" / "solution" / "impl" / "ip"
-    ip.mkdir(parents=True, exist_ok=True)
-    ip.joinpath("component.xml").write_text("<component/>")
-"""
-
-
-class Tools:
-    """An otherwise empty PATH that tools can be put on, and what was called."""
-
-    def __init__(self, folder, monkeypatch):
-        self.folder, self.log = folder / "bin", folder / "calls"
-        self.folder.mkdir()
-        self.path = os.environ["PATH"]  # before
-        monkeypatch.setenv("PATH", str(self.folder))
-        monkeypatch.setenv("FAKE_LOG", str(self.log))
-
-    def install(self, *names):
-        for name in names:
-            path = self.folder / name
-            path.write_text(FAKE)
-            path.chmod(0o755)
-
-    @property
-    def calls(self):
-        return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
 
 
 @pytest.fixture
 def tools(tmp_path, monkeypatch):
     return Tools(tmp_path, monkeypatch)
-
-
-def generated(folder, **changes):
-    """A generated network of the toy; ``changes`` replace entries of its manifest."""
-    folder.mkdir()
-    toy.write_deployment(folder / "deploy", **changes)
-    (folder / "generated").mkdir()
-    (folder / "generated" / "config.hpp").write_text("// generated\n")
-    return folder
-
-
-def generated_for(board, folder):
-    return generated(folder, board=board.name, clock_mhz=board.clock_mhz)
 
 
 @pytest.fixture
@@ -202,137 +139,6 @@ def test_bad_requests_are_refused(tools, network, tmp_path):
     assert not tools.calls
 
 
-# The Tcl scripts: every vendor command is recorded, one a line.
-
-STUBS = """
-proc unknown {name args} {
-    global log
-    puts $log [list $name {*}$args]
-    flush $log
-    switch $name {
-        get_property { return [dict get $::properties [lindex $args 0]] }
-        get_board_parts { return $::board_parts }
-        make_wrapper { return sbfp_wrapper.v }
-        create_bd_cell { return [lindex $args end] }
-        default { return [lindex $args end] }
-    }
-}
-"""
-
-needs_tclsh = pytest.mark.skipif(not shutil.which("tclsh"), reason="tclsh is not installed")
-
-
-def run_tcl(tmp_path, script, values, prelude=""):
-    """Exit status, recorded commands as lists of words, stderr."""
-    wrapper, log = tmp_path / "wrapper.tcl", tmp_path / "commands"
-    wrapper.write_text(f"set log [open {{{log}}} w]\n{prelude}\n{STUBS}\nsource {{{ROOT}/hls/tcl/{script}}}\n")
-    environment = {"PATH": os.environ["PATH"], **{f"SBFP_{k}": str(v) for k, v in values.items()}}
-    result = subprocess.run(["tclsh", str(wrapper)], env=environment, capture_output=True, text=True, timeout=60)
-    read = f"set f [open {{{log}}}]\nwhile {{[gets $f line] >= 0}} {{puts [join $line \\x1f]}}"
-    lines = subprocess.run(["tclsh"], input=read, capture_output=True, text=True, timeout=60).stdout.splitlines()
-    return result.returncode, [line.split("\x1f") for line in lines], result.stderr
-
-
-def hls_values(tmp_path, steps):
-    return dict(
-        HLS=ROOT / "hls", GENERATED="/generated", WORK=tmp_path / "work", PART="xczu3eg-sbva484-1-i", CLOCK_MHZ="250",
-        LANES=16, MEMORY_LATENCY=64, STEPS=steps, WEIGHTS="weights.bin", GOLDEN="golden.bin", RESULT="result.json",
-    )  # fmt: skip
-
-
-@needs_tclsh
-def test_hls_script_runs_the_steps_it_was_asked_for(tmp_path):
-    status, commands, error = run_tcl(tmp_path, "hls.tcl", hls_values(tmp_path, "csim csynth export"))
-    assert status == 0, error
-    names = [c[0] for c in commands]
-    assert names[:3] == ["open_project", "set_top", "add_files"]
-    assert names[-3:] == ["csim_design", "csynth_design", "export_design"]
-    assert ["set_top", "sbfp_engine"] in commands and ["set_part", "xczu3eg-sbva484-1-i"] in commands
-    assert ["create_clock", "-period", "4.0", "-name", "default"] in commands
-    assert ["csim_design", "-argv", "weights.bin golden.bin result.json"] in commands
-    sources = [c[-3] for c in commands if c[0] == "add_files"]
-    assert len(sources) == 2 and all(Path(s).is_file() for s in sources)
-    kernel, bench = (c[-1] for c in commands if c[0] == "add_files")
-    assert "csim" not in kernel and "synth" in kernel  # the vendor's own hls_stream.h, nothing counted
-    assert "csim" in bench
-    assert commands[-1][commands[-1].index("-vendor") + 1] == "sbfp"
-    status, commands, _ = run_tcl(tmp_path, "hls.tcl", hls_values(tmp_path, "csynth"))
-    assert status == 0 and commands[-1] == ["csynth_design"] and "csim_design" not in [c[0] for c in commands]
-
-
-@needs_tclsh
-def test_hls_script_stops_with_a_sentence_and_a_status(tmp_path):
-    values = hls_values(tmp_path, "csynth")
-    del values["PART"]
-    status, commands, error = run_tcl(tmp_path, "hls.tcl", values)
-    assert status == 1 and error == (
-        "ERROR: environment variable SBFP_PART is not set; run this script through `doit build-bitstream`\n"
-    )
-    failing = "proc csynth_design {} {error boom}"
-    status, _, error = run_tcl(tmp_path, "hls.tcl", hls_values(tmp_path, "csynth"), failing)
-    assert status == 1 and error == "ERROR: boom\n"
-
-
-def vivado_values(tmp_path):
-    return dict(
-        WORK=tmp_path / "work", OUT=tmp_path / "out", NAME="toy", IP_REPO="/ip", IP="sbfp_engine_0",
-        PART="xczu3eg-sbva484-1-i", BOARD_PART="avnet.com:ultra96v2:part0", BOARD_CONNECTIONS="", CLOCK_MHZ="250",
-        PROCESSING_SYSTEM="zynq_ultra_ps_e", MEMORY_PORTS=4, MEMORY_PORT_BITS=128, JOBS=2,
-    )  # fmt: skip
-
-
-def vivado_prelude(tmp_path, sources="gen", slack="0.1", progress="100%", board_parts="avnet.com:ultra96v2:part0:1.2"):
-    """The state that the stubs report, and the files that Vivado would have written."""
-    project = tmp_path / "project"
-    handoff = project / f"sbfp.{sources}" / "sources_1" / "bd" / "sbfp" / "hw_handoff" / "sbfp.hwh"
-    handoff.parent.mkdir(parents=True)
-    handoff.write_text("handoff")
-    (project / "sbfp_wrapper.bit").write_text("bits")
-    properties = f"DIRECTORY {{{project}}} PROGRESS {progress} STATUS stopped STATS.WNS {slack}"
-    return f"set properties [dict create {properties}]\nset board_parts {{{board_parts}}}"
-
-
-@needs_tclsh
-@pytest.mark.parametrize("sources", ["gen", "srcs"])
-def test_vivado_script_connects_everything_and_exports_both_files(tmp_path, sources):
-    prelude = vivado_prelude(tmp_path, sources)
-    status, commands, error = run_tcl(tmp_path, "vivado.tcl", vivado_values(tmp_path), prelude)
-    assert status == 0, error
-    assert (tmp_path / "out" / "toy.bit").read_text() == "bits"
-    assert (tmp_path / "out" / "toy.hwh").read_text() == "handoff"
-    text = "\n".join(" ".join(c) for c in commands)
-    for cell in ("xilinx.com:ip:zynq_ultra_ps_e ps", "sbfp:hls:sbfp_engine:1.0 sbfp_engine_0"):
-        assert f"create_bd_cell -type ip -vlnv {cell}" in text
-    used = [c[1] for c in commands if c[0] == "get_bd_intf_pins"]
-    assert len(used) == len(set(used))  # an interface takes one connection
-    engine = {"s_axi_control", "m_axi_gmem_weights", "m_axi_gmem_in", "m_axi_gmem_shortcut", "m_axi_gmem_out"}
-    assert {u.split("/")[1] for u in used if u.startswith("sbfp_engine_0/")} == engine
-    assert {f"ps/S_AXI_HP{i}_FPD" for i in range(4)} | {"ps/M_AXI_HPM0_FPD"} <= set(used)
-    pins = {c[1] for c in commands if c[0] == "get_bd_pins"}
-    clocks = {"sbfp_engine_0/ap_clk", "ps/maxihpm0_fpd_aclk", *(f"ps/saxihp{i}_fpd_aclk" for i in range(4))}
-    assert clocks | {"sbfp_engine_0/ap_rst_n", "ps/pl_clk0", "reset/ext_reset_in"} <= pins
-    names = [c[0] for c in commands]
-    assert names.index("validate_bd_design") < names.index("make_wrapper") < names.index("launch_runs")
-    assert "CONFIG.PSU__SAXIGP5__DATA_WIDTH 128" in text and "PL0_REF_CTRL__FREQMHZ 250 " in text
-    assert ["set_property", "board_part", "avnet.com:ultra96v2:part0:1.2"] in [c[:3] for c in commands]
-
-
-@needs_tclsh
-@pytest.mark.parametrize(
-    "state, message",
-    [
-        ({"slack": "-0.2"}, "timing is not met at 250 MHz: worst slack -0.2 ns; lower clock_mhz in the board's file"),
-        ({"progress": "40%"}, "implementation stopped: stopped"),
-        ({"board_parts": ""}, "board files avnet.com:ultra96v2:part0 are not installed"),
-        ({"sources": "elsewhere"}, "no .hwh below"),
-    ],
-)
-def test_vivado_script_stops_with_a_sentence(tmp_path, state, message):
-    status, _, error = run_tcl(tmp_path, "vivado.tcl", vivado_values(tmp_path), vivado_prelude(tmp_path, **state))
-    assert status == 1 and error.startswith(f"ERROR: {message}") and error.count("\n") == 1
-    assert not (tmp_path / "out" / "toy.bit").exists()
-
-
 def test_command_line_fails_in_one_sentence_without_the_tools(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
     (tmp_path / "deploy").mkdir()
@@ -384,14 +190,6 @@ def test_every_board_goes_all_the_way(tools, tmp_path, monkeypatch, name):
         assert f"CONFIG.PSU__SAXIGP{gp}__DATA_WIDTH {board.memory_port_bits}" in design
     preset = next(c for c in commands if c[0] == "apply_bd_automation")
     assert preset[preset.index("-rule") + 1] == f"xilinx.com:bd_rule:{board.processing_system}"
-
-
-@needs_tclsh
-def test_a_processing_system_with_too_few_ports_is_a_sentence(tmp_path):
-    values = {**vivado_values(tmp_path), "MEMORY_PORTS": 2}
-    status, _, error = run_tcl(tmp_path, "vivado.tcl", values, vivado_prelude(tmp_path))
-    assert status == 1
-    assert error == "ERROR: the engine has 4 memory interfaces, this board's processing system 2 ports\n"
 
 
 def test_the_modules_carrier_is_named():

@@ -158,8 +158,20 @@ class Lowering:
         stored = [] if pool and not pool.keeps_map else [(node.output, node.output, target)]
         if pool and self.last_parts[pool.node.name] == node.output:
             stored.append((pool.node.output, pool.node.output, self.places[pool.node.output]))
-        name = self.layer_name(node)
-        self.add(Job(name, node, p, source, target, pooled, shortcut, stored, pool, input_pool))
+        self.add(
+            Job(
+                name=self.layer_name(node),
+                node=node,
+                parameters=p,
+                source=source,
+                target=target,
+                pooled=pooled,
+                shortcut=shortcut,
+                stored=stored,
+                pool=pool,
+                input_pool=input_pool,
+            )
+        )
 
     def copy(self, node: Node, tensor: str, like: Placement) -> Placement:
         """Copy ``tensor`` into the channel layout of another placement, through the multipliers."""
@@ -178,8 +190,8 @@ class Lowering:
     def add(self, job: Job) -> None:
         """Plan a layer: what the order of loads depends on, and how it may be cut."""
         node, source, target, pooled = job.node, job.source, job.target, job.pooled
-        dense = ENGINE_OPERATOR[node.op] == "CONV"
-        if not dense and source.splits != target.splits:
+        cutter = self.cutter(job)
+        if not cutter.layer.dense and source.splits != target.splits:
             raise BfpError(f"layer {job.name}: its input and output have different channel layouts")  # pragma: no cover
         loads = job.input_pool.node if job.input_pool else node
         keeps_map = not job.pool or job.pool.keeps_map
@@ -190,13 +202,13 @@ class Lowering:
             source_address=source.address,
             source_plane=source.plane,
             targets=tuple(targets),
-            dense=dense,
+            dense=cutter.layer.dense,
             in_height=source.height,
             pad_top=loads.window.padding[0],
             out_height=self.graph.shapes[node.output][1],
             input_pool=job.input_pool,
         )
-        self.planned.append(Planned(job, stage, self.cutter(job)))
+        self.planned.append(Planned(job, stage, cutter))
 
     def layer_name(self, node: Node) -> str:
         return node.name if len(self.program.artifacts) == 1 else f"{self.graph.name}/{node.name}"
