@@ -42,6 +42,8 @@ class BlockFormat:
     exponents: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        if type(self.signed) is not bool:
+            raise BfpError(f"block format's sign is {self.signed!r}; it must be true or false")
         mantissa_range(self.bits, self.signed)
         if len(self.splits) != len(self.exponents) + 1 or self.splits[0] != 0:
             raise BfpError(f"block format has {len(self.exponents)} exponents for the channel splits {self.splits}")
@@ -63,6 +65,16 @@ class BlockFormat:
     def channel_exponents(self) -> np.ndarray:
         """Exponent of every channel, int64 [channels]."""
         return np.repeat(np.asarray(self.exponents, np.int64), np.diff(self.splits))
+
+
+def common_refinement(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    """Channel boundaries that cut wherever ``a`` or ``b`` does."""
+    return tuple(sorted(set(a) | set(b)))
+
+
+def block_of(splits: tuple[int, ...], boundaries: tuple[int, ...]) -> np.ndarray:
+    """For each group that ``boundaries`` delimit, the index of the block of ``splits`` that holds it."""
+    return np.searchsorted(np.asarray(splits), np.asarray(boundaries[:-1]), side="right") - 1
 
 
 def round_half_up(x: np.ndarray) -> np.ndarray:

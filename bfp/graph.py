@@ -7,13 +7,14 @@ tensor is channels x height x width; the batch axis is not part of the graph.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
+from bfp.activations import Activation, activation
 from bfp.errors import BfpError
+from bfp.names import check_name
+from bfp.operators import Channels, Operator, operator
 
-OPERATORS = ("conv", "depthwise", "max_pool", "avg_pool", "add", "identity", "slice_pad", "concat")
-ACTIVATIONS = ("none", "relu", "relu6")
-MAY_FUSE_SHORTCUT = ("conv", "depthwise")
+Shape = tuple[int, int, int]  # channels, height, width
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Window:
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the result over a map of ``height`` x ``width``."""
         top, left, bottom, right = self.padding
         return (
             (height + top + bottom - self.kernel[0]) // self.stride[0] + 1,
@@ -37,10 +39,9 @@ class Window:
 
 @dataclass(frozen=True)
 class Node:
-    """One operator.
+    """One operator at its place.
 
-    inputs: main operand first; for ``add`` and for a convolution with a fused
-    residual the second one is the shortcut; ``concat`` takes any number.
+    op: a name of bfp.operators, whose record says which operands ``inputs`` are; activation: one of bfp.activations.
     counted_padding: for ``avg_pool``, the padding (top, left, bottom, right)
     that counts in the divisor (all zero for ``count_include_pad=False``).
     channel_offset: for ``slice_pad``, output channel ``c`` is input channel
@@ -59,13 +60,30 @@ class Node:
     source: tuple[str, ...] = ()
 
     @property
+    def operator(self) -> Operator:
+        """The operator's record. Raises BfpError, naming the node, where there is none."""
+        return operator(self.op, f"node {self.name}")
+
+    @property
+    def act(self) -> Activation:
+        """The activation's record. Raises BfpError, naming the node, where there is none."""
+        return activation(self.activation, f"node {self.name}")
+
+    @property
     def main(self) -> str:
+        """The first operand."""
         return self.inputs[0]
 
     @property
     def shortcut(self) -> str | None:
         """The operand added before the one rounding, if there is one."""
-        return self.inputs[1] if self.op != "concat" and len(self.inputs) > 1 else None
+        roles = (self.operator.role(i) for i in range(len(self.inputs)))
+        return next((t for t, role in zip(self.inputs, roles) if role == "shortcut"), None)
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the operator has weights."""
+        return self.operator.weights is not None
 
     def divisors(self, height: int, width: int) -> tuple[list[int], list[int]]:
         """Rows and columns that count, per output row and per output column (``avg_pool``)."""
@@ -81,120 +99,145 @@ class Node:
 class Graph:
     """A directed acyclic graph in topological order.
 
-    shapes maps every tensor to (channels, height, width).
+    inputs, outputs: names of tensors, at least one each. shapes maps every tensor to (channels, height, width).
     """
 
     name: str
-    input: str
-    output: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
     nodes: tuple[Node, ...]
-    shapes: dict[str, tuple[int, int, int]]
+    shapes: dict[str, Shape]
+
+    @property
+    def input(self) -> str:
+        """The only input. Raises BfpError where there are several."""
+        return self._only("input", self.inputs)
+
+    @property
+    def output(self) -> str:
+        """The only output. Raises BfpError where there are several."""
+        return self._only("output", self.outputs)
+
+    def _only(self, what: str, tensors: tuple[str, ...]) -> str:
+        if len(tensors) != 1:
+            raise BfpError(f"network {self.name} has {len(tensors)} {what}s ({', '.join(tensors)}); only one is supported")
+        return tensors[0]
 
     def producer(self, tensor: str) -> Node | None:
-        """The node that writes ``tensor``; None for the network's input."""
+        """The node that writes ``tensor``; None for an input of the network."""
         return next((n for n in self.nodes if n.output == tensor), None)
 
     def consumers(self, tensor: str) -> list[Node]:
+        """The nodes that read ``tensor``, in order."""
         return [n for n in self.nodes if tensor in n.inputs]
 
     def node(self, name: str) -> Node:
+        """The node of this name. Raises BfpError where there is none."""
         for n in self.nodes:
             if n.name == name:
                 return n
         raise BfpError(f"network {self.name} has no node named {name!r}")
 
+    def weighted(self) -> list[Node]:
+        """The nodes with weights, in order."""
+        return [n for n in self.nodes if n.weighted]
+
+    def computed(self) -> list[Node]:
+        """The nodes that compute something, in order; the others only place their operands."""
+        return [n for n in self.nodes if n.operator.computes]
+
     def stored_tensors(self) -> list[str]:
-        """The network's input and every tensor that a node computes (concat only places them)."""
-        return [self.input] + [n.output for n in self.nodes if n.op != "concat"]
+        """The network's inputs and every tensor that a node computes (concat only places them)."""
+        return [*self.inputs, *(n.output for n in self.computed())]
+
+    def last_uses(self) -> list[tuple[str, ...]]:
+        """For each node, the tensors that no later node reads: those of its operands, and its own output if nobody does.
+
+        The network's outputs are among them where no node reads them later; whoever wants them keeps them.
+        """
+        last = {t: i for i, node in enumerate(self.nodes) for t in (node.output, *node.inputs)}
+        return [
+            tuple(dict.fromkeys(t for t in (*node.inputs, node.output) if last[t] == i))
+            for i, node in enumerate(self.nodes)
+        ]
 
     def segments(self) -> dict[str, tuple[int, ...]]:
         """Channel boundaries, per tensor, that a block must not straddle.
 
         They come from concatenation: each branch starts in a fresh memory
-        word. Operators that keep channels in place hand them on.
+        word. Operators that keep channels in place hand them on, and a result
+        lies as its shortcut does.
         """
-        found: dict[str, tuple[int, ...]] = {self.input: (0, self.shapes[self.input][0])}
+        found: dict[str, tuple[int, ...]] = {t: (0, self.shapes[t][0]) for t in self.inputs}
         for node in self.nodes:
-            channels = self.shapes[node.output][0]
-            if node.op == "concat":
+            kind = node.operator.channels
+            if kind is Channels.JOINED:
                 splits = [0]
                 for t in node.inputs:
                     base = splits[-1]
                     splits += [base + s for s in found[t][1:]]
                 found[node.output] = tuple(splits)
-            elif node.op in ("conv", "slice_pad"):
-                found[node.output] = found[node.shortcut] if node.shortcut else (0, channels)
-            else:
+            elif kind is Channels.KEPT:
                 found[node.output] = found[node.main]
+            else:
+                found[node.output] = found[node.shortcut] if node.shortcut else (0, self.shapes[node.output][0])
         return found
 
     def validate(self) -> None:
-        """Check structure and shapes. Raises BfpError naming the node."""
-        known = {self.input}
-        placed: dict[str, str] = {}
+        """Check names, structure and shapes. Raises BfpError naming the node."""
+        check_name(self.name, "network", f"network {self.name!r}")
+        where = f"network {self.name}"
+        if not self.inputs or not self.outputs:
+            raise BfpError(f"{where}: it has no {'output' if self.inputs else 'input'}")
+        for tensor in self.shapes:
+            check_name(tensor, "tensor", where)
+        known = set(self.inputs)
+        placed: set[str] = set()
+        names: set[str] = set()
         for node in self.nodes:
-            where = f"network {self.name}, node {node.name}"
-            if node.op not in OPERATORS:
-                raise BfpError(f"{where}: operator {node.op!r} is not supported; known are {', '.join(OPERATORS)}")
-            if node.activation not in ACTIVATIONS:
-                raise BfpError(f"{where}: activation {node.activation!r} is not supported")
-            for t in node.inputs:
-                if t not in known:
-                    raise BfpError(f"{where}: input tensor {t!r} is not computed before it")
-            if node.output in known:
-                raise BfpError(f"{where}: tensor {node.output!r} is written twice")
+            check_name(node.name, "node", where)
+            if node.name in names:
+                raise BfpError(f"{where}: two nodes are named {node.name!r}")
+            names.add(node.name)
+            self._check_node(node, known, placed)
             known.add(node.output)
-            if node.op == "concat":
-                for t in node.inputs:
-                    if t == self.input or t in placed:
-                        raise BfpError(f"{where}: {t!r} cannot be placed into the concatenation; copy it with identity")
-                    placed[t] = node.name
-            elif len(node.inputs) > (2 if node.op in (*MAY_FUSE_SHORTCUT, "add") else 1):
-                raise BfpError(f"{where}: {node.op} takes fewer inputs than {len(node.inputs)}")
-            expected = self.infer_shape(node)
-            if expected != self.shapes[node.output]:
-                raise BfpError(f"{where}: output shape is {self.shapes[node.output]}, its inputs give {expected}")
-            if min(expected) < 1:
-                raise BfpError(f"{where}: its window does not fit its input; output shape would be {expected}")
-        if self.output not in known:
-            raise BfpError(f"network {self.name}: output tensor {self.output!r} is not computed")
+        for tensor in self.outputs:
+            if tensor not in known:
+                raise BfpError(f"{where}: output tensor {tensor!r} is not computed")
+        for tensor in sorted(known ^ set(self.shapes)):
+            raise BfpError(f"{where}: tensor {tensor!r} has {'no shape' if tensor in known else 'a shape and no producer'}")
 
-    def infer_shape(self, node: Node) -> tuple[int, int, int]:
+    def _check_node(self, node: Node, known: set[str], placed: set[str]) -> None:
+        where = f"network {self.name}, node {node.name}"
+        kind = operator(node.op, where)
+        activation(node.activation, where)
+        for t in node.inputs:
+            if t not in known:
+                raise BfpError(f"{where}: input tensor {t!r} is not computed before it")
+        if node.output in known:
+            raise BfpError(f"{where}: tensor {node.output!r} is written twice")
+        if not kind.takes(len(node.inputs)):
+            raise BfpError(f"{where}: {node.op} does not take {len(node.inputs)} inputs; it takes {kind.arity()}")
+        if not kind.computes:
+            for t in node.inputs:
+                if t in self.inputs or t in placed:
+                    raise BfpError(f"{where}: {t!r} cannot be placed into the concatenation; copy it with identity")
+                placed.add(t)
+        kind.check_fields(node, Window(), where)
+        expected = self.infer_shape(node)
+        if expected != self.shapes.get(node.output):
+            raise BfpError(f"{where}: output shape is {self.shapes.get(node.output)}, its inputs give {expected}")
+        if min(expected) < 1:
+            raise BfpError(f"{where}: its window does not fit its input; output shape would be {expected}")
+        kind.check(node, self.shapes[node.main])
+
+    def infer_shape(self, node: Node) -> Shape:
         """Shape of the node's output from its inputs' (conv and slice_pad keep their stated channels)."""
-        c, h, w = self.shapes[node.main]
-        if node.op == "concat":
-            shapes = [self.shapes[t] for t in node.inputs]
-            if len({s[1:] for s in shapes}) != 1:
-                raise BfpError(f"node {node.name}: concatenation of different map sizes {shapes}")
-            return sum(s[0] for s in shapes), h, w
-        oh, ow = node.window.output_size(h, w)
-        out_c = self.shapes[node.output][0] if node.op in ("conv", "slice_pad") else c
-        if node.shortcut and self.shapes[node.shortcut] != (out_c, oh, ow):
+        operands = [self.shapes[t] for t in node.inputs]
+        stated = self.shapes.get(node.output, (0,))[0]
+        expected = node.operator.shape(node, operands, stated)
+        if node.shortcut and self.shapes[node.shortcut] != expected:
             raise BfpError(
-                f"node {node.name}: shortcut {node.shortcut} is {self.shapes[node.shortcut]}, "
-                f"the sum needs {(out_c, oh, ow)}"
+                f"node {node.name}: shortcut {node.shortcut} is {self.shapes[node.shortcut]}, the sum needs {expected}"
             )
-        return out_c, oh, ow
-
-    def to_json(self) -> dict:
-        return {
-            "name": self.name,
-            "input": self.input,
-            "output": self.output,
-            "nodes": [asdict(n) for n in self.nodes],
-            "shapes": {k: list(v) for k, v in self.shapes.items()},
-        }
-
-    @staticmethod
-    def from_json(data: dict) -> "Graph":
-        nodes = []
-        for raw in data["nodes"]:
-            raw = dict(raw)
-            raw["window"] = Window(**{k: tuple(v) for k, v in raw["window"].items()})
-            for key in ("inputs", "counted_padding", "source"):
-                raw[key] = tuple(raw[key])
-            nodes.append(Node(**raw))
-        shapes = {k: tuple(v) for k, v in data["shapes"].items()}
-        graph = Graph(data["name"], data["input"], data["output"], tuple(nodes), shapes)
-        graph.validate()
-        return graph
+        return expected

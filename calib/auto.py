@@ -43,7 +43,7 @@ def outputs(artifact: Artifact, images: np.ndarray, floats: FloatNetwork | None 
     if floats is None:
         weights = {n: real_weights(p) for n, p in artifact.parameters.items() if p.weights is not None}
     else:
-        weights = without_offset(floats, artifact.output_offset)
+        weights = without_offset(floats, artifact.result.offset)
     network = FloatNetwork(graph, weights)
     entry = torch.from_numpy(artifact.preprocessing.scaled(np.asarray(images, np.float32)))
     values = {graph.input: round_to(entry, artifact.formats[graph.input])}
@@ -76,7 +76,7 @@ def sqnr_db(
 
     Logits that saturate by design, below what the output's mantissas resolve, are no noise.
     """
-    if artifact.output_offset:
+    if artifact.result.offset:
         fmt = artifact.formats[artifact.graph.output]
         lowest = fmt.low * np.exp2(fmt.channel_exponents())
         reference = np.maximum(reference, artifact.logits(lowest[None]))

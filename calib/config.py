@@ -15,7 +15,7 @@ from pathlib import Path
 from bfp.artifact import Preprocessing
 from bfp.errors import BfpError
 from bfp.format import MAX_BITS, MIN_BITS
-from bfp.parameters import MAX_ALIGN_SHIFT
+from bfp.limits import MAX_ALIGN_SHIFT
 from calib.section import Section
 from calib.sweep_options import SweepOptions, read_sweep
 from host.image import INTERPOLATIONS

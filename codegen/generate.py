@@ -62,8 +62,8 @@ def manifest(program: Program, board: Board, identity: str, weights: bytes) -> d
         "classes": list(artifact.classes),
         "input": artifact.graph.input,
         "output": artifact.graph.output,
-        "output_offset": float(artifact.output_offset),
-        "output_scale": float(artifact.output_scale),
+        "output_offset": float(artifact.result.offset),
+        "output_scale": float(artifact.result.scale),
         # copies serve one layer only; the driver reads the tensors that they copy
         "tensors": [tensor_entry(program, t) for t in program.tensors if t.label == t.name],
     }

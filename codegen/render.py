@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jinja2
 
-from bfp.parameters import RECIPROCAL_BITS
+from bfp.limits import RECIPROCAL_BITS
 from codegen.features import features
 from codegen.lowering.schedule import Program
 

@@ -15,10 +15,11 @@ from support.random_graphs import random_artifact
 
 from bfp import BfpError
 from bfp import artifact as artifacts
-from bfp.artifact import SCHEMA, Artifact, Preprocessing, load, save
+from bfp.artifact import SCHEMA, Artifact, NetworkInput, Preprocessing, array_digest, load, save
 from bfp.format import BlockFormat
 from bfp.graph import Graph, Node, Window
-from bfp.parameters import ACC_LIMIT, Parameters, Weights, derive
+from bfp.limits import ACC_LIMIT
+from bfp.parameters import Parameters, Weights, derive
 
 FLIPS = 400
 
@@ -62,7 +63,7 @@ def rewrite(path, change, rehash: bool = True) -> None:
     digest = arrays.pop("digest").tobytes()
     change(manifest, arrays)
     if rehash and "sha256" in manifest:
-        manifest["sha256"] = {k: hashlib.sha256(v.tobytes()).hexdigest() for k, v in arrays.items()}
+        manifest["sha256"] = {k: array_digest(v) for k, v in arrays.items()}
     text = json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()
     if rehash:
         digest = hashlib.sha256(text).hexdigest().encode()
@@ -72,8 +73,15 @@ def rewrite(path, change, rehash: bool = True) -> None:
 @pytest.mark.parametrize("seed", range(30))
 def test_round_trip(seed, tmp_path):
     artifact = random_artifact(seed, 4)
-    pre = Preprocessing((5, 7), (1.5, 2.0, 0.25), (3.0, 2.0, 1.0), 9, "bilinear", "bgr")
-    artifact = replace(artifact, preprocessing=pre, classes=("a", "ü"), provenance={"method": "kl", "n": [1, None]})
+    channels, *size = artifact.graph.shapes["input"]
+    rng = np.random.default_rng(seed)
+    mean, std = (tuple(rng.uniform(0.5, 3, channels).tolist()) for _ in range(2))
+    entry = NetworkInput("input", Preprocessing(tuple(size), mean, std, 9, "bilinear", "bgr"))
+    end = artifact.result
+    names = tuple(f"ü {i}" for i in range(int(np.prod(artifact.graph.shapes[end.tensor]))))
+    end = replace(end, offset=0.25, scale=1.5, classes=names)
+    record = {"method": "kl", "n": [1, None]}
+    artifact = replace(artifact, inputs=(entry,), outputs=(end,), provenance=record, float_digest="f" * 64)
     written = save(artifact, tmp_path / "deep" / "folder" / "a.npz")
     read = load(tmp_path / "deep" / "folder" / "a.npz")
     assert len(written.digest) == 64
@@ -200,7 +208,7 @@ def first_weights(manifest: dict) -> dict:
     return next(n for n in manifest["nodes"].values() if "weights" in n)
 
 
-@pytest.mark.parametrize("key", ["graph", "formats", "nodes", "preprocessing", "classes", "provenance", "sha256"])
+@pytest.mark.parametrize("key", ["graph", "formats", "nodes", "inputs", "outputs", "provenance", "float_digest", "sha256"])
 def test_missing_manifest_entry_is_refused(saved, key):
     _, path = saved
     rewrite(path, lambda manifest, arrays: manifest.pop(key))
@@ -208,7 +216,7 @@ def test_missing_manifest_entry_is_refused(saved, key):
 
 
 @pytest.mark.parametrize("value", [None, 3, True, [[]], ["text"], {"a": 1}], ids=str)
-@pytest.mark.parametrize("key", ["graph", "formats", "nodes", "preprocessing", "sha256"])
+@pytest.mark.parametrize("key", ["graph", "formats", "nodes", "inputs", "outputs", "sha256"])
 def test_manifest_entries_of_another_kind_are_refused(saved, key, value):
     _, path = saved
 
@@ -286,7 +294,7 @@ def change_input(manifest, arrays):
 
 
 def change_tensor(manifest, arrays):
-    manifest["graph"]["shapes"][manifest["graph"]["output"]][1] += 1
+    manifest["graph"]["shapes"][manifest["graph"]["outputs"][0]][1] += 1
 
 
 def cut_array(manifest, arrays):
@@ -317,8 +325,8 @@ def overflowing(channels: int) -> Artifact:
     weights = Weights(8, np.full((1, channels, 1, 1), 127, np.int8), splits, np.array([[7, 0]]))
     node = Node("fc", "conv", ("in",), "out", Window())
     p = derive(node, source, target, None, weights, np.zeros(1))
-    graph = Graph("wide", "in", "out", (node,), {"in": (channels, 1, 1), "out": (1, 1, 1)})
-    return Artifact(graph, {"in": source, "out": target}, {"fc": p}, Preprocessing((1, 1), (0.0,), (1.0,)))
+    graph = Graph("wide", ("in",), ("out",), (node,), {"in": (channels, 1, 1), "out": (1, 1, 1)})
+    return Artifact.of_one(graph, {"in": source, "out": target}, {"fc": p}, Preprocessing((1, 1), (0.0,) * channels, (1.0,) * channels))
 
 
 def test_accumulator_that_can_overflow_is_refused_with_its_layer(tmp_path):

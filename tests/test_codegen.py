@@ -50,10 +50,10 @@ def convolution(
     weights = Weights(8, mantissas, (0, channels), np.full((channels, 1), -7))
     out = size - kernel + 1
     node = Node(name, "conv", ("input",), "output", Window((kernel, kernel)), "relu", source=(name,))
-    graph = Graph("one", "input", "output", (node,), {"input": (channels, size, size), "output": (channels, out, out)})
+    graph = Graph("one", ("input",), ("output",), (node,), {"input": (channels, size, size), "output": (channels, out, out)})
     p = derive(node, source, target, None, weights, rng.normal(size=channels))
     pre = Preprocessing((size, size), (0.0,) * channels, (1.0,) * channels)
-    return Artifact(graph, {"input": source, "output": target}, {name: p}, pre, digest="5" * 64)
+    return Artifact.of_one(graph, {"input": source, "output": target}, {name: p}, pre, digest="5" * 64)
 
 
 @pytest.fixture(scope="module")

@@ -56,7 +56,7 @@ def test_zeros_are_counted_in_batches_with_and_without_other_values():
 
 
 def graph():
-    return Graph("toy", "in", "out", (Node("first", "identity", ("in",), "out"),), {"in": (2, 3, 3), "out": (2, 3, 3)})
+    return Graph("toy", ("in",), ("out",), (Node("first", "identity", ("in",), "out"),), {"in": (2, 3, 3), "out": (2, 3, 3)})
 
 
 def test_statistics_stream():

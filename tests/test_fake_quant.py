@@ -11,7 +11,7 @@ from torch import nn
 
 from bfp import golden
 from bfp.golden import model
-from bfp.graph import OPERATORS
+from bfp.operators import OPERATORS
 from calib.network import fake_quant
 from calib.config import BfpOptions
 from calib.network.fake_quant import check

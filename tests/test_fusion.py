@@ -27,7 +27,7 @@ def network(window: Window = POOL, width: int = 12, extra: tuple[Node, ...] = ()
     shapes = {"input": (4, 9, width), "map": (4, 9, width), "pooled": (4, *window.output_size(9, width))}
     for node in extra:
         shapes[node.output] = (4, *node.window.output_size(*shapes[node.main][1:]))
-    return Graph("net", "input", (extra or (pool,))[-1].output, (conv, pool, *extra), shapes)
+    return Graph("net", ("input",), ((extra or (pool,))[-1].output,), (conv, pool, *extra), shapes)
 
 
 def formats(graph: Graph) -> dict[str, BlockFormat]:
@@ -46,7 +46,7 @@ def test_a_pool_that_is_the_only_reader_is_fused():
 
 @pytest.mark.parametrize(
     "graph",
-    [network(extra=(Node("other", "identity", ("map",), "copy"),)), replace(network(), output="map")],
+    [network(extra=(Node("other", "identity", ("map",), "copy"),)), replace(network(), outputs=("map",))],
     ids=["another reader", "output"],
 )
 def test_a_map_with_another_reader_is_kept(graph):
@@ -66,7 +66,7 @@ def test_every_branch_of_a_concatenation_pools_its_part(reader):
     if reader:
         nodes += (Node("reader", "identity", (reader,), "copy"),)
         shapes["copy"] = shapes[reader]
-    graph = Graph("net", "input", nodes[-1].output, nodes, shapes)
+    graph = Graph("net", ("input",), (nodes[-1].output,), nodes, shapes)
     found = pools(graph)
     assert [(t, p.first_channel) for t, p in found.items()] == [("map", 0), ("other", 4)]
     assert {p.keeps_map for p in found.values()} == {reader is not None}
@@ -92,7 +92,7 @@ def test_other_pools_are_not_fused_into_the_layer_before(graph):
 
 def test_a_pool_of_the_network_s_input_is_not_fused():
     pool = Node("pool", "max_pool", ("input",), "pooled", POOL)
-    assert not pools(Graph("net", "input", "pooled", (pool,), {"input": (4, 9, 12), "pooled": (4, 5, 6)}))
+    assert not pools(Graph("net", ("input",), ("pooled",), (pool,), {"input": (4, 9, 12), "pooled": (4, 5, 6)}))
 
 
 def test_a_pool_that_changes_the_format_is_not_fused():
@@ -135,7 +135,7 @@ def test_a_pool_of_stride_1_may_have_several_readers():
     "graph",
     [
         network(SLIDING),
-        replace(network(SLIDING, extra=(reader(),)), output="pooled"),
+        replace(network(SLIDING, extra=(reader(),)), outputs=("pooled",)),
         network(SLIDING, extra=(reader(window=SLIDING),)),
         network(SLIDING, extra=(reader(), Node("sum", "add", ("reader", "pooled"), "sum"))),
         network(Window((4, 3), (1, 1), (1, 1, 1, 1)), extra=(reader(),)),

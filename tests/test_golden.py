@@ -171,7 +171,7 @@ def random_node(op: str, rng):
     shapes = {"in": (channels, height, width), "extra": shape, "out": shape}
     try:
         p = derive(node, *operand_formats(node, formats), weights, bias)
-        prove(Graph("", "in", "out", (), shapes), node, p, formats)
+        prove(Graph("", ("in",), ("out",), (), shapes), node, p, formats)
     except BfpError:
         return None
     return node, p, formats, shapes
@@ -322,7 +322,7 @@ def two_branches() -> Artifact:
     }
     parameters = {n.name: derive(n, formats["in"], formats[n.output]) for n in nodes[:2]}
     pre = Preprocessing((2, 2), (0.0,), (1.0,))
-    return Artifact(Graph("two", "in", "cat", nodes, shapes), formats, parameters, pre)
+    return Artifact.of_one(Graph("two", ("in",), ("cat",), nodes, shapes), formats, parameters, pre)
 
 
 def test_a_network_keeps_what_was_asked_for_and_shows_every_tensor():

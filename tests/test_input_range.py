@@ -101,6 +101,7 @@ def test_the_board_scales_as_the_golden_model_does(tmp_path):
 @pytest.mark.parametrize("scale", [(1.0, 1.0), (1.0, 0.0, 1.0), (1.0, float("nan"), 1.0)])
 def test_a_scale_that_cannot_be_is_refused(tmp_path, scale):
     artifact = make_artifact(prepare(config_of(tmp_path, "none")))
-    bad = replace(artifact, preprocessing=replace(artifact.preprocessing, scale=scale))
+    entry = artifact.inputs[0]
+    bad = replace(artifact, inputs=(replace(entry, preprocessing=replace(entry.preprocessing, scale=scale)),))
     with pytest.raises(BfpError, match="one positive number"):
         artifacts.save(bad, tmp_path / "artifact.npz")

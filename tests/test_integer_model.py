@@ -92,8 +92,8 @@ def conv_network(mantissas: np.ndarray, size: tuple[int, int], window: Window, u
     node = Node("conv", "conv", ("in",), "out", window)
     p = derive(node, source, target, None, weights, np.zeros(filters))
     shapes = {"in": (channels, *size), "out": (filters, *window.output_size(*size))}
-    graph = Graph("edge", "in", "out", (node,), shapes)
-    artifact = Artifact(graph, {"in": source, "out": target}, {"conv": p}, Preprocessing(size, (0.0,), (1.0,)))
+    graph = Graph("edge", ("in",), ("out",), (node,), shapes)
+    artifact = Artifact.of_one(graph, {"in": source, "out": target}, {"conv": p}, Preprocessing(size, (0.0,) * channels, (1.0,) * channels))
     verify(artifact)
     return artifact
 

@@ -7,6 +7,7 @@ from test_exponents import histogram, squared_error
 from test_quantise import noise_db, quantised
 from test_refine import mobile_block
 
+from bfp.operators import OPERATORS
 from bfp.format import exponent_for_maximum
 from calib import auto
 from calib.formats import fan2019 as seed_rule
@@ -45,7 +46,7 @@ def test_weight_blocks_by_squared_error():
     rng = np.random.default_rng(0)
     weight = rng.normal(size=(6, 32, 3, 3)).astype(np.float32)
     weight[2, :16] = 0
-    by = {m: WeightBlocks(weight, (0, 16, 32), 4, False, m) for m in ("max", "mse")}
+    by = {m: WeightBlocks(weight, (0, 16, 32), 4, OPERATORS["conv"], m) for m in ("max", "mse")}
 
     def error(blocks):
         scale = np.exp2(np.repeat(blocks.natural, 16, axis=1).astype(float))[:, :, None, None]
@@ -58,7 +59,7 @@ def test_weight_blocks_by_squared_error():
 def test_seed_rule_by_hand():
     assert seed_rule.exponent(np.array([1.0, 1.99, 0.99, 0.0]), 8).tolist() == [-6, -6, -7, 0]
     assert [seed_rule.clip_limit(b) for b in (8, 4, 2)] == [126, 6, 1]
-    blocks = WeightBlocks(np.array([[[[1.99]], [[0.5]]]], np.float32), (0, 2), 8, False, "seed")
+    blocks = WeightBlocks(np.array([[[[1.99]], [[0.5]]]], np.float32), (0, 2), 8, OPERATORS["conv"], "seed")
     weights = blocks.quantise(blocks.natural)
     assert weights.exponents.tolist() == [[-6]] and weights.mantissas.ravel().tolist() == [126, 32]
 

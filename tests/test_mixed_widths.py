@@ -63,7 +63,7 @@ def test_measured_noise_tells_a_sensitive_layer():
     assert found[exact].by_width[2] == 0 and found[first].by_width[2] > 0
     assert all(a >= b for a, b in zip(found[first].by_width, found[first].by_width[1:]))
     statistics = Statistics(network.graph, fixed.splits)
-    from calib import float_model
+    from calib.network import float_model
 
     float_model.run(network, images, keep=(), observe=statistics.observe)
     stored = activation_noises(network, fixed, options, statistics, images)

@@ -95,24 +95,24 @@ def classifier(bits, output="classes", count=32, scaled=False):
 @pytest.mark.parametrize("scaled", [False, True])
 def test_offset_and_scale_are_in_the_weights_and_come_back(tmp_path, bits, scaled):
     network, artifact, images = classifier(bits, scaled=scaled)
-    assert artifact.output_offset != 0 and (artifact.output_scale == network.output_scale != 1) == scaled
+    assert artifact.result.offset != 0 and (artifact.result.scale == network.output_scale != 1) == scaled
     saved = artifacts.save(artifact, tmp_path / "artifact.npz")
     loaded = artifacts.load(tmp_path / "artifact.npz")
-    assert loaded.output_offset == saved.output_offset == artifact.output_offset
-    assert loaded.output_scale == saved.output_scale == artifact.output_scale
+    assert loaded.result.offset == saved.result.offset == artifact.result.offset
+    assert loaded.result.scale == saved.result.scale == artifact.result.scale
     mantissas = golden.quantise_input(artifact, images.numpy())
     out, fmt = artifact.graph.output, artifact.formats[artifact.graph.output]
     step = 2.0 ** fmt.exponents[0]
     reference = golden.logits(loaded, mantissas)
     raw = golden.run(artifact, mantissas, keep=[out])[out].reshape(len(images), -1) * step
-    scale = artifact.output_scale
-    assert np.array_equal(reference, (raw + artifact.output_offset) * scale)
+    scale = artifact.result.scale
+    assert np.array_equal(reference, (raw + artifact.result.offset) * scale)
     assert np.array_equal(IntegerModel(artifact, torch.device("cpu")).logits(mantissas), reference)
     assert all(d.ok for d in check(artifact, mantissas))
     for other in (run(artifact, images.numpy()), auto.outputs(artifact, images.numpy())):
         assert np.abs(other - reference).max() <= 2 * step * scale
     exact = float_model.logits(network, images).numpy()
-    lowest = (fmt.low * step + artifact.output_offset) * scale
+    lowest = (fmt.low * step + artifact.result.offset) * scale
     assert np.abs(reference - np.maximum(exact, lowest)).mean() < np.abs(exact).mean() / 4
     better = refine(network, artifact, images.numpy(), True, True)
     again = golden.logits(better, mantissas)
@@ -123,7 +123,7 @@ def test_offset_and_scale_are_in_the_weights_and_come_back(tmp_path, bits, scale
 @pytest.mark.parametrize("bits, output", [(8, "values"), (5, "values"), (5, None)])
 def test_values_keep_their_whole_range(bits, output):
     _, artifact, _ = classifier(bits, output)
-    assert artifact.output_offset == 0 and artifact.output_scale == 1
+    assert artifact.result.offset == 0 and artifact.result.scale == 1
 
 
 @pytest.mark.parametrize("bits", [5, 8])
@@ -139,8 +139,8 @@ def test_scaled_output_has_less_noise(bits):
 def rounded_output(artifact, logits):
     """What is left of exact logits once the output tensor has been rounded."""
     fmt = artifact.formats[artifact.graph.output]
-    values = logits / artifact.output_scale
-    return artifact.logits(rounded(values, 2.0 ** fmt.exponents[0], artifact.output_offset, fmt.bits) - artifact.output_offset)
+    values = logits / artifact.result.scale
+    return artifact.logits(rounded(values, 2.0 ** fmt.exponents[0], artifact.result.offset, fmt.bits) - artifact.result.offset)
 
 
 @pytest.mark.parametrize("bits", [5, 8])
@@ -152,11 +152,11 @@ def test_the_report_counts_the_signal_with_what_mantissas_leave_out(bits):
     assert total.reference / total.difference == pytest.approx((exact**2).sum() / (noise**2).sum(), rel=1e-3)
 
 
-@pytest.mark.parametrize("wrong", [{"output_scale": 0.0}, {"output_scale": float("nan")}, {"output_offset": np.inf}])
+@pytest.mark.parametrize("wrong", [{"scale": 0.0}, {"scale": float("nan")}, {"offset": np.inf}])
 def test_offset_and_scale_that_cannot_be_are_refused(tmp_path, wrong):
     _, artifact, _ = classifier(5)
     with pytest.raises(BfpError, match="output's offset .* and scale"):
-        artifacts.save(replace(artifact, **wrong), tmp_path / "artifact.npz")
+        artifacts.save(replace(artifact, outputs=(replace(artifact.result, **wrong),)), tmp_path / "artifact.npz")
 
 
 def test_maps_and_activated_outputs_have_no_window():

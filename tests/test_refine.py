@@ -10,7 +10,8 @@ from torch import nn
 from bfp import golden
 from bfp import artifact as artifacts
 from bfp.artifact import Preprocessing
-from bfp.parameters import ACC_LIMIT, accumulator_bound
+from bfp.limits import ACC_LIMIT
+from bfp.parameters import accumulator_bound
 from calib.network import float_model
 from calib.transforms.channel_permutation import free_chain, sort_channels
 from calib.config import BfpOptions
@@ -87,7 +88,7 @@ def test_refining_is_deterministic_and_proved(tmp_path):
         source, target, shortcut = artifact.operand_formats(node)
         p = artifact.parameters[node.name]
         if p.weights is not None:
-            assert np.all(accumulator_bound(node, p, source, target, shortcut) < ACC_LIMIT)
+            assert np.all(accumulator_bound(node, p, source, shortcut, artifact.graph.shapes[node.main][1:]) < ACC_LIMIT)
             assert np.abs(p.weights.mantissas).max() <= 7
 
 

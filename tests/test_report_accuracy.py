@@ -155,7 +155,7 @@ def result(**changes):
 )
 def test_figures_that_cannot_be_compared_are_pointed_out(baseline, words):
     results = {"evaluation": result(), "baselines": {"baselines": {"max": baseline}}}
-    artifact = Artifact(None, {}, {}, None, provenance={"bfp": {"weights": 4, "weight_budget": 7.5, "activations": 8}})
+    artifact = Artifact(None, {}, {}, (), (), provenance={"bfp": {"weights": 4, "weight_budget": 7.5, "activations": 8}})
     found = comparison_notes(artifact, results, "net")
     assert found == [] if words is None else len(found) == 1 and words in found[0]
 

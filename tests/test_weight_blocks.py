@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bfp.operators import OPERATORS
 from bfp.format import exponent_for_maximum
 from calib.formats import weights as weight_blocks
 from calib.formats.weights import CANDIDATES, WeightBlocks
@@ -54,7 +55,7 @@ def test_least_squares_equal_a_loop(kind, bits):
         weight = weights_of(kind, rng, shape)
         weight[0, : splits[1]] = 0
         with np.errstate(over="ignore", under="ignore"):
-            blocks = WeightBlocks(weight, splits, bits, shape[1] == 1, "mse")
+            blocks = WeightBlocks(weight, splits, bits, OPERATORS["depthwise" if shape[1] == 1 else "conv"], "mse")
         assert np.array_equal(blocks.natural, by_loop(weight, splits, bits))
         for b, (start, stop) in enumerate(zip(splits, splits[1:])):
             assert np.array_equal(blocks.maxima[:, b], np.abs(weight[:, start:stop]).max(axis=(1, 2, 3)))
@@ -63,9 +64,9 @@ def test_least_squares_equal_a_loop(kind, bits):
 def test_pieces_and_doubt_do_not_change_the_choice(monkeypatch):
     """One filter at a time, and every block judged in float64: the same exponents."""
     weight = weights_of("normal", np.random.default_rng(3), (20, 64, 3, 3))
-    want = WeightBlocks(weight, (0, 16, 32, 64), 4, False, "mse").natural
+    want = WeightBlocks(weight, (0, 16, 32, 64), 4, OPERATORS["conv"], "mse").natural
     monkeypatch.setattr(weight_blocks, "CACHED", 1)
-    assert np.array_equal(WeightBlocks(weight, (0, 16, 32, 64), 4, False, "mse").natural, want)
+    assert np.array_equal(WeightBlocks(weight, (0, 16, 32, 64), 4, OPERATORS["conv"], "mse").natural, want)
     monkeypatch.setattr(weight_blocks, "CLOSE", 2.0)
-    assert np.array_equal(WeightBlocks(weight, (0, 16, 32, 64), 4, False, "mse").natural, want)
+    assert np.array_equal(WeightBlocks(weight, (0, 16, 32, 64), 4, OPERATORS["conv"], "mse").natural, want)
     assert len(np.unique(want - exponent_for_maximum(np.abs(weight).max(), 4))) > 1

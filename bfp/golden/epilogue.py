@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bfp.format import BlockFormat
+from bfp.golden.activations import ACTIVATE
 from bfp.parameters import Parameters
 
 CHUNK = 1 << 16  # accumulators finished at a time: their bytes stay in the second-level cache
@@ -23,6 +24,7 @@ def epilogue(
     ``(acc + (1 << (r - 1))) >> r``, half up, arithmetic shift; a negative r
     shifts left. All sums stay inside 32 bits: see bfp.parameters.prove.
     """
+    activate = ACTIVATE[activation]
     out = np.empty(acc.shape, np.int16)
     right = np.maximum(p.round_shift, 0)
     half = per_channel(np.where(right > 0, 1 << np.maximum(right - 1, 0), 0))
@@ -37,10 +39,7 @@ def epilogue(
             values = acc[n, part]
             if shortcut is not None:
                 values += shortcut[n, part].astype(np.int32) << per_channel(p.shortcut_shift[part])
-            if activation != "none":
-                np.maximum(values, 0, out=values)
-            if activation == "relu6":
-                np.minimum(values, per_channel(p.clamp_high[part]), out=values)
+            activate(values, None if p.clamp_high is None else per_channel(p.clamp_high[part]))
             values += half[part]
             values >>= right[part]
             if left.any():

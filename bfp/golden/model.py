@@ -11,16 +11,24 @@ from bfp.errors import BfpError
 from bfp.format import dequantise, quantise
 from bfp.golden import add, avg_pool, concat, conv, depthwise, max_pool, slice_pad
 from bfp.golden.epilogue import epilogue
+from bfp.tables import computes, operator_table
 
-ACCUMULATE = {
-    "conv": conv.accumulate,
-    "depthwise": depthwise.accumulate,
-    "max_pool": max_pool.accumulate,
-    "avg_pool": avg_pool.accumulate,
-    "add": add.accumulate,
-    "identity": add.accumulate,
-    "slice_pad": slice_pad.accumulate,
-}
+# node, parameters, main operand [N, C, H, W], its format and the output's: accumulators, int32 [N, C', OH, OW]
+ACCUMULATE = operator_table(
+    "the golden model",
+    {
+        "conv": conv.accumulate,
+        "depthwise": depthwise.accumulate,
+        "max_pool": max_pool.accumulate,
+        "avg_pool": avg_pool.accumulate,
+        "add": add.accumulate,
+        "identity": add.accumulate,
+        "slice_pad": slice_pad.accumulate,
+    },
+    computes,
+)
+# branches [N, Ci, H, W] each: the output [N, C', H, W]
+PLACE = operator_table("the golden model", {"concat": concat.concatenate}, lambda operator: not operator.computes)
 
 
 def quantise_input(artifact: Artifact, images: np.ndarray) -> np.ndarray:
@@ -51,13 +59,12 @@ def run(
     """
     graph = artifact.graph
     kept = set(graph.shapes if keep is None else keep)
-    last_use = {t: i for i, node in enumerate(graph.nodes) for t in node.inputs}
     values = {graph.input: np.ascontiguousarray(mantissas, np.int16)}
     if observe:
         observe(graph.input, values[graph.input])
-    for i, node in enumerate(graph.nodes):
-        if node.op == "concat":
-            out = concat.concatenate([values[t] for t in node.inputs])
+    for node, done in zip(graph.nodes, graph.last_uses()):
+        if not node.operator.computes:
+            out = PLACE[node.op]([values[t] for t in node.inputs])
         else:
             p = artifact.parameters[node.name]
             source, target, _ = operand_formats(node, artifact.formats)
@@ -67,8 +74,8 @@ def run(
         values[node.output] = out
         if observe:
             observe(node.output, out)
-        for t in set(node.inputs):
-            if last_use[t] == i and t not in kept:
+        for t in done:
+            if t not in kept:
                 del values[t]
     return {t: v for t, v in values.items() if t in kept}
 

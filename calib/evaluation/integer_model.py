@@ -28,7 +28,8 @@ from bfp.errors import BfpError
 from bfp.format import dequantise
 from bfp.golden.conv import EXACT_FLOAT32, aligned_weights, contributions, exact_parts
 from bfp.graph import Node
-from bfp.parameters import MAX_DIVISOR, Parameters, reciprocal
+from bfp.limits import MAX_DIVISOR
+from bfp.parameters import Parameters, reciprocal
 from calib.network.float_model import pad, slice_pad
 
 DEVICES = ("auto", "cpu", "cuda")

@@ -7,6 +7,7 @@ import numpy as np
 from bfp.artifact import Preprocessing, concat_format
 from bfp.format import BlockFormat, exponent_for_maximum, mantissa_range, round_half_up
 from bfp.graph import Graph, Node
+from bfp.operators import Channels
 from calib.transforms import output_scaling as output_window
 from calib.config import BfpOptions
 from calib.formats.exponent_rules import HISTOGRAM_RULES
@@ -16,7 +17,6 @@ from calib.formats.fan2019 import by_seed
 from calib.observers.statistics import Histogram, Statistics
 
 NO_FLOOR = -(10**6)
-KEEPS_RANGE = ("avg_pool", "slice_pad", "identity", "add")  # output bounded by what the operands can represent
 
 
 def cut(segments: tuple[int, ...], group: int) -> tuple[int, ...]:
@@ -25,6 +25,11 @@ def cut(segments: tuple[int, ...], group: int) -> tuple[int, ...]:
     for start, stop in zip(segments, segments[1:]):
         splits += [*range(start + group, stop, group), stop] if group else [stop]
     return tuple(splits)
+
+
+def weight_splits(node: Node, segments: dict[str, tuple[int, ...]], group: int) -> tuple[int, ...]:
+    """Input-channel boundaries of a layer's weight blocks; segments: of ``Graph.segments``."""
+    return (0, 1) if node.operator.weights.per_channel else cut(segments[node.main], group)
 
 
 class FormatPlan:
@@ -65,12 +70,14 @@ class FormatPlan:
                 )
 
     def _copies(self, node: Node) -> bool:
-        if node.op == "max_pool":
+        """Whether the node's output keeps its operand's format exactly."""
+        kind = node.operator
+        if kind.keeps_exponents:
             return True
-        if node.activation != "none" or node.shortcut:
+        if not kind.moves or node.activation != "none":
             return False
         one_block = len(self.splits[node.main]) == 2 and len(self.splits[node.output]) == 2
-        return node.op == "identity" or node.op == "slice_pad" and one_block
+        return kind.channels is Channels.KEPT or one_block
 
     def _asked(self, tensor: str) -> int | None:
         """Width of a tensor by its own layer; a copy or a concatenation asks only through an override."""
@@ -78,15 +85,13 @@ class FormatPlan:
         if node is None:
             return self.options.activations
         bits = self.layers[node.name].activations
-        passive = node.op == "concat" or tensor in self.source_of
+        passive = not node.operator.computes or tensor in self.source_of
         return None if passive and bits == self.options.activations else bits
 
     def _can_be_negative(self) -> dict[str, bool]:
         negative = {self.graph.input: any(m > 0 for m in self.pre.mean)}
         for n in self.graph.nodes:
-            computes = n.op in ("conv", "depthwise")
-            any_input = any(negative[t] for t in n.inputs)
-            negative[n.output] = n.activation == "none" and (computes or any_input)
+            negative[n.output] = not n.act.non_negative and n.operator.negative([negative[t] for t in n.inputs])
         return negative
 
     def _ties(self) -> list[list[str]]:
@@ -98,7 +103,7 @@ class FormatPlan:
             return t
 
         pairs = list(self.source_of.items())
-        pairs += [(n.output, t) for n in self.graph.nodes if n.op == "concat" for t in n.inputs]
+        pairs += [(n.output, t) for n in self.graph.nodes if not n.operator.computes for t in n.inputs]
         for a, b in pairs:
             root[find(a)] = find(b)
         groups: dict[str, list[str]] = {}
@@ -113,7 +118,7 @@ class FormatPlan:
     def needs_histogram(self) -> set[str]:
         """Tensors whose exponents are chosen from a histogram."""
         rules = (*HISTOGRAM_RULES, "seed")
-        computed = [n for n in self.graph.nodes if n.op != "concat" and n.output not in self.source_of]
+        computed = [n for n in self.graph.computed() if n.output not in self.source_of]
         return {n.output for n in computed if self.layers[n.name].method in rules}
 
     def has_window(self) -> bool:
@@ -138,10 +143,10 @@ class FormatPlan:
         """
         node = self.producer.get(tensor)
         if tensor in self.source_of:
-            if node.op == "slice_pad":
+            if node.operator.channels is not Channels.KEPT:  # one block: whichever channel it is
                 channels = np.full(self.splits[node.main][-1], channels.max())
             return self.raise_floor(floors, self.source_of[tensor], channels)
-        if node is not None and node.op == "concat":
+        if node is not None and not node.operator.computes:
             news, start = False, 0
             for t in node.inputs:
                 stop = start + self.splits[t][-1]
@@ -163,7 +168,7 @@ class FormatPlan:
             if tensor in self.source_of:
                 source = result[self.source_of[tensor]]
                 result[tensor] = BlockFormat(source.bits, source.signed, self.splits[tensor], source.exponents)
-            elif node is not None and node.op == "concat":
+            elif node is not None and not node.operator.computes:
                 result[tensor] = concat_format([result[t] for t in node.inputs])
             else:
                 e = np.maximum(self._exponents(tensor, node, statistics, result), floors[tensor])
@@ -185,9 +190,9 @@ class FormatPlan:
         if node is None:
             return np.array([input_exponent(self.pre, range(a, b), bits, signed) for a, b in zip(splits, splits[1:])])
         maximum = statistics.block_maximum(tensor, splits)
-        if node.op in KEEPS_RANGE:
-            limit = sum(float(np.exp2(known[t].exponents).max()) * known[t].high for t in node.inputs)
-            maximum = np.minimum(maximum, limit)
+        if node.operator.reach is not None:
+            held = [float(np.exp2(known[t].exponents).max()) * known[t].high for t in node.inputs]
+            maximum = np.minimum(maximum, node.operator.reach(held))
         if tensor in self.reach:
             wanted = np.maximum.reduceat(self.reach[tensor], splits[:-1])
             maximum = np.where(maximum > 0, np.where(wanted > 0, wanted, maximum), 0)
@@ -211,13 +216,13 @@ class FormatPlan:
             # other images may wake a block that calibration never saw: give it its source's range, but no
             # more than the tensor's own, or the limit on the spread would coarsen the live blocks for it
             source = known[node.main]
-            same = node.op not in ("conv", "depthwise") and source.splits == splits
+            same = not node.weighted and source.splits == splits
             spare = np.asarray(source.exponents) if same else np.full(len(e), max(source.exponents))
             if not dead.all():
                 spare = np.minimum(spare, e[~dead].max()) if same else e[~dead].max()
             e = np.where(dead, spare, e)
-            if node.activation == "relu6":
-                e = np.minimum(e, exponent_for_maximum(np.full(len(e), 6.0), bits, signed))
+            if node.act.high is not None:
+                e = np.minimum(e, exponent_for_maximum(np.full(len(e), node.act.high), bits, signed))
         return e
 
     def _limit_spread(self, tensor: str, e: np.ndarray) -> np.ndarray:

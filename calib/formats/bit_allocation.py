@@ -23,7 +23,7 @@ from bfp.format import MAX_BITS, MIN_BITS
 from calib.network import float_model
 from calib.config import BfpOptions, Override
 from calib.network.float_network import FloatNetwork
-from calib.formats.activations import FormatPlan, cut
+from calib.formats.activations import FormatPlan, weight_splits
 from calib.reconstruction.layerwise import round_to
 from calib.observers.statistics import Statistics
 from calib.formats.weights import WeightBlocks
@@ -81,15 +81,12 @@ def weight_noises(network: FloatNetwork, plan: FormatPlan, options: BfpOptions, 
     segments = graph.segments()
     exact = float_model.run(network, images)
     result = []
-    for node in graph.nodes:
-        if node.op not in ("conv", "depthwise"):
-            continue
+    for node in graph.weighted():
         chosen, floats = plan.layers[node.name], network.weights[node.name]
-        depthwise = node.op == "depthwise"
-        splits = (0, 1) if depthwise else cut(segments[node.main], chosen.weight_group)
+        splits = weight_splits(node, segments, chosen.weight_group)
 
         def rounded(bits: int) -> np.ndarray:
-            blocks = WeightBlocks(floats.weight, splits, bits, depthwise, chosen.weight_method)
+            blocks = WeightBlocks(floats.weight, splits, bits, node.operator, chosen.weight_method)
             scale = np.repeat(np.exp2(blocks.natural.astype(np.float64)), np.diff(splits), axis=1)
             return (blocks.quantise(blocks.natural).mantissas * scale[:, :, None, None]).astype(np.float32)
 
@@ -113,8 +110,8 @@ def activation_noises(
     formats = plan.formats(statistics, plan.no_floors())
     exact = float_model.run(network, images)
     result = []
-    for node in graph.nodes:
-        if node.op == "concat" or node.output in plan.source_of:
+    for node in graph.computed():
+        if node.output in plan.source_of:
             continue
         fmt = formats[node.output]
         noise = _output_noise(network, exact, node.output, round_to(exact[node.output], fmt))

@@ -24,7 +24,8 @@ class LayerOptions:
 def residual_stream(graph: Graph) -> set[str]:
     """The trunk: what sums of shortcuts read as shortcut or write, and linear bottlenecks where it changes width."""
     sums = [n for n in graph.nodes if n.shortcut]
-    linear = {n.output for n in graph.nodes if n.op == "conv" and n.activation == "none" and n.output != graph.output}
+    mixing = [n for n in graph.weighted() if not n.operator.weights.per_channel]
+    linear = {n.output for n in mixing if n.activation == "none" and n.output != graph.output}
     return {n.shortcut for n in sums} | {n.output for n in sums} | (linear if sums else set())
 
 
@@ -36,10 +37,10 @@ def resolve_options(graph: Graph, options: BfpOptions) -> dict[str, LayerOptions
     """
     base = LayerOptions(**{f.name: getattr(options, f.name) for f in fields(LayerOptions)})
     result = {node.name: base for node in graph.nodes}
-    layers = [n for n in graph.nodes if n.op in ("conv", "depthwise")]
+    layers = graph.weighted()
     stream = residual_stream(graph)
     for node in graph.nodes:
-        if node.op == "depthwise" or layers and node in (layers[0], layers[-1]):
+        if node.weighted and (node.operator.weights.per_channel or node in (layers[0], layers[-1])):
             result[node.name] = replace(result[node.name], weights=max(options.weights, options.sensitive))
         if node.output in stream:
             result[node.name] = replace(result[node.name], activations=max(options.activations, options.sensitive))
@@ -55,7 +56,7 @@ def resolve_options(graph: Graph, options: BfpOptions) -> dict[str, LayerOptions
             count = len(graph.nodes)
             raise BfpError(f"{where} matches none of its {count} layers ({example}, ...); correct the pattern")
         of_weights = {"weights", "weight_group", "weight_method"} & set(changes)
-        if of_weights and not any(n.op in ("conv", "depthwise") for n in matched):
+        if of_weights and not any(n.weighted for n in matched):
             first = matched[0]
             raise BfpError(f"{where} sets weights, but {first.name} ({first.op}) has none; correct the pattern")
         for node in matched:

@@ -17,13 +17,9 @@ from bfp.artifact import Artifact, Preprocessing, operand_formats, verify
 from bfp.errors import BfpError
 from bfp.format import BlockFormat
 from bfp.graph import Graph, Node
+from bfp.limits import ACC_LIMIT, MAX_ALIGN_SHIFT, MAX_OPERAND_SHIFT, MAX_ROUND_SHIFT, MIN_ROUND_SHIFT, NEVER
+from bfp.operators import Alignment
 from bfp.parameters import (
-    ACC_LIMIT,
-    MAX_ALIGN_SHIFT,
-    MAX_OPERAND_SHIFT,
-    MAX_ROUND_SHIFT,
-    MIN_ROUND_SHIFT,
-    RECIPROCAL_BITS,
     Parameters,
     Weights,
     accumulator_bound,
@@ -32,14 +28,13 @@ from bfp.parameters import (
 )
 from calib.config import BfpOptions
 from calib.network.float_network import FloatNetwork
-from calib.formats.activations import FormatPlan, cut
+from calib.formats.activations import FormatPlan, weight_splits
 from calib.formats.layer_options import resolve_options
 from calib.observers.statistics import Statistics
-from calib.formats.weights import MAX_OPERAND, NEVER, Chosen, WeightBlocks
+from calib.formats.weights import MAX_OPERAND, Chosen, WeightBlocks
 
 MAX_PASSES = 64
 EXACT_SIX = 1  # the coarsest accumulator exponent at which 6 is an integer
-SHIFTS_OPERANDS = ("conv", "depthwise", "add", "identity")
 LEFT_ROOM = 8  # bits by which a mended output may still be finer than its accumulator
 
 
@@ -77,12 +72,10 @@ def quantise_network(
             f"network {network.graph.name}, node {work.troubled}: no exponents bring its accumulators inside 32 bits; "
             "the scales of its weights and operands lie too far apart, check the weights"
         )
-    offset = work.output_offset(formats)
     record = {**(provenance or {}), "adjustments": work.adjustments(formats), "notes": list(work.plan.notes)}
-    artifact = Artifact(
-        *(network.graph, formats, parameters, preprocessing, tuple(classes), record),
-        output_offset=offset,
-        output_scale=network.output_scale,
+    artifact = Artifact.of_one(
+        *(network.graph, formats, parameters, preprocessing, classes),
+        **{"provenance": record, "offset": work.output_offset(formats), "scale": network.output_scale},
     )
     verify(artifact)
     return artifact
@@ -109,17 +102,14 @@ class _Work:
         segments = self.graph.segments()
         self.layers: dict[str, _Layer] = {}
         self.troubled = ""  # the last node that demanded a change
-        for node in self.graph.nodes:
-            if node.op not in ("conv", "depthwise"):
-                continue
+        for node in self.graph.weighted():
             chosen, floats = self.plan.layers[node.name], network.weights[node.name]
-            depthwise = node.op == "depthwise"
-            splits = (0, 1) if depthwise else cut(segments[node.main], chosen.weight_group)
+            splits = weight_splits(node, segments, chosen.weight_group)
             if not (np.isfinite(floats.weight).all() and np.isfinite(floats.bias).all()):
                 raise BfpError(f"node {node.name}: its weights hold NaN or infinity; check the weights file")
             self.layers[node.name] = _Layer(
                 WeightBlocks(
-                    *(floats.weight, splits, chosen.weights, depthwise, chosen.weight_method),
+                    *(floats.weight, splits, chosen.weights, node.operator, chosen.weight_method),
                     statistics.power(node.main),
                 ),
                 floats.bias,
@@ -132,7 +122,7 @@ class _Work:
         for _ in range(MAX_PASSES):
             formats = self.plan.formats(self.statistics, self.floors)
             # every node is asked, so that one pass mends as much as it can
-            mended = [n.name for n in self.graph.nodes if n.op != "concat" and self._mend(n, formats)]
+            mended = [n.name for n in self.graph.computed() if self._mend(n, formats)]
             if not mended:
                 return formats
             self.troubled = mended[0]
@@ -162,21 +152,13 @@ class _Work:
                 news |= self._raise(node.shortcut, sc, need)
                 acc = np.minimum(acc, sc)
             return news | self._mend_output(node, out, acc)
-        have = source.channel_exponents()
-        offset = node.channel_offset if node.op == "slice_pad" else 0
-        gain = -RECIPROCAL_BITS if node.op == "avg_pool" else 0
-        index = np.arange(len(have)) + offset  # output channel of each input channel
-        inside = (index >= 0) & (index < len(out))
-        at = np.clip(index, 0, len(out) - 1)
-        need = np.where(inside, out[at] - MAX_ROUND_SHIFT - gain, NEVER)
-        own = out.copy()
-        own[index[inside]] = have[inside] + gain
-        acc = own
+        rule = node.operator.exponents
+        acc = own = rule.own(node, source, target, None)
+        wanted = out - MAX_ROUND_SHIFT
         if sc is not None:
-            need = np.maximum(need, sc - MAX_OPERAND)
-            news |= self._raise(node.shortcut, sc, np.maximum(own - MAX_OPERAND, out - MAX_ROUND_SHIFT))
-            acc = np.minimum(own, sc)
-        news |= self._raise(node.main, have, need)
+            news |= self._raise(node.shortcut, sc, np.maximum(own - MAX_OPERAND, wanted))
+            wanted, acc = np.maximum(wanted, sc - MAX_OPERAND), np.minimum(own, sc)
+        news |= self._raise(node.main, source.channel_exponents(), rule.needed(node, source, wanted))
         return news | self._mend_output(node, out, acc)
 
     def _mend_output(self, node: Node, out: np.ndarray, acc: np.ndarray) -> bool:
@@ -186,13 +168,13 @@ class _Work:
     def proved_parameters(self, formats: dict[str, BlockFormat], progress: Callable) -> dict[str, Parameters] | None:
         """Parameters of every node, all accumulators inside 32 bits; None if formats had to be changed first."""
         result: dict[str, Parameters] = {}
-        nodes = [n for n in self.graph.nodes if n.op != "concat"]
+        nodes = self.graph.computed()
         for i, node in enumerate(nodes):
             progress(f"quantising layer {i + 1} of {len(nodes)}")
             source, target, residual = operand_formats(node, formats)
             for _ in range(MAX_PASSES):
                 p = self._derive(node, source, target, residual)
-                bound = accumulator_bound(node, p, source, target, residual, self._divisor(node))
+                bound = accumulator_bound(node, p, source, residual, self.graph.shapes[node.main][1:])
                 if np.all(bound < ACC_LIMIT):
                     break
                 excess = np.where(bound < ACC_LIMIT, 0, np.maximum(np.ceil(np.log2(bound / ACC_LIMIT)), 1)).astype(int)
@@ -202,12 +184,6 @@ class _Work:
             prove(self.graph, node, p, formats)
             result[node.name] = p
         return result
-
-    def _divisor(self, node: Node) -> int:
-        if node.op != "avg_pool":
-            return 1
-        rows, cols = node.divisors(*self.graph.shapes[node.main][1:])
-        return max(rows) * max(cols)
 
     def _derive(self, node: Node, source: BlockFormat, target: BlockFormat, residual: BlockFormat | None) -> Parameters:
         layer = self.layers.get(node.name)
@@ -225,14 +201,15 @@ class _Work:
             if node.output == self.graph.output:
                 bias = bias - self._offset(target)
         p = derive(node, source, target, residual, weights, bias, limit=limit)
-        if node.activation != "relu6" or node.op not in SHIFTS_OPERANDS or p.acc_exponent.max() <= EXACT_SIX:
+        alignment = node.operator.alignment
+        if node.act.high is None or alignment is Alignment.NONE or p.acc_exponent.max() <= EXACT_SIX:
             return p
         # An accumulator so coarse that six is no integer: shift its operands left, as far as there is room.
-        bound = accumulator_bound(node, p, source, target, residual, self._divisor(node))
+        bound = accumulator_bound(node, p, source, residual, self.graph.shapes[node.main][1:])
         bound = bound * np.exp2(np.minimum(p.round_shift, 0))  # a finer accumulator needs less of a left shift
         room = np.floor(np.log2(ACC_LIMIT / np.maximum(bound, 1.0))).astype(np.int64) - 1
         room = np.minimum(room, MAX_ROUND_SHIFT - p.round_shift)
-        if node.op == "conv":
+        if alignment is Alignment.BLOCKS:
             room = np.minimum(room, MAX_ALIGN_SHIFT - p.align_shift.max(axis=1))
         else:
             room = np.minimum(room, MAX_OPERAND_SHIFT - p.main_shift)

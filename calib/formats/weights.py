@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from bfp.format import BlockFormat, exponent_for_maximum, mantissa_range, round_half_up
-from bfp.parameters import MAX_ALIGN_SHIFT, MAX_ROUND_SHIFT, Weights, block_of, refine
-from calib.formats import fan2019 as seed_rule
+from bfp.limits import MAX_ALIGN_SHIFT, MAX_ROUND_SHIFT, NEVER
+from bfp.operators import Alignment, Operator
+from bfp.parameters import Weights
+from calib.formats import fan2019
 
 CANDIDATES = 3  # the maximum's exponent and two below it
 WEIGHTED_CANDIDATES = 6  # where inputs count by their power: a large weight of a silent input may saturate
@@ -20,8 +22,8 @@ CLOSE = 1 / 256  # relative distance of two errors that float32 sums do not sett
 FLOAT32_ROUNDING = 2.0**-22  # of a sum, per term
 FLOAT32_EXPONENTS = 100  # scales beyond 2**+-100 are left to float64
 MAX_OPERAND = 20  # shift of an operand beyond which its sum could not be proved inside 32 bits
+MOST_SHIFT = {Alignment.BLOCKS: MAX_ALIGN_SHIFT, Alignment.OPERAND: MAX_OPERAND}  # of sums of products
 BIAS_BITS = 12  # resolution below the output's of a filter that has a bias only
-NEVER = -(10**6)
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class WeightBlocks:
     """The block maxima of one layer's float weights, found once.
 
     weight: float32 [F, C (1 for depthwise), kh, kw]; splits: block boundaries
-    over C; bits: mantissa width; method: "max", or "mse" for the exponent of
+    over C; bits: mantissa width; kind: the layer's operator; method: "max", or "mse" for the exponent of
     least squared error at or up to CANDIDATES - 1 below the maximum's, or
     "seed" for the published rule and its clip. power: mean square of every
     input channel, float64 [C]; with it, ``mse`` weighs the error of a weight by
@@ -56,20 +58,20 @@ class WeightBlocks:
         weight: np.ndarray,
         splits: tuple[int, ...],
         bits: int,
-        depthwise: bool,
+        kind: Operator,
         method: str = "max",
         power: np.ndarray | None = None,
     ) -> None:
-        self.weight, self.splits, self.bits, self.depthwise = weight, splits, bits, depthwise
+        self.weight, self.splits, self.bits, self.kind = weight, splits, bits, kind
         self.maxima = np.empty((len(weight), len(splits) - 1))
         for rows, blocks, part in self._parts():
             self.maxima[rows, blocks] = np.maximum(part.max(axis=2), -part.min(axis=2))
         self.natural = exponent_for_maximum(self.maxima, bits)
         self.top = mantissa_range(bits, True)[1]
         if method == "seed":
-            self.natural, self.top = seed_rule.exponent(self.maxima, bits), seed_rule.clip_limit(bits)
+            self.natural, self.top = fan2019.exponent(self.maxima, bits), fan2019.clip_limit(bits)
         elif method == "mse":
-            weighted = power is not None and not depthwise and power.any()
+            weighted = power is not None and not kind.weights.per_channel and power.any()
             self.importance = np.maximum(power / power.mean(), LEAST_IMPORTANCE) if weighted else None
             self.candidates = WEIGHTED_CANDIDATES if weighted else CANDIDATES
             self.natural = self._least_squares()
@@ -144,36 +146,27 @@ class WeightBlocks:
         out: exponents of the output channels [F]; shortcut: of the fused
         residual's or None; lowest: the finest psum exponent allowed, [F].
         """
-        fine, coarse = self._source_range(source)
+        fine, coarse = self.kind.exponents.operand_range(source, self.splits)
         alive = self.maxima > 0
         top = np.where(alive, self.natural + coarse, NEVER).max(axis=1)
         free = np.maximum(lowest, out - MAX_ROUND_SHIFT)
         if shortcut is not None:
             free = np.maximum(free, shortcut - MAX_OPERAND)
         low = np.maximum(free, top - max_spread)
-        e = np.maximum(self.natural, low[:, None] - fine)
+        needed = self.kind.exponents.needed
+        e = np.maximum(self.natural, needed(source, low, self.splits))
         finest = np.where(alive, e + fine, -NEVER).min(axis=1)
         # a filter without weights still has a bias: leave it some bits below the output's
         spare = out - BIAS_BITS if shortcut is None else np.minimum(out - BIAS_BITS, shortcut)
         finest = np.where(alive.any(axis=1), finest, np.maximum(free, spare))
         # a block without weights must not widen the spread
-        e = np.where(alive, e, finest[:, None] - fine)
+        e = np.where(alive, e, needed(source, finest, self.splits))
         raised = np.where(alive, e - self.natural, 0)
         return Chosen(e, (e + fine).min(axis=1), (e + coarse).max(axis=1), raised)
 
-    def _source_range(self, source: BlockFormat) -> tuple[np.ndarray, np.ndarray]:
-        """Finest and coarsest activation exponent that each weight block meets: [1, blocks], depthwise [F, 1]."""
-        if self.depthwise:
-            e = source.channel_exponents()[:, None]
-            return e, e
-        groups = refine(self.splits, source.splits)
-        e = np.asarray(source.exponents, np.int64)[block_of(source.splits, groups)]
-        starts = np.searchsorted(groups, self.splits[:-1])
-        return np.minimum.reduceat(e, starts)[None], np.maximum.reduceat(e, starts)[None]
-
     def shortcut_floor(self, chosen: Chosen) -> np.ndarray:
         """The finest shortcut exponent to which every psum can be shifted, int64 [F]."""
-        return chosen.coarsest - (MAX_OPERAND if self.depthwise else MAX_ALIGN_SHIFT)
+        return chosen.coarsest - MOST_SHIFT[self.kind.alignment]
 
     def quantise(self, exponents: np.ndarray) -> Weights:
         """Mantissas at the given exponents [F, blocks], half up, saturated."""

@@ -81,6 +81,6 @@ class Draft:
                     "folded in are NaN or infinite; check the weights file"
                 )
             weights[node.name] = FloatWeights(weight, bias)
-        graph = Graph(self.name, self.input, self.output, tuple(self.nodes), dict(self.shapes))
+        graph = Graph(self.name, (self.input,), (self.output,), tuple(self.nodes), dict(self.shapes))
         graph.validate()
         return FloatNetwork(graph, weights)

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from bfp.graph import MAY_FUSE_SHORTCUT, Node, Window
+from bfp.activations import composed
+from bfp.graph import Node, Window
 from calib.frontend.builder import Draft
 
 
@@ -38,9 +39,9 @@ def drop_without_effect(draft: Draft) -> None:
     """Remove slices of everything, padding by nothing and poolings of one pixel."""
     for node in list(draft.nodes):
         node = _current(draft, node)
-        moves = node.op in ("slice_pad", "identity", "max_pool", "avg_pool") and node.activation == "none"
+        idle = node.operator.idle_at_one_pixel and node.activation == "none"
         same = node.window == Window() and draft.shapes[node.output] == draft.shapes[node.main]
-        if moves and same and node.channel_offset == 0:
+        if idle and same and node.channel_offset == 0:
             draft.bypass(node, node.main)
 
 
@@ -104,7 +105,7 @@ def fold_batch_norms(draft: Draft) -> None:
             continue
         node = _current(draft, node)
         conv = draft.producer(node.main)
-        if conv is None or conv.op not in ("conv", "depthwise") or draft.only_consumer(conv.output) is not node:
+        if conv is None or not conv.weighted or draft.only_consumer(conv.output) is not node:
             continue
         weight, bias = (a.astype(np.float64) for a in draft.weights[conv.name])
         scale, shift = draft.weights[node.name]
@@ -118,7 +119,7 @@ def fuse_padding(draft: Draft) -> None:
     for node in list(draft.nodes):
         node = _current(draft, node)
         conv = draft.only_consumer(node.output)
-        if node.op != "slice_pad" or conv is None or conv.op not in ("conv", "depthwise"):
+        if node.op != "slice_pad" or conv is None or not conv.weighted:
             continue
         plain = node.window.stride == (1, 1) and min(node.window.padding) >= 0 and node.channel_offset == 0
         if not plain or draft.shapes[node.main][0] != draft.shapes[node.output][0]:
@@ -136,13 +137,15 @@ def fuse_activations(draft: Draft) -> None:
         if node.op != "identity" or node.activation == "none":
             continue
         before = draft.producer(node.main)
-        if before is None or before.op == "concat" or draft.only_consumer(before.output) is not node:
+        if before is None or not before.operator.computes or draft.only_consumer(before.output) is not node:
             continue
         target = _before_max_pools(draft, before)
         # ReLU of ReLU6, ReLU6 of ReLU and the like: the narrower one alone
-        activation = "relu6" if "relu6" in (target.activation, node.activation) else "relu"
+        both = composed(target.act, node.act)
+        if both is None:
+            continue
         source = tuple(dict.fromkeys(target.source + node.source))
-        draft.substitute(target, replace(target, activation=activation, source=source))
+        draft.substitute(target, replace(target, activation=both.name, source=source))
         draft.bypass(node, before.output)
 
 
@@ -153,7 +156,7 @@ def _before_max_pools(draft: Draft, node: Node) -> Node:
     """
     while node.op == "max_pool" and node.activation == "none":
         before = draft.producer(node.main)
-        if before is None or before.op == "concat" or draft.only_consumer(before.output) is not node:
+        if before is None or not before.operator.computes or draft.only_consumer(before.output) is not node:
             break
         node = before
     return node
@@ -173,7 +176,7 @@ def fuse_shortcuts(draft: Draft) -> None:
             n
             for n in draft.nodes
             if n.output in node.inputs
-            and n.op in MAY_FUSE_SHORTCUT
+            and "shortcut" in n.operator.optional
             and n.activation == "none"
             and n.shortcut is None
             and draft.only_consumer(n.output) is node
@@ -191,7 +194,7 @@ def copy_concat_inputs(draft: Draft) -> None:
     """Copy what cannot be written straight into a concatenation: the input, and tensors already in one."""
     placed: set[str] = {draft.input}
     for node in list(draft.nodes):
-        if node.op != "concat":
+        if node.operator.computes:
             continue
         inputs = []
         for tensor in node.inputs:

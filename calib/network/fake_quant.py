@@ -18,8 +18,12 @@ from bfp.artifact import Artifact
 from bfp.format import BlockFormat
 from bfp.graph import Node
 from bfp.parameters import Parameters, clamp_integer
+from bfp.activations import ACTIVATIONS
 from calib.network.float_model import compute
 from calib.network.float_network import FloatNetwork, FloatWeights
+
+
+SIX = ACTIVATIONS["relu6"].high
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def real_network(artifact: Artifact) -> FloatNetwork:
 
 def scaled_limit(p: Parameters) -> np.ndarray | None:
     """Real ReLU6 limits [filters] of a layer whose channels were scaled; None where the limit is six."""
-    if p.clamp_high is None or np.array_equal(p.clamp_high, clamp_integer(p.acc_exponent)):
+    if p.clamp_high is None or np.array_equal(p.clamp_high, clamp_integer(p.acc_exponent, SIX)):
         return None
     return p.clamp_high * np.exp2(p.acc_exponent.astype(np.float64))
 

@@ -19,7 +19,8 @@ import torch
 from bfp.artifact import Artifact, operand_formats, verify
 from bfp.format import BlockFormat, mantissa_range
 from bfp.graph import Node
-from bfp.parameters import ACC_LIMIT, Parameters, Weights, accumulator_bound, derive
+from bfp.limits import ACC_LIMIT
+from bfp.parameters import Parameters, Weights, accumulator_bound, derive
 from calib.network import float_model
 from calib.network.fake_quant import scaled_limit, scales
 from calib.network.float_network import FloatNetwork, FloatWeights
@@ -149,8 +150,9 @@ class _Layer:
     ) -> None:
         self.node, self.floats, self.p, self.seed, self.variants = node, floats, p, seed, variants
         self.formats = operand_formats(node, artifact.formats)
-        self.depthwise = node.op == "depthwise"
-        self.offset = artifact.output_offset if node.output == artifact.graph.output else 0.0
+        self.depthwise = node.operator.weights.per_channel
+        self.size = artifact.graph.shapes[node.main][1:]
+        self.offset = artifact.result.offset if node.output == artifact.graph.output else 0.0
 
     def refined(self, sums: torch.Tensor, operands: list[torch.Tensor], rounding: bool, bias: bool) -> Parameters:
         """New parameters; sums: the float layer's output before its activation, [N, F, OH, OW]."""
@@ -175,7 +177,7 @@ class _Layer:
             acc_exponent=self.p.acc_exponent,
             limit=self.floats.limit,
         )
-        bad = accumulator_bound(self.node, p, source, target, shortcut) >= ACC_LIMIT
+        bad = accumulator_bound(self.node, p, source, shortcut, self.size) >= ACC_LIMIT
         if not bad.any():
             return p
         mantissas = np.where(bad[:, None, None, None], self.p.weights.mantissas, weights.mantissas)

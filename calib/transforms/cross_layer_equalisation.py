@@ -18,6 +18,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from bfp.activations import ACTIVATIONS
 from bfp.format import mantissa_range
 from bfp.graph import Graph, Node
 from calib.network.float_network import FloatNetwork, FloatWeights
@@ -26,7 +27,7 @@ from calib.formats.activations import FormatPlan
 SWEEPS = 4  # chains of three layers settle within a few
 LARGEST = 2.0**8  # one channel's scale, either way
 POOLS = ("max_pool", "avg_pool", "identity")
-SIX = 6.0
+SIX = ACTIVATIONS["relu6"].high
 
 
 def equalise_weights(network: FloatNetwork) -> FloatNetwork:

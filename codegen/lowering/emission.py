@@ -9,7 +9,8 @@ import numpy as np
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
 from bfp.graph import Node
-from bfp.parameters import Parameters, block_of, reciprocal
+from bfp.format import block_of
+from bfp.parameters import Parameters, reciprocal
 from codegen.lowering.fusion import InputPool, Pool, input_pool_fields, pool_fields
 from codegen.lowering.placement import Placement
 from codegen.lowering.schedule import EngineLayer, Program

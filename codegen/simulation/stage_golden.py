@@ -16,7 +16,8 @@ from bfp.artifact import Artifact
 from bfp.errors import BfpError
 from bfp.golden import run
 from bfp.golden.model import ACCUMULATE
-from bfp.parameters import block_of, reciprocal
+from bfp.format import block_of
+from bfp.parameters import reciprocal
 from codegen.lowering.placement import Placement, place
 from codegen.lowering.schedule import EngineLayer, Program
 from codegen.simulation.stage_recording import Call, Parameter, items

@@ -11,9 +11,10 @@ import numpy as np
 
 from bfp.artifact import Artifact, Preprocessing, concat_format, operand_formats, verify
 from bfp.errors import BfpError
-from bfp.format import BlockFormat, mantissa_range
+from bfp.format import BlockFormat, block_of, common_refinement, mantissa_range
 from bfp.graph import Graph, Node, Window
-from bfp.parameters import MAX_ROUND_SHIFT, MIN_ROUND_SHIFT, Weights, block_of, derive, prove, refine
+from bfp.limits import MAX_ROUND_SHIFT, MIN_ROUND_SHIFT
+from bfp.parameters import Weights, derive, prove
 from support.random_pools import pooled_input, pooled_maps
 
 MAX_VALUES = 40_000  # per tensor, to keep a graph quick
@@ -106,7 +107,7 @@ class RandomNetwork:
                 if node.op in ("conv", "depthwise") and limited:  # as an equalised network has it
                     limit = 6 * np.exp2(self.rng.uniform(-3, 3, target.channels))
                 p = derive(node, source, target, shortcut, weights, bias, limit=limit)
-                prove(Graph("", "input", "", (), self.shapes), node, p, self.formats)
+                prove(Graph("", ("input",), (), (), self.shapes), node, p, self.formats)
             except BfpError:
                 continue
             self.nodes.append(node)
@@ -160,7 +161,7 @@ class RandomNetwork:
             if depthwise:
                 acc = weights.exponents[:, 0] + src.channel_exponents()
             else:
-                splits = refine(weights.splits, src.splits)
+                splits = common_refinement(weights.splits, src.splits)
                 acc = weights.exponents[:, block_of(weights.splits, splits)]
                 acc = (acc + np.asarray(src.exponents)[block_of(src.splits, splits)]).min(axis=1)
             if shortcut:
@@ -304,10 +305,11 @@ class RandomNetwork:
             steps[op](f"{op}{i}")
 
     def artifact(self) -> Artifact:
-        graph = Graph(f"seed{self.seed}", "input", self.nodes[-1].output, tuple(self.nodes), self.shapes)
+        graph = Graph(f"seed{self.seed}", ("input",), (self.nodes[-1].output,), tuple(self.nodes), self.shapes)
         size = self.shapes["input"][1:]
-        pre = Preprocessing(size, (0.0,), (1.0,))
-        artifact = Artifact(graph, self.formats, self.parameters, pre, digest=f"{self.seed:064x}")
+        channels = self.shapes["input"][0]
+        pre = Preprocessing(size, (0.0,) * channels, (1.0,) * channels)
+        artifact = Artifact.of_one(graph, self.formats, self.parameters, pre, digest=f"{self.seed:064x}")
         verify(artifact)
         return artifact
 

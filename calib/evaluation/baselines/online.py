@@ -31,7 +31,7 @@ from bfp.format import exponent_for_maximum, mantissa_range
 from calib.network import float_model
 from calib.config import ONLINE, BfpOptions
 from calib.network.float_network import FloatNetwork, FloatWeights
-from calib.formats.activations import cut
+from calib.formats.activations import weight_splits
 from calib.data.images import ImageSet, open_images
 from calib.pipeline import Prepared, batch_size
 from calib.progress import Progress
@@ -72,9 +72,8 @@ class OnlineNetwork:
             if node.name not in network.weights:
                 continue
             chosen, floats = self.plan.layers[node.name], network.weights[node.name]
-            depthwise = node.op == "depthwise"
-            splits = (0, 1) if depthwise else cut(segments[node.main], chosen.weight_group)
-            blocks = WeightBlocks(floats.weight, splits, chosen.weights, depthwise, chosen.weight_method)
+            splits = weight_splits(node, segments, chosen.weight_group)
+            blocks = WeightBlocks(floats.weight, splits, chosen.weights, node.operator, chosen.weight_method)
             scale = np.repeat(np.exp2(blocks.natural.astype(np.float64)), np.diff(splits), axis=1)
             values = blocks.quantise(blocks.natural).mantissas * scale[:, :, None, None]
             weights[node.name] = FloatWeights(values, floats.bias.astype(np.float64), floats.limit)

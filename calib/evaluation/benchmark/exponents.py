@@ -14,7 +14,7 @@ from calib.evaluation.benchmark import published_loop
 from calib.evaluation.benchmark.results import alternate, ratio
 from calib.observers.channel_ranges import ChannelRanges
 from calib.transforms.cross_layer_equalisation import scalable
-from calib.formats.activations import cut
+from calib.formats.activations import weight_splits
 from calib.pipeline import Prepared
 from calib.progress import Progress
 from calib.formats.solver import plan, quantise_network
@@ -32,13 +32,11 @@ def choose(prepared: Prepared, statistics: Statistics) -> dict[str, np.ndarray]:
     formats = fixed.formats(statistics, fixed.no_floors(), limited=False)
     found = {tensor: np.asarray(fmt.exponents) for tensor, fmt in formats.items()}
     segments = network.graph.segments()
-    for node in network.graph.nodes:
-        if node.name in network.weights:
-            layer, depthwise = fixed.layers[node.name], node.op == "depthwise"
-            splits = (0, 1) if depthwise else cut(segments[node.main], layer.weight_group)
-            weight = network.weights[node.name].weight
-            blocks = WeightBlocks(weight, splits, layer.weights, depthwise, layer.weight_method)
-            found[f"{node.name} weights"] = blocks.natural
+    for node in network.graph.weighted():
+        layer, weight = fixed.layers[node.name], network.weights[node.name].weight
+        splits = weight_splits(node, segments, layer.weight_group)
+        blocks = WeightBlocks(weight, splits, layer.weights, node.operator, layer.weight_method)
+        found[f"{node.name} weights"] = blocks.natural
     return found
 
 

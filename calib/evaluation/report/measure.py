@@ -142,7 +142,7 @@ def measure(network: FloatNetwork, artifact: Artifact, images: np.ndarray) -> di
                     formats = artifact.formats
                     operands = [torch.from_numpy(stored[t]).float() * least_bits(formats[t]) for t in node.inputs]
                     own = float_model.compute(node, network, operands)
-                left_out = artifact.output_offset if tensor == graph.output else 0.0
+                left_out = artifact.result.offset if tensor == graph.output else 0.0
                 totals[tensor].add(stored[tensor], own - left_out, reference - left_out, left_out)
 
             float_model.run(network, torch.from_numpy(batch), keep=(), observe=observe)

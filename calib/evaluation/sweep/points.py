@@ -108,7 +108,9 @@ def measure(job: dict, state: str) -> dict:
     import torch
     from threadpoolctl import threadpool_limits
 
-    from calib import evaluate, online, pipeline
+    from calib import pipeline
+    from calib.evaluation import evaluate
+    from calib.evaluation.baselines import online
 
     with ONE_AT_A_TIME, threadpool_limits(1), contextlib.redirect_stderr(io.StringIO()):
         threads = torch.get_num_threads()

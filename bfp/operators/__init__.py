@@ -1,0 +1,27 @@
+"""All operators, one file each. See ``record`` for what is said of one, and docs/architecture.md for how to add one."""
+
+from __future__ import annotations
+
+from bfp.errors import BfpError
+from bfp.operators.add import ADD
+from bfp.operators.avg_pool import AVG_POOL
+from bfp.operators.concat import CONCAT
+from bfp.operators.conv import CONV
+from bfp.operators.depthwise import DEPTHWISE
+from bfp.operators.identity import IDENTITY
+from bfp.operators.max_pool import MAX_POOL
+from bfp.operators.record import Alignment, Channels, Operator, Scaling, Shifting, WeightAxes
+from bfp.operators.slice_pad import SLICE_PAD
+
+OPERATORS: dict[str, Operator] = {
+    o.name: o for o in (CONV, DEPTHWISE, MAX_POOL, AVG_POOL, ADD, IDENTITY, SLICE_PAD, CONCAT)
+}
+
+__all__ = ["OPERATORS", "Alignment", "Channels", "Operator", "Scaling", "Shifting", "WeightAxes", "operator"]
+
+
+def operator(name: str, where: str) -> Operator:
+    """The record of an operator. Raises BfpError, which begins with ``where``, for one that there is not."""
+    if name not in OPERATORS:
+        raise BfpError(f"{where}: operator {name!r} is not supported; known are {', '.join(OPERATORS)}")
+    return OPERATORS[name]

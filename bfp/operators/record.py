@@ -1,0 +1,193 @@
+"""What an operator is, said once: the record that every package reads.
+
+What a package *does* with an operator stands in a table of that package (see
+bfp.tables); what the operator *is* stands here, in one file for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bfp.errors import BfpError
+from bfp.format import BlockFormat
+
+if TYPE_CHECKING:
+    from bfp.graph import Node
+    from bfp.parameters import Parameters, Weights
+
+Shape = tuple[int, int, int]  # channels, height, width
+
+
+class Channels(Enum):
+    """Which channels of the main operand an output channel is made of."""
+
+    MIXED = "all of them"
+    KEPT = "the one of the same number"
+    MOVED = "the one whose number is less by the node's channel_offset, or none"
+    JOINED = "the one at its place when the operands' channels stand one behind the other"
+
+
+class Scaling(Enum):
+    """What becomes of the function where channels of the operands are multiplied by positive factors."""
+
+    ABSORBED = "weights take the factors of operand and output, so that both are free"
+    PASSES = "the output's channels are multiplied by the factors of the channels that they are made of"
+    BLOCKED = "it is another function"
+
+
+class Shifting(Enum):
+    """What becomes of the function where constants are added to channels of the operands."""
+
+    ABSORBED = "biases take the constants, where no zero padding meets them"
+    BLOCKED = "it is another function, or nobody has needed to know"
+
+
+class Alignment(Enum):
+    """What is shifted left so that everything meets at the accumulator's exponent."""
+
+    BLOCKS = "each partial sum of one pair of blocks"
+    OPERAND = "the main operand, or the sum of its products"
+    NONE = "nothing: the accumulator has the operator's own exponent"
+
+
+@dataclass(frozen=True)
+class WeightAxes:
+    """Axes of the weight array [filters, inputs, kernel height, kernel width].
+
+    inputs: the axis along which the main operand's channels lie; for one filter a channel that is axis 0.
+    """
+
+    inputs: int
+
+    @property
+    def per_channel(self) -> bool:
+        """Whether every channel has a filter of its own."""
+        return self.inputs == 0
+
+    def along_inputs(self, values: np.ndarray) -> np.ndarray:
+        """One value for each input channel, [C], shaped to broadcast over the weight array."""
+        return values.reshape(tuple(-1 if axis == self.inputs else 1 for axis in range(4)))
+
+    def other_axes(self) -> tuple[int, ...]:
+        """All axes but that of the input channels."""
+        return tuple(axis for axis in range(4) if axis != self.inputs)
+
+
+@dataclass(frozen=True)
+class Exponents:
+    """The exponent rule, forwards and backwards.
+
+    own(node, source, target, weights): the exponent that the operator's own result has before it meets a shortcut,
+    int64 [output channels].
+    needed: of which exponents the result is no finer than ``wanted`` (int64 [output channels], NEVER for no demand).
+    Without weights ``needed(node, source, wanted)`` gives those of the main operand's channels, int64 [C];
+    with weights ``needed(source, wanted, splits)`` gives those of the weight blocks that ``splits`` delimit, int64
+    [filters, blocks], since it is weights that make room.
+    operand_range(source, splits): finest and coarsest exponent of the operand that each weight block meets, broadcast to
+    [filters, blocks]; None without weights.
+    """
+
+    own: Callable[[Node, BlockFormat, BlockFormat, Weights | None], np.ndarray]
+    needed: Callable[..., np.ndarray]
+    operand_range: Callable[[BlockFormat, tuple[int, ...]], tuple[np.ndarray, np.ndarray]] | None = None
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator.
+
+    name: in graphs, file names and tables. roles: of the operands that it must have, in order; optional: of those it
+    may have behind them; variadic: the last of ``roles`` may be repeated.
+    computes: whether it has an accumulator; otherwise it only places its operands, and nothing is stored for it.
+    weights: axes of its weights, None where it has none.
+    channels, scaling, shifting, alignment: see the enumerations.
+    has_window, counts_padding: its node's window, and counted_padding, mean something; otherwise the node has none.
+    states_channels: the number of output channels is the node's own; otherwise it follows from the operands.
+    keeps_exponents: the output has the operand's exponents. moves: mantissas reach the output unchanged where formats
+    agree. idle_at_one_pixel: a window of one pixel and no activation leave nothing to do.
+    shape(node, operands, channels): the output's shape from the operands', and from the channels that the node states.
+    negative(operands): whether the result can be negative, before the activation, where operands can or cannot.
+    reach(operands): largest magnitude of the result where operands have these, None where weights decide.
+    exponents: see there. bound(node, p, source, size): largest magnitude of the operator's own sum, float64
+    [output channels], for the main operand's format and map size (height, width), before bias and shortcut.
+    macs(node, operand, output): multiply-accumulates of one image, from the shapes of main operand and output.
+    check(node, operand): raises BfpError where the engine cannot compute the node, from the main operand's shape.
+    """
+
+    name: str
+    roles: tuple[str, ...]
+    channels: Channels
+    scaling: Scaling
+    shifting: Shifting
+    alignment: Alignment
+    shape: Callable[[Node, Sequence[Shape], int], Shape]
+    negative: Callable[[Sequence[bool]], bool]
+    reach: Callable[[Sequence[float]], float] | None
+    exponents: Exponents | None
+    bound: Callable[[Node, Parameters, BlockFormat, tuple[int, int]], np.ndarray] | None
+    macs: Callable[[Node, Shape, Shape], int]
+    optional: tuple[str, ...] = ()
+    variadic: bool = False
+    computes: bool = True
+    weights: WeightAxes | None = None
+    has_window: bool = False
+    counts_padding: bool = False
+    states_channels: bool = False
+    keeps_exponents: bool = False
+    moves: bool = False
+    idle_at_one_pixel: bool = False
+    check: Callable[[Node, Shape], None] = lambda node, operand: None
+
+    def takes(self, count: int) -> bool:
+        """Whether the operator has so many operands."""
+        if self.variadic:
+            return count >= len(self.roles)
+        return len(self.roles) <= count <= len(self.roles) + len(self.optional)
+
+    def arity(self) -> str:
+        """The numbers of operands that ``takes`` allows, for people."""
+        least = len(self.roles)
+        if self.variadic:
+            return f"{least} or more"
+        return str(least) if not self.optional else f"{least} to {least + len(self.optional)}"
+
+    def check_fields(self, node: Node, no_window: object, where: str) -> None:
+        """Raise BfpError, which begins with ``where``, where the node has what means nothing for its operator."""
+        stray = {
+            "window": not self.has_window and node.window != no_window,
+            "activation": not self.computes and node.activation != "none",
+            "counted_padding": not self.counts_padding and any(node.counted_padding),
+            "channel_offset": self.channels is not Channels.MOVED and node.channel_offset != 0,
+        }
+        for name, wrong in stray.items():
+            if wrong:
+                raise BfpError(f"{where}: {self.name} takes no {name}, but has {getattr(node, name)!r}")
+
+    def role(self, index: int) -> str:
+        """Role of an operand by its place."""
+        roles = (*self.roles, *self.optional)
+        return roles[min(index, len(roles) - 1)] if self.variadic else roles[index]
+
+    def origins(self, node: Node, operands: Sequence[int], channels: int) -> list[np.ndarray | None]:
+        """For each operand, which of its channels every output channel is made of: int64 [channels], -1 for none.
+
+        None stands for all of them. operands: their numbers of channels; channels: of the output. A shortcut, and
+        any other operand beside the main one, meets the output channel by channel.
+        """
+        at = np.arange(channels)
+        if self.channels is Channels.JOINED:
+            starts = np.cumsum([0, *operands])
+            return [np.where((at >= a) & (at < b), at - a, -1) for a, b in zip(starts, starts[1:])]
+        if self.channels is Channels.MIXED:
+            main = None
+        elif self.channels is Channels.KEPT:
+            main = at
+        else:
+            moved = at - node.channel_offset
+            main = np.where((moved >= 0) & (moved < operands[0]), moved, -1)
+        return [main, *(at for _ in operands[1:])]

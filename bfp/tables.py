@@ -1,0 +1,60 @@
+"""What one package does with every operator, or with every activation: tables that are checked when they are made.
+
+A record says what an operator *is* (bfp.operators, bfp.activations); a table
+says what a package *does* with it. A table that lacks an operator cannot be
+imported, and asking a table for an operator that came later is an error that
+names both. Nothing falls through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Generic, TypeVar
+
+from bfp.activations import ACTIVATIONS
+from bfp.errors import BfpError
+from bfp.operators import OPERATORS, Operator
+
+T = TypeVar("T")
+
+
+class Table(Mapping, Generic[T]):
+    """A complete table. what: whose it is, for messages; kind: of what; known: the names it must have, exactly."""
+
+    def __init__(self, what: str, kind: str, known: list[str], entries: Mapping[str, T]) -> None:
+        self.what, self.kind, self._entries = what, kind, dict(entries)
+        for name in known:
+            if name not in self._entries:
+                raise BfpError(f"{what} has no entry for {kind} {name!r}; add one to its table")
+        for name in self._entries:
+            if name not in known:
+                raise BfpError(f"{what} has an entry for {name!r}, which is none of its {kind}s; take it out")
+
+    def __getitem__(self, name: str) -> T:
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise BfpError(f"{self.what} has no entry for {self.kind} {name!r}; add one to its table") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+def operator_table(
+    what: str, entries: Mapping[str, T], of: Callable[[Operator], bool] = lambda operator: True
+) -> Table[T]:
+    """One entry for each operator that ``of`` holds for. Raises BfpError naming the first that is missing."""
+    return Table(what, "operator", [name for name, o in OPERATORS.items() if of(o)], entries)
+
+
+def activation_table(what: str, entries: Mapping[str, T]) -> Table[T]:
+    """One entry for each activation. Raises BfpError naming the first that is missing."""
+    return Table(what, "activation", list(ACTIVATIONS), entries)
+
+
+def computes(operator: Operator) -> bool:
+    """Whether it has an accumulator, and so an entry in what computes."""
+    return operator.computes
