@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.boards import BOARD
 from support.compilers import EVERY, NO_CLANG
 from support.random_graphs import random_artifact, random_input
 
@@ -49,7 +50,7 @@ def renamed(artifact: Artifact, text: str) -> Artifact:
 
 def simulate(artifact: Artifact, out: Path, compiler: str | None = None) -> tuple[list[EngineLayer], dict]:
     """Layers, and the test bench's result for one image."""
-    program, identity = generate([artifact], SMALL, out)
+    program, identity = generate([artifact], SMALL, BOARD, out)
     bench, _ = compile_engine(out / "generated", out / "csim", compiler, QUICKLY)
     write_golden(out / "golden.bin", program, identity, [random_input(artifact, 0)])
     return program.layers, run_testbench(bench, out / "deploy" / "weights.bin", out / "golden.bin", out / "result.json")
@@ -77,7 +78,7 @@ def test_the_layer_that_a_buffer_is_as_large_as_needs_so_much_of_it():
     unused, misleading = set(), 0
     options = EngineOptions(lanes=4, filters=4, pixels=3, input_words=4000, weight_steps=64, tile_blocks=16)
     for seed in range(24):
-        program = build([random_artifact(seed, 4)], options)
+        program = build([random_artifact(seed, 4)], options, BOARD)
         text = render.render(program, "test")[0]["config.hpp"]
         banks = int(re.search(r"int BANKS = (\d+);", text).group(1))
         for constant in ("INPUT_WORDS", "WEIGHT_STEPS", "GROUP_WORDS", "POOL_WORDS", "TILE_BLOCKS"):
@@ -133,7 +134,7 @@ def test_any_name_is_harmless_in_generated_sources(tmp_path):
 
 def test_a_name_that_no_c_string_holds_is_refused(tmp_path):
     with pytest.raises(BfpError, match="holds a zero byte, which no C\\+\\+ string can; give it another name"):
-        generate([renamed(smallest_artifact(), "\0")], SMALL, tmp_path)
+        generate([renamed(smallest_artifact(), "\0")], SMALL, BOARD, tmp_path)
     assert not (tmp_path / "generated").exists()
 
 
@@ -142,7 +143,7 @@ def test_a_name_that_no_c_string_holds_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", [*render.KERNEL_HEADERS, *render.BENCH_HEADERS])
 def test_identity_covers_every_header_of_the_kernel(name, tmp_path, monkeypatch):
-    program = build([smallest_artifact()], SMALL)
+    program = build([smallest_artifact()], SMALL, BOARD)
     before = render.render(program, "test")[1]
     templates = tmp_path / "templates"
     shutil.copytree(render.TEMPLATES, templates)

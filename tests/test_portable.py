@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.boards import BOARD
 from support.compilers import EVERY, NO_CLANG
 
 from codegen.simulation.csim import HLS
@@ -54,7 +55,7 @@ def plain(tmp_path_factory) -> Path:
     (folder / "stream" / "hls_stream.h").write_text(STREAM)
     for size in SIZES:
         for name, network in NETWORKS.items():
-            generate([network()], EngineOptions(*size), folder / name / "x".join(map(str, size)))
+            generate([network()], EngineOptions(*size), BOARD, folder / name / "x".join(map(str, size)))
     return folder
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from enum import Enum
 
 import pytest
+from support.boards import BOARD
 from support.compilers import EVERY, NO_CLANG
 from support.random_graphs import random_artifact
 
@@ -186,7 +187,7 @@ def test_fields_without_a_native_width_or_a_name_of_their_own_are_refused():
 
 
 def test_a_constant_that_the_schedule_cannot_hold_is_refused():
-    row = build([smallest_artifact()], EngineOptions()).layers[0].fields
+    row = build([smallest_artifact()], EngineOptions(), BOARD).layers[0].fields
 
     def changed(group: str, name: str, value: int) -> LayerFields:
         return replace(row, **{group: replace(getattr(row, group), **{name: value})})
@@ -203,7 +204,7 @@ def test_a_constant_that_the_schedule_cannot_hold_is_refused():
 
 
 def test_what_a_network_does_not_use_takes_no_memory_in_the_schedule():
-    small, wide = (build([a], EngineOptions()) for a in (smallest_artifact(), widest_artifact()))
+    small, wide = (build([a], EngineOptions(), BOARD) for a in (smallest_artifact(), widest_artifact()))
     assert small.layout().constant == {"input_pool", "fused_pool", "shortcut", "average"}
     assert wide.layout().constant == frozenset()
     assert small.layout().bits < wide.layout().bits
@@ -215,7 +216,7 @@ def test_what_a_network_does_not_use_takes_no_memory_in_the_schedule():
 
 @pytest.mark.parametrize("seed", range(8))
 def test_a_group_is_constant_exactly_where_no_layer_uses_it(seed):
-    program = build([random_artifact(seed, 16)], EngineOptions())
+    program = build([random_artifact(seed, 16)], EngineOptions(), BOARD)
     layers, constant = program.layers, program.layout().constant
     assert ("fused_pool" in constant) == all(layer.pool is None for layer in layers)
     assert ("input_pool" in constant) == all(layer.input_pool is None for layer in layers)

@@ -19,6 +19,7 @@ from codegen.lint.artifacts import smallest_artifact, widest_artifact
 from codegen.lint.kernel import Finding
 from codegen.lint.run import lint, lint_engine
 from codegen.options import EngineOptions
+from codegen.performance.board import DEFAULT_BOARD, load_board
 
 # (lanes, filters, pixels): the smallest array, and the default one
 SIZES = ((2, 2, 1), (16, 8, 5))
@@ -27,9 +28,10 @@ SIZES = ((2, 2, 1), (16, 8, 5))
 def lint_project() -> list[Finding]:
     """Findings on the engine at all SIZES, with constants of a layer stored and not, each once."""
     found: set[Finding] = set()
+    board = load_board(DEFAULT_BOARD)  # any would do: the engine is the same for all
     for size, artifact in product(SIZES, (smallest_artifact(), widest_artifact())):
         with tempfile.TemporaryDirectory() as folder:
-            generate([artifact], EngineOptions(*size), Path(folder))
+            generate([artifact], EngineOptions(*size), board, Path(folder))
             found |= set(lint_engine(Path(folder, "generated")))
     return sorted(found)
 

@@ -9,8 +9,6 @@ from bfp.parameters import Parameters
 from codegen.lowering.fusion import InputPool, Pool
 from codegen.lowering.layer_fields import EngineOperator
 from codegen.lowering.placement import Placement
-from codegen.lowering.sequence import Stage
-from codegen.lowering.tiling import Cutter
 
 ENGINE_OPERATOR = {
     "conv": EngineOperator.CONV,
@@ -38,10 +36,8 @@ class Job:
     pooled: Placement | None
     shortcut: Placement | None
     stored: list[tuple[str, str, Placement]]
-    stage: Stage
-    cutter: Cutter
-    pool: Pool | None
-    input_pool: InputPool | None
+    pool: Pool | None = None
+    input_pool: InputPool | None = None
 
     @property
     def op(self) -> EngineOperator:
