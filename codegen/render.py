@@ -9,6 +9,7 @@ import jinja2
 
 from bfp.parameters import RECIPROCAL_BITS
 from codegen.features import features
+from codegen.lowering.array import FIELD_BITS, WEIGHT_PORT_BITS
 from codegen.lowering.schedule import Program
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -156,6 +157,8 @@ def render(program: Program, title: str) -> tuple[dict[str, str], str]:
         "tables": _tables(program),
         "reciprocals": reciprocals or [{"layer": "(no layer needs this table)", "row": [0], "count": 1}],
         "reciprocal_bits": RECIPROCAL_BITS,
+        "field_bits": FIELD_BITS,
+        "weight_port_bits": WEIGHT_PORT_BITS,
         "layers": program.layers,
         "groups": FIELD_GROUPS,
         "tensors": tensors,

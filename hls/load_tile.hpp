@@ -53,7 +53,7 @@ inline void load_tile(const Layer &layer, const Tile &tile, const Slice &slice, 
     const Place gap = place(tile.pitch - tile.in_width);
     Line line;
     line.at = place(slice.line * tile.pitch);
-    line.window = fill_word(0);
+    line.window = fill<int8_t, LANES>(0);
 LOAD_LINES:
     for (int32_t n = 0; n < slice.lines; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=4096

@@ -202,7 +202,7 @@ inline void read_pixels(const WindowWalk &walk, const Word input[BANKS][BANK_ROW
 #pragma HLS UNROLL
             data[b] = input[b][row[b]];
         }
-        data[BANKS] = fill_word(0);
+        data[BANKS] = fill<int8_t, LANES>(0);
         for (int p = 0; p < lanes; ++p) {
 #pragma HLS UNROLL
             activations[first + p] = data[bank[p]];

@@ -7,9 +7,14 @@ from dataclasses import dataclass
 from bfp.errors import BfpError
 from codegen.options import EngineOptions
 
-PAIR_LIMIT = 2**17  # sums of a chain that fit beside each other in one DSP: two of them,
-QUAD_LIMIT = 2**10  # or four
-QUAD_MAX_WEIGHT = 2**26 // 2**22 - 1  # w1 << 22 plus w0 must fit 27 signed bits
+# Bits of a field of packed products (hls/products.hpp), by products per DSP. Two share an activation, four lie in
+# one word of two activations times one of two weights, so that the weights are a field or two apart.
+FIELD_BITS = {2: 18, 4: 11}
+WEIGHT_PORT_BITS = 27  # of the DSP's input that takes two weights side by side, sign included
+# what the sums of a chain must stay below: half of a field's range, since they have a sign
+SUM_LIMIT = {products: 2 ** (bits - 1) for products, bits in FIELD_BITS.items()}
+# what two weights must stay below: one lies in what their distance leaves of the port
+WEIGHT_LIMIT = {products: 2 ** (WEIGHT_PORT_BITS - 1 - bits * products // 2) for products, bits in FIELD_BITS.items()}
 PRIMES = (1, 3, 5, 7, 11, 13, 17)
 
 
@@ -19,7 +24,8 @@ class Array:
 
     products: per DSP; chain: products summed inside a DSP before its fields
     are split; banks: of the input buffer, a prime so that strides do not
-    collide; reads: of each bank per cycle.
+    collide; reads: of each bank per cycle. weight, operand: largest |weight|
+    and |activation| of the dense layers.
     """
 
     lanes: int
@@ -29,6 +35,8 @@ class Array:
     chain: int
     banks: int
     reads: int
+    weight: int
+    operand: int
 
     @property
     def macs(self) -> int:
@@ -60,8 +68,9 @@ def build_array(options: EngineOptions, weight: int, activation: int) -> Array:
 
     Raises BfpError where the option ``products`` asks for more than the widths allow.
     """
-    pair = longest_chain(options.lanes, PAIR_LIMIT, weight, activation)
-    quad = longest_chain(options.lanes, QUAD_LIMIT, weight, activation) if weight <= QUAD_MAX_WEIGHT else 0
+    pair, quad = (
+        longest_chain(options.lanes, SUM_LIMIT[n], weight, activation) if weight < WEIGHT_LIMIT[n] else 0 for n in (2, 4)
+    )
     possible = 1 if options.filters % 2 else 4 if quad else 2
     # four products that must be split after each are more logic than multiplier
     products = options.products or (2 if possible == 4 and quad < 2 else possible)
@@ -73,4 +82,5 @@ def build_array(options: EngineOptions, weight: int, activation: int) -> Array:
     twins = 2 if products == 4 else 1
     banks = next(p for p in PRIMES if p >= options.pixels)
     chain = {1: options.lanes, 2: pair, 4: quad}[products]
-    return Array(options.lanes, options.filters, options.pixels * twins, products, chain, banks, twins)
+    pixels = options.pixels * twins
+    return Array(options.lanes, options.filters, pixels, products, chain, banks, twins, weight, activation)
