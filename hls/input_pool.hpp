@@ -85,9 +85,10 @@ INPUT_POOL_WORDS:
                 check.read(n, x);
                 const RowsBefore rows = before[x];
                 const Word last = lanes_from<LANES>(rows, 0);
-                const Word oldest = lanes_from<LANES>(rows, LANES);
-                column = map<int32_t>(Joined{layer.in_pool_height > 1, average}, column, map<int32_t>(as_operand, last));
-                column = map<int32_t>(Joined{layer.in_pool_height > 2, average}, column, map<int32_t>(as_operand, oldest));
+                const AccWord last_row = map<int32_t>(as_operand, last);
+                const AccWord older_row = map<int32_t>(as_operand, lanes_from<LANES>(rows, LANES));
+                column = map<int32_t>(Joined{layer.in_pool_height > 1, average}, column, last_row);
+                column = map<int32_t>(Joined{layer.in_pool_height > 2, average}, column, older_row);
                 check.write(n, x);
                 before[x] = join(value, last);
             }

@@ -80,7 +80,8 @@ using TableRow = Lanes<int8_t, LANES>;
 // One accumulator per channel of a word.
 using AccWord = Lanes<int32_t, LANES>;
 
-// Sums of PIXELS output pixels, N lanes each. The array is a plain one, since AGGREGATE takes no structs within structs.
+// Sums of PIXELS output pixels, N lanes each. The array is a plain one, since
+// AGGREGATE takes no structs within structs.
 template <int N>
 struct Block {
     int32_t pixel[PIXELS][N];

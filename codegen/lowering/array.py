@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from bfp.errors import BfpError
 from codegen.options import EngineOptions
 
-# Bits of a field of packed products (hls/products.hpp), by products per DSP. Two share an activation, four lie in
-# one word of two activations times one of two weights, so that the weights are a field or two apart.
+# Sums that share a DSP lie side by side in fields of so many bits, by products per DSP (hls/products.hpp): two are
+# those of two weights with one activation, four those of two weights, two fields apart, with two activations.
 FIELD_BITS = {2: 18, 4: 11}
-WEIGHT_PORT_BITS = 27  # of the DSP's input that takes two weights side by side, sign included
-# what the sums of a chain must stay below: half of a field's range, since they have a sign
+WEIGHT_PORT_BITS = 27  # of the DSP's input that takes the two weights, sign included
+# What the sums of a chain must stay below: half of a field's range, since they have a sign.
 SUM_LIMIT = {products: 2 ** (bits - 1) for products, bits in FIELD_BITS.items()}
-# what two weights must stay below: one lies in what their distance leaves of the port
+# What weights must stay below: the upper one has what the fields below it leave of the port.
 WEIGHT_LIMIT = {products: 2 ** (WEIGHT_PORT_BITS - 1 - bits * products // 2) for products, bits in FIELD_BITS.items()}
 PRIMES = (1, 3, 5, 7, 11, 13, 17)
 
@@ -68,9 +68,8 @@ def build_array(options: EngineOptions, weight: int, activation: int) -> Array:
 
     Raises BfpError where the option ``products`` asks for more than the widths allow.
     """
-    pair, quad = (
-        longest_chain(options.lanes, SUM_LIMIT[n], weight, activation) if weight < WEIGHT_LIMIT[n] else 0 for n in (2, 4)
-    )
+    chains = {n: longest_chain(options.lanes, SUM_LIMIT[n], weight, activation) for n in FIELD_BITS}
+    pair, quad = (chains[n] if weight < WEIGHT_LIMIT[n] else 0 for n in (2, 4))
     possible = 1 if options.filters % 2 else 4 if quad else 2
     # four products that must be split after each are more logic than multiplier
     products = options.products or (2 if possible == 4 and quad < 2 else possible)
