@@ -11,12 +11,8 @@ template <int32_t SIZE>
 class DependenceCheck {
   public:
     DependenceCheck(const char *, int32_t) {}
-    void read(int32_t, int32_t) {
-#pragma HLS INLINE
-    }
-    void write(int32_t, int32_t) {
-#pragma HLS INLINE
-    }
+    void read(int32_t, int32_t) {}
+    void write(int32_t, int32_t) {}
 };
 
 }  // namespace sbfp

@@ -7,8 +7,6 @@
 namespace sbfp {
 
 template <typename L>
-inline void count(const L &, Loop) {
-#pragma HLS INLINE
-}
+inline void count(const L &, Loop) {}
 
 }  // namespace sbfp
