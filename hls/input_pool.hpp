@@ -44,6 +44,52 @@ struct FinishWindow {
     }
 };
 
+// Where a word of the map lies, padding included, and which windows it ends.
+struct PoolWalk {
+    int32_t word;
+    int32_t y;
+    int32_t x;
+    int32_t down;          // row of the pooled map, and column
+    int32_t across;
+    int32_t rows_left;     // until a row ends windows, and a column
+    int32_t columns_left;
+};
+
+inline void first_row(const Layer &layer, PoolWalk &walk) {
+#pragma HLS INLINE
+    walk.y = 0;
+    walk.down = 0;
+    walk.rows_left = layer.in_pool_height - 1;
+}
+
+inline void first_column(const Layer &layer, PoolWalk &walk) {
+#pragma HLS INLINE
+    walk.x = 0;
+    walk.across = 0;
+    walk.columns_left = layer.in_pool_width - 1;
+}
+
+inline void next_word(const Layer &layer, const Tile &tile, PoolWalk &walk) {
+#pragma HLS INLINE
+    if (walk.x != tile.map_columns - 1) {
+        const bool ends = walk.columns_left == 0;
+        walk.x += 1;
+        walk.across += ends ? 1 : 0;
+        walk.columns_left = ends ? layer.stride_width - 1 : walk.columns_left - 1;
+    } else {
+        first_column(layer, walk);
+        if (walk.y != tile.map_rows - 1) {
+            const bool ends = walk.rows_left == 0;
+            walk.y += 1;
+            walk.down += ends ? 1 : 0;
+            walk.rows_left = ends ? layer.stride_height - 1 : walk.rows_left - 1;
+        } else {
+            first_row(layer, walk);
+            walk.word += 1;
+        }
+    }
+}
+
 inline void input_pool(const Layer &layer, const Tile &tile, const Slice &slice, hls::stream<Word> &unpacked,
                        hls::stream<Word> &columns) {
 #pragma HLS INLINE off
@@ -54,13 +100,10 @@ inline void input_pool(const Layer &layer, const Tile &tile, const Slice &slice,
     const bool average = HAS_INPUT_MEAN && layer.in_pool == MEAN;
     const bool slides = HAS_INPUT_SLIDES && pools && layer.in_pool_whole == 0;
     const int32_t total = slice.map_lines * tile.map_columns;
-    int32_t word = slice.word;
-    int32_t y = 0;      // of the map's rows and columns, padding included
-    int32_t x = 0;
-    int32_t down = 0;   // of the pooled map's
-    int32_t across = 0;
-    int32_t rows_left = layer.in_pool_height - 1;  // until a row ends windows, and a column
-    int32_t columns_left = layer.in_pool_width - 1;
+    PoolWalk at;
+    at.word = slice.word;
+    first_row(layer, at);
+    first_column(layer, at);
     // sums, or largest mantissas: of the last columns, each over the window's rows, and of the map so far
     AccWord newest = fill<int32_t, LANES>(0);
     AccWord older = newest;
@@ -82,15 +125,15 @@ INPUT_POOL_WORDS:
             const AccWord own = map<int32_t>(as_operand, value);
             AccWord column = own;
             if (slides) {
-                check.read(n, x);
-                const RowsBefore rows = before[x];
+                check.read(n, at.x);
+                const RowsBefore rows = before[at.x];
                 const Word last = lanes_from<LANES>(rows, 0);
                 const AccWord last_row = map<int32_t>(as_operand, last);
                 const AccWord older_row = map<int32_t>(as_operand, lanes_from<LANES>(rows, LANES));
                 column = map<int32_t>(Joined{layer.in_pool_height > 1, average}, column, last_row);
                 column = map<int32_t>(Joined{layer.in_pool_height > 2, average}, column, older_row);
-                check.write(n, x);
-                before[x] = join(value, last);
+                check.write(n, at.x);
+                before[at.x] = join(value, last);
             }
             AccWord window = column;
             if (HAS_INPUT_SLIDES) {
@@ -100,35 +143,17 @@ INPUT_POOL_WORDS:
                 newest = column;
             }
             if (HAS_INPUT_WHOLE) {
-                whole = map<int32_t>(Joined{y > 0 || x > 0, average}, own, whole);
+                whole = map<int32_t>(Joined{at.y > 0 || at.x > 0, average}, own, whole);
             }
-            const bool row_ends = rows_left == 0;
-            if (row_ends && columns_left == 0) {
+            if (at.rows_left == 0 && at.columns_left == 0) {
+                const int32_t y = tile.y + at.down;
                 const int32_t factor =
-                    average ? reciprocal(layer, layer.in_pool_height, layer.in_pool_width, tile.y + down, across) : 0;
-                const TableRow shift = INPUT_POOL_SHIFT[average ? layer.in_pool_row + word : 0];
+                    average ? reciprocal(layer, layer.in_pool_height, layer.in_pool_width, y, at.across) : 0;
+                const TableRow shift = INPUT_POOL_SHIFT[average ? layer.in_pool_row + at.word : 0];
                 const FinishWindow finish = {average, factor, layer.in_pool_low, layer.in_pool_high};
                 columns.write(map<int8_t>(finish, slides ? window : whole, shift));
             }
-            if (x != tile.map_columns - 1) {
-                x += 1;
-                across += columns_left == 0 ? 1 : 0;
-                columns_left = columns_left == 0 ? layer.stride_width - 1 : columns_left - 1;
-            } else {
-                x = 0;
-                across = 0;
-                columns_left = layer.in_pool_width - 1;
-                if (y != tile.map_rows - 1) {
-                    y += 1;
-                    down += row_ends ? 1 : 0;
-                    rows_left = row_ends ? layer.stride_height - 1 : rows_left - 1;
-                } else {
-                    y = 0;
-                    down = 0;
-                    rows_left = layer.in_pool_height - 1;
-                    word += 1;
-                }
-            }
+            next_word(layer, tile, at);
         }
     }
 }

@@ -14,9 +14,9 @@ namespace sbfp {
 // Where the next word of a line goes.
 struct Line {
     Place at;
-    Word window;      // the last `taps` columns, oldest first
     int32_t missing;  // columns until the first word is complete
     int32_t skip;     // columns until the next one that is used
+    Word window;      // the last `taps` columns, oldest first
 };
 
 // Shift a column into the window, and store the window if it is one that is used.

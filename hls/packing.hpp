@@ -89,9 +89,9 @@ inline Word take_word(LaneBits &waiting, int32_t bits, int32_t is_unsigned, hls:
 }
 
 struct TwoWords {
+    int32_t count;  // of words that are there: 1 or 2
     Word first;
     Word second;
-    int32_t count;  // of words that are there: 1 or 2
 };
 
 // The next two of `left` words, or as many of them as one more beat completes: so
