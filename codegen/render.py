@@ -10,6 +10,7 @@ import jinja2
 from bfp.limits import RECIPROCAL_BITS
 from codegen.cpp_text import cpp_comment, cpp_string
 from codegen.features import features
+from codegen.lowering.array import FIELD_BITS
 from codegen.lowering.layer_fields import ENUMERATIONS, EngineOperator
 from codegen.lowering.schedule import BUFFER_USERS, TABLES, Program
 from codegen.performance.counts import BURSTS, COUNTED, LOOPS
@@ -90,6 +91,7 @@ def _context(program: Program, title: str) -> dict[str, object]:
         "reciprocal_bits": RECIPROCAL_BITS,
         "enumerations": ENUMERATIONS,
         "layout": program.layout(),
+        "field_bits": FIELD_BITS,
         "layers": program.layers,
         "loops": LOOPS,
         "bursts": BURSTS,

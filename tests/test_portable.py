@@ -112,6 +112,38 @@ def test_what_the_subset_leaves_out(pattern, what):
         assert not found, f"{path.name}: {found.group()}: {what}"
 
 
+FOUR = {"PRODUCTS": 4, "PIXELS": 10, "READS": 2, "CHAIN": 2, "LARGEST_WEIGHT": 15, "LARGEST_OPERAND": 31}
+
+
+@pytest.mark.parametrize(
+    "changes, refusal",
+    [
+        ({}, None),
+        ({"CHAIN": 16}, "two products do not fit a DSP"),  # of the largest mantissas, 127 times 127
+        ({"LARGEST_OPERAND": 255}, "two products do not fit a DSP"),
+        ({"PAIR_BITS": 17}, "two products do not fit a DSP"),
+        ({"WEIGHT_PORT_BITS": 25}, "two products do not fit a DSP"),
+        (FOUR, None),
+        ({**FOUR, "CHAIN": 4}, "four products do not fit a DSP"),
+        ({**FOUR, "LARGEST_WEIGHT": 16, "LARGEST_OPERAND": 1}, "four products do not fit a DSP"),
+        ({**FOUR, "QUAD_BITS": 10}, "four products do not fit a DSP"),
+        ({**FOUR, "WEIGHT_PORT_BITS": 26}, "four products do not fit a DSP"),
+    ],
+)
+def test_products_that_do_not_fit_are_refused(changes, refusal, plain, tmp_path):
+    """The engine's own check of the array that code generation has chosen."""
+    text = (plain / "smallest" / "16x8x5" / "generated" / "config.hpp").read_text()
+    for name, value in changes.items():
+        text, count = re.subn(rf"(constexpr int {name} =) \d+;", rf"\1 {value};", text)
+        assert count == 1, name
+    (tmp_path / "config.hpp").write_text(text)
+    (tmp_path / "unit.cpp").write_text('#include "products.hpp"\n')
+    include = [f"-I{tmp_path}", f"-I{plain / 'hls'}"]
+    command = ["g++", "-std=c++14", "-fsyntax-only", *include, str(tmp_path / "unit.cpp")]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert (result.returncode == 0) == (refusal is None) and (refusal or "") in result.stderr, result.stderr
+
+
 def test_a_stage_off_the_subset_would_not_compile(plain, tmp_path):
     """The least stream is what the test above says it is."""
     (tmp_path / "bad.cpp").write_text('#include "hls_stream.h"\nbool f(hls::stream<int> &s) { return s.empty(); }\n')

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from bfp.errors import BfpError
 from codegen.options import EngineOptions
 
-PAIR_LIMIT = 2**17  # sums of a chain that fit beside each other in one DSP: two of them,
-QUAD_LIMIT = 2**10  # or four
-PAIR_SHIFT, QUAD_SHIFT = 18, 22  # of the second weight in the multiplier's wide operand (hls/products.hpp)
+# Sums that share a DSP lie side by side in fields of so many bits, by products per DSP (hls/products.hpp): two are
+# those of two weights with one activation, four those of two weights, two fields apart, with two activations.
+FIELD_BITS = {2: 18, 4: 11}
+# What the sums of a chain must stay below: half of a field's range, since they have a sign.
+SUM_LIMIT = {products: 2 ** (bits - 1) for products, bits in FIELD_BITS.items()}
+# Bits by which the upper of two weights lies above the lower one in the DSP's wide operand.
+WEIGHT_SHIFT = {products: bits * products // 2 for products, bits in FIELD_BITS.items()}
 PRIMES = (1, 3, 5, 7, 11, 13, 17)
 
 
@@ -19,7 +23,8 @@ class Array:
 
     products: per DSP; chain: products summed inside a DSP before its fields
     are split; banks: of the input buffer, a prime so that strides do not
-    collide; reads: of each bank per cycle.
+    collide; reads: of each bank per cycle. weight, operand: largest |weight|
+    and |activation| of the dense layers. multiplier_bits: of the wide operand of the chip's DSPs.
     """
 
     lanes: int
@@ -29,6 +34,9 @@ class Array:
     chain: int
     banks: int
     reads: int
+    weight: int
+    operand: int
+    multiplier_bits: int
 
     @property
     def macs(self) -> int:
@@ -67,8 +75,10 @@ def build_array(options: EngineOptions, weight: int, activation: int, multiplier
     the option ``products`` asks for more than these widths allow.
     """
     pair, quad = (
-        longest_chain(options.lanes, limit, weight, activation) if fits_operand(weight, shift, multiplier_bits) else 0
-        for limit, shift in ((PAIR_LIMIT, PAIR_SHIFT), (QUAD_LIMIT, QUAD_SHIFT))
+        longest_chain(options.lanes, SUM_LIMIT[n], weight, activation)
+        if fits_operand(weight, WEIGHT_SHIFT[n], multiplier_bits)
+        else 0
+        for n in (2, 4)
     )
     possible = 1 if options.filters % 2 or not pair else 4 if quad else 2
     # four products that must be split after each are more logic than multiplier
@@ -81,4 +91,7 @@ def build_array(options: EngineOptions, weight: int, activation: int, multiplier
     twins = 2 if products == 4 else 1
     banks = next(p for p in PRIMES if p >= options.pixels)
     chain = {1: options.lanes, 2: pair, 4: quad}[products]
-    return Array(options.lanes, options.filters, options.pixels * twins, products, chain, banks, twins)
+    pixels = options.pixels * twins
+    return Array(
+        *(options.lanes, options.filters, pixels, products, chain, banks, twins, weight, activation, multiplier_bits)
+    )

@@ -16,13 +16,13 @@ import math
 
 from bfp.errors import BfpError
 from codegen.features import Features, Shifts, features
+from codegen.lowering.array import FIELD_BITS
 from codegen.lowering.layer_fields import EngineActivation, EngineOperator
 from codegen.lowering.schedule import Program
 from codegen.lowering.tiling import ceil_div
 from codegen.performance.board import Board
 
 ACC = 32  # bits of an accumulator
-FIELD_BITS = {2: 18, 4: 11}  # of packed products; see hls/products.hpp
 ALIGN_BITS = 4  # of a table's shift of an operand
 PORTS = 4
 PORT_LUTS = 800  # of an m_axi adapter of 128 bits (assumed)
