@@ -89,8 +89,8 @@ def check(model: IntegerModel, mantissas: np.ndarray) -> None:
             )
 
 
-def evaluation_images(prepared: Prepared, limit: int | None) -> ImageSet:
-    """The file's evaluation images (its calibration images where it names none), the first ``limit`` of them."""
+def images_to_evaluate(prepared: Prepared, limit: int | None = None) -> ImageSet:
+    """The file's evaluation images (its calibration images where it names none), or the first ``limit`` of them."""
     config = prepared.config
     if config.evaluation is not None:
         images = open_images(config.evaluation, config.input, config.seed)
@@ -108,7 +108,7 @@ def evaluate(
 
     An interrupted evaluation goes on where it was, from evaluation.part.json.
     """
-    config, images = prepared.config, evaluation_images(prepared, limit)
+    config, images = prepared.config, images_to_evaluate(prepared, limit)
     state = folder / "evaluation.part.json"
     figures = compare(prepared, artifact, images, device, state)
     seconds = figures.pop("seconds")

@@ -31,7 +31,7 @@ from bfp.errors import BfpError
 from bfp.format import exponent_for_maximum, mantissa_range
 from calib.config import ONLINE, BfpOptions
 from calib.data.images import ImageSet
-from calib.evaluation.evaluate import evaluation_images
+from calib.evaluation.evaluate import images_to_evaluate
 from calib.evaluation.report.files import write_whole
 from calib.evaluation.tally import Tally, labels_of, remaining
 from calib.formats.activations import weight_splits
@@ -121,7 +121,7 @@ def compare(prepared: Prepared, images: ImageSet) -> dict:
 
 def evaluate(prepared: Prepared, folder: Path, limit: int | None = None) -> dict:
     """Compare over the file's evaluation images (its calibration images where it names none); write evaluation.json."""
-    config, images = prepared.config, evaluation_images(prepared, limit)
+    config, images = prepared.config, images_to_evaluate(prepared, limit)
     result = {
         "network": config.name,
         **compare(prepared, images),
