@@ -11,12 +11,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.boards import BOARD
 from support.compilers import EVERY, NO_CLANG
 
 from codegen.simulation.csim import HLS
 from codegen.generate import generate
-from codegen.lint.__main__ import smallest_artifact
+from codegen.lint.artifacts import smallest_artifact, widest_artifact
 from codegen.options import EngineOptions
+from codegen.render import KERNEL_HEADERS
 from codegen.simulation.source_text import blank_comments
 
 STREAM = """
@@ -31,8 +33,9 @@ class stream {
 };
 }
 """
-HEADERS = sorted(path.name for path in HLS.glob("*.hpp"))
+HEADERS = sorted([*(path.name for path in HLS.glob("*.hpp")), *KERNEL_HEADERS])
 SIZES = [(2, 2, 1), (16, 8, 5)]
+NETWORKS = {"smallest": smallest_artifact, "widest": widest_artifact}
 
 
 def stripped(text: str) -> str:
@@ -42,7 +45,7 @@ def stripped(text: str) -> str:
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory) -> Path:
-    """Folders hls/ without pragmas, stream/ with the least stream, and generated/ for each size."""
+    """Folders hls/ without pragmas, stream/ with the least stream, and generated/ for each network and size."""
     folder = tmp_path_factory.mktemp("portable")
     for source in [*HLS.glob("*.[ch]pp"), *(HLS / "synth").glob("*.hpp")]:
         target = folder / "hls" / source.name
@@ -51,10 +54,12 @@ def plain(tmp_path_factory) -> Path:
     (folder / "stream").mkdir()
     (folder / "stream" / "hls_stream.h").write_text(STREAM)
     for size in SIZES:
-        generate([smallest_artifact()], EngineOptions(*size), folder / "x".join(map(str, size)))
+        for name, network in NETWORKS.items():
+            generate([network()], EngineOptions(*size), BOARD, folder / name / "x".join(map(str, size)))
     return folder
 
 
+@pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize(
     "compiler, standard, size",
     [
@@ -64,10 +69,10 @@ def plain(tmp_path_factory) -> Path:
         ("g++", "c++17", SIZES[1]),
     ],
 )
-def test_every_header_compiles_by_itself(compiler, standard, size, plain, tmp_path):
+def test_every_header_compiles_by_itself(compiler, standard, size, network, plain, tmp_path):
     if EVERY[compiler] is None:
         pytest.skip(NO_CLANG if compiler == "clang++" else "g++ is not installed")
-    generated = plain / "x".join(map(str, size)) / "generated"
+    generated = plain / network / "x".join(map(str, size)) / "generated"
     include = [f"-I{plain / 'hls'}", f"-I{plain / 'stream'}", f"-I{generated}"]
     flags = [f"-std={standard}", "-fsyntax-only", "-Wall", "-Werror", "-Wno-unused-label", "-Wno-unused-function"]
     # one run of the compiler for all: each header in a unit of its own
