@@ -23,7 +23,7 @@ from calib.data.images import ImageSet, open_images
 from calib.frontend.importer import import_module
 from calib.progress import Progress
 from calib.formats.solver import plan, quantise_network
-from calib.reconstruction.layerwise import image_limit, refine
+from calib.reconstruction.layerwise import image_limit, reconstruct
 from calib.observers.statistics import Statistics
 from calib.threads import fixed_threads
 from calib.zoo.weights import load_weights
@@ -194,7 +194,7 @@ def improve(prepared: Prepared, artifact: Artifact, images: np.ndarray | None = 
         images = some_images(prepared, limit)
     variants = prepared.calibration.augment
     with Progress(f"{config.name}: refining on {len(images)} images") as progress:
-        return refine(network, artifact, images, rounding, bias, config.seed, progress.text, variants)
+        return reconstruct(network, artifact, images, rounding, bias, config.seed, progress.text, variants)
 
 
 def some_images(prepared: Prepared, limit: int) -> np.ndarray:

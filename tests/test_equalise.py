@@ -16,7 +16,7 @@ from calib.transforms.cross_layer_equalisation import equalise_weights, fill_ran
 from calib.frontend.importer import import_module
 from calib.formats.layer_options import resolve_options
 from calib.formats.solver import plan, quantise_network
-from calib.reconstruction.layerwise import round_to
+from calib.network.fake_quant import fake_quantise
 from calib.observers.statistics import Statistics
 
 PRE = Preprocessing((8, 8), (127.0,) * 3, (128.0,) * 3)
@@ -138,7 +138,7 @@ def test_filled_ranges_take_rounding_noise_away():
         shares = []
         for node, _ in scalable(net.graph):
             x = values[node.output]
-            error = (round_to(x, artifact.formats[node.output]) - x).square().sum(dim=(0, 2, 3))
+            error = (fake_quantise(x, artifact.formats[node.output]) - x).square().sum(dim=(0, 2, 3))
             shares.append(float((error / x.square().sum(dim=(0, 2, 3)).clamp(min=1e-9)).mean()))
         return np.mean(shares)
 
