@@ -20,6 +20,7 @@ ADD_CYCLES:
 #pragma HLS PIPELINE II=1
         count(layer, COUNT_ADD);
         Word activations[PIXELS];
+#pragma HLS AGGREGATE variable=activations
 #pragma HLS ARRAY_PARTITION variable=activations complete
         read_pixels(walk, input, activations);
         AccBlock operands;

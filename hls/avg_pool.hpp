@@ -32,6 +32,7 @@ AVG_POOL_CYCLES:
 #pragma HLS PIPELINE II=1
         count(layer, COUNT_AVG_POOL);
         Word activations[PIXELS];
+#pragma HLS AGGREGATE variable=activations
 #pragma HLS ARRAY_PARTITION variable=activations complete
         read_pixels(walk, input, activations);
         for (int p = 0; p < POOL_PIXELS; ++p) {

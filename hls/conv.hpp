@@ -30,6 +30,7 @@ inline void conv_pass(const Layer &layer, const Tile &tile, const Pass &pass, co
                       const Word dense[DENSE_ROWS][FILTERS], AccBlock partial[TILE_BLOCKS],
                       hls::stream<AccBlock> &complete) {
 #pragma HLS INLINE off
+#pragma HLS EXPRESSION_BALANCE off
     WindowWalk walk = start_walk(layer, tile, pass, PARTS);
     AccBlock block = zero_block<LANES>();
 #pragma HLS ARRAY_PARTITION variable=block.pixel complete dim=0
@@ -61,6 +62,7 @@ CONV_CYCLES:
             }
         }
         Word activations[PIXELS];
+#pragma HLS AGGREGATE variable=activations
 #pragma HLS ARRAY_PARTITION variable=activations complete
         read_pixels(walk, input, activations);
         const Sums sums = products(activations, layer.in_unsigned, dense[row]);

@@ -37,6 +37,7 @@ DEPTHWISE_CYCLES:
 #pragma HLS PIPELINE II=1
         count(layer, COUNT_DEPTHWISE);
         Word activations[PIXELS];
+#pragma HLS AGGREGATE variable=activations
 #pragma HLS ARRAY_PARTITION variable=activations complete
         read_pixels(walk, input, activations);
         const Word w = depthwise[first_weight + walk.step];

@@ -154,6 +154,7 @@ static void run_step(const Layer &layer, const Tile &tile, const Pass &pass, con
 static void run_layers(uint32_t begin, uint32_t end, const Word *weights, const Word *fmap_in,
                        const Word *fmap_shortcut, Word *fmap_out) {
 #pragma HLS INLINE off
+#pragma HLS ALLOCATION function instances=run_step limit=1
     bool input_half = false;
     bool weight_half = false;
 RUN_LAYERS:
@@ -218,10 +219,10 @@ RUN_LAYERS:
 extern "C" void sbfp_engine(const sbfp::Word *weights, const sbfp::Word *fmap_in, const sbfp::Word *fmap_shortcut,
                             sbfp::Word *fmap_out, uint32_t layer_begin, uint32_t layer_end, uint32_t *identity_low,
                             uint32_t *identity_high) {
-#pragma HLS INTERFACE mode=m_axi port=weights bundle=gmem_weights offset=slave depth=SIM_WEIGHT_WORDS latency=64 num_read_outstanding=16 max_read_burst_length=64
-#pragma HLS INTERFACE mode=m_axi port=fmap_in bundle=gmem_in offset=slave depth=SIM_FMAP_WORDS latency=64 num_read_outstanding=16 max_read_burst_length=64
-#pragma HLS INTERFACE mode=m_axi port=fmap_shortcut bundle=gmem_shortcut offset=slave depth=SIM_FMAP_WORDS latency=64 num_read_outstanding=16 max_read_burst_length=64
-#pragma HLS INTERFACE mode=m_axi port=fmap_out bundle=gmem_out offset=slave depth=SIM_FMAP_WORDS latency=64 num_write_outstanding=16 max_write_burst_length=64
+#pragma HLS INTERFACE mode=m_axi port=weights bundle=gmem_weights offset=slave depth=sbfp::SIM_WEIGHT_WORDS latency=64 num_read_outstanding=16 max_read_burst_length=64
+#pragma HLS INTERFACE mode=m_axi port=fmap_in bundle=gmem_in offset=slave depth=sbfp::SIM_FMAP_WORDS latency=64 num_read_outstanding=16 max_read_burst_length=64
+#pragma HLS INTERFACE mode=m_axi port=fmap_shortcut bundle=gmem_shortcut offset=slave depth=sbfp::SIM_FMAP_WORDS latency=64 num_read_outstanding=16 max_read_burst_length=64
+#pragma HLS INTERFACE mode=m_axi port=fmap_out bundle=gmem_out offset=slave depth=sbfp::SIM_FMAP_WORDS latency=64 num_write_outstanding=16 max_write_burst_length=64
 #pragma HLS INTERFACE mode=s_axilite port=weights bundle=control
 #pragma HLS INTERFACE mode=s_axilite port=fmap_in bundle=control
 #pragma HLS INTERFACE mode=s_axilite port=fmap_shortcut bundle=control

@@ -66,6 +66,11 @@ inline Finish finish_of(const Layer &layer) {
 inline void epilogue(const Layer &layer, const Tile &tile, const Pass &pass, hls::stream<AccWord> &biases,
                      hls::stream<AccBlock> &sums, hls::stream<Word> &shortcut, hls::stream<Word> &results) {
 #pragma HLS INLINE off
+// All lanes of a row are read in the same cycle.
+#pragma HLS AGGREGATE variable=MAIN_SHIFT
+#pragma HLS AGGREGATE variable=ROUND_SHIFT
+#pragma HLS AGGREGATE variable=SHORTCUT_SHIFT
+#pragma HLS AGGREGATE variable=CLAMP_HIGH
     const int32_t pixels = tile.height * tile.width;
     const int32_t total = finished_rows(tile, pass) * tile.width;
     AccBlock block = zero_block<LANES>();
@@ -87,7 +92,7 @@ EPILOGUE_PIXELS:
 #pragma HLS PIPELINE II=1
         count(layer, COUNT_EPILOGUE);
         if (left == 0) {
-            if (finish.depthwise) {
+            if (HAS_DEPTHWISE && finish.depthwise) {
                 bias = biases.read();
             }
             main_shift = MAIN_SHIFT[finish.has_main ? layer.main_row + word : 0];
@@ -105,7 +110,7 @@ EPILOGUE_PIXELS:
             block = sums.read();
         }
         Word other = fill<int8_t, LANES>(0);
-        if (finish.has_shortcut) {
+        if (HAS_SHORTCUT && finish.has_shortcut) {
             other = shortcut.read();
         }
         finish.factor = finish.average ? reciprocal(layer, layer.kernel_height, layer.kernel_width, y, x) : 0;

@@ -13,6 +13,7 @@ inline void max_pool_pass(const Layer &layer, const Tile &tile, const Pass &pass
 #pragma HLS INLINE off
     WindowWalk walk = start_walk(layer, tile, pass, 1);
     Word best[PIXELS];
+#pragma HLS AGGREGATE variable=best
 #pragma HLS ARRAY_PARTITION variable=best complete
     for (int p = 0; p < PIXELS; ++p) {
 #pragma HLS UNROLL
@@ -25,6 +26,7 @@ MAX_POOL_CYCLES:
 #pragma HLS PIPELINE II=1
         count(layer, COUNT_MAX_POOL);
         Word activations[PIXELS];
+#pragma HLS AGGREGATE variable=activations
 #pragma HLS ARRAY_PARTITION variable=activations complete
         read_pixels(walk, input, activations);
         for (int p = 0; p < POOL_PIXELS; ++p) {

@@ -17,6 +17,10 @@
 // summed fields: taking them off again flips the highest bit.
 //
 // The generated CHAIN is what the network's widths allow; see docs/architecture.md.
+//
+// A chain is meant to be one: each sum goes on in the next DSP's own adder. The
+// compiler would make a tree of it, of adders in logic, and is told not to: here,
+// and in conv_pass, into which this is inlined.
 #pragma once
 
 #include "words.hpp"
@@ -66,6 +70,7 @@ inline int32_t weight(const Word weights[FILTERS], int c, int f) {
 inline void single_products(const Word activations[PIXELS], int32_t is_unsigned, const Word weights[FILTERS],
                             Sums &sums) {
 #pragma HLS INLINE
+#pragma HLS EXPRESSION_BALANCE off
     for (int c = 0; c < LANES; ++c) {
 #pragma HLS UNROLL
         for (int p = 0; p < PIXELS; ++p) {
@@ -85,6 +90,7 @@ template <int SHARED, int BITS>
 inline void packed_products(const Word activations[PIXELS], int32_t is_unsigned, const Word weights[FILTERS],
                             Sums &sums) {
 #pragma HLS INLINE
+#pragma HLS EXPRESSION_BALANCE off
     constexpr int PAIRS = FILTERS / 2 > 0 ? FILTERS / 2 : 1;
     constexpr int GROUPS = PIXELS / SHARED > 0 ? PIXELS / SHARED : 1;
     constexpr int LOWER = 2 * SHARED - 1;  // fields below the highest
@@ -153,6 +159,7 @@ inline void packed_products(const Word activations[PIXELS], int32_t is_unsigned,
 inline Sums products(const Word activations[PIXELS], int32_t is_unsigned, const Word weights[FILTERS]) {
 #pragma HLS INLINE
     Sums sums = zero_block<FILTERS>();
+#pragma HLS ARRAY_PARTITION variable=sums.pixel complete dim=0
     if (PRODUCTS == 4) {
         packed_products<2, QUAD_BITS>(activations, is_unsigned, weights, sums);
     } else if (PRODUCTS == 2) {

@@ -191,6 +191,7 @@ inline void read_pixels(const WindowWalk &walk, const Word input[BANKS][BANK_ROW
         int32_t row[BANKS];   // of each bank
 #pragma HLS ARRAY_PARTITION variable=row complete
         Word data[BANKS + 1];
+#pragma HLS AGGREGATE variable=data
 #pragma HLS ARRAY_PARTITION variable=data complete
         for (int b = 0; b < BANKS; ++b) {
 #pragma HLS UNROLL

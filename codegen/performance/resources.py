@@ -53,14 +53,13 @@ def lut_rom(width_bits: int, depth: int) -> int:
     return 0 if depth > SHALLOW or depth < 2 else width_bits
 
 
-def adder_tree(operands: int, bits: int) -> int:
-    """LUTs that add so many operands of so many bits: two by two, each sum a bit wider."""
-    total = 0
-    while operands > 1:
-        bits += 1
-        total += operands // 2 * bits
-        operands = ceil_div(operands, 2)
-    return total
+def added_in_turn(operands: int, bits: int) -> int:
+    """LUTs that add so many operands of so many bits one after the other, each sum as wide as its range.
+
+    Not two by two: the array's chains of DSPs are kept by switching the compiler's balancing of sums off
+    (hls/conv.hpp), which keeps the order of these additions as well. Adders are as many, some a little wider.
+    """
+    return sum(bits + (number - 1).bit_length() for number in range(2, operands + 1))
 
 
 def shifter(bits: int, by_bits: int) -> int:
@@ -169,7 +168,7 @@ def lut_parts(program: Program, use: Features) -> dict[str, int]:
     return {
         # a negative mantissa borrows from the one above it
         "mantissas side by side": (pairs + twins) * dense,
-        "sums of chains": outputs * adder_tree(chains, field) if dense and field else 0,
+        "sums of chains": outputs * added_in_turn(chains, field) if dense and field else 0,
         "alignment shifters": outputs * shifter(total, use.align_bits) if dense else 0,
         # the start value is chosen in the adder; between chunks it may be a partial sum
         "accumulators": outputs * ACC * (1 + use.chunks) + a.filters * ACC * (parts - 1) // 2 if dense else 0,
