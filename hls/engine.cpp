@@ -22,11 +22,12 @@ namespace sbfp {
 static void compute(const Layer &layer, const Tile &tile, const Pass &pass, const Word input[BANKS][BANK_ROWS],
                     const AccWord bias[GROUP_WORDS], const Word align[WEIGHT_STEPS],
                     const Word dense[DENSE_ROWS][FILTERS], const Word depthwise[DEPTHWISE_STEPS],
-                    hls::stream<AccWord> &biases, hls::stream<AccBlock> &sums) {
+                    hls::stream<AccWord> &biases, hls::stream<AccWord> &sums) {
 #pragma HLS INLINE off
     // partial sums outlive a pass, but never a tile
-    static AccBlock partial[TILE_BLOCKS];
+    static AccWord partial[TILE_BLOCKS][PIXELS];
 #pragma HLS AGGREGATE variable=partial
+#pragma HLS ARRAY_PARTITION variable=partial dim=2 complete
     // operators that the network does not have are not built
     if (pass.outputs > 0) {
         if (layer.op == CONV) {
@@ -69,8 +70,8 @@ static void step(const Layer &layer, const Tile &tile, const Pass &pass, const L
     // what its pipeline may hold of the other
     hls::stream<AccWord> biases;
 #pragma HLS STREAM variable=biases depth=8
-    hls::stream<AccBlock> sums;
-#pragma HLS STREAM variable=sums depth=4
+    hls::stream<AccWord> sums;
+#pragma HLS STREAM variable=sums depth=16
     hls::stream<Word> shortcut;
 #pragma HLS STREAM variable=shortcut depth=4
     hls::stream<Word> results;

@@ -64,7 +64,7 @@ inline Finish finish_of(const Layer &layer) {
 
 // biases: of depthwise convolution, one for each output word.
 inline void epilogue(const Layer &layer, const Tile &tile, const Pass &pass, hls::stream<AccWord> &biases,
-                     hls::stream<AccBlock> &sums, hls::stream<Word> &shortcut, hls::stream<Word> &results) {
+                     hls::stream<AccWord> &sums, hls::stream<Word> &shortcut, hls::stream<Word> &results) {
 #pragma HLS INLINE off
 // All lanes of a row are read in the same cycle.
 #pragma HLS AGGREGATE variable=MAIN_SHIFT
@@ -73,8 +73,6 @@ inline void epilogue(const Layer &layer, const Tile &tile, const Pass &pass, hls
 #pragma HLS AGGREGATE variable=CLAMP_HIGH
     const int32_t pixels = tile.height * tile.width;
     const int32_t total = finished_rows(tile, pass) * tile.width;
-    AccBlock block = zero_block<LANES>();
-#pragma HLS ARRAY_PARTITION variable=block.pixel complete dim=0
     Finish finish = finish_of(layer);
     AccWord bias = fill<int32_t, LANES>(0);
     TableRow main_shift;
@@ -83,7 +81,6 @@ inline void epilogue(const Layer &layer, const Tile &tile, const Pass &pass, hls
     AccWord clamp;
     int32_t word = pass.out_word;
     int32_t left = 0;  // pixels of the word
-    int32_t p = 0;
     int32_t y = tile.y;
     int32_t x = tile.x;
 EPILOGUE_PIXELS:
@@ -101,14 +98,11 @@ EPILOGUE_PIXELS:
             clamp = CLAMP_HIGH[finish.relu6 ? layer.clamp_row + word : 0];
             word += 1;
             left = pixels;
-            p = 0;
             y = tile.y;
             x = tile.x;
         }
         left -= 1;
-        if (p == 0) {
-            block = sums.read();
-        }
+        const AccWord sum = sums.read();
         Word other = fill<int8_t, LANES>(0);
         if (HAS_SHORTCUT && finish.has_shortcut) {
             other = shortcut.read();
@@ -120,8 +114,7 @@ EPILOGUE_PIXELS:
         } else {
             x += 1;
         }
-        results.write(map<int8_t>(finish, pixel(block, p), main_shift, bias, other, shortcut_shift, clamp, shift));
-        p = p == layer.block_pixels - 1 ? 0 : p + 1;
+        results.write(map<int8_t>(finish, sum, main_shift, bias, other, shortcut_shift, clamp, shift));
     }
 }
 

@@ -354,6 +354,18 @@ BAD = [
         "add #pragma HLS AGGREGATE variable=TABLE to twice",
     ),
     (
+        "wide_words",
+        "    Word kept[DEPTH];",
+        "    struct Row {\n        int32_t lane[129];\n    };\n    Row rows[2];\n#pragma HLS AGGREGATE variable=rows\n"
+        "    Word kept[DEPTH];",
+        "rows is a word of 4128 bits, more than 4096",
+    ),
+    (
+        "wide_words",
+        *twice("    hls::stream<Row> rows;", "struct Row {\n    int32_t lane[129];\n};"),
+        "an item of rows is a word of 4128 bits",
+    ),
+    (
         "inlined_helpers",
         "inline int32_t twice(int32_t value) {\n#pragma HLS INLINE\n",
         "inline int32_t twice(int32_t value) {\n",

@@ -36,6 +36,7 @@ _RULES: tuple[Rule, ...] = (
     pragmas.aggregates,
     pragmas.unchecked_dependences,
     layout.lane_arrays,
+    layout.wide_words,
     instances.inlined_helpers,
     instances.single_instances,
     arithmetic.run_time_division,

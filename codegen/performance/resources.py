@@ -95,13 +95,14 @@ def memories(program: Program, use: Features) -> dict[str, tuple[int, int, int]]
         "biases": (2, wide, program.limit("bias_words").size),
         "alignment": (2 * (use.align_bits > 0), word, steps),
         "depthwise weights": (2, word, use.depthwise_steps),
-        "partial sums": (1, wide * a.pixels, program.limit("blocks").size),
+        "partial sums": (a.pixels, wide, program.limit("blocks").size),
         "rows of inputs that are pooled": (1, 2 * word, use.input_pool_columns if use.input_pool else 1),
         "queue of pooled rows": (1, word, use.pooled_queue if use.fused_pool else 1),
         "running maxima of fused pools": (1, word, program.limit("pool_words").size),
         "memory ports": (PORTS, word, PORT_WORDS),
         "queues behind and before the ports": (PORTS - 1, word, 128),
         "queue of the shortcut": (1, word, 64),
+        "queue of sums": (1, wide, 16),
     }
     for table in program.tables:
         found[f"table {table}"] = (1, ACC * a.lanes if table == "CLAMP_HIGH" else word, program.rows(table))
@@ -146,6 +147,18 @@ def input_pool_luts(use: Features) -> int:
     return total + (rounding_luts(use.mean_rounding) if use.input_mean else 0)
 
 
+def leaving_luts(pixels: int, use: Features) -> int:
+    """Of one lane: every operator chooses the next pixel of the block that leaves it (hls/finished.hpp)."""
+    widths = {
+        EngineOperator.CONV: (ACC, pixels),
+        EngineOperator.DEPTHWISE: (use.depthwise_bits, pixels),
+        EngineOperator.MAX_POOL: (use.operand_bits, use.pool_pixels),
+        EngineOperator.AVG_POOL: (use.mean_bits, use.pool_pixels),
+        EngineOperator.ADD: (use.operand_bits, pixels),
+    }
+    return sum(bits * multiplexer(ways) for bits, ways in (widths[operator] for operator in use.operators))
+
+
 def lut_parts(program: Program, use: Features) -> dict[str, int]:
     """LUTs by part."""
     a = program.array
@@ -172,8 +185,7 @@ def lut_parts(program: Program, use: Features) -> dict[str, int]:
         "alignment shifters": outputs * shifter(total, use.align_bits) if dense else 0,
         # the start value is chosen in the adder; between chunks it may be a partial sum
         "accumulators": outputs * ACC * (1 + use.chunks) + a.filters * ACC * (parts - 1) // 2 if dense else 0,
-        "queue of sums (four blocks)": ACC * a.lanes * a.pixels // 2,
-        "choice of a block's pixel": ACC * a.lanes * multiplexer(a.pixels),
+        "choice of a block's pixel": a.lanes * leaving_luts(a.pixels, use),
         "depthwise multipliers and accumulators": a.lanes
         * a.pixels
         * (use.depthwise_weight_bits * use.operand_bits + use.depthwise_bits)

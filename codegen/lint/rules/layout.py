@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from clang.cindex import Cursor, CursorKind, Type, TypeKind
 
 from codegen.lint.expressions import element
-from codegen.lint.kernel import Finding, Kernel, Scope, at
+from codegen.lint.kernel import Finding, Kernel, Scope, at, at_pragma
 from codegen.lint.rules.dataflow import holds_array
+from codegen.lint.rules.pragmas import pointee, resolve
 
 K = CursorKind
 ARRAYS = (TypeKind.CONSTANTARRAY, TypeKind.DEPENDENTSIZEDARRAY)
+WIDEST = 4096  # bits of a word that the compiler makes of a struct ([HLS 214-256])
 
 
 def lane_arrays(kernel: Kernel) -> Iterator[Finding]:
@@ -40,3 +42,29 @@ def _has_lanes(kind: Type) -> bool:
     of = element(kind).get_canonical()
     is_array = kind.get_canonical().kind in ARRAYS
     return is_array and of.kind == TypeKind.RECORD and holds_array(of) and "hls::stream<" not in of.spelling
+
+
+def wide_words(kernel: Kernel) -> Iterator[Finding]:
+    """A struct on a stream or under AGGREGATE is one word, and a wider one than WIDEST is refused."""
+    for pragma, scope in kernel.owners.items():
+        variable = pragma.get("variable")
+        target = resolve(variable, pragma, scope, kernel) if variable and scope is not None else None
+        if pragma.name == "AGGREGATE" and target is not None:
+            bits = 8 * element(pointee(target.type)).get_canonical().get_size()
+            if bits > WIDEST:
+                yield at_pragma(pragma, "wide_words", _too_wide(variable, bits))
+    for function in kernel.functions.values():
+        for c in (*function.cursor.get_arguments(), *function.body.walk_preorder()):
+            item = _item(c) if c.kind in (K.VAR_DECL, K.PARM_DECL) else None
+            if item is not None and 8 * item.get_size() > WIDEST:
+                yield at(c, "wide_words", _too_wide(f"an item of {c.spelling}", 8 * item.get_size()))
+
+
+def _too_wide(what: str, bits: int) -> str:
+    return f"{what} is a word of {bits} bits, more than {WIDEST}; split it into several"
+
+
+def _item(stream: Cursor) -> Type | None:
+    """What a stream carries, None for any other variable."""
+    kind = pointee(stream.type).get_canonical()
+    return kind.get_template_argument_type(0).get_canonical() if kind.spelling.startswith("hls::stream<") else None

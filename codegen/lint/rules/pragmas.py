@@ -144,7 +144,7 @@ def pragma_types(kernel: Kernel) -> Iterator[Finding]:
                 yield at_pragma(pragma, "pragma_types", sentence)
         variable = pragma.get("variable")
         target = resolve(variable, pragma, scope, kernel) if variable and pragma.name in OBJECTS else None
-        if target is not None and not any(IS[kind](_pointee(target.type)) for kind in OBJECTS[pragma.name]):
+        if target is not None and not any(IS[kind](pointee(target.type)) for kind in OBJECTS[pragma.name]):
             sentence = f"{pragma.name} is about {' or '.join(OBJECTS[pragma.name])}, which {variable} is not"
             yield at_pragma(pragma, "pragma_types", sentence)
 
@@ -195,7 +195,7 @@ def resolve(path: str, pragma: Pragma, scope: Scope, kernel: Kernel) -> Cursor |
         if found is None:
             return None
         # of the type, since the declaration of a template's instance has no children
-        record = element(_pointee(found.type)).get_canonical()
+        record = element(pointee(found.type)).get_canonical()
         fields = record.get_fields() if record.kind == TypeKind.RECORD else ()
         found = next((c for c in fields if c.spelling == member), None)
     return found
@@ -215,7 +215,8 @@ def _declared_in(variable: Cursor, places: list[Cursor]) -> bool:
     return any(c == variable for s in statements for c in s.get_children())
 
 
-def _pointee(kind: Type) -> Type:
+def pointee(kind: Type) -> Type:
+    """The type that a pointer or reference leads to."""
     kind = kind.get_canonical()
     return kind.get_pointee() if kind.kind in (TypeKind.POINTER, TypeKind.LVALUEREFERENCE) else kind
 
@@ -223,7 +224,7 @@ def _pointee(kind: Type) -> Type:
 def dimensions(kind: Type) -> list[int]:
     """Sizes of an array's dimensions, outermost first; 0 where a template decides."""
     sizes = []
-    kind = _pointee(kind).get_canonical()
+    kind = pointee(kind).get_canonical()
     while kind.kind in ARRAYS:
         sizes.append(max(kind.element_count, 0) if kind.kind == TypeKind.CONSTANTARRAY else 0)
         kind = kind.element_type.get_canonical()
