@@ -19,8 +19,8 @@
 // The generated CHAIN is what the network's widths allow; see docs/architecture.md.
 //
 // A chain is meant to be one: each sum goes on in the next DSP's own adder. The
-// compiler would make a tree of it, of adders in logic, and is told not to: here,
-// and in conv_pass, into which this is inlined.
+// compiler would make a tree of it, of adders in logic. It is told not to in
+// conv_pass, into which this is inlined: of what is inlined, such pragmas are lost.
 #pragma once
 
 #include "words.hpp"
@@ -70,7 +70,6 @@ inline int32_t weight(const Word weights[FILTERS], int c, int f) {
 inline void single_products(const Word activations[PIXELS], int32_t is_unsigned, const Word weights[FILTERS],
                             Sums &sums) {
 #pragma HLS INLINE
-#pragma HLS EXPRESSION_BALANCE off
     for (int c = 0; c < LANES; ++c) {
 #pragma HLS UNROLL
         for (int p = 0; p < PIXELS; ++p) {
@@ -90,7 +89,6 @@ template <int SHARED, int BITS>
 inline void packed_products(const Word activations[PIXELS], int32_t is_unsigned, const Word weights[FILTERS],
                             Sums &sums) {
 #pragma HLS INLINE
-#pragma HLS EXPRESSION_BALANCE off
     constexpr int PAIRS = FILTERS / 2 > 0 ? FILTERS / 2 : 1;
     constexpr int GROUPS = PIXELS / SHARED > 0 ? PIXELS / SHARED : 1;
     constexpr int LOWER = 2 * SHARED - 1;  // fields below the highest

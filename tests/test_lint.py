@@ -295,6 +295,7 @@ BAD = [
     ),
     ("pragma_spelling", *twice('    _Pragma("HLS INLINE")'), "without _Pragma"),
     ("pragma_place", *twice("#pragma HLS UNROLL"), "UNROLL must stand directly in a loop"),
+    ("pragma_place", *twice("#pragma HLS PIPELINE II=1"), "PIPELINE is lost where twice is inlined"),
     ("pragma_place", *twice("", "#pragma HLS INLINE"), "INLINE stands outside any function"),
     ("pragma_place", *twice("#pragma HLS INTERFACE mode=s_axilite port=value"), "directly in the function top"),
     (
@@ -382,7 +383,7 @@ BAD = [
     (
         "balanced_chains",
         *twice("    for (int i = 0; i < LANES; ++i) {\n#pragma HLS UNROLL\n        value += value * value;\n    }"),
-        "twice has a chain of products",
+        "fill has a chain of products",
     ),
     (
         "channel_ends",

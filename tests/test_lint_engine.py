@@ -42,7 +42,13 @@ TAKEN_BACK = [
     ("input_pool.hpp", r"#pragma HLS AGGREGATE variable=INPUT_POOL_SHIFT\n", "", "lane_arrays", "INPUT_POOL_SHIFT is"),
     ("input_pool.hpp", r"#pragma HLS AGGREGATE variable=before\n", "", "lane_arrays", "before is an array"),
     ("conv.hpp", r"#pragma HLS EXPRESSION_BALANCE off\n", "", "balanced_chains", "conv_pass has a chain"),
-    ("products.hpp", r"#pragma HLS EXPRESSION_BALANCE off\n", "", "balanced_chains", "single_products has a chain"),
+    (
+        "products.hpp",
+        r"(Sums &sums\) \{\n#pragma HLS INLINE\n)",
+        r"\1#pragma HLS EXPRESSION_BALANCE off\n",
+        "pragma_place",
+        "EXPRESSION_BALANCE is lost where single_products is inlined",
+    ),
     ("words.hpp", r"(shift_left\(.*\n)#pragma HLS INLINE\n", r"\1", "inlined_helpers", "shift_left is called"),
     ("packing.hpp", r">> 3\) \* TAKES", "/ 7) * TAKES", "run_time_division", "/ is computed when it runs"),
 ]

@@ -45,11 +45,11 @@ def _power_of_two(divisor: Cursor, kernel: Kernel) -> bool:
 def balanced_chains(kernel: Kernel) -> Iterator[Finding]:
     """Sums of products that are unrolled are chains of DSPs; the compiler makes trees of them, unless it is told not to.
 
-    It must be told in the function that holds the chain, and in those into which that one is inlined.
+    It must be told in the function that stays a block of its own, into which the one with the chain is inlined.
     """
     for function in kernel.functions.values():
         if any(_adds_product(c, kernel) for s in kernel.loops if s.function is function for c in _unrolled(s)):
-            for scope in (function, *_built_into(function, kernel)):
+            for scope in _built_into(function, kernel):
                 pragma = scope.pragma("EXPRESSION_BALANCE")
                 if pragma is None or not pragma.has("off"):
                     sentence = f"{scope.cursor.spelling} has a chain of products, of which the compiler makes a tree"
@@ -70,14 +70,14 @@ def _adds_product(c: Cursor, kernel: Kernel) -> bool:
 
 
 def _built_into(function: Scope, kernel: Kernel) -> list[Scope]:
-    """The functions that stay blocks of their own, of which an inlined function becomes a part."""
+    """The functions that stay blocks of their own, of which a function becomes a part; itself, if it is one."""
     found: list[Scope] = []
     todo, seen = [function], [function]
     while todo:
         callee = todo.pop()
         inline = callee.pragma("INLINE")
         if inline is None or inline.has("off"):
-            found += [callee] if callee is not function else []
+            found.append(callee)
             continue
         callers = kernel.callers(callee)
         todo += [f for f in callers if f not in seen]

@@ -75,7 +75,7 @@ def _wrong_options(pragma: Pragma, known: Known, kernel: Kernel) -> Iterator[str
 
 
 def pragma_place(kernel: Kernel) -> Iterator[Finding]:
-    """Pragmas where they have no effect: UNROLL outside a loop, INTERFACE below the top function."""
+    """Pragmas where they have no effect: UNROLL outside a loop, INTERFACE below the top, PIPELINE of what is inlined."""
     for pragma, scope in kernel.owners.items():
         known = KNOWN.get(pragma.name)
         if known is None:
@@ -88,6 +88,18 @@ def pragma_place(kernel: Kernel) -> Iterator[Finding]:
             words = {"top": f"the function {kernel.top}", "function": "a function", "loop": "a loop"}
             sentence = f"{pragma.name} must stand directly in {' or '.join(words[p] for p in known.place)}"
             yield at_pragma(pragma, "pragma_place", sentence)
+        elif scope.is_function and pragma.name in DISSOLVED and _is_inlined(scope):
+            sentence = f"{pragma.name} is lost where {scope.cursor.spelling} is inlined; move it to the caller"
+            yield at_pragma(pragma, "pragma_place", sentence)
+
+
+# Pragmas about a function, which the compiler drops with the function that it inlines.
+DISSOLVED = ("EXPRESSION_BALANCE", "ALLOCATION", "DATAFLOW", "PIPELINE", "LATENCY")
+
+
+def _is_inlined(function: Scope) -> bool:
+    inline = function.pragma("INLINE")
+    return inline is not None and not inline.has("off")
 
 
 def _stands(place: str, scope: Scope, kernel: Kernel) -> bool:
