@@ -31,6 +31,11 @@ from calib.formats.bit_allocation import weight_noises
 from calib.formats.solver import plan
 from calib.network import fake_quant, float_model
 from calib.reconstruction.layerwise import reconstruct
+from codegen.generate import generate
+from codegen.lowering.program import build
+from codegen.options import EngineOptions
+from codegen.performance.board import DEFAULT_BOARD, load_board
+from codegen.performance.estimate import estimate
 
 ROOT = Path(__file__).parents[1]
 MODULE = """
@@ -119,6 +124,8 @@ PATHS = {
     "layer-wise reconstruction": lambda c: reconstruct(c.network, c.artifact, c.images, True, True),
     "online reference": lambda c: online.compare(c.prepared, c.prepared.calibration),
     "report": lambda c: measure(c.network, c.artifact, c.images),
+    "code generation": lambda c: generate([c.artifact], EngineOptions(), load_board(DEFAULT_BOARD), c.folder / "events"),
+    "cycles and resources": lambda c: estimate(build([c.artifact], EngineOptions(), load_board(DEFAULT_BOARD)), None),
     "event files": lambda c: write_event_files(c.prepared, c.artifact, c.folder / "events"),
 }
 
@@ -149,6 +156,8 @@ TABLES = [
     ("calib.evaluation.integer_ops", "operator", "the integer model"),
     ("calib.evaluation.integer_ops", "activation", "the integer model"),
     ("calib.reconstruction.layerwise", "operator with weights", "layer-wise reconstruction"),
+    ("codegen.lowering.job", "operator", "the engine"),
+    ("codegen.lowering.emission", "activation", "the engine"),
 ]
 IMPORTS = """
 import importlib, json, sys

@@ -26,7 +26,7 @@ from bfp.samples import load_samples
 from codegen.cpp_text import cpp_comment
 from codegen.files import write_text
 from codegen.generate import generate
-from codegen.lowering.layer_fields import EngineOperator, LayerFields
+from codegen.lowering.layer_fields import EngineOperator, LayerFields, engine_table
 from codegen.lowering.program import build
 from codegen.lowering.schedule import Program
 from codegen.options import EngineOptions
@@ -42,13 +42,17 @@ OUT = Path(__file__).parents[2] / "build" / "stage_benches"
 SIZES = ((2, 2, 1), (4, 2, 3), (8, 8, 2), (16, 8, 5))
 C_TYPES = {"Word": ("int8_t", "Words"), "AccWord": ("int32_t", "AccWords"), "AccBlock": ("int32_t", "AccBlocks")}
 # compute is the choice of one of these; each has the arguments that it takes
-OPERATORS = {
-    "conv": (EngineOperator.CONV, ("bias", "align", "dense")),
-    "depthwise": (EngineOperator.DEPTHWISE, ("bias", "depthwise", "biases")),
-    "max_pool": (EngineOperator.MAX_POOL, ()),
-    "avg_pool": (EngineOperator.AVG_POOL, ()),
-    "add": (EngineOperator.ADD, ()),
-}
+ARGUMENTS = engine_table(
+    "the stage benches",
+    {
+        EngineOperator.CONV: ("bias", "align", "dense"),
+        EngineOperator.DEPTHWISE: ("bias", "depthwise", "biases"),
+        EngineOperator.MAX_POOL: (),
+        EngineOperator.AVG_POOL: (),
+        EngineOperator.ADD: (),
+    },
+)
+OPERATORS = {op.name.lower(): (op, used) for op, used in ARGUMENTS.items()}
 LAYERS_EACH, CALLS_EACH, CHUNKS_MOST = 4, 2, 8
 
 
@@ -78,7 +82,7 @@ def benches() -> list[Bench]:
 def small_engine(artifact: Artifact, size: tuple[int, int, int], board: Board) -> EngineOptions:
     """An array of that size with buffers so small that the network's layers are cut into tiles and chunks."""
     lanes, filters, pixels = size
-    convolutions = [n for n in artifact.graph.nodes if n.op == "conv"]
+    convolutions = [n for n in artifact.graph.weighted() if not n.operator.weights.per_channel]
     area = max(n.window.kernel[0] * n.window.kernel[1] for n in artifact.graph.nodes)
     widest = max(-(-artifact.graph.shapes[n.main][0] // lanes) for n in convolutions)
     words, steps = 64, area * -(-widest // 3)
