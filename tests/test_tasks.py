@@ -17,7 +17,8 @@ import torch
 
 from bfp.artifact import Preprocessing
 from calib.__main__ import main as calib
-from calib.config import AUTO, METHODS, ONLINE, BfpOptions, ImageOptions, NetworkConfig, Override, load_config
+from calib.config import NetworkConfig, load_config
+from calib.options import AUTO, METHODS, ONLINE, BfpOptions, ImageOptions, Override
 from calib.sweep_options import SweepOptions
 from codegen.options import EngineOptions
 

@@ -23,7 +23,8 @@ from bfp.errors import BfpError
 from calib.network import float_model
 from calib.data.images import ImageSet, open_images
 from calib.evaluation.integer_model import IntegerModel, choose_device, full_precision
-from calib.pipeline import Prepared, batch_size
+from calib.observers.observer import batch_size
+from calib.pipeline import Prepared, check_artifact
 from calib.progress import Progress
 from calib.evaluation.resume import Tally, evaluation_key, load_tally, save_tally
 
@@ -44,13 +45,10 @@ def compare(
     agreement: fraction of images with the same top class; sqnr_db: signal to
     quantisation noise of the network's output over all images, in dB (None
     where there is no noise or no signal); device; seconds. Raises BfpError
-    where the artifact is not this network's or a label is no class of it.
+    where the artifact is not of this network and its weights, or a label is no class of it.
     """
     network = prepared.network
-    if artifact.graph != network.graph:
-        raise BfpError(
-            f"the artifact of {artifact.graph.name} is not that of {prepared.config.path}; run `doit calibrate` again"
-        )
+    check_artifact(prepared, artifact)
     labels = images.labels
     outputs = int(np.prod(network.graph.shapes[network.graph.output]))
     if labels is not None and labels.max() >= outputs:

@@ -25,17 +25,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bfp.artifact import Preprocessing
 from bfp.errors import BfpError
 from bfp.format import exponent_for_maximum, mantissa_range
 from calib.network import float_model
-from calib.config import ONLINE, BfpOptions
+from calib.options import ONLINE
 from calib.network.float_network import FloatNetwork, FloatWeights
-from calib.formats.activations import weight_splits
+from calib.formats.plan import FormatPlan, weight_splits
 from calib.data.images import ImageSet, open_images
-from calib.pipeline import Prepared, batch_size
+from calib.observers.observer import batch_size
+from calib.pipeline import Prepared
 from calib.progress import Progress
-from calib.formats.solver import plan
 from calib.evaluation.report.files import write_whole
 from calib.formats.weights import WeightBlocks
 
@@ -59,13 +58,12 @@ class OnlineNetwork:
     """A float network whose weights are rounded once and whose activations are rounded online.
 
     The format of every stored tensor (all but concatenations, which only place
-    their branches) is the one that ``options`` give the static method. Raises
-    BfpError for an override that matches no layer.
+    their branches) is the one that ``plan`` gives the static method.
     """
 
-    def __init__(self, network: FloatNetwork, options: BfpOptions, pre: Preprocessing) -> None:
+    def __init__(self, network: FloatNetwork, plan: FormatPlan) -> None:
         graph = network.graph
-        self.plan = plan(graph, options, pre)
+        self.plan = plan
         segments = graph.segments()
         weights = {}
         for node in graph.nodes:
@@ -118,7 +116,7 @@ class OnlineNetwork:
 def compare(prepared: Prepared, images: ImageSet) -> dict:
     """Accuracy and agreement of the online network; keys and units as in ``calib.evaluation.evaluate.compare``."""
     network, labels = prepared.network, images.labels
-    online = OnlineNetwork(network, prepared.config.bfp, prepared.config.input)
+    online = OnlineNetwork(network, prepared.state.plan)
     hits = {"float": 0, "bfp": 0, "same": 0}
     signal = noise = 0.0
     done = 0
