@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 from bfp.errors import BfpError
-from calib.config import ONLINE, NetworkConfig, find_network, load_config
+from calib.config import NetworkConfig, find_network, load_config
+from calib.options import ONLINE
 
 
 def parser() -> argparse.ArgumentParser:

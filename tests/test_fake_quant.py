@@ -13,7 +13,7 @@ from bfp import golden
 from bfp.golden import model
 from bfp.operators import OPERATORS
 from calib.network import fake_quant
-from calib.config import BfpOptions
+from calib.options import BfpOptions
 from calib.network.fake_quant import check
 
 

@@ -10,8 +10,9 @@ from test_refine import mobile_block
 from bfp.operators import OPERATORS
 from bfp.format import exponent_for_maximum
 from calib import auto
-from calib.formats import fan2019 as seed_rule
-from calib.config import BfpOptions, load_config
+from calib.formats import fan2019
+from calib.config import load_config
+from calib.options import BfpOptions
 from calib.formats.exponent_rules import CANDIDATES, by_percentile, by_squared_error
 from calib.pipeline import calibrate
 from calib.observers.statistics import Histogram
@@ -56,15 +57,15 @@ def test_weight_blocks_by_squared_error():
     assert np.all(by["mse"].natural <= by["max"].natural)
 
 
-def test_seed_rule_by_hand():
-    assert seed_rule.exponent(np.array([1.0, 1.99, 0.99, 0.0]), 8).tolist() == [-6, -6, -7, 0]
-    assert [seed_rule.clip_limit(b) for b in (8, 4, 2)] == [126, 6, 1]
-    blocks = WeightBlocks(np.array([[[[1.99]], [[0.5]]]], np.float32), (0, 2), 8, OPERATORS["conv"], "seed")
+def test_published_rule_by_hand():
+    assert fan2019.exponent(np.array([1.0, 1.99, 0.99, 0.0]), 8).tolist() == [-6, -6, -7, 0]
+    assert [fan2019.clip_limit(b) for b in (8, 4, 2)] == [126, 6, 1]
+    blocks = WeightBlocks(np.array([[[[1.99]], [[0.5]]]], np.float32), (0, 2), 8, OPERATORS["conv"], "fan2019")
     weights = blocks.quantise(blocks.natural)
     assert weights.exponents.tolist() == [[-6]] and weights.mantissas.ravel().tolist() == [126, 32]
 
 
-def direct_seed_step(x, bits):
+def direct_published_step(x, bits):
     """The published search, value by value, in torch as published."""
     highest = np.floor(np.log2(np.abs(x).max()))
     t = torch.from_numpy(x).float()
@@ -86,7 +87,7 @@ def direct_seed_step(x, bits):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_seed_rule_agrees_with_the_published_search(seed):
+def test_published_rule_agrees_with_the_published_search(seed):
     rng = np.random.default_rng(seed)
     x = (rng.normal(size=20_000) * rng.choice([0.8, 3, 20]) + rng.choice([0, 1])).astype(np.float32).astype(float)
     if seed % 2:
@@ -97,18 +98,18 @@ def test_seed_rule_agrees_with_the_published_search(seed):
     h.add(values.abs(), np.array([np.abs(x).max()]))
     h.negative.add((-values).clamp(min=0), np.array([max(-x.min(), 0)]))
     maximum = np.array([np.abs(x).max()])
-    chosen = int(seed_rule.by_seed(h, maximum, 8)[0])
-    divergences = direct_seed_step(x, 8)
-    step = int(seed_rule.exponent(maximum, 8)[0]) - chosen
+    chosen = int(fan2019.activation_exponents(h, maximum, 8)[0])
+    divergences = direct_published_step(x, 8)
+    step = int(fan2019.exponent(maximum, 8)[0]) - chosen
     # bin edges may move a value or two: where two candidates are nearly equal, either may win
     assert divergences[step] <= 1.1 * min(divergences) + 1e-7
 
 
-def test_seed_method_end_to_end_with_dead_depthwise_filters():
+def test_published_method_end_to_end_with_dead_depthwise_filters():
     module = mobile_block()
     with torch.no_grad():
         next(m for m in module.modules() if getattr(m, "groups", 1) > 1).weight[3] = 0
-    options = BfpOptions(method="seed", weight_method="seed", unsigned=False)
+    options = BfpOptions(method="fan2019", weight_method="fan2019", unsigned=False)
     artifact, network, images = quantised(module, (3, 10, 10), options)
     assert noise_db(artifact, network, images) > 10
     assert all(np.abs(p.weights.mantissas).max() <= 126 for p in artifact.parameters.values() if p.weights)

@@ -14,11 +14,12 @@ from bfp.artifact import Preprocessing
 from bfp.format import dequantise
 from bfp.parameters import accumulator_bound
 from calib.network import float_model
-from calib.config import BfpOptions, Override
+from calib.options import BfpOptions, Override
 from calib.network.fake_quant import check
-from calib.formats.activations import cut, input_exponent
+from calib.formats.activations import input_exponent
 from calib.frontend.importer import import_module
-from calib.formats.solver import plan, quantise_network
+from calib.formats.plan import cut, plan
+from calib.formats.solver import quantise_network
 from calib.observers.statistics import Statistics
 
 SIGNED_INPUT = ((127.0,), (128.0,))
@@ -38,7 +39,7 @@ def quantised(module, shape, options=BfpOptions(), mean=127.0, std=128.0, images
     fixed = plan(network.graph, options, pre)
     statistics = Statistics(network.graph, fixed.splits, fixed.needs_histogram())
     float_model.run(network, images, keep=(), observe=statistics.observe)
-    return quantise_network(network, statistics, options, pre), network, images
+    return quantise_network(network, statistics, fixed), network, images
 
 
 def noise_db(artifact, network, images):

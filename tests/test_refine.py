@@ -1,4 +1,4 @@
-"""Corrections from calibration images: channel order, weight rounding, bias; each keeps what it must keep."""
+"""Corrections from calibration images: weight rounding, bias; each keeps what it must keep."""
 
 import numpy as np
 import pytest
@@ -13,13 +13,11 @@ from bfp.artifact import Preprocessing
 from bfp.limits import ACC_LIMIT
 from bfp.parameters import accumulator_bound
 from calib.network import float_model
-from calib.transforms.channel_permutation import free_chain, sort_channels
-from calib.config import BfpOptions
+from calib.options import BfpOptions
 from calib.network.fake_quant import check
 from calib.frontend.importer import import_module
 from calib.reconstruction.layerwise import FOLDS, RIDGES, best_ridge, image_limit, reconstruct
 from calib.reconstruction.gptq import fit, gptq
-from calib.observers.statistics import Statistics
 
 PRE = Preprocessing((10, 10), (127.0,) * 3, (128.0,) * 3)
 
@@ -138,24 +136,6 @@ def test_fit_recovers_weights_and_stays_where_nothing_was_seen():
     assert torch.allclose(fit(start, x @ x.mT, wanted @ x @ x.mT, 1e-9), wanted, atol=1e-6)
     silent = torch.zeros(1, 5, 5, dtype=torch.float64)
     assert torch.equal(fit(wanted, silent, wanted @ silent, 0.1), wanted)
-
-
-def test_sorting_channels_preserves_the_function_and_sorts():
-    network = import_module(mobile_block(), (3, 10, 10), "toy")
-    images = pixels((3, 10, 10), PRE, 4)
-    statistics = Statistics(network.graph, {})
-    float_model.run(network, images, keep=(), observe=statistics.observe)
-    ordered = sort_channels(network, statistics.maximum)
-    assert torch.allclose(float_model.logits(network, images), float_model.logits(ordered, images), atol=1e-5)
-    again = Statistics(network.graph, {})
-    float_model.run(ordered, images, keep=(), observe=again.observe)
-    expand = next(n for n in network.graph.nodes if free_chain(network.graph, n) is not None)
-    tensors = free_chain(network.graph, expand)[0]
-    assert len(tensors) == 2
-    key = sum(np.log2(np.maximum(again.maximum[t], 1e-300)) for t in tensors)
-    assert np.all(np.diff(key) >= -1e-9)
-    first = next(n for n in network.graph.nodes if n.op == "conv")
-    assert free_chain(network.graph, first) is None  # its output is a shortcut too
 
 
 def test_image_limit_bounds_memory():

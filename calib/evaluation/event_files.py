@@ -24,7 +24,8 @@ from bfp.errors import BfpError
 from calib.network import float_model
 from calib.network.fake_quant import dequantise, real_network
 from calib.network.float_network import FloatNetwork
-from calib.pipeline import Prepared, batch_size
+from calib.observers.observer import batch_size
+from calib.pipeline import Prepared, check_artifact
 from calib.progress import Progress
 from calib.observers.statistics import BINS, Histogram, Statistics
 
@@ -37,16 +38,13 @@ def write_event_files(prepared: Prepared, artifact: Artifact, folder: Path, limi
     """Histograms over the first ``limit`` calibration images, to ``folder``/float and ``folder``/bfp.
 
     An older ``folder`` is replaced. Returns the number of images, layers and
-    histograms. Raises BfpError where the artifact is not this network's, or a
-    value is not finite (named layer).
+    histograms. Raises BfpError where the artifact is not of this network and its
+    weights, or a value is not finite (named layer).
     """
     from torch.utils.tensorboard import SummaryWriter
 
     network, graph = prepared.network, artifact.graph
-    if graph != network.graph:
-        raise BfpError(
-            f"the artifact of {graph.name} is not that of {prepared.config.path}; run `doit calibrate` again"
-        )
+    check_artifact(prepared, artifact)
     activations, images = gather(prepared, artifact, limit)
     count = 0
     temporary = folder.with_name(folder.name + ".part")

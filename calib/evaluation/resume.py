@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from bfp.errors import BfpError
-from calib.network.float_network import FloatNetwork
 from calib.data.images import ImageSet
 from calib.evaluation.tally import Tally
+from calib.network.float_network import FloatNetwork
+from calib.state import weights_digest
 
 
 def evaluation_key(artifact_digest: str, network: FloatNetwork, images: ImageSet, batch: int, device: str) -> dict:
@@ -26,17 +27,6 @@ def evaluation_key(artifact_digest: str, network: FloatNetwork, images: ImageSet
         "batch": batch,
         "device": device,
     }
-
-
-def weights_digest(network: FloatNetwork) -> str:
-    """SHA-256 over the names, shapes and values of all float weights, hex."""
-    digest = hashlib.sha256()
-    for name in sorted(network.weights):
-        w = network.weights[name]
-        digest.update(f"{name} {w.weight.shape}\n".encode())
-        digest.update(np.ascontiguousarray(w.weight).data)
-        digest.update(np.ascontiguousarray(w.bias).data)
-    return digest.hexdigest()
 
 
 def images_digest(images: ImageSet) -> str:

@@ -15,7 +15,7 @@ from bfp import artifact as artifacts
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
 from calib.data.images import open_images
-from calib.pipeline import Prepared
+from calib.pipeline import Prepared, check_artifact
 from calib.evaluation.report import charts
 from calib.evaluation.report.accuracy import accuracy_rows, comparison_notes
 from calib.evaluation.report.calibration import MOST, calibration_facts, candidates
@@ -87,9 +87,10 @@ def write_report(prepared: Prepared, folder: Path, images: np.ndarray | None = N
     images: normalised, float32 [N, C, H, W]; by default those of
     ``images_to_measure``. Returns the content of layers.json. Raises BfpError
     for a missing or damaged artifact or result file, or an artifact of another
-    network.
+    network or of other weights.
     """
     artifact = artifacts.load(folder / "artifact.npz")
+    check_artifact(prepared, artifact)
     results = read_results(folder)
     if images is None:
         images = images_to_measure(prepared)

@@ -14,17 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bfp.errors import BfpError
-from calib.config import AUTO, ONLINE, find_network, load_config
+from calib.config import find_network, load_config
 from calib.evaluation.report.files import write_whole
 from calib.evaluation.sweep.engine import run_points
 from calib.evaluation.sweep.points import Point
+from calib.options import AUTO, FAN2019, ONLINE
 from calib.zoo.weights import SUFFIXES
 
 SCHEMA = 1
 NETWORKS = ("resnet50", "inceptionv4", "vgg16", "mobilenet_v2")
 SMALL = "_small"  # of the shipped networks that take smaller images, with random weights
 BITS = 8
-METHODS = {"seed": "seed (published rule)", AUTO: "auto (ours)", ONLINE: "online (reference)"}
+METHODS = {FAN2019: "fan2019 (published rule)", AUTO: "auto (ours)", ONLINE: "online (reference)"}
 CALIBRATION_IMAGES = 64
 FEWEST = 4  # of which two calibrate: one to judge what the other chose
 

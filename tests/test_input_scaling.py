@@ -15,7 +15,7 @@ from calib.network import fake_quant
 from calib.network import float_model
 from calib.config import load_config
 from calib.evaluation.evaluate import compare
-from calib.transforms.input_scaling import best_step, fill_input
+from calib.transforms.input_scaling import best_step, input_scaled
 from calib.pipeline import make_artifact, prepare
 from host.manifest import read_deployment
 
@@ -60,8 +60,8 @@ def test_the_step_has_the_least_error_over_the_codes(bits):
 
 def test_function_of_the_images_is_preserved(tmp_path):
     plain = prepare(config_of(tmp_path, "ranges"), adapted=False)
-    network, config = fill_input(plain.network, plain.config)
-    assert config.input == replace(plain.config.input, scale=network.input_scale)
+    network = input_scaled(plain.network, plain.state.plan)
+    assert len(network.input_scale) == 3 and set(network.input_scale) != {1.0}
     images = torch.from_numpy(next(plain.calibration.batches(4)))
     reference, found = (float_model.logits(n, images) for n in (plain.network, network))
     assert torch.allclose(found, reference, atol=1e-4 * float(reference.abs().max()))
@@ -75,6 +75,8 @@ def test_artifact_takes_the_same_images_and_loses_less_of_them(tmp_path):
         artifacts.save(artifact, tmp_path / "artifact.npz")
         again = artifacts.load(tmp_path / "artifact.npz")
         assert again.preprocessing == artifact.preprocessing
+        # the file's preprocessing, and the scale that the network's input has
+        assert again.preprocessing == replace(prepared.config.input, scale=prepared.network.input_scale)
         assert (again.preprocessing.scale is None) == (equalise == "none")
         images = next(prepared.calibration.batches(4))
         mantissas = golden.quantise_input(again, images)
