@@ -107,7 +107,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(markdown(ablation(path, folder, arguments.widths, *limits)))
         print(f"{config.name}: wrote {folder / 'ablation.md'} and ablation.json")
         return
-    from bfp import artifact as artifacts
+    from bfp import artifact_file
     from calib import pipeline
     from calib.evaluation import evaluate
 
@@ -130,7 +130,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.command == "tensorboard":
         from calib.evaluation.event_files import write_event_files
 
-        artifact, events = artifacts.load(folder / "artifact.npz"), folder / "tensorboard"
+        artifact, events = artifact_file.load(folder / "artifact.npz"), folder / "tensorboard"
         wrote = write_event_files(pipeline.prepare(config), artifact, events, arguments.limit)
         print(f"{config.name}: {wrote['histograms']} histograms, {wrote['images']} images; wrote {events}")
         return
@@ -145,7 +145,7 @@ def run(arguments: argparse.Namespace) -> None:
 
         result = online.evaluate(pipeline.prepare(config), folder, arguments.limit)
     else:
-        artifact = artifacts.load(folder / "artifact.npz")
+        artifact = artifact_file.load(folder / "artifact.npz")
         result = evaluate.evaluate(pipeline.prepare(config, adapted=False), artifact, folder, arguments.limit, arguments.device)
     for note in result["notes"]:
         print(f"{config.name}: note: {note}", file=sys.stderr)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bfp import artifact as artifacts
+from bfp import artifact_file
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
 from bfp.samples import Samples, save_samples
@@ -279,4 +279,4 @@ def calibrate(config: NetworkConfig, folder: Path) -> Artifact:
     for note in artifact.provenance["notes"]:
         print(f"{config.name}: note: {note}", file=sys.stderr)
     keep_samples(prepared, folder / "samples.npz")
-    return artifacts.save(artifact, folder / "artifact.npz")
+    return artifact_file.save(artifact, folder / "artifact.npz")

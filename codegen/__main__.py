@@ -7,14 +7,14 @@ import sys
 import time
 from pathlib import Path
 
-from bfp.artifact import load
+from bfp.artifact_file import load
 from bfp.errors import BfpError
 from bfp.golden import quantise_input
 from bfp.samples import load_samples
 from codegen.performance.board import load_board
 from codegen.simulation.csim import simulate
 from codegen.performance.estimate import estimate
-from codegen.files import write_json, write_text
+from bfp.files import write_json, write_text
 from codegen.generate import generate
 from codegen.options import EngineOptions
 from codegen.lowering.program import build

@@ -2,6 +2,8 @@
 
 import ast
 import json
+import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from support import toy_board as toy
 from support.random_graphs import random_artifact, random_input
 
+from bfp.deployment import add_files, read_deployment
 from bfp.errors import BfpError
 from bfp.format import dequantise
 from bfp.golden import run
@@ -32,7 +35,7 @@ def library(tmp_path_factory):
 
 @pytest.fixture
 def deploy(tmp_path):
-    return toy.write_deployment(tmp_path / "deploy")
+    return toy.write(tmp_path / "deploy")
 
 
 @pytest.fixture
@@ -52,9 +55,7 @@ def test_run_returns_dequantised_outputs(board, deploy):
     with Accelerator(deploy, device=board) as accelerator:
         for seed in range(3):
             x = random_mantissas(seed)
-            deployment = accelerator.deployment
-            expected = real_values(2 * x + toy.weight_values()).reshape(-1) + deployment.output_offset
-            expected = expected * deployment.output_scale
+            expected = (real_values(2 * x + toy.weight_values()).reshape(-1) + 0.5) * 0.75
             np.testing.assert_array_equal(accelerator.run(x), expected)
             np.testing.assert_array_equal(accelerator.run(real_values(x).astype(np.float32)), expected)
 
@@ -128,7 +129,7 @@ def test_wrong_identity_is_refused_before_anything_runs_or_is_allocated(tmp_path
 
 @pytest.mark.parametrize("bit", [0, 31, 32, 63])
 def test_identity_is_compared_in_all_64_bits(board, tmp_path, library, bit):
-    deploy = toy.write_deployment(tmp_path / "flipped", identity=f"{toy.IDENTITY ^ 1 << bit:016x}")
+    deploy = toy.write(tmp_path / "flipped", identity=f"{toy.IDENTITY ^ 1 << bit:016x}")
     with pytest.raises(BfpError, match="was generated for"):
         Accelerator(deploy, device=SimulatedBoard(library, deploy))
 
@@ -235,31 +236,87 @@ def test_wrong_images_are_refused(board, deploy, image, message):
         accelerator.run(image)
 
 
+def put(*keys, value):
+    """A change of the manifest: the value under these keys."""
+
+    def change(data):
+        for key in keys[:-1]:
+            data = data[key]
+        data[keys[-1]] = value
+
+    return change
+
+
+def without(key):
+    return lambda data: data.pop(key)
+
+
 @pytest.mark.parametrize(
-    "changes, message",
+    "change, message",
     [
-        ({"schema": 4}, "schema 4, this version reads 3; update"),
-        ({"schema": "x"}, "schema x"),
-        ({"schema": None}, "damaged or no manifest"),
-        ({"identity": "12"}, "not 16 hexadecimal digits"),
-        ({"identity": None}, "'identity' is missing"),
-        ({"weights": "../weights.bin"}, "not the name of a file beside it"),
-        ({"weights": "none.bin"}, "none.bin cannot be read"),
-        ({"weights_words": 7}, "hold 96 bytes, the manifest says 112"),
-        ({"weights_sha256": "00" * 32}, "SHA-256"),
-        ({"fmap_words": 17}, "ends at word 18 of an arena of 17"),
-        ({"lanes": 0}, "'lanes' is 0"),
-        ({"lanes": True}, "not of type int"),
-        ({"layers": 1}, "tensor 'last' comes from layer 1 of 1"),
-        ({"classes": ["a", "b"]}, "names 2 classes for 18 outputs"),
-        ({"output": "nothing"}, "output tensor 'nothing'"),
-        ({"tensors": [1]}, "not well formed"),
-        ({"preprocessing": {"sise": 1}}, "not well formed"),
+        (put("schema", value=6), "schema 6, this version reads 5; update"),
+        (put("schema", value=4), "schema 4, this version reads 5; generate the deployment folder again"),
+        (put("schema", value="x"), "no manifest: its schema is 'x'"),
+        (without("schema"), "no manifest: its schema is None"),
+        (put("identity", value="12"), "identity is '12', not 16 hexadecimal digits"),
+        (put("identity", value="G" * 16), "not 16 hexadecimal digits"),
+        (without("identity"), "the key 'identity' is missing"),
+        (put("mood", value=1), "the key 'mood' is not known"),
+        (put("weights_words", value=7), "hold 96 bytes, the manifest says 112"),
+        (put("weights_words", value=2**32), "more than 4294967296"),
+        (put("weights_words", value=5), "has 96 bytes, more than the 80 that it may have"),
+        (put("files", "weights.bin", value="00" * 32), "SHA-256"),
+        (put("files", value={}), "no hash of weights.bin"),
+        (put("files", "../weights.bin", value="00" * 32), "files is '../weights.bin', not a file's name"),
+        (put("fmap_words", value=17), "ends at word 18 of an arena of 17"),
+        (put("lanes", value=0), "lanes is 0, not a whole number from 1 to 64"),
+        (put("lanes", value=True), "lanes is True, not a whole number"),
+        (put("clock_mhz", value=0), "clock_mhz is 0"),
+        (put("board", value="a\nb"), r"board is 'a\\nb', not printable text"),
+        (put("layers", value=1), "tensor 'last' comes from layer 1 of 1"),
+        (put("tensors", 1, "layer_index", value=-1), "tensor 'first' comes from layer -1"),
+        (put("outputs", 0, "classes", value=["a", "b"]), "output last has 18 values and 2 class names"),
+        (put("outputs", 0, "classes", 3, value="\x1b[2J"), r"outputs\[0\].classes\[3\] is '\\x1b\[2J', not printable"),
+        (put("outputs", 0, "tensor", value="nothing"), "output tensor 'nothing'"),
+        (put("outputs", 0, "host", value=["softmax"]), "host operator 'softmax' is not known; update the project"),
+        (put("outputs", 0, "scale", value=float("inf")), "damaged or no JSON"),
+        (put("outputs", value=[]), "outputs: it has 0 entries"),
+        (put("inputs", 0, "preprocessing", "size", value=[4, 4]), "its preprocessing makes \\(4, 4\\)"),
+        (put("inputs", 0, "preprocessing", "interpolation", value="cubic"), "interpolation is 'cubic', not one of"),
+        (put("tensors", value=[1]), r"tensors\[0\] is 1, not an object"),
+        (put("tensors", 0, "name", value="first"), "two tensors have the same name"),
+        (put("tensors", 0, "shape", value=[65536, 16384, 16384]), "not a shape of at most"),
+        (put("tensors", 2, "format", "exponents", value=[-4]), r"tensors\[2\].format: block format has 1 exponents"),
     ],
 )
-def test_manifests_that_do_not_fit_are_refused(tmp_path, changes, message):
-    deploy = toy.write_deployment(tmp_path / "changed", **changes)
-    with pytest.raises(BfpError, match=message):
+def test_manifests_that_do_not_fit_are_refused(deploy, change, message):
+    def signed(data):
+        return toy.content_digest(data) if "Infinity" not in json.dumps(data) else ""
+
+    path = deploy / "manifest.json"
+    data = json.loads(path.read_text())
+    change(data)
+    data["digest"] = signed(data)
+    path.write_text(json.dumps(data))
+    with pytest.raises(BfpError, match=message) as error:
+        Accelerator(deploy)
+    assert "\n" not in str(error.value) and len(str(error.value).replace(str(path), "")) < 300
+
+
+def test_a_manifest_edited_by_hand_is_refused(deploy):
+    toy.edit(deploy, put("outputs", 0, "offset", value=0.25), signed=False)
+    with pytest.raises(BfpError, match="was changed: its digest is not that of its content; generate"):
+        Accelerator(deploy)
+
+
+def test_a_deployment_of_several_inputs_is_read_and_not_driven(deploy):
+    def second(data):
+        data["inputs"].append({**data["inputs"][0], "tensor": "first"})
+        data["tensors"][1]["layer_index"] = -1
+
+    toy.edit(deploy, second)
+    assert [e.tensor for e in read_deployment(deploy).inputs] == ["input", "first"]
+    with pytest.raises(BfpError, match="network toy has 2 inputs; the driver takes networks with one"):
         Accelerator(deploy)
 
 
@@ -269,14 +326,51 @@ def test_damaged_files_are_refused(deploy):
     weights.write_bytes(original[:-1])
     with pytest.raises(BfpError, match="hold 95 bytes, the manifest says 96"):
         Accelerator(deploy)
+    weights.write_bytes(original + b"\0")
+    with pytest.raises(BfpError, match="has 97 bytes, more than the 96"):
+        Accelerator(deploy)
     weights.write_bytes(bytes([original[0] ^ 1]) + original[1:])
     with pytest.raises(BfpError, match="damaged: their SHA-256"):
         Accelerator(deploy)
     (deploy / "manifest.json").write_text((deploy / "manifest.json").read_text()[:100])
-    with pytest.raises(BfpError, match="damaged or no manifest"):
+    with pytest.raises(BfpError, match="damaged or no JSON"):
         Accelerator(deploy)
     with pytest.raises(BfpError, match="does not exist; give the deployment folder"):
         Accelerator(deploy / "missing")
+
+
+@pytest.mark.parametrize("name", ["weights.bin", "manifest.json"])
+@pytest.mark.parametrize("what", ["pipe", "folder", "link to nowhere", "link to itself", "missing"])
+def test_what_is_no_ordinary_file_is_refused_at_once(deploy, name, what):
+    path = deploy / name
+    path.unlink()
+    if what == "pipe":
+        os.mkfifo(path)
+    elif what == "folder":
+        path.mkdir()
+    elif what != "missing":
+        path.symlink_to(path if what == "link to itself" else deploy / "nowhere")
+    with pytest.raises(BfpError, match=f"{name} (is no ordinary file|does not exist|cannot be read)") as error:
+        Accelerator(deploy)
+    assert "\n" not in str(error.value)
+
+
+def test_a_bitstream_whose_hash_is_known_is_compared_before_it_is_loaded(board, deploy):
+    for kind in (".bit", ".hwh"):
+        shutil.copy(board.bitfile.with_suffix(kind), deploy / f"toy{kind}")
+    Accelerator(deploy, device=board, bitfile=deploy / "toy.bit").close()  # nothing is known of it yet
+    added = add_files(deploy, ["toy.bit", "toy.hwh"])
+    assert sorted(added.files) == ["toy.bit", "toy.hwh", "weights.bin"] and read_deployment(deploy) == added
+    Accelerator(deploy, device=board, bitfile=deploy / "toy.bit").close()
+    again = toy.write(deploy)  # generated again: what lies there keeps its hash
+    assert read_deployment(again).files == added.files
+    for kind in (".hwh", ".bit"):
+        with open(deploy / f"toy{kind}", "ab") as file:
+            file.write(b" ")
+        with pytest.raises(BfpError, match=f"toy{kind} is not the one of its manifest.*build it again"):
+            Accelerator(deploy, device=board, bitfile=deploy / "toy.bit")
+    with pytest.raises(BfpError, match="none.bit does not exist"):
+        add_files(deploy, ["none.bit"])
 
 
 @pytest.mark.filterwarnings("ignore:No devices found")
@@ -317,7 +411,7 @@ def test_libraries_that_are_no_engine_are_refused(deploy, tmp_path):
 # The engine that code generation writes
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, 1, 4])  # the output of the last is a concatenation
 def test_generated_engine_equals_the_golden_model_in_every_tensor(tmp_path, seed):
     artifact = random_artifact(seed, lanes=16)
     generate([artifact], EngineOptions(), tmp_path)
@@ -326,7 +420,8 @@ def test_generated_engine_equals_the_golden_model_in_every_tensor(tmp_path, seed
     golden = run(artifact, x)
     with Accelerator(tmp_path / "deploy", device=SimulatedBoard(library, tmp_path / "deploy")) as accelerator:
         seen = dict(accelerator.trace(x[0]))
-        assert set(seen) == set(accelerator.deployment.tensors) >= {artifact.graph.input, artifact.graph.output}
+        stored = {t.name for t in accelerator.deployment.tensors}
+        assert set(seen) == stored >= {artifact.graph.input, artifact.graph.output}
         for name, mantissas in seen.items():
             np.testing.assert_array_equal(mantissas, golden[name][0], err_msg=name)
         logits = accelerator.run(x[0])
@@ -384,4 +479,4 @@ def test_board_code_is_python_3_10_and_imports_only_what_the_board_has(path):
 
 def test_the_marker_says_what_it_is(board):
     assert b"NOT A BITSTREAM" in board.bitfile.read_bytes()
-    assert json.loads((board._deployment.folder / "manifest.json").read_text())["bitfile"] == board.bitfile.name
+    assert board.bitfile.name == board._deployment.bitfile == "toy.bit"

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from bfp import BfpError
-from bfp.artifact import Preprocessing, load
+from bfp.artifact import Preprocessing
+from bfp.artifact_file import load
 from calib import pipeline
 from calib.evaluation import evaluate
 from calib.network import float_model

@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 from support.stored import stored_values
 
-from bfp.artifact import save
+from bfp.artifact_file import save
 from bfp.golden import quantise_input
 from calib import pipeline
 from calib.config import SHIPPED, BfpOptions, load_config
 from calib.pipeline import Prepared
 from calib.observers.statistics import Statistics
 from codegen.simulation.csim import simulate
-from codegen.files import write_json
+from bfp.files import write_json
 from codegen.generate import generate
 from codegen.options import EngineOptions
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from bfp import artifact as artifacts
+from bfp import artifact_file
 from bfp import golden
 from bfp.format import dequantise, quantise
 from bfp.samples import load_samples
@@ -187,7 +187,7 @@ def test_page_of_a_large_network_stays_light(project):
     layers = [f for f in content["layers"] if f["weights"]]
     many = [{**layers[i % len(layers)], "name": f"block{i}.conv"} for i in range(150)]
     content = {**content, "layers": many, "worst": []}
-    text = render(artifacts.load(out / "artifact.npz"), content, dict.fromkeys(RESULTS))
+    text = render(artifact_file.load(out / "artifact.npz"), content, dict.fromkeys(RESULTS))
     assert text.count("<details data-layer") == 150 and len(text.encode()) < 5e6
 
 
@@ -226,7 +226,7 @@ def test_errors_equal_an_independent_computation(project):
     """Own and accumulated error of the depthwise layer, in float64, from the definition."""
     path, out, content = project
     prepared = prepare(load_config(path))
-    artifact, images = artifacts.load(out / "artifact.npz"), images_to_measure(prepared)
+    artifact, images = artifact_file.load(out / "artifact.npz"), images_to_measure(prepared)
     node = next(n for n in artifact.graph.nodes if n.op == "depthwise")
     stored = golden.run(artifact, golden.quantise_input(artifact, images))
     operands = {t: torch.from_numpy(dequantise(stored[t], artifact.formats[t])) for t in node.inputs}
@@ -281,7 +281,7 @@ def test_saturation_is_measured_and_named(project, copy):
     path, out = copy
     images = load_samples(out / "samples.npz").images * 3
     content = write_report(prepare(load_config(path)), out, images)
-    fmt = artifacts.load(out / "artifact.npz").formats[content["layers"][0]["tensor"]]
+    fmt = artifact_file.load(out / "artifact.npz").formats[content["layers"][0]["tensor"]]
     lsb = np.exp2(fmt.channel_exponents())[:, None, None]
     clipped = np.abs(np.floor(images / lsb + 0.5)) > fmt.high
     assert content["layers"][0]["saturation_rate"] == pytest.approx(clipped.mean(), abs=1e-5)
@@ -338,7 +338,7 @@ def test_evaluation_of_another_artifact_is_pointed_out(project, copy):
 @ONE_BLOCK
 def test_random_weights_and_replacements_are_said(project):
     _, out, content = project
-    artifact = artifacts.load(out / "artifact.npz")
+    artifact = artifact_file.load(out / "artifact.npz")
     results = dict.fromkeys(RESULTS)
     assert "not trained" not in Page(render(artifact, content, results)).text
     changed = {**artifact.provenance, "weights": "random", "replaced": ["weights a.pth do not exist"]}

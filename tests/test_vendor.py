@@ -70,7 +70,7 @@ def tools(tmp_path, monkeypatch):
 def network(tmp_path):
     folder = tmp_path / "toy"
     folder.mkdir()
-    toy.write_deployment(folder / "deploy")
+    toy.write(folder / "deploy")
     (folder / "generated").mkdir()
     (folder / "generated" / "config.hpp").write_text("// generated\n")
     return folder

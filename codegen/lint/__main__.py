@@ -35,7 +35,7 @@ def smallest_artifact() -> Artifact:
     weights = Weights(8, np.ones((2, 2, 1, 1), np.int8), (0, 2), np.zeros((2, 1), np.int64))
     parameters = {"conv": derive(node, formats["input"], formats["conv"], None, weights, None)}
     graph = Graph("smallest", ("input",), ("conv",), (node,), {"input": (2, 1, 1), "conv": (2, 1, 1)})
-    return Artifact.of_one(graph, formats, parameters, Preprocessing((1, 1), (0.0,), (1.0,)), digest="0" * 64)
+    return Artifact.of_one(graph, formats, parameters, Preprocessing((1, 1), (0.0,) * 2, (1.0,) * 2), digest="0" * 64)
 
 
 def lint_project() -> list[Finding]:

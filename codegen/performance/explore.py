@@ -25,13 +25,14 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from bfp.artifact import Artifact, load
+from bfp.artifact import Artifact
+from bfp.artifact_file import load
 from bfp.errors import BfpError
 from codegen.lowering.array import build_array
 from codegen.performance.board import Board, load_board
 from codegen.performance.estimate import estimate
 from codegen.performance.explore_chart import chart
-from codegen.files import write_json, write_text
+from bfp.files import write_json, write_text
 from codegen.options import EngineOptions
 from codegen.lowering.program import build, widest_operands
 from codegen.performance.resources import refuse_what_does_not_fit

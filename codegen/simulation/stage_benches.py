@@ -19,12 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
-from bfp.artifact import Artifact, load
+from bfp.artifact import Artifact
+from bfp.artifact_file import load
 from bfp.errors import BfpError
 from bfp.golden import quantise_input
 from bfp.samples import load_samples
 from codegen.simulation.csim import HLS, WARNINGS
-from codegen.files import write_text
+from bfp.files import write_text
 from codegen.generate import generate
 from codegen.options import EngineOptions
 from codegen.lowering.program import build

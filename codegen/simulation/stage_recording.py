@@ -17,7 +17,7 @@ import numpy as np
 from bfp.errors import BfpError
 from codegen.lowering.array import Array
 from codegen.simulation.csim import HLS, compile_engine, run_testbench, write_golden
-from codegen.files import write_text
+from bfp.files import write_text
 from codegen.lowering.schedule import Program
 from codegen.simulation.source_text import blank_comments, scan
 from codegen.simulation.threaded import find_region

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -19,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from bfp.deployment import WEIGHTS, Deployment, add_files, read_deployment
 from bfp.errors import BfpError
+from bfp.files import copy_file, write_text
 from codegen.performance.board import Board, load_board
-from codegen.files import write_text
 from codegen.render import environment
 
 HLS = Path(__file__).resolve().parents[2] / "hls"
@@ -72,7 +72,7 @@ def run_hls(
     missing tool or file, or the tool's first error and its log.
     """
     network_dir = Path(network_dir).resolve()
-    part, manifest = _board(board, clock_mhz).part, _manifest(network_dir)
+    part, deployment = _board(board, clock_mhz).part, _deployment(network_dir)
     for step in steps:
         if step not in STEPS:
             raise BfpError(f"HLS step {step!r} is unknown; choose from {', '.join(STEPS)}")
@@ -94,9 +94,9 @@ def run_hls(
         "SBFP_WORK": work,
         "SBFP_PART": part,
         "SBFP_CLOCK_MHZ": clock_mhz,
-        "SBFP_LANES": manifest["lanes"],
+        "SBFP_LANES": deployment.lanes,
         "SBFP_STEPS": " ".join(steps),
-        "SBFP_WEIGHTS": network_dir / "deploy" / manifest["weights"],
+        "SBFP_WEIGHTS": network_dir / "deploy" / WEIGHTS,
         "SBFP_GOLDEN": golden,
         "SBFP_RESULT": work / "csim.json",
     }
@@ -113,7 +113,7 @@ def run_hls(
             period_ns=f"{1000 / clock_mhz:.4g}",
             hls=HLS,
             generated=network_dir / "generated",
-            lanes=manifest["lanes"],
+            lanes=deployment.lanes,
             export="export" in steps,
         )
         write_text(work / "hls.cfg", environment().get_template("hls.cfg.j2").render(context))
@@ -139,20 +139,20 @@ def build_bitstream(
     tool's first error and its log.
     """
     network_dir = Path(network_dir).resolve()
-    target, manifest = _board(board, clock_mhz), _manifest(network_dir)
+    target, deployment = _board(board, clock_mhz), _deployment(network_dir)
     find_hls()
     vivado = find_vivado()
     repository = ip_repository(run_hls(network_dir, board, clock_mhz))
     vendor, deploy = network_dir / "vendor", network_dir / "deploy"
     out = vendor / "out"
     shutil.rmtree(out, ignore_errors=True)
-    name = Path(manifest["bitfile"]).stem
+    name = deployment.network
     values = {
         "SBFP_WORK": vendor,
         "SBFP_OUT": out,
         "SBFP_NAME": name,
         "SBFP_IP_REPO": repository,
-        "SBFP_IP": manifest["ip"],
+        "SBFP_IP": deployment.ip,
         "SBFP_PART": target.part,
         "SBFP_BOARD_PART": target.board_part,
         "SBFP_CLOCK_MHZ": clock_mhz,
@@ -165,11 +165,10 @@ def build_bitstream(
     for path in files:
         if not path.is_file():
             raise BfpError(f"Vivado ended without {path}; see {vendor / 'vivado.log'}")
-    _check_handoff(files[1], manifest["ip"])
+    _check_handoff(files[1], deployment.ip)
     for path in files:
-        temporary = deploy / f"{path.name}.part"
-        shutil.copyfile(path, temporary)
-        os.replace(temporary, deploy / path.name)
+        copy_file(path, deploy / path.name)
+    add_files(deploy, [path.name for path in files])
     return deploy / files[0].name, deploy / files[1].name
 
 
@@ -182,11 +181,10 @@ def _board(name: str, clock_mhz: float) -> Board:
     return board
 
 
-def _manifest(network_dir: Path) -> dict:
-    path = network_dir / "deploy" / "manifest.json"
-    if not path.is_file() or not (network_dir / "generated" / "config.hpp").is_file():
+def _deployment(network_dir: Path) -> Deployment:
+    if not (network_dir / "deploy").is_dir() or not (network_dir / "generated" / "config.hpp").is_file():
         raise BfpError(f"{network_dir} holds no generated network; run `doit codegen` first")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_deployment(network_dir / "deploy")
 
 
 def _check_handoff(path: Path, ip: str) -> None:

@@ -10,7 +10,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from bfp import artifact as artifacts
+from bfp import artifact_file
 from bfp.errors import BfpError
 from calib import pipeline
 from calib.evaluation import evaluate
@@ -97,7 +97,7 @@ def measure_one(
         artifact = pipeline.quantise(prepared, statistics)
     except BfpError as error:
         return {"error": str(error)}
-    artifact = artifacts.save(artifact, folder / "artifact.npz")
+    artifact = artifact_file.save(artifact, folder / "artifact.npz")
     if known is not None and known.get("artifact") == artifact.digest:
         return known
     return evaluate.evaluate(prepared, artifact, folder, limit)

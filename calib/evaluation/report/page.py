@@ -11,7 +11,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from bfp import artifact as artifacts
+from bfp import artifact_file
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
 from calib.data.images import open_images
@@ -89,7 +89,7 @@ def write_report(prepared: Prepared, folder: Path, images: np.ndarray | None = N
     for a missing or damaged artifact or result file, or an artifact of another
     network.
     """
-    artifact = artifacts.load(folder / "artifact.npz")
+    artifact = artifact_file.load(folder / "artifact.npz")
     results = read_results(folder)
     if images is None:
         images = images_to_measure(prepared)

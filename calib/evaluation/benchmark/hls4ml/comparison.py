@@ -29,7 +29,7 @@ from bfp.samples import Samples, load_samples
 from calib import pipeline
 from calib.config import load_config
 from codegen.simulation.csim import compile_engine, run_testbench, write_golden
-from codegen.files import write_json, write_text
+from bfp.files import write_json, write_text
 from codegen.generate import generate
 from codegen.options import EngineOptions
 
