@@ -46,8 +46,8 @@ def cut(text: str, most: int) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with what no line can show, control characters and lone surrogates, written as escapes."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    """A text that ``is_text``: what no line can show, control characters and lone surrogates, is written as escapes."""
+    return cut("".join(c if c.isprintable() else repr(c)[1:-1] for c in text), MOST_TEXT)
 
 
 def check_name(name: object, what: str, where: str) -> str:

@@ -329,11 +329,11 @@ def main(argv: list[str] | None = None) -> int:
         widths = parse_widths(arguments.widths) if arguments.widths is not None else WIDTHS
         artifact, board = load(arguments.folder / "artifact.npz"), load_board(arguments.board)
         result = explore(artifact, board, parse_options(arguments.engine), widths)
+        write_json(arguments.folder / "explore.json", result)
+        write_text(arguments.folder / "explore.svg", chart(result))
     except BfpError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    write_json(arguments.folder / "explore.json", result)
-    write_text(arguments.folder / "explore.svg", chart(result))
     print(*table(result), sep="\n")
     best = result["points"][result["best"][0]]
     print(

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,11 +22,13 @@ from xml.etree import ElementTree
 from bfp.deployment import WEIGHTS, Deployment, add_files, read_deployment
 from bfp.errors import BfpError
 from bfp.files import copy_file, write_text
+from bfp.names import shown
 from codegen.performance.board import Board, load_board
 from codegen.render import environment
 
 HLS = Path(__file__).resolve().parents[2] / "hls"
 STEPS = ("csim", "csynth", "export")
+SAFE_PATH = re.compile(r"[A-Za-z0-9_.+@=,~/-]+")
 
 
 @dataclass(frozen=True)
@@ -181,9 +184,23 @@ def _board(name: str, clock_mhz: float) -> Board:
     return board
 
 
+def check_paths(*paths: Path) -> None:
+    """Raise BfpError for a path that the vendor's tools would take apart.
+
+    They split flags at spaces, hand them to make and a shell, and read a configuration file line by line.
+    """
+    for path in paths:
+        if not SAFE_PATH.fullmatch(str(path)):
+            raise BfpError(
+                f"the vendor's tools cannot take the path {shown(str(path))}; "
+                "move it where folders are named by letters, digits and any of '_.+@=,~-'"
+            )
+
+
 def _deployment(network_dir: Path) -> Deployment:
     if not (network_dir / "deploy").is_dir() or not (network_dir / "generated" / "config.hpp").is_file():
         raise BfpError(f"{network_dir} holds no generated network; run `doit codegen` first")
+    check_paths(network_dir, HLS)
     return read_deployment(network_dir / "deploy")
 
 

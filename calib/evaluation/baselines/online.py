@@ -18,7 +18,6 @@ apply. Sums are taken in float64, where products of mantissas are exact.
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +26,7 @@ import torch
 
 from bfp.artifact import Preprocessing
 from bfp.errors import BfpError
+from bfp.files import write_json
 from bfp.format import exponent_for_maximum, mantissa_range
 from calib.network import float_model
 from calib.config import ONLINE, BfpOptions
@@ -36,7 +36,6 @@ from calib.data.images import ImageSet, open_images
 from calib.pipeline import Prepared, batch_size
 from calib.progress import Progress
 from calib.formats.solver import plan
-from calib.evaluation.report.files import write_whole
 from calib.formats.weights import WeightBlocks
 
 
@@ -164,5 +163,5 @@ def evaluate(prepared: Prepared, folder: Path, limit: int | None = None) -> dict
         "artifact": None,
         "notes": ["exponents found at run time, in float emulation: for reference", *prepared.notes, *images.notes],
     }
-    write_whole(folder / "evaluation.json", json.dumps(result, indent=2) + "\n")
+    write_json(folder / "evaluation.json", result)
     return result

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bfp import artifact_file
 from bfp.errors import BfpError
+from bfp.files import write_json
 from calib import pipeline
 from calib.evaluation import evaluate
 from calib.config import BfpOptions, NetworkConfig, Override
@@ -19,7 +20,6 @@ from calib.network.float_network import FloatNetwork
 from calib.data.images import ImageSet, open_images
 from calib.pipeline import Prepared
 from calib.evaluation.report.accuracy import uniform
-from calib.evaluation.report.files import write_whole
 from calib.evaluation.resume import images_digest, weights_digest
 from calib.observers.statistics import Statistics
 from calib.threads import fixed_threads
@@ -85,7 +85,7 @@ def measure_baselines(config: NetworkConfig, folder: Path, limit: int | None = N
         there = folder / "baselines" / method
         found[method] = measure_one(replace(prepared, config=one), statistics, there, known.get(method), limit)
     content = {"schema": SCHEMA, "network": config.name, "key": key, "baselines": found}
-    write_whole(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    write_json(path, content, indent=1)
     return content
 
 

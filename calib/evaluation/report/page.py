@@ -14,6 +14,7 @@ from markupsafe import Markup
 from bfp import artifact_file
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
+from bfp.files import write_json, write_text
 from calib.data.images import open_images
 from calib.pipeline import Prepared
 from calib.evaluation.report import charts
@@ -21,7 +22,6 @@ from calib.evaluation.report.accuracy import accuracy_rows, comparison_notes
 from calib.evaluation.report.calibration import MOST, calibration_facts, candidates
 from calib.evaluation.report.causes import percent
 from calib.evaluation.report.figures import layer_figures, worst_layers
-from calib.evaluation.report.files import write_whole
 from calib.evaluation.report.measure import measure
 
 SCHEMA = 2
@@ -102,8 +102,8 @@ def write_report(prepared: Prepared, folder: Path, images: np.ndarray | None = N
         "worst": worst_layers(layers),
         "layers": layers,
     }
-    write_whole(folder / "layers.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
-    write_whole(folder / "report.html", render(artifact, content, results))
+    write_json(folder / "layers.json", content, indent=1)
+    write_text(folder / "report.html", render(artifact, content, results))
     return content
 
 

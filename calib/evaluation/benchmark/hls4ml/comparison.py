@@ -197,10 +197,10 @@ def main() -> int:
     """Entry point; returns the exit status, 2 where a side cannot be built or run."""
     try:
         result = compare(BUILD)
+        write_json(BUILD / "hls4ml.json", result)
     except BfpError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    write_json(BUILD / "hls4ml.json", result)
     print(*table(result), f"{BUILD / 'hls4ml.json'}", sep="\n")
     return 0
 
