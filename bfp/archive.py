@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from bfp.errors import BfpError
-from bfp.files import open_file, replacing
+from bfp.files import open_file, write_bytes
 from bfp.names import SHOWN, cut, printable
 
 SUFFIX = ".npy"
@@ -20,8 +20,9 @@ SUFFIX = ".npy"
 
 def write_arrays(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
     """Write an uncompressed .npz file whole or not at all; the same arrays give the same bytes."""
-    with replacing(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **arrays)
+    content = io.BytesIO()  # an archive that meets a full disk while it is made complains once more when it is forgotten
+    np.savez(content, **arrays)
+    write_bytes(path, content.getbuffer())
 
 
 def read_arrays(path: str | Path, what: str, missing: str, advice: str) -> dict[str, np.ndarray]:

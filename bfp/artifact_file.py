@@ -214,6 +214,8 @@ def _weights(
         if (found.dtype.str, found.shape) != (kind, size):
             raise BfpError(f"{where}: array {name} is {found.dtype.str} of shape {found.shape}, not {kind} of {size}")
     packed, exponents, bias = (arrays[name] for name in names)
+    if packed[-1] >> (count * stored.bits - 1) % 8 + 1:
+        raise BfpError(f"{where}: array {names[0]} holds more bits than its {count} mantissas")
     mantissas = unpack_bits(packed, stored.bits, count).astype(np.int8).reshape(shape)
     weights = Weights(stored.bits, mantissas, stored.splits, exponents.astype(np.int64))
     verify_weights(graph, node, weights)

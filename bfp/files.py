@@ -67,7 +67,7 @@ def _replace_folder(temporary: Path, path: Path) -> None:
                 shutil.rmtree(older, ignore_errors=True)
 
 
-def write_bytes(path: str | Path, data: bytes) -> None:
+def write_bytes(path: str | Path, data: bytes | memoryview) -> None:
     """Replace a file. Raises BfpError where the system refuses."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
@@ -80,8 +80,11 @@ def copy_file(source: str | Path, path: str | Path) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Replace a file by UTF-8 text; one that already says the same is left alone, so nothing is rebuilt for it."""
-    path, data = Path(path), text.encode("utf-8")
+    """Replace a file by UTF-8 text; one that already says the same is left alone, so nothing is rebuilt for it.
+
+    What UTF-8 cannot hold, as of a file name that is no text, is written as an escape.
+    """
+    path, data = Path(path), text.encode("utf-8", "backslashreplace")
     try:
         if path.is_file() and path.read_bytes() == data:
             return

@@ -73,7 +73,7 @@ def _checked(arrays: dict[str, np.ndarray], where: str, advice: str) -> Samples:
 
 
 def _texts(array: np.ndarray) -> tuple[str, ...]:
-    """The texts of an array; a code that Unicode does not have becomes NUL, which no text may hold."""
+    """The texts of an array; a code that Unicode does not have becomes a control character, which no text may hold."""
     codes = np.ascontiguousarray(array).view("<u4")
-    safe = np.where(codes > 0x10FFFF, 0, codes).astype("<u4")
+    safe = np.where(codes > 0x10FFFF, 1, codes).astype("<u4")
     return tuple(str(text) for text in safe.view(array.dtype))

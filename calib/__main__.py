@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from bfp.errors import BfpError
+from bfp.names import printable
 from calib.config import ONLINE, find_network, load_config
 
 
@@ -170,7 +171,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         run(arguments)
     except BfpError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         kept = "; started again, it goes on with the next batch" if arguments.command == "evaluate" else ""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bfp.artifact_file import load
 from bfp.errors import BfpError
+from bfp.names import printable
 from bfp.golden import quantise_input
 from bfp.samples import load_samples
 from codegen.performance.board import load_board
@@ -118,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         return run_csim(arguments.folder, options, arguments.limit, arguments.compiler, arguments.threaded)
     except BfpError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
 
 

@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
             return _classify(arguments)
         return _check(arguments)
     except BfpError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
 
 

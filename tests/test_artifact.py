@@ -14,7 +14,7 @@ import pytest
 from support.random_graphs import random_artifact
 
 from bfp import BfpError
-from bfp import archive, artifact_file
+from bfp import artifact_file, files
 from bfp.artifact import Artifact, NetworkInput, Preprocessing
 from bfp.artifact_file import SCHEMA, array_digest, load, save
 from bfp.format import BlockFormat
@@ -366,11 +366,12 @@ def test_nothing_is_left_half_written(saved, tmp_path, monkeypatch):
     artifact, path = saved
     good = path.read_bytes()
 
-    def fails(file, **arrays):
-        file.write(b"half of it")
+    def fails(path, data):
+        with open(path, "wb") as file:
+            file.write(data[: len(data) // 2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(archive.np, "savez", fails)
+    monkeypatch.setattr(files.Path, "write_bytes", fails)
     with pytest.raises(BfpError, match="cannot be written .*No space left"):
         save(random_artifact(4, 16), path)
     monkeypatch.undo()

@@ -24,6 +24,7 @@ from calib.evaluation.report import charts, write_report
 from calib.evaluation.report.figures import WORST, layer_figures, worst_layers
 from calib.evaluation.report.measure import measure
 from calib.evaluation.report.page import RESULTS, images_to_measure, render
+from support import hostile
 from support.random_graphs import random_artifact, random_input
 
 MODULE = """
@@ -379,3 +380,39 @@ def test_exact_weights_leave_rounding_and_saturation_only(seed):
     json.dumps(content, allow_nan=False)
     text = Page(render(artifact, content, dict.fromkeys(RESULTS))).text
     assert f"The {len(content['worst'])} worst layers" in text
+
+
+def with_texts(value, text, keep=()):
+    """A copy in which ``text`` follows every string, but those under the keys of ``keep``."""
+    if isinstance(value, dict):
+        return {k: v if k in keep else with_texts(v, text, keep) for k, v in value.items()}
+    if isinstance(value, list):
+        return [with_texts(v, text, keep) for v in value]
+    return f"{value}{text}" if isinstance(value, str) else value
+
+
+@ONE_BLOCK
+def test_names_cannot_become_markup(project):
+    """Whatever names, notes and results say: the page has the elements and attributes that it always has."""
+    _, out, content = project
+    artifact = artifact_file.load(out / "artifact.npz")
+    evaluation = {"images": 3, "top1_float": 0.5, "top1_bfp": 0.5, "agreement": 1.0, "sqnr_db": 30.0, "notes": ["note"]}
+    failed = {"images": 1, "values_compared": 9, "mismatches": 1, "first_mismatch": "layer"}
+    baselines = {"baselines": {"max": {"error": "sentence"}}}
+    results = {"evaluation": evaluation, "csim": failed, "board": failed, "baselines": baselines}
+    plain = Page(render(artifact, content, results))
+    recorded = {**artifact.provenance, "replaced": ["note"], "model": "m:f", "weights": "w"}
+    keep = ("activation", "digest", "artifact")
+    changed = render(
+        replace(artifact, provenance=with_texts({**recorded, "sqnr_db": {"a": 1.0}}, hostile.ALL)),
+        with_texts(content, hostile.ALL, keep),
+        with_texts(results, hostile.ALL, keep),
+    )
+    parsed = Page(changed)
+    assert {(tag, k) for tag, k, _ in parsed.attributes} == {(tag, k) for tag, k, _ in plain.attributes}
+    tags = [set(re.findall(r"<(/?[a-zA-Z!]+)", page)) for page in (changed, render(artifact, content, results))]
+    assert tags[0] == tags[1]
+    text = parsed.text
+    for words in hostile.TEXTS:
+        assert words in text
+    assert [i for i in parsed.ids if hostile.ALL in i]
