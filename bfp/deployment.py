@@ -178,20 +178,20 @@ def _complete(deployment: Deployment, path: Path) -> tuple[Deployment, dict]:
     return complete, data
 
 
-def read_deployment(folder: str | Path) -> Deployment:
-    """Read and check ``manifest.json``. Raises BfpError, one sentence, for anything that does not fit."""
+def read_deployment(folder: str | Path, again: str = AGAIN) -> Deployment:
+    """Read and check ``manifest.json``. Raises BfpError, one sentence that ends with ``again``, for what does not fit."""
     path = Path(folder) / MANIFEST
-    place = Place(f"deployment {path}", AGAIN)
+    place = Place(f"deployment {path}", again)
     data = parse(read_file(path, "deployment", MISSING), place)
     schema = data.get("schema") if isinstance(data, dict) else None
     if type(schema) is not int:
-        raise BfpError(f"{place.file} is damaged or no manifest: its schema is {shown(schema)}; {AGAIN}")
+        raise BfpError(f"{place.file} is damaged or no manifest: its schema is {shown(schema)}; {again}")
     if schema != SCHEMA:
-        advice = "update the project" if schema > SCHEMA else AGAIN
+        advice = "update the project" if schema > SCHEMA else again
         raise BfpError(f"{place.file} has schema {shown(schema)}, this version reads {SCHEMA}; {advice}")
     deployment = DEPLOYMENT.read(data, place)
     if content_digest(data) != deployment.digest:
-        raise BfpError(f"{place.file} was changed: its digest is not that of its content; {AGAIN}")
+        raise BfpError(f"{place.file} was changed: its digest is not that of its content; {again}")
     try:
         verify(deployment)
     except BfpError as error:

@@ -15,11 +15,10 @@ from bfp.layout import HOST, PlacedTensor, Segment
 from codegen.lowering.program import build
 from codegen.lowering.schedule import Program, StoredTensor
 from codegen.options import EngineOptions
-from codegen.performance.board import load_board
+from codegen.performance.board import Board
 from codegen.render import render
 
 IP_NAME = "sbfp_engine_0"
-BOARD = "ultra96v2"
 
 
 def placed_tensor(program: Program, t: StoredTensor) -> PlacedTensor:
@@ -61,16 +60,16 @@ def readable_tensors(program: Program) -> tuple[PlacedTensor, ...]:
     return *stored.values(), *joined.values()
 
 
-def deployment(program: Program, identity: str, weights_words: int, board: str, clock_mhz: int) -> Deployment:
-    """What the driver must know of a program with one network. board, clock_mhz: for which it was generated."""
+def deployment(program: Program, identity: str, weights_words: int, board: Board) -> Deployment:
+    """What the driver must know of a program with one network, generated for a board."""
     artifact = program.artifacts[0]
     return Deployment(
         network=artifact.graph.name,
         artifact_digest=artifact.digest,
         float_digest=artifact.float_digest,
         identity=identity,
-        board=board,
-        clock_mhz=clock_mhz,
+        board=board.name,
+        clock_mhz=board.clock_mhz,
         lanes=program.options.lanes,
         layers=len(program.layers),
         weights_words=weights_words,
@@ -82,20 +81,21 @@ def deployment(program: Program, identity: str, weights_words: int, board: str, 
     )
 
 
-def generate(artifacts: list[Artifact], options: EngineOptions, out: Path) -> tuple[Program, str]:
+def generate(artifacts: list[Artifact], options: EngineOptions, board: Board, out: Path) -> tuple[Program, str]:
     """Write generated sources, weight image and (for a single network) the manifest below ``out``.
 
-    Returns the program and the kernel's identity. Raises BfpError naming the
-    layer that does not fit the engine.
+    board: for whose memory and clock layers are cut; the manifest names both. Returns
+    the program and the kernel's identity. Raises BfpError naming the layer that does
+    not fit the engine.
     """
-    program = build(artifacts, options)
+    program = build(artifacts, options, board)
     title = ", ".join(a.graph.name for a in artifacts) if len(artifacts) < 4 else f"{len(artifacts)} networks"
     sources, identity = render(program, title)
     for name, text in sources.items():
         write_text(out / "generated" / name, text)
-    image, board = program.weight_image(), load_board(BOARD)
+    image = program.weight_image()
     if len(artifacts) == 1:
-        made = deployment(program, identity, len(image), board.name, board.clock_mhz)
+        made = deployment(program, identity, len(image), board)
         write_deployment(made, image.tobytes(), out / "deploy")
     else:
         write_bytes(out / "deploy" / WEIGHTS, image.tobytes())

@@ -76,10 +76,11 @@ class SimulatedBoard(Device):
         self._lock = threading.Lock()
         self._reset()
         folder = Path(folder) if folder else Path(deploy_dir) / "simulated"
-        self.bitfile = folder / self._deployment.bitfile
+        deployment = self._deployment
+        self.bitfile = folder / deployment.bitfile
         words = b"\nPYNQ wants a file of this name. The simulated board's engine is a shared library.\n"
         write_bytes(self.bitfile, SIMULATION_MARK + words)
-        hwh.write_hwh(self.bitfile.with_suffix(".hwh"), self._deployment.ip, self._deployment.lanes)
+        hwh.write_hwh(self.bitfile.with_suffix(".hwh"), deployment.ip, deployment.lanes, deployment.clock_mhz)
 
     # What Overlay asks of a device
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import toy_board as toy
+from support.boards import BOARD
 from support.random_graphs import random_artifact, random_input
 
 from bfp.deployment import add_files, read_deployment
@@ -183,7 +184,13 @@ def test_pynq_reads_the_handoff(board, deploy):
         assert ip["type"] == hwh.VLNV and ip["phys_addr"] == hwh.BASE_ADDRESS and ip["addr_range"] == hwh.ADDRESS_RANGE
         assert ip["registers"]["CTRL"]["fields"]["AP_DONE"]["bit_offset"] == 1
         clocks = accelerator._overlay.clock_dict
-        assert clocks[0]["frequency"] == 250.0 and [c["enable"] for c in clocks.values()] == [1, 0, 0, 0]
+        assert clocks[0]["frequency"] == BOARD.clock_mhz and [c["enable"] for c in clocks.values()] == [1, 0, 0, 0]
+
+
+def test_the_simulated_board_runs_at_the_clock_of_the_deployment(library, tmp_path):
+    deploy = toy.write(tmp_path / "faster", clock_mhz=300)
+    with Accelerator(deploy, device=SimulatedBoard(library, deploy)) as accelerator:
+        assert accelerator._overlay.clock_dict[0]["frequency"] == 300.0
 
 
 # Time and lifetime
@@ -272,6 +279,8 @@ def without(key):
         (put("lanes", value=0), "lanes is 0, not a whole number from 1 to 64"),
         (put("lanes", value=True), "lanes is True, not a whole number"),
         (put("clock_mhz", value=0), "clock_mhz is 0"),
+        (put("clock_mhz", value="fast"), "clock_mhz is 'fast', not a whole number"),
+        (without("board"), "the key 'board' is missing"),
         (put("board", value="a\nb"), r"board is 'a\\nb', not printable text"),
         (put("layers", value=1), "tensor 'last' comes from layer 1 of 1"),
         (put("tensors", 1, "layer_index", value=-1), "tensor 'first' comes from layer -1"),
@@ -383,12 +392,12 @@ def test_bitfiles_that_do_not_fit_are_refused(board, deploy, tmp_path):
     real.write_bytes(b"\x00\x09")
     with pytest.raises(BfpError, match="real.hwh does not exist"):
         Accelerator(deploy, bitfile=real)
-    hwh.write_hwh(real.with_suffix(".hwh"), "another_ip")
+    hwh.write_hwh(real.with_suffix(".hwh"), "another_ip", toy.LANES, BOARD.clock_mhz)
     with pytest.raises(BfpError, match="PYNQ cannot load .*real.bit .*run on the board"):
         Accelerator(deploy, bitfile=real)  # no board here; on a board, no bitstream
     with pytest.raises(BfpError, match="no IP 'sbfp_engine_0'"):
         Accelerator(deploy, device=board, bitfile=real)
-    hwh.write_hwh(real.with_suffix(".hwh"), "sbfp_engine_0")
+    hwh.write_hwh(real.with_suffix(".hwh"), "sbfp_engine_0", toy.LANES, BOARD.clock_mhz)
     with pytest.raises(BfpError, match="no simulation marker"):
         Accelerator(deploy, device=board, bitfile=real)
 
@@ -414,7 +423,7 @@ def test_libraries_that_are_no_engine_are_refused(deploy, tmp_path):
 @pytest.mark.parametrize("seed", [0, 1, 4])  # the output of the last is a concatenation
 def test_generated_engine_equals_the_golden_model_in_every_tensor(tmp_path, seed):
     artifact = random_artifact(seed, lanes=16)
-    generate([artifact], EngineOptions(), tmp_path)
+    generate([artifact], EngineOptions(), BOARD, tmp_path)
     _, library = compile_engine(tmp_path / "generated", tmp_path / "csim", optimise=("-O1",))
     x = random_input(artifact, seed)
     golden = run(artifact, x)

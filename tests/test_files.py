@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from support import racing
 from support import toy_board as toy
+from support.boards import BOARD
 from support.random_graphs import random_artifact, random_input
 
 from bfp import archive, artifact_file, files
@@ -53,14 +54,14 @@ def writers():
     artifact = random_artifact(2, 16)
 
     def golden(path):
-        program = build([artifact], EngineOptions())
+        program = build([artifact], EngineOptions(), BOARD)
         write_golden(path, program, "0" * 16, [random_input(artifact, 0)])
 
     return {
         "artifact": lambda path: artifact_file.save(artifact, path),
         "samples": lambda path: save_samples(racing.sample(1), path),
         "deployment": lambda path: toy.write(path.parent / "deploy"),
-        "handoff": lambda path: hwh.write_hwh(path, "sbfp_engine_0"),
+        "handoff": lambda path: hwh.write_hwh(path, "sbfp_engine_0", 16, 250),
         "golden values": golden,
         "JSON": lambda path: files.write_json(path, list(range(1000))),
         "text": lambda path: files.write_text(path, "a line\n" * 100),

@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.boards import BOARD
 from support.compilers import EVERY, NO_CLANG
 
 from codegen.simulation.csim import HLS
@@ -51,7 +52,7 @@ def plain(tmp_path_factory) -> Path:
     (folder / "stream").mkdir()
     (folder / "stream" / "hls_stream.h").write_text(STREAM)
     for size in SIZES:
-        generate([smallest_artifact()], EngineOptions(*size), folder / "x".join(map(str, size)))
+        generate([smallest_artifact()], EngineOptions(*size), BOARD, folder / "x".join(map(str, size)))
     return folder
 
 

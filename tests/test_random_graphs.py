@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import pytest
+from support.boards import BOARD
 from support.random_graphs import random_artifact, random_input
 
 from bfp import BfpError
@@ -17,13 +18,16 @@ from codegen.simulation.csim import compile_engine, run_testbench, write_golden
 from codegen.generate import generate
 from codegen.options import EngineOptions
 from codegen.lowering.program import build
+from codegen.performance.board import Board, load_board
 from codegen.performance.steps import program_counts
-
 
 
 @dataclass(frozen=True)
 class Engine:
-    """Engine options of a batch, and the widest mantissas of its graphs (four products per DSP up to five bits)."""
+    """Engine options of a batch, its board, and the widest mantissas of its graphs.
+
+    Four products share a DSP up to five bits.
+    """
 
     lanes: int
     filters: int
@@ -32,15 +36,16 @@ class Engine:
     tile_blocks: int
     products: int = 0
     widest: int = 8
+    board: Board = BOARD
 
 
-# full size at 8 and at 5 bits, narrow, tiny buffers that force tiles and chunks
+# full size at 8 and at 5 bits, narrow, tiny buffers that force tiles and chunks; a fast board and a slow one
 ENGINES = (
     Engine(16, 8, 5, 256, 512),
-    Engine(4, 4, 3, 25, 8),
+    Engine(4, 4, 3, 25, 8, board=load_board("kv260")),
     Engine(16, 8, 5, 40, 8, widest=5),
     Engine(2, 2, 1, 64, 16, products=1),
-    Engine(8, 4, 2, 30, 8),
+    Engine(8, 4, 2, 30, 8, board=load_board("pynq_z2")),
     Engine(4, 2, 1, 25, 8, widest=4),
 )
 PER_BATCH = 12
@@ -56,7 +61,7 @@ def engine_options(artifacts, engine: Engine) -> EngineOptions:
             engine.lanes, engine.filters, engine.pixels, engine.products, words, steps, engine.tile_blocks
         )
         try:
-            build(artifacts, options)
+            build(artifacts, options, engine.board)
             return options
         except BfpError as error:
             if "raise the engine option input_words" not in str(error):
@@ -67,7 +72,7 @@ def engine_options(artifacts, engine: Engine) -> EngineOptions:
 def check_batch(seeds: range, engine: Engine, out) -> None:
     artifacts = [random_artifact(seed, engine.lanes, engine.widest) for seed in seeds]
     inputs = [random_input(a, seed) for a, seed in zip(artifacts, seeds)]
-    program, identity = generate(artifacts, engine_options(artifacts, engine), out)
+    program, identity = generate(artifacts, engine_options(artifacts, engine), engine.board, out)
     bench, _ = compile_engine(out / "generated", out / "csim")
     write_golden(out / "golden.bin", program, identity, inputs)
     result = run_testbench(bench, out / "deploy" / "weights.bin", out / "golden.bin", out / "result.json")
@@ -88,7 +93,7 @@ def test_random_graphs_reach_every_corner():
     seen, bits = Counter(), set()
     for batch, engine in enumerate(ENGINES):
         artifacts = [random_artifact(seed, engine.lanes, engine.widest) for seed in range(PER_BATCH * batch, PER_BATCH * (batch + 1))]
-        program = build(artifacts, engine_options(artifacts, engine))
+        program = build(artifacts, engine_options(artifacts, engine), engine.board)
         seen[f"{program.array.products} products"] += 1
         for layer in program.layers:
             f = layer.fields
@@ -151,7 +156,7 @@ def test_a_first_tile_that_loads_too_early_shows(tmp_path, monkeypatch):
     """The C simulation runs the loads of a step before its stores: what is not stored yet is read as it was."""
     monkeypatch.setattr("codegen.lowering.program.early_pass", lambda *layers: 0)
     artifacts = [random_artifact(seed, 16) for seed in range(4)]
-    program, identity = generate(artifacts, engine_options(artifacts, ENGINES[0]), tmp_path)
+    program, identity = generate(artifacts, engine_options(artifacts, ENGINES[0]), BOARD, tmp_path)
     bench, _ = compile_engine(tmp_path / "generated", tmp_path / "csim")
     inputs = [random_input(a, seed) for seed, a in enumerate(artifacts)]
     write_golden(tmp_path / "golden.bin", program, identity, inputs)
@@ -162,7 +167,7 @@ def test_a_first_tile_that_loads_too_early_shows(tmp_path, monkeypatch):
 def test_the_comparison_can_fail(tmp_path):
     """One flipped weight bit shows as a named mismatch."""
     artifacts = [random_artifact(5, 16)]
-    program, identity = generate(artifacts, engine_options(artifacts, ENGINES[0]), tmp_path)
+    program, identity = generate(artifacts, engine_options(artifacts, ENGINES[0]), BOARD, tmp_path)
     bench, _ = compile_engine(tmp_path / "generated", tmp_path / "csim")
     write_golden(tmp_path / "golden.bin", program, identity, [random_input(a, 0) for a in artifacts])
     image = bytearray((tmp_path / "deploy" / "weights.bin").read_bytes())

@@ -21,6 +21,7 @@ from codegen.generate import generate
 from codegen.lint.kernel import Finding
 from codegen.lint.run import lint, lint_engine
 from codegen.options import EngineOptions
+from codegen.performance.board import DEFAULT_BOARD, load_board
 
 # (lanes, filters, pixels): the smallest array, and the default one
 SIZES = ((2, 2, 1), (16, 8, 5))
@@ -41,9 +42,10 @@ def smallest_artifact() -> Artifact:
 def lint_project() -> list[Finding]:
     """Findings on the engine at all SIZES, each once."""
     found: set[Finding] = set()
+    board = load_board(DEFAULT_BOARD)  # any would do: the engine is the same for all
     for lanes, filters, pixels in SIZES:
         with tempfile.TemporaryDirectory() as folder:
-            generate([smallest_artifact()], EngineOptions(lanes, filters, pixels), Path(folder))
+            generate([smallest_artifact()], EngineOptions(lanes, filters, pixels), board, Path(folder))
             found |= set(lint_engine(Path(folder, "generated")))
     return sorted(found)
 

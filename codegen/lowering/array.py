@@ -9,7 +9,7 @@ from codegen.options import EngineOptions
 
 PAIR_LIMIT = 2**17  # sums of a chain that fit beside each other in one DSP: two of them,
 QUAD_LIMIT = 2**10  # or four
-QUAD_MAX_WEIGHT = 2**26 // 2**22 - 1  # w1 << 22 plus w0 must fit 27 signed bits
+PAIR_SHIFT, QUAD_SHIFT = 18, 22  # of the second weight in the multiplier's wide operand (hls/products.hpp)
 PRIMES = (1, 3, 5, 7, 11, 13, 17)
 
 
@@ -55,14 +55,22 @@ def longest_chain(lanes: int, limit: int, weight: int, activation: int) -> int:
     return chain
 
 
-def build_array(options: EngineOptions, weight: int, activation: int) -> Array:
+def fits_operand(weight: int, shift: int, bits: int) -> bool:
+    """Whether two weights of that magnitude, one of them shifted, fit a signed operand of so many bits."""
+    return (weight << shift) + weight < 2 ** (bits - 1)
+
+
+def build_array(options: EngineOptions, weight: int, activation: int, multiplier_bits: int) -> Array:
     """The array for the widest mantissas of the dense layers: largest |weight| and |activation|.
 
-    Raises BfpError where the option ``products`` asks for more than the widths allow.
+    multiplier_bits: of the wide operand of the chip's DSPs. Raises BfpError where
+    the option ``products`` asks for more than these widths allow.
     """
-    pair = longest_chain(options.lanes, PAIR_LIMIT, weight, activation)
-    quad = longest_chain(options.lanes, QUAD_LIMIT, weight, activation) if weight <= QUAD_MAX_WEIGHT else 0
-    possible = 1 if options.filters % 2 else 4 if quad else 2
+    pair, quad = (
+        longest_chain(options.lanes, limit, weight, activation) if fits_operand(weight, shift, multiplier_bits) else 0
+        for limit, shift in ((PAIR_LIMIT, PAIR_SHIFT), (QUAD_LIMIT, QUAD_SHIFT))
+    )
+    possible = 1 if options.filters % 2 or not pair else 4 if quad else 2
     # four products that must be split after each are more logic than multiplier
     products = options.products or (2 if possible == 4 and quad < 2 else possible)
     if products > possible:

@@ -14,8 +14,7 @@ from bfp.parameters import Parameters, reciprocal
 from codegen.lowering.fusion import InputPool, Pool, input_pool_fields, pool_fields
 from codegen.lowering.placement import Placement
 from codegen.lowering.schedule import EngineLayer, Program
-from codegen.lowering.sequence import Stage
-from codegen.lowering.tiling import Cutter, Tiling
+from codegen.lowering.tiling import Tiling
 from codegen.lowering.weight_image import dense_image, dense_sizes, depthwise_image, fold_columns, one_hot
 
 ENGINE_OPERATOR = {
@@ -52,10 +51,8 @@ class Job:
     pooled: Placement | None
     shortcut: Placement | None
     stored: list[tuple[str, str, Placement]]
-    stage: Stage
-    cutter: Cutter
-    pool: Pool | None
-    input_pool: InputPool | None
+    pool: Pool | None = None
+    input_pool: InputPool | None = None
 
 
 def check_range(layer: str, fields: dict[str, int | str]) -> None:

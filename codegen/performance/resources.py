@@ -222,8 +222,12 @@ def resources(program: Program) -> dict:
     }
 
 
+class ChipTooSmall(BfpError):
+    """The modelled engine takes more of a chip than there is; another engine may fit."""
+
+
 def refuse_what_does_not_fit(program: Program, board: Board) -> None:
-    """Raise BfpError, with what to change, where the modelled engine exceeds the board."""
+    """Raise BfpError, with what to change, where the program exceeds the board: ChipTooSmall where the engine does."""
     used = resources(program)
     advice = {
         "dsp": "lower the engine options pixels or filters",
@@ -232,7 +236,7 @@ def refuse_what_does_not_fit(program: Program, board: Board) -> None:
     }
     for what, limit in (("dsp", board.dsp), ("bram36", board.bram36), ("lut", board.lut)):
         if used[what] > limit:
-            raise BfpError(
+            raise ChipTooSmall(
                 f"the engine for {program.artifacts[0].graph.name} needs {used[what]} {what} (modelled), {board.name} "
                 f"has {limit}; {advice[what]}"
             )

@@ -30,6 +30,7 @@ from codegen.generate import generate
 from codegen.options import EngineOptions
 from codegen.lowering.program import build
 from codegen.lowering.schedule import Program
+from codegen.performance.board import DEFAULT_BOARD, Board, load_board
 from codegen.simulation.stage_golden import Checker, sums_used
 from codegen.simulation.stage_recording import Call, Parameter, items, record, stages
 
@@ -74,7 +75,7 @@ def benches() -> list[Bench]:
     return found
 
 
-def small_engine(artifact: Artifact, size: tuple[int, int, int]) -> EngineOptions:
+def small_engine(artifact: Artifact, size: tuple[int, int, int], board: Board) -> EngineOptions:
     """An array of that size with buffers so small that the network's layers are cut into tiles and chunks."""
     lanes, filters, pixels = size
     convolutions = [n for n in artifact.graph.nodes if n.op == "conv"]
@@ -84,7 +85,7 @@ def small_engine(artifact: Artifact, size: tuple[int, int, int]) -> EngineOption
     while True:
         options = EngineOptions(lanes, filters, pixels, input_words=words, weight_steps=steps, tile_blocks=64)
         try:
-            build([artifact], options, with_weights=False)
+            build([artifact], options, board, with_weights=False)
             return options
         except BfpError as error:
             if "raise the engine option input_words" not in str(error):
@@ -223,14 +224,16 @@ class Header:
         )
 
 
-def prepare(artifact: Artifact, image: np.ndarray, size: tuple[int, int, int], out: Path) -> dict[Bench, int]:
+def prepare(
+    artifact: Artifact, image: np.ndarray, size: tuple[int, int, int], board: Board, out: Path
+) -> dict[Bench, int]:
     """Record, compare, and write generated/ and data/ below ``out``; returns the number of calls of each bench.
 
     image: normalised, [1, C, H, W]. A bench whose stage the network does not use is left out. Raises BfpError where a
     recorded value is not the golden model's.
     """
-    options = small_engine(artifact, size)
-    program, identity = generate([artifact], options, out)
+    options = small_engine(artifact, size, board)
+    program, identity = generate([artifact], options, board, out)
     mantissas = quantise_input(artifact, image)
     checker = Checker(program, mantissas, stages())
     calls = record(program, identity, out, [mantissas])
@@ -277,6 +280,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("folders", type=Path, nargs="+", help="build folders that hold artifact.npz and samples.npz")
     parser.add_argument("--out", type=Path, default=OUT, help="where data and programs go")
     parser.add_argument("--sizes", nargs="*", metavar="LxFxP", help="sizes of the array (default: four)")
+    parser.add_argument("--board", default=DEFAULT_BOARD, help="a file of codegen/boards (default %(default)s)")
     parser.add_argument("--compilers", nargs="*", help="C++ compilers (default: g++ and, where it is there, clang++)")
     arguments = parser.parse_args(argv)
     try:
@@ -288,12 +292,13 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     total = 0
     try:
+        board = load_board(arguments.board)
         for folder in arguments.folders:
             artifact, samples = load(folder / "artifact.npz"), load_samples(folder / "samples.npz")
             for size in sizes:
                 name = "x".join(map(str, size))
                 out = arguments.out / f"{artifact.graph.name}_{name}"
-                for bench, calls in prepare(artifact, samples.images[:1], size, out).items():
+                for bench, calls in prepare(artifact, samples.images[:1], size, board, out).items():
                     lines = {run_bench(bench.name, out, compiler) for compiler in arguments.compilers or compilers()}
                     total += 1
                     print(f"{artifact.graph.name} {name:>7} {'; '.join(sorted(lines))} ({calls} calls)", flush=True)

@@ -11,6 +11,8 @@ import subprocess
 
 import numpy as np
 
+from support.boards import BOARD
+
 from bfp.artifact import NetworkInput, NetworkOutput, Preprocessing
 from bfp.deployment import MANIFEST, Deployment, content_digest, write_deployment
 from bfp.format import BlockFormat
@@ -78,8 +80,8 @@ def deployment(**changes):
     pre = Preprocessing((HEIGHT, WIDTH), (128.0,) * CHANNELS, (64.0,) * CHANNELS)
     names = tuple(f"name {i}" for i in range(CHANNELS * HEIGHT * WIDTH))
     fields = dict(
-        network="toy", artifact_digest="ab" * 32, float_digest="", identity=f"{IDENTITY:016x}", board="Ultra96-V2",
-        clock_mhz=250, lanes=LANES, layers=2, weights_words=PIXELS, fmap_words=3 * PIXELS, ip="sbfp_engine_0",
+        network="toy", artifact_digest="ab" * 32, float_digest="", identity=f"{IDENTITY:016x}", board=BOARD.name,
+        clock_mhz=BOARD.clock_mhz, lanes=LANES, layers=2, weights_words=PIXELS, fmap_words=3 * PIXELS, ip="sbfp_engine_0",
         inputs=(NetworkInput("input", pre),), outputs=(NetworkOutput("last", 0.5, 0.75, names),),
         tensors=(tensor("input", HOST, 0), tensor("first", 0, PIXELS), tensor("last", 1, 2 * PIXELS)),
     )  # fmt: skip
