@@ -185,6 +185,14 @@ def test_newer_schema_is_refused_and_says_so(saved):
     assert f"has schema {SCHEMA + 1}, this version reads {SCHEMA}; update the project" in message_of(path)
 
 
+@pytest.mark.parametrize("schema", range(1, SCHEMA))
+def test_older_schemas_are_refused_with_what_to_run(saved, schema):
+    _, path = saved
+    rewrite(path, lambda manifest, arrays: manifest.update(schema=schema))
+    message = message_of(path)
+    assert f"has the older schema {schema}, this version reads {SCHEMA}; write it again with `doit calibrate`" in message
+
+
 def test_newer_schema_says_so_even_where_the_layout_changed(saved):
     """Whatever a later version does to the other entries, its number is what the user reads."""
     _, path = saved

@@ -73,7 +73,7 @@ def fuzz_manifest(folder, count: int, seed: int) -> None:
 
 
 def test_manifests(tmp_path):
-    fuzz_manifest(tmp_path, 1500, 0)
+    fuzz_manifest(tmp_path, 1000, 0)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def fuzz_artifact(path, count: int, seed: int) -> None:
 
 
 def test_artifacts(tmp_path):
-    fuzz_artifact(tmp_path / "a.npz", 900, 1)
+    fuzz_artifact(tmp_path / "a.npz", 500, 1)
 
 
 def fuzz_arrays(path, count: int, seed: int) -> None:
@@ -169,7 +169,7 @@ def fuzz_arrays(path, count: int, seed: int) -> None:
 
 
 def test_arrays_of_artifacts(tmp_path):
-    fuzz_arrays(tmp_path / "a.npz", 300, 2)
+    fuzz_arrays(tmp_path / "a.npz", 200, 2)
 
 
 # -- samples ------------------------------------------------------------------------
@@ -207,7 +207,7 @@ def fuzz_samples(path, count: int, seed: int) -> None:
 
 
 def test_samples(tmp_path):
-    fuzz_samples(tmp_path / "samples.npz", 400, 3)
+    fuzz_samples(tmp_path / "samples.npz", 300, 3)
 
 
 # -- thousands ----------------------------------------------------------------------
