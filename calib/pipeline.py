@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bfp import artifact as artifacts
+from bfp import artifact_file
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
+from bfp.names import check_text, printable
 from bfp.samples import Samples, save_samples
 from calib import quantisation
 from calib.config import WEIGHT_WORDS, NetworkConfig
@@ -79,7 +80,7 @@ def calibrate(config: NetworkConfig, folder: Path) -> Artifact:
     for note in artifact.provenance["notes"]:
         print(f"{config.name}: note: {note}", file=sys.stderr)
     keep_samples(prepared, folder / "samples.npz")
-    return artifacts.save(artifact, folder / "artifact.npz")
+    return artifact_file.save(artifact, folder / "artifact.npz")
 
 
 @fixed_threads()
@@ -215,7 +216,7 @@ def load_classes(config: NetworkConfig) -> tuple[str, ...]:
     """Class names, or none. Raises BfpError where the list cannot be read."""
     source = config.classes
     if source is None or isinstance(source, tuple):
-        return source or ()
+        return checked_classes(source or (), config)
     if source == "cifar10":
         return CIFAR10
     if source == "imagenet":
@@ -228,7 +229,14 @@ def load_classes(config: NetworkConfig) -> tuple[str, ...]:
         lines = Path(source).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise BfpError(f"{config.path}: class names {source} cannot be read ({error}); give a text file") from None
-    return tuple(line.strip() for line in lines if line.strip())
+    return checked_classes(tuple(line.strip() for line in lines if line.strip()), config)
+
+
+def checked_classes(names: tuple[str, ...], config: NetworkConfig) -> tuple[str, ...]:
+    """The names of classes. Raises BfpError for one that is no printable text."""
+    for name in names:
+        check_text(name, "class name", f"{config.path}: classes")
+    return names
 
 
 def weight_images(calibration: ImageSet) -> np.ndarray:
@@ -268,4 +276,5 @@ def keep_samples(prepared: Prepared, path: Path) -> None:
     logits = float_model.logits(prepared.network, torch.from_numpy(batch)).numpy()
     labels = images.labels
     labels = np.full(count, -1) if labels is None else labels[:count]
-    save_samples(Samples(batch, labels, tuple(images.name(i) for i in range(count)), logits), path)
+    names = tuple(printable(images.name(i)) for i in range(count))
+    save_samples(Samples(batch, labels, names, logits), path)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from bfp import golden
-from bfp.artifact import load
+from bfp.artifact_file import load
 from calib.network import float_model
 from calib.__main__ import main
 from calib.config import load_config

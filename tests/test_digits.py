@@ -13,7 +13,7 @@ import torch
 from sklearn.datasets import load_digits
 from support.stored import stored_values
 
-from bfp.artifact import load
+from bfp.artifact_file import load
 from bfp.golden import logits, quantise_input
 from bfp.samples import load_samples
 from calib.__main__ import main as calib

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from bfp import BfpError
-from bfp.artifact import Preprocessing, load, save
+from bfp.artifact import Preprocessing
+from bfp.artifact_file import load, save
 from calib import pipeline
 from calib.evaluation import evaluate
 from calib.network import float_model

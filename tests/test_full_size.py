@@ -17,7 +17,7 @@ import pytest
 from support.boards import BOARD
 from support.stored import stored_values
 
-from bfp.artifact import save
+from bfp.artifact_file import save
 from bfp.golden import quantise_input
 from calib import pipeline
 from calib.config import SHIPPED, load_config
@@ -25,7 +25,7 @@ from calib.options import BfpOptions
 from calib.pipeline import Prepared
 from calib.observers.statistics import Statistics
 from codegen.simulation.csim import simulate
-from codegen.files import write_json
+from bfp.files import write_json
 from codegen.generate import generate
 from codegen.options import EngineOptions
 

@@ -9,7 +9,7 @@ from test_quantise import pixels
 from test_refine import PRE, mobile_block
 from torch import nn
 
-from bfp import artifact as artifacts
+from bfp import artifact_file
 from bfp import golden
 from bfp.errors import BfpError
 from bfp.format import mantissa_range
@@ -98,8 +98,8 @@ def classifier(bits, output="classes", count=32, scaled=False):
 def test_offset_and_scale_are_in_the_weights_and_come_back(tmp_path, bits, scaled):
     network, artifact, images = classifier(bits, scaled=scaled)
     assert artifact.result.offset != 0 and (artifact.result.scale == network.output_scale != 1) == scaled
-    saved = artifacts.save(artifact, tmp_path / "artifact.npz")
-    loaded = artifacts.load(tmp_path / "artifact.npz")
+    saved = artifact_file.save(artifact, tmp_path / "artifact.npz")
+    loaded = artifact_file.load(tmp_path / "artifact.npz")
     assert loaded.result.offset == saved.result.offset == artifact.result.offset
     assert loaded.result.scale == saved.result.scale == artifact.result.scale
     mantissas = golden.quantise_input(artifact, images.numpy())
@@ -158,7 +158,7 @@ def test_the_report_counts_the_signal_with_what_mantissas_leave_out(bits):
 def test_offset_and_scale_that_cannot_be_are_refused(tmp_path, wrong):
     _, artifact, _ = classifier(5)
     with pytest.raises(BfpError, match="output's offset .* and scale"):
-        artifacts.save(replace(artifact, outputs=(replace(artifact.result, **wrong),)), tmp_path / "artifact.npz")
+        artifact_file.save(replace(artifact, outputs=(replace(artifact.result, **wrong),)), tmp_path / "artifact.npz")
 
 
 def test_maps_and_activated_outputs_are_no_logits():

@@ -10,6 +10,7 @@ from torch import nn
 
 from bfp import BfpError, golden
 from bfp import artifact as artifacts
+from bfp import artifact_file
 from bfp.artifact import Preprocessing
 from bfp.format import dequantise
 from bfp.parameters import accumulator_bound
@@ -257,9 +258,9 @@ def test_same_input_gives_the_same_bytes(tmp_path):
     for name in ("a", "b"):
         torch.manual_seed(3)
         artifact, _, _ = quantised(random_module(5), (4, 9, 8), BfpOptions(method="kl", activation_group=2))
-        artifacts.save(artifact, tmp_path / name)
+        artifact_file.save(artifact, tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    loaded = artifacts.load(tmp_path / "a")
+    loaded = artifact_file.load(tmp_path / "a")
     assert loaded.formats == artifact.formats and loaded.provenance == artifact.provenance
 
 

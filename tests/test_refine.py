@@ -8,7 +8,7 @@ from test_quantise import noise_db, pixels, quantised
 from torch import nn
 
 from bfp import golden
-from bfp import artifact as artifacts
+from bfp import artifact_file
 from bfp.artifact import Preprocessing
 from bfp.limits import ACC_LIMIT
 from bfp.parameters import accumulator_bound
@@ -79,7 +79,7 @@ def test_refining_is_deterministic_and_proved(tmp_path):
     files = []
     for i in range(2):
         artifact = reconstruct(network, plain, images.numpy(), True, True, seed=5)
-        artifacts.save(artifact, tmp_path / f"{i}.npz")
+        artifact_file.save(artifact, tmp_path / f"{i}.npz")
         files.append((tmp_path / f"{i}.npz").read_bytes())
     assert files[0] == files[1]
     for node in artifact.graph.nodes:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from bfp import artifact as artifacts
+from bfp import artifact_file
 from bfp import golden
 from bfp.format import dequantise, quantise
 from bfp.samples import load_samples
@@ -24,6 +24,7 @@ from calib.evaluation.report import charts, write_report
 from calib.evaluation.report.figures import WORST, layer_figures, worst_layers
 from calib.evaluation.report.measure import measure
 from calib.evaluation.report.page import RESULTS, images_to_measure, render
+from support import hostile
 from support.random_graphs import random_artifact, random_input
 
 MODULE = """
@@ -187,7 +188,7 @@ def test_page_of_a_large_network_stays_light(project):
     layers = [f for f in content["layers"] if f["weights"]]
     many = [{**layers[i % len(layers)], "name": f"block{i}.conv"} for i in range(150)]
     content = {**content, "layers": many, "worst": []}
-    text = render(artifacts.load(out / "artifact.npz"), content, dict.fromkeys(RESULTS))
+    text = render(artifact_file.load(out / "artifact.npz"), content, dict.fromkeys(RESULTS))
     assert text.count("<details data-layer") == 150 and len(text.encode()) < 5e6
 
 
@@ -226,7 +227,7 @@ def test_errors_equal_an_independent_computation(project):
     """Own and accumulated error of the depthwise layer, in float64, from the definition."""
     path, out, content = project
     prepared = prepare(load_config(path))
-    artifact, images = artifacts.load(out / "artifact.npz"), images_to_measure(prepared)
+    artifact, images = artifact_file.load(out / "artifact.npz"), images_to_measure(prepared)
     node = next(n for n in artifact.graph.nodes if n.op == "depthwise")
     stored = golden.run(artifact, golden.quantise_input(artifact, images))
     operands = {t: torch.from_numpy(dequantise(stored[t], artifact.formats[t])) for t in node.inputs}
@@ -281,7 +282,7 @@ def test_saturation_is_measured_and_named(project, copy):
     path, out = copy
     images = load_samples(out / "samples.npz").images * 3
     content = write_report(prepare(load_config(path)), out, images)
-    fmt = artifacts.load(out / "artifact.npz").formats[content["layers"][0]["tensor"]]
+    fmt = artifact_file.load(out / "artifact.npz").formats[content["layers"][0]["tensor"]]
     lsb = np.exp2(fmt.channel_exponents())[:, None, None]
     clipped = np.abs(np.floor(images / lsb + 0.5)) > fmt.high
     assert content["layers"][0]["saturation_rate"] == pytest.approx(clipped.mean(), abs=1e-5)
@@ -338,7 +339,7 @@ def test_evaluation_of_another_artifact_is_pointed_out(project, copy):
 @ONE_BLOCK
 def test_random_weights_and_replacements_are_said(project):
     _, out, content = project
-    artifact = artifacts.load(out / "artifact.npz")
+    artifact = artifact_file.load(out / "artifact.npz")
     results = dict.fromkeys(RESULTS)
     assert "not trained" not in Page(render(artifact, content, results)).text
     changed = {**artifact.provenance, "weights": "random", "replaced": ["weights a.pth do not exist"]}
@@ -379,3 +380,39 @@ def test_exact_weights_leave_rounding_and_saturation_only(seed):
     json.dumps(content, allow_nan=False)
     text = Page(render(artifact, content, dict.fromkeys(RESULTS))).text
     assert f"The {len(content['worst'])} worst layers" in text
+
+
+def with_texts(value, text, keep=()):
+    """A copy in which ``text`` follows every string, but those under the keys of ``keep``."""
+    if isinstance(value, dict):
+        return {k: v if k in keep else with_texts(v, text, keep) for k, v in value.items()}
+    if isinstance(value, list):
+        return [with_texts(v, text, keep) for v in value]
+    return f"{value}{text}" if isinstance(value, str) else value
+
+
+@ONE_BLOCK
+def test_names_cannot_become_markup(project):
+    """Whatever names, notes and results say: the page has the elements and attributes that it always has."""
+    _, out, content = project
+    artifact = artifact_file.load(out / "artifact.npz")
+    evaluation = {"images": 3, "top1_float": 0.5, "top1_bfp": 0.5, "agreement": 1.0, "sqnr_db": 30.0, "notes": ["note"]}
+    failed = {"images": 1, "values_compared": 9, "mismatches": 1, "first_mismatch": "layer"}
+    baselines = {"baselines": {"max": {"error": "sentence"}}}
+    results = {"evaluation": evaluation, "csim": failed, "board": failed, "baselines": baselines}
+    plain = Page(render(artifact, content, results))
+    recorded = {**artifact.provenance, "replaced": ["note"], "model": "m:f", "weights": "w"}
+    keep = ("activation", "digest", "artifact")
+    changed = render(
+        replace(artifact, provenance=with_texts({**recorded, "sqnr_db": {"a": 1.0}}, hostile.ALL)),
+        with_texts(content, hostile.ALL, keep),
+        with_texts(results, hostile.ALL, keep),
+    )
+    parsed = Page(changed)
+    assert {(tag, k) for tag, k, _ in parsed.attributes} == {(tag, k) for tag, k, _ in plain.attributes}
+    tags = [set(re.findall(r"<(/?[a-zA-Z!]+)", page)) for page in (changed, render(artifact, content, results))]
+    assert tags[0] == tags[1]
+    text = parsed.text
+    for words in hostile.TEXTS:
+        assert words in text
+    assert [i for i in parsed.ids if hostile.ALL in i]

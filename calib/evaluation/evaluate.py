@@ -6,8 +6,6 @@ compared with the golden model on every stored tensor of the first images.
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import time
 from dataclasses import replace
@@ -19,6 +17,7 @@ import torch
 from bfp import golden
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
+from bfp.files import write_json
 from calib.network import float_model
 from calib.data.images import ImageSet, open_images
 from calib.evaluation.integer_model import IntegerModel, choose_device, full_precision
@@ -122,10 +121,6 @@ def evaluate(
         "notes": [*prepared.notes, *images.notes],
         "seconds": seconds,
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "evaluation.json"
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_json(folder / "evaluation.json", result)
     state.unlink(missing_ok=True)
     return result

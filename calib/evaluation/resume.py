@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bfp.errors import BfpError
+from bfp.files import write_json
 from calib.data.images import ImageSet
 from calib.evaluation.tally import Tally
 from calib.network.float_network import FloatNetwork
@@ -69,10 +69,4 @@ def load_tally(path: Path, key: dict, images: int) -> tuple[Tally, str]:
 
 def save_tally(path: Path, key: dict, tally: Tally) -> None:
     """Replace the file whole or not at all. Raises BfpError where it cannot be written."""
-    temporary = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps({"key": key, "tally": asdict(tally)}), encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise BfpError(f"{path} cannot be written ({error}); make room, or write to another folder") from None
+    write_json(path, {"key": key, "tally": asdict(tally)}, indent=None)

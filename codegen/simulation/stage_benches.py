@@ -19,12 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
-from bfp.artifact import Artifact, load
+from bfp.artifact import Artifact
+from bfp.artifact_file import load
 from bfp.errors import BfpError
 from bfp.golden import quantise_input
 from bfp.samples import load_samples
+from bfp.files import replacing, write_text
 from codegen.cpp_text import cpp_comment
-from codegen.files import write_text
 from codegen.generate import generate
 from codegen.lowering.layer_fields import EngineOperator, LayerFields, engine_table
 from codegen.lowering.program import build
@@ -267,13 +268,14 @@ def run_bench(bench: str, out: Path, compiler: str) -> str:
     """Compile and run one bench; returns its line. Raises BfpError where either fails."""
     program = out / f"{bench}_{compiler}"
     include = [f"-I{path}" for path in (HLS, HLS / "csim", out / "generated", out, BENCHES)]
-    command = [compiler, "-std=c++17", "-O1", *WARNINGS, *include, str(BENCHES / f"{bench}.cpp"), "-o", str(program)]
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode:
-        lines = result.stderr.strip().splitlines() or ["no message"]
-        raise BfpError(
-            f"{compiler} cannot compile the bench {bench}: {next((x for x in lines if 'error' in x), lines[0])}"
-        )
+    with replacing(program) as new:
+        command = [compiler, "-std=c++17", "-O1", *WARNINGS, *include, str(BENCHES / f"{bench}.cpp"), "-o", str(new)]
+        result = subprocess.run(command, capture_output=True, text=True)
+        if result.returncode:
+            lines = result.stderr.strip().splitlines() or ["no message"]
+            raise BfpError(
+                f"{compiler} cannot compile the bench {bench}: {next((x for x in lines if 'error' in x), lines[0])}"
+            )
     result = subprocess.run([str(program)], capture_output=True, text=True)
     if result.returncode:
         lines = result.stderr.strip().splitlines() or [result.stdout.strip()]

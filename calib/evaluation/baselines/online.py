@@ -18,7 +18,6 @@ apply. Sums are taken in float64, where products of mantissas are exact.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -27,10 +26,10 @@ import numpy as np
 import torch
 
 from bfp.errors import BfpError
+from bfp.files import write_json
 from bfp.format import exponent_for_maximum, mantissa_range
 from calib.data.images import ImageSet
 from calib.evaluation.evaluate import images_to_evaluate
-from calib.evaluation.report.files import write_whole
 from calib.evaluation.tally import Tally, labels_of, remaining
 from calib.formats.plan import FormatPlan, weight_splits
 from calib.formats.weights import WeightBlocks
@@ -130,5 +129,5 @@ def evaluate(prepared: Prepared, folder: Path, limit: int | None = None) -> dict
         "artifact": None,
         "notes": ["exponents found at run time, in float emulation: for reference", *prepared.notes, *images.notes],
     }
-    write_whole(folder / "evaluation.json", json.dumps(result, indent=2) + "\n")
+    write_json(folder / "evaluation.json", result)
     return result

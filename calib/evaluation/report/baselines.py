@@ -10,8 +10,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from bfp import artifact as artifacts
+from bfp import artifact_file
 from bfp.errors import BfpError
+from bfp.files import write_json
 from calib import pipeline
 from calib.evaluation import evaluate
 from calib.config import NetworkConfig
@@ -19,7 +20,6 @@ from calib.network.float_network import FloatNetwork
 from calib.data.images import ImageSet
 from calib.pipeline import Prepared
 from calib.evaluation.report.accuracy import uniform
-from calib.evaluation.report.files import write_whole
 from calib.evaluation.resume import images_digest
 from calib.observers.statistics import Statistics
 from calib.options import FAN2019, BfpOptions, Override
@@ -84,7 +84,7 @@ def measure_baselines(config: NetworkConfig, folder: Path, limit: int | None = N
         there = folder / "baselines" / method
         found[method] = measure_one(prepared.under(one), statistics, there, known.get(method), limit)
     content = {"schema": SCHEMA, "network": config.name, "key": key, "baselines": found}
-    write_whole(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    write_json(path, content, indent=1)
     return content
 
 
@@ -96,7 +96,7 @@ def measure_one(
         artifact = pipeline.quantise(prepared, statistics)
     except BfpError as error:
         return {"error": str(error)}
-    artifact = artifacts.save(artifact, folder / "artifact.npz")
+    artifact = artifact_file.save(artifact, folder / "artifact.npz")
     if known is not None and known.get("artifact") == artifact.digest:
         return known
     return evaluate.evaluate(prepared, artifact, folder, limit)

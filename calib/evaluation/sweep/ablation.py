@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from bfp.files import write_json, write_text
 from calib.config import load_config
-from calib.evaluation.report.files import write_whole
 from calib.evaluation.sweep.engine import run_points
 from calib.evaluation.sweep.points import FAN2019_GROUPS, Point, width_label
 from calib.evaluation.sweep.results import complain
@@ -77,8 +76,8 @@ def ablation(
             for p, r in zip(points, results)
         ]
     content = {"schema": SCHEMA, "network": config.name, "sensitive": sensitive, "rows": rows}
-    write_whole(folder / "ablation.json", json.dumps(content, indent=2) + "\n")
-    write_whole(folder / "ablation.md", markdown(content))
+    write_json(folder / "ablation.json", content)
+    write_text(folder / "ablation.md", markdown(content))
     complain(f"ablation of {config.name}", failed)
     return content
 
