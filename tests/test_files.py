@@ -19,7 +19,10 @@ from support.random_graphs import random_artifact, random_input
 
 from bfp import archive, artifact_file, files
 from bfp.errors import BfpError
+from bfp.graph import Graph
 from bfp.samples import save_samples
+from calib.network.float_network import FloatNetwork, FloatWeights
+from calib.state import weights_digest
 from codegen.lowering.program import build
 from codegen.options import EngineOptions
 from codegen.simulation.csim import write_golden
@@ -227,6 +230,14 @@ def test_hashes_cover_type_and_shape():
     other = [array.view(">i4"), array.reshape(2, 3), array.view("<u4"), array.view("<i2"), array.astype("<i8")]
     assert len({artifact_file.array_digest(a) for a in (array, *other)}) == 6
     assert artifact_file.array_digest(array) == artifact_file.array_digest(array[::-1][::-1])
+
+
+def test_the_digest_of_float_weights_covers_type_and_shape():
+    weight, bias = np.arange(1, 13, dtype="<f4").reshape(3, 4, 1, 1), np.ones(3, "<f4")
+    variants = [(weight, bias), (weight.reshape(3, 1, 2, 2), bias), (weight.view(">f4"), bias), (weight, bias[:, None])]
+    variants += [(weight, bias.view("<i4")), (weight[::-1], bias)]
+    networks = [FloatNetwork(Graph("n", ("a",), ("a",), (), {}), {"conv": FloatWeights(*v)}) for v in variants]
+    assert len({weights_digest(n) for n in networks}) == len(variants)
 
 
 def test_the_same_bytes_of_weights_with_another_meaning_are_refused(tmp_path):
