@@ -2,15 +2,16 @@
 
 Shipped networks are calib/networks/*.toml; any other TOML file is named with
 ``net=``, relative to the folder doit was called from. Results are below
-build/NAME/. ``device=cpu`` or ``device=cuda`` says where torch evaluates.
+build/NAME/. ``device=cpu`` or ``device=cuda`` says where torch evaluates, ``board=NAME``
+for which board code is generated (before the file's ``[engine] board``).
 """
 
-import json
 import os
 import sys
 from pathlib import Path
 
 from doit import get_initial_workdir, get_var
+from doit.action import CmdAction
 from doit.tools import config_changed
 
 from bfp import BfpError
@@ -18,6 +19,7 @@ from calib.config import SHIPPED, find_network, load_config
 from calib.options import ONLINE
 from calib.used_files import image_files, module_files, weight_files
 from codegen.options import EngineOptions
+from codegen.performance.board import DEFAULT_BOARD, load_board
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 ROOT = Path(__file__).parent
@@ -26,6 +28,7 @@ PYTHON = sys.executable
 MAIN_JOB = "efficientnet_lite0"
 # `doit csim` alone: every operator, and every family of networks, in about a minute
 QUICK = ("efficientnet_lite0", "resnet20", "mobilenet_v2_small", "inceptionv4_small")
+CLUSTER = ("scheduler", "workers")  # options that say where the points of a sweep are computed
 DOIT_CONFIG = {"default_tasks": ["csim"], "verbosity": 2, "action_string_formatting": "new"}
 
 BFP = sorted(str(p) for p in (ROOT / "bfp").rglob("*.py"))
@@ -62,21 +65,31 @@ def networks() -> dict[str, Path]:
 
 
 def configuration(path: Path):
-    """The checked file. Ends doit with one sentence, before any work, where it or its engine is wrong."""
+    """The checked file. Ends doit with one sentence, before any work, where it, its engine or its board is wrong."""
     try:
         config = load_config(path)
     except BfpError as error:
         sys.exit(f"error: {error}")
     try:
         EngineOptions.from_dict(config.engine)
+        load_board(config.board or DEFAULT_BOARD)
     except BfpError as error:
         sys.exit(f"error: {path}: {error}")
     return config
 
 
-def per_network(task: str, make, default: tuple[str, ...] = ()):
-    """One task ``task:NAME`` per network; ``task`` alone runs ``net=`` or, without it, the default ones."""
-    found = networks()
+def named_board() -> str | None:
+    """The board named by ``board=``, or None. Ends doit with one sentence where there is none of that name."""
+    name = get_var("board", None)
+    try:
+        return name and load_board(name).word
+    except BfpError as error:
+        sys.exit(f"error: {error}")
+
+
+def per_network(make, default: tuple[str, ...] = ()):
+    """One task per network, named after ``make``; the task alone runs ``net=`` or, without it, the default networks."""
+    task, found = make.__name__.replace("_", "-"), networks()
     for name, path in found.items():
         yield {"basename": f"{task}:{name}", **make(name, path)}
     user = network_file()
@@ -99,8 +112,10 @@ def command(*words: object) -> list[str]:
 
 
 def engine_words(path: Path) -> list[str]:
-    engine = configuration(path).engine
-    return ["--engine", *(f"{k}={v}" for k, v in engine.items())] if engine else []
+    """The board and the engine's options, for the command line."""
+    config = configuration(path)
+    board = named_board() or config.board or DEFAULT_BOARD
+    return ["--board", board, "--engine", *(f"{k}={v}" for k, v in config.engine.items())]
 
 
 def calibrate(name: str, path: Path) -> dict:
@@ -132,47 +147,49 @@ def evaluate(name: str, path: Path) -> dict:
 
 
 def codegen(name: str, path: Path) -> dict:
-    """write HLS sources, weight image and deployment manifest"""
+    """write HLS sources, weight image and deployment manifest for a board; board=NAME"""
     folder = BUILD / name
-    generated = [folder / "generated" / f for f in ("config.hpp", "tables.hpp", "schedule.hpp", "tensors.hpp")]
+    headers = ("config", "layer", "loops", "schedule", "tables", "tensors")
+    generated = [folder / "generated" / f"{name}.hpp" for name in headers]
     return {
         "actions": [command("codegen", "generate", folder, *engine_words(path))],
         "file_dep": [str(path), str(folder / "artifact.npz"), *CODEGEN, *HLS, *BFP],
         "targets": [*map(str, generated), str(folder / "deploy" / "manifest.json")],
+        "uptodate": [config_changed(" ".join(engine_words(path)))],
     }
 
 
 def estimate(name: str, path: Path) -> dict:
-    """modelled cycles, frames per second and resources on the board"""
+    """modelled cycles, frames per second and resources on the board; board=NAME"""
     folder = BUILD / name
     return {
         "actions": [command("codegen", "estimate", folder, *engine_words(path))],
         "file_dep": [str(path), str(folder / "artifact.npz"), *CODEGEN, *BFP],
         "targets": [str(folder / "estimate.json"), str(folder / "roofline.svg")],
+        "uptodate": [config_changed(" ".join(engine_words(path)))],
     }
 
 
 def explore(name: str, path: Path) -> dict:
-    """the engines that fit a board (board=NAME), modelled: Pareto fronts and the best as an [engine] section"""
+    """the engines that fit the board, modelled: Pareto fronts and the best as an [engine] section; board=NAME"""
     folder = BUILD / name
-    board = get_var("board", "ultra96v2")
     return {
-        "actions": [command("codegen.performance.explore", folder, "--board", board, *engine_words(path))],
+        "actions": [command("codegen.performance.explore", folder, *engine_words(path))],
         "file_dep": [str(path), str(folder / "artifact.npz"), *CODEGEN, *BFP],
         "targets": [str(folder / "explore.json"), str(folder / "explore.svg")],
-        "uptodate": [config_changed({"board": board})],
+        "uptodate": [config_changed(" ".join(engine_words(path)))],
     }
 
 
 def csim(name: str, path: Path) -> dict:
-    """C simulation against the golden model, every stored tensor"""
+    """C simulation against the golden model, every stored tensor; board=NAME"""
     folder = BUILD / name
     return {
         "actions": [command("codegen", "csim", folder, *engine_words(path))],
         "task_dep": [f"codegen:{name}"],
         "file_dep": [str(folder / "artifact.npz"), str(folder / "samples.npz"), *CODEGEN, *HLS, *BFP],
         "targets": [str(folder / "csim.json")],
-        "uptodate": [config_changed({"engine": configuration(path).engine})],
+        "uptodate": [config_changed(" ".join(engine_words(path)))],
     }
 
 
@@ -219,27 +236,26 @@ def from_here(source: str) -> str:
     return source if source.startswith("package:") else os.path.join(get_initial_workdir(), source)
 
 
-def cluster_words() -> list[str]:
-    """What ``scheduler=`` and ``workers=`` say of where points are computed."""
-    given = {option: get_var(option, None) for option in ("scheduler", "workers")}
-    return [word for option, value in given.items() if value for word in (f"--{option}", value)]
+def given(*options: str) -> list[str]:
+    """Those of the options that are given as ``option=value``, for the command line."""
+    values = {option: get_var(option, None) for option in options}
+    return [word for option, value in values.items() if value for word in (f"--{option}", value)]
 
 
 def sweep(name: str, path: Path) -> dict:
     """accuracy against mantissa width, for groups and methods; scheduler=tcp://HOST:PORT, workers=N"""
     return {
         # points that are done are kept by the command itself
-        "actions": [command("calib", "sweep", path, "--out", BUILD / name / "sweep", *cluster_words())],
+        "actions": [command("calib", "sweep", path, "--out", BUILD / name / "sweep", *given(*CLUSTER))],
         "uptodate": [False],
     }
 
 
 def ablation(name: str, path: Path) -> dict:
     """what each part of the calibration buys; widths="8,8 5,5", sensitive=8, limit=N, workers=N"""
-    given = {option: get_var(option, None) for option in ("widths", "sensitive", "limit")}
-    words = [word for option, value in given.items() if value for word in (f"--{option}", value)]
+    words = given("widths", "sensitive", "limit", *CLUSTER)
     return {
-        "actions": [command("calib", "ablation", path, "--out", BUILD / name / "ablation", *words, *cluster_words())],
+        "actions": [command("calib", "ablation", path, "--out", BUILD / name / "ablation", *words)],
         "uptodate": [False],
     }
 
@@ -247,81 +263,26 @@ def ablation(name: str, path: Path) -> dict:
 def tensorboard(name: str, path: Path) -> dict:
     """TensorBoard event files of weights and activations, float and quantised"""
     folder = BUILD / name
-    limit = ["--limit", get_var("limit")] if get_var("limit", None) else []
     return {
-        "actions": [command("calib", "tensorboard", path, "--out", folder, *limit)],
+        "actions": [command("calib", "tensorboard", path, "--out", folder, *given("limit"))],
         "file_dep": [str(folder / "artifact.npz")],
         "uptodate": [False],
     }
 
 
 def build_bitstream(name: str, path: Path) -> dict:
-    """synthesise and implement with the vendor's tools, where they are installed"""
+    """synthesise and implement with the vendor's tools, where they are installed; board=NAME"""
     return {
-        "actions": [command("codegen", "bitstream", BUILD / name)],
+        "actions": [command("codegen", "bitstream", BUILD / name, *engine_words(path))],
         "task_dep": [f"codegen:{name}"],
     }
 
 
-def summarise(folder: Path) -> None:
-    """Print what the tasks found, and where the files are."""
-    read = {name: json.loads((folder / f"{name}.json").read_text()) for name in ("evaluation", "csim", "board")}
-    e, c, b = read["evaluation"], read["csim"], read["board"]
-    agreement = f"{100 * e['agreement']:.1f} % of {e['images']} images like the float network"
-    print(f"\n{folder.name}: {e['weight_bits']}-bit weights, {e['activation_bits']}-bit activations, method {e['method']}")
-    print(f"  accuracy         {agreement}, output SQNR {e['sqnr_db']:.1f} dB")
-    for what, r in (("C simulation", c), ("simulated board", b)):
-        print(f"  {what:16} {r['images']} images, {r['values_compared']} values, {r['mismatches']} mismatches")
-    print(f"  C simulation ran at {c['macs'] / c['seconds'] / 1e9:.1f} billion multiply-accumulates a second")
-    print(f"  files            {folder}/: artifact.npz, generated/, deploy/, report.html")
-
-
-def task_calibrate():
-    yield from per_network("calibrate", calibrate)
-
-
-def task_evaluate():
-    yield from per_network("evaluate", evaluate)
-
-
-def task_codegen():
-    yield from per_network("codegen", codegen)
-
-
-def task_estimate():
-    yield from per_network("estimate", estimate)
-
-
-def task_explore():
-    yield from per_network("explore", explore)
-
-
-def task_csim():
-    yield from per_network("csim", csim, QUICK)
-
-
-def task_simulate_board():
-    yield from per_network("simulate-board", simulate_board)
-
-
-def task_baselines():
-    yield from per_network("baselines", baselines)
-
-
-def task_report():
-    yield from per_network("report", report)
-
-
-def task_sweep():
-    yield from per_network("sweep", sweep)
-
-
-def task_ablation():
-    yield from per_network("ablation", ablation)
-
-
-def task_tensorboard():
-    yield from per_network("tensorboard", tensorboard)
+def task_networks():
+    # each brings its own description
+    for make in (calibrate, evaluate, codegen, estimate, explore, csim, simulate_board, baselines, report, sweep,
+                 ablation, tensorboard, build_bitstream):  # fmt: skip
+        yield from per_network(make, QUICK if make is csim else ())
 
 
 def task_reproduce_table():
@@ -331,28 +292,23 @@ def task_reproduce_table():
     if images is None:
         sentence = f"name the labelled images: doit {name} images=PATH (ImageFolder, CSV, or with a groundtruth.txt)"
         return {"basename": name, "actions": [(refuse, [sentence])]}
-    words = ["--images", from_here(images), "--out", BUILD / name]
-    for option in ("limit", "networks", "weights", "calibration"):
+    words = ["--images", from_here(images), "--out", BUILD / name, *given("limit", "networks", *CLUSTER)]
+    for option in ("weights", "calibration"):
         value = get_var(option, None)
         if value:
-            path = option == "calibration" or option == "weights" and value != "random"
-            words += [f"--{option}", from_here(value) if path else value]
+            words += [f"--{option}", value if (option, value) == ("weights", "random") else from_here(value)]
     return {
         "basename": name,
-        "actions": [command("calib", name, *words, *cluster_words())],
+        "actions": [command("calib", name, *words)],
         "uptodate": [False],
     }
-
-
-def task_build_bitstream():
-    yield from per_network("build-bitstream", build_bitstream)
 
 
 def task_main():
     """the main job: a trained network from PyTorch to a simulated board, with a summary"""
     folder = BUILD / MAIN_JOB
     return {
-        "actions": [(summarise, [folder])],
+        "actions": [command("calib.evaluation.report.summary", folder)],
         "task_dep": [f"{t}:{MAIN_JOB}" for t in ("calibrate", "evaluate", "codegen", "csim", "simulate-board", "report")],
         "uptodate": [False],
     }
@@ -365,12 +321,8 @@ def task_benchmark():
         ("golden", "the golden model's images per second on ResNet-50 against torch float32"),
         ("memory", "peak memory of the statistics of 1,024 images of ResNet-50"),
     ):
-        yield {
-            "name": name,
-            "actions": [command("calib.evaluation.benchmark", name, "--out", BUILD / "benchmark.json")],
-            "uptodate": [False],
-            "doc": doc,
-        }
+        action = command("calib.evaluation.benchmark", name, "--out", BUILD / "benchmark.json")
+        yield {"name": name, "actions": [action], "uptodate": [False], "doc": doc}
     yield {
         "name": "hls4ml",
         "actions": [command("calib.evaluation.benchmark.hls4ml.comparison")],
@@ -397,29 +349,24 @@ def task_stage_benches():
     }
 
 
-def task_sanitize():
-    """the engine under address, undefined-behaviour and thread sanitizers, over random graphs"""
-    return {"actions": [command("pytest", "-q", "-m", "", "tests/test_sanitize.py")], "uptodate": [False]}
-
-
-def task_test():
-    """the default test suite"""
-    return {"actions": [command("pytest", "-q")], "uptodate": [False]}
-
-
-def task_test_heavy():
-    """the tests that take minutes: a thousand random graphs, every shipped network"""
-    return {"actions": [command("pytest", "-q", "-m", "heavy")], "uptodate": [False]}
+def task_tests():
+    for name, words, doc in (
+        ("test", (), "the default test suite"),
+        ("test_heavy", ("-m", "heavy"), "the tests that take minutes: a thousand random graphs, every shipped network"),
+        ("sanitize", ("-m", "", "tests/test_sanitize.py"), "the engine over random graphs, under sanitizers"),
+    ):
+        yield {"basename": name, "actions": [command("pytest", "-q", *words)], "uptodate": [False], "doc": doc}
 
 
 def task_full_size():
     """every network at its full size and at 8, 6, 5 and 4 bits: C simulation, every stored tensor; minutes each"""
     results = BUILD / "full_size.json"
+    words = command("pytest", "-q", "-m", "heavy", "--durations=0", "tests/test_full_size.py")
     return {
         "basename": "full-size",
         "actions": [
             (results.unlink, [], {"missing_ok": True}),
-            f"SBFP_FULL_SIZE={results} {PYTHON} -m pytest -q -m heavy --durations=0 tests/test_full_size.py",
+            CmdAction(words, shell=False, env={**os.environ, "SBFP_FULL_SIZE": str(results)}),
         ],
         "uptodate": [False],
     }

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from bfp.errors import BfpError
-from calib.config import find_network, load_config
+from calib.config import NetworkConfig, find_network, load_config
 from calib.options import ONLINE
 
 
@@ -84,6 +84,7 @@ def figures(result: dict) -> str:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    """Do what the command line asks for. Raises BfpError."""
     for option in ("limit", "workers"):
         value = getattr(arguments, option, None)
         if value is not None and value < 1:
@@ -91,66 +92,101 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.command == "reproduce-table":
         reproduce(arguments)
         return
-    # torch is slow to import: not before the file has been checked
-    path = find_network(arguments.network)
-    config = load_config(path)
-    folder = arguments.out or Path("build") / config.name
-    if arguments.command == "sweep":
-        from calib.evaluation.sweep.results import sweep
+    config = load_config(find_network(arguments.network))
+    COMMANDS[arguments.command](config, arguments.out or Path("build") / config.name, arguments)
 
-        content = sweep(path, folder, arguments.scheduler, arguments.workers)
-        print(f"{config.name}: {len(content['points'])} points; wrote {folder / 'sweep.html'}, .json and .csv")
-        return
-    if arguments.command == "ablation":
-        from calib.evaluation.sweep.ablation import ablation, markdown
 
-        limits = (arguments.sensitive, arguments.limit, arguments.scheduler, arguments.workers)
-        print(markdown(ablation(path, folder, arguments.widths, *limits)))
-        print(f"{config.name}: wrote {folder / 'ablation.md'} and ablation.json")
-        return
+# Each command imports what it needs when it runs: torch is slow, and by then the network's file has been checked.
+
+
+def calibrate(config: NetworkConfig, folder: Path, arguments: argparse.Namespace) -> None:
+    """Choose the exponents and write the artifact; one line that says how."""
+    from calib import pipeline
+
+    artifact = pipeline.calibrate(config, folder)
+    changed = artifact.provenance["adjustments"]
+    print(
+        f"{config.name}: {len(artifact.graph.nodes)} layers, method {config.bfp.method}, weights "
+        f"{artifact.provenance['weights']}, {artifact.provenance['calibration_images']} images; weights of "
+        f"{len(changed['weights'])} layers and {len(changed['activations'])} tensors made coarser by limits; "
+        f"wrote {folder / 'artifact.npz'}"
+    )
+
+
+def evaluate(config: NetworkConfig, folder: Path, arguments: argparse.Namespace) -> None:
+    """Compare the artifact, or the online reference, with the float network; one line of figures."""
     from bfp import artifact as artifacts
     from calib import pipeline
-    from calib.evaluation import evaluate
 
-    if arguments.command == "calibrate":
-        artifact = pipeline.calibrate(config, folder)
-        changed = artifact.provenance["adjustments"]
-        print(
-            f"{config.name}: {len(artifact.graph.nodes)} layers, method {config.bfp.method}, weights "
-            f"{artifact.provenance['weights']}, {artifact.provenance['calibration_images']} images; weights of "
-            f"{len(changed['weights'])} layers and {len(changed['activations'])} tensors made coarser by limits; "
-            f"wrote {folder / 'artifact.npz'}"
-        )
-        return
-    if arguments.command == "report":
-        from calib.evaluation.report import write_report
-
-        content = write_report(pipeline.prepare(config), folder)
-        print(f"{config.name}: {len(content['layers'])} layers on {content['images']} images; wrote {folder / 'report.html'}")
-        return
-    if arguments.command == "tensorboard":
-        from calib.evaluation.event_files import write_event_files
-
-        artifact, events = artifacts.load(folder / "artifact.npz"), folder / "tensorboard"
-        wrote = write_event_files(pipeline.prepare(config), artifact, events, arguments.limit)
-        print(f"{config.name}: {wrote['histograms']} histograms, {wrote['images']} images; wrote {events}")
-        return
-    if arguments.command == "baselines":
-        from calib.evaluation.report.baselines import measure_baselines
-
-        for method, r in measure_baselines(config, folder, arguments.limit)["baselines"].items():
-            print(f"{config.name}, baseline {method}: {r['error'] if 'error' in r else figures(r)}")
-        return
     if config.bfp.method == ONLINE:
         from calib.evaluation.baselines import online
 
         result = online.evaluate(pipeline.prepare(config), folder, arguments.limit)
     else:
+        from calib.evaluation import evaluate
+
         artifact = artifacts.load(folder / "artifact.npz")
-        result = evaluate.evaluate(pipeline.prepare(config, adapted=False), artifact, folder, arguments.limit, arguments.device)
+        prepared = pipeline.prepare(config, adapted=False)
+        result = evaluate.evaluate(prepared, artifact, folder, arguments.limit, arguments.device)
     for note in result["notes"]:
         print(f"{config.name}: note: {note}", file=sys.stderr)
     print(f"{config.name}: {figures(result)}")
+
+
+def baselines(config: NetworkConfig, folder: Path, arguments: argparse.Namespace) -> None:
+    """Measure the methods that ours is compared with; one line of figures each."""
+    from calib.evaluation.report.baselines import measure_baselines
+
+    for method, r in measure_baselines(config, folder, arguments.limit)["baselines"].items():
+        print(f"{config.name}, baseline {method}: {r['error'] if 'error' in r else figures(r)}")
+
+
+def report(config: NetworkConfig, folder: Path, arguments: argparse.Namespace) -> None:
+    """Measure every layer and write the report."""
+    from calib import pipeline
+    from calib.evaluation.report import write_report
+
+    content = write_report(pipeline.prepare(config), folder)
+    print(f"{config.name}: {len(content['layers'])} layers on {content['images']} images; wrote {folder / 'report.html'}")
+
+
+def tensorboard(config: NetworkConfig, folder: Path, arguments: argparse.Namespace) -> None:
+    """Write event files of all distributions."""
+    from bfp import artifact as artifacts
+    from calib import pipeline
+    from calib.evaluation.event_files import write_event_files
+
+    artifact, events = artifacts.load(folder / "artifact.npz"), folder / "tensorboard"
+    wrote = write_event_files(pipeline.prepare(config), artifact, events, arguments.limit)
+    print(f"{config.name}: {wrote['histograms']} histograms, {wrote['images']} images; wrote {events}")
+
+
+def sweep(config: NetworkConfig, folder: Path, arguments: argparse.Namespace) -> None:
+    """Measure widths, groups and methods, and write the charts."""
+    from calib.evaluation.sweep.results import sweep
+
+    content = sweep(config.path, folder, arguments.scheduler, arguments.workers)
+    print(f"{config.name}: {len(content['points'])} points; wrote {folder / 'sweep.html'}, .json and .csv")
+
+
+def ablation(config: NetworkConfig, folder: Path, arguments: argparse.Namespace) -> None:
+    """Measure what each part of the calibration buys, and print the table."""
+    from calib.evaluation.sweep.ablation import ablation, markdown
+
+    limits = (arguments.sensitive, arguments.limit, arguments.scheduler, arguments.workers)
+    print(markdown(ablation(config.path, folder, arguments.widths, *limits)))
+    print(f"{config.name}: wrote {folder / 'ablation.md'} and ablation.json")
+
+
+COMMANDS = {
+    "calibrate": calibrate,
+    "evaluate": evaluate,
+    "baselines": baselines,
+    "report": report,
+    "tensorboard": tensorboard,
+    "sweep": sweep,
+    "ablation": ablation,
+}
 
 
 def reproduce(arguments: argparse.Namespace) -> None:

@@ -11,13 +11,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from bfp.artifact import Artifact
-from bfp.graph import Graph
-from calib.network import float_model
+from calib.network import fake_quant
 from calib.network.float_network import FloatNetwork, FloatWeights
-from calib.reconstruction.layerwise import real_weights, round_to
 
 CANDIDATES = ("max", "mse", "kl", "percentile")
 HELD_OUT = 4  # one image in so many
@@ -39,21 +36,8 @@ def outputs(artifact: Artifact, images: np.ndarray, floats: FloatNetwork | None 
 
     floats: whose weights take the place of the artifact's; only activations are quantised then.
     """
-    graph = artifact.graph
-    if floats is None:
-        weights = {n: real_weights(p) for n, p in artifact.parameters.items() if p.weights is not None}
-    else:
-        weights = without_offset(floats, artifact.result.offset)
-    network = FloatNetwork(graph, weights)
-    entry = torch.from_numpy(artifact.preprocessing.scaled(np.asarray(images, np.float32)))
-    values = {graph.input: round_to(entry, artifact.formats[graph.input])}
-    for i, node in enumerate(graph.nodes):
-        with torch.no_grad():
-            out = float_model.compute(node, network, [values[t] for t in node.inputs])
-        values[node.output] = out if node.op == "concat" else round_to(out, artifact.formats[node.output])
-        for t in _last_used_by(graph, i):
-            values.pop(t, None)
-    return artifact.logits(values[graph.output].numpy())
+    network = None if floats is None else FloatNetwork(artifact.graph, without_offset(floats, artifact.result.offset))
+    return fake_quant.run(artifact, images, network, np.float32)
 
 
 def without_offset(network: FloatNetwork, offset: float) -> dict[str, FloatWeights]:
@@ -62,11 +46,6 @@ def without_offset(network: FloatNetwork, offset: float) -> dict[str, FloatWeigh
     if not offset:
         return network.weights
     return {**network.weights, last.name: replace(w := network.weights[last.name], bias=w.bias - np.float32(offset))}
-
-
-def _last_used_by(graph: Graph, index: int) -> set[str]:
-    later = {t for n in graph.nodes[index + 1 :] for t in n.inputs} | {graph.output}
-    return set(graph.nodes[index].inputs) - later
 
 
 def sqnr_db(

@@ -42,7 +42,11 @@ WEIGHT_WORDS = ("model", "random")
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """One network's file, validated. Paths are absolute or words; see the sections' own classes."""
+    """One network's file, validated. Paths are absolute or words; see the sections' own classes.
+
+    engine: the options of the engine by name; board: of it, None where the file names none. Which options and boards
+    there are is for code generation to say.
+    """
 
     path: Path
     name: str
@@ -57,6 +61,7 @@ class NetworkConfig:
     evaluation: ImageOptions | None
     bfp: BfpOptions
     engine: dict[str, int] = field(default_factory=dict)
+    board: str | None = None
     sweep: SweepOptions = SweepOptions()
 
     @property
@@ -109,6 +114,7 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
         raise BfpError(f"{path} is not valid TOML ({error}); correct it") from None
     table |= replaced or {}
     top = Section(path, "", table)
+    engine = Section(path, "engine", top.take("engine", {}, _same, "a table"))
     base = path.parent
     name = top.text("name", path.stem)
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
@@ -134,7 +140,8 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
             else None
         ),
         bfp=_bfp(Section(path, "bfp", top.take("bfp", {}, _same, "a table")), _lanes(table)),
-        engine=_engine(Section(path, "engine", top.take("engine", {}, _same, "a table"))),
+        engine=_engine(engine),
+        board=engine.text("board", None),
         sweep=read_sweep(Section(path, "sweep", top.take("sweep", {}, _same, "a table")), (*METHODS, AUTO, ONLINE)),
     )
     top.done()
@@ -298,5 +305,5 @@ def _bfp(section: Section, lanes: int) -> BfpOptions:
 
 
 def _engine(section: Section) -> dict[str, int]:
-    # which options there are is for code generation to say
-    return {key: section.integer(key, ..., 0) for key in section.table}
+    """The whole numbers of the section: all but the board's name."""
+    return {key: section.integer(key, ..., 0) for key in section.table if key != "board"}

@@ -20,10 +20,10 @@ from calib.network import float_model
 from calib.observers.observer import observe, some_images, with_variants
 from calib.options import AUTO
 from calib.progress import Progress
-from calib.reconstruction.layerwise import image_limit, refine
+from calib.reconstruction import layerwise
 from calib.state import CalibrationState
 
-REFINE_IMAGES = 256  # with fewer, variants of them help to refine
+RECONSTRUCTION_IMAGES = 256  # with fewer, variants of them join
 READS_HISTOGRAMS = "mse"  # one of auto.CANDIDATES: histograms do not depend on the rule that reads them
 
 
@@ -50,7 +50,7 @@ def choose_method(state: CalibrationState, images: ImageSet) -> CalibrationState
     They differ in the activations' exponents, and are compared by the output's
     noise on held-out images with the weights still in float.
     """
-    _, held = auto.split(_refinable(state, images))
+    _, held = auto.split(_usable(state, images))
     reference = _outputs(state, held)
     figures: dict[str, float] = {}
     drafts: dict[str, CalibrationState] = {}
@@ -68,25 +68,25 @@ def reconstruct(state: CalibrationState, images: ImageSet) -> CalibrationState:
     """The pass: weights rounded and biases corrected as the options ask, on some of the images and their variants."""
     if not state.options.reconstructs:
         return state
-    limit = image_limit(state.network)
-    several = with_variants(images, min(limit, REFINE_IMAGES))
+    limit = layerwise.image_limit(state.network)
+    several = with_variants(images, min(limit, RECONSTRUCTION_IMAGES))
     chosen = some_images(state.network, several, limit)
-    return replace(state, artifact=_refined(state, chosen, several.augment))
+    return replace(state, artifact=_reconstructed(state, chosen, several.augment))
 
 
 def reconstruct_where_better(state: CalibrationState, images: ImageSet) -> CalibrationState:
     """The pass: ``reconstruct``, where doing it on the images that are not held out helps on those that are."""
-    rest, held = auto.split(_refinable(state, images))
+    rest, held = auto.split(_usable(state, images))
     reference = _outputs(state, held)
-    tried = _refined(state, rest, images.augment)
+    tried = _reconstructed(state, rest, images.augment)
     refined, plain = (auto.sqnr_db(artifact, held, reference) for artifact in (tried, state.artifact))
     judged = replace(state, sqnr_db={**state.sqnr_db, "refined": refined, "plain": plain})
     return reconstruct(judged, images) if refined >= plain else judged
 
 
-def _refinable(state: CalibrationState, images: ImageSet) -> np.ndarray:
-    """As many images as may take part in refining, normalised, float32 [N, C, H, W]."""
-    return some_images(state.network, images, image_limit(state.network))
+def _usable(state: CalibrationState, images: ImageSet) -> np.ndarray:
+    """As many images as may take part in reconstruction, normalised, float32 [N, C, H, W]."""
+    return some_images(state.network, images, layerwise.image_limit(state.network))
 
 
 def _outputs(state: CalibrationState, images: np.ndarray) -> np.ndarray:
@@ -94,10 +94,12 @@ def _outputs(state: CalibrationState, images: np.ndarray) -> np.ndarray:
     return float_model.logits(state.network, torch.from_numpy(images)).double().numpy()
 
 
-def _refined(state: CalibrationState, images: np.ndarray, variants: int) -> Artifact:
+def _reconstructed(state: CalibrationState, images: np.ndarray, variants: int) -> Artifact:
     """The artifact with the rounding and the biases that the options ask for; it stays where they ask for none."""
     if not state.options.reconstructs:
         return state.artifact
     rounding, bias = state.options.rounding == "gptq", state.options.bias_correction
-    with Progress(f"{state.name}: refining on {len(images)} images") as progress:
-        return refine(state.network, state.artifact, images, rounding, bias, state.seed, progress.text, variants)
+    with Progress(f"{state.name}: reconstruction on {len(images)} images") as progress:
+        return layerwise.reconstruct(
+            *(state.network, state.artifact, images, rounding, bias, state.seed, progress.text, variants)
+        )

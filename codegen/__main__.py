@@ -11,50 +11,43 @@ from bfp.artifact import load
 from bfp.errors import BfpError
 from bfp.golden import quantise_input
 from bfp.samples import load_samples
-from codegen.performance.board import load_board
-from codegen.simulation.csim import simulate
-from codegen.performance.estimate import estimate
 from codegen.files import write_json, write_text
 from codegen.generate import generate
-from codegen.options import EngineOptions
 from codegen.lowering.program import build
-from codegen.performance.resources import refuse_what_does_not_fit
+from codegen.options import EngineOptions
+from codegen.performance.board import DEFAULT_BOARD, Board, load_board
+from codegen.performance.estimate import estimate
+from codegen.performance.fitting import check_fit
 from codegen.performance.roofline import roofline
+from codegen.simulation.csim import simulate
 from codegen.vendor.build import build_bitstream
 
 
-def parse_options(items: list[str]) -> EngineOptions:
-    """``name=value`` pairs to engine options."""
-    options: dict[str, int] = {}
-    for item in items:
-        key, _, value = item.partition("=")
-        if not value.lstrip("-").isdigit():
-            raise BfpError(f"engine option {item!r} is not NAME=NUMBER; write for instance lanes=16")
-        options[key] = int(value)
-    return EngineOptions.from_dict(options)
-
-
-def run_generate(folder: Path, options: EngineOptions, board: str) -> None:
+def run_generate(folder: Path, options: EngineOptions, board: Board) -> None:
     start = time.perf_counter()
     artifact = load(folder / "artifact.npz")
-    refuse_what_does_not_fit(build([artifact], options), load_board(board))
-    program, identity = generate([artifact], options, folder)
+    check_fit(artifact, options, board)
+    program, identity = generate([artifact], options, board, folder)
     print(
-        f"{artifact.graph.name}: {len(program.layers)} layers, {sum(x.macs for x in program.layers) / 1e6:.1f} million "
-        f"multiply-accumulates, {program.weight_words * options.lanes / 1e6:.2f} MB of weights, "
+        f"{artifact.graph.name} for {board.name}: {len(program.layers)} layers, "
+        f"{sum(x.macs for x in program.layers) / 1e6:.1f} million multiply-accumulates, "
+        f"{program.weight_words * options.lanes / 1e6:.2f} MB of weights, "
         f"{program.fmap_words * options.lanes / 1e6:.2f} MB of feature maps, kernel {identity}, "
         f"written in {time.perf_counter() - start:.1f} s"
     )
 
 
-def run_csim(folder: Path, options: EngineOptions, limit: int, compiler: str | None, threaded: bool) -> int:
+def run_csim(
+    folder: Path, options: EngineOptions, board: Board, limit: int, compiler: str | None, threaded: bool
+) -> int:
     artifact = load(folder / "artifact.npz")
     samples = load_samples(folder / "samples.npz")
     # generating again costs little and makes sure that sources, image and golden model belong together
-    program, identity = generate([artifact], options, folder)
+    program, identity = generate([artifact], options, board, folder)
     mantissas = quantise_input(artifact, samples.images[:limit])
     result = simulate(program, identity, folder, [mantissas], compiler, threaded)
-    write_json(folder / ("csim_threaded.json" if threaded else "csim.json"), {"network": artifact.graph.name, "kernel": identity, **result})
+    entry = {"network": artifact.graph.name, "board": board.name, "kernel": identity, **result}
+    write_json(folder / ("csim_threaded.json" if threaded else "csim.json"), entry)
     verdict = "bit-equal" if result["mismatches"] == 0 else f"DIFFERENT: {result['first_mismatch']}"
     print(
         f"{artifact.graph.name}: {result['images']} images, {result['layers_compared']} layers, "
@@ -64,10 +57,9 @@ def run_csim(folder: Path, options: EngineOptions, limit: int, compiler: str | N
     return 1 if result["mismatches"] else 0
 
 
-def run_estimate(folder: Path, options: EngineOptions, board: str) -> None:
+def run_estimate(folder: Path, options: EngineOptions, board: Board) -> None:
     """Write estimate.json and roofline.svg, print a table of layers."""
-    program = build([load(folder / "artifact.npz")], options)
-    result = estimate(program, load_board(board))
+    result = estimate(build([load(folder / "artifact.npz")], options, board), board)
     write_json(folder / "estimate.json", result)
     write_text(folder / "roofline.svg", roofline(result))
     print(f"{'cycles':>10} {'MACs':>12} {'array':>6} {'MB':>7}  bound         layer          (all modelled)")
@@ -97,8 +89,7 @@ def main(argv: list[str] | None = None) -> int:
         command = commands.add_parser(name, help=text)
         command.add_argument("folder", type=Path, help="build folder that holds artifact.npz")
         command.add_argument("--engine", nargs="*", default=[], metavar="NAME=NUMBER", help="engine options")
-        if name != "csim":
-            command.add_argument("--board", default="ultra96v2", help="a file of codegen/boards (default ultra96v2)")
+        command.add_argument("--board", default=DEFAULT_BOARD, help="a file of codegen/boards (default %(default)s)")
         if name == "csim":
             command.add_argument("--limit", type=int, default=2, help="images to simulate (default 2)")
             command.add_argument("--compiler", help="C++ compiler (default $CXX, then g++)")
@@ -106,17 +97,17 @@ def main(argv: list[str] | None = None) -> int:
             command.add_argument("--threaded", action="store_true", help=text)
     arguments = parser.parse_args(argv)
     try:
-        options = parse_options(arguments.engine)
+        options, board = EngineOptions.from_words(arguments.engine), load_board(arguments.board)
         if arguments.command == "generate":
-            run_generate(arguments.folder, options, arguments.board)
-            return 0
-        if arguments.command == "bitstream":
-            print(*build_bitstream(arguments.folder, arguments.board), sep="\n")
-            return 0
-        if arguments.command == "estimate":
-            run_estimate(arguments.folder, options, arguments.board)
-            return 0
-        return run_csim(arguments.folder, options, arguments.limit, arguments.compiler, arguments.threaded)
+            run_generate(arguments.folder, options, board)
+        elif arguments.command == "csim":
+            limit, compiler, threaded = arguments.limit, arguments.compiler, arguments.threaded
+            return run_csim(arguments.folder, options, board, limit, compiler, threaded)
+        elif arguments.command == "estimate":
+            run_estimate(arguments.folder, options, board)
+        elif arguments.command == "bitstream":
+            print(*build_bitstream(arguments.folder, board), sep="\n")
+        return 0
     except BfpError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

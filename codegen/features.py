@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codegen.performance.counts import COMPUTE
+from codegen.lowering.layer_fields import EngineActivation, EngineOperator, InputPooling, LayerFields
 from codegen.lowering.schedule import Program
 
 
@@ -42,7 +42,7 @@ class Features:
     words of a pooled row that wait while the map's own row is stored.
     """
 
-    operators: frozenset[str]
+    operators: frozenset[EngineOperator]
     shortcut: bool
     relu6: bool
     fused_pool: bool
@@ -69,51 +69,61 @@ class Features:
 LEAST_QUEUE = 4  # words
 
 
-def sum_bits(fields: dict) -> int:
+def sum_bits(fields: LayerFields) -> int:
     """Bits, sign included, of the largest sum of a depthwise convolution, or of a pooled window."""
-    pooled = fields["in_pool"] != "UNPOOLED"
-    rows, columns = ("in_pool_height", "in_pool_width") if pooled else ("kernel_height", "kernel_width")
-    window = 1 if fields["in_pool"] == "LARGEST" else fields[rows] * fields[columns]
-    weight = 2 ** (fields["weight_bits"] - 1) - 1 if fields["op"] == "DEPTHWISE" else 1
-    activation = 2 ** (fields["in_bits"] - (0 if fields["in_unsigned"] else 1)) - 1
+    pool, source = fields.input_pool, fields.input_map
+    if pool.in_pool is InputPooling.LARGEST:
+        window = 1
+    elif pool.in_pool is InputPooling.MEAN:
+        window = pool.in_pool_height * pool.in_pool_width
+    else:
+        window = fields.window.kernel_height * fields.window.kernel_width
+    weight = 2 ** (fields.weights.weight_bits - 1) - 1 if fields.op is EngineOperator.DEPTHWISE else 1
+    activation = 2 ** (source.in_bits - (0 if source.in_unsigned else 1)) - 1
     return (window * weight * activation).bit_length() + 1
+
+
+def operand_bits(fields: LayerFields) -> int:
+    """Bits of the widest operand of a layer, with the sign that an unsigned one has not."""
+    source, shortcut = fields.input_map, fields.shortcut
+    found = [source.in_bits + source.in_unsigned, fields.input_pool.in_pool_high.bit_length() + 1]
+    if shortcut.has_shortcut:
+        found.append(shortcut.shortcut_bits + shortcut.shortcut_unsigned)
+    return max(found)
 
 
 def features(program: Program) -> Features:
     """What the layers of a program use."""
     rows = [layer.fields for layer in program.layers]
-    pools = [f for f in rows if f["op"] in ("MAX_POOL", "AVG_POOL")]
-    depthwise = [layer.tiling.weight_steps for layer in program.layers if layer.fields["op"] == "DEPTHWISE"]
-    depthwise_rows = [f for f in rows if f["op"] == "DEPTHWISE"]
+    pools = [f for f in rows if f.op in (EngineOperator.MAX_POOL, EngineOperator.AVG_POOL)]
+    depthwise = [layer for layer in program.layers if layer.fields.op is EngineOperator.DEPTHWISE]
     inputs = [layer for layer in program.layers if layer.input_pool]
-    averages = [f for f in rows if f["op"] == "AVG_POOL" or f["in_pool"] == "MEAN"]
-    sliding = [layer.input_pool.columns(layer.fields["tile_width"]) for layer in inputs if not layer.input_pool.whole]
-    operands = [f["in_bits"] + f["in_unsigned"] for f in rows] + [f["in_pool_high"].bit_length() + 1 for f in rows]
-    operands += [f["shortcut_bits"] + f["shortcut_unsigned"] for f in rows if f["has_shortcut"]]
-    kept = [f["pooled_width"] for f in rows if f["pool"] and f["keeps_map"]]
-    single = all(f["out_height"] * f["out_width"] == 1 for f in pools)
+    averages = [f for f in rows if f.op is EngineOperator.AVG_POOL or f.input_pool.in_pool is InputPooling.MEAN]
+    sliding = [x.input_pool.columns(x.fields.tiles.tile_width) for x in inputs if not x.input_pool.whole]
+    kept = [f.fused_pool.pooled_width for f in rows if f.fused_pool.pool and f.output_map.keeps_map]
+    single = all(f.output_map.out_height * f.output_map.out_width == 1 for f in pools)
     return Features(
-        operators=frozenset(f["op"] for f in rows) & frozenset(COMPUTE),
-        shortcut=any(f["has_shortcut"] for f in rows),
-        relu6=any(f["activation"] == "RELU6" for f in rows),
-        fused_pool=any(f["pool"] for f in rows),
+        operators=frozenset(f.op for f in rows),
+        shortcut=any(f.shortcut.has_shortcut for f in rows),
+        relu6=any(f.epilogue.activation is EngineActivation.RELU6 for f in rows),
+        fused_pool=any(f.fused_pool.pool for f in rows),
         input_pool=bool(inputs),
-        input_mean=any(f["in_pool"] == "MEAN" for f in rows),
+        input_mean=any(f.input_pool.in_pool is InputPooling.MEAN for f in rows),
         input_slides=bool(sliding),
         input_whole=any(layer.input_pool.whole for layer in inputs),
         input_pool_columns=max(sliding, default=1),
         pooled_queue=max([LEAST_QUEUE, *kept]),
         rounding=Shifts.of(program.tables["ROUND_SHIFT"]),
         mean_rounding=Shifts.of(program.tables["INPUT_POOL_SHIFT"]),
-        chunks=any(f["chunks"] > 1 for f in rows),
+        chunks=any(f.passes.chunks > 1 for f in rows),
         align_bits=int(program.largest_align).bit_length(),
         pool_pixels=1 if single else program.array.pixels,
-        depthwise_steps=max(depthwise, default=1),
-        folded=any(f["taps"] > 1 for f in rows),
-        weight_bits=max((f["weight_bits"] for f in rows), default=2),
-        operand_bits=max([2, *operands]),
-        depthwise_weight_bits=max((f["weight_bits"] for f in depthwise_rows), default=2),
-        depthwise_bits=max(map(sum_bits, depthwise_rows), default=2),
+        depthwise_steps=max((layer.tiling.weight_steps for layer in depthwise), default=1),
+        folded=any(f.buffer.taps > 1 for f in rows),
+        weight_bits=max((f.weights.weight_bits for f in rows), default=2),
+        operand_bits=max([2, *map(operand_bits, rows)]),
+        depthwise_weight_bits=max((layer.fields.weights.weight_bits for layer in depthwise), default=2),
+        depthwise_bits=max((sum_bits(layer.fields) for layer in depthwise), default=2),
         # the largest of an input's mantissas, too, pass as sums
         mean_bits=max(map(sum_bits, [*averages, *(layer.fields for layer in inputs)]), default=2),
     )

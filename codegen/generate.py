@@ -1,6 +1,6 @@
 """Writes everything that is generated for a network: sources, weight image, deployment manifest.
 
-    OUT/generated/{config,tables,schedule,tensors}.hpp
+    OUT/generated/{config,layer,loops,schedule,tables,tensors}.hpp
     OUT/deploy/{manifest.json, weights.bin}
 """
 
@@ -15,9 +15,10 @@ from codegen.files import write_bytes, write_json, write_text
 from codegen.options import EngineOptions
 from codegen.lowering.program import build
 from codegen.lowering.schedule import Program, StoredTensor
+from codegen.performance.board import Board
 from codegen.render import render
 
-MANIFEST_SCHEMA = 3
+MANIFEST_SCHEMA = 4
 IP_NAME = "sbfp_engine_0"
 
 
@@ -39,14 +40,16 @@ def tensor_entry(program: Program, t: StoredTensor) -> dict:
     }
 
 
-def manifest(program: Program, identity: str, weights: bytes) -> dict:
-    """What the driver must know of a program with one network."""
+def manifest(program: Program, board: Board, identity: str, weights: bytes) -> dict:
+    """What the driver must know of a program with one network, generated for a board."""
     artifact = program.artifacts[0]
     return {
         "schema": MANIFEST_SCHEMA,
         "network": artifact.graph.name,
         "artifact_digest": artifact.digest,
         "identity": identity,
+        "board": board.name,
+        "clock_mhz": board.clock_mhz,
         "lanes": program.options.lanes,
         "layers": len(program.layers),
         "weights": "weights.bin",
@@ -66,13 +69,14 @@ def manifest(program: Program, identity: str, weights: bytes) -> dict:
     }
 
 
-def generate(artifacts: list[Artifact], options: EngineOptions, out: Path) -> tuple[Program, str]:
+def generate(artifacts: list[Artifact], options: EngineOptions, board: Board, out: Path) -> tuple[Program, str]:
     """Write generated sources, weight image and (for a single network) the manifest below ``out``.
 
-    Returns the program and the kernel's identity. Raises BfpError naming the
-    layer that does not fit the engine.
+    board: for whose memory and clock layers are cut; the manifest names both. Returns
+    the program and the kernel's identity. Raises BfpError naming the layer that does
+    not fit the engine.
     """
-    program = build(artifacts, options)
+    program = build(artifacts, options, board)
     title = ", ".join(a.graph.name for a in artifacts) if len(artifacts) < 4 else f"{len(artifacts)} networks"
     sources, identity = render(program, title)
     for name, text in sources.items():
@@ -80,5 +84,5 @@ def generate(artifacts: list[Artifact], options: EngineOptions, out: Path) -> tu
     weights = program.weight_image().tobytes()
     write_bytes(out / "deploy" / "weights.bin", weights)
     if len(artifacts) == 1:
-        write_json(out / "deploy" / "manifest.json", manifest(program, identity, weights))
+        write_json(out / "deploy" / "manifest.json", manifest(program, board, identity, weights))
     return program, identity

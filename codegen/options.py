@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 from bfp.errors import BfpError
@@ -58,7 +59,18 @@ class EngineOptions:
             )
 
     @staticmethod
-    def from_dict(options: dict) -> "EngineOptions":
+    def from_words(words: Iterable[str]) -> EngineOptions:
+        """Options as a command line gives them, ``NAME=NUMBER`` each. Raises BfpError for anything else."""
+        options: dict[str, int] = {}
+        for word in words:
+            key, _, value = word.partition("=")
+            if not value.removeprefix("-").isdecimal():
+                raise BfpError(f"engine option {word!r} is not NAME=NUMBER; write for instance lanes=16")
+            options[key] = int(value)
+        return EngineOptions.from_dict(options)
+
+    @staticmethod
+    def from_dict(options: dict[str, int]) -> EngineOptions:
         """Options by name. Raises BfpError for an unknown one, with the nearest known name."""
         known = [f.name for f in fields(EngineOptions)]
         for key in options:

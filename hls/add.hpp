@@ -25,11 +25,7 @@ ADD_CYCLES:
         AccBlock operands;
         for (int p = 0; p < PIXELS; ++p) {
 #pragma HLS UNROLL
-            const Word a = activations[p];
-            for (int c = 0; c < LANES; ++c) {
-#pragma HLS UNROLL
-                operands.pixel[p][c] = operand(a.lane[c], layer.in_unsigned);
-            }
+            set_pixel(operands, p, map<int32_t>(Operand{layer.in_unsigned}, activations[p]));
         }
         complete.write(operands);
         advance(walk);

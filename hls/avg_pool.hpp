@@ -9,11 +9,21 @@
 
 namespace sbfp {
 
+// The sum of a window, with one more mantissa.
+struct WindowSum {
+    bool first;
+    int32_t is_unsigned;
+    int32_t operator()(int32_t sum, int8_t mantissa) const {
+#pragma HLS INLINE
+        return narrow((first ? 0 : sum) + operand(mantissa, is_unsigned), MEAN_BITS);
+    }
+};
+
 inline void avg_pool_pass(const Layer &layer, const Tile &tile, const Pass &pass, const Word input[BANKS][BANK_ROWS],
                           hls::stream<AccBlock> &complete) {
 #pragma HLS INLINE off
     WindowWalk walk = start_walk(layer, tile, pass, 1);
-    AccBlock acc = zero_block();
+    AccBlock acc = zero_block<LANES>();
 #pragma HLS ARRAY_PARTITION variable=acc.pixel complete dim=0
     const int32_t total = cycles(walk);
 AVG_POOL_CYCLES:
@@ -26,12 +36,8 @@ AVG_POOL_CYCLES:
         read_pixels(walk, input, activations);
         for (int p = 0; p < POOL_PIXELS; ++p) {
 #pragma HLS UNROLL
-            for (int c = 0; c < LANES; ++c) {
-#pragma HLS UNROLL
-                const int32_t value = operand(activations[p].lane[c], layer.in_unsigned);
-                const int32_t before = walk.step == 0 ? 0 : acc.pixel[p][c];
-                acc.pixel[p][c] = narrow(before + value, MEAN_BITS);
-            }
+            const WindowSum sum = {walk.step == 0, layer.in_unsigned};
+            update_pixel(sum, acc, p, activations[p]);
         }
         if (walk.step == walk.steps - 1) {
             complete.write(acc);

@@ -11,6 +11,17 @@
 
 namespace sbfp {
 
+// The lanes of one part of a word.
+using Part = Lanes<int32_t, FILTERS>;
+
+// An accumulator, and the sum of one word's products at its exponent.
+struct Accumulate {
+    int32_t operator()(int32_t acc, int32_t sum, int8_t shift) const {
+#pragma HLS INLINE
+        return acc + shift_left(sum, shift & ALIGN_MASK);
+    }
+};
+
 // Sums of one pass; bias, align and dense are those of its output words, one
 // after the other. Between the chunks of a filter word the partial sums wait in
 // `partial`; after the last chunk complete blocks go to `complete`.
@@ -20,17 +31,10 @@ inline void conv_pass(const Layer &layer, const Tile &tile, const Pass &pass, co
                       hls::stream<AccBlock> &complete) {
 #pragma HLS INLINE off
     WindowWalk walk = start_walk(layer, tile, pass, PARTS);
-    AccBlock block = zero_block();
+    AccBlock block = zero_block<LANES>();
 #pragma HLS ARRAY_PARTITION variable=block.pixel complete dim=0
-    Sums acc;
+    Sums acc = zero_block<FILTERS>();
 #pragma HLS ARRAY_PARTITION variable=acc.pixel complete dim=0
-    for (int p = 0; p < PIXELS; ++p) {
-#pragma HLS UNROLL
-        for (int f = 0; f < FILTERS; ++f) {
-#pragma HLS UNROLL
-            acc.pixel[p][f] = 0;
-        }
-    }
     const int32_t total = cycles(walk);
     int32_t row = 0;          // of the weight buffer
     int32_t first_row = 0;    // of this output word
@@ -50,33 +54,25 @@ CONV_CYCLES:
                 check.read(n, walk.block);
                 block = partial[walk.block];
             }
+            const Part start = lanes_from<FILTERS>(bias[walk.output], from);
             for (int p = 0; p < PIXELS; ++p) {
 #pragma HLS UNROLL
-                for (int f = 0; f < FILTERS; ++f) {
-#pragma HLS UNROLL
-                    acc.pixel[p][f] = pass.first ? bias[walk.output].lane[from + f] : block.pixel[p][from + f];
-                }
+                set_pixel(acc, p, pass.first ? start : lanes_from<FILTERS>(pixel(block, p), from));
             }
         }
         Word activations[PIXELS];
 #pragma HLS ARRAY_PARTITION variable=activations complete
         read_pixels(walk, input, activations);
         const Sums sums = products(activations, layer.in_unsigned, dense[row]);
-        const Word shift = align[first_align + walk.word];
+        const Lanes<int8_t, FILTERS> shift = lanes_from<FILTERS>(align[first_align + walk.word], from);
         for (int p = 0; p < PIXELS; ++p) {
 #pragma HLS UNROLL
-            for (int f = 0; f < FILTERS; ++f) {
-#pragma HLS UNROLL
-                acc.pixel[p][f] += shift_left(sums.pixel[p][f], shift.lane[from + f] & ALIGN_MASK);
-            }
+            update_pixel(Accumulate(), acc, p, pixel(sums, p), shift);
         }
         if (walk.step == walk.steps - 1) {
             for (int p = 0; p < PIXELS; ++p) {
 #pragma HLS UNROLL
-                for (int f = 0; f < FILTERS; ++f) {
-#pragma HLS UNROLL
-                    block.pixel[p][from + f] = acc.pixel[p][f];
-                }
+                set_pixel(block, p, pixel(acc, p), from);
             }
             if (walk.part == PARTS - 1) {
                 if (pass.last) {

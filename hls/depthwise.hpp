@@ -10,12 +10,24 @@
 
 namespace sbfp {
 
+// The sum of a channel's window, with one more product. The product is in logic, since the array takes nearly all DSPs.
+struct DepthwiseSum {
+    bool first;
+    int32_t is_unsigned;
+    int32_t operator()(int32_t sum, int8_t a, int8_t w) const {
+#pragma HLS INLINE
+        const int32_t product = static_cast<int32_t>(operand(a, is_unsigned)) * w;
+#pragma HLS BIND_OP variable=product op=mul impl=fabric
+        return narrow((first ? 0 : sum) + product, DEPTHWISE_BITS);
+    }
+};
+
 inline void depthwise_pass(const Layer &layer, const Tile &tile, const Pass &pass, const Word input[BANKS][BANK_ROWS],
                            const AccWord bias[GROUP_WORDS], const Word depthwise[DEPTHWISE_STEPS],
                            hls::stream<AccWord> &biases, hls::stream<AccBlock> &complete) {
 #pragma HLS INLINE off
     WindowWalk walk = start_walk(layer, tile, pass, 1);
-    AccBlock acc = zero_block();
+    AccBlock acc = zero_block<LANES>();
 #pragma HLS ARRAY_PARTITION variable=acc.pixel complete dim=0
     int32_t first_weight = 0;  // of this output word
     const int32_t total = cycles(walk);
@@ -30,14 +42,8 @@ DEPTHWISE_CYCLES:
         const Word w = depthwise[first_weight + walk.step];
         for (int p = 0; p < PIXELS; ++p) {
 #pragma HLS UNROLL
-            const Word a = activations[p];
-            for (int c = 0; c < LANES; ++c) {
-#pragma HLS UNROLL
-                const int32_t product = static_cast<int32_t>(operand(a.lane[c], layer.in_unsigned)) * w.lane[c];
-#pragma HLS BIND_OP variable=product op=mul impl=fabric
-                const int32_t before = walk.step == 0 ? 0 : acc.pixel[p][c];
-                acc.pixel[p][c] = narrow(before + product, DEPTHWISE_BITS);
-            }
+            const DepthwiseSum sum = {walk.step == 0, layer.in_unsigned};
+            update_pixel(sum, acc, p, activations[p], w);
         }
         if (walk.step == 0 && walk.block == 0) {
             biases.write(bias[walk.output]);

@@ -65,7 +65,8 @@ static void step(const Layer &layer, const Tile &tile, const Pass &pass, const L
 #pragma HLS STREAM variable=weight_beats depth=128
     hls::stream<Word> shortcut_beats;
 #pragma HLS STREAM variable=shortcut_beats depth=64
-    // where a stage writes two streams, the one that it writes first has room for what its pipeline may hold of the other
+    // where a stage writes two streams, the one that it writes first has room for
+    // what its pipeline may hold of the other
     hls::stream<AccWord> biases;
 #pragma HLS STREAM variable=biases depth=8
     hls::stream<AccBlock> sums;
@@ -167,7 +168,8 @@ RUN_LAYERS:
         if (first_layer || layer.early_lines == 0) {
             // nothing can be computed before the first tile is there
             const Pass following = first_layer ? pass : no_pass();
-            run_step(layer, tile, no_pass(), layer, following, layer, tile, slice_at(layer, tile, 0, units(layer, tile)), !input_half, !weight_half, weights,
+            const Slice whole = slice_at(layer, tile, 0, units(layer, tile));
+            run_step(layer, tile, no_pass(), layer, following, layer, tile, whole, !input_half, !weight_half, weights,
                      fmap_in, fmap_shortcut, fmap_out);
         }
         const int32_t count = tiles(layer);

@@ -2,7 +2,6 @@
 // the dense array, shortcut, activation, one rounding shift, saturation; a word a cycle.
 #pragma once
 
-#include "avg_pool.hpp"
 #include "hls_stream.h"
 #include "rounding.hpp"
 #include "tables.hpp"
@@ -11,20 +10,68 @@
 
 namespace sbfp {
 
+// What is done in each lane. low, high: least and largest mantissa; factor: reciprocal of what a mean counts,
+// which may differ from pixel to pixel.
+struct Finish {
+    bool average;
+    bool depthwise;
+    bool has_main;
+    bool has_shortcut;
+    bool relu;
+    bool relu6;
+    int32_t shortcut_unsigned;
+    int32_t low;
+    int32_t high;
+    int32_t factor;
+    int8_t operator()(int32_t sum, int8_t main_shift, int32_t bias, int8_t shortcut, int8_t shortcut_shift,
+                      int32_t clamp, int8_t shift) const {
+#pragma HLS INLINE
+        int32_t value = average ? mean(sum, factor) : sum;
+        if (has_main) {
+            value = shift_left(value, main_shift);
+        }
+        if (depthwise) {
+            value += bias;
+        }
+        if (has_shortcut) {
+            value += shift_left(operand(shortcut, shortcut_unsigned), shortcut_shift);
+        }
+        if (relu && value < 0) {
+            value = 0;
+        }
+        if (relu6 && value > clamp) {
+            value = clamp;
+        }
+        return static_cast<int8_t>(saturate(round_shift<ROUND_LEAST, ROUND_MASK>(value, shift), low, high));
+    }
+};
+
+inline Finish finish_of(const Layer &layer) {
+#pragma HLS INLINE
+    Finish finish;
+    finish.average = HAS_AVG_POOL && layer.op == AVG_POOL;
+    finish.depthwise = HAS_DEPTHWISE && layer.op == DEPTHWISE;
+    finish.has_main = (finish.depthwise || (HAS_ADD && layer.op == ADD)) && layer.main_row >= 0;
+    finish.has_shortcut = HAS_SHORTCUT && layer.has_shortcut != 0;
+    finish.relu = layer.activation != NONE;
+    finish.relu6 = HAS_RELU6 && layer.activation == RELU6;
+    finish.shortcut_unsigned = layer.shortcut_unsigned;
+    finish.low = layer.low;
+    finish.high = layer.high;
+    finish.factor = 0;
+    return finish;
+}
+
 // biases: of depthwise convolution, one for each output word.
 inline void epilogue(const Layer &layer, const Tile &tile, const Pass &pass, hls::stream<AccWord> &biases,
                      hls::stream<AccBlock> &sums, hls::stream<Word> &shortcut, hls::stream<Word> &results) {
 #pragma HLS INLINE off
     const int32_t pixels = tile.height * tile.width;
-    const int32_t total = pass.last ? pass.outputs * pixels : 0;
-    AccBlock block = zero_block();
+    const int32_t total = finished_rows(tile, pass) * tile.width;
+    AccBlock block = zero_block<LANES>();
 #pragma HLS ARRAY_PARTITION variable=block.pixel complete dim=0
-    const bool depthwise = HAS_DEPTHWISE && layer.op == DEPTHWISE;
-    const bool average = HAS_AVG_POOL && layer.op == AVG_POOL;
-    const bool has_main = (depthwise || (HAS_ADD && layer.op == ADD)) && layer.main_row >= 0;
-    const bool has_shortcut = HAS_SHORTCUT && layer.has_shortcut != 0;
-    const bool relu6 = HAS_RELU6 && layer.activation == RELU6;
-    AccWord bias;
+    Finish finish = finish_of(layer);
+    AccWord bias = fill<int32_t, LANES>(0);
     TableRow main_shift;
     TableRow shift;
     TableRow shortcut_shift;
@@ -40,13 +87,13 @@ EPILOGUE_PIXELS:
 #pragma HLS PIPELINE II=1
         count(layer, COUNT_EPILOGUE);
         if (left == 0) {
-            if (depthwise) {
+            if (finish.depthwise) {
                 bias = biases.read();
             }
-            main_shift = MAIN_SHIFT[has_main ? layer.main_row + word : 0];
+            main_shift = MAIN_SHIFT[finish.has_main ? layer.main_row + word : 0];
             shift = ROUND_SHIFT[layer.round_row + word];
-            shortcut_shift = SHORTCUT_SHIFT[has_shortcut ? layer.shortcut_row + word : 0];
-            clamp = CLAMP_HIGH[relu6 ? layer.clamp_row + word : 0];
+            shortcut_shift = SHORTCUT_SHIFT[finish.has_shortcut ? layer.shortcut_row + word : 0];
+            clamp = CLAMP_HIGH[finish.relu6 ? layer.clamp_row + word : 0];
             word += 1;
             left = pixels;
             p = 0;
@@ -57,48 +104,18 @@ EPILOGUE_PIXELS:
         if (p == 0) {
             block = sums.read();
         }
-        AccWord acc;
-        for (int f = 0; f < LANES; ++f) {
-#pragma HLS UNROLL
-            acc.lane[f] = block.pixel[p][f];
-        }
-        Word other = fill_word(0);
-        if (has_shortcut) {
+        Word other = fill<int8_t, LANES>(0);
+        if (finish.has_shortcut) {
             other = shortcut.read();
         }
-        const int32_t factor = average ? reciprocal(layer, layer.kernel_height, layer.kernel_width, y, x) : 0;
+        finish.factor = finish.average ? reciprocal(layer, layer.kernel_height, layer.kernel_width, y, x) : 0;
         if (x == tile.x + tile.width - 1) {
             x = tile.x;
             y += 1;
         } else {
             x += 1;
         }
-        Word result;
-        for (int f = 0; f < LANES; ++f) {
-#pragma HLS UNROLL
-            // two DSPs: MEAN_BITS by the low 17 and by the high bits of the reciprocal
-            const int32_t mean = narrow(acc.lane[f], MEAN_BITS) * factor;
-#pragma HLS BIND_OP variable=mean op=mul impl=dsp
-            int32_t value = average ? mean : acc.lane[f];
-            if (has_main) {
-                value = shift_left(value, main_shift.lane[f]);
-            }
-            if (depthwise) {
-                value += bias.lane[f];
-            }
-            if (has_shortcut) {
-                value += shift_left(operand(other.lane[f], layer.shortcut_unsigned), shortcut_shift.lane[f]);
-            }
-            if (layer.activation != NONE && value < 0) {
-                value = 0;
-            }
-            if (relu6 && value > clamp.lane[f]) {
-                value = clamp.lane[f];
-            }
-            value = round_shift(value, shift.lane[f], ROUND_LEAST, ROUND_MASK);
-            result.lane[f] = static_cast<int8_t>(saturate(value, layer.low, layer.high));
-        }
-        results.write(result);
+        results.write(map<int8_t>(finish, pixel(block, p), main_shift, bias, other, shortcut_shift, clamp, shift));
         p = p == layer.block_pixels - 1 ? 0 : p + 1;
     }
 }

@@ -82,7 +82,7 @@ FETCH_LINES:
 
 inline void pad_words(const Layer &layer, int32_t words, hls::stream<Word> &unpacked) {
 #pragma HLS INLINE
-    const Word padding = fill_word(layer.pad_value);
+    const Word padding = fill<int8_t, LANES>(static_cast<int8_t>(layer.pad_value));
 PAD:
     for (int32_t i = 0; i < words; ++i) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=64

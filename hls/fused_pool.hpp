@@ -45,9 +45,9 @@ inline WindowEdge window_edge(int32_t i, int32_t size, int32_t before, int32_t k
 inline void fused_pool(const Layer &layer, const Tile &tile, const Pass &pass, hls::stream<Word> &results,
                        Word best[POOL_WORDS], hls::stream<Word> &kept, hls::stream<Word> &pooled) {
 #pragma HLS INLINE off
-    const int32_t total = pass.last ? pass.outputs * tile.height * tile.width : 0;
+    const int32_t total = finished_rows(tile, pass) * tile.width;
     const int32_t is_unsigned = layer.low == 0;
-    Word across = fill_word(0);  // of the window in this row
+    Word across = fill<int8_t, LANES>(0);  // of the window in this row
     int32_t line = pass.out_word * layer.pooled_width;
     int32_t y = tile.y;
     int32_t x = 0;
@@ -69,12 +69,12 @@ FUSED_POOL_WORDS:
                 window_edge(y, layer.out_height, layer.pool_top, layer.pool_height, layer.pooled_height);
             const WindowEdge column =
                 window_edge(x, layer.out_width, layer.pool_left, layer.pool_width, layer.pooled_width);
-            const Word joined = largest(across, value, is_unsigned);
+            const Word joined = map<int8_t>(LargerMantissa{is_unsigned}, across, value);
             if (column.ends) {
                 const Word in_row = column.begins && !column.joins ? value : joined;
                 const int32_t at = line + column.window;
                 check.read(n, at);
-                const Word both = largest(best[at], in_row, is_unsigned);
+                const Word both = map<int8_t>(LargerMantissa{is_unsigned}, best[at], in_row);
                 if (row.ends) {
                     pooled.write(row.begins && !row.joins ? in_row : both);
                 }

@@ -16,56 +16,78 @@ namespace sbfp {
 // Accesses to a column's rows are a row apart; narrower maps are pooled whole, or by a layer.
 constexpr int32_t INPUT_POOL_DISTANCE = 8;
 
-// A column of the two rows before.
-struct RowsBefore {
-    int8_t last[LANES];
-    int8_t older[LANES];
-};
-
-// Sums, or largest mantissas, of the lanes.
-struct Pooled {
-    int32_t lane[LANES];
-};
+// A column of the two rows before: the lanes of the last one, then those of the older one.
+using RowsBefore = Lanes<int8_t, 2 * LANES>;
 
 // Into a window, where `takes` says so: a sum or the larger one.
-inline Pooled with(const Layer &layer, const Pooled &pooled, bool takes, const Pooled &more) {
+struct Joined {
+    bool takes;
+    bool average;
+    int32_t operator()(int32_t window, int32_t more) const {
 #pragma HLS INLINE
-    Pooled result;
-    for (int c = 0; c < LANES; ++c) {
-#pragma HLS UNROLL
-        const int32_t sum = narrow(pooled.lane[c] + more.lane[c], MEAN_BITS);
-        const int32_t larger = more.lane[c] > pooled.lane[c] ? more.lane[c] : pooled.lane[c];
-        const bool average = HAS_INPUT_MEAN && layer.in_pool == MEAN;
-        result.lane[c] = !takes ? pooled.lane[c] : average ? sum : larger;
+        const int32_t sum = narrow(window + more, MEAN_BITS);
+        const int32_t larger = more > window ? more : window;
+        return !takes ? window : average ? sum : larger;
     }
-    return result;
+};
+
+// Mantissa of the pooled map. factor: reciprocal of what a mean counts; low, high: least and largest mantissa.
+struct FinishWindow {
+    bool average;
+    int32_t factor;
+    int32_t low;
+    int32_t high;
+    int8_t operator()(int32_t window, int8_t shift) const {
+#pragma HLS INLINE
+        const int32_t rounded = round_shift<INPUT_MEAN_LEAST, INPUT_MEAN_MASK>(mean(window, factor), shift);
+        return static_cast<int8_t>(saturate(average ? rounded : window, low, high));
+    }
+};
+
+// Where a word of the map lies, padding included, and which windows it ends.
+struct PoolWalk {
+    int32_t word;
+    int32_t y;
+    int32_t x;
+    int32_t down;          // row of the pooled map, and column
+    int32_t across;
+    int32_t rows_left;     // until a row ends windows, and a column
+    int32_t columns_left;
+};
+
+inline void first_row(const Layer &layer, PoolWalk &walk) {
+#pragma HLS INLINE
+    walk.y = 0;
+    walk.down = 0;
+    walk.rows_left = layer.in_pool_height - 1;
 }
 
-inline Pooled operands(const Layer &layer, const int8_t mantissas[LANES]) {
+inline void first_column(const Layer &layer, PoolWalk &walk) {
 #pragma HLS INLINE
-    Pooled result;
-    for (int c = 0; c < LANES; ++c) {
-#pragma HLS UNROLL
-        result.lane[c] = operand(mantissas[c], layer.in_unsigned);
-    }
-    return result;
+    walk.x = 0;
+    walk.across = 0;
+    walk.columns_left = layer.in_pool_width - 1;
 }
 
-// Mantissas of the pooled map. factor: reciprocal of what a mean counts.
-inline Word pooled_word(const Layer &layer, const Pooled &window, int32_t factor, const TableRow &shift) {
+inline void next_word(const Layer &layer, const Tile &tile, PoolWalk &walk) {
 #pragma HLS INLINE
-    Word result;
-    for (int c = 0; c < LANES; ++c) {
-#pragma HLS UNROLL
-        // two DSPs: MEAN_BITS by the low 17 and by the high bits of the reciprocal
-        const int32_t mean = narrow(window.lane[c], MEAN_BITS) * factor;
-#pragma HLS BIND_OP variable=mean op=mul impl=dsp
-        const int32_t rounded = round_shift(mean, shift.lane[c], INPUT_MEAN_LEAST, INPUT_MEAN_MASK);
-        const bool average = HAS_INPUT_MEAN && layer.in_pool == MEAN;
-        const int32_t value = average ? rounded : window.lane[c];
-        result.lane[c] = static_cast<int8_t>(saturate(value, layer.in_pool_low, layer.in_pool_high));
+    if (walk.x != tile.map_columns - 1) {
+        const bool ends = walk.columns_left == 0;
+        walk.x += 1;
+        walk.across += ends ? 1 : 0;
+        walk.columns_left = ends ? layer.stride_width - 1 : walk.columns_left - 1;
+    } else {
+        first_column(layer, walk);
+        if (walk.y != tile.map_rows - 1) {
+            const bool ends = walk.rows_left == 0;
+            walk.y += 1;
+            walk.down += ends ? 1 : 0;
+            walk.rows_left = ends ? layer.stride_height - 1 : walk.rows_left - 1;
+        } else {
+            first_row(layer, walk);
+            walk.word += 1;
+        }
     }
-    return result;
 }
 
 inline void input_pool(const Layer &layer, const Tile &tile, const Slice &slice, hls::stream<Word> &unpacked,
@@ -75,25 +97,17 @@ inline void input_pool(const Layer &layer, const Tile &tile, const Slice &slice,
     static RowsBefore before[INPUT_POOL_COLUMNS];
 #pragma HLS AGGREGATE variable=before
     const bool pools = HAS_INPUT_POOL && layer.in_pool != UNPOOLED;
-    const bool mean = HAS_INPUT_MEAN && layer.in_pool == MEAN;
+    const bool average = HAS_INPUT_MEAN && layer.in_pool == MEAN;
     const bool slides = HAS_INPUT_SLIDES && pools && layer.in_pool_whole == 0;
     const int32_t total = slice.map_lines * tile.map_columns;
-    int32_t word = slice.word;
-    int32_t y = 0;      // of the map's rows and columns, padding included
-    int32_t x = 0;
-    int32_t down = 0;   // of the pooled map's
-    int32_t across = 0;
-    int32_t rows_left = layer.in_pool_height - 1;  // until a row ends windows, and a column
-    int32_t columns_left = layer.in_pool_width - 1;
-    Pooled newest;      // of the last columns, each over the window's rows
-    Pooled older;
-    Pooled whole;       // of the map so far
-    for (int c = 0; c < LANES; ++c) {
-#pragma HLS UNROLL
-        newest.lane[c] = 0;
-        older.lane[c] = 0;
-        whole.lane[c] = 0;
-    }
+    PoolWalk at;
+    at.word = slice.word;
+    first_row(layer, at);
+    first_column(layer, at);
+    // sums, or largest mantissas: of the last columns, each over the window's rows, and of the map so far
+    AccWord newest = fill<int32_t, LANES>(0);
+    AccWord older = newest;
+    AccWord whole = newest;
     DependenceCheck<INPUT_POOL_COLUMNS> check("before", INPUT_POOL_DISTANCE);
 INPUT_POOL_WORDS:
     for (int32_t n = 0; n < total; ++n) {
@@ -107,58 +121,39 @@ INPUT_POOL_WORDS:
         if (!pools) {
             columns.write(value);
         } else {
-            const Pooled own = operands(layer, value.lane);
-            Pooled column = own;
+            const Operand as_operand = {layer.in_unsigned};
+            const AccWord own = map<int32_t>(as_operand, value);
+            AccWord column = own;
             if (slides) {
-                check.read(n, x);
-                const RowsBefore rows = before[x];
-                column = with(layer, column, layer.in_pool_height > 1, operands(layer, rows.last));
-                column = with(layer, column, layer.in_pool_height > 2, operands(layer, rows.older));
-                RowsBefore shifted;
-                for (int c = 0; c < LANES; ++c) {
-#pragma HLS UNROLL
-                    shifted.last[c] = value.lane[c];
-                    shifted.older[c] = rows.last[c];
-                }
-                check.write(n, x);
-                before[x] = shifted;
+                check.read(n, at.x);
+                const RowsBefore rows = before[at.x];
+                const Word last = lanes_from<LANES>(rows, 0);
+                const AccWord last_row = map<int32_t>(as_operand, last);
+                const AccWord older_row = map<int32_t>(as_operand, lanes_from<LANES>(rows, LANES));
+                column = map<int32_t>(Joined{layer.in_pool_height > 1, average}, column, last_row);
+                column = map<int32_t>(Joined{layer.in_pool_height > 2, average}, column, older_row);
+                check.write(n, at.x);
+                before[at.x] = join(value, last);
             }
-            Pooled window = column;
+            AccWord window = column;
             if (HAS_INPUT_SLIDES) {
-                window = with(layer, window, layer.in_pool_width > 1, newest);
-                window = with(layer, window, layer.in_pool_width > 2, older);
+                window = map<int32_t>(Joined{layer.in_pool_width > 1, average}, window, newest);
+                window = map<int32_t>(Joined{layer.in_pool_width > 2, average}, window, older);
                 older = newest;
                 newest = column;
             }
             if (HAS_INPUT_WHOLE) {
-                whole = with(layer, own, y > 0 || x > 0, whole);
+                whole = map<int32_t>(Joined{at.y > 0 || at.x > 0, average}, own, whole);
             }
-            const bool row_ends = rows_left == 0;
-            if (row_ends && columns_left == 0) {
+            if (at.rows_left == 0 && at.columns_left == 0) {
+                const int32_t y = tile.y + at.down;
                 const int32_t factor =
-                    mean ? reciprocal(layer, layer.in_pool_height, layer.in_pool_width, tile.y + down, across) : 0;
-                const TableRow shift = INPUT_POOL_SHIFT[mean ? layer.in_pool_row + word : 0];
-                columns.write(pooled_word(layer, slides ? window : whole, factor, shift));
+                    average ? reciprocal(layer, layer.in_pool_height, layer.in_pool_width, y, at.across) : 0;
+                const TableRow shift = INPUT_POOL_SHIFT[average ? layer.in_pool_row + at.word : 0];
+                const FinishWindow finish = {average, factor, layer.in_pool_low, layer.in_pool_high};
+                columns.write(map<int8_t>(finish, slides ? window : whole, shift));
             }
-            if (x != tile.map_columns - 1) {
-                x += 1;
-                across += columns_left == 0 ? 1 : 0;
-                columns_left = columns_left == 0 ? layer.stride_width - 1 : columns_left - 1;
-            } else {
-                x = 0;
-                across = 0;
-                columns_left = layer.in_pool_width - 1;
-                if (y != tile.map_rows - 1) {
-                    y += 1;
-                    down += row_ends ? 1 : 0;
-                    rows_left = row_ends ? layer.stride_height - 1 : rows_left - 1;
-                } else {
-                    y = 0;
-                    down = 0;
-                    rows_left = layer.in_pool_height - 1;
-                    word += 1;
-                }
-            }
+            next_word(layer, tile, at);
         }
     }
 }

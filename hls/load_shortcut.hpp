@@ -8,9 +8,9 @@
 
 namespace sbfp {
 
-// Rows of all words of a pass.
+// Rows to add, of all words of a pass.
 inline int32_t shortcut_rows(const Layer &layer, const Tile &tile, const Pass &pass) {
-    return HAS_SHORTCUT && layer.has_shortcut && pass.last ? pass.outputs * tile.height : 0;
+    return HAS_SHORTCUT && layer.has_shortcut ? finished_rows(tile, pass) : 0;
 }
 
 // Rows that follow each other in memory without a gap are one burst.

@@ -14,9 +14,9 @@ namespace sbfp {
 // Where the next word of a line goes.
 struct Line {
     Place at;
-    Word window;      // the last `taps` columns, oldest first
     int32_t missing;  // columns until the first word is complete
     int32_t skip;     // columns until the next one that is used
+    Word window;      // the last `taps` columns, oldest first
 };
 
 // Shift a column into the window, and store the window if it is one that is used.
@@ -53,7 +53,7 @@ inline void load_tile(const Layer &layer, const Tile &tile, const Slice &slice, 
     const Place gap = place(tile.pitch - tile.in_width);
     Line line;
     line.at = place(slice.line * tile.pitch);
-    line.window = fill_word(0);
+    line.window = fill<int8_t, LANES>(0);
 LOAD_LINES:
     for (int32_t n = 0; n < slice.lines; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=4096

@@ -16,7 +16,7 @@ inline void max_pool_pass(const Layer &layer, const Tile &tile, const Pass &pass
 #pragma HLS ARRAY_PARTITION variable=best complete
     for (int p = 0; p < PIXELS; ++p) {
 #pragma HLS UNROLL
-        best[p] = fill_word(0);
+        best[p] = fill<int8_t, LANES>(0);
     }
     const int32_t total = cycles(walk);
 MAX_POOL_CYCLES:
@@ -29,16 +29,14 @@ MAX_POOL_CYCLES:
         read_pixels(walk, input, activations);
         for (int p = 0; p < POOL_PIXELS; ++p) {
 #pragma HLS UNROLL
-            best[p] = walk.step == 0 ? activations[p] : largest(activations[p], best[p], layer.in_unsigned);
+            const Word larger = map<int8_t>(LargerMantissa{layer.in_unsigned}, activations[p], best[p]);
+            best[p] = walk.step == 0 ? activations[p] : larger;
         }
         if (walk.step == walk.steps - 1) {
-            AccBlock block = zero_block();
+            AccBlock block = zero_block<LANES>();
             for (int p = 0; p < POOL_PIXELS; ++p) {
 #pragma HLS UNROLL
-                for (int c = 0; c < LANES; ++c) {
-#pragma HLS UNROLL
-                    block.pixel[p][c] = operand(best[p].lane[c], layer.in_unsigned);
-                }
+                set_pixel(block, p, map<int32_t>(Operand{layer.in_unsigned}, best[p]));
             }
             complete.write(block);
         }

@@ -8,57 +8,72 @@
 
 namespace sbfp {
 
+constexpr int32_t BEAT_BITS = 8;
+
 // Bits of each lane that wait to be taken, or to be written.
 struct LaneBits {
-    uint16_t lane[LANES];
     int32_t held;
+    Lanes<uint16_t, LANES> bits;
 };
 
 inline LaneBits no_bits() {
 #pragma HLS INLINE
     LaneBits waiting;
-    for (int c = 0; c < LANES; ++c) {
-#pragma HLS UNROLL
-        waiting.lane[c] = 0;
-    }
     waiting.held = 0;
+    waiting.bits = fill<uint16_t, LANES>(0);
     return waiting;
 }
 
 // Beats that hold `count` mantissas of a lane, when `skip` bits come before them.
 inline int32_t beats(int32_t count, int32_t bits, int32_t skip) { return (skip + count * bits + 7) >> 3; }
 
-// Read a beat behind the bits that wait.
-inline void read_beat(LaneBits &waiting, hls::stream<Word> &source) {
+// The lowest `bits` bits of a mantissa, or of a beat, behind `held` bits that wait.
+struct Behind {
+    int32_t held;
+    int32_t bits;
+    uint16_t operator()(uint16_t waiting, int8_t value) const {
 #pragma HLS INLINE
-    const Word beat = source.read();
-    for (int c = 0; c < LANES; ++c) {
-#pragma HLS UNROLL
-        const uint32_t fresh = static_cast<uint32_t>(static_cast<uint8_t>(beat.lane[c])) << waiting.held;
-        waiting.lane[c] = static_cast<uint16_t>(waiting.lane[c] | fresh);
+        const uint32_t code = static_cast<uint32_t>(value) & ((1u << bits) - 1u);
+        return static_cast<uint16_t>(waiting | (code << held));
     }
-    waiting.held += 8;
+};
+
+inline void add_bits(LaneBits &waiting, int32_t bits, const Word &values) {
+#pragma HLS INLINE
+    waiting.bits = map<uint16_t>(Behind{waiting.held, bits}, waiting.bits, values);
+    waiting.held += bits;
 }
 
-// The mantissas that lie behind `skip` waiting bits.
+// The bits that lie behind `skip` waiting ones. sign: the sign's bit, 0 where mantissas have none.
+struct Cut {
+    int32_t skip;
+    int32_t mask;
+    int32_t sign;
+    int8_t operator()(uint16_t waiting) const {
+#pragma HLS INLINE
+        const int32_t code = (waiting >> skip) & mask;
+        return static_cast<int8_t>((code ^ sign) - sign);
+    }
+};
+
+// The mantissas of `bits` bits, or the beat, that lie behind `skip` waiting bits.
 inline Word look_at(const LaneBits &waiting, int32_t skip, int32_t bits, int32_t is_unsigned) {
 #pragma HLS INLINE
-    Word word;
-    for (int c = 0; c < LANES; ++c) {
-#pragma HLS UNROLL
-        const int32_t code = (waiting.lane[c] >> skip) & ((1 << bits) - 1);
-        const bool negative = !is_unsigned && (code >> (bits - 1)) != 0;
-        word.lane[c] = static_cast<int8_t>(negative ? code - (1 << bits) : code);
-    }
-    return word;
+    const Cut cut = {skip, (1 << bits) - 1, is_unsigned ? 0 : 1 << (bits - 1)};
+    return map<int8_t>(cut, waiting.bits);
 }
+
+struct Drop {
+    int32_t bits;
+    uint16_t operator()(uint16_t waiting) const {
+#pragma HLS INLINE
+        return static_cast<uint16_t>(waiting >> bits);
+    }
+};
 
 inline void drop_bits(LaneBits &waiting, int32_t bits) {
 #pragma HLS INLINE
-    for (int c = 0; c < LANES; ++c) {
-#pragma HLS UNROLL
-        waiting.lane[c] = static_cast<uint16_t>(waiting.lane[c] >> bits);
-    }
+    waiting.bits = map<uint16_t>(Drop{bits}, waiting.bits);
     waiting.held -= bits;
 }
 
@@ -66,7 +81,7 @@ inline void drop_bits(LaneBits &waiting, int32_t bits) {
 inline Word take_word(LaneBits &waiting, int32_t bits, int32_t is_unsigned, hls::stream<Word> &source) {
 #pragma HLS INLINE
     if (waiting.held < bits) {
-        read_beat(waiting, source);
+        add_bits(waiting, BEAT_BITS, source.read());
     }
     const Word word = look_at(waiting, 0, bits, is_unsigned);
     drop_bits(waiting, bits);
@@ -74,9 +89,9 @@ inline Word take_word(LaneBits &waiting, int32_t bits, int32_t is_unsigned, hls:
 }
 
 struct TwoWords {
+    int32_t count;  // of words that are there: 1 or 2
     Word first;
     Word second;
-    int32_t count;  // of words that are there: 1 or 2
 };
 
 // The next two of `left` words, or as many of them as one more beat completes: so
@@ -86,7 +101,7 @@ inline TwoWords take_two(LaneBits &waiting, int32_t bits, int32_t left, hls::str
 #pragma HLS INLINE
     const int32_t wanted = left > 1 ? 2 * bits : bits;
     if (waiting.held < wanted) {
-        read_beat(waiting, source);
+        add_bits(waiting, BEAT_BITS, source.read());
     }
     TwoWords words;
     words.first = look_at(waiting, 0, bits, 0);
@@ -115,50 +130,36 @@ inline int32_t takes_of_two(int32_t words, int32_t bits) {
     return (words >> 3) * TAKES_OF_TWO[bits][8] + TAKES_OF_TWO[bits][words & 7];
 }
 
-// Drop the bits of a beat that belong to mantissas before the first one wanted.
+// Drop the bits of a beat that belong to mantissas before the first one wanted; nothing waits yet.
 inline void skip_bits(LaneBits &waiting, int32_t skip, hls::stream<Word> &source) {
 #pragma HLS INLINE
     if (skip > 0) {
-        const Word beat = source.read();
-        for (int c = 0; c < LANES; ++c) {
-#pragma HLS UNROLL
-            waiting.lane[c] = static_cast<uint16_t>(static_cast<uint8_t>(beat.lane[c]) >> skip);
-        }
-        waiting.held = 8 - skip;
+        add_bits(waiting, BEAT_BITS, source.read());
+        drop_bits(waiting, skip);
     }
 }
 
-// Add a word; a full beat leaves.
-inline void give_word(LaneBits &waiting, int32_t bits, Word word, hls::stream<Word> &target) {
+// Write the lowest bits that wait as a beat.
+inline void give_beat(const LaneBits &waiting, hls::stream<Word> &target) {
 #pragma HLS INLINE
-    for (int c = 0; c < LANES; ++c) {
-#pragma HLS UNROLL
-        const uint32_t code = static_cast<uint32_t>(word.lane[c]) & ((1u << bits) - 1u);
-        waiting.lane[c] = static_cast<uint16_t>(waiting.lane[c] | (code << waiting.held));
-    }
-    waiting.held += bits;
-    if (waiting.held >= 8) {
-        Word beat;
-        for (int c = 0; c < LANES; ++c) {
-#pragma HLS UNROLL
-            beat.lane[c] = static_cast<int8_t>(waiting.lane[c] & 0xff);
-            waiting.lane[c] = static_cast<uint16_t>(waiting.lane[c] >> 8);
-        }
-        waiting.held -= 8;
-        target.write(beat);
+    target.write(look_at(waiting, 0, BEAT_BITS, 1));
+}
+
+// Add a word; a full beat leaves.
+inline void give_word(LaneBits &waiting, int32_t bits, const Word &word, hls::stream<Word> &target) {
+#pragma HLS INLINE
+    add_bits(waiting, bits, word);
+    if (waiting.held >= BEAT_BITS) {
+        give_beat(waiting, target);
+        drop_bits(waiting, BEAT_BITS);
     }
 }
 
 // The last, partly filled beat of a line.
-inline void flush_bits(LaneBits &waiting, hls::stream<Word> &target) {
+inline void flush_bits(const LaneBits &waiting, hls::stream<Word> &target) {
 #pragma HLS INLINE
     if (waiting.held > 0) {
-        Word beat;
-        for (int c = 0; c < LANES; ++c) {
-#pragma HLS UNROLL
-            beat.lane[c] = static_cast<int8_t>(waiting.lane[c] & 0xff);
-        }
-        target.write(beat);
+        give_beat(waiting, target);
     }
 }
 

@@ -2,12 +2,13 @@
 // filters, several products to a DSP where the mantissas are narrow enough.
 //
 // Two products (PRODUCTS == 2): two filters share an activation,
-//     p += ((w1 << 18) + w0) * a
-// over CHAIN input channels, with |sum of w0 * a| < 2**17.
+//     p += ((w1 << PAIR_BITS) + w0) * a
+// over CHAIN input channels, with two sums in fields of PAIR_BITS bits.
 //
 // Four products (PRODUCTS == 4): two filters and two pixels,
-//     p += ((w1 << 22) + w0) * ((a1 << 11) + a0)
-// with four sums in fields of 11 bits, each below 2**10.
+//     p += ((w1 << 2 * QUAD_BITS) + w0) * ((a1 << QUAD_BITS) + a0)
+// with four sums in fields of QUAD_BITS bits. Sums stay below half of a field's
+// range, and pairs of weights within the DSP's wider port.
 //
 // A field below the highest would borrow from the one above where its sum is
 // negative. So p starts with half of each such field's range (for the DSP's third
@@ -22,12 +23,24 @@
 
 namespace sbfp {
 
-// Sums of one input word: a row of FILTERS for each pixel.
-struct Sums {
-    int32_t pixel[PIXELS][FILTERS];
-};
+static_assert(PRODUCTS == 1 || (PRODUCTS == 2 && FILTERS % 2 == 0) ||
+                  (PRODUCTS == 4 && FILTERS % 2 == 0 && PIXELS % 2 == 0),
+              "packed products share two filters, and at four of them two pixels");
+static_assert(LANES % CHAIN == 0, "CHAIN must divide LANES");
+
+// Sums of one input word: FILTERS for each pixel.
+using Sums = Block<FILTERS>;
 
 constexpr int CHAINS = LANES / CHAIN;
+
+// Whether a chain's sums stay below half of a field's range, and two weights that far apart within their port.
+constexpr bool fits(int field_bits, int shared_pixels) {
+    return CHAIN * LARGEST_WEIGHT * LARGEST_OPERAND < 1 << (field_bits - 1) &&
+           LARGEST_WEIGHT < 1 << (WEIGHT_PORT_BITS - 1 - field_bits * shared_pixels);
+}
+
+static_assert(PRODUCTS != 2 || fits(PAIR_BITS, 1), "two products do not fit a DSP");
+static_assert(PRODUCTS != 4 || fits(QUAD_BITS, 2), "four products do not fit a DSP");
 
 // Field of `bits` bits from bit `from` on, as it was cut out: above its sum by half of its range.
 inline uint32_t field(int64_t p, int from, int bits) {
@@ -66,80 +79,36 @@ inline void single_products(const Word activations[PIXELS], int32_t is_unsigned,
     }
 }
 
-inline void double_products(const Word activations[PIXELS], int32_t is_unsigned, const Word weights[FILTERS],
+// Two filters and SHARED pixels to a DSP, in fields of BITS bits: of filter
+// j + h * PAIRS and pixel t + s * GROUPS the field number h * SHARED + s.
+template <int SHARED, int BITS>
+inline void packed_products(const Word activations[PIXELS], int32_t is_unsigned, const Word weights[FILTERS],
                             Sums &sums) {
 #pragma HLS INLINE
     constexpr int PAIRS = FILTERS / 2 > 0 ? FILTERS / 2 : 1;
+    constexpr int GROUPS = PIXELS / SHARED > 0 ? PIXELS / SHARED : 1;
+    constexpr int LOWER = 2 * SHARED - 1;  // fields below the highest
+    // a one in the highest bit of each of them
+    constexpr int64_t HALVES = ((1ll << (LOWER * BITS)) - 1) / ((1ll << BITS) - 1) << (BITS - 1);
     int32_t pair[LANES][PAIRS];
 #pragma HLS ARRAY_PARTITION variable=pair complete dim=0
     for (int c = 0; c < LANES; ++c) {
 #pragma HLS UNROLL
         for (int j = 0; j < PAIRS; ++j) {
 #pragma HLS UNROLL
-            pair[c][j] = weight(weights, c, j + PAIRS) * (1 << 18) + weight(weights, c, j);
+            pair[c][j] = weight(weights, c, j + PAIRS) * (1 << (SHARED * BITS)) + weight(weights, c, j);
         }
     }
-    for (int p = 0; p < PIXELS; ++p) {
+    for (int t = 0; t < GROUPS; ++t) {
 #pragma HLS UNROLL
-        uint32_t low[PAIRS];
-#pragma HLS ARRAY_PARTITION variable=low complete
-        for (int j = 0; j < PAIRS; ++j) {
-#pragma HLS UNROLL
-            low[j] = 0;
-        }
-        for (int chain = 0; chain < LANES; chain += CHAIN) {
-#pragma HLS UNROLL
-            int64_t total[PAIRS];
-#pragma HLS ARRAY_PARTITION variable=total complete
-            for (int j = 0; j < PAIRS; ++j) {
-#pragma HLS UNROLL
-                total[j] = 1 << 17;
-            }
-            for (int c = chain; c < chain + CHAIN; ++c) {
-#pragma HLS UNROLL
-                const int32_t a = operand(activations[p].lane[c], is_unsigned);
-                for (int j = 0; j < PAIRS; ++j) {
-#pragma HLS UNROLL
-                    total[j] += static_cast<int64_t>(pair[c][j]) * a;
-                }
-            }
-            for (int j = 0; j < PAIRS; ++j) {
-#pragma HLS UNROLL
-                low[j] += field(total[j], 0, 18);
-                sums.pixel[p][j + PAIRS] += static_cast<int32_t>(total[j] >> 18);
-            }
-        }
-        for (int j = 0; j < PAIRS; ++j) {
-#pragma HLS UNROLL
-            sums.pixel[p][j] = without_halves(low[j], 18);
-        }
-    }
-}
-
-inline void quad_products(const Word activations[PIXELS], int32_t is_unsigned, const Word weights[FILTERS],
-                          Sums &sums) {
-#pragma HLS INLINE
-    constexpr int PAIRS = FILTERS / 2 > 0 ? FILTERS / 2 : 1;
-    constexpr int TWINS = PIXELS / 2 > 0 ? PIXELS / 2 : 1;
-    int32_t pair[LANES][PAIRS];
-#pragma HLS ARRAY_PARTITION variable=pair complete dim=0
-    for (int c = 0; c < LANES; ++c) {
-#pragma HLS UNROLL
-        for (int j = 0; j < PAIRS; ++j) {
-#pragma HLS UNROLL
-            pair[c][j] = weight(weights, c, j + PAIRS) * (1 << 22) + weight(weights, c, j);
-        }
-    }
-    constexpr int64_t HALVES = (1ll << 10) + (1ll << 21) + (1ll << 32);
-    for (int t = 0; t < TWINS; ++t) {
-#pragma HLS UNROLL
-        uint32_t fields[3][PAIRS];
+        uint32_t fields[LOWER][PAIRS];
 #pragma HLS ARRAY_PARTITION variable=fields complete dim=0
-        for (int j = 0; j < PAIRS; ++j) {
+        for (int k = 0; k < LOWER; ++k) {
 #pragma HLS UNROLL
-            fields[0][j] = 0;
-            fields[1][j] = 0;
-            fields[2][j] = 0;
+            for (int j = 0; j < PAIRS; ++j) {
+#pragma HLS UNROLL
+                fields[k][j] = 0;
+            }
         }
         for (int chain = 0; chain < LANES; chain += CHAIN) {
 #pragma HLS UNROLL
@@ -151,26 +120,31 @@ inline void quad_products(const Word activations[PIXELS], int32_t is_unsigned, c
             }
             for (int c = chain; c < chain + CHAIN; ++c) {
 #pragma HLS UNROLL
-                const int32_t twin = operand(activations[t + TWINS].lane[c], is_unsigned) * (1 << 11) +
-                                     operand(activations[t].lane[c], is_unsigned);
+                int32_t a = 0;
+                for (int s = 0; s < SHARED; ++s) {
+#pragma HLS UNROLL
+                    a += operand(activations[t + s * GROUPS].lane[c], is_unsigned) * (1 << (s * BITS));
+                }
                 for (int j = 0; j < PAIRS; ++j) {
 #pragma HLS UNROLL
-                    total[j] += static_cast<int64_t>(pair[c][j]) * twin;
+                    total[j] += static_cast<int64_t>(pair[c][j]) * a;
                 }
             }
             for (int j = 0; j < PAIRS; ++j) {
 #pragma HLS UNROLL
-                fields[0][j] += field(total[j], 0, 11);
-                fields[1][j] += field(total[j], 11, 11);
-                fields[2][j] += field(total[j], 22, 11);
-                sums.pixel[t + TWINS][j + PAIRS] += static_cast<int32_t>(total[j] >> 33);
+                for (int k = 0; k < LOWER; ++k) {
+#pragma HLS UNROLL
+                    fields[k][j] += field(total[j], k * BITS, BITS);
+                }
+                sums.pixel[t + (SHARED - 1) * GROUPS][j + PAIRS] += static_cast<int32_t>(total[j] >> (LOWER * BITS));
             }
         }
-        for (int j = 0; j < PAIRS; ++j) {
+        for (int k = 0; k < LOWER; ++k) {
 #pragma HLS UNROLL
-            sums.pixel[t][j] = without_halves(fields[0][j], 11);
-            sums.pixel[t + TWINS][j] = without_halves(fields[1][j], 11);
-            sums.pixel[t][j + PAIRS] = without_halves(fields[2][j], 11);
+            for (int j = 0; j < PAIRS; ++j) {
+#pragma HLS UNROLL
+                sums.pixel[t + k % SHARED * GROUPS][j + k / SHARED * PAIRS] = without_halves(fields[k][j], BITS);
+            }
         }
     }
 }
@@ -178,18 +152,11 @@ inline void quad_products(const Word activations[PIXELS], int32_t is_unsigned, c
 // Dot products of one input word: PIXELS x FILTERS sums over LANES channels.
 inline Sums products(const Word activations[PIXELS], int32_t is_unsigned, const Word weights[FILTERS]) {
 #pragma HLS INLINE
-    Sums sums;
-    for (int p = 0; p < PIXELS; ++p) {
-#pragma HLS UNROLL
-        for (int f = 0; f < FILTERS; ++f) {
-#pragma HLS UNROLL
-            sums.pixel[p][f] = 0;
-        }
-    }
+    Sums sums = zero_block<FILTERS>();
     if (PRODUCTS == 4) {
-        quad_products(activations, is_unsigned, weights, sums);
+        packed_products<2, QUAD_BITS>(activations, is_unsigned, weights, sums);
     } else if (PRODUCTS == 2) {
-        double_products(activations, is_unsigned, weights, sums);
+        packed_products<1, PAIR_BITS>(activations, is_unsigned, weights, sums);
     } else {
         single_products(activations, is_unsigned, weights, sums);
     }

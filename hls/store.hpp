@@ -35,7 +35,7 @@ inline RowParts row_parts(const Layer &layer, const Tile &tile, int32_t y) {
 inline void pack(const Layer &layer, const Tile &tile, const Pass &pass, hls::stream<Word> &kept,
                  hls::stream<Word> &pooled, hls::stream<Word> &packed) {
 #pragma HLS INLINE off
-    const int32_t rows = pass.last ? pass.outputs * tile.height : 0;
+    const int32_t rows = finished_rows(tile, pass);
     int32_t y = tile.y;
 PACK_ROWS:
     for (int32_t row = 0; row < rows; ++row) {
@@ -68,7 +68,7 @@ PACK_ROWS:
 // of both maps take turns.
 inline void store(const Layer &layer, const Tile &tile, const Pass &pass, hls::stream<Word> &packed, Word *memory) {
 #pragma HLS INLINE off
-    const int32_t rows = pass.last ? pass.outputs * tile.height : 0;
+    const int32_t rows = finished_rows(tile, pass);
     const bool pools = HAS_FUSED_POOL && layer.pool != 0;
     const int32_t first_pooled = pools ? pooled_rows(layer, tile.y) : 0;
     const int32_t pooled = pools ? pooled_rows(layer, tile.y + tile.height) - first_pooled : 0;

@@ -137,6 +137,9 @@ inline int32_t passes(const Layer &layer, const Tile &tile) {
     return tile.words == layer.tile_words ? layer.tile_passes : layer.edge_passes;
 }
 
+// Rows of the output words that a pass completes.
+inline int32_t finished_rows(const Tile &tile, const Pass &pass) { return pass.last ? pass.outputs * tile.height : 0; }
+
 // A pass that does nothing.
 inline Pass no_pass() {
     Pass pass;

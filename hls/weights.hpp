@@ -132,7 +132,7 @@ LOAD_ALIGN:
         if (layer.has_align) {
             align[first + i] = fetched.read();
         } else {
-            align[first + i] = fill_word(0);
+            align[first + i] = fill<int8_t, LANES>(0);
         }
     }
 }

@@ -27,6 +27,7 @@ struct Place {
 };
 
 inline Place place(int32_t word) {
+#pragma HLS INLINE
     Place p;
     p.row = word / BANKS;
     p.bank = word % BANKS;
@@ -167,9 +168,15 @@ inline WindowWalk start_walk(const Layer &layer, const Tile &tile, const Pass &p
 inline int32_t cycles(const WindowWalk &walk) { return walk.outputs * walk.blocks * walk.parts * walk.steps; }
 
 // Whether this cycle is the last of a block of output pixels, and of an output word.
-inline bool ends_block(const WindowWalk &walk) { return walk.step == walk.steps - 1 && walk.part == walk.parts - 1; }
+inline bool ends_block(const WindowWalk &walk) {
+#pragma HLS INLINE
+    return walk.step == walk.steps - 1 && walk.part == walk.parts - 1;
+}
 
-inline bool ends_output(const WindowWalk &walk) { return ends_block(walk) && walk.block == walk.blocks - 1; }
+inline bool ends_output(const WindowWalk &walk) {
+#pragma HLS INLINE
+    return ends_block(walk) && walk.block == walk.blocks - 1;
+}
 
 // The words of all pixel lanes at the current position, zeros for lanes without
 // a pixel: every bank is read once for each group of BANKS lanes.
@@ -202,7 +209,7 @@ inline void read_pixels(const WindowWalk &walk, const Word input[BANKS][BANK_ROW
 #pragma HLS UNROLL
             data[b] = input[b][row[b]];
         }
-        data[BANKS] = fill_word(0);
+        data[BANKS] = fill<int8_t, LANES>(0);
         for (int p = 0; p < lanes; ++p) {
 #pragma HLS UNROLL
             activations[first + p] = data[bank[p]];
@@ -211,6 +218,7 @@ inline void read_pixels(const WindowWalk &walk, const Word input[BANKS][BANK_ROW
 }
 
 inline void advance(WindowWalk &walk) {
+#pragma HLS INLINE
     if (walk.step == walk.steps - 1) {
         walk.step = 0;
         walk.kx = 0;

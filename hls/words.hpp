@@ -1,4 +1,4 @@
-// Words that travel through memory and streams, and what is done to their lanes.
+// Words: values side by side in lanes, and what is done to all lanes at once.
 #pragma once
 
 #include <cstdint>
@@ -9,67 +9,142 @@ namespace sbfp {
 
 static_assert(LANES >= 2 && (LANES & (LANES - 1)) == 0, "LANES must be a power of two");
 static_assert(FILTERS >= 1 && LANES % FILTERS == 0, "FILTERS must divide LANES");
-static_assert(PRODUCTS == 1 || (PRODUCTS == 2 && FILTERS % 2 == 0) ||
-                  (PRODUCTS == 4 && FILTERS % 2 == 0 && PIXELS % 2 == 0),
-              "packed products share two filters, and at four of them two pixels");
-static_assert(LANES % CHAIN == 0, "CHAIN must divide LANES");
 static_assert(INPUT_WORDS % BANKS == 0, "the input buffer has whole rows of banks");
 static_assert(PIXELS <= BANKS * READS, "every pixel lane needs a port of a bank");
 
 // A word of output channels is computed in so many parts, one after the other.
 constexpr int PARTS = LANES / FILTERS;
 
+// N values, one in each lane; hardware works on all lanes in the same cycle.
+template <typename T, int N>
+struct Lanes {
+    T lane[N];
+};
+
+// The same value in every lane.
+template <typename T, int N>
+inline Lanes<T, N> fill(T value) {
+#pragma HLS INLINE
+    Lanes<T, N> result;
+    for (int i = 0; i < N; ++i) {
+#pragma HLS UNROLL
+        result.lane[i] = value;
+    }
+    return result;
+}
+
+// f(a, b, ...) in every lane, as R. f is a struct with a call operator; its members are what all lanes share.
+template <typename R, typename F, int N, typename... T>
+inline Lanes<R, N> map(F f, const Lanes<T, N> &...a) {
+#pragma HLS INLINE
+    Lanes<R, N> result;
+    for (int i = 0; i < N; ++i) {
+#pragma HLS UNROLL
+        result.lane[i] = static_cast<R>(f(a.lane[i]...));
+    }
+    return result;
+}
+
+// N of the lanes, from lane `first` on.
+template <int N, typename T, int M>
+inline Lanes<T, N> lanes_from(const Lanes<T, M> &a, int32_t first) {
+#pragma HLS INLINE
+    Lanes<T, N> result;
+    for (int i = 0; i < N; ++i) {
+#pragma HLS UNROLL
+        result.lane[i] = a.lane[first + i];
+    }
+    return result;
+}
+
+// The lanes of a, then those of b.
+template <typename T, int N>
+inline Lanes<T, 2 * N> join(const Lanes<T, N> &a, const Lanes<T, N> &b) {
+#pragma HLS INLINE
+    Lanes<T, 2 * N> result;
+    for (int i = 0; i < N; ++i) {
+#pragma HLS UNROLL
+        result.lane[i] = a.lane[i];
+        result.lane[N + i] = b.lane[i];
+    }
+    return result;
+}
+
 // The mantissas of LANES consecutive channels of one pixel, a byte each; also
 // one beat of memory, where they are packed (see packing.hpp).
-struct Word {
-    int8_t lane[LANES];
-};
+using Word = Lanes<int8_t, LANES>;
 
 // One small constant per channel of a word: shifts.
-struct TableRow {
-    int8_t lane[LANES];
-};
+using TableRow = Lanes<int8_t, LANES>;
 
 // One accumulator per channel of a word.
-struct AccWord {
-    int32_t lane[LANES];
+using AccWord = Lanes<int32_t, LANES>;
+
+// Sums of PIXELS output pixels, N lanes each. The array is a plain one, since
+// AGGREGATE takes no structs within structs.
+template <int N>
+struct Block {
+    int32_t pixel[PIXELS][N];
 };
 
-// What one iteration of a compute stage can finish: PIXELS output pixels.
-struct AccBlock {
-    int32_t pixel[PIXELS][LANES];
-};
+// What one iteration of a compute stage can finish.
+using AccBlock = Block<LANES>;
 
-inline AccBlock zero_block() {
+template <int N>
+inline Block<N> zero_block() {
 #pragma HLS INLINE
-    AccBlock block;
+    Block<N> block;
     for (int p = 0; p < PIXELS; ++p) {
 #pragma HLS UNROLL
-        for (int c = 0; c < LANES; ++c) {
+        for (int i = 0; i < N; ++i) {
 #pragma HLS UNROLL
-            block.pixel[p][c] = 0;
+            block.pixel[p][i] = 0;
         }
     }
     return block;
 }
 
-inline Word fill_word(int32_t value) {
+// The lanes of pixel p.
+template <int N>
+inline Lanes<int32_t, N> pixel(const Block<N> &block, int32_t p) {
 #pragma HLS INLINE
-    Word word;
-    for (int c = 0; c < LANES; ++c) {
+    Lanes<int32_t, N> result;
+    for (int i = 0; i < N; ++i) {
 #pragma HLS UNROLL
-        word.lane[c] = static_cast<int8_t>(value);
+        result.lane[i] = block.pixel[p][i];
     }
-    return word;
+    return result;
+}
+
+// Lanes of pixel p, from lane `first` on.
+template <int N, int M>
+inline void set_pixel(Block<M> &block, int32_t p, const Lanes<int32_t, N> &lanes, int32_t first = 0) {
+#pragma HLS INLINE
+    for (int i = 0; i < N; ++i) {
+#pragma HLS UNROLL
+        block.pixel[p][first + i] = lanes.lane[i];
+    }
+}
+
+// f(sum, a, b, ...) in every lane of pixel p is its new sum.
+template <typename F, int N, typename... T>
+inline void update_pixel(F f, Block<N> &block, int32_t p, const Lanes<T, N> &...a) {
+#pragma HLS INLINE
+    for (int i = 0; i < N; ++i) {
+#pragma HLS UNROLL
+        block.pixel[p][i] = f(block.pixel[p][i], a.lane[i]...);
+    }
 }
 
 // Left shift of a signed value; the bound proved for the layer keeps it inside 32 bits.
 inline int32_t shift_left(int32_t value, int32_t by) {
+#pragma HLS INLINE
     return static_cast<int32_t>(static_cast<uint32_t>(value) << by);
 }
 
 // Mantissa to operand: signed and unsigned tensors share the byte in memory.
 inline int16_t operand(int8_t mantissa, int32_t is_unsigned) {
+#pragma HLS INLINE
     return is_unsigned ? static_cast<int16_t>(static_cast<uint8_t>(mantissa)) : static_cast<int16_t>(mantissa);
 }
 
@@ -79,15 +154,20 @@ inline int32_t narrow(int32_t value, int bits) {
     return static_cast<int32_t>(static_cast<uint32_t>(value) << (32 - bits)) >> (32 - bits);
 }
 
-// Lane by lane, the larger mantissa.
-inline Word largest(Word a, Word b, int32_t is_unsigned) {
+struct Operand {
+    int32_t is_unsigned;
+    int16_t operator()(int8_t mantissa) const {
 #pragma HLS INLINE
-    Word result;
-    for (int c = 0; c < LANES; ++c) {
-#pragma HLS UNROLL
-        result.lane[c] = operand(a.lane[c], is_unsigned) > operand(b.lane[c], is_unsigned) ? a.lane[c] : b.lane[c];
+        return operand(mantissa, is_unsigned);
     }
-    return result;
-}
+};
+
+struct LargerMantissa {
+    int32_t is_unsigned;
+    int8_t operator()(int8_t a, int8_t b) const {
+#pragma HLS INLINE
+        return operand(a, is_unsigned) > operand(b, is_unsigned) ? a : b;
+    }
+};
 
 }  // namespace sbfp

@@ -60,10 +60,12 @@ def registers() -> list[tuple[str, int, str, tuple]]:
     return rows
 
 
-def write_hwh(path: str | Path, ip: str, lanes: int = 16, clock_mhz: float = 250.0) -> None:
-    """Write the handoff of one engine instance ``ip``, words of ``lanes`` bytes, on a general-purpose port."""
+def write_hwh(path: str | Path, ip: str, lanes: int, clock_mhz: float) -> None:
+    """Write the handoff of one engine instance ``ip``, words of ``lanes`` bytes, on a general-purpose port.
+
+    clock_mhz: of the first PL clock, the engine's."""
     root = ET.Element("EDKSYSTEM", EDWVERSION="1.2", TIMESTAMP="", VIVADOVERSION="")
-    ET.SubElement(root, "SYSTEMINFO", ARCH="zynquplus", DEVICE="xczu3eg", NAME="sbfp", PACKAGE="sbva484")
+    ET.SubElement(root, "SYSTEMINFO", ARCH="zynquplus", NAME="sbfp")
     ET.SubElement(root, "EXTERNALPORTS")
     ET.SubElement(root, "EXTERNALINTERFACES")
     modules = ET.SubElement(root, "MODULES")

@@ -18,12 +18,14 @@ from bfp.errors import BfpError
 from bfp.format import BlockFormat
 from host import layout
 
-SCHEMA = 3  # 2: output_offset; 3: output_scale
+SCHEMA = 4  # 2: output_offset; 3: output_scale; 4: board, clock_mhz
 
 _FIELDS = {
     "network": str,
     "artifact_digest": str,
     "identity": str,
+    "board": str,
+    "clock_mhz": int,
     "lanes": int,
     "layers": int,
     "weights": str,
@@ -47,9 +49,10 @@ class Deployment:
     """A checked deployment folder.
 
     lanes: bytes of a word. identity: the 64-bit kernel identity that belongs
-    to these files. weights_words, fmap_words: sizes of the weight image and
-    of the feature-map arena, in words. tensors: by name, in the order of the
-    manifest (see host.layout). artifact_digest: the artifact they came from.
+    to these files. board, clock_mhz: for which the engine was generated.
+    weights_words, fmap_words: sizes of the weight image and of the feature-map
+    arena, in words. tensors: by name, in the order of the manifest (see
+    host.layout). artifact_digest: the artifact they came from.
     output_offset: constant to add to the output's values; output_scale: by which the sums are multiplied then.
     """
 
@@ -57,6 +60,8 @@ class Deployment:
     network: str
     artifact_digest: str
     identity: int
+    board: str
+    clock_mhz: int
     lanes: int
     layers: int
     weights: Path
@@ -115,7 +120,7 @@ def read_deployment(folder: str | Path) -> Deployment:
     for name, kind in _FIELDS.items():
         if type(manifest.get(name)) is not kind:
             raise BfpError(f"{path}: {name!r} is missing or not of type {kind.__name__}; {again}")
-    for name, least in (("lanes", 1), ("layers", 1), ("weights_words", 0), ("fmap_words", 1)):
+    for name, least in (("clock_mhz", 1), ("lanes", 1), ("layers", 1), ("weights_words", 0), ("fmap_words", 1)):
         if manifest[name] < least:
             raise BfpError(f"{path}: {name!r} is {manifest[name]}, it must be at least {least}; {again}")
     if not re.fullmatch("[0-9a-f]{16}", manifest["identity"]):

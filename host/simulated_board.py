@@ -80,7 +80,8 @@ class SimulatedBoard(Device):
         self.bitfile.write_bytes(
             SIMULATION_MARK + b"\nPYNQ wants a file of this name. The simulated board's engine is a shared library.\n"
         )
-        hwh.write_hwh(self.bitfile.with_suffix(".hwh"), self._deployment.ip, self._deployment.lanes)
+        deployment = self._deployment
+        hwh.write_hwh(self.bitfile.with_suffix(".hwh"), deployment.ip, deployment.lanes, deployment.clock_mhz)
 
     # What Overlay asks of a device
 

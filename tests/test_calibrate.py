@@ -162,6 +162,9 @@ def test_labels_beyond_the_outputs_are_refused(folder, capsys):
     assert main(["calibrate", path, "--out", str(folder)]) == 0
     assert main(["evaluate", path, "--out", str(folder)]) == 2
     assert "label 10 of the evaluation images is no class" in capsys.readouterr().err
+    change(folder, ('"max"', '"online"'))
+    assert main(["evaluate", path, "--out", str(folder)]) == 2
+    assert "label 10 of the evaluation images is no class" in capsys.readouterr().err
 
 
 def test_as_a_command():

@@ -12,6 +12,7 @@ from functools import partial
 import jinja2
 import numpy as np
 import pytest
+from support.boards import BOARD
 from support.compilers import EVERY, NO_CLANG
 from support.random_graphs import random_artifact, random_input
 from support.stored import check_stored
@@ -62,7 +63,7 @@ def built(tmp_path_factory):
     for seed in (2, 7):
         folder = tmp_path_factory.mktemp(f"seed{seed}")
         artifact = random_artifact(seed, SMALL.lanes)
-        program, identity = generate([artifact], SMALL, folder)
+        program, identity = generate([artifact], SMALL, BOARD, folder)
         compiled = compile_engine(folder / "generated", folder, None, QUICKLY)
         found.append((artifact, program, identity, folder, *compiled))
     return found
@@ -78,7 +79,7 @@ def files(folder) -> dict[str, bytes]:
 @pytest.mark.parametrize("seed", [0, 3, 11])
 def test_every_layer_is_named_where_its_constants_are(seed, tmp_path):
     artifact = random_artifact(seed, 16)
-    generate([artifact], EngineOptions(), tmp_path)
+    generate([artifact], EngineOptions(), BOARD, tmp_path)
     schedule = (tmp_path / "generated" / "schedule.hpp").read_text()
     tables = (tmp_path / "generated" / "tables.hpp").read_text()
     tensors = (tmp_path / "generated" / "tensors.hpp").read_text()
@@ -95,18 +96,17 @@ def test_every_layer_is_named_where_its_constants_are(seed, tmp_path):
 
 def test_generation_is_deterministic(tmp_path):
     for name in ("a", "b"):
-        generate([random_artifact(4, 16)], EngineOptions(), tmp_path / name)
+        generate([random_artifact(4, 16)], EngineOptions(), BOARD, tmp_path / name)
     assert files(tmp_path / "a") == files(tmp_path / "b")
-    assert {"generated/config.hpp", "generated/schedule.hpp", "generated/tables.hpp", "generated/tensors.hpp"} <= set(
-        files(tmp_path / "a")
-    )
+    written = {f"generated/{name}" for name in (*render.KERNEL_HEADERS, *render.BENCH_HEADERS)}
+    assert written <= set(files(tmp_path / "a"))
 
 
 def test_generating_again_leaves_unchanged_sources_alone(tmp_path):
     artifact = random_artifact(4, 16)
-    generate([artifact], EngineOptions(), tmp_path)
+    generate([artifact], EngineOptions(), BOARD, tmp_path)
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "generated").iterdir()}
-    generate([artifact], EngineOptions(), tmp_path)
+    generate([artifact], EngineOptions(), BOARD, tmp_path)
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "generated").iterdir()} == before
 
 
@@ -114,7 +114,7 @@ def test_identity_follows_everything_that_decides_the_kernel(tmp_path, monkeypat
     artifact = random_artifact(4, 4)
 
     def identity(artifact=artifact, options=SMALL) -> str:
-        return generate([artifact], options, tmp_path)[1]
+        return generate([artifact], options, BOARD, tmp_path)[1]
 
     seen = [identity(), identity(options=replace(SMALL, pixels=3)), identity(replace(artifact, digest="6" * 64))]
     other = tmp_path / "hls"
@@ -132,10 +132,14 @@ def test_templates_are_strict():
     with pytest.raises(jinja2.UndefinedError):
         environment.from_string("{{ nothing }}").render()
     names = environment.list_templates()
-    assert {"config.hpp.j2", "schedule.hpp.j2", "tables.hpp.j2", "tensors.hpp.j2"} <= set(names)
-    for name in names:
+    headers = {f"{name}.j2" for name in (*render.KERNEL_HEADERS, *render.BENCH_HEADERS)}
+    assert set(names) == headers | {"hls.cfg.j2", "records.j2"}
+    for name in headers | {"hls.cfg.j2"}:
         with pytest.raises(jinja2.UndefinedError):
             environment.get_template(name).render({})
+    for macro in ("enumeration(nothing)", "members(nothing)", "row(nothing, nothing)"):
+        with pytest.raises(jinja2.UndefinedError):
+            environment.from_string(f'{{% import "records.j2" as r %}}{{{{ r.{macro} }}}}').render()
 
 
 def test_manifest_says_what_the_driver_needs(built):
@@ -222,29 +226,29 @@ def test_window_that_does_not_fit_is_refused_with_layer_and_option(tmp_path):
     artifact = convolution(channels=64, kernel=5, size=7)
     options = replace(SMALL, input_words=16)
     with pytest.raises(BfpError, match="layer features.conv1: .*; raise the engine option input_words"):
-        generate([artifact], options, tmp_path)
+        generate([artifact], options, BOARD, tmp_path)
     options = replace(SMALL, weight_steps=24)
     with pytest.raises(BfpError, match="layer features.conv1: its 5x5 kernel .*; raise the engine option weight_steps"):
-        generate([artifact], options, tmp_path)
+        generate([artifact], options, BOARD, tmp_path)
     assert not (tmp_path / "generated").exists() and not (tmp_path / "deploy").exists()
-    generate([artifact], replace(SMALL, weight_steps=25), tmp_path)
+    generate([artifact], replace(SMALL, weight_steps=25), BOARD, tmp_path)
 
 
 def test_groups_inside_a_memory_word_are_refused(tmp_path):
     """Groups that end inside a word cannot be aligned by words; whole words can, and equal exponents need nothing."""
     unequal = convolution(splits=(0, 3, 8), exponents=(-6, -5))
     with pytest.raises(BfpError) as error:
-        generate([unequal], SMALL, tmp_path)
+        generate([unequal], SMALL, BOARD, tmp_path)
     message = str(error.value)
     assert "layer features.conv1" in message and "memory word of 4 channels" in message
     assert "make weight_group and activation_group multiples of the engine's lanes" in message
-    generate([convolution(splits=(0, 4, 8), exponents=(-6, -5))], SMALL, tmp_path / "whole")
-    generate([convolution(splits=(0, 3, 8), exponents=(-6, -6))], SMALL, tmp_path / "equal")
+    generate([convolution(splits=(0, 4, 8), exponents=(-6, -5))], SMALL, BOARD, tmp_path / "whole")
+    generate([convolution(splits=(0, 3, 8), exponents=(-6, -6))], SMALL, BOARD, tmp_path / "equal")
 
 
 def test_more_products_than_the_widths_allow_are_refused(tmp_path):
     with pytest.raises(BfpError, match="engine option products is 4; .* allow 2 per DSP"):
-        generate([convolution()], replace(SMALL, products=4), tmp_path)
+        generate([convolution()], replace(SMALL, products=4), BOARD, tmp_path)
 
 
 # -- what belongs together ---------------------------------------------------------

@@ -99,8 +99,8 @@ def test_an_engine_that_breaks_its_claim_stops(tmp_path, monkeypatch):
     monkeypatch.setattr("codegen.simulation.csim.HLS", hls)
     seeds = range(4)
     artifacts = [random_artifact(seed, 4) for seed in seeds]
-    program, identity = generate(artifacts, engine_options(artifacts, ENGINES[1]), tmp_path)
-    assert any(x.fields["chunks"] > 1 for x in program.layers)
+    program, identity = generate(artifacts, engine_options(artifacts, ENGINES[1]), ENGINES[1].board, tmp_path)
+    assert any(x.fields.passes.chunks > 1 for x in program.layers)
     bench, _ = compile_engine(tmp_path / "generated", tmp_path / "csim", optimise=("-O1",))
     write_golden(tmp_path / "golden.bin", program, identity, [random_input(a, 0) for a in artifacts])
     with pytest.raises(BfpError, match="partial: iteration .* closer than the claim"):

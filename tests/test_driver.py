@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import toy_board as toy
+from support.boards import BOARD
 from support.random_graphs import random_artifact, random_input
 
 from bfp.errors import BfpError
@@ -182,7 +183,13 @@ def test_pynq_reads_the_handoff(board, deploy):
         assert ip["type"] == hwh.VLNV and ip["phys_addr"] == hwh.BASE_ADDRESS and ip["addr_range"] == hwh.ADDRESS_RANGE
         assert ip["registers"]["CTRL"]["fields"]["AP_DONE"]["bit_offset"] == 1
         clocks = accelerator._overlay.clock_dict
-        assert clocks[0]["frequency"] == 250.0 and [c["enable"] for c in clocks.values()] == [1, 0, 0, 0]
+        assert clocks[0]["frequency"] == BOARD.clock_mhz and [c["enable"] for c in clocks.values()] == [1, 0, 0, 0]
+
+
+def test_the_simulated_board_runs_at_the_clock_of_the_deployment(library, tmp_path):
+    deploy = toy.write_deployment(tmp_path / "faster", clock_mhz=300)
+    with Accelerator(deploy, device=SimulatedBoard(library, deploy)) as accelerator:
+        assert accelerator._overlay.clock_dict[0]["frequency"] == 300.0
 
 
 # Time and lifetime
@@ -238,7 +245,7 @@ def test_wrong_images_are_refused(board, deploy, image, message):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"schema": 4}, "schema 4, this version reads 3; update"),
+        ({"schema": 5}, "schema 5, this version reads 4; update"),
         ({"schema": "x"}, "schema x"),
         ({"schema": None}, "damaged or no manifest"),
         ({"identity": "12"}, "not 16 hexadecimal digits"),
@@ -249,6 +256,9 @@ def test_wrong_images_are_refused(board, deploy, image, message):
         ({"weights_sha256": "00" * 32}, "SHA-256"),
         ({"fmap_words": 17}, "ends at word 18 of an arena of 17"),
         ({"lanes": 0}, "'lanes' is 0"),
+        ({"board": None}, "'board' is missing"),
+        ({"clock_mhz": "fast"}, "'clock_mhz' is missing or not of type int"),
+        ({"clock_mhz": 0}, "'clock_mhz' is 0"),
         ({"lanes": True}, "not of type int"),
         ({"layers": 1}, "tensor 'last' comes from layer 1 of 1"),
         ({"classes": ["a", "b"]}, "names 2 classes for 18 outputs"),
@@ -289,12 +299,12 @@ def test_bitfiles_that_do_not_fit_are_refused(board, deploy, tmp_path):
     real.write_bytes(b"\x00\x09")
     with pytest.raises(BfpError, match="real.hwh does not exist"):
         Accelerator(deploy, bitfile=real)
-    hwh.write_hwh(real.with_suffix(".hwh"), "another_ip")
+    hwh.write_hwh(real.with_suffix(".hwh"), "another_ip", toy.LANES, BOARD.clock_mhz)
     with pytest.raises(BfpError, match="PYNQ cannot load .*real.bit .*run on the board"):
         Accelerator(deploy, bitfile=real)  # no board here; on a board, no bitstream
     with pytest.raises(BfpError, match="no IP 'sbfp_engine_0'"):
         Accelerator(deploy, device=board, bitfile=real)
-    hwh.write_hwh(real.with_suffix(".hwh"), "sbfp_engine_0")
+    hwh.write_hwh(real.with_suffix(".hwh"), "sbfp_engine_0", toy.LANES, BOARD.clock_mhz)
     with pytest.raises(BfpError, match="no simulation marker"):
         Accelerator(deploy, device=board, bitfile=real)
 
@@ -320,7 +330,7 @@ def test_libraries_that_are_no_engine_are_refused(deploy, tmp_path):
 @pytest.mark.parametrize("seed", range(2))
 def test_generated_engine_equals_the_golden_model_in_every_tensor(tmp_path, seed):
     artifact = random_artifact(seed, lanes=16)
-    generate([artifact], EngineOptions(), tmp_path)
+    generate([artifact], EngineOptions(), BOARD, tmp_path)
     _, library = compile_engine(tmp_path / "generated", tmp_path / "csim", optimise=("-O1",))
     x = random_input(artifact, seed)
     golden = run(artifact, x)

@@ -7,6 +7,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
+from support.boards import BOARD
 from support.random_graphs import random_artifact
 
 from bfp import BfpError
@@ -15,26 +16,20 @@ from bfp.graph import Window
 from codegen.__main__ import main
 from codegen.lowering.array import build_array, longest_chain
 from codegen.performance.board import FOLDER, load_board
-from codegen.performance.counts import LOOPS
-from codegen.simulation.csim import HLS
-from codegen.lowering.emission import WIDE_FIELDS, check_range
-from codegen.performance.estimate import Timing, estimate, steps
+from codegen.lowering.layer_fields import EngineOperator, InputPooling
+from codegen.performance.estimate import estimate, steps
 from codegen.features import features
 from codegen.options import EngineOptions
 from codegen.lowering.program import build
-from codegen.render import FIELD_GROUPS, render
-from codegen.performance.resources import SCHEDULE_BITS, adder_tree, block_rams, refuse_what_does_not_fit, resources, shifter
-from codegen.lowering.tiling import Cutter
-
-
-def test_loops_are_those_of_the_kernel():
-    names = re.findall(r"(?:COUNT|BURSTS)_\w+", (HLS / "loops.hpp").read_text())
-    assert [n.removeprefix("COUNT_").lower() for n in names] == list(LOOPS)
+from codegen.render import HLS, render
+from codegen.performance.resources import adder_tree, block_rams, refuse_what_does_not_fit, resources, shifter
+from codegen.lowering.tiling import Cutter, LayerShape
+from codegen.performance.timing import Timing
 
 
 def test_estimate_adds_up():
-    program = build([random_artifact(3, 16)], EngineOptions())
-    result = estimate(program, load_board("ultra96v2"))
+    program = build([random_artifact(3, 16)], EngineOptions(), BOARD)
+    result = estimate(program, BOARD)
     assert result["modelled"] is True
     assert result["cycles"] == sum(layer["cycles"] for layer in result["layers"]) > 0
     assert result["ddr_bytes"] == sum(layer["ddr_bytes"] for layer in result["layers"])
@@ -45,14 +40,13 @@ def test_estimate_adds_up():
         assert layer["cycles"] >= layer["macs"] / result["array"]["macs_per_cycle"]
     # the first tile and weights of a layer may have come while the one before was computed
     assert result["cycles"] >= max(result["least_cycles_memory"], result["least_cycles_array"])
-    bytes_per_cycle = load_board("ultra96v2").bytes_per_cycle
-    assert result["least_cycles_memory"] == pytest.approx(result["ddr_bytes"] / bytes_per_cycle, abs=1)
-    in_steps = sum(step.memory for step in steps(program, load_board("ultra96v2"), Timing()))
+    assert result["least_cycles_memory"] == pytest.approx(result["ddr_bytes"] / BOARD.bytes_per_cycle, abs=1)
+    in_steps = sum(step.memory for step in steps(program, BOARD, Timing()))
     assert in_steps >= result["least_cycles_memory"]
 
 
 def test_no_layer_is_faster_than_memory_or_array_on_a_slow_board():
-    program = build([random_artifact(3, 16)], EngineOptions())
+    program = build([random_artifact(3, 16)], EngineOptions(), BOARD)
     fast, slow = (estimate(program, load_board(b)) for b in ("zcu104", "pynq_z2"))
     assert slow["frames_per_second"] < fast["frames_per_second"]
 
@@ -77,32 +71,46 @@ def test_unknown_board_lists_the_known():
     ],
 )
 def test_an_engine_too_large_is_refused_with_what_to_change(options, what, advice):
-    program = build([random_artifact(3, options.lanes)], options)
+    program = build([random_artifact(3, options.lanes)], options, BOARD)
     with pytest.raises(BfpError, match=rf"needs \d+ {what} \(modelled\), Ultra96-V2 has \d+; .*{advice}"):
-        refuse_what_does_not_fit(program, load_board("ultra96v2"))
+        refuse_what_does_not_fit(program, BOARD)
 
 
 def test_array_follows_the_widths():
     options = EngineOptions()
-    eight = build_array(options, 127, 127)
+    eight = build_array(options, 127, 127, 27)
     assert (eight.products, eight.chain, eight.macs) == (2, 8, 640)
-    assert build_array(options, 127, 255).chain == 4  # unsigned activations take a bit more of the lane
-    five = build_array(options, 15, 15)
+    assert build_array(options, 127, 255, 27).chain == 4  # unsigned activations take a bit more of the lane
+    five = build_array(options, 15, 15, 27)
     assert (five.products, five.chain, five.macs) == (4, 4, 1280)
-    assert build_array(options, 15, 31).chain == 2
-    assert build_array(options, 15, 63).products == 2  # four would have to be split after every product
-    assert build_array(EngineOptions(products=4), 15, 63).chain == 1
+    assert build_array(options, 15, 31, 27).chain == 2
+    assert build_array(options, 15, 63, 27).products == 2  # four would have to be split after every product
+    assert build_array(EngineOptions(products=4), 15, 63, 27).chain == 1
     with pytest.raises(BfpError, match="allow 2 per DSP"):
-        build_array(EngineOptions(products=4), 127, 127)
+        build_array(EngineOptions(products=4), 127, 127, 27)
     for limit, weight, activation in ((2**17, 127, 127), (2**10, 15, 15), (2**17, 127, 255)):
         chain = longest_chain(16, limit, weight, activation)
         assert chain * weight * activation < limit <= 2 * chain * weight * activation
 
 
+def test_array_follows_the_multiplier():
+    """With 25 bits two weights of more than 7 bits do not lie beside each other, nor four of more than 3."""
+    options = EngineOptions()
+    assert [build_array(options, weight, 15, 25).products for weight in (3, 7, 63, 127)] == [4, 2, 2, 1]
+    assert [build_array(options, weight, 15, 27).products for weight in (3, 7, 15, 31, 127)] == [4, 4, 4, 2, 2]
+    with pytest.raises(BfpError, match="allow 1 per DSP"):
+        build_array(EngineOptions(products=2), 127, 127, load_board("pynq_z2").multiplier_bits)
+
+
+def test_latency_is_what_the_interface_pragmas_state():
+    stated = re.findall(r"mode=m_axi .*?\blatency=(\d+)", (HLS / "engine.cpp").read_text())
+    assert len(stated) == 4 and {int(cycles) for cycles in stated} == {Timing().memory_latency}
+
+
 def test_block_ram_shapes():
     assert block_rams(72, 512) == 1 and block_rams(128, 512) == 2 and block_rams(128, 1024) == 4
     assert block_rams(128, 2048) == 8 and block_rams(1024, 32) == 0
-    used = resources(build([random_artifact(3, 16)], EngineOptions()))
+    used = resources(build([random_artifact(3, 16)], EngineOptions(), BOARD))
     assert used["bram36"] == sum(used["bram36_parts"].values()) and used["lut"] == sum(used["lut_parts"].values())
     assert used["dsp"] == sum(used["dsp_parts"].values()) and used["dsp_parts"]["array"] == 320
 
@@ -115,35 +123,21 @@ def test_logic_is_counted_by_widths():
 
 def test_what_a_network_does_not_have_is_not_built():
     """Fewer operators, fewer LUTs and memories; and the kernel's constants say the same."""
-    programs = [build([random_artifact(seed, 16)], EngineOptions()) for seed in range(24)]
+    programs = [build([random_artifact(seed, 16)], EngineOptions(), BOARD) for seed in range(24)]
     for program in programs:
         use, used = features(program), resources(program)
-        operators = {layer.fields["op"] for layer in program.layers}
+        operators = {layer.fields.op for layer in program.layers}
         assert use.operators == operators
-        assert (used["lut_parts"]["depthwise multipliers and accumulators"] > 0) == ("DEPTHWISE" in operators)
-        averages = {layer.fields["in_pool"] for layer in program.layers} & {"MEAN"} | operators & {"AVG_POOL"}
+        assert (used["lut_parts"]["depthwise multipliers and accumulators"] > 0) == (EngineOperator.DEPTHWISE in operators)
+        averages = {layer.fields.input_pool.in_pool for layer in program.layers} & {InputPooling.MEAN}
+        averages |= operators & {EngineOperator.AVG_POOL}
         assert (used["dsp_parts"]["means"] > 0) == bool(averages) and len(averages) < 2
         assert (used["lut_parts"]["pooling of inputs"] > 0) == any(layer.input_pool for layer in program.layers)
         config = render(program, "test")[0]["config.hpp"]
-        for name in ("DEPTHWISE", "MAX_POOL", "AVG_POOL", "ADD"):
-            assert f"constexpr bool HAS_{name} = {str(name in operators).lower()};" in config
+        for op in (EngineOperator.DEPTHWISE, EngineOperator.MAX_POOL, EngineOperator.AVG_POOL, EngineOperator.ADD):
+            assert f"constexpr bool HAS_{op.name} = {str(op in operators).lower()};" in config
     assert len({features(program).operators for program in programs}) > 2
     assert {features(program).pool_pixels for program in programs} >= {1, 5}
-
-
-def test_a_row_of_the_schedule_has_the_bits_of_its_struct():
-    fields = re.search(r"struct Layer \{(.*?)\n\};", (HLS / "layer.hpp").read_text(), re.DOTALL).group(1)
-    kinds = re.findall(r"(?m)^    (\w+) (\w+);", fields)
-    assert [name for _, name in kinds] == ["op", *(name for _, names in FIELD_GROUPS for name in names)]
-    assert {name for kind, name in kinds if kind == "int32_t"} == set(WIDE_FIELDS)
-    assert sum(16 if kind == "int16_t" else 32 for kind, _ in kinds) == SCHEDULE_BITS
-
-
-def test_a_constant_that_its_field_cannot_hold_is_refused():
-    check_range("conv1", {"op": "CONV", "in_address": 2**31 - 1, "round_row": 2**15 - 1})
-    for name, value in (("in_address", 2**31), ("round_row", 2**15), ("pad_top", -(2**15) - 1)):
-        with pytest.raises(BfpError, match=f"layer conv1: its {name} is {value}"):
-            check_range("conv1", {name: value})
 
 
 def test_command_line_writes_numbers_and_a_picture(tmp_path, capsys):
@@ -163,6 +157,9 @@ def test_command_line_writes_numbers_and_a_picture(tmp_path, capsys):
 def test_partial_sums_that_do_not_fit_are_refused_by_name():
     options = EngineOptions(lanes=4, pixels=1, weight_steps=9, tile_blocks=2)
     window = Window((3, 3), (1, 1), (1, 1, 1, 1))
-    cutter = Cutter("layer9", "CONV", 64, 16, (2, 8, 20), window, options, build_array(options, 15, 15), out_bits=5)
+    layer = LayerShape(
+        "layer9", EngineOperator.CONV, 64, 16, 2, 8, 20, window, in_bits=8, out_bits=5, weight_bits=8
+    )
+    cutter = Cutter(layer, options, build_array(options, 15, 15, 27))
     with pytest.raises(BfpError, match=r"layer9: its weights come in 16 chunks, and 8 partial .* tile_blocks \(2\)"):
         cutter.candidates()

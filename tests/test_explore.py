@@ -20,6 +20,7 @@ from calib import pipeline
 from calib.config import load_config
 from codegen.performance import explore
 from codegen.performance.board import load_board
+from codegen.performance.design_space import Explorer, narrow
 from codegen.performance.estimate import estimate
 from codegen.options import EngineOptions
 from codegen.lowering.program import build
@@ -108,11 +109,11 @@ def test_points_are_the_estimate_of_the_same_engine(folder, result):
     assert EngineOptions(**now["options"]) == EngineOptions(pixels=4)
     for index in [result["current"], *result["best"], *range(0, len(result["points"]), 97)]:
         point = result["points"][index]
-        narrow = explore.narrow(artifact, point["weights"], point["activations"])
+        narrowed = narrow(artifact, point["weights"], point["activations"])
         if (point["weights"], point["activations"]) == (8, 8):
-            assert narrow.formats == artifact.formats
-            narrow = artifact
-        found = estimate(build([narrow], EngineOptions(**point["options"])), board)
+            assert narrowed.formats == artifact.formats
+            narrowed = artifact
+        found = estimate(build([narrowed], EngineOptions(**point["options"]), board), board)
         assert {name: point[name] for name in FIGURES} == {name: found[name] for name in FIGURES}
 
 
@@ -132,9 +133,9 @@ def test_narrowing_is_what_calibration_at_that_width_gives(folder, result):
     """Without exponent groups nothing but the widths differs, and exponents by one: that shows in the shifters' LUTs."""
     calibrated(folder.parent, 5)
     five = load(folder.parent / "5" / "artifact.npz")
-    narrowed = explore.narrow(load(folder / "artifact.npz"), 5, 5)
+    narrowed = narrow(load(folder / "artifact.npz"), 5, 5)
     board = load_board("ultra96v2")
-    real, modelled = (estimate(build([a], EngineOptions()), board) for a in (five, narrowed))
+    real, modelled = (estimate(build([a], EngineOptions(), board), board) for a in (five, narrowed))
     assert modelled["lut"] == pytest.approx(real["lut"], rel=0.02)
     assert {n: real[n] for n in FIGURES if n != "lut"} == {n: modelled[n] for n in FIGURES if n != "lut"}
 
@@ -146,17 +147,18 @@ def test_the_section_can_be_pasted(folder, result, tmp_path, capsys):
     assert "modelled" in out
     pasted = tomllib.loads(out[out.index("[engine]") : out.index("\n\n", out.index("[engine]"))])["engine"]
     best = result["points"][result["best"][0]]
+    assert pasted.pop("board") == "ultra96v2"
     assert EngineOptions.from_dict(pasted) == EngineOptions(**best["options"])
 
 
 def test_every_refusal_is_counted(folder):
     artifact, board = load(folder / "artifact.npz"), load_board("pynq_z2")
-    explorer = explore.Explorer(artifact, board)
+    explorer = Explorer(artifact, board)
     explorer.search((8, 8))
     assert explorer.points and not set(explorer.points) & set(explorer.refused)
     assert any(why == "dsp beyond the board's" for why in explorer.refused.values())
     for _, _, options in list(explorer.points)[::40]:
-        program = build([artifact], options)
+        program = build([artifact], options, board)
         assert estimate(program, board)["dsp"] <= board.dsp
     tried = len(explorer.points) + len(explorer.refused)
     outcome = explore.explore(artifact, board, EngineOptions(), [])
@@ -173,7 +175,7 @@ def test_a_board_too_small_for_any_engine_is_one_sentence(folder):
 
 def test_layers_that_do_not_fit_the_buffers_are_a_reason():
     artifact = random_artifact(3, 16)
-    explorer = explore.Explorer(artifact, load_board("ultra96v2"))
+    explorer = Explorer(artifact, load_board("ultra96v2"))
     assert explorer.point((8, 8), EngineOptions(input_words=16)) is None
     assert list(explorer.refused.values()) == ["input_words too few for a layer"]
 
@@ -202,7 +204,7 @@ def test_a_program_without_weights_has_the_same_sizes(batch):
     for seed in range(700, 706):
         artifacts = [random_artifact(seed, engine.lanes, engine.widest)]
         options = engine_options(artifacts, engine)
-        full, empty = build(artifacts, options), build(artifacts, options, with_weights=False)
+        full, empty = (build(artifacts, options, engine.board, weights) for weights in (True, False))
         assert [layer.fields for layer in full.layers] == [layer.fields for layer in empty.layers]
         assert full.weight_words == empty.weight_words
         assert full.weight_image().shape == empty.weight_image().shape

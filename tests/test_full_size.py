@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.boards import BOARD
 from support.stored import stored_values
 
 from bfp.artifact import save
@@ -83,7 +84,7 @@ def test_full_size_network_is_bit_equal(name, bits, tmp_path):
     assert graph.shapes[graph.input] == (3, NETWORKS[name], NETWORKS[name])
     assert {p.weights.bits for p in artifact.parameters.values() if p.weights} == {bits}
     assert {fmt.bits for fmt in artifact.formats.values()} == {bits}
-    program, identity = generate([artifact], EngineOptions(), tmp_path)
+    program, identity = generate([artifact], EngineOptions(), BOARD, tmp_path)
     assert program.array.products == (4 if bits <= 5 else 2)
     mantissas = quantise_input(artifact, next(ready.calibration.batches(1)))
     assert len(np.unique(mantissas)) > 2**bits / 4

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from support.boards import BOARD
 from support.random_graphs import random_artifact
 
 from bfp.format import BlockFormat
 from bfp.graph import Graph, Node, Window
-from codegen.performance.board import load_board
-from codegen.performance.estimate import Timing, steps
+from codegen.performance.estimate import steps
+from codegen.performance.timing import Timing
 from codegen.lowering.fusion import KERNELS, InputPool, Pool, fusible, input_pools, separable
+from codegen.lowering.layer_fields import EngineOperator
 from codegen.options import EngineOptions
 from codegen.lowering.program import build
 
@@ -179,16 +181,16 @@ def test_rows_of_the_pooled_map_are_those_whose_windows_have_ended():
 @pytest.mark.parametrize("seed", range(6))
 def test_every_line_of_every_tile_loads_once(seed):
     """What the estimate takes from the schedule adds up to the layers' own counts."""
-    program = build([random_artifact(seed, 4)], EngineOptions(lanes=4, filters=4, pixels=3, input_words=2000))
-    board = load_board("ultra96v2")
-    found = steps(program, board, Timing())
+    program = build([random_artifact(seed, 4)], EngineOptions(lanes=4, filters=4, pixels=3, input_words=2000), BOARD)
+    found = steps(program, BOARD, Timing())
     computed = sum(1 for step in found if step.compute)
-    between = sum(1 for layer in program.layers if not layer.fields["early_lines"])
+    between = sum(1 for layer in program.layers if not layer.fields.loads.early_lines)
     assert len(found) == computed + max(between, 1)
     for layer, before in zip(program.layers[1:], program.layers):
         f = layer.fields
-        passes = before.fields["tile_passes" if before.fields["op"] == "CONV" else "edge_passes"]
-        rows = 1 if layer.input_pool else layer.tiling.buffered.rows(min(f["tile_height"], f["out_height"]))
-        lines = min(f["tile_words"], f["in_words"]) * rows
-        assert f["early_lines"] == 0 or f["early_lines"] * (passes - f["early_pass"]) >= lines
-        assert f["slice_lines"] * f["tile_passes"] >= lines
+        passes = before.fields.passes
+        passes = passes.tile_passes if before.fields.op is EngineOperator.CONV else passes.edge_passes
+        rows = 1 if layer.input_pool else layer.tiling.buffered.rows(min(f.tiles.tile_height, f.output_map.out_height))
+        lines = min(f.tiles.tile_words, f.input_map.in_words) * rows
+        assert f.loads.early_lines == 0 or f.loads.early_lines * (passes - f.loads.early_pass) >= lines
+        assert f.loads.slice_lines * f.passes.tile_passes >= lines

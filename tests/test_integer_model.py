@@ -15,10 +15,11 @@ from bfp.format import BlockFormat
 from bfp.graph import Graph, Node, Window
 from bfp.parameters import Weights, derive
 from calib import pipeline
-from calib.evaluation import integer_model
+from calib.evaluation import integer_ops
 from calib.config import SHIPPED, load_config
 from calib.evaluation.evaluate import check
 from calib.evaluation.integer_model import IntegerModel, choose_device, full_precision
+from calib.evaluation.integer_ops import Factors
 
 CPU = torch.device("cpu")
 DEVICES = [
@@ -117,7 +118,7 @@ def test_sums_at_the_ends_of_the_range_keep_their_last_bit(channels, device):
     columns = windows.transpose(0, 2, 3, 1, 4, 5).reshape(-1, channels * 9)
     want = columns.astype(np.int64) @ mantissas.reshape(32, -1).T.astype(np.int64)
     model = IntegerModel(artifact, device)
-    got = integer_model._convolve(model.nodes[0], torch.from_numpy(x.astype(np.float32)).to(device))
+    got = integer_ops.conv(model.layers["conv"], torch.from_numpy(x.astype(np.float32)).to(device))
     assert np.array_equal(got.permute(0, 2, 3, 1).reshape(-1, 32).cpu().numpy(), want)
     assert_equal(artifact, x, device)
 
@@ -132,13 +133,13 @@ def test_a_convolution_routine_in_float32_would_not_be_exact_everywhere():
     rng = np.random.default_rng(0)
     x = rng.choice([253, 255], (4, 700, 9, 7)).astype(np.int16)
     check(model, x)
-    node = model.nodes[0]
-    assert node.matrices[0].dtype == torch.float64 or len(node.matrices) > 1
+    layer = model.layers["conv"]
+    assert layer.factors.matrices[0].dtype == torch.float64 or len(layer.factors.matrices) > 1
     weights = torch.from_numpy(mantissas.astype(np.float32)).flatten(1)
-    model.nodes[0] = replace(node, matrices=(weights,), parts=((0, 700),))
+    layer = replace(layer, factors=Factors((weights,), ((0, 700),)))
     windows = np.lib.stride_tricks.sliding_window_view(x.astype(np.int64), (3, 3), axis=(2, 3))
     sums = np.einsum("fcij,nchwij->nfhw", mantissas.astype(np.int64), windows)
-    one = integer_model._convolve(model.nodes[0], torch.from_numpy(x.astype(np.float32))).numpy()
+    one = integer_ops.conv(layer, torch.from_numpy(x.astype(np.float32))).numpy()
     assert not np.array_equal(one, sums)
 
 
@@ -152,7 +153,7 @@ def test_the_same_input_gives_the_same_integers_in_any_batch():
 
 
 def test_blocks_of_columns_do_not_change_anything(monkeypatch):
-    monkeypatch.setitem(integer_model.COLUMN_VALUES, "cpu", 1)
+    monkeypatch.setitem(integer_ops.COLUMN_VALUES, "cpu", 1)
     artifact = random_artifact(7, lanes=16)
     assert_equal(artifact, np.concatenate([random_input(artifact, i) for i in range(3)]), CPU)
 
@@ -162,9 +163,9 @@ def test_a_wrong_integer_is_found_and_named():
     model = IntegerModel(artifact, CPU)
     x = random_input(artifact, 1)
     check(model, x)
-    node = next(n for n in model.nodes if n.node.op != "concat")
-    model.nodes[model.nodes.index(node)] = replace(node, high=node.high - 1, low=node.high - 1)
-    with pytest.raises(BfpError, match=f"tensor {node.node.output}: torch on cpu computes"):
+    name, layer = next(iter(model.layers.items()))
+    model.layers[name] = replace(layer, high=layer.high - 1, low=layer.high - 1)
+    with pytest.raises(BfpError, match=f"tensor {layer.node.output}: torch on cpu computes"):
         check(model, x)
 
 

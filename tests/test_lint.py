@@ -224,6 +224,16 @@ BAD = [
         "for (int c = 0; c < LANES; ++c) {\n            word.lane[c] = static_cast<int8_t>(word",
         "lies below this PIPELINE",
     ),
+    (
+        "pipelines",
+        *twice(
+            "    value = apply(Slow<2>(), value);",
+            "template <int N>\nstruct Slow {\n    int32_t operator()(int32_t v) const {\n"
+            "        for (int i = 0; i < N; ++i) {\n            v += i;\n        }\n        return v;\n    }\n};\n"
+            "template <class F>\nint32_t apply(F f, int32_t v) {\n    return f(v);\n}",
+        ),
+        "lies below this PIPELINE",
+    ),
     ("unrolls", f"{LOOP}\n", f"{LOOP}\n#pragma HLS UNROLL\n", "cannot be unrolled"),
     (
         "pragma_spelling",
@@ -384,6 +394,17 @@ def test_bad_kernel(rule, old, new, words, tmp_path):
     assert len(places) == len(found) and (
         rule in ("pipelines", "dataflow_channels", "interface") or min(places) >= near
     )
+
+
+def test_members_of_a_template_are_known(tmp_path):
+    """A pragma may name the member of a template's instance; its dimensions are those of the instance."""
+    template = "template <int N>\nstruct Row {\n    int8_t lane[N];\n};\nusing Word = Row<LANES>;"
+    text = GOOD.replace("struct Word {\n    int8_t lane[LANES];\n};", template)
+    assert text != GOOD and findings(tmp_path, text) == []
+    wrong = text.replace("variable=word.lane complete", "variable=word.lanes complete")
+    assert [f.rule for f in findings(tmp_path, wrong)] == ["pragma_variables"]
+    wrong = text.replace("variable=word.lane complete", "variable=word.lane complete dim=2")
+    assert [f.rule for f in findings(tmp_path, wrong)] == ["partitions"]
 
 
 def test_header_that_is_not_for_kernels(tmp_path):

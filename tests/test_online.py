@@ -111,7 +111,7 @@ def test_no_value_is_rounded_further_than_by_the_static_maximum():
         splits, signed = fixed.splits[tensor], fixed.signed[tensor]
         exponents = exponent_for_maximum(statistics.block_maximum(tensor, splits), 5, signed)
         fmt = BlockFormat(5, signed, splits, tuple(int(e) for e in exponents))
-        static = (fake_quant.round_to(x.double(), fmt) - x).abs()
+        static = (fake_quant.fake_quantise(x.double(), fmt) - x).abs()
         online = (round_online(x.double(), splits, 5, signed) - x).abs()
         assert (online <= static).all(), tensor
         better += int((online < static).sum())

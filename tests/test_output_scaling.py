@@ -24,7 +24,7 @@ from calib.frontend.importer import import_module
 from calib.evaluation.integer_model import IntegerModel
 from calib.transforms.output_scaling import output_scaled
 from calib.formats.solver import quantise_network
-from calib.reconstruction.layerwise import refine
+from calib.reconstruction.layerwise import reconstruct
 from calib.evaluation.report.measure import measure
 from calib.observers.statistics import KEPT_OUTPUTS, Statistics
 
@@ -116,7 +116,7 @@ def test_offset_and_scale_are_in_the_weights_and_come_back(tmp_path, bits, scale
     exact = float_model.logits(network, images).numpy()
     lowest = (fmt.low * step + artifact.result.offset) * scale
     assert np.abs(reference - np.maximum(exact, lowest)).mean() < np.abs(exact).mean() / 4
-    better = refine(network, artifact, images.numpy(), True, True)
+    better = reconstruct(network, artifact, images.numpy(), True, True)
     again = golden.logits(better, mantissas)
     noise = [((x - np.maximum(exact, lowest)) ** 2).sum() for x in (again, reference)]
     assert noise[0] < 1.05 * noise[1]

@@ -11,12 +11,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.boards import BOARD
 from support.compilers import EVERY, NO_CLANG
 
 from codegen.simulation.csim import HLS
 from codegen.generate import generate
-from codegen.lint.__main__ import smallest_artifact
+from codegen.lint.artifacts import smallest_artifact, widest_artifact
 from codegen.options import EngineOptions
+from codegen.render import KERNEL_HEADERS
 from codegen.simulation.source_text import blank_comments
 
 STREAM = """
@@ -31,8 +33,9 @@ class stream {
 };
 }
 """
-HEADERS = sorted(path.name for path in HLS.glob("*.hpp"))
+HEADERS = sorted([*(path.name for path in HLS.glob("*.hpp")), *KERNEL_HEADERS])
 SIZES = [(2, 2, 1), (16, 8, 5)]
+NETWORKS = {"smallest": smallest_artifact, "widest": widest_artifact}
 
 
 def stripped(text: str) -> str:
@@ -42,7 +45,7 @@ def stripped(text: str) -> str:
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory) -> Path:
-    """Folders hls/ without pragmas, stream/ with the least stream, and generated/ for each size."""
+    """Folders hls/ without pragmas, stream/ with the least stream, and generated/ for each network and size."""
     folder = tmp_path_factory.mktemp("portable")
     for source in [*HLS.glob("*.[ch]pp"), *(HLS / "synth").glob("*.hpp")]:
         target = folder / "hls" / source.name
@@ -51,10 +54,12 @@ def plain(tmp_path_factory) -> Path:
     (folder / "stream").mkdir()
     (folder / "stream" / "hls_stream.h").write_text(STREAM)
     for size in SIZES:
-        generate([smallest_artifact()], EngineOptions(*size), folder / "x".join(map(str, size)))
+        for name, network in NETWORKS.items():
+            generate([network()], EngineOptions(*size), BOARD, folder / name / "x".join(map(str, size)))
     return folder
 
 
+@pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize(
     "compiler, standard, size",
     [
@@ -64,10 +69,10 @@ def plain(tmp_path_factory) -> Path:
         ("g++", "c++17", SIZES[1]),
     ],
 )
-def test_every_header_compiles_by_itself(compiler, standard, size, plain, tmp_path):
+def test_every_header_compiles_by_itself(compiler, standard, size, network, plain, tmp_path):
     if EVERY[compiler] is None:
         pytest.skip(NO_CLANG if compiler == "clang++" else "g++ is not installed")
-    generated = plain / "x".join(map(str, size)) / "generated"
+    generated = plain / network / "x".join(map(str, size)) / "generated"
     include = [f"-I{plain / 'hls'}", f"-I{plain / 'stream'}", f"-I{generated}"]
     flags = [f"-std={standard}", "-fsyntax-only", "-Wall", "-Werror", "-Wno-unused-label", "-Wno-unused-function"]
     # one run of the compiler for all: each header in a unit of its own
@@ -105,6 +110,38 @@ def test_what_the_subset_leaves_out(pattern, what):
     for path in HLS.glob("*.[ch]pp"):
         found = re.search(pattern, blank_comments(path.read_text()))
         assert not found, f"{path.name}: {found.group()}: {what}"
+
+
+FOUR = {"PRODUCTS": 4, "PIXELS": 10, "READS": 2, "CHAIN": 2, "LARGEST_WEIGHT": 15, "LARGEST_OPERAND": 31}
+
+
+@pytest.mark.parametrize(
+    "changes, refusal",
+    [
+        ({}, None),
+        ({"CHAIN": 16}, "two products do not fit a DSP"),  # of the largest mantissas, 127 times 127
+        ({"LARGEST_OPERAND": 255}, "two products do not fit a DSP"),
+        ({"PAIR_BITS": 17}, "two products do not fit a DSP"),
+        ({"WEIGHT_PORT_BITS": 25}, "two products do not fit a DSP"),
+        (FOUR, None),
+        ({**FOUR, "CHAIN": 4}, "four products do not fit a DSP"),
+        ({**FOUR, "LARGEST_WEIGHT": 16, "LARGEST_OPERAND": 1}, "four products do not fit a DSP"),
+        ({**FOUR, "QUAD_BITS": 10}, "four products do not fit a DSP"),
+        ({**FOUR, "WEIGHT_PORT_BITS": 26}, "four products do not fit a DSP"),
+    ],
+)
+def test_products_that_do_not_fit_are_refused(changes, refusal, plain, tmp_path):
+    """The engine's own check of the array that code generation has chosen."""
+    text = (plain / "smallest" / "16x8x5" / "generated" / "config.hpp").read_text()
+    for name, value in changes.items():
+        text, count = re.subn(rf"(constexpr int {name} =) \d+;", rf"\1 {value};", text)
+        assert count == 1, name
+    (tmp_path / "config.hpp").write_text(text)
+    (tmp_path / "unit.cpp").write_text('#include "products.hpp"\n')
+    include = [f"-I{tmp_path}", f"-I{plain / 'hls'}"]
+    command = ["g++", "-std=c++14", "-fsyntax-only", *include, str(tmp_path / "unit.cpp")]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert (result.returncode == 0) == (refusal is None) and (refusal or "") in result.stderr, result.stderr
 
 
 def test_a_stage_off_the_subset_would_not_compile(plain, tmp_path):

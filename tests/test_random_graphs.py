@@ -9,21 +9,25 @@ from collections import Counter
 from dataclasses import dataclass
 
 import pytest
+from support.boards import BOARD
 from support.random_graphs import random_artifact, random_input
 
 from bfp import BfpError
-from codegen.performance.counts import LOOPS
+from codegen.lowering.layer_fields import EngineOperator, InputPooling
 from codegen.simulation.csim import compile_engine, run_testbench, write_golden
 from codegen.generate import generate
 from codegen.options import EngineOptions
 from codegen.lowering.program import build
+from codegen.performance.board import Board, load_board
 from codegen.performance.steps import program_counts
-
 
 
 @dataclass(frozen=True)
 class Engine:
-    """Engine options of a batch, and the widest mantissas of its graphs (four products per DSP up to five bits)."""
+    """Engine options of a batch, its board, and the widest mantissas of its graphs.
+
+    Four products share a DSP up to five bits.
+    """
 
     lanes: int
     filters: int
@@ -32,15 +36,16 @@ class Engine:
     tile_blocks: int
     products: int = 0
     widest: int = 8
+    board: Board = BOARD
 
 
-# full size at 8 and at 5 bits, narrow, tiny buffers that force tiles and chunks
+# full size at 8 and at 5 bits, narrow, tiny buffers that force tiles and chunks; a fast board and a slow one
 ENGINES = (
     Engine(16, 8, 5, 256, 512),
-    Engine(4, 4, 3, 25, 8),
+    Engine(4, 4, 3, 25, 8, board=load_board("kv260")),
     Engine(16, 8, 5, 40, 8, widest=5),
     Engine(2, 2, 1, 64, 16, products=1),
-    Engine(8, 4, 2, 30, 8),
+    Engine(8, 4, 2, 30, 8, board=load_board("pynq_z2")),
     Engine(4, 2, 1, 25, 8, widest=4),
 )
 PER_BATCH = 12
@@ -56,7 +61,7 @@ def engine_options(artifacts, engine: Engine) -> EngineOptions:
             engine.lanes, engine.filters, engine.pixels, engine.products, words, steps, engine.tile_blocks
         )
         try:
-            build(artifacts, options)
+            build(artifacts, options, engine.board)
             return options
         except BfpError as error:
             if "raise the engine option input_words" not in str(error):
@@ -67,14 +72,14 @@ def engine_options(artifacts, engine: Engine) -> EngineOptions:
 def check_batch(seeds: range, engine: Engine, out) -> None:
     artifacts = [random_artifact(seed, engine.lanes, engine.widest) for seed in seeds]
     inputs = [random_input(a, seed) for a, seed in zip(artifacts, seeds)]
-    program, identity = generate(artifacts, engine_options(artifacts, engine), out)
+    program, identity = generate(artifacts, engine_options(artifacts, engine), engine.board, out)
     bench, _ = compile_engine(out / "generated", out / "csim")
     write_golden(out / "golden.bin", program, identity, inputs)
     result = run_testbench(bench, out / "deploy" / "weights.bin", out / "golden.bin", out / "result.json")
     assert result["mismatches"] == 0, f"{engine}: {result['first_mismatch']}"
     assert result["layers_compared"] == len(program.layers) >= len(artifacts)
-    for layer, counted, predicted in zip(program.layers, result["counts"], program_counts(program)):
-        assert dict(zip(LOOPS, counted)) == predicted, layer.name
+    predicted = program_counts(program)
+    assert result["counts"] == [{"layer": x.name, "counts": counts} for x, counts in zip(program.layers, predicted)]
 
 
 @pytest.mark.parametrize("batch", range(len(ENGINES)))
@@ -88,40 +93,41 @@ def test_random_graphs_reach_every_corner():
     seen, bits = Counter(), set()
     for batch, engine in enumerate(ENGINES):
         artifacts = [random_artifact(seed, engine.lanes, engine.widest) for seed in range(PER_BATCH * batch, PER_BATCH * (batch + 1))]
-        program = build(artifacts, engine_options(artifacts, engine))
+        program = build(artifacts, engine_options(artifacts, engine), engine.board)
         seen[f"{program.array.products} products"] += 1
         for layer in program.layers:
             f = layer.fields
-            seen[f["op"]] += 1
-            seen["chunks"] += f["chunks"] > 1
-            seen["tiles down"] += f["tiles_down"] > 1
-            seen["tiles across"] += f["tiles_across"] > 1
-            seen["word tiles"] += f["word_tiles"] > 1
-            seen["fused pool"] += f["pool"]
-            seen["fused pool over tiles"] += f["pool"] and f["tiles_down"] > 1
-            seen["fused pool of 3 rows"] += f["pool_height"] == 3
-            seen["fused pool of 2 columns"] += f["pool_width"] == 2
-            seen["fused pool, padded"] += f["pool_top"]
-            seen["fused pool, map stored"] += f["pool"] and f["keeps_map"]
+            seen[f.op.name] += 1
+            seen["chunks"] += f.passes.chunks > 1
+            seen["tiles down"] += f.tiles.tiles_down > 1
+            seen["tiles across"] += f.tiles.tiles_across > 1
+            seen["word tiles"] += f.tiles.word_tiles > 1
+            seen["fused pool"] += f.fused_pool.pool
+            seen["fused pool over tiles"] += f.fused_pool.pool and f.tiles.tiles_down > 1
+            seen["fused pool of 3 rows"] += f.fused_pool.pool_height == 3
+            seen["fused pool of 2 columns"] += f.fused_pool.pool_width == 2
+            seen["fused pool, padded"] += f.fused_pool.pool_top
+            seen["fused pool, map stored"] += f.fused_pool.pool and f.output_map.keeps_map
             seen["fused pool of a later branch"] += bool(layer.pool and layer.pool.first_channel)
-            seen[f["in_pool"]] += 1
-            seen["input pooled whole"] += f["in_pool_whole"]
-            seen["sliding mean"] += f["in_pool"] == "MEAN" and not f["in_pool_whole"]
-            seen["input pooled over tiles"] += layer.input_pool is not None and f["tiles_down"] > 1
-            if f["in_pool"] == "LARGEST":
-                seen["input pooled to fewer bits"] += f["in_pool_high"] < 2 ** (f["in_bits"] - 1 + f["in_unsigned"]) - 1
-            seen["input pooled, stride"] += layer.input_pool is not None and f["stride_height"] > 1
-            seen["several words a pass"] += 1 < f["group_words"] and f["tile_passes"] > f["chunks"]
-            seen["first tile early"] += f["early_lines"] > 0
-            seen["first tile early, from a later pass"] += f["early_pass"] > 0
-            seen["first tile between the layers"] += not f["early_lines"]
-            seen["alignment"] += f["has_align"]
-            seen["fused shortcut"] += f["has_shortcut"] and f["op"] in ("CONV", "DEPTHWISE")
-            seen[f["activation"]] += 1
-            seen["unsigned"] += f["in_unsigned"]
-            seen["1x1 map"] += f["in_height"] == f["in_width"] == 1
-            seen["one pixel a block"] += f["block_pixels"] == 1 and program.array.pixels > 1
-            seen["cropped"] += f["pad_top"] < 0
+            seen[f.input_pool.in_pool.name] += 1
+            seen["input pooled whole"] += f.input_pool.in_pool_whole
+            seen["sliding mean"] += f.input_pool.in_pool is InputPooling.MEAN and not f.input_pool.in_pool_whole
+            seen["input pooled over tiles"] += layer.input_pool is not None and f.tiles.tiles_down > 1
+            if f.input_pool.in_pool is InputPooling.LARGEST:
+                largest = 2 ** (f.input_map.in_bits - 1 + f.input_map.in_unsigned) - 1
+                seen["input pooled to fewer bits"] += f.input_pool.in_pool_high < largest
+            seen["input pooled, stride"] += layer.input_pool is not None and f.window.stride_height > 1
+            seen["several words a pass"] += 1 < f.passes.group_words and f.passes.tile_passes > f.passes.chunks
+            seen["first tile early"] += f.loads.early_lines > 0
+            seen["first tile early, from a later pass"] += f.loads.early_pass > 0
+            seen["first tile between the layers"] += not f.loads.early_lines
+            seen["alignment"] += f.weights.has_align
+            seen["fused shortcut"] += f.shortcut.has_shortcut and f.op in (EngineOperator.CONV, EngineOperator.DEPTHWISE)
+            seen[f.epilogue.activation.name] += 1
+            seen["unsigned"] += f.input_map.in_unsigned
+            seen["1x1 map"] += f.input_map.in_height == f.input_map.in_width == 1
+            seen["one pixel a block"] += f.buffer.block_pixels == 1 and program.array.pixels > 1
+            seen["cropped"] += f.window.pad_top < 0
         seen["copies"] += sum(t.label != t.name for t in program.tensors)
         for artifact in artifacts:
             bits |= {fmt.bits for fmt in artifact.formats.values()}
@@ -151,7 +157,7 @@ def test_a_first_tile_that_loads_too_early_shows(tmp_path, monkeypatch):
     """The C simulation runs the loads of a step before its stores: what is not stored yet is read as it was."""
     monkeypatch.setattr("codegen.lowering.program.early_pass", lambda *layers: 0)
     artifacts = [random_artifact(seed, 16) for seed in range(4)]
-    program, identity = generate(artifacts, engine_options(artifacts, ENGINES[0]), tmp_path)
+    program, identity = generate(artifacts, engine_options(artifacts, ENGINES[0]), BOARD, tmp_path)
     bench, _ = compile_engine(tmp_path / "generated", tmp_path / "csim")
     inputs = [random_input(a, seed) for seed, a in enumerate(artifacts)]
     write_golden(tmp_path / "golden.bin", program, identity, inputs)
@@ -162,7 +168,7 @@ def test_a_first_tile_that_loads_too_early_shows(tmp_path, monkeypatch):
 def test_the_comparison_can_fail(tmp_path):
     """One flipped weight bit shows as a named mismatch."""
     artifacts = [random_artifact(5, 16)]
-    program, identity = generate(artifacts, engine_options(artifacts, ENGINES[0]), tmp_path)
+    program, identity = generate(artifacts, engine_options(artifacts, ENGINES[0]), BOARD, tmp_path)
     bench, _ = compile_engine(tmp_path / "generated", tmp_path / "csim")
     write_golden(tmp_path / "golden.bin", program, identity, [random_input(a, 0) for a in artifacts])
     image = bytearray((tmp_path / "deploy" / "weights.bin").read_bytes())

@@ -9,7 +9,7 @@ from torch import nn
 
 from bfp.artifact import Preprocessing
 from calib.options import BfpOptions, Override
-from calib.reconstruction.layerwise import refine
+from calib.reconstruction.layerwise import reconstruct
 from calib.evaluation.report.causes import own_cause
 from calib.evaluation.report.figures import layer_figures
 from calib.evaluation.report.measure import measure
@@ -186,7 +186,7 @@ def test_weights_and_biases_that_were_moved_on_purpose():
     nearest = figures(module, narrow)["1"]
     assert nearest["weights"]["moved"] == nearest["weights"]["biases_moved"] == 0
     assert nearest["cause"].split(": ")[1].startswith("their mantissas have only 4 bits (weights at")
-    rounded = figures(module, narrow, improve=lambda *a: refine(*a, True, False))["1"]
+    rounded = figures(module, narrow, improve=lambda *a: reconstruct(*a, True, False))["1"]
     assert rounded["weights"]["moved"] > 0.05 and "only 4 bits" in rounded["cause"]
     assert "of them are not the nearest, but make up for each other's" in rounded["cause"]
 

@@ -26,7 +26,7 @@ def run_sanitized(
     seeds: range, engine, out: Path, change=lambda generated: None, flags: tuple[str, ...] = SANITIZE, threaded=False
 ) -> dict:
     artifacts = [random_artifact(seed, engine.lanes, engine.widest) for seed in seeds]
-    program, identity = generate(artifacts, roomy(engine_options(artifacts, engine)), out)
+    program, identity = generate(artifacts, roomy(engine_options(artifacts, engine)), engine.board, out)
     change(out / "generated")
     bench, _ = compile_engine(out / "generated", out / "csim", COMPILER, flags, threaded)
     write_golden(out / "golden.bin", program, identity, [random_input(a, s) for a, s in zip(artifacts, seeds)])

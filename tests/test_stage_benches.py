@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
+from support.boards import BOARD
 from support.compilers import CLANG, NO_CLANG
 
 from bfp.artifact import load
@@ -18,7 +19,8 @@ from calib.config import load_config
 from codegen.simulation import stage_benches
 from codegen.simulation.csim import HLS
 from codegen.generate import generate
-from codegen.simulation.stage_golden import Checker
+from codegen.simulation.stage_checker import Checker
+from codegen.simulation.stage_golden import Pass, Slice, Tile
 from codegen.simulation.stage_recording import parse_parameter, record, stages, write_recording
 
 BENCHES = [bench.name for bench in stage_benches.benches()]
@@ -37,7 +39,7 @@ def network(tmp_path_factory):
 def smallest(network, tmp_path_factory):
     """Folder with the data of all benches for the smallest array, and the number of calls of each."""
     out = tmp_path_factory.mktemp("smallest")
-    found = stage_benches.prepare(*network, SMALLEST, out)
+    found = stage_benches.prepare(*network, SMALLEST, BOARD, out)
     return out, {bench.name: calls for bench, calls in found.items()}
 
 
@@ -87,8 +89,8 @@ def test_bench_fails_on_another_stage(smallest, tmp_path, monkeypatch):
 def test_recorded_values_are_compared_with_the_golden_model(network, tmp_path):
     """Every stage's calls are checked, and one changed byte of any stage's results is refused by name."""
     artifact, image = network
-    options = stage_benches.small_engine(artifact, (4, 2, 3))
-    program, identity = generate([artifact], options, tmp_path)
+    options = stage_benches.small_engine(artifact, (4, 2, 3), BOARD)
+    program, identity = generate([artifact], options, BOARD, tmp_path)
     mantissas = quantise_input(artifact, image)
     checker = Checker(program, mantissas, stages())
     seen = set()
@@ -114,7 +116,7 @@ def test_recorded_values_are_compared_with_the_golden_model(network, tmp_path):
 def test_four_products_share_a_dsp_in_the_bench_at_5_bits(tmp_path):
     pipeline.calibrate(load_config(stage_benches.BENCHES / "network_5bit.toml"), tmp_path / "5")
     artifact, samples = load(tmp_path / "5" / "artifact.npz"), load_samples(tmp_path / "5" / "samples.npz")
-    stage_benches.prepare(artifact, samples.images[:1], (16, 8, 5), tmp_path)
+    stage_benches.prepare(artifact, samples.images[:1], (16, 8, 5), BOARD, tmp_path)
     assert "PRODUCTS = 4" in (tmp_path / "generated" / "config.hpp").read_text()
     assert "/*in_pool*/ MEAN" in (tmp_path / "generated" / "schedule.hpp").read_text()
     for bench in ("conv", "load_weights", "pack", "input_pool"):
@@ -133,8 +135,14 @@ def test_bench_passes_under_clang(bench, smallest):
 def test_all_benches_at_more_sizes(size, bits, tmp_path):
     pipeline.calibrate(load_config(stage_benches.BENCHES / f"network_{bits}bit.toml"), tmp_path / "n")
     artifact, samples = load(tmp_path / "n" / "artifact.npz"), load_samples(tmp_path / "n" / "samples.npz")
-    for bench in stage_benches.prepare(artifact, samples.images[:1], size, tmp_path):
+    for bench in stage_benches.prepare(artifact, samples.images[:1], size, BOARD, tmp_path):
         assert stage_benches.run_bench(bench.name, tmp_path, "g++").endswith(" 0 mismatches")
+
+
+@pytest.mark.parametrize("kind", [Tile, Pass, Slice])
+def test_structs_of_recorded_arguments_are_those_of_the_engine(kind):
+    body = re.search(rf"struct {kind.__name__} \{{(.*?)\n\}};", (HLS / "walk.hpp").read_text(), re.DOTALL).group(1)
+    assert re.findall(r"(?m)^    int32_t (\w+);", body) == [f.name for f in fields(kind)]
 
 
 def test_arguments_of_a_stage_are_streams_arrays_pointers_or_structs():

@@ -3,116 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 
+import dodo
 import numpy as np
 import pytest
 import torch
+from doit.action import CmdAction
+from doit.loader import load_tasks
+from support.project import MODULE, NAME, NETWORK, ROOT, Project, ran, refusal, skipped
 
-from bfp.artifact import Preprocessing
 from calib.__main__ import main as calib
-from calib.config import NetworkConfig, load_config
-from calib.options import AUTO, METHODS, ONLINE, BfpOptions, ImageOptions, Override
-from calib.sweep_options import SweepOptions
-from codegen.options import EngineOptions
-
-ROOT = Path(__file__).parent.parent
-PARTS = ("bfp", "calib", "codegen", "hls", "host")
-NAME = "toy_of_the_task_tests"
-
-NETWORK = f"""
-name = "{NAME}"
-model = "toy_net:make"
-arguments = {{ width = 5 }}
-weights = "toy.pth"
-
-[input]
-size = 8
-mean = 128
-std = 64
-
-[calibration]
-images = "random"
-limit = 3
-
-[evaluation]
-images = "photos.npz"
-
-[bfp]
-method = "max"
-
-[engine]
-lanes = 4
-filters = 2
-pixels = 2
-"""
-
-MODULE = """
-from torch import nn
-
-
-def make(width=5):
-    return nn.Sequential(nn.Conv2d(3, width, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(width * 9, 4))
-
-
-def unsupported():
-    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sigmoid())
-
-
-def broken():
-    raise RuntimeError("no such luck")
-"""
-
-
-class Project:
-    """A copy of the project, and a folder of a user somewhere else."""
-
-    def __init__(self, folder: Path) -> None:
-        self.root, self.user = folder / "project", folder / "my nets"
-        for part in PARTS:
-            shutil.copytree(ROOT / part, self.root / part, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copyfile(ROOT / "dodo.py", self.root / "dodo.py")
-        self.user.mkdir()
-        (self.user / "toy_net.py").write_text(MODULE)
-        (self.user / "toy.toml").write_text(NETWORK)
-        rng = np.random.default_rng(0)
-        np.savez(self.user / "photos.npz", images=rng.integers(0, 256, (3, 8, 8, 3)).astype(np.uint8))
-        self.save_weights(0)
-
-    def save_weights(self, seed: int) -> None:
-        torch.manual_seed(seed)
-        layers = [torch.nn.Conv2d(3, 5, 3), torch.nn.ReLU(), torch.nn.MaxPool2d(2), torch.nn.Flatten()]
-        torch.save(torch.nn.Sequential(*layers, torch.nn.Linear(45, 4)).state_dict(), self.user / "toy.pth")
-
-    @property
-    def build(self) -> Path:
-        return self.root / "build" / NAME
-
-    def doit(self, *words: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "doit", "-f", str(self.root / "dodo.py"), *words]
-        return self.process(command, self.user)
-
-    def process(self, command: list[str], folder: Path) -> subprocess.CompletedProcess:
-        environment = {**os.environ, "OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "1"}
-        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
-
-    def read(self, name: str) -> dict:
-        return json.loads((self.build / f"{name}.json").read_text())
-
-    def network(self, name: str, **changes: str) -> str:
-        """Another file beside the toy's, with lines replaced; returns its name."""
-        text = NETWORK.replace(NAME, f"{NAME}_{name}")
-        for key, value in changes.items():
-            text, found = re.subn(rf"(?m)^{key} = .*$", f"{key} = {value}", text, count=1)
-            assert found, key
-        (self.user / f"{name}.toml").write_text(text)
-        return f"{name}.toml"
+from calib.evaluation.report.summary import summary
 
 
 @pytest.fixture(scope="module")
@@ -122,27 +27,6 @@ def project(tmp_path_factory) -> Project:
     first = project.doit("csim", "net=toy.toml")
     assert first.returncode == 0, first.stdout + first.stderr
     return project
-
-
-def ran(result: subprocess.CompletedProcess) -> list[str]:
-    """Tasks that did something, in order."""
-    assert result.returncode == 0, result.stdout + result.stderr
-    return [t.split(":")[0] for t in re.findall(rf"(?m)^\.  (\S+:{NAME})$", result.stdout)]
-
-
-def skipped(result: subprocess.CompletedProcess) -> list[str]:
-    """Tasks that were up to date, in order."""
-    return [t.split(":")[0] for t in re.findall(rf"(?m)^-- (\S+:{NAME})$", result.stdout)]
-
-
-def refusal(result: subprocess.CompletedProcess) -> str:
-    """The one sentence of a run that failed; no traceback anywhere."""
-    output = result.stdout + result.stderr
-    assert result.returncode != 0, output
-    assert "Traceback" not in output, output
-    sentences = {line for line in output.splitlines() if line.startswith("error: ")}
-    assert len(sentences) == 1, output
-    return sentences.pop()
 
 
 def test_csim_leaves_machine_readable_results(project):
@@ -166,7 +50,7 @@ def test_second_run_does_nothing(project):
 def test_edited_template_regenerates_and_does_not_recalibrate(project):
     template = project.root / "codegen" / "templates" / "config.hpp.j2"
     kernel = project.read("csim")["kernel"]
-    template.write_text(template.read_text().replace("// {{ title }}", "// {{ title }}, edited", 1))
+    template.write_text(template.read_text().replace("| cpp_comment }}", "| cpp_comment }}, edited", 1))
     result = project.doit("csim", "net=toy.toml")
     assert ran(result) == ["codegen", "csim"] and skipped(result) == ["calibrate"]
     assert f"// {NAME}, edited" in (project.build / "generated" / "config.hpp").read_text()
@@ -216,6 +100,75 @@ def test_what_decides_the_artifact_recalibrates(project):
     assert calibrated() == before
 
 
+def manifest(project: Project) -> dict:
+    return json.loads((project.build / "deploy" / "manifest.json").read_text())
+
+
+def test_the_board_is_the_command_lines_then_the_files_then_the_default(project):
+    """What depends on it is made again when it changes, and only that."""
+    dependent = ("codegen", "csim", "estimate", "explore")
+
+    def outdated(*words: str) -> set[str]:
+        tasks = [f"{task}:{NAME}" for task in dependent]
+        shown = project.doit("list", "--status", *tasks, "net=toy.toml", *words).stdout
+        states = {task: state for state, task in re.findall(rf"(?m)^([RU]) (\S+):{NAME} *$", shown)}
+        assert set(states) == set(dependent), shown
+        return {task for task, state in states.items() if state == "R"}
+
+    for task in ("estimate", "explore"):
+        assert ran(project.doit(task, "net=toy.toml")) == [task]
+    assert outdated() == set() and outdated("board=ultra96v2") == set()
+    assert outdated("board=zcu104") == set(dependent)
+    assert manifest(project)["board"] == project.read("estimate")["board"] == "Ultra96-V2"
+    assert ran(project.doit("csim", "net=toy.toml", "board=zcu104")) == ["codegen", "csim"]
+    assert manifest(project)["board"] == project.read("csim")["board"] == "ZCU104"
+    assert project.read("csim")["mismatches"] == 0
+    assert outdated("board=zcu104") == {"estimate", "explore"}
+    assert ran(project.doit("csim", "net=toy.toml")) == ["codegen", "csim"]
+    assert manifest(project)["board"] == "Ultra96-V2"
+    name = project.network("with_board", lanes='4\nboard = "kv260"')
+    for words, board in (([], "KV260"), (["board=zcu104"], "ZCU104")):
+        result = project.doit("estimate", f"net={name}", *words)
+        assert result.returncode == 0, result.stdout + result.stderr
+        estimate = project.root / "build" / f"{NAME}_with_board" / "estimate.json"
+        assert json.loads(estimate.read_text())["board"] == board
+    message = refusal(project.doit("csim", "net=toy.toml", "board=zcu99"))
+    assert message == "error: board 'zcu99' is not known; give one of kv260, pynq_z2, ultra96v2, zcu104"
+
+
+def test_an_engine_too_large_for_the_board_is_refused_with_one_that_fits(project):
+    name = project.network("large", lanes="32", filters="16", pixels="16")
+    message = refusal(project.doit("codegen", f"net={name}"))
+    assert "dsp (modelled), Ultra96-V2 has 360" in message and "; an engine with " in message
+    assert not (project.root / "build" / f"{NAME}_large" / "generated").exists()
+
+
+PROBE = """
+import json, os, pytest
+
+@pytest.mark.heavy
+def test_probe():
+    with open(os.environ["SBFP_FULL_SIZE"], "x") as file:  # an old one is gone
+        json.dump([os.getcwd(), os.environ["SBFP_FULL_SIZE"]], file)
+"""
+
+
+def test_full_size_keeps_its_figures_below_any_path(project):
+    (project.root / "tests").mkdir()
+    (project.root / "tests" / "test_full_size.py").write_text(PROBE)
+    results = project.root / "build" / "full_size.json"
+    results.write_text("old")
+    result = project.doit("full-size")
+    assert result.returncode == 0 and "1 passed" in result.stdout, result.stdout + result.stderr
+    assert json.loads(results.read_text()) == [str(project.root), str(results)]
+
+
+def test_no_action_goes_through_a_shell():
+    tasks = load_tasks(vars(dodo))
+    actions = [action for task in tasks for action in task.actions if isinstance(action, CmdAction)]
+    assert len(actions) > 100 and all(isinstance(a.action, list) and not a.shell for a in actions)
+
+
 def test_evaluation_and_board(project):
     result = project.doit("evaluate", "net=toy.toml")
     assert ran(result) == ["evaluate"] and skipped(result) == ["calibrate"]
@@ -226,6 +179,8 @@ def test_evaluation_and_board(project):
     board = project.read("board")
     assert board["mismatches"] == 0 and board["values_compared"] == project.read("csim")["values_compared"]
     assert ran(project.doit("simulate-board", "net=toy.toml")) == []
+    said = "\n".join(summary(project.build))
+    assert f"{NAME}: 8-bit weights" in said and said.count(f"{board['values_compared']} values, 0 mismatches") == 2
     assert ran(project.doit("report", "net=toy.toml")) == ["baselines", "report"]
     page = (project.build / "report.html").read_text(encoding="utf-8")
     assert "Published rule" in page and "Plain maximum" in page and "missing" not in page
@@ -272,6 +227,8 @@ def test_unknown_network_and_missing_name(project):
         ("[engine]", "[motor]", ["motor is not a known key"]),
         ("lanes = 4", "lane = 4", ["engine option 'lane' is unknown; did you mean lanes"]),
         ("lanes = 4", "lanes = 12", ["engine option lanes is 12; give a power of two"]),
+        ("lanes = 4", 'lanes = 4\nboard = "zcu99"', ["board 'zcu99' is not known; give one of kv260, pynq_z2"]),
+        ("lanes = 4", "lanes = 4\nboard = 104", ["[engine] board is 104; it must be a text"]),
         ("limit = 3", "limit = 3\nbits = 4", ["[calibration] bits is not a known key"]),
         ("width = 5 }", "width = 5", ["is not valid TOML"]),
         ('"toy_net:make"', '"toy_net"', ["it must be 'module:callable'"]),
@@ -338,39 +295,3 @@ def test_csim_alone_is_the_regression_over_the_quick_networks(project):
     assert quick and set(quick) <= networks and len(quick) == len(set(quick))
     shown = project.doit("info", "csim", "net=toy.toml").stdout
     assert re.findall(r"- csim:(\S+)", shown) == [NAME]
-
-
-@pytest.mark.parametrize("page", ["README.md", "docs/network-files.md"])
-def test_documented_examples_are_valid(page, tmp_path):
-    examples = re.findall(r"(?s)```toml\n(.*?)```", (ROOT / page).read_text())
-    assert examples
-    for text in examples:
-        (tmp_path / "net.toml").write_text(text)
-        EngineOptions.from_dict(load_config(tmp_path / "net.toml").engine)
-
-
-SHORTEST = """
-model = "a:b"
-input = { size = 8, mean = 0, std = 1 }
-calibration = { images = "random" }
-"""
-
-
-def test_every_key_is_documented_with_its_default(tmp_path):
-    """Rows of the tables in docs/network-files.md against the options as they are."""
-    text = (ROOT / "docs" / "network-files.md").read_text()
-    (tmp_path / "net.toml").write_text(SHORTEST)
-    defaults = vars(load_config(tmp_path / "net.toml").bfp)
-    engine = {f.name: f.default for f in fields(EngineOptions)}
-    for section, options, values in (("bfp", BfpOptions, defaults), ("engine", EngineOptions, engine)):
-        table = text.split(f"## `[{section}]`")[1].split("\n\n| ")[1].split("\n\n")[0]
-        rows = {line.split("|")[1].strip(" `"): line.split("|")[2].strip() for line in table.splitlines()[1:]}
-        for f in fields(options):
-            if f.name != "overrides":
-                value = values[f.name]
-                default = "none" if value is None else json.dumps(value)
-                assert rows.get(f.name) == (f"`{default}`" if isinstance(value, str) else default), f.name
-    for options in (ImageOptions, Override, Preprocessing, NetworkConfig, SweepOptions):
-        known = {f.name for f in fields(options)} - {"path", "input", "calibration", "evaluation", "bfp", "engine", "sweep"}
-        assert {name for name in known if f"`{name}`" not in text} == set()
-    assert [m for m in (*METHODS, AUTO, ONLINE) if f'`"{m}"`' not in text] == []

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.boards import BOARD
 from support.random_graphs import random_artifact, random_input
 from test_random_graphs import ENGINES, Engine, engine_options
 
@@ -168,7 +169,7 @@ def roomy(options: EngineOptions) -> EngineOptions:
 
 def check_batch(seeds: range, engine, out: Path) -> None:
     artifacts = [random_artifact(seed, engine.lanes, engine.widest) for seed in seeds]
-    program, identity = generate(artifacts, roomy(engine_options(artifacts, engine)), out)
+    program, identity = generate(artifacts, roomy(engine_options(artifacts, engine)), engine.board, out)
     bench, _ = compile_engine(out / "generated", out / "csim", optimise=("-O0",), threaded=True)
     write_golden(out / "golden.bin", program, identity, [random_input(a, s) for a, s in zip(artifacts, seeds)])
     result = run_testbench(bench, out / "deploy" / "weights.bin", out / "golden.bin", out / "result.json")
@@ -210,7 +211,7 @@ def test_engine_with_the_least_depths(tmp_path, monkeypatch):
 def kept_and_pooled(engine: Engine) -> int:
     """A seed whose network stores a map besides its max pool."""
     for seed in range(100):
-        program = build([random_artifact(seed, engine.lanes, engine.widest)], EngineOptions(lanes=engine.lanes))
+        program = build([random_artifact(seed, engine.lanes, engine.widest)], EngineOptions(lanes=engine.lanes), BOARD)
         if any(layer.pool and layer.pool.keeps_map for layer in program.layers):
             return seed
     raise AssertionError("no such network")

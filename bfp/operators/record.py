@@ -108,6 +108,7 @@ class Operator:
     channels, scaling, shifting, alignment: see the enumerations.
     has_window, counts_padding: its node's window, and counted_padding, mean something; otherwise the node has none.
     states_channels: the number of output channels is the node's own; otherwise it follows from the operands.
+    pads_lowest: padding is below every value; otherwise it is zero.
     keeps_exponents: the output has the operand's exponents. moves: mantissas reach the output unchanged where formats
     agree. idle_at_one_pixel: a window of one pixel and no activation leave nothing to do.
     shape(node, operands, channels): the output's shape from the operands', and from the channels that the node states.
@@ -138,6 +139,7 @@ class Operator:
     has_window: bool = False
     counts_padding: bool = False
     states_channels: bool = False
+    pads_lowest: bool = False
     keeps_exponents: bool = False
     moves: bool = False
     idle_at_one_pixel: bool = False

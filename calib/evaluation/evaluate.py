@@ -10,8 +10,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +22,10 @@ from bfp.errors import BfpError
 from calib.network import float_model
 from calib.data.images import ImageSet, open_images
 from calib.evaluation.integer_model import IntegerModel, choose_device, full_precision
+from calib.evaluation.resume import evaluation_key, load_tally, save_tally
+from calib.evaluation.tally import Tally, labels_of, remaining
 from calib.observers.observer import batch_size
 from calib.pipeline import Prepared, check_artifact
-from calib.progress import Progress
-from calib.evaluation.resume import Tally, evaluation_key, load_tally, save_tally
 
 CHECKED = 2  # images whose every tensor is compared with the golden model's
 
@@ -41,18 +40,12 @@ def compare(
     and images goes on from it, and ends with the figures it would have had
     without the interruption. Removing it is up to the caller.
 
-    Returns images; top1_float, top1_bfp: fractions 0..1, None without labels;
-    agreement: fraction of images with the same top class; sqnr_db: signal to
-    quantisation noise of the network's output over all images, in dB (None
-    where there is no noise or no signal); device; seconds. Raises BfpError
+    Returns the figures of ``Tally.figures``, device and seconds. Raises BfpError
     where the artifact is not of this network and its weights, or a label is no class of it.
     """
     network = prepared.network
     check_artifact(prepared, artifact)
-    labels = images.labels
-    outputs = int(np.prod(network.graph.shapes[network.graph.output]))
-    if labels is not None and labels.max() >= outputs:
-        raise BfpError(f"label {labels.max()} of the evaluation images is no class: the network has {outputs} outputs")
+    labels = labels_of(images, network.graph)
     where, size = choose_device(device), batch_size(network)
     tally, key = Tally(), {}
     if state is not None:
@@ -63,43 +56,19 @@ def compare(
     model = IntegerModel(artifact, where)
     last = time.perf_counter()
     checked = False
-    with Progress(f"{artifact.graph.name}: evaluation on {len(images)} images", len(images)) as progress:
-        progress.done = tally.done
-        for batch in _ahead(images.batches(size, tally.done)):
-            mantissas = golden.quantise_input(artifact, batch)
-            if not checked:
-                check(model, mantissas[:CHECKED])
-                checked = True
-            with full_precision():
-                reference = float_model.logits(network, torch.from_numpy(batch).to(where)).cpu().double().numpy()
-            truth = None if labels is None else labels[tally.done : tally.done + len(batch)]
-            _add(tally, reference, model.logits(mantissas), truth)
-            tally.seconds += time.perf_counter() - last
-            last = time.perf_counter()
-            if state is not None:
-                save_tally(state, key, tally)
-            progress.step(len(batch))
-    return {
-        "images": tally.done,
-        "top1_float": None if labels is None else tally.float_hits / tally.done,
-        "top1_bfp": None if labels is None else tally.bfp_hits / tally.done,
-        "agreement": tally.same / tally.done,
-        "sqnr_db": 10 * float(np.log10(tally.signal / tally.noise)) if tally.signal > 0 and tally.noise > 0 else None,
-        "device": where.type,
-        "seconds": round(tally.seconds, 3),
-    }
-
-
-def _add(tally: Tally, reference: np.ndarray, quantised: np.ndarray, truth: np.ndarray | None) -> None:
-    """Add one batch: outputs of both networks, float64 [N, outputs], and labels [N] or None."""
-    best_float, best_bfp = reference.argmax(1), quantised.argmax(1)
-    tally.same += int((best_float == best_bfp).sum())
-    if truth is not None:
-        tally.float_hits += int((best_float == truth).sum())
-        tally.bfp_hits += int((best_bfp == truth).sum())
-    tally.signal += float((reference**2).sum())
-    tally.noise += float(((reference - quantised) ** 2).sum())
-    tally.done += len(reference)
+    for batch in remaining(tally, images, size, f"{artifact.graph.name}: evaluation on {len(images)} images"):
+        mantissas = golden.quantise_input(artifact, batch)
+        if not checked:
+            check(model, mantissas[:CHECKED])
+            checked = True
+        with full_precision():
+            reference = float_model.logits(network, torch.from_numpy(batch).to(where)).cpu().double().numpy()
+        tally.add(reference, model.logits(mantissas), labels)
+        tally.seconds += time.perf_counter() - last
+        last = time.perf_counter()
+        if state is not None:
+            save_tally(state, key, tally)
+    return {**tally.figures(labels is not None), "device": where.type, "seconds": round(tally.seconds, 3)}
 
 
 def check(model: IntegerModel, mantissas: np.ndarray) -> None:
@@ -118,13 +87,16 @@ def check(model: IntegerModel, mantissas: np.ndarray) -> None:
             )
 
 
-def _ahead(batches: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same batches; the next one is read while one is being computed on."""
-    with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(next, batches, None)
-        while (batch := coming.result()) is not None:
-            coming = reader.submit(next, batches, None)
-            yield batch
+def images_to_evaluate(prepared: Prepared, limit: int | None = None) -> ImageSet:
+    """The file's evaluation images (its calibration images where it names none), or the first ``limit`` of them."""
+    config = prepared.config
+    if config.evaluation is not None:
+        images = open_images(config.evaluation, config.input, config.seed)
+    else:
+        images = prepared.calibration
+    if limit is not None and images.augment == 1:
+        images = replace(images, items=images.items[:limit])
+    return images
 
 
 def evaluate(
@@ -134,13 +106,7 @@ def evaluate(
 
     An interrupted evaluation goes on where it was, from evaluation.part.json.
     """
-    config = prepared.config
-    if config.evaluation is not None:
-        images = open_images(config.evaluation, config.input, config.seed)
-    else:
-        images = prepared.calibration
-    if limit is not None and images.augment == 1:
-        images = ImageSet(images.items[:limit], images.pre, 1, images.seed, images.notes)
+    config, images = prepared.config, images_to_evaluate(prepared, limit)
     state = folder / "evaluation.part.json"
     figures = compare(prepared, artifact, images, device, state)
     seconds = figures.pop("seconds")

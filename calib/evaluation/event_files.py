@@ -20,9 +20,8 @@ import torch
 
 from bfp import golden
 from bfp.artifact import Artifact
-from bfp.format import dequantise
 from calib.network import float_model
-from calib.network.fake_quant import real_network
+from calib.network.fake_quant import dequantise, real_network
 from calib.network.float_network import FloatNetwork
 from calib.observers.observer import batch_size
 from calib.pipeline import Prepared, check_artifact
@@ -67,10 +66,9 @@ def write_event_files(prepared: Prepared, artifact: Artifact, folder: Path, limi
 def parameters(network: FloatNetwork) -> list[tuple[str, np.ndarray]]:
     """Tags and values of weights and biases, in the graph's order."""
     found = []
-    for node in network.graph.nodes:
-        if node.name in network.weights:
-            w = network.weights[node.name]
-            found += [(f"weights/{node.name}", w.weight.ravel()), (f"bias/{node.name}", w.bias.ravel())]
+    for node in network.graph.weighted():
+        w = network.weights[node.name]
+        found += [(f"weights/{node.name}", w.weight.ravel()), (f"bias/{node.name}", w.bias.ravel())]
     return found
 
 
@@ -135,7 +133,7 @@ def gather(prepared: Prepared, artifact: Artifact, limit: int) -> tuple[dict[str
         found["float"][tensor].add(x)
 
     def observe_integers(tensor: str, mantissas: np.ndarray) -> None:
-        found["bfp"][tensor].add(torch.from_numpy(dequantise(mantissas, artifact.formats[tensor])))
+        found["bfp"][tensor].add(dequantise(mantissas, artifact.formats[tensor]))
 
     with Progress(f"{graph.name}: distributions of {total} images", total) as progress:
         for batch in prepared.calibration.batches(batch_size(network)):

@@ -6,33 +6,16 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
 
 from bfp.errors import BfpError
 from calib.data.images import ImageSet
+from calib.evaluation.tally import Tally
 from calib.network.float_network import FloatNetwork
 from calib.state import weights_digest
-
-
-@dataclass
-class Tally:
-    """Sums over the images done so far.
-
-    done: images. float_hits, bfp_hits: right classes, where labels are known;
-    same: images with the same class in both. signal, noise: sums of squares
-    of the float network's outputs, and of the differences. seconds: spent.
-    """
-
-    done: int = 0
-    float_hits: int = 0
-    bfp_hits: int = 0
-    same: int = 0
-    signal: float = 0.0
-    noise: float = 0.0
-    seconds: float = 0.0
 
 
 def evaluation_key(artifact_digest: str, network: FloatNetwork, images: ImageSet, batch: int, device: str) -> dict:

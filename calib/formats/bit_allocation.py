@@ -25,11 +25,12 @@ from calib.formats.layer_options import LayerWidths
 from calib.formats.plan import FormatPlan, weight_splits
 from calib.formats.weights import WeightBlocks
 from calib.network import float_model
+from calib.network.executor import downstream, execute
+from calib.network.fake_quant import fake_quantise, weight_scales
 from calib.network.float_network import FloatNetwork
 from calib.observers.observer import few
 from calib.observers.statistics import Statistics
 from calib.progress import Progress
-from calib.reconstruction.layerwise import round_to
 from calib.state import CalibrationState
 
 WIDTHS = tuple(range(MIN_BITS, MAX_BITS + 1))
@@ -113,8 +114,8 @@ def weight_noises(network: FloatNetwork, plan: FormatPlan, images: torch.Tensor)
 
         def rounded(bits: int) -> np.ndarray:
             blocks = WeightBlocks(floats.weight, splits, bits, node.operator, chosen.weight_method)
-            scale = np.repeat(np.exp2(blocks.natural.astype(np.float64)), np.diff(splits), axis=1)
-            return (blocks.quantise(blocks.natural).mantissas * scale[:, :, None, None]).astype(np.float32)
+            weights = blocks.quantise(blocks.natural)
+            return (weights.mantissas * weight_scales(weights)).astype(np.float32)
 
         squares = [float(((rounded(b).astype(np.float64) - floats.weight) ** 2).sum()) for b in WIDTHS]
         base = rounded(common)
@@ -140,7 +141,7 @@ def activation_noises(
         if node.output in plan.source_of:
             continue
         fmt = formats[node.output]
-        noise = _output_noise(network, exact, node.output, round_to(exact[node.output], fmt))
+        noise = _output_noise(network, exact, node.output, fake_quantise(exact[node.output], fmt))
         by_width = tuple(noise * 4.0 ** (fmt.bits - b) for b in WIDTHS)
         floor = _floor(plan.layers[node.name].activations, plan.options.activations)
         result.append(Noise(node.name, int(np.prod(graph.shapes[node.output])), floor, by_width))
@@ -153,11 +154,14 @@ def _floor(width: int, base: int) -> int:
 
 
 def _output_noise(network: FloatNetwork, exact: dict[str, torch.Tensor], tensor: str, values: torch.Tensor) -> float:
-    """Squared error of the output, mean over images, where one tensor has other values."""
-    graph = network.graph
-    changed = {tensor: values}
-    for node in graph.nodes:
-        if node.output != tensor and any(t in changed for t in node.inputs):
-            changed[node.output] = float_model.compute(node, network, [changed.get(t, exact[t]) for t in node.inputs])
-    difference = (changed[graph.output] - exact[graph.output]).double()
-    return float((difference**2).sum()) / len(values)
+    """Squared error of the output, mean over images, where one tensor has other values.
+
+    exact: the values of all tensors where nothing is changed. Only what depends on the tensor is computed again.
+    """
+    output = network.graph.output
+    part = downstream(network.graph, tensor)
+    if output not in part.outputs:
+        return 0.0
+    inputs = {**{t: exact[t] for t in part.inputs}, tensor: values}
+    changed = execute(part, float_model.computing(network), inputs, keep=[output])[output]
+    return float(((changed - exact[output]).double() ** 2).sum()) / len(values)

@@ -1,9 +1,9 @@
 """The artifact in real numbers: dequantised weights and activations, rounded where the integers are.
 
-A second opinion on the numeric contract. Convolutions run in torch float64
-(exact: every sum is an integer multiple of the accumulator's exponent and
-below 2**31 of them), six is 6.0, averages are divided, and only then is the
-result rounded and saturated. Nothing is shared with bfp.golden.
+In float64 it is a second opinion on the numeric contract. Convolutions are exact there (every sum is an integer
+multiple of the accumulator's exponent and below 2**31 of them), six is 6.0, averages are divided, and only then is the
+result rounded and saturated. Nothing is shared with bfp.golden. In float32 it is the fast view by which calibration
+judges what it chooses.
 """
 
 from __future__ import annotations
@@ -17,13 +17,92 @@ from bfp import golden
 from bfp.artifact import Artifact
 from bfp.format import BlockFormat
 from bfp.graph import Node
-from bfp.parameters import Parameters, clamp_integer
-from bfp.activations import ACTIVATIONS
-from calib.network.float_model import compute
+from bfp.parameters import Parameters, Weights, clamp_integer
+from bfp.tables import computes, operator_table
+from calib.network.executor import execute
+from calib.network.float_model import compute, computing
 from calib.network.float_network import FloatNetwork, FloatWeights
 
+# least significant bits by which an operator's integers may differ from real arithmetic, whatever its activation
+TOLERANCE = operator_table(
+    "fake quantisation",
+    {
+        "conv": 0,
+        "depthwise": 0,
+        "max_pool": 0,
+        "avg_pool": 1,  # its reciprocal is fixed-point
+        "add": 0,
+        "identity": 0,
+        "slice_pad": 0,
+    },
+    computes,
+)
 
-SIX = ACTIVATIONS["relu6"].high
+
+def scales(fmt: BlockFormat, dtype: torch.dtype = torch.float64, base: int = 0) -> torch.Tensor:
+    """Value of the least significant bit of every channel, divided by ``2**base``, [C, 1, 1]."""
+    return torch.from_numpy(np.exp2(fmt.channel_exponents() - float(base))).to(dtype)[:, None, None]
+
+
+def dequantise(mantissas: np.ndarray, fmt: BlockFormat, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    """The values of mantissas, int [N, C, H, W], same shape."""
+    return torch.from_numpy(mantissas).to(dtype) * scales(fmt, dtype)
+
+
+def fake_quantise(values: torch.Tensor, fmt: BlockFormat) -> torch.Tensor:
+    """The nearest representable values of [N, C, H, W], halves upward, saturated; same shape and dtype.
+
+    Powers of two scale exactly in float32, too.
+    """
+    lsb = scales(fmt, values.dtype)
+    return torch.floor(values / lsb + 0.5).clamp_(fmt.low, fmt.high).mul_(lsb)
+
+
+def weight_scales(weights: Weights) -> np.ndarray:
+    """Value of the least significant bit of every weight, float64 [filters, input channels (1 for depthwise), 1, 1]."""
+    return np.repeat(np.exp2(weights.exponents.astype(np.float64)), np.diff(weights.splits), axis=1)[:, :, None, None]
+
+
+def real_weights(node: Node, p: Parameters, dtype: type = np.float64) -> FloatWeights:
+    """Weights and biases of a layer's integers: mantissa times power of two."""
+    weight = p.weights.mantissas * weight_scales(p.weights)
+    bias = p.bias * np.exp2(p.acc_exponent.astype(np.float64))
+    limit = scaled_limit(node, p)
+    return FloatWeights(weight.astype(dtype), bias.astype(dtype), None if limit is None else limit.astype(dtype))
+
+
+def scaled_limit(node: Node, p: Parameters) -> np.ndarray | None:
+    """Real upper limits [filters] of a layer whose channels were scaled; None where the activation's own holds."""
+    if p.clamp_high is None or np.array_equal(p.clamp_high, clamp_integer(p.acc_exponent, node.act.high)):
+        return None
+    return p.clamp_high * np.exp2(p.acc_exponent.astype(np.float64))
+
+
+def real_network(artifact: Artifact, dtype: type = np.float64) -> FloatNetwork:
+    """The artifact's weights and biases as real values."""
+    layers = artifact.graph.weighted()
+    return FloatNetwork(artifact.graph, {n.name: real_weights(n, artifact.parameters[n.name], dtype) for n in layers})
+
+
+@torch.no_grad()
+def run(
+    artifact: Artifact, images: np.ndarray, network: FloatNetwork | None = None, dtype: type = np.float64
+) -> np.ndarray:
+    """Output values [N, outputs] of normalised images [N, C, H, W], computed in ``dtype``, all in real numbers.
+
+    network: whose weights, of that dtype, take the place of the artifact's; only activations are quantised then.
+    """
+    graph, formats = artifact.graph, artifact.formats
+    network = real_network(artifact, dtype) if network is None else network
+    entry = torch.from_numpy(artifact.preprocessing.scaled(np.asarray(images, dtype)))
+    out = execute(
+        graph,
+        computing(network),
+        {graph.input: entry},
+        keep=[graph.output],
+        store=lambda tensor, x: fake_quantise(x, formats[tensor]),
+    )
+    return artifact.logits(out[graph.output].numpy())
 
 
 @dataclass(frozen=True)
@@ -46,67 +125,26 @@ class NodeDifference:
         return self.worst <= self.allowed
 
 
-def real_network(artifact: Artifact) -> FloatNetwork:
-    """The artifact's weights and biases as float64 values: mantissa times power of two."""
-    weights = {}
-    for name, p in artifact.parameters.items():
-        if p.weights is None:
-            continue
-        scale = np.exp2(p.weights.exponents.astype(np.float64))
-        per_channel = np.repeat(scale, np.diff(p.weights.splits), axis=1)
-        values = p.weights.mantissas.astype(np.float64) * per_channel[:, :, None, None]
-        weights[name] = FloatWeights(values, p.bias * np.exp2(p.acc_exponent.astype(np.float64)), scaled_limit(p))
-    return FloatNetwork(artifact.graph, weights)
-
-
-def scaled_limit(p: Parameters) -> np.ndarray | None:
-    """Real ReLU6 limits [filters] of a layer whose channels were scaled; None where the limit is six."""
-    if p.clamp_high is None or np.array_equal(p.clamp_high, clamp_integer(p.acc_exponent, SIX)):
-        return None
-    return p.clamp_high * np.exp2(p.acc_exponent.astype(np.float64))
-
-
-def scales(fmt: BlockFormat) -> torch.Tensor:
-    """Value of the least significant bit per channel, float64 [C, 1, 1]."""
-    exponents = [e for e, a, b in zip(fmt.exponents, fmt.splits, fmt.splits[1:]) for _ in range(a, b)]
-    return torch.exp2(torch.tensor(exponents, dtype=torch.float64))[:, None, None]
-
-
-def round_to(values: torch.Tensor, fmt: BlockFormat) -> torch.Tensor:
-    """The nearest representable values, halves upward, saturated; float64, same shape."""
-    lsb = scales(fmt)
-    return torch.clamp(torch.floor(values / lsb + 0.5), fmt.low, fmt.high) * lsb
-
-
-@torch.no_grad()
-def compute_node(artifact: Artifact, network: FloatNetwork, node: Node, operands: list[torch.Tensor]) -> torch.Tensor:
-    """One node's stored output values, float64, from its operands' values."""
-    out = compute(node, network, operands)
-    return out if node.op == "concat" else round_to(out, artifact.formats[node.output])
-
-
-@torch.no_grad()
-def run(artifact: Artifact, images: np.ndarray) -> np.ndarray:
-    """Output values, float64 [N, outputs], of normalised images [N, C, H, W], all in real numbers."""
-    graph, network = artifact.graph, real_network(artifact)
-    entry = torch.from_numpy(artifact.preprocessing.scaled(np.asarray(images, np.float64)))
-    values = {graph.input: round_to(entry, artifact.formats[graph.input])}
-    for node in graph.nodes:
-        values[node.output] = compute_node(artifact, network, node, [values[t] for t in node.inputs])
-    return artifact.logits(values[graph.output].numpy())
-
-
 def tolerance(artifact: Artifact, node: Node) -> int:
     """Least significant bits by which the contract's integers may differ from real arithmetic."""
-    allowed = 1 if node.op == "avg_pool" else 0
-    coarse = artifact.parameters[node.name].acc_exponent
-    if node.activation == "relu6" and coarse.max() > 1:
-        # 6 = 3 * 2**1 is no integer there: the clamp is off by up to half an accumulator bit
-        error = np.exp2(coarse - 1.0 - artifact.formats[node.output].channel_exponents())
-        allowed += int(np.ceil(error[coarse > 1].max()))
-    return allowed
+    if not node.operator.computes:
+        return 0
+    allowed, high = TOLERANCE[node.op], node.act.high
+    acc = artifact.parameters[node.name].acc_exponent
+    if high is None or acc.max() <= exact_exponent(high):
+        return allowed
+    # the limit is no integer there: the clamp is off by up to half an accumulator bit
+    error = np.exp2(acc - 1.0 - artifact.formats[node.output].channel_exponents())
+    return allowed + int(np.ceil(error[acc > exact_exponent(high)].max()))
 
 
+def exact_exponent(value: float) -> int:
+    """The coarsest exponent at which a value other than zero is an integer: 1 for 6 = 3 * 2**1."""
+    numerator, denominator = float(value).as_integer_ratio()
+    return (numerator & -numerator).bit_length() - denominator.bit_length()
+
+
+@torch.no_grad()
 def check(artifact: Artifact, mantissas: np.ndarray) -> list[NodeDifference]:
     """Compare every node with the golden model, fed with the golden model's own operands.
 
@@ -116,15 +154,13 @@ def check(artifact: Artifact, mantissas: np.ndarray) -> list[NodeDifference]:
     else by nothing.
     """
     reference = golden.run(artifact, mantissas)
-    network = real_network(artifact)
+    network, formats = real_network(artifact), artifact.formats
     report = []
     for node in artifact.graph.nodes:
-        operands = [
-            torch.from_numpy(reference[t].astype(np.float64)) * scales(artifact.formats[t]) for t in node.inputs
-        ]
-        values = compute_node(artifact, network, node, operands) / scales(artifact.formats[node.output])
-        difference = np.abs(values.numpy() - reference[node.output])
-        allowed = 0 if node.op == "concat" else tolerance(artifact, node)
+        values = compute(node, network, [dequantise(reference[t], formats[t]) for t in node.inputs])
+        if node.operator.computes:
+            values = fake_quantise(values, formats[node.output])
+        difference = np.abs((values / scales(formats[node.output])).numpy() - reference[node.output])
         report.append(
             NodeDifference(
                 node.name,
@@ -132,7 +168,7 @@ def check(artifact: Artifact, mantissas: np.ndarray) -> list[NodeDifference]:
                 difference.size,
                 int(np.count_nonzero(difference)),
                 int(np.ceil(difference.max(initial=0))),
-                allowed,
+                tolerance(artifact, node),
             )
         )
     return report

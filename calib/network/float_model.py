@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import torch
-from torch.nn import functional
 
 from bfp.errors import BfpError
-from bfp.graph import Node, Window
-from calib.network.float_network import FloatNetwork, FloatWeights
+from bfp.graph import Node
+from calib.network.executor import execute
+from calib.network.float_network import FloatNetwork
+from calib.network.float_ops import ACTIVATE, APPLY
 
 
 @torch.no_grad()
@@ -34,20 +35,7 @@ def run(
     expected = graph.shapes[graph.input]
     if images.ndim != 4 or tuple(images.shape[1:]) != tuple(expected):
         raise BfpError(f"network {graph.name} takes images of shape {expected}, got {tuple(images.shape[1:])}")
-    kept = set(graph.shapes if keep is None else keep)
-    last_use = {t: i for i, node in enumerate(graph.nodes) for t in node.inputs}
-    values = {graph.input: network.entry(images.float())}
-    if observe:
-        observe(graph.input, values[graph.input])
-    for i, node in enumerate(graph.nodes):
-        out = compute(node, network, [values[t] for t in node.inputs])
-        values[node.output] = out
-        if observe:
-            observe(node.output, out)
-        for t in {*node.inputs, node.output}:
-            if last_use.get(t, i) == i and t not in kept:
-                del values[t]
-    return {t: v for t, v in values.items() if t in kept}
+    return execute(graph, computing(network), {graph.input: network.entry(images.float())}, keep, observe)
 
 
 def logits(network: FloatNetwork, images: torch.Tensor) -> torch.Tensor:
@@ -56,62 +44,26 @@ def logits(network: FloatNetwork, images: torch.Tensor) -> torch.Tensor:
     return run(network, images, keep=[out])[out].flatten(1) * network.output_scale
 
 
-def pad(x: torch.Tensor, window: Window, value: float = 0.0) -> torch.Tensor:
-    """[N, C, H, W] padded by the window's padding; a negative amount crops."""
-    top, left, bottom, right = window.padding
-    return functional.pad(x, (left, right, top, bottom), value=value) if any(window.padding) else x
+def computing(network: FloatNetwork) -> Callable[[Node, list[torch.Tensor]], torch.Tensor]:
+    """``compute`` of this network's nodes, for ``calib.network.executor.execute``."""
+    return lambda node, operands: compute(node, network, operands)
 
 
 def compute(node: Node, network: FloatNetwork, operands: list[torch.Tensor]) -> torch.Tensor:
-    """One node's output [N, C', OH, OW] from its operands [N, C, H, W], in their precision (the weights' too)."""
-    x, window = operands[0], node.window
-    if node.op == "concat":
-        return torch.cat(operands, 1)
-    if node.op in ("conv", "depthwise"):
-        weights = network.weights[node.name]
-        top, left, bottom, right = window.padding
-        symmetric = top == bottom >= 0 and left == right >= 0
-        out = functional.conv2d(
-            x if symmetric else pad(x, window),
-            torch.from_numpy(weights.weight).to(x.device),
-            torch.from_numpy(weights.bias).to(x.device),
-            stride=window.stride,
-            padding=(top, left) if symmetric else 0,
-            groups=x.shape[1] if node.op == "depthwise" else 1,
-        )
-    elif node.op == "max_pool":
-        out = functional.max_pool2d(pad(x, window, float("-inf")), window.kernel, window.stride)
-    elif node.op == "avg_pool":
-        rows, cols = node.divisors(*x.shape[2:])
-        total = functional.avg_pool2d(pad(x, window), window.kernel, window.stride, divisor_override=1)
-        out = total / torch.outer(*(torch.tensor(n, dtype=x.dtype, device=x.device) for n in (rows, cols)))
-    elif node.op == "slice_pad":
-        out = slice_pad(x, node, network.graph.shapes[node.output][0])
-    else:  # add, identity
-        out = x
-    if node.shortcut:
-        out = out + operands[1]
-    if node.activation == "relu":
-        return functional.relu(out)
-    if node.activation == "relu6":
-        return relu6(out, network.weights.get(node.name))
-    return out
+    """One node's output [N, C', OH, OW] from its operands [N, C, H, W], in their precision (the weights' too).
+
+    Raises BfpError for an operator or an activation that the float model lacks.
+    """
+    return activate(node, network, accumulate(node, network, operands))
 
 
-def relu6(x: torch.Tensor, weights: FloatWeights | None) -> torch.Tensor:
-    """[N, C, H, W] clamped to 0..6, or to the limits that scaled channels have."""
-    if weights is None or weights.limit is None:
-        return functional.relu6(x)
-    return torch.minimum(functional.relu(x), torch.from_numpy(weights.limit).to(x.dtype)[:, None, None])
+def accumulate(node: Node, network: FloatNetwork, operands: list[torch.Tensor]) -> torch.Tensor:
+    """One node's sum, the shortcut included, before its activation; shapes as of ``compute``."""
+    out = APPLY[node.op](node, network, operands)
+    return out + operands[1] if node.shortcut else out
 
 
-def slice_pad(x: torch.Tensor, node: Node, channels: int) -> torch.Tensor:
-    """Channels, rows and columns at their new places, zero elsewhere: [N, channels, OH, OW]."""
-    height, width = node.window.output_size(*x.shape[2:])
-    (sh, sw), offset = node.window.stride, node.channel_offset
-    view = pad(x, node.window)[:, :, : (height - 1) * sh + 1 : sh, : (width - 1) * sw + 1 : sw]
-    start, stop = max(offset, 0), min(channels, x.shape[1] + offset)
-    out = x.new_zeros((len(x), channels, height, width))
-    if start < stop:  # otherwise no input channel is left
-        out[:, start:stop] = view[:, start - offset : stop - offset]
-    return out
+def activate(node: Node, network: FloatNetwork, x: torch.Tensor) -> torch.Tensor:
+    """The node's activation of a sum [N, C, H, W], with the limits that its scaled channels have."""
+    weights = network.weights.get(node.name)
+    return ACTIVATE[node.activation](x, None if weights is None else weights.limit)

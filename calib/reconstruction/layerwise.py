@@ -1,9 +1,9 @@
-"""Improves an artifact from calibration images: weight rounding and bias, layer after layer.
+"""Layer-wise reconstruction: weight rounding (GPTQ) and bias correction from calibration images, layer after layer.
 
 The float network and the quantised one run side by side over the same images.
-Each layer is corrected for the inputs that the layers before it, corrected
-already, really give it; its target is the float network's sum, less what the
-quantised shortcut brings. Exponents and shifts stay as they are, so only the
+Each layer is reconstructed from the inputs that the layers before it,
+reconstructed already, really give it; its target is the float network's sum,
+less what the quantised shortcut brings. Exponents and shifts stay as they are, so only the
 proof of the accumulator has to be repeated; a filter that fails it keeps what
 it had.
 """
@@ -12,18 +12,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from bfp.artifact import Artifact, operand_formats, verify
-from bfp.format import BlockFormat, mantissa_range
+from bfp.format import mantissa_range
 from bfp.graph import Node
 from bfp.limits import ACC_LIMIT
 from bfp.parameters import Parameters, Weights, accumulator_bound, derive
+from bfp.tables import operator_table
 from calib.network import float_model
-from calib.network.fake_quant import scaled_limit, scales
+from calib.network.executor import execute
+from calib.network.fake_quant import fake_quantise, real_weights, weight_scales
 from calib.network.float_network import FloatNetwork, FloatWeights
+from calib.network.float_ops import APPLY, pad
 from calib.reconstruction.gptq import fit, gptq
 
 IMAGE_VALUES = 1 << 26  # of the largest tensor, over all images that take part
@@ -43,8 +47,15 @@ def image_limit(network: FloatNetwork) -> int:
     return max(1, IMAGE_VALUES // largest)
 
 
+class Pair(NamedTuple):
+    """One tensor of both networks, [N, C, H, W] each: as the float network has it, and as the quantised one stores it."""
+
+    exact: torch.Tensor
+    rounded: torch.Tensor
+
+
 @torch.no_grad()
-def refine(
+def reconstruct(
     network: FloatNetwork,
     artifact: Artifact,
     images: np.ndarray,
@@ -60,54 +71,29 @@ def refine(
     not used. variants: so many images in a row come from one photograph.
     Deterministic for a seed. Every accumulator is proved again.
     """
-    graph = artifact.graph
+    graph, parameters = artifact.graph, dict(artifact.parameters)
+    place = {node.name: i for i, node in enumerate(graph.nodes)}
     batch = network.entry(torch.from_numpy(np.asarray(images[: image_limit(network)], np.float32)))
-    exact = {graph.input: batch}
-    rounded = {graph.input: round_to(batch, artifact.formats[graph.input])}
-    parameters = dict(artifact.parameters)
-    last_use = {t: i for i, node in enumerate(graph.nodes) for t in node.inputs}
-    for i, node in enumerate(graph.nodes):
-        progress(f"refining layer {i + 1} of {len(graph.nodes)}")
-        if node.op in ("conv", "depthwise"):
-            linear = replace(node, activation="none")
-            sums = float_model.compute(linear, network, [exact[t] for t in node.inputs])
-            parameters[node.name] = _Layer(
-                node, network.weights[node.name], parameters[node.name], artifact, seed + i, variants
-            ).refined(sums, [rounded[t] for t in node.inputs], rounding, bias)
-            exact[node.output] = activate(sums, node.activation, network.weights[node.name])
-            values = FloatNetwork(graph, {node.name: real_weights(parameters[node.name])})
-            out = float_model.compute(node, values, [rounded[t] for t in node.inputs])
-        else:
-            exact[node.output] = float_model.compute(node, network, [exact[t] for t in node.inputs])
-            out = float_model.compute(node, network, [rounded[t] for t in node.inputs])
-        rounded[node.output] = out if node.op == "concat" else round_to(out, artifact.formats[node.output])
-        for t in {*node.inputs, node.output}:
-            if last_use.get(t, i) == i:
-                del exact[t], rounded[t]
+
+    def compute(node: Node, operands: list[Pair]) -> Pair:
+        progress(f"reconstructing layer {place[node.name] + 1} of {len(graph.nodes)}")
+        exact, rounded = ([getattr(pair, which) for pair in operands] for which in Pair._fields)
+        if not node.weighted:
+            return Pair(float_model.compute(node, network, exact), float_model.compute(node, network, rounded))
+        sums = float_model.accumulate(node, network, exact)
+        floats, old = network.weights[node.name], parameters[node.name]
+        layer = _Layer(node, floats, old, artifact, seed + place[node.name], variants)
+        parameters[node.name] = layer.reconstructed(sums, rounded, rounding, bias)
+        integers = FloatNetwork(graph, {node.name: real_weights(node, parameters[node.name], np.float32)})
+        return Pair(float_model.activate(node, network, sums), float_model.compute(node, integers, rounded))
+
+    def store(tensor: str, pair: Pair) -> Pair:
+        return Pair(pair.exact, fake_quantise(pair.rounded, artifact.formats[tensor]))
+
+    execute(graph, compute, {graph.input: Pair(batch, batch)}, keep=(), store=store)
     result = replace(artifact, parameters=parameters)
     verify(result)
     return result
-
-
-def activate(x: torch.Tensor, activation: str, weights: FloatWeights) -> torch.Tensor:
-    if activation == "none":
-        return x
-    return float_model.relu6(x, weights) if activation == "relu6" else torch.relu(x)
-
-
-def round_to(x: torch.Tensor, fmt: BlockFormat) -> torch.Tensor:
-    """The nearest representable values, half up, saturated; float32 (powers of two scale exactly)."""
-    lsb = scales(fmt).float()
-    return torch.floor(x / lsb + 0.5).clamp_(fmt.low, fmt.high).mul_(lsb)
-
-
-def real_weights(p: Parameters) -> FloatWeights:
-    """Weights and biases of a layer's integers, float32."""
-    step = np.repeat(np.exp2(p.weights.exponents.astype(np.float64)), np.diff(p.weights.splits), axis=1)
-    weight = p.weights.mantissas * step[:, :, None, None]
-    bias = (p.bias * np.exp2(p.acc_exponent.astype(float))).astype(np.float32)
-    limit = scaled_limit(p)
-    return FloatWeights(weight.astype(np.float32), bias, limit if limit is None else limit.astype(np.float32))
 
 
 def best_ridge(
@@ -144,17 +130,35 @@ def _moments(
     return hessian, cross
 
 
+def _together(inputs: torch.Tensor, outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """One problem: every filter sees the windows of all channels."""
+    return inputs.reshape(1, -1, inputs.shape[2]), outputs.reshape(1, -1, outputs.shape[2])
+
+
+def _one_by_one(inputs: torch.Tensor, outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A problem for each filter, which sees the windows of its own channel."""
+    return inputs, outputs
+
+
+# windows [C, kernel positions, samples] and sums [F, 1, samples] as the least-squares problems of a layer's weights:
+# inputs [B, K, samples], outputs [B, F / B, samples]
+PROBLEMS = operator_table(
+    "layer-wise reconstruction",
+    {"conv": _together, "depthwise": _one_by_one},
+    lambda operator: operator.weights is not None,
+)
+
+
 class _Layer:
     def __init__(
         self, node: Node, floats: FloatWeights, p: Parameters, artifact: Artifact, seed: int, variants: int
     ) -> None:
         self.node, self.floats, self.p, self.seed, self.variants = node, floats, p, seed, variants
-        self.formats = operand_formats(node, artifact.formats)
-        self.depthwise = node.operator.weights.per_channel
+        self.graph, self.formats = artifact.graph, operand_formats(node, artifact.formats)
         self.size = artifact.graph.shapes[node.main][1:]
         self.offset = artifact.result.offset if node.output == artifact.graph.output else 0.0
 
-    def refined(self, sums: torch.Tensor, operands: list[torch.Tensor], rounding: bool, bias: bool) -> Parameters:
+    def reconstructed(self, sums: torch.Tensor, operands: list[torch.Tensor], rounding: bool, bias: bool) -> Parameters:
         """New parameters; sums: the float layer's output before its activation, [N, F, OH, OW]."""
         target = sums - operands[1] if self.node.shortcut else sums
         weights, count = self.p.weights, int(np.prod(self.floats.weight.shape[1:]))
@@ -162,10 +166,9 @@ class _Layer:
             weights = self._round(target, operands[0], count)
         floats = replace(self.floats, bias=self.floats.bias - self.offset)
         if bias:
-            plain = replace(self.node, activation="none", inputs=self.node.inputs[:1])
-            now = real_weights(replace(self.p, weights=weights))
+            now = real_weights(self.node, replace(self.p, weights=weights), np.float32)
             zero = FloatWeights(now.weight, np.zeros_like(now.bias))
-            out = float_model.compute(plain, FloatNetwork(None, {plain.name: zero}), operands[:1])
+            out = APPLY[self.node.op](self.node, FloatNetwork(self.graph, {self.node.name: zero}), operands)
             error = (target.double().mean(dim=(0, 2, 3)) - out.double().mean(dim=(0, 2, 3))).numpy() - self.offset
             floats = replace(self.floats, bias=error)
         return self._proved(weights, floats.bias)
@@ -197,8 +200,7 @@ class _Layer:
         old = self.p.weights
         shape = (hessian.shape[0], -1, count)
         floats = torch.from_numpy(self.floats.weight).double().reshape(shape)
-        step = np.repeat(np.exp2(old.exponents.astype(np.float64)), np.diff(old.splits), axis=1)
-        step = np.broadcast_to(step[:, :, None, None], old.mantissas.shape)
+        step = np.broadcast_to(weight_scales(old), old.mantissas.shape)
         step = torch.from_numpy(np.array(step)).reshape(shape)
         low, high = mantissa_range(old.bits, True)
         held_out = parts if count <= MOST_FOLDED else parts[:1]
@@ -211,10 +213,11 @@ class _Layer:
         """Windows [B, K, samples] and sums [B, F, samples] at seeded positions, the same in every image."""
         window = self.node.window
         images, filters, height, width = target.shape
-        asked = DEPTHWISE_SAMPLES if self.depthwise else max(SAMPLES, SAMPLES_PER_INPUT * count)
+        per_channel = self.node.operator.weights.per_channel
+        asked = DEPTHWISE_SAMPLES if per_channel else max(SAMPLES, SAMPLES_PER_INPUT * count)
         each = min(height * width, -(-asked // images))
         at = np.sort(np.random.default_rng(self.seed).permutation(height * width)[:each])
-        padded = float_model.pad(x, window)
+        padded = pad(x, window)
         (kh, kw), (sh, sw), row = window.kernel, window.stride, padded.shape[3]
         corner = (at // width) * sh * row + (at % width) * sw
         offsets = (np.arange(kh)[:, None] * row + np.arange(kw)).reshape(-1)
@@ -222,6 +225,4 @@ class _Layer:
         patches = padded.flatten(2)[:, :, index].reshape(images, x.shape[1], each, kh * kw)
         inputs = patches.permute(1, 3, 0, 2).reshape(x.shape[1], kh * kw, images * each)
         outputs = target.flatten(2)[:, :, torch.from_numpy(at)].transpose(0, 1).reshape(filters, 1, images * each)
-        if self.depthwise:
-            return inputs, outputs
-        return inputs.reshape(1, count, -1), outputs.reshape(1, filters, -1)
+        return PROBLEMS[self.node.op](inputs, outputs)

@@ -1,7 +1,7 @@
 """``python -m codegen.lint``: lints the engine, exit status 1 with findings.
 
-Without arguments the engine is lint-checked with headers generated for a small
-network at several sizes of the array; with a build folder, with the headers
+Without arguments the engine is lint-checked with headers generated for small
+networks at several sizes of the array; with a build folder, with the headers
 generated there.
 """
 
@@ -10,40 +10,28 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from itertools import product
 from pathlib import Path
 
-from bfp.artifact import Artifact, Preprocessing
 from bfp.errors import BfpError
-from bfp.format import BlockFormat
-from bfp.graph import Graph, Node, Window
-from bfp.parameters import Weights, derive
 from codegen.generate import generate
+from codegen.lint.artifacts import smallest_artifact, widest_artifact
 from codegen.lint.kernel import Finding
 from codegen.lint.run import lint, lint_engine
 from codegen.options import EngineOptions
+from codegen.performance.board import DEFAULT_BOARD, load_board
 
 # (lanes, filters, pixels): the smallest array, and the default one
 SIZES = ((2, 2, 1), (16, 8, 5))
 
 
-def smallest_artifact() -> Artifact:
-    """One 1x1 convolution: enough for every header, since the engine is the same for all networks."""
-    import numpy as np
-
-    node = Node("conv", "conv", ("input",), "conv", Window(), "none")
-    formats = {name: BlockFormat(8, True, (0, 2), (0,)) for name in ("input", "conv")}
-    weights = Weights(8, np.ones((2, 2, 1, 1), np.int8), (0, 2), np.zeros((2, 1), np.int64))
-    parameters = {"conv": derive(node, formats["input"], formats["conv"], None, weights, None)}
-    graph = Graph("smallest", ("input",), ("conv",), (node,), {"input": (2, 1, 1), "conv": (2, 1, 1)})
-    return Artifact.of_one(graph, formats, parameters, Preprocessing((1, 1), (0.0,), (1.0,)), digest="0" * 64)
-
-
 def lint_project() -> list[Finding]:
-    """Findings on the engine at all SIZES, each once."""
+    """Findings on the engine at all SIZES, with constants of a layer stored and not, each once."""
     found: set[Finding] = set()
-    for lanes, filters, pixels in SIZES:
+    board = load_board(DEFAULT_BOARD)  # any would do: the engine is the same for all
+    for size, artifact in product(SIZES, (smallest_artifact(), widest_artifact())):
         with tempfile.TemporaryDirectory() as folder:
-            generate([smallest_artifact()], EngineOptions(lanes, filters, pixels), Path(folder))
+            generate([artifact], EngineOptions(*size), board, Path(folder))
             found |= set(lint_engine(Path(folder, "generated")))
     return sorted(found)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from clang.cindex import Cursor, CursorKind, Diagnostic, Index, TranslationUnit, conf
+from clang.cindex import Cursor, CursorKind, Diagnostic, Index, TranslationUnit, Type, conf
 
 from bfp.errors import BfpError
 from codegen.simulation.source_text import Pragma, scan
@@ -124,12 +124,23 @@ class Kernel:
         return None
 
     def calls(self, cursor: Cursor) -> Iterator[tuple[Cursor, Scope]]:
-        """Calls below ``cursor`` to functions of the kernel."""
+        """Calls below ``cursor`` to functions of the kernel.
+
+        A call that gets a struct with a call operator counts as a call of that operator, too: which one a template
+        calls can only be seen where the struct is handed over.
+        """
         for c in cursor.walk_preorder():
             if c.kind == K.CALL_EXPR:
-                callee = self.callee(c)
-                if callee is not None:
-                    yield c, callee
+                callees = [self.callee(c), *(self._call_operator(argument.type) for argument in c.get_arguments())]
+                yield from ((c, callee) for callee in callees if callee is not None)
+
+    def _call_operator(self, kind: Type) -> Scope | None:
+        """The call operator of a struct of the kernel, if ``kind`` is one that has one."""
+        record = kind.get_canonical().get_declaration()
+        template = generic(record)
+        members = (template if template is not None else record).get_children()
+        usrs = [m.get_usr() for m in members if m.kind == K.CXX_METHOD and m.spelling == "operator()"]
+        return self.functions.get(usrs[0]) if usrs else None
 
     def reachable(self, scope: Scope) -> list[Scope]:
         """Functions of the kernel that are called in a scope, directly or not."""

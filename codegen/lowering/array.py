@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from bfp.errors import BfpError
 from codegen.options import EngineOptions
 
-PAIR_LIMIT = 2**17  # sums of a chain that fit beside each other in one DSP: two of them,
-QUAD_LIMIT = 2**10  # or four
-QUAD_MAX_WEIGHT = 2**26 // 2**22 - 1  # w1 << 22 plus w0 must fit 27 signed bits
+# Sums that share a DSP lie side by side in fields of so many bits, by products per DSP (hls/products.hpp): two are
+# those of two weights with one activation, four those of two weights, two fields apart, with two activations.
+FIELD_BITS = {2: 18, 4: 11}
+# What the sums of a chain must stay below: half of a field's range, since they have a sign.
+SUM_LIMIT = {products: 2 ** (bits - 1) for products, bits in FIELD_BITS.items()}
+# Bits by which the upper of two weights lies above the lower one in the DSP's wide operand.
+WEIGHT_SHIFT = {products: bits * products // 2 for products, bits in FIELD_BITS.items()}
 PRIMES = (1, 3, 5, 7, 11, 13, 17)
 
 
@@ -19,7 +23,8 @@ class Array:
 
     products: per DSP; chain: products summed inside a DSP before its fields
     are split; banks: of the input buffer, a prime so that strides do not
-    collide; reads: of each bank per cycle.
+    collide; reads: of each bank per cycle. weight, operand: largest |weight|
+    and |activation| of the dense layers. multiplier_bits: of the wide operand of the chip's DSPs.
     """
 
     lanes: int
@@ -29,6 +34,9 @@ class Array:
     chain: int
     banks: int
     reads: int
+    weight: int
+    operand: int
+    multiplier_bits: int
 
     @property
     def macs(self) -> int:
@@ -55,14 +63,24 @@ def longest_chain(lanes: int, limit: int, weight: int, activation: int) -> int:
     return chain
 
 
-def build_array(options: EngineOptions, weight: int, activation: int) -> Array:
+def fits_operand(weight: int, shift: int, bits: int) -> bool:
+    """Whether two weights of that magnitude, one of them shifted, fit a signed operand of so many bits."""
+    return (weight << shift) + weight < 2 ** (bits - 1)
+
+
+def build_array(options: EngineOptions, weight: int, activation: int, multiplier_bits: int) -> Array:
     """The array for the widest mantissas of the dense layers: largest |weight| and |activation|.
 
-    Raises BfpError where the option ``products`` asks for more than the widths allow.
+    multiplier_bits: of the wide operand of the chip's DSPs. Raises BfpError where
+    the option ``products`` asks for more than these widths allow.
     """
-    pair = longest_chain(options.lanes, PAIR_LIMIT, weight, activation)
-    quad = longest_chain(options.lanes, QUAD_LIMIT, weight, activation) if weight <= QUAD_MAX_WEIGHT else 0
-    possible = 1 if options.filters % 2 else 4 if quad else 2
+    pair, quad = (
+        longest_chain(options.lanes, SUM_LIMIT[n], weight, activation)
+        if fits_operand(weight, WEIGHT_SHIFT[n], multiplier_bits)
+        else 0
+        for n in (2, 4)
+    )
+    possible = 1 if options.filters % 2 or not pair else 4 if quad else 2
     # four products that must be split after each are more logic than multiplier
     products = options.products or (2 if possible == 4 and quad < 2 else possible)
     if products > possible:
@@ -73,4 +91,7 @@ def build_array(options: EngineOptions, weight: int, activation: int) -> Array:
     twins = 2 if products == 4 else 1
     banks = next(p for p in PRIMES if p >= options.pixels)
     chain = {1: options.lanes, 2: pair, 4: quad}[products]
-    return Array(options.lanes, options.filters, options.pixels * twins, products, chain, banks, twins)
+    pixels = options.pixels * twins
+    return Array(
+        *(options.lanes, options.filters, pixels, products, chain, banks, twins, weight, activation, multiplier_bits)
+    )

@@ -2,71 +2,102 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
 from bfp.graph import Node
-from bfp.format import block_of
 from bfp.parameters import Parameters, reciprocal
-from codegen.lowering.fusion import InputPool, Pool, input_pool_fields, pool_fields
+from bfp.tables import activation_table
+from codegen.lowering.job import Job
+from codegen.lowering.layer_fields import (
+    AverageFields,
+    BufferFields,
+    EngineActivation,
+    EpilogueFields,
+    FusedPoolFields,
+    InputMapFields,
+    InputPoolFields,
+    InputPooling,
+    LayerFields,
+    LoadFields,
+    OutputMapFields,
+    PassFields,
+    PlaceFields,
+    ShortcutFields,
+    TileFields,
+    WindowFields,
+    check_fields,
+)
 from codegen.lowering.placement import Placement
 from codegen.lowering.schedule import EngineLayer, Program
-from codegen.lowering.sequence import Stage
-from codegen.lowering.tiling import Cutter, Tiling
-from codegen.lowering.weight_image import dense_image, dense_sizes, depthwise_image, fold_columns, one_hot
+from codegen.lowering.tiling import Tiling
+from codegen.lowering.weight_fields import weight_fields
 
-ENGINE_OPERATOR = {
-    "conv": "CONV",
-    "slice_pad": "CONV",
-    "depthwise": "DEPTHWISE",
-    "max_pool": "MAX_POOL",
-    "avg_pool": "AVG_POOL",
-    "add": "ADD",
-    "identity": "ADD",
-}
+ACTIVATIONS = activation_table(
+    "the engine", {"none": EngineActivation.NONE, "relu": EngineActivation.RELU, "relu6": EngineActivation.RELU6}
+)
+INPUT_POOLINGS = {"max_pool": InputPooling.LARGEST, "avg_pool": InputPooling.MEAN}
 # sums of average pooling have no more bits, sign included: they are multiplied in two DSPs (hls/epilogue.hpp,
 # hls/input_pool.hpp)
 MOST_MEAN_BITS = 25
-# of the schedule's fields; hls/layer.hpp has 32 bits for these, 16 for the others
-WIDE_FIELDS = (
-    "in_address", "out_address", "pooled_address", "shortcut_address", "slice_lines", "early_lines", "weight_address",
-    "word_beats", "chunk_beats",
-)
 
 
-@dataclass(frozen=True)
-class Job:
-    """A layer to be, with its operands' places; stored: the tensors that are complete then, their labels and places.
-
-    target: of what it computes, or, where only its max pool is stored, of that; pooled: of that, if there is one.
-    """
-
-    name: str
-    node: Node
-    parameters: Parameters
-    source: Placement
-    target: Placement
-    pooled: Placement | None
-    shortcut: Placement | None
-    stored: list[tuple[str, str, Placement]]
-    stage: Stage
-    cutter: Cutter
-    pool: Pool | None
-    input_pool: InputPool | None
+def fused_pool_fields(job: Job) -> FusedPoolFields:
+    """Of a max pool that runs on what the layer computes."""
+    if job.pool is None:
+        return FusedPoolFields()
+    window = job.pool.node.window
+    return FusedPoolFields(
+        pool=True,
+        pool_height=window.kernel[0],
+        pool_width=window.kernel[1],
+        pool_top=window.padding[0],
+        pool_left=window.padding[1],
+        pooled_address=job.pooled.address,
+        pooled_line_beats=job.pooled.line,
+        pooled_height=job.pooled.height,
+        pooled_width=job.pooled.width,
+    )
 
 
-def check_range(layer: str, fields: dict[str, int | str]) -> None:
-    """Raise BfpError, naming the layer, where a constant of the schedule has more bits than its field."""
-    for name, value in fields.items():
-        bits = 32 if name in WIDE_FIELDS else 16
-        if isinstance(value, int) and not -(2 ** (bits - 1)) <= value < 2 ** (bits - 1):
-            raise BfpError(
-                f"layer {layer}: its {name} is {value}, and the schedule has {bits} bits for it; use more lanes, or a "
-                "smaller network or input"
-            )
+def tile_fields(tiling: Tiling) -> TileFields:
+    return TileFields(
+        tile_height=tiling.tile_height,
+        tile_width=tiling.tile_width,
+        tiles_down=tiling.tiles_down,
+        tiles_across=tiling.tiles_across,
+        tile_words=tiling.words,
+        word_tiles=tiling.word_tiles,
+    )
+
+
+def buffer_fields(tiling: Tiling, channels: int, lanes: int) -> BufferFields:
+    """channels: of the input map."""
+    buffered = tiling.buffered
+    return BufferFields(
+        pitch=tiling.pitch,
+        edge_pitch=tiling.edge_pitch,
+        block_pixels=tiling.block_pixels,
+        row_step=buffered.row_step,
+        col_step=buffered.col_step,
+        down=buffered.stride[0],
+        across=buffered.stride[1],
+        taps=buffered.taps,
+        tap_channels=channels if buffered.taps > 1 else lanes,
+    )
+
+
+def pass_fields(tiling: Tiling) -> PassFields:
+    return PassFields(
+        group_words=tiling.group_words,
+        chunk_words=tiling.chunk_words,
+        chunks=tiling.chunks,
+        tile_passes=tiling.tile_passes,
+        edge_passes=tiling.edge_passes,
+    )
 
 
 class Emitter:
@@ -75,189 +106,168 @@ class Emitter:
     def __init__(self, program: Program, index: int, artifact: Artifact) -> None:
         self.program, self.index, self.artifact, self.graph = program, index, artifact, artifact.graph
 
-    def emit(self, job: Job, tiling: Tiling, shares: dict[str, int]) -> None:
-        """Append the row of one layer, its tables and its weights."""
-        program, formats, lanes = self.program, self.artifact.formats, self.program.options.lanes
-        name, node, p, source, target, shortcut = (
-            job.name, job.node, job.parameters, job.source, job.target, job.shortcut
+    def emit(self, job: Job, tiling: Tiling, loads: LoadFields) -> None:
+        """Append the row of one layer, its tables and its weights. Raises BfpError naming the layer."""
+        fields = LayerFields(
+            place=PlaceFields(job.op, len(self.program.layers)),
+            input_map=self.input_map_fields(job),
+            input_pool=self.input_pool_fields(job),
+            output_map=self.output_map_fields(job),
+            fused_pool=fused_pool_fields(job),
+            shortcut=self.shortcut_fields(job),
+            window=self.window_fields(job, tiling),
+            tiles=tile_fields(tiling),
+            loads=loads,
+            buffer=buffer_fields(tiling, self.graph.shapes[job.node.main][0], self.program.options.lanes),
+            passes=pass_fields(tiling),
+            weights=weight_fields(self.program, self.graph, job, tiling),
+            epilogue=self.epilogue_fields(job),
+            average=self.average_fields(job),
         )
-        loads = job.input_pool.node if job.input_pool else node  # whose window goes over the map in memory
-        (in_c, in_h, in_w), (out_c, out_h, out_w) = self.graph.shapes[node.main], self.graph.shapes[node.output]
-        keeps_map = not job.pool or job.pool.keeps_map
-        fmt, out_fmt = formats[node.main], formats[node.output]
-        dense = ENGINE_OPERATOR[node.op] == "CONV"
-        buffered = tiling.buffered
-        (kh, kw), (sh, sw), (top, left, _, _) = node.window.kernel, loads.window.stride, loads.window.padding
-        weight_address, has_align, weight_bits, word_beats, chunk_beats = 0, 0, 8, 0, 0
-        if dense:
-            bias = target.spread(p.bias)
-            mantissas, align = self.dense_operands(node, p, source, name)
-            has_align = int(align.any())
-            program.largest_align = max(program.largest_align, int(align.max()))
-            align = align if has_align else None
-            weight_bits = p.weights.bits if p.weights else 2
-            if program.with_weights:
-                image, chunk_beats = dense_image(
-                    fold_columns(mantissas, buffered.taps),
-                    align,
-                    bias,
-                    source,
-                    target,
-                    tiling.chunk_words,
-                    program.options.filters,
-                    weight_bits,
-                )
-            else:
-                area = buffered.kernel[0] * buffered.kernel[1]
-                beats, chunk_beats = dense_sizes(
-                    area, bool(has_align), source.planes, tiling.chunk_words, lanes, weight_bits
-                )
-                image = np.broadcast_to(np.int8(0), (beats * target.planes, lanes))
-            word_beats = len(image) // target.planes
-            weight_address = program.add_weights(image)
-        elif node.op == "depthwise":
-            weight_bits = p.weights.bits
-            image = depthwise_image(p.weights.mantissas, target.spread(p.bias), target, weight_bits)
-            word_beats = len(image) // target.planes
-            weight_address = program.add_weights(image)
-        fields: dict[str, int | str] = {
-            "op": ENGINE_OPERATOR[node.op],
-            "number": len(program.layers),
-            "in_address": source.address,
-            "in_words": source.planes,
-            "in_height": source.height,
-            "in_width": source.width,
-            "in_line_beats": source.line,
-            "in_bits": source.bits,
-            "in_unsigned": int(not fmt.signed),
-            **input_pool_fields(job.input_pool, fmt, self.input_pool_row(job)),
-            "out_words": target.planes,
-            "out_height": out_h,
-            "out_width": out_w,
-            "keeps_map": int(keeps_map),
-            "out_address": target.address if keeps_map else 0,
-            "out_line_beats": target.line if keeps_map else 0,
-            "out_bits": target.bits,
-            **pool_fields(job.pool),
-            "pooled_address": job.pooled.address if job.pooled else 0,
-            "pooled_line_beats": job.pooled.line if job.pooled else 0,
-            "pooled_height": job.pooled.height if job.pooled else 0,
-            "pooled_width": job.pooled.width if job.pooled else 0,
-            "has_shortcut": int(shortcut is not None),
-            "shortcut_address": shortcut.address if shortcut else 0,
-            "shortcut_line_beats": shortcut.line if shortcut else 0,
-            "shortcut_bits": shortcut.bits if shortcut else 8,
-            "shortcut_unsigned": int(not formats[node.shortcut].signed) if shortcut else 0,
-            "kernel_height": buffered.kernel[0],
-            "kernel_width": buffered.kernel[1],
-            "stride_height": sh,
-            "stride_width": sw,
-            "pad_top": top,
-            "pad_left": left,
-            # below every mantissa of a signed tensor; an unsigned one has nothing below zero
-            "pad_value": -128 if loads.op == "max_pool" and fmt.signed else 0,
-            "tile_height": tiling.tile_height,
-            "tile_width": tiling.tile_width,
-            "tiles_down": tiling.tiles_down,
-            "tiles_across": tiling.tiles_across,
-            "tile_words": tiling.words,
-            "word_tiles": tiling.word_tiles,
-            **shares,
-            "pitch": tiling.pitch,
-            "edge_pitch": tiling.edge_pitch,
-            "block_pixels": tiling.block_pixels,
-            "row_step": buffered.row_step,
-            "col_step": buffered.col_step,
-            "down": buffered.stride[0],
-            "across": buffered.stride[1],
-            "taps": buffered.taps,
-            "tap_channels": in_c if buffered.taps > 1 else lanes,
-            "group_words": tiling.group_words,
-            "chunk_words": tiling.chunk_words,
-            "chunks": tiling.chunks,
-            "tile_passes": tiling.tile_passes,
-            "edge_passes": tiling.edge_passes,
-            "weight_address": weight_address,
-            "weight_bits": weight_bits,
-            "word_beats": word_beats,
-            "chunk_beats": chunk_beats,
-            "has_align": has_align,
-            "activation": node.activation.upper(),
-            "low": out_fmt.low,
-            "high": out_fmt.high,
-            "round_row": self.add_shifts("ROUND_SHIFT", name, target, p),
-            "main_row": -1,
-            "shortcut_row": 0,
-            "clamp_row": 0,
-        }
-        if p.main_shift.any():
-            fields["main_row"] = program.add_rows("MAIN_SHIFT", name, target.spread(p.main_shift))
-        if shortcut:
-            fields["shortcut_row"] = program.add_rows("SHORTCUT_SHIFT", name, target.spread(p.shortcut_shift))
-        if node.activation == "relu6":
-            fields["clamp_row"] = program.add_rows("CLAMP_HIGH", name, target.spread(p.clamp_high))
-        fields |= self.counting(loads, source.height, source.width, loads.name if job.input_pool else name)
-        check_range(name, fields)
-        macs = out_c * out_h * out_w * kh * kw * (in_c if node.op == "conv" else node.op == "depthwise")
-        describe = (
-            f"{node.op} {kh}x{kw} stride {node.window.stride[0]}x{node.window.stride[1]}, "
-            f"{in_c}x{in_h}x{in_w} -> {out_c}x{out_h}x{out_w}"
-            f"{', ' + node.activation if node.activation != 'none' else ''}{', shortcut' if shortcut else ''}"
+        check_fields(job.name, fields)
+        node, shapes = job.node, self.graph.shapes
+        macs = node.operator.macs(node, shapes[node.main], shapes[node.output])
+        layer = EngineLayer(
+            job.name, self.describe(job), self.index, macs, tiling, fields, job.pool, job.input_pool
         )
-        if job.pool:
-            kernel, (_, *size) = job.pool.node.window.kernel, self.graph.shapes[job.pool.node.output]
-            describe += f"; {job.pool.node.name}: max_pool {kernel[0]}x{kernel[1]} -> {out_c}x{size[0]}x{size[1]}"
-        if job.input_pool:
-            kernel = loads.window.kernel
-            describe = f"{loads.name}: {loads.op} {kernel[0]}x{kernel[1]} of {source.height}x{source.width}; {describe}"
-        program.layers.append(EngineLayer(name, describe, self.index, int(macs), tiling, fields, job.pool, job.input_pool))
+        self.program.layers.append(layer)
 
-    def input_pool_row(self, job: Job) -> int:
-        """Add the rounding shifts of an input's means to their table, where it has them; returns their first row."""
-        if not job.input_pool or job.input_pool.node.op != "avg_pool":
-            return 0
-        p = self.artifact.parameters[job.input_pool.node.name]
-        return self.add_shifts("INPUT_POOL_SHIFT", job.name, job.source, p)
+    # -- the groups of a row -------------------------------------------------------------------------------------
+
+    def input_map_fields(self, job: Job) -> InputMapFields:
+        source = job.source
+        return InputMapFields(
+            in_address=source.address,
+            in_words=source.planes,
+            in_height=source.height,
+            in_width=source.width,
+            in_line_beats=source.line,
+            in_bits=source.bits,
+            in_unsigned=not self.artifact.formats[job.node.main].signed,
+        )
+
+    def input_pool_fields(self, job: Job) -> InputPoolFields:
+        """Of a pool that runs on the input; of a mean, the rounding shifts go into their table."""
+        if job.input_pool is None:
+            return InputPoolFields()
+        pool, fmt = job.input_pool, self.artifact.formats[job.node.main]
+        kind, row = INPUT_POOLINGS[pool.node.op], 0
+        if kind is InputPooling.MEAN:
+            row = self.add_shifts("INPUT_POOL_SHIFT", job.name, job.source, self.artifact.parameters[pool.node.name])
+        return InputPoolFields(
+            in_pool=kind,
+            in_pool_height=pool.window.kernel[0],
+            in_pool_width=pool.window.kernel[1],
+            in_pool_whole=pool.whole,
+            in_pool_low=fmt.low,
+            in_pool_high=fmt.high,
+            in_pool_row=row,
+        )
+
+    def output_map_fields(self, job: Job) -> OutputMapFields:
+        target, (_, height, width) = job.target, self.graph.shapes[job.node.output]
+        keeps_map = not job.pool or job.pool.keeps_map
+        return OutputMapFields(
+            out_words=target.planes,
+            out_height=height,
+            out_width=width,
+            keeps_map=keeps_map,
+            out_address=target.address if keeps_map else 0,
+            out_line_beats=target.line if keeps_map else 0,
+            out_bits=target.bits,
+        )
+
+    def shortcut_fields(self, job: Job) -> ShortcutFields:
+        if job.shortcut is None:
+            return ShortcutFields()
+        rows = job.target.spread(job.parameters.shortcut_shift)
+        return ShortcutFields(
+            has_shortcut=True,
+            shortcut_address=job.shortcut.address,
+            shortcut_line_beats=job.shortcut.line,
+            shortcut_bits=job.shortcut.bits,
+            shortcut_unsigned=not self.artifact.formats[job.node.shortcut].signed,
+            shortcut_row=self.program.add_rows("SHORTCUT_SHIFT", job.name, rows),
+        )
+
+    def window_fields(self, job: Job, tiling: Tiling) -> WindowFields:
+        """The kernel is the buffer's; stride and padding are those of what reads the map in memory."""
+        window, signed = job.reader.window, self.artifact.formats[job.node.main].signed
+        return WindowFields(
+            kernel_height=tiling.buffered.kernel[0],
+            kernel_width=tiling.buffered.kernel[1],
+            stride_height=window.stride[0],
+            stride_width=window.stride[1],
+            pad_top=window.padding[0],
+            pad_left=window.padding[1],
+            # below every mantissa of a signed tensor; an unsigned one has nothing below zero
+            pad_value=-128 if job.reader.operator.pads_lowest and signed else 0,
+        )
+
+    def epilogue_fields(self, job: Job) -> EpilogueFields:
+        """Shifts and clamps go into their tables."""
+        p, fmt = job.parameters, self.artifact.formats[job.node.output]
+        activation = ACTIVATIONS[job.node.activation]
+        fields = EpilogueFields(
+            activation=activation,
+            low=fmt.low,
+            high=fmt.high,
+            round_row=self.add_shifts("ROUND_SHIFT", job.name, job.target, p),
+        )
+        if p.main_shift.any():
+            rows = job.target.spread(p.main_shift)
+            fields = replace(fields, main_row=self.program.add_rows("MAIN_SHIFT", job.name, rows))
+        if activation is EngineActivation.RELU6:
+            rows = job.target.spread(p.clamp_high)
+            fields = replace(fields, clamp_row=self.program.add_rows("CLAMP_HIGH", job.name, rows))
+        return fields
 
     def add_shifts(self, table: str, layer: str, placement: Placement, p: Parameters) -> int:
         """Add rounding shifts to a table; lanes without a channel, too, get one that occurs. Returns the first row."""
         fill = int(p.round_shift.max())
         return self.program.add_rows(table, layer, placement.spread(p.round_shift, fill))
 
-    def dense_operands(
-        self, node: Node, p: Parameters, source: Placement, name: str
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Mantissas [F, C, kh, kw] and the alignment shift of each filter and input word [F, words]."""
-        in_c, out_c = self.graph.shapes[node.main][0], self.graph.shapes[node.output][0]
-        if node.op == "slice_pad":
-            return one_hot(out_c, in_c, node.channel_offset), np.zeros((out_c, source.planes), np.int64)
-        group = block_of(p.align_splits, tuple(range(in_c + 1)))
-        word = source.slots() // source.lanes
-        first = np.searchsorted(word, np.arange(source.planes))
-        if np.any(group != group[first][word]) and p.align_shift.any():
+    def average_fields(self, job: Job) -> AverageFields:
+        """Bounds of what an average counts; its reciprocals go into their table. Raises BfpError for too large sums."""
+        node, height, width = job.reader, job.source.height, job.source.width
+        if not node.operator.counts_padding:
+            return AverageFields()
+        kernel, fmt = node.window.kernel, self.artifact.formats[node.main]
+        name = node.name if job.input_pool else job.name
+        if kernel[0] * kernel[1] * max(abs(fmt.low), fmt.high) >= 2 ** (MOST_MEAN_BITS - 1):
             raise BfpError(
-                f"layer {name}: an exponent group of its input or weights ends inside a memory word of "
-                f"{source.lanes} channels; make weight_group and activation_group multiples of the engine's lanes"
+                f"layer {name}: sums of its {kernel[0]}x{kernel[1]} average may need more than {MOST_MEAN_BITS} bits; "
+                "pool in two steps, or use narrower activations"
             )
-        return p.weights.mantissas, p.align_shift[:, group[first]]
-
-    def counting(self, node: Node, in_h: int, in_w: int, name: str) -> dict[str, int]:
-        """Bounds of what an average counts, and its reciprocals; zeros for other operators."""
-        names = ("count_top", "count_left", "count_bottom", "count_right", "rows_min", "cols_min", "cols_span")
-        if node.op != "avg_pool":
-            return dict.fromkeys((*names, "reciprocal_row"), 0)
         top, left, bottom, right = node.counted_padding
-        rows, cols = node.divisors(in_h, in_w)
-        largest = max(abs(self.artifact.formats[node.main].low), self.artifact.formats[node.main].high)
-        if node.window.kernel[0] * node.window.kernel[1] * largest >= 2 ** (MOST_MEAN_BITS - 1):
-            raise BfpError(
-                f"layer {name}: sums of its {node.window.kernel[0]}x{node.window.kernel[1]} average may need more than "
-                f"{MOST_MEAN_BITS} bits; pool in two steps, or use narrower activations"
-            )
+        rows, cols = node.divisors(height, width)
         divisors = np.multiply.outer(np.arange(min(rows), max(rows) + 1), np.arange(min(cols), max(cols) + 1))
-        at = sum(len(values) for _, values in self.program.reciprocals)
-        self.program.reciprocals.append((name, reciprocal(divisors).reshape(-1)))
-        return {
-            **dict(zip(names, (-top, -left, in_h + bottom, in_w + right, min(rows), min(cols), divisors.shape[1]))),
-            "reciprocal_row": at,
-        }
+        return AverageFields(
+            count_top=-top,
+            count_left=-left,
+            count_bottom=height + bottom,
+            count_right=width + right,
+            rows_min=min(rows),
+            cols_min=min(cols),
+            cols_span=divisors.shape[1],
+            reciprocal_row=self.program.add_reciprocals(name, reciprocal(divisors).reshape(-1)),
+        )
+
+    # -- what people read ----------------------------------------------------------------------------------------
+
+    def describe(self, job: Job) -> str:
+        """One line: operators and shapes."""
+        node, shapes = job.node, self.graph.shapes
+        (kh, kw), (sh, sw) = node.window.kernel, node.window.stride
+        before, after = ("x".join(map(str, shapes[t])) for t in (node.main, node.output))
+        text = f"{node.op} {kh}x{kw} stride {sh}x{sw}, {before} -> {after}"
+        text += f", {node.activation}" if node.activation != "none" else ""
+        text += ", shortcut" if job.shortcut else ""
+        if job.pool:
+            pool, (_, *size) = job.pool.node, shapes[job.pool.node.output]
+            (kh, kw), stored = pool.window.kernel, (shapes[node.output][0], *size)
+            text += f"; {pool.name}: max_pool {kh}x{kw} -> {'x'.join(map(str, stored))}"
+        if job.input_pool:
+            pool, (kh, kw) = job.reader, job.reader.window.kernel
+            text = f"{pool.name}: {pool.op} {kh}x{kw} of {job.source.height}x{job.source.width}; {text}"
+        return text

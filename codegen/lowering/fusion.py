@@ -85,7 +85,7 @@ def branches(graph: Graph, tensor: str) -> tuple[list[str], set[str]]:
     """The tensors that layers write to make ``tensor``, in the order of its channels; and the concatenations of them."""
     made_by = {node.output: node for node in graph.nodes}
     node = made_by.get(tensor)
-    if node is None or node.op != "concat":
+    if node is None or node.operator.computes:
         return [tensor], set()
     found, joined = [], {tensor}
     for branch in node.inputs:
@@ -165,20 +165,3 @@ def input_pools(
     if any(node.op == "avg_pool" and node.output not in found for node in graph.nodes):
         found = {tensor: pool for tensor, pool in found.items() if pool.node.op != "avg_pool"}
     return found
-
-
-def pool_fields(pool: Pool | None) -> dict[str, int]:
-    """The schedule's constants of a fused max pool; zeros where there is none."""
-    names = ("pool", "pool_height", "pool_width", "pool_top", "pool_left")
-    if pool is None:
-        return dict.fromkeys(names, 0)
-    return dict(zip(names, (1, *pool.node.window.kernel, *pool.node.window.padding[:2])))
-
-
-def input_pool_fields(pool: InputPool | None, target: BlockFormat, row: int) -> dict[str, int | str]:
-    """Those of a pool of the input, whose mantissas are ``target``'s; row: of its means' shifts."""
-    names = ("in_pool", "in_pool_height", "in_pool_width", "in_pool_whole", "in_pool_low", "in_pool_high", "in_pool_row")
-    if pool is None:
-        return {**dict.fromkeys(names, 0), "in_pool": "UNPOOLED"}
-    kind = "MEAN" if pool.node.op == "avg_pool" else "LARGEST"
-    return dict(zip(names, (kind, *pool.window.kernel, int(pool.whole), target.low, target.high, row)))

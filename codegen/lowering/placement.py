@@ -81,8 +81,8 @@ def place(
 ) -> tuple[dict[str, Placement], int]:
     """Address of every tensor from word ``base`` on, but those ``absent``, and the first free word after them."""
     segments = graph.segments()
-    parent = {t: node.output for node in graph.nodes if node.op == "concat" for t in node.inputs}
-    inputs = {node.output: node.inputs for node in graph.nodes if node.op == "concat"}
+    parent = {t: node.output for node in graph.nodes if not node.operator.computes for t in node.inputs}
+    inputs = {node.output: node.inputs for node in graph.nodes if not node.operator.computes}
     found: dict[str, Placement] = {}
 
     def put(tensor: str, address: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,23 +12,37 @@ from bfp.format import mantissa_range
 from bfp.graph import Node
 from bfp.parameters import Parameters
 from codegen.lowering.array import build_array
-from codegen.lowering.emission import ENGINE_OPERATOR, Emitter, Job
+from codegen.lowering.cost import Machine
+from codegen.lowering.emission import Emitter
 from codegen.lowering.fusion import MOST_QUEUED, MOST_WORDS, InputPool, Pool, fusible, input_pools
+from codegen.lowering.job import ENGINE_OPERATOR, Job
+from codegen.lowering.layer_fields import EngineOperator
 from codegen.options import EngineOptions
 from codegen.lowering.placement import Placement, place
 from codegen.lowering.schedule import Program, StoredTensor
 from codegen.lowering.sequence import Stage, Target, choose_tilings, early_pass, load_fields
-from codegen.lowering.tiling import Cutter, Tiling
+from codegen.lowering.tiling import Cutter, LayerShape, Tiling
+from codegen.performance.board import Board
+from codegen.performance.timing import Timing
 
 
-def build(artifacts: list[Artifact], options: EngineOptions, with_weights: bool = True) -> Program:
+def build(
+    artifacts: list[Artifact],
+    options: EngineOptions,
+    board: Board,
+    with_weights: bool = True,
+    timing: Timing = Timing(),
+) -> Program:
     """One program that runs the networks one after the other. Raises BfpError naming the layer.
 
+    board, timing: of the machine whose modelled cycles decide how layers are cut; the program computes the same on any.
     with_weights: see :class:`Program`.
     """
-    program = Program(options, build_array(options, *widest_operands(artifacts)), artifacts, with_weights)
+    array = build_array(options, *widest_operands(artifacts), board.multiplier_bits)
+    program = Program(options, array, artifacts, with_weights)
+    machine = Machine.of(board, timing, options.lanes)
     for index, artifact in enumerate(artifacts):
-        Lowering(program, index, artifact).run()
+        Lowering(program, machine, index, artifact).run()
     return program
 
 
@@ -36,25 +50,35 @@ def widest_operands(artifacts: list[Artifact]) -> tuple[int, int]:
     """Largest magnitudes that meet in the array: of weights, and of activations (1 where there is none)."""
     weight, activation = 1, 1
     for artifact in artifacts:
-        for node in artifact.graph.nodes:
-            if node.op == "conv":
-                weight = max(weight, mantissa_range(artifact.parameters[node.name].weights.bits, True)[1])
-            if ENGINE_OPERATOR.get(node.op) == "CONV":
+        for node in artifact.graph.computed():
+            if ENGINE_OPERATOR[node.op] is EngineOperator.CONV:
+                if node.weighted:
+                    weight = max(weight, mantissa_range(artifact.parameters[node.name].weights.bits, True)[1])
                 activation = max(activation, artifact.formats[node.main].high)
             if node.shortcut:  # it may have to be copied through the array
                 activation = max(activation, artifact.formats[node.shortcut].high)
     return weight, activation
 
 
+@dataclass(frozen=True)
+class Planned:
+    """A layer to be whose tiling is still to be chosen."""
+
+    job: Job
+    stage: Stage
+    cutter: Cutter
+
+
 class Lowering:
     """Lowers one network into a program: places tensors, chooses tilings, then emits layer after layer."""
 
-    def __init__(self, program: Program, index: int, artifact: Artifact) -> None:
+    def __init__(self, program: Program, machine: Machine, index: int, artifact: Artifact) -> None:
         self.program = program
+        self.machine = machine
         self.index = index
         self.artifact = artifact
         self.graph = artifact.graph
-        self.jobs: list[Job] = []
+        self.planned: list[Planned] = []
         self.emitter = Emitter(program, index, artifact)
         self.places, _ = place(self.graph, artifact.formats, program.options.lanes, program.fmap_words)
         self.pools = self.find_pools()
@@ -73,23 +97,24 @@ class Lowering:
 
     def run(self) -> None:
         self.store(self.graph.input, self.graph.input, -1, self.places[self.graph.input])
-        for node in self.graph.nodes:
-            if node.op != "concat" and node.name not in self.fused:
+        for node in self.graph.computed():
+            if node.name not in self.fused:
                 self.plan(node)
-        before: tuple[Job, Tiling] | None = None
-        for job, tiling in zip(self.jobs, choose_tilings([(job.stage, job.cutter) for job in self.jobs])):
-            early = early_pass(before[0].stage, before[1], job.stage, tiling) if before else None
+        before: tuple[Stage, Tiling] | None = None
+        tilings = choose_tilings([(plan.stage, plan.cutter) for plan in self.planned], self.machine)
+        for plan, tiling in zip(self.planned, tilings):
+            early = early_pass(*before, plan.stage, tiling) if before else None
             loads = load_fields(
                 tiling,
                 early,
                 before[1] if before else None,
-                bool(before and before[0].stage.dense),
-                job.input_pool is not None,
+                bool(before and before[0].dense),
+                plan.job.input_pool is not None,
             )
-            self.emitter.emit(job, tiling, loads)
-            for tensor, label, placement in job.stored:
+            self.emitter.emit(plan.job, tiling, loads)
+            for tensor, label, placement in plan.job.stored:
                 self.store(tensor, label, len(self.program.layers) - 1, placement)
-            before = job, tiling
+            before = plan.stage, tiling
 
     def store(self, tensor: str, label: str, layer: int, placement: Placement) -> None:
         shape, fmt = self.graph.shapes[tensor], self.artifact.formats[tensor]
@@ -109,11 +134,11 @@ class Lowering:
         node = self.graph.producer(tensor)
         fits = self.places[tensor].planes * pool.stored[1] <= MOST_WORDS
         fits &= not pool.keeps_map or pool.stored[1] <= MOST_QUEUED
-        return fits and self.cutter(node, self.places[node.main], self.places[tensor]).whole_rows()
+        return fits and self.cutter(self.unpooled(node, node.main)).whole_rows()
 
     def pools_on_load(self, node: Node, pool: InputPool) -> bool:
         """Whether tiles of whole rows fit a convolution whose input is pooled as it loads."""
-        return self.cutter(node, self.places[pool.node.main], self.places[node.output]).whole_rows()
+        return self.cutter(self.unpooled(node, pool.node.main)).whole_rows()
 
     def pooled_part(self, tensor: str, pool: Pool) -> Placement:
         """Where the layer that makes ``tensor`` stores what its max pool makes of it: a part of the pool's result."""
@@ -135,7 +160,20 @@ class Lowering:
         stored = [] if pool and not pool.keeps_map else [(node.output, node.output, target)]
         if pool and self.last_parts[pool.node.name] == node.output:
             stored.append((pool.node.output, pool.node.output, self.places[pool.node.output]))
-        self.add(node, p, source, target, pooled, shortcut, stored, pool, input_pool)
+        self.add(
+            Job(
+                name=self.layer_name(node),
+                node=node,
+                parameters=p,
+                source=source,
+                target=target,
+                pooled=pooled,
+                shortcut=shortcut,
+                stored=stored,
+                pool=pool,
+                input_pool=input_pool,
+            )
+        )
 
     def copy(self, node: Node, tensor: str, like: Placement) -> Placement:
         """Copy ``tensor`` into the channel layout of another placement, through the multipliers."""
@@ -148,70 +186,56 @@ class Lowering:
         )
         copy = Node(f"{node.name}.copy", "slice_pad", (tensor,), tensor)
         stored = [(tensor, f"{tensor} copied for {node.name}", placement)]
-        self.add(copy, p, self.places[tensor], placement, None, None, stored)
+        self.add(Job(self.layer_name(copy), copy, p, self.places[tensor], placement, None, None, stored))
         return placement
 
-    def add(
-        self,
-        node: Node,
-        p: Parameters,
-        source: Placement,
-        target: Placement,
-        pooled: Placement | None,
-        shortcut: Placement | None,
-        stored: list[tuple[str, str, Placement]],
-        pool: Pool | None = None,
-        input_pool: InputPool | None = None,
-    ) -> None:
-        name, op = self.layer_name(node), ENGINE_OPERATOR[node.op]
-        if op != "CONV" and source.splits != target.splits:
-            raise BfpError(f"layer {name}: its input and output have different channel layouts")  # pragma: no cover
-        loads = input_pool.node if input_pool else node
-        targets = [Target(target.address, target.plane, target.planes)] if not pool or pool.keeps_map else []
+    def add(self, job: Job) -> None:
+        """Plan a layer: what the order of loads depends on, and how it may be cut."""
+        node, source, target, pooled = job.node, job.source, job.target, job.pooled
+        cutter = self.cutter(job)
+        if not cutter.layer.dense and source.splits != target.splits:
+            raise BfpError(f"layer {job.name}: its input and output have different channel layouts")  # pragma: no cover
+        loads = job.reader
+        keeps_map = not job.pool or job.pool.keeps_map
+        targets = [Target(target.address, target.plane, target.planes)] if keeps_map else []
         if pooled:
-            targets.append(Target(pooled.address, pooled.plane, pooled.planes, pool))
+            targets.append(Target(pooled.address, pooled.plane, pooled.planes, job.pool))
         stage = Stage(
-            source.address,
-            source.plane,
-            tuple(targets),
-            op == "CONV",
-            source.height,
-            loads.window.padding[0],
-            self.graph.shapes[node.output][1],
-            input_pool,
+            source_address=source.address,
+            source_plane=source.plane,
+            targets=tuple(targets),
+            dense=cutter.layer.dense,
+            in_height=source.height,
+            pad_top=loads.window.padding[0],
+            out_height=self.graph.shapes[node.output][1],
+            input_pool=job.input_pool,
         )
-        cutter = self.cutter(node, source, target, shortcut, pool, input_pool)
-        self.jobs.append(
-            Job(name, node, p, source, target, pooled, shortcut, stored, stage, cutter, pool, input_pool)
-        )
+        self.planned.append(Planned(job, stage, cutter))
 
     def layer_name(self, node: Node) -> str:
         return node.name if len(self.program.artifacts) == 1 else f"{self.graph.name}/{node.name}"
 
-    def cutter(
-        self,
-        node: Node,
-        source: Placement,
-        target: Placement,
-        shortcut: Placement | None = None,
-        pool: Pool | None = None,
-        input_pool: InputPool | None = None,
-    ) -> Cutter:
-        parameters = self.artifact.parameters.get(node.name)  # a copy has none
-        weights = parameters.weights if parameters else None
-        return Cutter(
-            self.layer_name(node),
-            ENGINE_OPERATOR[node.op],
-            self.graph.shapes[node.main][0],
-            source.planes,
-            (target.planes, *self.graph.shapes[node.output][1:]),
-            node.window,
-            self.program.options,
-            self.program.array,
-            target.bits,
-            source.bits,
-            weights.bits if weights else 2,
-            shortcut.bits if shortcut else 0,
-            pool,
-            input_pool,
+    def unpooled(self, node: Node, source: str) -> Job:
+        """A layer that reads ``source``, as far as its place tells, before it is known which pools run in it."""
+        p = self.artifact.parameters[node.name]
+        return Job(self.layer_name(node), node, p, self.places[source], self.places[node.output], None, None, [])
+
+    def cutter(self, job: Job) -> Cutter:
+        _, out_height, out_width = self.graph.shapes[job.node.output]
+        layer = LayerShape(
+            name=job.name,
+            op=job.op,
+            channels=self.graph.shapes[job.node.main][0],
+            in_words=job.source.planes,
+            out_words=job.target.planes,
+            out_height=out_height,
+            out_width=out_width,
+            window=job.node.window,
+            in_bits=job.source.bits,
+            out_bits=job.target.bits,
+            weight_bits=job.parameters.weights.bits if job.parameters.weights else 2,  # a copy has one-hot ones
+            shortcut_bits=job.shortcut.bits if job.shortcut else 0,
+            pool=job.pool,
+            input_pool=job.input_pool,
         )
+        return Cutter(layer, self.program.options, self.program.array)

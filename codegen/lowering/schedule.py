@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,26 +11,58 @@ from bfp.artifact import Artifact
 from bfp.format import BlockFormat
 from codegen.lowering.array import Array
 from codegen.lowering.fusion import InputPool, Pool
-from codegen.options import EngineOptions
+from codegen.lowering.layer_fields import EngineOperator, LayerFields
 from codegen.lowering.placement import Placement
 from codegen.lowering.tiling import Tiling
+from codegen.options import EngineOptions
+from codegen.records import Layout
+
+# the program's tables by name: type of a row in C++, and what they hold
+TABLES = {
+    "ROUND_SHIFT": ("TableRow", "Accumulator to output mantissa: right by so many bits, left where negative."),
+    "MAIN_SHIFT": ("TableRow", "Main operand of an addition, or psum of a depthwise filter: left."),
+    "SHORTCUT_SHIFT": ("TableRow", "Shortcut's mantissa to the accumulator: left."),
+    "INPUT_POOL_SHIFT": ("TableRow", "The same for means of an input that is pooled as it loads, by its words."),
+    "CLAMP_HIGH": ("AccWord", "ReLU6's six at the accumulator's exponent."),
+}
 
 
 @dataclass(frozen=True)
 class EngineLayer:
-    """One row of the schedule: ``fields`` are those of hls/layer.hpp's Layer, in order.
-
-    pool, input_pool: that run in it, on its results and on its input.
-    """
+    """One layer. fields: its row of the schedule; pool, input_pool: that run in it, on its results and on its input."""
 
     name: str
     describe: str
     network: int
     macs: int
     tiling: Tiling
-    fields: dict[str, int | str]
+    fields: LayerFields
     pool: Pool | None = None
     input_pool: InputPool | None = None
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Size of an on-chip buffer, and the first layer that needs so much; None: none uses it, and it has one entry."""
+
+    size: int
+    layer: str | None
+
+    @property
+    def user(self) -> str:
+        """Who needs it, for people."""
+        return "no layer uses it" if self.layer is None else self.layer
+
+
+# Which layers use an on-chip buffer, by the name of what they need of it in Tiling. Depthwise weights have a buffer of
+# their own (codegen/features.py).
+BUFFER_USERS: dict[str, Callable[[EngineLayer], bool]] = {
+    "input_words": lambda layer: True,
+    "weight_steps": lambda layer: layer.fields.op is EngineOperator.CONV,
+    "bias_words": lambda layer: layer.fields.op.weighted,
+    "pool_words": lambda layer: layer.pool is not None,
+    "blocks": lambda layer: layer.fields.passes.chunks > 1,
+}
 
 
 @dataclass(frozen=True)
@@ -62,9 +95,7 @@ class Program:
     with_weights: bool = True
     layers: list[EngineLayer] = field(default_factory=list)
     tensors: list[StoredTensor] = field(default_factory=list)
-    tables: dict[str, list[tuple[str, np.ndarray]]] = field(
-        default_factory=lambda: {"ROUND_SHIFT": [], "MAIN_SHIFT": [], "SHORTCUT_SHIFT": [], "INPUT_POOL_SHIFT": [], "CLAMP_HIGH": []}
-    )
+    tables: dict[str, list[tuple[str, np.ndarray]]] = field(default_factory=lambda: {name: [] for name in TABLES})
     reciprocals: list[tuple[str, np.ndarray]] = field(default_factory=list)
     weights: list[np.ndarray] = field(default_factory=list)
     weight_words: int = 0
@@ -80,6 +111,12 @@ class Program:
         self.tables[table].append((layer, values))
         return at
 
+    def add_reciprocals(self, layer: str, values: np.ndarray) -> int:
+        """Append reciprocals [n] of averages; returns the index of the first one."""
+        at = sum(len(before) for _, before in self.reciprocals)
+        self.reciprocals.append((layer, values))
+        return at
+
     def add_weights(self, image: np.ndarray) -> int:
         """Append words [n, lanes] (int8) to the weight image; returns their address."""
         at = self.weight_words
@@ -93,7 +130,11 @@ class Program:
             return np.zeros((1, self.options.lanes), np.int8)
         return np.concatenate(self.weights)
 
-    def limit(self, what: str) -> int:
-        """Largest need of a buffer over all layers, at least 1. Depthwise weights have a buffer of their own."""
-        layers = [x for x in self.layers if what != "weight_steps" or x.fields["op"] == "CONV"]
-        return max([1] + [getattr(layer.tiling, what) for layer in layers])
+    def layout(self) -> Layout:
+        """How the rows of the schedule are stored."""
+        return Layout.of(LayerFields, [layer.fields for layer in self.layers])
+
+    def limit(self, what: str) -> Limit:
+        """The largest need of a buffer over the layers that use it; ``what``: a name in BUFFER_USERS."""
+        needs = [(getattr(x.tiling, what), x.name) for x in self.layers if BUFFER_USERS[what](x)]
+        return Limit(*max(needs, key=lambda need: need[0])) if needs else Limit(1, None)

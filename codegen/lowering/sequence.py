@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from codegen.lowering.cost import Cost, Machine, tiling_cost
 from codegen.lowering.fusion import InputPool, Pool
-from codegen.lowering.tiling import LOAD_LATENCY, WORDS_PER_CYCLE, Cost, Cutter, Tiling, ceil_div
+from codegen.lowering.layer_fields import LoadFields
+from codegen.lowering.tiling import Cutter, Tiling, ceil_div
 
 MOST_CANDIDATES = 24
 
@@ -85,24 +87,27 @@ def early_of(before: Stage, target: Target, before_tiling: Tiling, stage: Stage,
     return done if done < passes else None
 
 
-def wait(before: Cost, early: int | None, cost: Cost) -> float:
+def wait(before: Cost, early: int | None, cost: Cost, machine: Machine) -> float:
     """Cycles, roughly, for which a layer's first tile and weights are waited for."""
     weights = max(0.0, cost.first_weights - before.last_pass)
     if early is None:
         return cost.load + weights
     share = max(0.0, 1 - early / before.passes)
     window = before.tile * share
-    both = (before.tile_beats * share + cost.load_beats) / WORDS_PER_CYCLE
-    return max(window, cost.load - LOAD_LATENCY, both) - window + weights
+    both = (before.tile_beats * share + cost.load_beats) / machine.words_per_cycle
+    return max(window, cost.load - machine.load_latency, both) - window + weights
 
 
-def choose_tilings(layers: list[tuple[Stage, Cutter]]) -> list[Tiling]:
-    """One tiling for each layer, such that the sum of modelled cycles is least. Raises BfpError naming the layer."""
+def choose_tilings(layers: list[tuple[Stage, Cutter]], machine: Machine) -> list[Tiling]:
+    """One tiling for each layer, such that the sum of modelled cycles on this machine is least.
+
+    Raises BfpError naming the layer of which nothing fits.
+    """
     best: list[tuple[float, tuple]] = []  # per candidate of the last layer: cycles up to there, and the choices
     known: list[tuple[Tiling, Cost]] = []
     previous: Stage | None = None
     for stage, cutter in layers:
-        options = [(tiling, cutter.cost(tiling)) for tiling in cutter.candidates()]
+        options = [(t, tiling_cost(cutter.layer, t, cutter.array, machine)) for t in cutter.candidates()]
         options.sort(key=lambda o: o[1].inside + o[1].load + o[1].first_weights)
         options = options[:MOST_CANDIDATES]
         found = []
@@ -112,7 +117,7 @@ def choose_tilings(layers: list[tuple[Stage, Cutter]]) -> list[Tiling]:
                 continue
             cycles, chain = min(
                 (
-                    (sofar + wait(c, early_pass(previous, t, stage, tiling), cost), chain)
+                    (sofar + wait(c, early_pass(previous, t, stage, tiling), cost, machine), chain)
                     for (t, c), (sofar, chain) in zip(known, best)
                 ),
                 key=lambda x: x[0],
@@ -129,14 +134,14 @@ def choose_tilings(layers: list[tuple[Stage, Cutter]]) -> list[Tiling]:
 
 def load_fields(
     tiling: Tiling, early: int | None, before: Tiling | None, before_dense: bool, by_planes: bool
-) -> dict[str, int]:
+) -> LoadFields:
     """Lines that load with each pass, for the schedule; ``before`` is the layer before, if there is one.
 
     by_planes: counted in planes, which are not divided.
     """
     rows = 1 if by_planes else tiling.buffered.rows(tiling.tile_height)
-    fields = {"slice_lines": ceil_div(tiling.words * rows, tiling.tile_passes), "early_lines": 0, "early_pass": 0}
-    if early is not None and before is not None:
-        passes = before.tile_passes if before_dense else before.edge_passes
-        fields |= {"early_lines": ceil_div(tiling.words * rows, passes - early), "early_pass": early}
-    return fields
+    slice_lines = ceil_div(tiling.words * rows, tiling.tile_passes)
+    if early is None or before is None:
+        return LoadFields(slice_lines)
+    passes = before.tile_passes if before_dense else before.edge_passes
+    return LoadFields(slice_lines, ceil_div(tiling.words * rows, passes - early), early)

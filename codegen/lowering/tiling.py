@@ -9,12 +9,9 @@ from bfp.errors import BfpError
 from bfp.graph import Window
 from codegen.lowering.array import Array
 from codegen.lowering.fusion import InputPool, Pool
+from codegen.lowering.layer_fields import EngineOperator
 from codegen.options import EngineOptions
 
-# For choosing between tilings only: 3.2 GB/s at 250 MHz through 16-byte words, and
-# what starting a load and a step costs (see codegen.performance.estimate.Timing).
-WORDS_PER_CYCLE = 0.8
-LOAD_LATENCY, LINE_COST, STEP_COST = 64, 4, 144
 MOST_EXTRA_CUTS, MOST_EXTRA_PASSES = 8, 3
 MOST_GROUP = 32  # words whose biases are kept on chip
 BIAS_BEATS = 4  # of 32-bit biases, a beat being a byte for every filter
@@ -93,70 +90,72 @@ class Tiling:
 
 
 @dataclass(frozen=True)
-class Cost:
-    """Modelled cycles of a tiling, roughly: what choosing between tilings needs.
+class LayerShape:
+    """What a layer is to its tilings: sizes and widths of what it reads, computes and writes.
 
-    inside: of the layer, less its first load. tile: of one tile while nothing
-    loads; tile_beats: of memory meanwhile. last_pass: of its last pass; passes: over
-    a tile. load, load_beats:
-    of the first tile. first_weights: load of the first pass's weights.
+    op: the engine's operator. channels, in_words: of the input; out_words, out_height, out_width: of what it computes.
+    in_bits, out_bits, weight_bits, shortcut_bits: widths of mantissas in memory, 0 where there is no shortcut.
+    pool, input_pool: that run in it, on its results and on its input.
     """
 
-    inside: float
-    tile: float
-    tile_beats: float
-    last_pass: float
-    passes: int
-    load: float
-    load_beats: float
-    first_weights: float
+    name: str
+    op: EngineOperator
+    channels: int
+    in_words: int
+    out_words: int
+    out_height: int
+    out_width: int
+    window: Window
+    in_bits: int
+    out_bits: int
+    weight_bits: int
+    shortcut_bits: int = 0
+    pool: Pool | None = None
+    input_pool: InputPool | None = None
+
+    @property
+    def dense(self) -> bool:
+        """Whether every output word needs all input words."""
+        return self.op is EngineOperator.CONV
+
+    @property
+    def weighted(self) -> bool:
+        """Whether it has weights."""
+        return self.op.weighted
+
+    @property
+    def stored_beats(self) -> float:
+        """Beats of memory per computed word: what is stored of it, and its shortcut.
+
+        Of a pooled map fewer are stored than computed, or more where the map is kept, too.
+        """
+        share = 1.0
+        if self.pool:
+            share = self.pool.stored[0] * self.pool.stored[1] / (self.out_height * self.out_width) + self.pool.keeps_map
+        return (self.out_bits * share + self.shortcut_bits) / 8
 
 
 class Cutter:
-    """Tries tilings of one layer, whose output has ``out_shape`` (words, height, width).
+    """Finds the tilings of one layer that fit the engine's buffers.
 
-    pool, input_pool: that run in it.
+    Raises BfpError, naming the layer, where its kernel has more weights than the engine holds.
     """
 
-    def __init__(
-        self,
-        name: str,
-        op: str,
-        channels: int,
-        in_words: int,
-        out_shape: tuple[int, int, int],
-        window: Window,
-        options: EngineOptions,
-        array: Array,
-        out_bits: int,
-        in_bits: int = 8,
-        weight_bits: int = 8,
-        shortcut_bits: int = 0,
-        pool: Pool | None = None,
-        input_pool: InputPool | None = None,
-    ) -> None:
-        self.name, self.in_words, self.options, self.array = name, in_words, options, array
-        self.input_pool = input_pool
-        self.dense, self.weighted = op == "CONV", op in ("CONV", "DEPTHWISE")
-        self.out_words, self.out_h, self.out_w = out_shape
-        self.in_share, self.weight_share = in_bits / 8, weight_bits / 8
-        # beats per pixel: of a pooled map fewer are stored than computed, or more where the map is kept
-        share = pool.stored[0] * pool.stored[1] / (self.out_h * self.out_w) + pool.keeps_map if pool else 1.0
-        self.pool_words = self.out_words * pool.stored[1] if pool else 1
-        self.out_share = (out_bits * share + shortcut_bits) / 8
-        self.buffered = buffer_window(self.dense, channels, in_words, window, options.lanes)
+    def __init__(self, layer: LayerShape, options: EngineOptions, array: Array) -> None:
+        self.layer, self.options, self.array = layer, options, array
+        self.buffered = buffer_window(layer.dense, layer.channels, layer.in_words, layer.window, options.lanes)
         self.area = self.buffered.kernel[0] * self.buffered.kernel[1]
-        if self.area > options.weight_steps and self.dense:
-            kh, kw = window.kernel
+        if self.area > options.weight_steps and layer.dense:
+            kh, kw = layer.window.kernel
             raise BfpError(
-                f"layer {name}: its {kh}x{kw} kernel needs {self.area} weight steps, the engine has "
+                f"layer {layer.name}: its {kh}x{kw} kernel needs {self.area} weight steps, the engine has "
                 f"{options.weight_steps}; raise the engine option weight_steps"
             )
-        self.chunk_words = min(in_words, options.weight_steps // self.area) if self.dense else 1
-        self.chunks = ceil_div(in_words, self.chunk_words) if self.dense else 1
-        self.held = in_words if self.dense else 1
+        self.chunk_words = min(layer.in_words, options.weight_steps // self.area) if layer.dense else 1
+        self.chunks = ceil_div(layer.in_words, self.chunk_words) if layer.dense else 1
+        self.held = layer.in_words if layer.dense else 1
         # a tile must start on a whole memory word of its line
-        self.width_step = 8 // math.gcd(out_bits, 8)
+        self.width_step = 8 // math.gcd(layer.out_bits, 8)
         self.block_pixels = array.pixels if array.pitch(1, 1, self.buffered.stride) is not None else 1
 
     def pitch(self, width: int) -> int:
@@ -173,46 +172,45 @@ class Cutter:
 
     def groups(self, words: int) -> list[int]:
         """Output words per pass, for tiles of ``words`` output words: as many as fit, and evenly fewer."""
-        most = words
-        if self.chunks > 1:
-            most = 1
-        elif self.weighted:
-            most = min(words, MOST_GROUP, max(1, self.options.weight_steps // (self.area * self.chunk_words)))
+        if not self.layer.weighted:
+            return [words]
+        room = max(1, self.options.weight_steps // (self.area * self.chunk_words))
+        most = 1 if self.chunks > 1 else min(words, MOST_GROUP, room)
         fewest = ceil_div(words, most)
-        if not self.weighted:
-            return [most]
         counts = (*range(fewest, fewest + MOST_EXTRA_PASSES + 1), 2 * fewest, 4 * fewest, 8 * fewest)
         return sorted({ceil_div(words, n) for n in counts if n <= words})
 
     def tile_words(self, plane: int) -> list[int]:
         """Input words per tile whose plane has ``plane`` words: all of a dense layer; as many as fit, and fewer."""
-        if self.dense:
+        if self.layer.dense:
             return [self.held]
-        most = max(1, min(self.in_words, self.options.input_words // plane))
-        tiles = ceil_div(self.in_words, most)
-        return sorted({ceil_div(self.in_words, n) for n in (tiles, 2 * tiles, 4 * tiles) if n <= self.in_words})
+        words = self.layer.in_words
+        most = max(1, min(words, self.options.input_words // plane))
+        tiles = ceil_div(words, most)
+        return sorted({ceil_div(words, n) for n in (tiles, 2 * tiles, 4 * tiles) if n <= words})
 
     def whole_rows(self) -> bool:
         """Whether tiles of whole rows fit."""
-        return self.fits(1, self.out_w)
+        return self.fits(1, self.layer.out_width)
 
     def cuts(self, height: int, width: int) -> list[Tiling]:
         """The tilings with tiles of ``height`` x ``width`` output pixels."""
-        across = ceil_div(self.out_w, width)
-        edge = self.out_w - (across - 1) * width
+        layer = self.layer
+        across = ceil_div(layer.out_width, width)
+        edge = layer.out_width - (across - 1) * width
         plane = max(self.plane(height, width), self.plane(height, edge))
         found = []
         for words in self.tile_words(plane):
-            word_tiles = ceil_div(self.in_words, words)
-            outputs = self.out_words if self.dense else words
-            last = self.out_words if self.dense else self.in_words - (word_tiles - 1) * words
+            word_tiles = ceil_div(layer.in_words, words)
+            outputs = layer.out_words if layer.dense else words
+            last = layer.out_words if layer.dense else layer.in_words - (word_tiles - 1) * words
             for group in self.groups(outputs):
-                steps = group * self.chunk_words * self.area if self.weighted else 1
+                steps = group * self.chunk_words * self.area if layer.weighted else 1
                 found.append(
                     Tiling(
                         tile_height=height,
                         tile_width=width,
-                        tiles_down=ceil_div(self.out_h, height),
+                        tiles_down=ceil_div(layer.out_height, height),
                         tiles_across=across,
                         words=words,
                         word_tiles=word_tiles,
@@ -223,8 +221,8 @@ class Cutter:
                         edge_passes=ceil_div(last, group) * self.chunks,
                         input_words=words * plane,
                         weight_steps=steps,
-                        bias_words=group if self.weighted else 1,
-                        pool_words=self.pool_words,
+                        bias_words=group if layer.weighted else 1,
+                        pool_words=layer.out_words * layer.pool.stored[1] if layer.pool else 1,
                         blocks=ceil_div(height * width, self.block_pixels) if self.chunks > 1 else 1,
                         pitch=self.pitch(width),
                         edge_pitch=self.pitch(edge),
@@ -234,71 +232,31 @@ class Cutter:
                 )
         return found
 
-    def cost(self, tiling: Tiling) -> Cost:
-        """Modelled cycles, roughly: to choose between tilings."""
-        height, width, lanes = tiling.tile_height, tiling.tile_width, self.array.lanes
-        pixels, blocks = height * width, ceil_div(height * width, self.block_pixels)
-        if self.input_pool:
-            columns, lines = self.input_pool.columns(width), tiling.words * self.input_pool.rows(height)
-        else:
-            columns = (self.buffered.columns(width) - 1) * self.buffered.col_step + self.buffered.taps
-            lines = tiling.words * self.buffered.rows(height)
-        load_beats = lines * columns * self.in_share
-        # whole lines of a plane are one burst
-        bursts = lines if width < self.out_w or self.buffered.row_step > 1 else tiling.words
-        fetch = (bursts - 1) * (LOAD_LATENCY + LINE_COST) + load_beats
-        load = max(lines * (columns + LINE_COST), fetch, load_beats / WORDS_PER_CYCLE)
-        outputs = self.out_words if self.dense else tiling.words
-        parts = lanes // self.array.filters if self.dense else 1
-        inputs = self.in_words if self.dense else 1
-        compute = outputs * max(blocks * parts * inputs * self.area, pixels)
-        weights = inputs * self.area * (lanes if self.dense else 1) if self.weighted else 0
-        rate = max(self.weight_share, 0.5) if self.dense else 1  # two words a cycle unpack, or a beat
-        cost_of_weights = rate * weights + (BIAS_BEATS + inputs + 3 * LINE_COST) * self.weighted
-        beats = outputs * (weights * self.weight_share + pixels * self.out_share)
-        tile = max(compute, outputs * cost_of_weights, beats / WORDS_PER_CYCLE)
-        overlapped = max(tile, load, (beats + load_beats) / WORDS_PER_CYCLE)
-        tiles = tiling.tiles_down * tiling.tiles_across * tiling.word_tiles
-        steps = tiling.tile_passes * STEP_COST
-        first_weights = max(cost_of_weights, weights * self.weight_share / WORDS_PER_CYCLE)
-        first_weights *= tiling.group_words * (self.chunk_words / self.in_words if self.dense else 1)
-        # the last pass of a tile may be shorter, and does not cover the load of the next tile's first weights then
-        if tiling.chunks > 1:
-            last_pass = tile / outputs * (self.in_words - (tiling.chunks - 1) * self.chunk_words) / self.in_words
-        else:
-            last_pass = tile * ((outputs - 1) % tiling.group_words + 1) / outputs
-        uneven = max(0.0, first_weights - last_pass)
-        return Cost(
-            (tiles - 1) * (overlapped + uneven + steps) + tile + steps,
-            tile,
-            beats,
-            last_pass,
-            tiling.tile_passes,
-            load + LOAD_LATENCY + LINE_COST,
-            load_beats,
-            first_weights,
-        )
-
     def candidates(self) -> list[Tiling]:
         """Whole rows where possible; then some numbers of cuts. Raises BfpError naming the layer where nothing fits."""
-        step = self.width_step
-        widths = [self.out_w, *range((self.out_w - 1) // step * step, 0, -step)]
+        layer, step = self.layer, self.width_step
+        widths = [layer.out_width, *range((layer.out_width - 1) // step * step, 0, -step)]
         width = next((w for w in widths if self.fits(1, w)), None)
-        if width is None and self.chunks > 1 and widths[-1] > self.options.tile_blocks * self.block_pixels:
-            raise BfpError(
-                f"layer {self.name}: its weights come in {self.chunks} chunks, and {widths[-1]} partial sums must wait "
-                f"between them; raise the engine option tile_blocks ({self.options.tile_blocks}) or weight_steps"
-            )
         if width is None:
-            kh, kw = self.buffered.kernel
-            raise BfpError(
-                f"layer {self.name}: one {kh}x{kw} window over {self.held} channel words needs "
-                f"{self.held * self.plane(1, widths[-1])} words of input, the engine holds {self.options.input_words}; "
-                "raise the engine option input_words"
-            )
+            raise self.refusal(widths[-1])
         # of the widths that cut a row into so few tiles, the evenest
-        across = ceil_div(self.out_w, width)
-        width = next(w for w in reversed(widths) if ceil_div(self.out_w, w) == across and self.fits(1, w))
-        fewest = next(n for n in range(1, self.out_h + 1) if self.fits(ceil_div(self.out_h, n), width))
-        heights = {ceil_div(self.out_h, n) for n in range(fewest, min(fewest + MOST_EXTRA_CUTS, self.out_h) + 1)}
+        across = ceil_div(layer.out_width, width)
+        width = next(w for w in reversed(widths) if ceil_div(layer.out_width, w) == across and self.fits(1, w))
+        rows = layer.out_height
+        fewest = next(n for n in range(1, rows + 1) if self.fits(ceil_div(rows, n), width))
+        heights = {ceil_div(rows, n) for n in range(fewest, min(fewest + MOST_EXTRA_CUTS, rows) + 1)}
         return [cut for h in sorted(heights, reverse=True) for cut in self.cuts(h, width)]
+
+    def refusal(self, narrowest: int) -> BfpError:
+        """What to say where not even a tile of one row and ``narrowest`` columns fits."""
+        if self.chunks > 1 and narrowest > self.options.tile_blocks * self.block_pixels:
+            return BfpError(
+                f"layer {self.layer.name}: its weights come in {self.chunks} chunks, and {narrowest} partial sums must "
+                f"wait between them; raise the engine option tile_blocks ({self.options.tile_blocks}) or weight_steps"
+            )
+        kh, kw = self.buffered.kernel
+        return BfpError(
+            f"layer {self.layer.name}: one {kh}x{kw} window over {self.held} channel words needs "
+            f"{self.held * self.plane(1, narrowest)} words of input, the engine holds {self.options.input_words}; "
+            "raise the engine option input_words"
+        )

@@ -9,20 +9,34 @@ from pathlib import Path
 from bfp.errors import BfpError
 
 FOLDER = Path(__file__).parents[1] / "boards"
+DEFAULT_BOARD = "ultra96v2"  # where neither the command line nor the network's file names one
+KINDS = {"str": str, "int": int, "float": float}
 
 
 @dataclass(frozen=True)
 class Board:
-    """Resources of the chip, clock of the engine, and what the memory sustains.
+    """Resources of the chip, clock of the engine, what the memory sustains, and what the block design is made of.
 
-    bram36: 36-kbit block RAMs; memory_gb_s: 10**9 bytes per second, all ports
-    together; memory_mb: size of the external memory, 2**20 bytes.
+    word: what ``board=`` takes, the name of its file; name: for people.
+    board_part: of Vivado's board files, without their version; board_connections:
+    of a module to its carrier, as Vivado names them, empty where there is none.
+    processing_system: Vivado's IP of it; memory_ports: its ports for the engine's
+    bursts, memory_port_bits: bits of each. multiplier_bits: of the wide operand of
+    a DSP's multiplier. bram36: 36-kbit block RAMs. clock_mhz: of the engine.
+    memory_gb_s: 10**9 bytes per second, all ports together; memory_mb: size of
+    the external memory, 2**20 bytes.
     """
 
+    word: str
     name: str
     part: str
     board_part: str
+    board_connections: str
+    processing_system: str
+    memory_ports: int
+    memory_port_bits: int
     dsp: int
+    multiplier_bits: int
     bram36: int
     uram: int
     lut: int
@@ -35,14 +49,21 @@ class Board:
         return self.memory_gb_s * 1e3 / self.clock_mhz
 
 
+def board_names() -> list[str]:
+    """The words that ``board=`` takes: names of the files."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
 def load_board(name: str) -> Board:
     """A board by the name of its file. Raises BfpError listing the known ones."""
+    if name not in board_names():
+        raise BfpError(f"board {name!r} is not known; give one of {', '.join(board_names())}")
     path = FOLDER / f"{name}.toml"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.toml")))
-        raise BfpError(f"board {name!r} is not known; give one of {known}")
-    data = tomllib.loads(path.read_text())
-    names = {f.name for f in fields(Board)}
-    if set(data) != names:
-        raise BfpError(f"board file {path} must have exactly the keys {', '.join(sorted(names))}")
-    return Board(**data)
+    data = tomllib.loads(path.read_text(encoding="utf-8"))
+    kinds = {f.name: f.type for f in fields(Board) if f.name != "word"}
+    if set(data) != set(kinds):
+        raise BfpError(f"board file {path} must have exactly the keys {', '.join(sorted(kinds))}")
+    for key, kind in kinds.items():
+        if type(data[key]) is not KINDS[kind]:
+            raise BfpError(f"board file {path}: {key} is {data[key]!r}; it must be of type {kind}")
+    return Board(word=name, **data)

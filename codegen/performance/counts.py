@@ -9,10 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from codegen.lowering.array import Array
+from codegen.lowering.layer_fields import EngineOperator, engine_table
 from codegen.lowering.schedule import EngineLayer
 from codegen.lowering.tiling import BIAS_BEATS, ceil_div
 
-# hls/loops.hpp, in its order
+# pipelined loops, by the names that the engine counts them under (generated/loops.hpp)
 LOOPS = (
     "fetch_tile",
     "pad",
@@ -35,20 +36,42 @@ LOOPS = (
     "fused_pool",
     "pack",
     "store",
-    "bursts_in",
-    "bursts_weights",
-    "bursts_shortcut",
-    "bursts_out",
 )
-# of these, the ones that move a beat of memory each
+# and what each memory port's bursts are counted under
+BURSTS = ("bursts_in", "bursts_weights", "bursts_shortcut", "bursts_out")
+COUNTED = (*LOOPS, *BURSTS)
+# of the loops, the ones that move a beat of memory each
 BEATS = ("fetch_tile", "fetch_weights", "fetch_shortcut", "store")
-WEIGHTED = ("conv", "depthwise")
-COMPUTE = {"CONV": "conv", "DEPTHWISE": "depthwise", "MAX_POOL": "max_pool", "AVG_POOL": "avg_pool", "ADD": "add"}
+COMPUTE = engine_table(
+    "the model of cycles",
+    {
+        EngineOperator.CONV: "conv",
+        EngineOperator.DEPTHWISE: "depthwise",
+        EngineOperator.MAX_POOL: "max_pool",
+        EngineOperator.AVG_POOL: "avg_pool",
+        EngineOperator.ADD: "add",
+    },
+)
+
+
+@dataclass(frozen=True)
+class Extent:
+    """A tile: its first output pixel, output rows and columns, and channel words of its input."""
+
+    y: int
+    x: int
+    height: int
+    width: int
+    words: int
+
+    @property
+    def pixels(self) -> int:
+        return self.height * self.width
 
 
 @dataclass(frozen=True)
 class PassCounts:
-    """One pass. weights: loop iterations of load_weights; outputs: words of output channels.
+    """One pass. outputs: words of output channels; bias, align, mantissas: loop iterations of load_weights.
 
     compute: cycles of the array; pixels: words through the epilogue; packed: words to store, of the map and of what a
     fused pool makes of it; weight_beats, shortcut_beats, stored_beats: of memory; shortcut_bursts, stored_bursts: that
@@ -56,15 +79,22 @@ class PassCounts:
     """
 
     outputs: int
-    weights: int
+    bias: int
+    align: int
+    mantissas: int
+    weight_beats: int
     compute: int
     pixels: int
     packed: int
-    weight_beats: int
     shortcut_beats: int
-    stored_beats: int
     shortcut_bursts: int
+    stored_beats: int
     stored_bursts: int
+
+    @property
+    def weights(self) -> int:
+        """Loop iterations of load_weights."""
+        return self.bias + self.align + self.mantissas
 
 
 @dataclass(frozen=True)
@@ -97,7 +127,8 @@ class TileCounts:
     """One tile. load: words of its input map, padding included; load_beats: of memory; map_lines: its lines there.
 
     units: in which it loads, lines of the buffer or, where it is pooled as it loads, planes; unit_lines: of the map.
-    counts: by the names of LOOPS, but for bursts_in, which depend on what loads with which pass (codegen/performance/steps.py).
+    counts: by the names of COUNTED, but for bursts_in, which depend on what loads with which pass
+    (codegen/performance/steps.py).
     """
 
     load: int
@@ -137,101 +168,69 @@ def unpacking(words: int, bits: int, filters: int) -> int:
     return words // 8 * run(8) + run(words % 8)
 
 
-def tile_counts(layer: EngineLayer, array: Array, y: int, x: int, words: int) -> TileCounts:
-    """Counts for the tile whose first output pixel is (y, x), with ``words`` input words."""
-    f = layer.fields
-    height = min(f["tile_height"], f["out_height"] - y)
-    width = min(f["tile_width"], f["out_width"] - x)
-    area = f["kernel_height"] * f["kernel_width"]
-    buffered = layer.tiling.buffered
-    in_height, in_width = buffered.rows(height), buffered.columns(width)
-    pooled = layer.input_pool
-    map_rows = pooled.rows(height) if pooled else in_height
-    columns = pooled.columns(width) if pooled else (in_width - 1) * f["col_step"] + f["taps"]
-    top = y * f["stride_height"] - f["pad_top"]
-    rows = sum(0 <= top + r * f["row_step"] < f["in_height"] for r in range(map_rows))
-    left = x * f["stride_width"] - f["pad_left"]
-    cols = overlap(left, columns, f["in_width"])
-    skip = max(left, 0) * f["in_bits"] % 8 if cols else 0
-    pixels = height * width
-    blocks = ceil_div(pixels, f["block_pixels"])
-    counts = dict.fromkeys(LOOPS, 0)
-    counts["fetch_tile"] = words * rows * beats(cols, f["in_bits"], skip) if cols else 0
-    counts["unpack_tile"] = words * rows * cols
-    counts["input_pool"] = words * map_rows * columns
-    counts["pad"] = counts["input_pool"] - counts["unpack_tile"]
-    counts["load_tile"] = words * in_height * (in_width if pooled else columns)
-    line_beats = beats(cols, f["in_bits"], skip) if cols else 0
-    whole_lines = f["row_step"] == 1 and line_beats == f["in_line_beats"]
-    joined = "line" if not whole_lines else "all" if top == 0 and map_rows == f["in_height"] else "plane"
-    first_row = next((r for r in range(map_rows) if 0 <= top + r * f["row_step"] < f["in_height"]), 0)
-    map_lines = MapLines(map_rows, first_row, rows if cols else 0, joined)
-    kind = COMPUTE[f["op"]]
-    shortcut_line = beats(width, f["shortcut_bits"], x * f["shortcut_bits"] % 8) if f["has_shortcut"] else 0
-    shortcut = height * shortcut_line
-    pool = layer.pool
-    kept_rows = height * f["keeps_map"]
-    pooled_rows = pool.rows(y + height) - pool.rows(y) if pool else 0
-    packed = kept_rows * width + pooled_rows * f["pooled_width"]
-    stored = kept_rows * beats(width, f["out_bits"]) + pooled_rows * beats(f["pooled_width"], f["out_bits"])
-    all_rows = height == f["out_height"]
-    shortcut_rows = _joined(height, shortcut_line == f["shortcut_line_beats"], all_rows) if shortcut else None
-    stored_rows = _joined(pooled_rows if pool else height, pool is not None or width == f["out_width"], all_rows)
-    dense = kind == "conv"
-    outputs = f["out_words"] if dense else words
-    passes = []
-    for first in range(0, outputs, f["group_words"]):
-        group = min(f["group_words"], outputs - first)
-        for chunk in range(f["chunks"]):
-            part = min(f["chunk_words"], f["in_words"] - chunk * f["chunk_words"]) if dense else 1
-            mantissas = part * area * (array.lanes if dense else 1) if kind in WEIGHTED else 0
-            align = part if f["has_align"] else 0
-            weight_beats = BIAS_BEATS + align + beats(mantissas, f["weight_bits"]) if mantissas else 0
-            unpacked = unpacking(mantissas, f["weight_bits"], array.filters) if dense else mantissas
-            loads = (BIAS_BEATS + (part if dense else 0) + unpacked) if mantissas else 0
-            cycles = blocks * (array.lanes // array.filters if dense else 1) * part * area
-            done = chunk == f["chunks"] - 1
-            passes.append(
-                PassCounts(
-                    group,
-                    group * loads,
-                    group * cycles,
-                    group * pixels * done,
-                    group * packed * done,
-                    group * weight_beats,
-                    group * shortcut * done,
-                    group * stored * done,
-                    shortcut_rows(group) * done if shortcut_rows else 0,
-                    (group * (kept_rows + pooled_rows) if pool and kept_rows else stored_rows(group)) * done,
-                )
-            )
-            if mantissas:
-                counts["load_bias"] += group * BIAS_BEATS
-                counts["load_align"] += group * part * dense
-                counts["load_dense" if dense else "load_depthwise"] += group * unpacked
-                counts["bursts_weights"] += 1
-            if done:
-                counts["pack"] += group * packed
-    counts[kind] = sum(p.compute for p in passes)
-    counts["epilogue"] = counts["fused_pool"] = sum(p.pixels for p in passes)
-    counts["load_shortcut"] = counts["epilogue"] * f["has_shortcut"]
-    counts["fetch_weights"] = sum(p.weight_beats for p in passes)
-    counts["fetch_shortcut"] = sum(p.shortcut_beats for p in passes)
-    counts["store"] = sum(p.stored_beats for p in passes)
-    counts["bursts_shortcut"] = sum(p.shortcut_bursts for p in passes)
-    counts["bursts_out"] = sum(p.stored_bursts for p in passes)
-    return TileCounts(
-        counts["input_pool"],
-        counts["fetch_tile"],
-        map_lines,
-        words if pooled else words * in_height,
-        map_rows if pooled else 1,
-        tuple(passes),
-        counts,
+def load_counts(layer: EngineLayer, tile: Extent) -> tuple[dict[str, int], MapLines]:
+    """Counts of the loops that load a tile's input, and its lines in memory."""
+    source, window, buffer = layer.fields.input_map, layer.fields.window, layer.fields.buffer
+    buffered, pooled = layer.tiling.buffered, layer.input_pool
+    in_height, in_width = buffered.rows(tile.height), buffered.columns(tile.width)
+    map_rows = pooled.rows(tile.height) if pooled else in_height
+    columns = pooled.columns(tile.width) if pooled else (in_width - 1) * buffer.col_step + buffer.taps
+    top, left = tile.y * window.stride_height - window.pad_top, tile.x * window.stride_width - window.pad_left
+    rows = [r for r in range(map_rows) if 0 <= top + r * buffer.row_step < source.in_height]
+    cols = overlap(left, columns, source.in_width)
+    line_beats = beats(cols, source.in_bits, max(left, 0) * source.in_bits % 8) if cols else 0
+    whole_lines = buffer.row_step == 1 and line_beats == source.in_line_beats
+    joined = "line" if not whole_lines else "all" if top == 0 and map_rows == source.in_height else "plane"
+    all_words, present = tile.words * map_rows * columns, tile.words * len(rows) * cols
+    counts = {
+        "fetch_tile": tile.words * len(rows) * line_beats,
+        "unpack_tile": present,
+        "input_pool": all_words,
+        "pad": all_words - present,
+        "load_tile": tile.words * in_height * (in_width if pooled else columns),
+    }
+    return counts, MapLines(map_rows, rows[0] if rows else 0, len(rows) if cols else 0, joined)
+
+
+@dataclass(frozen=True)
+class WordStores:
+    """What one output word of a tile takes and gives once its sums are complete; see PassCounts.
+
+    shortcut_bursts, stored_bursts: by the number of words that a pass computes.
+    """
+
+    packed: int
+    shortcut_beats: int
+    shortcut_bursts: Callable[[int], int]
+    stored_beats: int
+    stored_bursts: Callable[[int], int]
+
+
+def word_stores(layer: EngineLayer, tile: Extent) -> WordStores:
+    """What an output word of a tile reads of the shortcut, and stores."""
+    out, fused, shortcut, pool = layer.fields.output_map, layer.fields.fused_pool, layer.fields.shortcut, layer.pool
+    all_rows = tile.height == out.out_height
+    line, shortcut_bursts = 0, bursts_of(0, whole_lines=False, all_rows=all_rows)
+    if shortcut.has_shortcut:
+        line = beats(tile.width, shortcut.shortcut_bits, tile.x * shortcut.shortcut_bits % 8)
+        shortcut_bursts = bursts_of(tile.height, line == shortcut.shortcut_line_beats, all_rows)
+    kept = tile.height if out.keeps_map else 0
+    pooled = pool.rows(tile.y + tile.height) - pool.rows(tile.y) if pool else 0
+    if pool and kept:  # rows of both maps take turns
+        stored_bursts = bursts_of(kept + pooled, whole_lines=False, all_rows=all_rows)
+    else:
+        whole_lines = pool is not None or tile.width == out.out_width
+        stored_bursts = bursts_of(pooled if pool else tile.height, whole_lines, all_rows)
+    return WordStores(
+        packed=kept * tile.width + pooled * fused.pooled_width,
+        shortcut_beats=tile.height * line,
+        shortcut_bursts=shortcut_bursts,
+        stored_beats=kept * beats(tile.width, out.out_bits) + pooled * beats(fused.pooled_width, out.out_bits),
+        stored_bursts=stored_bursts,
     )
 
 
-def _joined(rows: int, whole_lines: bool, all_rows: bool) -> Callable[[int], int]:
+def bursts_of(rows: int, whole_lines: bool, all_rows: bool) -> Callable[[int], int]:
     """Bursts for ``rows`` of so many words: rows without a gap between them are one (hls/store.hpp)."""
     if not rows:
         return lambda words: 0
@@ -240,17 +239,95 @@ def _joined(rows: int, whole_lines: bool, all_rows: bool) -> Callable[[int], int
     return (lambda words: 1) if all_rows else (lambda words: words)
 
 
+def pass_counts(
+    layer: EngineLayer, array: Array, tile: Extent, stores: WordStores, group: int, chunk: int
+) -> PassCounts:
+    """The pass that computes ``group`` output words of a tile, from one chunk of their weights."""
+    passes, weights, window = layer.fields.passes, layer.fields.weights, layer.fields.window
+    dense = layer.fields.op is EngineOperator.CONV
+    weighted = layer.fields.op.weighted
+    area = window.kernel_height * window.kernel_width
+    first = chunk * passes.chunk_words
+    part = min(passes.chunk_words, layer.fields.input_map.in_words - first) if dense else 1
+    mantissas = part * area * (array.lanes if dense else 1) if weighted else 0
+    align = part if weights.has_align else 0
+    blocks = ceil_div(tile.pixels, layer.fields.buffer.block_pixels)
+    done = group if chunk == passes.chunks - 1 else 0  # words whose sums are complete then
+    return PassCounts(
+        outputs=group,
+        bias=group * BIAS_BEATS if weighted else 0,
+        align=group * part if dense else 0,
+        mantissas=group * (unpacking(mantissas, weights.weight_bits, array.filters) if dense else mantissas),
+        weight_beats=group * (BIAS_BEATS + align + beats(mantissas, weights.weight_bits)) if weighted else 0,
+        compute=group * blocks * (array.lanes // array.filters if dense else 1) * part * area,
+        pixels=done * tile.pixels,
+        packed=done * stores.packed,
+        shortcut_beats=done * stores.shortcut_beats,
+        shortcut_bursts=stores.shortcut_bursts(done) if done else 0,
+        stored_beats=done * stores.stored_beats,
+        stored_bursts=stores.stored_bursts(done) if done else 0,
+    )
+
+
+def tile_passes(layer: EngineLayer, array: Array, tile: Extent) -> tuple[PassCounts, ...]:
+    """All passes over a tile, in order."""
+    fields, stores = layer.fields, word_stores(layer, tile)
+    outputs = fields.output_map.out_words if fields.op is EngineOperator.CONV else tile.words
+    size, chunks = fields.passes.group_words, range(fields.passes.chunks)
+    groups = [min(size, outputs - first) for first in range(0, outputs, size)]
+    return tuple(pass_counts(layer, array, tile, stores, group, chunk) for group in groups for chunk in chunks)
+
+
+def tile_counts(layer: EngineLayer, array: Array, tile: Extent) -> TileCounts:
+    """Counts for one tile."""
+    fields, passes = layer.fields, tile_passes(layer, array, tile)
+    loads, map_lines = load_counts(layer, tile)
+
+    def total(what: str) -> int:
+        return sum(getattr(p, what) for p in passes)
+
+    dense, pixels = fields.op is EngineOperator.CONV, total("pixels")
+    counts = dict.fromkeys(COUNTED, 0) | loads
+    counts |= {
+        "fetch_weights": total("weight_beats"),
+        "load_bias": total("bias"),
+        "load_align": total("align"),
+        "load_dense" if dense else "load_depthwise": total("mantissas"),
+        "fetch_shortcut": total("shortcut_beats"),
+        "load_shortcut": pixels if fields.shortcut.has_shortcut else 0,
+        COMPUTE[fields.op]: total("compute"),
+        "epilogue": pixels,
+        "fused_pool": pixels,
+        "pack": total("packed"),
+        "store": total("stored_beats"),
+        "bursts_weights": sum(p.mantissas > 0 for p in passes),
+        "bursts_shortcut": total("shortcut_bursts"),
+        "bursts_out": total("stored_bursts"),
+    }
+    pooled, height = layer.input_pool is not None, layer.tiling.buffered.rows(tile.height)
+    return TileCounts(
+        load=counts["input_pool"],
+        load_beats=counts["fetch_tile"],
+        map_lines=map_lines,
+        units=tile.words if pooled else tile.words * height,
+        unit_lines=map_lines.rows if pooled else 1,
+        passes=passes,
+        counts=counts,
+    )
+
+
 def layer_tiles(layer: EngineLayer, array: Array) -> list[TileCounts]:
     """All tiles of a layer in the order of execution (across, down, channel words)."""
-    f = layer.fields
-    known: dict[tuple, TileCounts] = {}
-    tiles = []
-    for first in range(0, f["tile_words"] * f["word_tiles"], f["tile_words"]):
-        words = min(f["tile_words"], f["in_words"] - first)
-        for y in range(0, f["tile_height"] * f["tiles_down"], f["tile_height"]):
-            for x in range(0, f["tile_width"] * f["tiles_across"], f["tile_width"]):
-                key = (y, x, words)
-                if key not in known:
-                    known[key] = tile_counts(layer, array, y, x, words)
-                tiles.append(known[key])
-    return tiles
+    tiles, out, in_words = layer.fields.tiles, layer.fields.output_map, layer.fields.input_map.in_words
+    known: dict[Extent, TileCounts] = {}
+    found = []
+    for first in range(0, tiles.tile_words * tiles.word_tiles, tiles.tile_words):
+        words = min(tiles.tile_words, in_words - first)
+        for y in range(0, tiles.tile_height * tiles.tiles_down, tiles.tile_height):
+            height = min(tiles.tile_height, out.out_height - y)
+            for x in range(0, tiles.tile_width * tiles.tiles_across, tiles.tile_width):
+                tile = Extent(y, x, height, min(tiles.tile_width, out.out_width - x), words)
+                if tile not in known:
+                    known[tile] = tile_counts(layer, array, tile)
+                found.append(known[tile])
+    return found

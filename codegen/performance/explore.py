@@ -4,12 +4,6 @@ Searches lanes, filters, pixels, buffers and mantissa widths with the estimator
 (codegen.performance.estimate) alone, and writes BUILD_DIR/explore.json and explore.svg with
 the Pareto fronts of frames per second against each resource and against width
 (more bits are better: they are what accuracy has to live on).
-
-A width narrower than the artifact's is the artifact with its mantissas counted
-in fewer bits: that decides packing, products per DSP and traffic. What a
-calibration at that width would choose anew, its exponents, changes the
-figures only where alignment shifts come or go, and LUTs by the range of
-rounding shifts.
 """
 
 from __future__ import annotations
@@ -20,172 +14,20 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from bfp.artifact import Artifact, load
 from bfp.errors import BfpError
-from codegen.lowering.array import build_array
-from codegen.performance.board import Board, load_board
-from codegen.performance.estimate import estimate
-from codegen.performance.explore_chart import chart
 from codegen.files import write_json, write_text
 from codegen.options import EngineOptions
-from codegen.lowering.program import build, widest_operands
-from codegen.performance.resources import refuse_what_does_not_fit
+from codegen.performance.board import DEFAULT_BOARD, Board, load_board
+from codegen.performance.design_space import RESOURCES, Explorer, fastest, front, widths_of
+from codegen.performance.explore_chart import chart
 
-DEFAULT = EngineOptions()
 WIDTHS = ((8, 8), (6, 6), (5, 5), (4, 4))  # of weights and activations
-LANES = (4, 8, 16, 32)
-FILTERS = (2, 4, 8, 16, 32)
-PIXELS = (1, 2, 3, 4, 5, 7, 9, 11, 13, 16)  # mostly primes: the input buffer's banks are
-# sizes of the buffers, as parts of the default ones (in bytes)
-INPUT_PARTS = (1 / 4, 1 / 2, 1, 3 / 2, 2)
-WEIGHT_PARTS = (1 / 4, 1 / 2, 1, 2)
-SUM_PARTS = (1 / 2, 2)
-REFINED = 6  # so many arrays of each width have their buffers varied, and as many as half of it for each resource
-RESOURCES = ("dsp", "bram36", "lut")
-FIGURES = ("cycles", "frames_per_second", "mac_efficiency", "ddr_bytes", *RESOURCES)
-
-
-@dataclass(frozen=True)
-class Point:
-    """One engine at one pair of widths, with its modelled figures (see codegen.performance.estimate)."""
-
-    weights: int
-    activations: int
-    options: EngineOptions
-    products: int
-    macs_per_cycle: int
-    cycles: int
-    frames_per_second: float
-    mac_efficiency: float
-    ddr_bytes: int
-    dsp: int
-    bram36: int
-    lut: int
-
-    @property
-    def bits(self) -> int:
-        """Bits of a weight and an activation together."""
-        return self.weights + self.activations
-
-
-def widths_of(artifact: Artifact) -> tuple[int, int]:
-    """Widest mantissas of an artifact: (weights, activations)."""
-    weights = [p.weights.bits for p in artifact.parameters.values() if p.weights]
-    return max(weights, default=8), max(fmt.bits for fmt in artifact.formats.values())
-
-
-def narrow(artifact: Artifact, weights: int, activations: int) -> Artifact:
-    """The artifact with no mantissa counted wider than so many bits; good for estimates only."""
-    formats = {name: replace(f, bits=min(f.bits, activations)) for name, f in artifact.formats.items()}
-    fewer = {name: f.bits - formats[name].bits for name, f in artifact.formats.items()}
-    parameters = {}
-    for node in artifact.graph.nodes:
-        if node.name not in artifact.parameters:
-            continue
-        p = artifact.parameters[node.name]
-        # coarser operands make coarser accumulators, which are shifted less
-        shift = p.round_shift + fewer[node.output] - fewer[node.main]
-        if p.weights:
-            bits = min(p.weights.bits, weights)
-            shift -= p.weights.bits - bits
-            p = replace(p, weights=replace(p.weights, bits=bits))
-        parameters[node.name] = replace(p, round_shift=shift)
-    return replace(artifact, formats=formats, parameters=parameters)
-
-
-def scaled(lanes: int, filters: int, pixels: int, inputs: float, weights: float, sums: float) -> EngineOptions:
-    """Options whose buffers are these parts of the default ones; a word holds ``lanes`` bytes."""
-    words = DEFAULT.lanes / lanes
-    return EngineOptions(
-        lanes=lanes,
-        filters=filters,
-        pixels=pixels,
-        input_words=max(16, int(DEFAULT.input_words * words * inputs)),
-        weight_steps=min(4096, max(1, int(DEFAULT.weight_steps * words**2 * weights))),
-        tile_blocks=max(1, int(DEFAULT.tile_blocks * words * DEFAULT.pixels / pixels * sums)),
-    )
-
-
-def reason(error: BfpError) -> str:
-    """What a refusal is about, without the figures and names of the one point."""
-    sentence = str(error)
-    if found := re.search(r"needs \d+ (\w+) \(modelled\)", sentence):
-        return f"{found.group(1)} beyond the board's"
-    if found := re.search(r"raise the engine option (\w+)", sentence):
-        return f"{found.group(1)} too few for a layer"
-    if "an exponent group" in sentence:
-        return "lanes more than the channels of an exponent group"
-    return re.sub(r"\d+", "N", sentence)
-
-
-class Explorer:
-    """Collects the points that fit ``board``, and counts the reasons of those that do not."""
-
-    def __init__(self, artifact: Artifact, board: Board) -> None:
-        self.artifact, self.board = artifact, board
-        self.points: dict[tuple[int, int, EngineOptions], Point] = {}
-        self.refused: dict[tuple[int, int, EngineOptions], str] = {}
-        self.narrowed: dict[tuple[int, int], Artifact] = {}
-
-    def point(self, widths: tuple[int, int], options: EngineOptions) -> Point | None:
-        """The modelled point; None where it is refused."""
-        key = (*widths, options)
-        if key not in self.points and key not in self.refused:
-            try:
-                self.points[key] = self._evaluate(widths, options)
-            except BfpError as error:
-                self.refused[key] = reason(error)
-        return self.points.get(key)
-
-    def _evaluate(self, widths: tuple[int, int], options: EngineOptions) -> Point:
-        if widths not in self.narrowed:
-            self.narrowed[widths] = narrow(self.artifact, *widths)
-        artifact = self.narrowed[widths]
-        array = build_array(options, *widest_operands([artifact]))
-        if array.macs > self.board.dsp * array.products:  # seen before anything is cut
-            raise BfpError(f"needs {array.macs // array.products} dsp (modelled)")
-        program = build([artifact], options, with_weights=False)
-        refuse_what_does_not_fit(program, self.board)
-        result = estimate(program, self.board)
-        figures = {name: result[name] for name in FIGURES}
-        return Point(*widths, options, array.products, array.macs, **figures)
-
-    def arrays(self, widths: tuple[int, int]) -> Iterator[Point]:
-        """Every size of the array, with the largest of three sizes of buffers that fits."""
-        for lanes in LANES:
-            for filters in (f for f in FILTERS if f <= lanes):
-                for pixels in PIXELS:
-                    for part in (1, 1 / 2, 1 / 4):
-                        options = scaled(lanes, filters, pixels, part, part, 1)
-                        point = self.point(widths, options)
-                        if point:
-                            yield point
-                        # smaller buffers only help where block RAM is short
-                        if point or not self.refused[(*widths, options)].startswith("bram36"):
-                            break
-
-    def buffers(self, widths: tuple[int, int], options: EngineOptions) -> None:
-        """Several sizes of the buffers for one array."""
-        sizes = [(inputs, weights, 1) for inputs in INPUT_PARTS for weights in WEIGHT_PARTS]
-        # partial sums wait only where weights come in chunks, so that their room is tried by itself
-        sizes += [(inputs, 1, sums) for inputs in (1, 3 / 2) for sums in SUM_PARTS]
-        for parts in sizes:
-            self.point(widths, scaled(options.lanes, options.filters, options.pixels, *parts))
-
-    def search(self, widths: tuple[int, int]) -> None:
-        """Arrays first; then the buffers of the promising ones: the fastest, and those on a front."""
-        found = list(self.arrays(widths))
-        promising = sorted(found, key=lambda p: -p.frames_per_second)[:REFINED]
-        for resource in RESOURCES:
-            promising += front(found, resource)[-REFINED // 2 :]
-        for options in dict.fromkeys(p.options for p in promising):
-            self.buffers(widths, options)
-
 
 _worker: list[Explorer] = []  # of a process of explore's pool
 
@@ -200,28 +42,6 @@ def _search(widths: tuple[int, int]) -> tuple[dict, dict]:
     explorer.points, explorer.refused = {}, {}
     explorer.search(widths)
     return explorer.points, explorer.refused
-
-
-def price(point: Point, cost: str) -> int:
-    """What a point pays: of a resource, the less the better; of "bits", which accuracy wants, the more the better."""
-    return -point.bits if cost == "bits" else getattr(point, cost)
-
-
-def front(points: Iterable[Point], cost: str) -> list[Point]:
-    """Points that no other equals or beats in both frames per second and ``cost``, the cheapest first.
-
-    cost: one of RESOURCES or "bits" (see :func:`price`). Of points equal in both, the first is kept.
-    """
-    best: list[Point] = []
-    for point in sorted(points, key=lambda p: (price(p, cost), -p.frames_per_second)):
-        if not best or point.frames_per_second > best[-1].frames_per_second:
-            best.append(point)
-    return best
-
-
-def fastest(points: Iterable[Point]) -> Point:
-    """The most frames per second; of equals, the one with the fewest block RAMs and LUTs."""
-    return max(points, key=lambda p: (p.frames_per_second, -p.bram36, -p.lut))
 
 
 def explore(
@@ -277,10 +97,11 @@ def explore(
     }
 
 
-def section(point: dict) -> str:
+def section(point: dict, board: Board) -> str:
     """The [engine] section of a network file for an entry of "points"."""
     names = ("lanes", "filters", "pixels", "input_words", "weight_steps", "tile_blocks")
-    return "\n".join(["[engine]", *(f"{name} = {point['options'][name]}" for name in names)])
+    options = [f"{name} = {point['options'][name]}" for name in names]
+    return "\n".join(["[engine]", f'board = "{board.word}"', *options])
 
 
 def table(result: dict) -> list[str]:
@@ -313,11 +134,9 @@ def parse_widths(words: list[str]) -> list[tuple[int, int]]:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit status, 2 for bad input."""
-    from codegen.__main__ import parse_options
-
     parser = argparse.ArgumentParser(prog="python -m codegen.performance.explore", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="build folder that holds artifact.npz")
-    parser.add_argument("--board", default="ultra96v2", help="a file of codegen/boards (default ultra96v2)")
+    parser.add_argument("--board", default=DEFAULT_BOARD, help="a file of codegen/boards (default %(default)s)")
     parser.add_argument(
         "--engine", nargs="*", default=[], metavar="NAME=NUMBER", help="the network's engine options now"
     )
@@ -327,7 +146,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         widths = parse_widths(arguments.widths) if arguments.widths is not None else WIDTHS
         artifact, board = load(arguments.folder / "artifact.npz"), load_board(arguments.board)
-        result = explore(artifact, board, parse_options(arguments.engine), widths)
+        result = explore(artifact, board, EngineOptions.from_words(arguments.engine), widths)
     except BfpError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -337,7 +156,7 @@ def main(argv: list[str] | None = None) -> int:
     best = result["points"][result["best"][0]]
     print(
         f"\nmodelled best for {result['network']} on {result['board']} at {best['weights']}/{best['activations']} bits"
-        f": {best['frames_per_second']} frames/s\n\n{section(best)}\n"
+        f": {best['frames_per_second']} frames/s\n\n{section(best, board)}\n"
     )
     print(f"{arguments.folder / 'explore.svg'}, explore.json; {time.perf_counter() - start:.1f} s")
     return 0

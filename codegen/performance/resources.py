@@ -15,23 +15,20 @@ from __future__ import annotations
 import math
 
 from bfp.errors import BfpError
-from codegen.performance.board import Board
-from codegen.lowering.emission import WIDE_FIELDS
 from codegen.features import Features, Shifts, features
-from codegen.render import FIELD_GROUPS
+from codegen.lowering.array import FIELD_BITS
+from codegen.lowering.layer_fields import EngineActivation, EngineOperator
 from codegen.lowering.schedule import Program
 from codegen.lowering.tiling import ceil_div
+from codegen.performance.board import Board
 
 ACC = 32  # bits of an accumulator
-FIELD_BITS = {2: 18, 4: 11}  # of packed products; see hls/products.hpp
 ALIGN_BITS = 4  # of a table's shift of an operand
 PORTS = 4
 PORT_LUTS = 800  # of an m_axi adapter of 128 bits (assumed)
 # loops, addresses and handshakes of the thirteen stages (assumed); their products are taken to be in logic, and shared
 CONTROL_LUTS = 5900
 WALK_LUTS, WALK_PIXEL_LUTS = 300, 54  # of a window walk; per pixel two moves of 14 bits and their choices (assumed)
-# a row of the schedule (hls/layer.hpp, Layer): operator, activation and pooling of the input are 32 bits, too
-SCHEDULE_BITS = 16 * (sum(len(names) for _, names in FIELD_GROUPS) + len(WIDE_FIELDS) + 2) + 32
 PORT_WORDS = 16 * 64  # that wait in a port: its outstanding bursts and their length (hls/engine.cpp)
 SHALLOW = 64  # words up to which a memory is built of LUTs
 
@@ -83,27 +80,26 @@ def multiplexer(ways: int) -> int:
 
 def schedule_bits(program: Program) -> int:
     """Bits of a row of the schedule that are not the same constant in every layer."""
-    columns = zip(*(layer.fields.values() for layer in program.layers))
-    numbers = [[v for v in column if isinstance(v, int)] for column in columns]
-    words = 3 + 2  # operator and activation
-    return words + sum(max(abs(v) for v in c).bit_length() + (min(c) < 0) for c in numbers if c and len(set(c)) > 1)
+    # the choice of an input's pooling is taken to be a part of that stage's control
+    choices = sum((len(kind) - 1).bit_length() for kind in (EngineOperator, EngineActivation))
+    return choices + program.layout().varying_bits(layer.fields for layer in program.layers)
 
 
 def memories(program: Program, use: Features) -> dict[str, tuple[int, int, int]]:
     """Number, width in bits and depth of every on-chip memory; the halves of double buffers are two."""
     a = program.array
     word, wide = 8 * a.lanes, ACC * a.lanes
-    steps = program.limit("weight_steps")
+    steps = program.limit("weight_steps").size
     found = {
-        "input tiles": (2 * a.banks, word, ceil_div(program.limit("input_words"), a.banks)),
+        "input tiles": (2 * a.banks, word, ceil_div(program.limit("input_words").size, a.banks)),
         "weights": (2, word * a.filters, steps * (a.lanes // a.filters)),
-        "biases": (2, wide, program.limit("bias_words")),
+        "biases": (2, wide, program.limit("bias_words").size),
         "alignment": (2 * (use.align_bits > 0), word, steps),
         "depthwise weights": (2, word, use.depthwise_steps),
-        "partial sums": (1, wide * a.pixels, program.limit("blocks")),
+        "partial sums": (1, wide * a.pixels, program.limit("blocks").size),
         "rows of inputs that are pooled": (1, 2 * word, use.input_pool_columns if use.input_pool else 1),
         "queue of pooled rows": (1, word, use.pooled_queue if use.fused_pool else 1),
-        "running maxima of fused pools": (1, word, program.limit("pool_words")),
+        "running maxima of fused pools": (1, word, program.limit("pool_words").size),
         "memory ports": (PORTS, word, PORT_WORDS),
         "queues behind and before the ports": (PORTS - 1, word, 128),
         "queue of the shortcut": (1, word, 64),
@@ -124,12 +120,12 @@ def rounding_luts(shifts: Shifts) -> int:
 
 def epilogue_luts(program: Program, use: Features) -> int:
     """Of one lane of the epilogue."""
-    main = "main_row" if any(layer.fields["main_row"] >= 0 for layer in program.layers) else ""
+    main = any(layer.fields.epilogue.main_row >= 0 for layer in program.layers)
     operand = max(use.depthwise_bits, use.operand_bits)
     parts = [
         shifter(operand, ALIGN_BITS) if main else 0,
-        ACC if "DEPTHWISE" in use.operators else 0,  # bias
-        ACC // 2 if "AVG_POOL" in use.operators else 0,  # mean or sum
+        ACC if EngineOperator.DEPTHWISE in use.operators else 0,  # bias
+        ACC // 2 if EngineOperator.AVG_POOL in use.operators else 0,  # mean or sum
         shifter(use.operand_bits, ALIGN_BITS) + ACC if use.shortcut else 0,
         ACC // 2,  # ReLU
         ACC if use.relu6 else 0,  # comparison and choice
@@ -165,9 +161,9 @@ def lut_parts(program: Program, use: Features) -> dict[str, int]:
     shallow = sum(n * lut_ram(width, depth) for name, (n, width, depth) in found.items() if "table" not in name)
     roms = sum(lut_rom(width, depth) for name, (_, width, depth) in found.items() if "table" in name)
     row = schedule_bits(program)
-    dense = "CONV" in use.operators
+    dense, depthwise = EngineOperator.CONV in use.operators, EngineOperator.DEPTHWISE in use.operators
     unpack, pack = 30 + 8 + 30, 30 + 8 + 8  # per lane: 8:1 in, sign or mask, 8:1 out
-    read = a.banks * a.reads * word + word * a.filters + ACC * a.lanes + word * (1 + ("DEPTHWISE" in use.operators))
+    read = a.banks * a.reads * word + word * a.filters + ACC * a.lanes + word * (1 + depthwise)
     pairs = a.lanes * (a.filters // 2) * (use.weight_bits + 1) if a.products > 1 else 0
     twins = a.lanes * (a.pixels // 2) * (use.operand_bits + 1) if a.products == 4 else 0
     return {
@@ -182,10 +178,10 @@ def lut_parts(program: Program, use: Features) -> dict[str, int]:
         "depthwise multipliers and accumulators": a.lanes
         * a.pixels
         * (use.depthwise_weight_bits * use.operand_bits + use.depthwise_bits)
-        if "DEPTHWISE" in use.operators
+        if depthwise
         else 0,
-        "average pooling": pooled * use.mean_bits if "AVG_POOL" in use.operators else 0,
-        "max pooling": pooled * 9 if "MAX_POOL" in use.operators else 0,
+        "average pooling": pooled * use.mean_bits if EngineOperator.AVG_POOL in use.operators else 0,
+        "max pooling": pooled * 9 if EngineOperator.MAX_POOL in use.operators else 0,
         "pooling of inputs": a.lanes * input_pool_luts(use) + 300 if use.input_pool else 0,
         "fused max pooling": a.lanes * 2 * 9 + 150 if use.fused_pool else 0,
         "epilogue": a.lanes * epilogue_luts(program, use),
@@ -207,10 +203,10 @@ def resources(program: Program) -> dict:
     """Modelled DSP, BRAM36 and LUT of the engine, in all and by part."""
     a, use = program.array, features(program)
     brams = {name: n * block_rams(width, depth) for name, (n, width, depth) in memories(program, use).items()}
-    brams["schedule"] = block_rams(SCHEDULE_BITS, len(program.layers))
+    brams["schedule"] = block_rams(program.layout().bits, len(program.layers))
     dsps = {"array": math.ceil(a.lanes * a.filters * a.pixels / a.products)}
     # mean of average pooling: a sum by a reciprocal of 23 bits, in two parts
-    dsps["means"] = 2 * a.lanes if "AVG_POOL" in use.operators or use.input_mean else 0
+    dsps["means"] = 2 * a.lanes if EngineOperator.AVG_POOL in use.operators or use.input_mean else 0
     luts = lut_parts(program, use)
     return {
         "dsp": sum(dsps.values()),
@@ -222,8 +218,12 @@ def resources(program: Program) -> dict:
     }
 
 
+class ChipTooSmall(BfpError):
+    """The modelled engine takes more of a chip than there is; another engine may fit."""
+
+
 def refuse_what_does_not_fit(program: Program, board: Board) -> None:
-    """Raise BfpError, with what to change, where the modelled engine exceeds the board."""
+    """Raise BfpError, with what to change, where the program exceeds the board: ChipTooSmall where the engine does."""
     used = resources(program)
     advice = {
         "dsp": "lower the engine options pixels or filters",
@@ -232,7 +232,7 @@ def refuse_what_does_not_fit(program: Program, board: Board) -> None:
     }
     for what, limit in (("dsp", board.dsp), ("bram36", board.bram36), ("lut", board.lut)):
         if used[what] > limit:
-            raise BfpError(
+            raise ChipTooSmall(
                 f"the engine for {program.artifacts[0].graph.name} needs {used[what]} {what} (modelled), {board.name} "
                 f"has {limit}; {advice[what]}"
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from codegen.performance.counts import LOOPS, PassCounts, TileCounts, layer_tiles
+from codegen.performance.counts import COUNTED, PassCounts, TileCounts, layer_tiles
 from codegen.lowering.schedule import Program
 
 
@@ -49,7 +49,7 @@ def program_steps(program: Program) -> list[StepCounts]:
     for index, layer in enumerate(program.layers):
         after = program.layers[index + 1] if index + 1 < len(program.layers) else None
         first = tiles[index][0]
-        if index == 0 or layer.fields["early_lines"] == 0:
+        if index == 0 or layer.fields.loads.early_lines == 0:
             weights = first.passes[0] if index == 0 else None
             found.append(StepCounts(index, None, first, index, 0, first.units, weights))
         for n, tile in enumerate(tiles[index]):
@@ -57,9 +57,9 @@ def program_steps(program: Program) -> list[StepCounts]:
             coming = tiles[index][n + 1] if not last else tiles[index + 1][0] if after else None
             parts = [(0, 0)] * len(tile.passes)
             if not last:
-                parts = slices(coming.units, layer.fields["slice_lines"], len(parts), 0)
-            elif after and after.fields["early_lines"]:
-                parts = slices(coming.units, after.fields["early_lines"], len(parts), after.fields["early_pass"])
+                parts = slices(coming.units, layer.fields.loads.slice_lines, len(parts), 0)
+            elif after and after.fields.loads.early_lines:
+                parts = slices(coming.units, after.fields.loads.early_lines, len(parts), after.fields.loads.early_pass)
             following = [*tile.passes[1:], coming.passes[0] if coming else None]
             for (start, count), now, next_pass in zip(parts, tile.passes, following):
                 found.append(StepCounts(index, now, coming, index + last, start, count, next_pass))
@@ -67,10 +67,10 @@ def program_steps(program: Program) -> list[StepCounts]:
 
 
 def program_counts(program: Program) -> list[dict[str, int]]:
-    """Counts of every layer, by the names of LOOPS."""
+    """Counts of every layer, by the names of COUNTED."""
     found = []
     for layer in program.layers:
-        total = dict.fromkeys(LOOPS, 0)
+        total = dict.fromkeys(COUNTED, 0)
         for tile in layer_tiles(layer, program.array):
             for name, n in tile.counts.items():
                 total[name] += n

@@ -111,7 +111,7 @@ def run_testbench(bench: Path, weights: Path, golden: Path, result: Path) -> dic
         # sanitizers say first what was wrong, and then much else
         reason = next((line for line in lines if re.search("runtime error: |Sanitizer: ", line)), lines[-1])
         raise BfpError(f"C simulation {bench} stopped with status {process.returncode}: {reason}")
-    return json.loads(result.read_text())
+    return json.loads(result.read_text(encoding="utf-8"))
 
 
 def simulate(

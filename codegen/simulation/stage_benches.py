@@ -1,4 +1,4 @@
-"""``python -m codegen.simulation.stage_benches BUILD_DIR...``: the stages' test benches, with data recorded from real layers.
+"""``python -m codegen.simulation.stage_benches BUILD_DIR...``: the stages' test benches, with data of real layers.
 
 For each network (a build folder with artifact.npz and samples.npz) and each
 size of the array: code is generated, the C simulation of one image records what
@@ -23,13 +23,17 @@ from bfp.artifact import Artifact, load
 from bfp.errors import BfpError
 from bfp.golden import quantise_input
 from bfp.samples import load_samples
-from codegen.simulation.csim import HLS, WARNINGS
+from codegen.cpp_text import cpp_comment
 from codegen.files import write_text
 from codegen.generate import generate
-from codegen.options import EngineOptions
+from codegen.lowering.layer_fields import EngineOperator, LayerFields, engine_table
 from codegen.lowering.program import build
 from codegen.lowering.schedule import Program
-from codegen.simulation.stage_golden import Checker, sums_used
+from codegen.options import EngineOptions
+from codegen.performance.board import DEFAULT_BOARD, Board, load_board
+from codegen.simulation.csim import HLS, WARNINGS
+from codegen.simulation.stage_checker import Checker
+from codegen.simulation.stage_golden import Pass, Tile, sums_used
 from codegen.simulation.stage_recording import Call, Parameter, items, record, stages
 
 BENCHES = HLS / "testbench" / "stages"
@@ -38,15 +42,17 @@ OUT = Path(__file__).parents[2] / "build" / "stage_benches"
 SIZES = ((2, 2, 1), (4, 2, 3), (8, 8, 2), (16, 8, 5))
 C_TYPES = {"Word": ("int8_t", "Words"), "AccWord": ("int32_t", "AccWords"), "AccBlock": ("int32_t", "AccBlocks")}
 # compute is the choice of one of these; each has the arguments that it takes
-OPERATORS = {
-    "conv": ("CONV", ("bias", "align", "dense")),
-    "depthwise": ("DEPTHWISE", ("bias", "depthwise", "biases")),
-    "max_pool": ("MAX_POOL", ()),
-    "avg_pool": ("AVG_POOL", ()),
-    "add": ("ADD", ()),
-}
-# what makes a layer worth recording besides another
-FEATURES = ("taps", "chunks", "has_align", "has_shortcut", "pool", "in_pool_whole", "tiles_down", "word_tiles")
+ARGUMENTS = engine_table(
+    "the stage benches",
+    {
+        EngineOperator.CONV: ("bias", "align", "dense"),
+        EngineOperator.DEPTHWISE: ("bias", "depthwise", "biases"),
+        EngineOperator.MAX_POOL: (),
+        EngineOperator.AVG_POOL: (),
+        EngineOperator.ADD: (),
+    },
+)
+OPERATORS = {op.name.lower(): (op, used) for op, used in ARGUMENTS.items()}
 LAYERS_EACH, CALLS_EACH, CHUNKS_MOST = 4, 2, 8
 
 
@@ -56,7 +62,7 @@ class Bench:
 
     name: str
     stage: str
-    op: str | None = None
+    op: EngineOperator | None = None
     left_out: tuple[str, ...] = ()
 
 
@@ -73,17 +79,17 @@ def benches() -> list[Bench]:
     return found
 
 
-def small_engine(artifact: Artifact, size: tuple[int, int, int]) -> EngineOptions:
+def small_engine(artifact: Artifact, size: tuple[int, int, int], board: Board) -> EngineOptions:
     """An array of that size with buffers so small that the network's layers are cut into tiles and chunks."""
     lanes, filters, pixels = size
-    convolutions = [n for n in artifact.graph.nodes if n.op == "conv"]
+    convolutions = [n for n in artifact.graph.weighted() if not n.operator.weights.per_channel]
     area = max(n.window.kernel[0] * n.window.kernel[1] for n in artifact.graph.nodes)
     widest = max(-(-artifact.graph.shapes[n.main][0] // lanes) for n in convolutions)
     words, steps = 64, area * -(-widest // 3)
     while True:
         options = EngineOptions(lanes, filters, pixels, input_words=words, weight_steps=steps, tile_blocks=64)
         try:
-            build([artifact], options, with_weights=False)
+            build([artifact], options, board, with_weights=False)
             return options
         except BfpError as error:
             if "raise the engine option input_words" not in str(error):
@@ -91,29 +97,39 @@ def small_engine(artifact: Artifact, size: tuple[int, int, int]) -> EngineOption
             words += -(-words // 4)
 
 
+def traits(fields: LayerFields) -> set[object]:
+    """What makes a layer worth recording besides another."""
+    found = {
+        "taps": fields.buffer.taps > 1,
+        "chunks": fields.passes.chunks > 1,
+        "alignment": fields.weights.has_align,
+        "shortcut": fields.shortcut.has_shortcut,
+        "pool": fields.fused_pool.pool,
+        "only the pooled map": not fields.output_map.keeps_map,
+        "input pooled whole": fields.input_pool.in_pool_whole,
+        "tiles down": fields.tiles.tiles_down > 1,
+        "word tiles": fields.tiles.word_tiles > 1,
+    }
+    kinds = {fields.op, fields.epilogue.activation, fields.input_pool.in_pool}
+    return kinds | {name for name, has in found.items() if has}
+
+
 def choose(bench: Bench, calls: list[Call], program: Program, checker: Checker) -> list[Call]:
     """A few calls of a bench's stage: of layers that differ, and for chunks all passes of one output word."""
     by_layer: dict[int, list[Call]] = {}
     for call in calls:
         entry = program.layers[call.layer]
-        if call.stage == bench.stage and checker.knows(entry) and bench.op in (None, entry.fields["op"]):
-            if call.does_something or (call.stage == "compute" and checker.struct(call, "Pass")["outputs"]):
+        if call.stage == bench.stage and checker.knows(entry) and bench.op in (None, entry.fields.op):
+            if call.does_something or (call.stage == "compute" and checker.struct(call, Pass).outputs):
                 by_layer.setdefault(call.layer, []).append(call)
-
-    def features(layer: int) -> set[str]:
-        fields = program.layers[layer].fields
-        found = {name for name in FEATURES if fields[name] > (name in ("taps", "chunks", "tiles_down", "word_tiles"))}
-        found |= {"only the pooled map"} if not fields["keeps_map"] else set()
-        return found | {str(fields["op"]), str(fields["activation"]), str(fields["in_pool"])}
-
     chosen: list[Call] = []
-    seen: set[str] = set()
+    seen: set[object] = set()
     for _ in range(min(LAYERS_EACH, len(by_layer))):
-        layer = max(by_layer, key=lambda index: (len(features(index) - seen), -index))
-        seen |= features(layer)
-        mine = by_layer.pop(layer)
-        chunks = program.layers[layer].fields["chunks"]
-        chosen += mine[: min(chunks, CHUNKS_MOST) if bench.op == "CONV" and chunks > 1 else CALLS_EACH]
+        layer = max(by_layer, key=lambda index: (len(traits(program.layers[index].fields) - seen), -index))
+        fields = program.layers[layer].fields
+        seen |= traits(fields)
+        mine, chunks = by_layer.pop(layer), fields.passes.chunks
+        chosen += mine[: min(chunks, CHUNKS_MOST) if bench.op is EngineOperator.CONV and chunks > 1 else CALLS_EACH]
     return chosen
 
 
@@ -183,8 +199,8 @@ class Header:
         return found
 
     def used(self, call: Call) -> str:
-        tile, out = self.checker.struct(call, "Tile"), self.checker.struct(call, "Pass")
-        if not out["last"]:
+        tile, out = self.checker.struct(call, Tile), self.checker.struct(call, Pass)
+        if not out.last:
             return "nullptr"
         counts = sums_used(self.checker.layer(call.layer), tile, out)
         name = f"USED_{len(self.lines)}"
@@ -193,11 +209,11 @@ class Header:
 
     def text(self) -> str:
         rows = [
-            f"    {{{', '.join(self.values(call))}}},  // {self.program.layers[call.layer].describe}"
+            f"    {{{', '.join(self.values(call))}}},  // {cpp_comment(self.program.layers[call.layer].describe)}"
             for call in self.calls
         ]
         members = "\n".join(f"    {kind} {name};".replace("* ", "*") for kind, name in self.fields())
-        network = self.program.artifacts[0].graph.name
+        network = cpp_comment(self.program.artifacts[0].graph.name)
         return "\n".join(
             [
                 f"// Recorded from {network}; generated, and compared with the golden model. Do not edit.",
@@ -222,14 +238,16 @@ class Header:
         )
 
 
-def prepare(artifact: Artifact, image: np.ndarray, size: tuple[int, int, int], out: Path) -> dict[Bench, int]:
+def prepare(
+    artifact: Artifact, image: np.ndarray, size: tuple[int, int, int], board: Board, out: Path
+) -> dict[Bench, int]:
     """Record, compare, and write generated/ and data/ below ``out``; returns the number of calls of each bench.
 
     image: normalised, [1, C, H, W]. A bench whose stage the network does not use is left out. Raises BfpError where a
     recorded value is not the golden model's.
     """
-    options = small_engine(artifact, size)
-    program, identity = generate([artifact], options, out)
+    options = small_engine(artifact, size, board)
+    program, identity = generate([artifact], options, board, out)
     mantissas = quantise_input(artifact, image)
     checker = Checker(program, mantissas, stages())
     calls = record(program, identity, out, [mantissas])
@@ -271,10 +289,12 @@ def compilers() -> list[str]:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit status: 1 where a bench fails, 2 for bad input."""
-    parser = argparse.ArgumentParser(prog="python -m codegen.simulation.stage_benches", description=__doc__.splitlines()[0])
+    about = __doc__.splitlines()[0]
+    parser = argparse.ArgumentParser(prog="python -m codegen.simulation.stage_benches", description=about)
     parser.add_argument("folders", type=Path, nargs="+", help="build folders that hold artifact.npz and samples.npz")
     parser.add_argument("--out", type=Path, default=OUT, help="where data and programs go")
     parser.add_argument("--sizes", nargs="*", metavar="LxFxP", help="sizes of the array (default: four)")
+    parser.add_argument("--board", default=DEFAULT_BOARD, help="a file of codegen/boards (default %(default)s)")
     parser.add_argument("--compilers", nargs="*", help="C++ compilers (default: g++ and, where it is there, clang++)")
     arguments = parser.parse_args(argv)
     try:
@@ -286,12 +306,13 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     total = 0
     try:
+        board = load_board(arguments.board)
         for folder in arguments.folders:
             artifact, samples = load(folder / "artifact.npz"), load_samples(folder / "samples.npz")
             for size in sizes:
                 name = "x".join(map(str, size))
                 out = arguments.out / f"{artifact.graph.name}_{name}"
-                for bench, calls in prepare(artifact, samples.images[:1], size, out).items():
+                for bench, calls in prepare(artifact, samples.images[:1], size, board, out).items():
                     lines = {run_bench(bench.name, out, compiler) for compiler in arguments.compilers or compilers()}
                     total += 1
                     print(f"{artifact.graph.name} {name:>7} {'; '.join(sorted(lines))} ({calls} calls)", flush=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,12 +21,15 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from bfp.errors import BfpError
-from codegen.performance.board import Board, load_board
 from codegen.files import write_text
+from codegen.generate import MANIFEST_SCHEMA
+from codegen.performance.board import Board
+from codegen.performance.timing import Timing
 from codegen.render import environment
 
 HLS = Path(__file__).resolve().parents[2] / "hls"
 STEPS = ("csim", "csynth", "export")
+PROCESSING_SYSTEM = "zynq_ultra_ps_e"  # whose ports and clocks hls/tcl/vivado.tcl connects
 
 
 @dataclass(frozen=True)
@@ -60,19 +64,15 @@ def _find(programs: tuple[str, ...], what: str) -> Tool:
     )
 
 
-def run_hls(
-    network_dir: Path,
-    board: str = "ultra96v2",
-    clock_mhz: float = 250.0,
-    steps: tuple[str, ...] = ("csynth", "export"),
-) -> Path:
+def run_hls(network_dir: Path, board: Board, steps: tuple[str, ...] = ("csynth", "export")) -> Path:
     """Run HLS steps (of csim, csynth, export) on a network's generated sources; returns the HLS folder.
 
     csim takes the golden file of `doit csim`. Raises BfpError naming the
     missing tool or file, or the tool's first error and its log.
     """
     network_dir = Path(network_dir).resolve()
-    part, manifest = _board(board, clock_mhz).part, _manifest(network_dir)
+    _check_board(board)
+    manifest = _manifest(network_dir, board)
     for step in steps:
         if step not in STEPS:
             raise BfpError(f"HLS step {step!r} is unknown; choose from {', '.join(STEPS)}")
@@ -92,33 +92,31 @@ def run_hls(
         "SBFP_HLS": HLS,
         "SBFP_GENERATED": network_dir / "generated",
         "SBFP_WORK": work,
-        "SBFP_PART": part,
-        "SBFP_CLOCK_MHZ": clock_mhz,
+        "SBFP_PART": board.part,
+        "SBFP_CLOCK_MHZ": board.clock_mhz,
         "SBFP_LANES": manifest["lanes"],
+        "SBFP_MEMORY_LATENCY": Timing().memory_latency,
         "SBFP_STEPS": " ".join(steps),
         "SBFP_WEIGHTS": network_dir / "deploy" / manifest["weights"],
         "SBFP_GOLDEN": golden,
         "SBFP_RESULT": work / "csim.json",
     }
-    script = str(HLS / "tcl" / "hls.tcl")
-    config = str(work / "hls.cfg")
+    _run(_hls_command(tool, values), values, work, network_dir / "vendor" / "hls.log")
+    return work
+
+
+def _hls_command(tool: Tool, values: dict[str, object]) -> list[str]:
+    """The command line of an HLS compiler; writes the configuration file of the one that takes no Tcl."""
+    script, work = str(HLS / "tcl" / "hls.tcl"), values["SBFP_WORK"]
     commands = {
-        "vitis_hls": [tool.path, "-f", script],
-        "vitis-run": [tool.path, "--mode", "hls", "--tcl", script],
-        "v++": [tool.path, "-c", "--mode", "hls", "--config", config, "--work_dir", str(work / "engine")],
+        "vitis_hls": ["-f", script],
+        "vitis-run": ["--mode", "hls", "--tcl", script],
+        "v++": ["-c", "--mode", "hls", "--config", f"{work}/hls.cfg", "--work_dir", f"{work}/engine"],
     }
     if tool.kind == "v++":
-        context = dict(
-            part=part,
-            period_ns=f"{1000 / clock_mhz:.4g}",
-            hls=HLS,
-            generated=network_dir / "generated",
-            lanes=manifest["lanes"],
-            export="export" in steps,
-        )
-        write_text(work / "hls.cfg", environment().get_template("hls.cfg.j2").render(context))
-    _run(commands[tool.kind], values, work, network_dir / "vendor" / "hls.log")
-    return work
+        context = {name.removeprefix("SBFP_").lower(): value for name, value in values.items()}
+        write_text(Path(f"{work}/hls.cfg"), environment().get_template("hls.cfg.j2").render(context))
+    return [tool.path, *commands[tool.kind]]
 
 
 def ip_repository(hls_dir: Path) -> Path:
@@ -129,20 +127,19 @@ def ip_repository(hls_dir: Path) -> Path:
     return found[0].parent
 
 
-def build_bitstream(
-    network_dir: Path, board: str = "ultra96v2", clock_mhz: float = 250.0, jobs: int = 2
-) -> tuple[Path, Path]:
+def build_bitstream(network_dir: Path, board: Board, jobs: int = 2) -> tuple[Path, Path]:
     """HLS synthesis, block design, bitstream; returns NAME.bit and NAME.hwh, side by side in OUT/deploy.
 
-    network_dir is the folder that codegen.generate wrote. Raises BfpError
-    before anything runs if a tool or file is missing, and afterwards with the
-    tool's first error and its log.
+    network_dir is the folder that codegen.generate wrote, for this board. jobs:
+    processes of Vivado. Raises BfpError before anything runs if a tool or file is
+    missing, and afterwards with the tool's first error and its log.
     """
     network_dir = Path(network_dir).resolve()
-    target, manifest = _board(board, clock_mhz), _manifest(network_dir)
+    _check_board(board)
+    manifest = _manifest(network_dir, board)
     find_hls()
     vivado = find_vivado()
-    repository = ip_repository(run_hls(network_dir, board, clock_mhz))
+    repository = ip_repository(run_hls(network_dir, board))
     vendor, deploy = network_dir / "vendor", network_dir / "deploy"
     out = vendor / "out"
     shutil.rmtree(out, ignore_errors=True)
@@ -153,9 +150,13 @@ def build_bitstream(
         "SBFP_NAME": name,
         "SBFP_IP_REPO": repository,
         "SBFP_IP": manifest["ip"],
-        "SBFP_PART": target.part,
-        "SBFP_BOARD_PART": target.board_part,
-        "SBFP_CLOCK_MHZ": clock_mhz,
+        "SBFP_PART": board.part,
+        "SBFP_BOARD_PART": board.board_part,
+        "SBFP_BOARD_CONNECTIONS": board.board_connections,
+        "SBFP_PROCESSING_SYSTEM": board.processing_system,
+        "SBFP_MEMORY_PORTS": board.memory_ports,
+        "SBFP_MEMORY_PORT_BITS": board.memory_port_bits,
+        "SBFP_CLOCK_MHZ": board.clock_mhz,
         "SBFP_JOBS": jobs,
     }
     script = HLS / "tcl" / "vivado.tcl"
@@ -173,20 +174,35 @@ def build_bitstream(
     return deploy / files[0].name, deploy / files[1].name
 
 
-def _board(name: str, clock_mhz: float) -> Board:
-    board = load_board(name)
-    if not board.part.startswith(("xczu", "xck26")):
+def _check_board(board: Board) -> None:
+    """Raise BfpError where the scripts cannot make a design for this board."""
+    if board.processing_system != PROCESSING_SYSTEM:
         raise BfpError(f"the block design is for Zynq UltraScale+; {board.name} has an {board.part}: draw its own design")
-    if not 10 <= clock_mhz <= 600:
-        raise BfpError(f"a clock of {clock_mhz:g} MHz is out of range; choose 10 to 600")
-    return board
+    if not 10 <= board.clock_mhz <= 600:
+        raise BfpError(f"a clock of {board.clock_mhz:g} MHz is out of range; choose 10 to 600")
 
 
-def _manifest(network_dir: Path) -> dict:
+def _manifest(network_dir: Path, board: Board) -> dict:
+    """The manifest of a generated network. Raises BfpError where there is none, or one of another board."""
     path = network_dir / "deploy" / "manifest.json"
+    again = f"run `doit codegen board={board.word}`"
     if not path.is_file() or not (network_dir / "generated" / "config.hpp").is_file():
-        raise BfpError(f"{network_dir} holds no generated network; run `doit codegen` first")
-    return json.loads(path.read_text(encoding="utf-8"))
+        raise BfpError(f"{network_dir} holds no generated network; {again} first")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        schema = manifest["schema"]
+    except (ValueError, KeyError, TypeError):
+        raise BfpError(f"{path} is damaged or no manifest; {again}") from None
+    if schema != MANIFEST_SCHEMA:
+        raise BfpError(f"{path} has schema {schema}, this version writes {MANIFEST_SCHEMA}; {again}")
+    made_for = f"{manifest['board']} at {manifest['clock_mhz']} MHz"
+    wanted = f"{board.name} at {board.clock_mhz} MHz"
+    if made_for != wanted:
+        raise BfpError(f"{network_dir} was generated for {made_for}, not for {wanted}; {again}")
+    for folder in (network_dir, HLS):
+        if re.search(r"\s", str(folder)):
+            raise BfpError(f"{folder} has a space in its path, where the vendor's compilers split their flags; move it")
+    return manifest
 
 
 def _check_handoff(path: Path, ip: str) -> None:

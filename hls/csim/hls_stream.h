@@ -19,8 +19,8 @@ class stream {
     stream &operator=(const stream &) = delete;
 
     ~stream() {
-        if (head_ != items_.size()) {
-            std::fprintf(stderr, "hls::stream: %zu items were written and never read\n", items_.size() - head_);
+        if (waiting_count() != 0) {
+            std::fprintf(stderr, "hls::stream: %zu items were written and never read\n", waiting_count());
             std::abort();
         }
     }
@@ -39,6 +39,10 @@ class stream {
         }
         return item;
     }
+
+    // The items that wait, first one first: for recording them (hls/csim/recording/recorder.hpp).
+    const T *waiting() const { return items_.data() + head_; }
+    std::size_t waiting_count() const { return items_.size() - head_; }
 
   private:
     std::vector<T> items_;

@@ -9,6 +9,7 @@
 #   SBFP_PART       FPGA part
 #   SBFP_CLOCK_MHZ  target clock
 #   SBFP_LANES      bytes of a memory word
+#   SBFP_MEMORY_LATENCY  cycles from a read request to its first word, as the interface pragmas state it
 #   SBFP_STEPS      any of: csim csynth export
 #   SBFP_WEIGHTS SBFP_GOLDEN SBFP_RESULT  files of the test bench, for csim
 
@@ -37,7 +38,7 @@ proc main {} {
     create_clock -period [expr {1000.0 / [argument SBFP_CLOCK_MHZ]}] -name default
     # The Vivado flow assumes byte-aligned 32-bit buses without latency unless told otherwise.
     config_interface -m_axi_addr64=1 -m_axi_alignment_byte_size $lanes \
-        -m_axi_max_widen_bitwidth [expr {8 * $lanes}] -m_axi_latency 64
+        -m_axi_max_widen_bitwidth [expr {8 * $lanes}] -m_axi_latency [argument SBFP_MEMORY_LATENCY]
 
     if {"csim" in $steps} {
         csim_design -argv "[argument SBFP_WEIGHTS] [argument SBFP_GOLDEN] [argument SBFP_RESULT]"

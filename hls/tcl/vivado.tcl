@@ -6,10 +6,15 @@
 #   SBFP_NAME        base name of both
 #   SBFP_IP_REPO     folder of the exported engine
 #   SBFP_IP          instance name of the engine, which the driver looks up
-#   SBFP_PART SBFP_BOARD_PART SBFP_CLOCK_MHZ SBFP_JOBS
+#   SBFP_PART SBFP_CLOCK_MHZ SBFP_JOBS
+#   SBFP_BOARD_PART         board files, without their version: the newest that is installed is taken
+#   SBFP_BOARD_CONNECTIONS  of a module to its carrier board; may be empty
+#   SBFP_PROCESSING_SYSTEM  IP of the processing system
+#   SBFP_MEMORY_PORTS       of the processing system, S_AXI_HP0 and so on
+#   SBFP_MEMORY_PORT_BITS   bits of each
 #
-#   PS M_AXI_HPM0 -> engine s_axi_control         registers
-#   engine m_axi_gmem_* -> PS S_AXI_HP0..3, 128 bit   external memory
+#   PS M_AXI_HPM0 -> engine s_axi_control       registers
+#   engine m_axi_gmem_* -> PS S_AXI_HP0..       external memory, a port for each
 
 proc argument {name} {
     if {![info exists ::env($name)] || $::env($name) eq ""} {
@@ -18,30 +23,44 @@ proc argument {name} {
     return $::env($name)
 }
 
+# The memory interfaces of hls/engine.cpp, in the order of the ports that they take.
+set bundles {weights in shortcut out}
+
 proc open_new_project {} {
     create_project -force sbfp [file join [argument SBFP_WORK] vivado] -part [argument SBFP_PART]
-    set board_part [argument SBFP_BOARD_PART]
-    if {[llength [get_board_parts -quiet $board_part]] == 0} {
-        error "board files $board_part are not installed; add them with Vivado's Tools > Vivado Store > Boards"
+    set board_files [argument SBFP_BOARD_PART]
+    set board_part [get_board_parts -quiet -latest_file_version "$board_files:*"]
+    if {[llength $board_part] == 0} {
+        error "board files $board_files are not installed; add them with Vivado's Tools > Vivado Store > Boards"
     }
-    set_property board_part $board_part [current_project]
+    set_property board_part [lindex $board_part 0] [current_project]
+    if {[info exists ::env(SBFP_BOARD_CONNECTIONS)] && $::env(SBFP_BOARD_CONNECTIONS) ne ""} {
+        set_property board_connections $::env(SBFP_BOARD_CONNECTIONS) [current_project]
+    }
     set_property ip_repo_paths [argument SBFP_IP_REPO] [current_project]
     update_ip_catalog
 }
 
-# Processing system with the board's preset, one register port, four 128-bit memory ports.
+# Processing system with the board's preset, one register port, a memory port for each of the engine's.
 proc create_processing_system {} {
-    set ps [create_bd_cell -type ip -vlnv xilinx.com:ip:zynq_ultra_ps_e ps]
-    apply_bd_automation -rule xilinx.com:bd_rule:zynq_ultra_ps_e -config {apply_board_preset 1} $ps
+    set cell [argument SBFP_PROCESSING_SYSTEM]
+    set ports [argument SBFP_MEMORY_PORTS]
+    if {$ports < [llength $::bundles]} {
+        error "the engine has [llength $::bundles] memory interfaces, this board's processing system $ports ports"
+    }
+    set ps [create_bd_cell -type ip -vlnv xilinx.com:ip:$cell ps]
+    apply_bd_automation -rule xilinx.com:bd_rule:$cell -config {apply_board_preset 1} $ps
     set properties [list \
         CONFIG.PSU__FPGA_PL0_ENABLE 1 \
         CONFIG.PSU__CRL_APB__PL0_REF_CTRL__FREQMHZ [argument SBFP_CLOCK_MHZ] \
         CONFIG.PSU__USE__M_AXI_GP0 1 \
         CONFIG.PSU__USE__M_AXI_GP1 0 \
         CONFIG.PSU__USE__M_AXI_GP2 0]
-    # S_AXI_GP2 to GP5 are the ports HP0 to HP3.
-    foreach port {2 3 4 5} {
-        lappend properties CONFIG.PSU__USE__S_AXI_GP$port 1 CONFIG.PSU__SAXIGP${port}__DATA_WIDTH 128
+    for {set port 0} {$port < [llength $::bundles]} {incr port} {
+        # the ports HP0 to HP3 are S_AXI_GP2 to GP5
+        set gp [expr {$port + 2}]
+        lappend properties CONFIG.PSU__USE__S_AXI_GP$gp 1
+        lappend properties CONFIG.PSU__SAXIGP${gp}__DATA_WIDTH [argument SBFP_MEMORY_PORT_BITS]
     }
     set_property -dict $properties $ps
 }
@@ -49,7 +68,7 @@ proc create_processing_system {} {
 proc connect_clocks_and_reset {ip} {
     create_bd_cell -type ip -vlnv xilinx.com:ip:proc_sys_reset reset
     set pins [list reset/slowest_sync_clk $ip/ap_clk ps/maxihpm0_fpd_aclk]
-    foreach port {0 1 2 3} {
+    for {set port 0} {$port < [llength $::bundles]} {incr port} {
         lappend pins ps/saxihp${port}_fpd_aclk
     }
     foreach pin $pins {
@@ -77,7 +96,7 @@ proc create_design {} {
     connect_clocks_and_reset $ip
     connect_axi registers ps/M_AXI_HPM0_FPD $ip/s_axi_control
     set port 0
-    foreach bundle {weights in shortcut out} {
+    foreach bundle $::bundles {
         connect_axi memory_$bundle $ip/m_axi_gmem_$bundle ps/S_AXI_HP${port}_FPD
         incr port
     }
@@ -103,7 +122,8 @@ proc implement {} {
     report_timing_summary -file [file join $out timing.rpt]
     set slack [get_property STATS.WNS [get_runs impl_1]]
     if {$slack < 0} {
-        error "timing is not met at [argument SBFP_CLOCK_MHZ] MHz: worst slack $slack ns; lower the clock"
+        set clock [argument SBFP_CLOCK_MHZ]
+        error "timing is not met at $clock MHz: worst slack $slack ns; lower clock_mhz in the board's file"
     }
 }
 

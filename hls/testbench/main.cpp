@@ -136,27 +136,37 @@ void compare(int image, const StoredTensor &t, const uint8_t *golden, std::vecto
     tally.compared += static_cast<int64_t>(values(t));
 }
 
-std::string escape(const std::string &text) {
-    std::string out;
+// A JSON string, quotes included.
+std::string quoted(const std::string &text) {
+    std::string out = "\"";
     for (char c : text) {
         if (c == '"' || c == '\\') {
             out += '\\';
+            out += c;
+        } else if (static_cast<unsigned char>(c) < 0x20) {
+            char code[16];
+            std::snprintf(code, sizeof(code), "\\u%04x", static_cast<unsigned>(c));
+            out += code;
+        } else {
+            out += c;
         }
-        out += c;
     }
-    return out;
+    return out + "\"";
 }
 
-// Loop iterations and bursts of one image: per layer, in the order of loops.hpp.
+static_assert(sizeof(LOOP_NAMES) / sizeof(LOOP_NAMES[0]) == sbfp::LOOPS, "every count has a name");
+
+// Loop iterations and bursts of one image, layer by layer.
 void write_counts(std::FILE *result, uint32_t images) {
     std::fprintf(result, "\"counts\": [");
     for (uint32_t layer = 0; layer < sbfp::NUM_LAYERS; ++layer) {
-        std::fprintf(result, "%s[", layer ? ", " : "");
+        const char *separator = layer ? ", " : "";
+        std::fprintf(result, "%s{\"layer\": %s, \"counts\": {", separator, quoted(LAYER_NAMES[layer]).c_str());
         for (int loop = 0; loop < sbfp::LOOPS; ++loop) {
             const int64_t count = sbfp::trace().counts[layer][loop] / (images ? images : 1);
-            std::fprintf(result, "%s%lld", loop ? ", " : "", static_cast<long long>(count));
+            std::fprintf(result, "%s\"%s\": %lld", loop ? ", " : "", LOOP_NAMES[loop], static_cast<long long>(count));
         }
-        std::fprintf(result, "]");
+        std::fprintf(result, "}}");
     }
     std::fprintf(result, "]");
 }
@@ -218,11 +228,11 @@ int main(int argc, char **argv) {
     std::FILE *result = open_file(temporary.c_str(), "w");
     std::fprintf(result,
                  "{\"images\": %u, \"layers_compared\": %u, \"tensors_compared\": %lld, \"values_compared\": %lld, "
-                 "\"mismatches\": %lld, \"first_mismatch\": %s%s%s, \"macs\": %lld, \"seconds\": %.6f, "
+                 "\"mismatches\": %lld, \"first_mismatch\": %s, \"macs\": %lld, \"seconds\": %.6f, "
                  "\"cpu_seconds\": %.6f, ",
                  header[2], sbfp::NUM_LAYERS, static_cast<long long>(TENSOR_COUNT),
                  static_cast<long long>(tally.compared), static_cast<long long>(tally.mismatches),
-                 tally.first.empty() ? "null" : "\"", escape(tally.first).c_str(), tally.first.empty() ? "" : "\"",
+                 tally.first.empty() ? "null" : quoted(tally.first).c_str(),
                  static_cast<long long>(MACS) * header[2], seconds, cpu_seconds);
     write_counts(result, header[2]);
     std::fprintf(result, "}\n");

@@ -12,6 +12,8 @@ import subprocess
 
 import numpy as np
 
+from support.boards import BOARD
+
 IDENTITY = 0x0123456789ABCDEF
 LANES, PIXELS = 16, 6
 CHANNELS, HEIGHT, WIDTH = 3, 2, 3
@@ -78,7 +80,8 @@ def write_deployment(folder, **changes):
     weights[:, :CHANNELS] = weight_values().reshape(CHANNELS, -1).T
     (folder / "weights.bin").write_bytes(weights.tobytes())
     manifest = {
-        "schema": 3, "network": "toy", "artifact_digest": "ab" * 32, "identity": f"{IDENTITY:016x}", "lanes": LANES,
+        "schema": 4, "network": "toy", "artifact_digest": "ab" * 32, "identity": f"{IDENTITY:016x}", "lanes": LANES,
+        "board": BOARD.name, "clock_mhz": BOARD.clock_mhz,
         "layers": 2, "weights": "weights.bin", "weights_sha256": hashlib.sha256(weights.tobytes()).hexdigest(),
         "weights_words": PIXELS, "fmap_words": 3 * PIXELS, "ip": "sbfp_engine_0", "bitfile": "toy.bit",
         "preprocessing": {"size": [HEIGHT, WIDTH], "mean": [128.0] * 3, "std": [64.0] * 3},

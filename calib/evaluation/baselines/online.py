@@ -19,6 +19,7 @@ apply. Sums are taken in float64, where products of mantissas are exact.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,16 +28,19 @@ import torch
 
 from bfp.errors import BfpError
 from bfp.format import exponent_for_maximum, mantissa_range
-from calib.network import float_model
-from calib.options import ONLINE
-from calib.network.float_network import FloatNetwork, FloatWeights
-from calib.formats.plan import FormatPlan, weight_splits
-from calib.data.images import ImageSet, open_images
-from calib.observers.observer import batch_size
-from calib.pipeline import Prepared
-from calib.progress import Progress
+from calib.data.images import ImageSet
+from calib.evaluation.evaluate import images_to_evaluate
 from calib.evaluation.report.files import write_whole
+from calib.evaluation.tally import Tally, labels_of, remaining
+from calib.formats.plan import FormatPlan, weight_splits
 from calib.formats.weights import WeightBlocks
+from calib.network import float_model
+from calib.network.executor import execute
+from calib.network.fake_quant import weight_scales
+from calib.network.float_network import FloatNetwork, FloatWeights
+from calib.observers.observer import batch_size
+from calib.options import ONLINE
+from calib.pipeline import Prepared
 
 
 def round_online(x: torch.Tensor, splits: tuple[int, ...], bits: int, signed: bool) -> torch.Tensor:
@@ -66,14 +70,12 @@ class OnlineNetwork:
         self.plan = plan
         segments = graph.segments()
         weights = {}
-        for node in graph.nodes:
-            if node.name not in network.weights:
-                continue
+        for node in graph.weighted():
             chosen, floats = self.plan.layers[node.name], network.weights[node.name]
             splits = weight_splits(node, segments, chosen.weight_group)
             blocks = WeightBlocks(floats.weight, splits, chosen.weights, node.operator, chosen.weight_method)
-            scale = np.repeat(np.exp2(blocks.natural.astype(np.float64)), np.diff(splits), axis=1)
-            values = blocks.quantise(blocks.natural).mantissas * scale[:, :, None, None]
+            rounded = blocks.quantise(blocks.natural)
+            values = rounded.mantissas * weight_scales(rounded)
             weights[node.name] = FloatWeights(values, floats.bias.astype(np.float64), floats.limit)
         self.network = replace(network, weights=weights)
 
@@ -88,70 +90,36 @@ class OnlineNetwork:
         return round_online(x, self.plan.splits[tensor], self.plan.bits[tensor], self.plan.signed[tensor])
 
     @torch.no_grad()
-    def run(self, images: np.ndarray) -> dict[str, torch.Tensor]:
-        """All tensors, float64 [N, C, H, W] by name, of normalised images [N, C, H, W]."""
-        return self._run(images, keep_all=True)
+    def run(self, images: np.ndarray, keep: Iterable[str] | None = None) -> dict[str, torch.Tensor]:
+        """All tensors, float64 [N, C, H, W] by name, of normalised images [N, C, H, W]; with ``keep`` those named."""
+        graph, network = self.network.graph, self.network
+        entry = network.entry(torch.from_numpy(np.asarray(images, np.float64)))
+        return execute(graph, float_model.computing(network), {graph.input: entry}, keep, store=self._rounded)
 
-    @torch.no_grad()
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Output values, float64 [N, outputs], of normalised images [N, C, H, W]."""
         output = self.network.graph.output
-        return self._run(images, keep_all=False)[output].flatten(1).numpy() * self.network.output_scale
-
-    def _run(self, images: np.ndarray, keep_all: bool) -> dict[str, torch.Tensor]:
-        graph = self.network.graph
-        entry = self.network.entry(torch.from_numpy(np.asarray(images, np.float64)))
-        values = {graph.input: self._rounded(graph.input, entry)}
-        last_use = {t: i for i, node in enumerate(graph.nodes) for t in node.inputs}
-        for i, node in enumerate(graph.nodes):
-            out = float_model.compute(node, self.network, [values[t] for t in node.inputs])
-            values[node.output] = out if node.op == "concat" else self._rounded(node.output, out)
-            if not keep_all:
-                for t in set(node.inputs):
-                    if last_use[t] == i and t != graph.output:
-                        del values[t]
-        return values
+        return self.run(images, keep=[output])[output].flatten(1).numpy() * self.network.output_scale
 
 
 def compare(prepared: Prepared, images: ImageSet) -> dict:
-    """Accuracy and agreement of the online network; keys and units as in ``calib.evaluation.evaluate.compare``."""
-    network, labels = prepared.network, images.labels
+    """Accuracy and agreement of the online network: ``Tally.figures``.
+
+    Raises BfpError where a label is no class of the network, or a value is not finite (named layer).
+    """
+    network, tally = prepared.network, Tally()
+    labels = labels_of(images, network.graph)
     online = OnlineNetwork(network, prepared.state.plan)
-    hits = {"float": 0, "bfp": 0, "same": 0}
-    signal = noise = 0.0
-    done = 0
-    with Progress(f"{network.graph.name}: online reference on {len(images)} images", len(images)) as progress:
-        for batch in images.batches(batch_size(network)):
-            reference = float_model.logits(network, torch.from_numpy(batch)).double().numpy()
-            quantised = online.logits(batch)
-            best_float, best_bfp = reference.argmax(1), quantised.argmax(1)
-            hits["same"] += int((best_float == best_bfp).sum())
-            if labels is not None:
-                truth = labels[done : done + len(batch)]
-                hits["float"] += int((best_float == truth).sum())
-                hits["bfp"] += int((best_bfp == truth).sum())
-            signal += float((reference**2).sum())
-            noise += float(((reference - quantised) ** 2).sum())
-            done += len(batch)
-            progress.step(len(batch))
-    return {
-        "images": done,
-        "top1_float": None if labels is None else hits["float"] / done,
-        "top1_bfp": None if labels is None else hits["bfp"] / done,
-        "agreement": hits["same"] / done,
-        "sqnr_db": 10 * float(np.log10(signal / noise)) if signal > 0 and noise > 0 else None,
-    }
+    what = f"{network.graph.name}: online reference on {len(images)} images"
+    for batch in remaining(tally, images, batch_size(network), what):
+        reference = float_model.logits(network, torch.from_numpy(batch)).double().numpy()
+        tally.add(reference, online.logits(batch), labels)
+    return tally.figures(labels is not None)
 
 
 def evaluate(prepared: Prepared, folder: Path, limit: int | None = None) -> dict:
     """Compare over the file's evaluation images (its calibration images where it names none); write evaluation.json."""
-    config = prepared.config
-    if config.evaluation is not None:
-        images = open_images(config.evaluation, config.input, config.seed)
-    else:
-        images = prepared.calibration
-    if limit is not None and images.augment == 1:
-        images = replace(images, items=images.items[:limit])
+    config, images = prepared.config, images_to_evaluate(prepared, limit)
     result = {
         "network": config.name,
         **compare(prepared, images),

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from calib import pipeline
+from calib.network.float_network import FloatNetwork
 from calib.evaluation.benchmark import published_loop
 from calib.evaluation.benchmark.results import alternate, ratio
 from calib.formats.activations import ActivationFormats
@@ -51,6 +52,31 @@ def find_ends(prepared: Prepared, ranges: ChannelRanges) -> int:
     return sum(len(end) for end in found)
 
 
+def published_weights(network: FloatNetwork, bits: int, progress: Progress) -> float:
+    """Seconds of the published loop over all filters and groups of all layers."""
+    start = time.perf_counter()
+    for i, (name, floats) in enumerate(network.weights.items()):
+        progress.text(f"published loop, weights of layer {i + 1} of {len(network.weights)}")
+        dense = network.graph.node(name).output == network.graph.output
+        published_loop.weight_exponents(torch.from_numpy(floats.weight), bits, 64, dense)
+    return time.perf_counter() - start
+
+
+def published_activations(network: FloatNetwork, images: np.ndarray, bits: int, progress: Progress) -> float:
+    """Seconds of the published loop over all feature maps of all images, float32 [N, C, H, W]."""
+    seconds = 0.0
+
+    def observe(tensor: str, values: torch.Tensor) -> None:
+        nonlocal seconds
+        progress.text(f"published loop, tensor {tensor}")
+        start = time.perf_counter()
+        published_loop.activation_exponent(values, bits)
+        seconds += time.perf_counter() - start
+
+    float_model.run(network, torch.from_numpy(images), keep=(), observe=observe)
+    return seconds
+
+
 def measure(prepared: Prepared, repeats: int = REPEATS) -> dict:
     """Times of the float pass, of the pass with statistics, of choosing, and of the published loop, in one run.
 
@@ -77,8 +103,7 @@ def measure(prepared: Prepared, repeats: int = REPEATS) -> dict:
     tensors = {chain.tensors[0] for chain in tied.chains()} | set(shared_tensors(tied, plan))
     ranges = ChannelRanges(network.graph, tensors)
     forward(ranges.observe)
-    channels = find_ends(prepared, ranges)
-    mine = {"choose": lambda: choose(prepared, statistics)}
+    mine, loop = {"choose": lambda: choose(prepared, statistics)}, {}
     with Progress(f"{network.graph.name}: exponents") as progress:
         progress.text("float passes")
         seconds = alternate(
@@ -91,48 +116,51 @@ def measure(prepared: Prepared, repeats: int = REPEATS) -> dict:
             },
             repeats,
         )
-        chosen, loop = list(seconds["choose"]), {}
-        start = time.perf_counter()
-        for i, (name, floats) in enumerate(network.weights.items()):
-            progress.text(f"published loop, weights of layer {i + 1} of {len(network.weights)}")
-            dense = network.graph.node(name).output == network.graph.output
-            published_loop.weight_exponents(torch.from_numpy(floats.weight), bits, 64, dense)
-        loop["weights"] = time.perf_counter() - start
+        chosen = list(seconds["choose"])
+        loop["weights"] = published_weights(network, bits, progress)
         chosen += alternate(mine, repeats)["choose"]
-        loop["activations"] = 0.0
-
-        def observe(tensor: str, values: torch.Tensor) -> None:
-            progress.text(f"published loop, tensor {tensor}")
-            begun = time.perf_counter()
-            published_loop.activation_exponent(values, bits)
-            loop["activations"] += time.perf_counter() - begun
-
-        float_model.run(network, torch.from_numpy(images), keep=(), observe=observe)
+        loop["activations"] = published_activations(network, images, bits, progress)
         chosen += alternate(mine, repeats)["choose"]
-    choosing, total = float(np.median(chosen)), loop["weights"] + loop["activations"]
-    figures = {name: float(np.median(values)) for name, values in seconds.items()}
-    both = choosing + figures["ends"]
-    count = sum(v.size for v in choose(prepared, statistics).values())
-    return {
-        "network": network.graph.name,
+    counts = {
         "images": len(images),
-        "exponents": count,
+        "exponents": sum(v.size for v in choose(prepared, statistics).values()),
+        "channels": find_ends(prepared, ranges),
+    }
+    return entry(network.graph.name, counts, seconds, float(np.median(chosen)), loop)
+
+
+def entry(
+    name: str, counts: dict[str, int], seconds: dict[str, list[float]], choosing: float, loop: dict[str, float]
+) -> dict:
+    """What the results file holds of one run.
+
+    counts: images, exponents, channels whose ranges end somewhere. seconds: of each round, by what was timed; choosing:
+    the median of all times of choosing; loop: seconds of the published loop's two halves.
+    """
+    figures = {what: float(np.median(values)) for what, values in seconds.items()}
+    both, total = choosing + figures["ends"], loop["weights"] + loop["activations"]
+    to_forward = ratio(seconds["choose"], seconds["forward"])
+    ends = f"where the ranges of {counts['channels']} channels end, on two halves of the images"
+    return {
+        "network": name,
+        "images": counts["images"],
+        "exponents": counts["exponents"],
         "seconds": {**figures, "choose": choosing},
         "loop_seconds": loop,
-        "choose_to_forward": ratio(seconds["choose"], seconds["forward"]),
+        "choose_to_forward": to_forward,
         "loop_to_choose": total / choosing,
         "choose_and_ends_to_forward": both / figures["forward"],
         "loop_to_choose_and_ends": total / both,
         "loop_to_artifact": total / figures["artifact"],
         "table": [
-            [f"float pass over {len(images)} images", figures["forward"], "s"],
+            [f"float pass over {counts['images']} images", figures["forward"], "s"],
             ["the same with statistics", figures["statistics"], "s"],
-            [f"choosing all {count} exponents", choosing, "s"],
-            [f"where the ranges of {channels} channels end, on two halves of the images", figures["ends"], "s"],
+            [f"choosing all {counts['exponents']} exponents", choosing, "s"],
+            [ends, figures["ends"], "s"],
             ["choosing, limits, quantised weights and proof", figures["artifact"], "s"],
             ["published loop, weights", loop["weights"], "s"],
             ["published loop, feature maps", loop["activations"], "s"],
-            ["choosing / float pass", ratio(seconds["choose"], seconds["forward"]), "(to be at most 1)"],
+            ["choosing / float pass", to_forward, "(to be at most 1)"],
             ["choosing and ends of ranges / float pass", both / figures["forward"], "(to be at most 1)"],
             ["published loop / choosing", total / choosing, "(to be at least 50)"],
             ["published loop / choosing and ends of ranges", total / both, "(to be at least 50)"],

@@ -16,7 +16,7 @@ from calib import pipeline
 from calib.evaluation import evaluate
 from calib.config import NetworkConfig
 from calib.network.float_network import FloatNetwork
-from calib.data.images import ImageSet, open_images
+from calib.data.images import ImageSet
 from calib.pipeline import Prepared
 from calib.evaluation.report.accuracy import uniform
 from calib.evaluation.report.files import write_whole
@@ -75,10 +75,7 @@ def measure_baselines(config: NetworkConfig, folder: Path, limit: int | None = N
     path = folder / "baselines.json"
     plain = {method: replace(config, bfp=plain_options(config.bfp, method)) for method in RULES}
     prepared = pipeline.prepare(plain[FAN2019])
-    images = prepared.calibration
-    if config.evaluation is not None:
-        images = open_images(config.evaluation, config.input, config.seed)
-    key = measuring_key(prepared.network, images, limit)
+    key = measuring_key(prepared.network, evaluate.images_to_evaluate(prepared), limit)
     known = known_results(path, key)
     with fixed_threads():
         statistics = pipeline.gather(prepared)  # the published rule needs the most, the maximum is among it

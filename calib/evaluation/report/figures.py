@@ -9,6 +9,7 @@ import numpy as np
 from bfp.artifact import Artifact
 from bfp.format import exponent_for_maximum, mantissa_range
 from bfp.graph import Node
+from calib.network.fake_quant import weight_scales
 from calib.network.float_network import FloatNetwork
 from calib.evaluation.report.candidates import bars, judge
 from calib.evaluation.report.causes import inherited_cause, own_cause
@@ -45,7 +46,7 @@ def layer_figures(artifact: Artifact, network: FloatNetwork, totals: dict[str, T
     for node in (None, *graph.nodes):
         tensor = graph.input if node is None else node.output
         t, fmt = totals[tensor], artifact.formats[tensor]
-        weighted = node is not None and node.name in network.weights
+        weighted = node is not None and node.weighted
         raised = artifact.provenance.get("adjustments", {}).get("activations", {})
         figures = {
             "name": "input" if node is None else node.name,
@@ -66,7 +67,7 @@ def layer_figures(artifact: Artifact, network: FloatNetwork, totals: dict[str, T
             "coarsened_bits": raised.get(tensor, {}).get("bits", 0),
             "coarsened_share": coarsened_share(t) if tensor in raised else 0.0,
             "weights": weight_figures(artifact, network, node, t, totals[node.main]) if weighted else None,
-            "shifts": None if node is None or node.op == "concat" else shifts(artifact, node),
+            "shifts": None if node is None or not node.operator.computes else shifts(artifact, node),
             "candidates": judge(t.histogram, t.maximum, fmt, t.values),
             "histogram": histogram(t),
         }
@@ -141,9 +142,9 @@ def weight_figures(artifact: Artifact, network: FloatNetwork, node: Node, t: Tot
     p = artifact.parameters[node.name]
     w, floats = p.weights, network.weights[node.name]
     exact = floats.weight.astype(np.float64)
-    scale = np.repeat(np.exp2(w.exponents.astype(np.float64)), np.diff(w.splits), axis=1)[:, :, None, None]
+    scale = weight_scales(w)
     error = w.mantissas * scale - exact
-    power = source.channel_power[:, None] if node.op == "depthwise" else source.channel_power[None]
+    power = node.operator.weights.along_inputs(source.channel_power)[:, :, 0, 0]
     noise, signal = (((e**2).sum(axis=(2, 3)) * power).sum(axis=1) for e in (error, exact))
     low, high = mantissa_range(w.bits, True)
     away = np.abs(w.mantissas - np.clip(exact / scale, low, high)) > NEAREST

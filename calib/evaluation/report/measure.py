@@ -18,6 +18,7 @@ from bfp.artifact import Artifact
 from bfp.errors import BfpError
 from bfp.format import BlockFormat
 from calib.network import float_model
+from calib.network.fake_quant import dequantise, scales
 from calib.network.float_network import FloatNetwork
 from calib.progress import Progress
 from calib.observers.statistics import Histogram
@@ -77,7 +78,7 @@ class Totals:
         left_out: a constant that mantissas leave out; it is no part of the other two, but of the signal.
         """
         low, high = self.fmt.low, self.fmt.high
-        lsb = least_bits(self.fmt, max(self.fmt.exponents))
+        lsb = scales(self.fmt, torch.float32, max(self.fmt.exponents))
         q = torch.from_numpy(mantissas).float()
         stored, own = q * lsb, own / self.unit
         levels = own / lsb  # what would be rounded, in least significant bits
@@ -110,11 +111,6 @@ def power(x: torch.Tensor) -> float:
     return float(x.square().sum(dtype=torch.float64))
 
 
-def least_bits(fmt: BlockFormat, base: int = 0) -> torch.Tensor:
-    """Least significant bit of every channel divided by ``2**base``, float32 [C, 1, 1]."""
-    return torch.from_numpy(np.exp2(fmt.channel_exponents() - float(base))).float()[:, None, None]
-
-
 @torch.no_grad()
 def measure(network: FloatNetwork, artifact: Artifact, images: np.ndarray) -> dict[str, Totals]:
     """Totals by tensor name, the input's included, in the graph's order.
@@ -139,8 +135,7 @@ def measure(network: FloatNetwork, artifact: Artifact, images: np.ndarray) -> di
                 node = producer.get(tensor)
                 own = reference
                 if node is not None:
-                    formats = artifact.formats
-                    operands = [torch.from_numpy(stored[t]).float() * least_bits(formats[t]) for t in node.inputs]
+                    operands = [dequantise(stored[t], artifact.formats[t], torch.float32) for t in node.inputs]
                     own = float_model.compute(node, network, operands)
                 left_out = artifact.result.offset if tensor == graph.output else 0.0
                 totals[tensor].add(stored[tensor], own - left_out, reference - left_out, left_out)

@@ -157,19 +157,15 @@ def evaluation_images(prepared, limit: int | None, apart: bool):
     Without evaluation images, the calibration images. ``apart`` leaves out
     those that calibrate; raises BfpError where none is left.
     """
-    from calib.data.images import open_images
+    from calib.evaluation.evaluate import images_to_evaluate
 
-    config = prepared.config
-    if config.evaluation is None:
-        images = prepared.calibration
-    else:
-        images = open_images(config.evaluation, config.input, config.seed)
+    images = images_to_evaluate(prepared)
     items = images.items
     if apart:
         used = {item.name for item in prepared.calibration.items}
         items = tuple(item for item in items if item.name not in used)
         if not items:
-            raise BfpError(f"{config.path}: every evaluation image also calibrates; give more images")
+            raise BfpError(f"{prepared.config.path}: every evaluation image also calibrates; give more images")
     if limit is not None and limit < len(items):
         items = tuple(items[i] for i in np.linspace(0, len(items) - 1, limit).round().astype(int))
     return replace(images, items=items)

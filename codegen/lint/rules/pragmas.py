@@ -120,8 +120,9 @@ def resolve(path: str, pragma: Pragma, scope: Scope, kernel: Kernel) -> Cursor |
     for member in members:
         if found is None:
             return None
-        record = element(_pointee(found.type)).get_declaration()
-        fields = (c for c in record.get_children() if c.kind == K.FIELD_DECL)
+        # of the type, since the declaration of a template's instance has no children
+        record = element(_pointee(found.type)).get_canonical()
+        fields = record.get_fields() if record.kind == TypeKind.RECORD else ()
         found = next((c for c in fields if c.spelling == member), None)
     return found
 

@@ -53,12 +53,7 @@ class Call {
 
     template <typename T>
     void stream(const char *name, const hls::stream<T> &items) {
-        if (active_) {
-            std::fprintf(file(), "%s %zu\n", name, items.items().size() * sizeof(T));
-            for (const T &item : items.items()) {
-                std::fwrite(&item, sizeof(T), 1, file());
-            }
-        }
+        array(name, items.waiting(), items.waiting_count());
     }
 
   private:

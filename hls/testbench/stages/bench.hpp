@@ -16,31 +16,23 @@
 namespace bench {
 
 // Generated items: a row of mantissas for each word, of accumulators for each AccWord or AccBlock.
-struct Words {
-    const int8_t (*rows)[sbfp::LANES];
+template <typename T>
+struct Rows {
+    const T (*rows)[sbfp::LANES];
     int count;
 };
 
-struct AccWords {
-    const int32_t (*rows)[sbfp::LANES];
-    int count;
-};
+using Words = Rows<int8_t>;
+using AccWords = Rows<int32_t>;
 
 struct AccBlocks {
     const int32_t (*rows)[sbfp::PIXELS * sbfp::LANES];
     int count;
 };
 
-inline sbfp::Word item(const Words &items, int index) {
-    sbfp::Word word;
-    for (int c = 0; c < sbfp::LANES; ++c) {
-        word.lane[c] = items.rows[index][c];
-    }
-    return word;
-}
-
-inline sbfp::AccWord item(const AccWords &items, int index) {
-    sbfp::AccWord word;
+template <typename T>
+sbfp::Lanes<T, sbfp::LANES> item(const Rows<T> &items, int index) {
+    sbfp::Lanes<T, sbfp::LANES> word;
     for (int c = 0; c < sbfp::LANES; ++c) {
         word.lane[c] = items.rows[index][c];
     }
@@ -87,11 +79,7 @@ class Check {
         for (int i = 0; i < items.count; ++i) {
             const sbfp::AccBlock block = stream.read();
             for (int p = 0; p < used[i]; ++p) {
-                sbfp::AccWord word;
-                for (int c = 0; c < sbfp::LANES; ++c) {
-                    word.lane[c] = block.pixel[p][c];
-                }
-                compare(what, i, word, items.rows[i] + p * sbfp::LANES);
+                compare(what, i, sbfp::pixel(block, p), items.rows[i] + p * sbfp::LANES);
             }
         }
     }

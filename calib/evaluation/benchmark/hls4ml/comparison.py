@@ -32,6 +32,7 @@ from codegen.simulation.csim import compile_engine, run_testbench, write_golden
 from codegen.files import write_json, write_text
 from codegen.generate import generate
 from codegen.options import EngineOptions
+from codegen.performance.board import DEFAULT_BOARD, load_board
 
 HERE = Path(__file__).parent
 BUILD = HERE.parents[3] / "build" / "benchmark"
@@ -102,7 +103,7 @@ class Ours:
 
     def __init__(self, artifact: Artifact, samples: Samples, folder: Path) -> None:
         self.folder = folder
-        program, identity = generate([artifact], EngineOptions(), folder)
+        program, identity = generate([artifact], EngineOptions(), load_board(DEFAULT_BOARD), folder)
         self.macs = sum(layer.macs for layer in program.layers)
         self.bench, _ = compile_engine(folder / "generated", folder / "csim")
         mantissas = golden.quantise_input(artifact, samples.images)

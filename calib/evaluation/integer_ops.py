@@ -1,0 +1,279 @@
+"""What the torch integer model does with every operator and every activation: mantissas as float32, sums in int32.
+
+No convolution routine is called (see calib.evaluation.integer_model): windows become columns of plain matrix products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from bfp.artifact import Artifact, operand_formats
+from bfp.format import BlockFormat
+from bfp.golden.conv import EXACT_FLOAT32, aligned_weights, contributions, exact_parts
+from bfp.graph import Node
+from bfp.limits import MAX_DIVISOR
+from bfp.parameters import Parameters, reciprocal
+from bfp.tables import activation_table, computes, operator_table
+from calib.network.float_ops import pad, place_channels
+
+COLUMN_VALUES = {"cpu": 1 << 22, "cuda": 1 << 28}  # of one block of columns
+LARGEST_MANTISSA = 255
+NEVER_WINS = -(2.0**15)
+assert MAX_DIVISOR * LARGEST_MANTISSA < EXACT_FLOAT32  # sums of an average pool are exact in float32
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What a node's main operand is multiplied by; empty where it is by nothing.
+
+    matrices: float32 or float64, whichever keeps their sums exact. Of a dense convolution [F, channels * kh * kw], one
+    for each range of input channels in ``parts``; of a depthwise one a single [C, kh, kw].
+    reciprocals: of an average pool's divisors, int32 [OH, OW].
+    """
+
+    matrices: tuple[torch.Tensor, ...] = ()
+    parts: tuple[tuple[int, int], ...] = ()
+    reciprocals: torch.Tensor | None = None
+
+    def to(self, device: torch.device) -> Factors:
+        """The same on a device."""
+        moved = None if self.reciprocals is None else self.reciprocals.to(device)
+        return Factors(tuple(m.to(device) for m in self.matrices), self.parts, moved)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What the model does at a node that computes, and its integers on the device.
+
+    accumulate, activate: of the tables below. low, high: least and largest mantissa of the output; channels: their
+    number. The tensors are int32 [C, 1, 1]: bias, main_shift, shortcut_shift, clamp_high as in bfp.parameters; half is
+    added before the shift to the right, left is shifted by after it. None: nothing to add, to shift by or to clamp to.
+    """
+
+    node: Node
+    accumulate: Callable[[Layer, torch.Tensor], torch.Tensor]
+    activate: Callable[[torch.Tensor, torch.Tensor | None], None]
+    low: int
+    high: int
+    channels: int
+    factors: Factors
+    bias: torch.Tensor | None
+    main_shift: torch.Tensor | None
+    shortcut_shift: torch.Tensor | None
+    clamp_high: torch.Tensor | None
+    half: torch.Tensor | None
+    right: torch.Tensor | None
+    left: torch.Tensor | None
+
+
+def prepare(node: Node, artifact: Artifact, device: torch.device) -> Layer:
+    """The layer of a node that computes.
+
+    Raises BfpError for an operator or an activation that the integer model lacks.
+    """
+    kind, activate = COMPUTE[node.op], ACTIVATE[node.activation]
+    p = artifact.parameters[node.name]
+    source, target, _ = operand_formats(node, artifact.formats)
+    factors = kind.factors(node, p, source, artifact.graph.shapes[node.main][1:])
+    right, left = np.maximum(p.round_shift, 0), np.maximum(-p.round_shift, 0)
+
+    def per_channel(values: np.ndarray | None) -> torch.Tensor | None:
+        return None if values is None else torch.from_numpy(values.astype(np.int32)).to(device)[:, None, None]
+
+    def unless_zero(values: np.ndarray | None) -> torch.Tensor | None:
+        return per_channel(values) if values is not None and values.any() else None
+
+    return Layer(
+        node,
+        kind.accumulate,
+        activate,
+        target.low,
+        target.high,
+        target.channels,
+        factors.to(device),
+        bias=unless_zero(p.bias),
+        main_shift=unless_zero(p.main_shift),
+        shortcut_shift=unless_zero(p.shortcut_shift),
+        clamp_high=per_channel(p.clamp_high),
+        half=unless_zero(np.where(right > 0, 1 << np.maximum(right - 1, 0), 0)),
+        right=unless_zero(right),
+        left=unless_zero(left),
+    )
+
+
+def compute(layer: Layer, operands: list[torch.Tensor]) -> torch.Tensor:
+    """A layer's stored mantissas, float32 [N, C', OH, OW], from its operands'."""
+    acc = layer.accumulate(layer, operands[0])
+    if layer.node.shortcut:
+        shortcut = operands[1].int()
+        acc += shortcut if layer.shortcut_shift is None else shortcut << layer.shortcut_shift
+    layer.activate(acc, layer.clamp_high)
+    if layer.half is not None:
+        acc += layer.half
+    if layer.right is not None:
+        acc >>= layer.right
+    if layer.left is not None:
+        acc <<= layer.left
+    return acc.clamp_(layer.low, layer.high).float()
+
+
+def no_factors(node: Node, p: Parameters, source: BlockFormat, size: tuple[int, int]) -> Factors:
+    """The operator multiplies by nothing."""
+    return Factors()
+
+
+def conv_factors(node: Node, p: Parameters, source: BlockFormat, size: tuple[int, int]) -> Factors:
+    """Aligned weights, in as many parts as float32 needs to be exact."""
+    filters, channels = p.weights.mantissas.shape[:2]
+    parts = exact_parts(contributions(p, source))
+    weights = aligned_weights(p, np.float32 if parts else np.float64)
+    parts = parts or [(0, channels)]
+    matrices = [np.ascontiguousarray(weights[:, a:b].reshape(filters, -1)) for a, b in parts]
+    return Factors(tuple(map(torch.from_numpy, matrices)), tuple(parts))
+
+
+def depthwise_factors(node: Node, p: Parameters, source: BlockFormat, size: tuple[int, int]) -> Factors:
+    """Weights before alignment, which the sum gets."""
+    magnitude = np.abs(p.weights.mantissas.astype(np.int64)).sum(axis=(1, 2, 3)).max() * source.high
+    dtype = np.float32 if magnitude < EXACT_FLOAT32 else np.float64
+    return Factors((torch.from_numpy(p.weights.mantissas[:, 0].astype(dtype)),))
+
+
+def avg_pool_factors(node: Node, p: Parameters, source: BlockFormat, size: tuple[int, int]) -> Factors:
+    """Reciprocals of the numbers of pixels that count."""
+    rows, cols = node.divisors(*size)
+    return Factors(reciprocals=torch.from_numpy(reciprocal(np.multiply.outer(rows, cols)).astype(np.int32)))
+
+
+def conv(layer: Layer, x: torch.Tensor) -> torch.Tensor:
+    """Bias plus aligned psums, by matrix products of exact parts of the input channels."""
+    window, matrices, parts = layer.node.window, layer.factors.matrices, layer.factors.parts
+    (kh, kw), (sh, sw), (oh, ow) = window.kernel, window.stride, window.output_size(*x.shape[2:])
+    x = pad(x, window).to(matrices[0].dtype)
+    filters, taps = len(matrices[0]), kh * kw
+    if oh * ow == 1:
+        flat = x[:, :, :kh, :kw].reshape(len(x), -1)
+        total = sum((flat[:, a * taps : b * taps] @ m.T).int() for m, (a, b) in zip(matrices, parts))
+        acc = total[:, :, None, None]
+        return acc if layer.bias is None else acc + layer.bias
+    acc = torch.empty((len(x), filters, oh * ow), dtype=torch.int32, device=x.device)
+    count = max(1, COLUMN_VALUES[x.device.type] // (x.shape[1] * taps * oh * ow))
+    for start in range(0, len(x), count):
+        images = x[start : start + count]
+        if taps == 1:
+            columns = images[:, :, : (oh - 1) * sh + 1 : sh, : (ow - 1) * sw + 1 : sw].reshape(len(images), -1, oh * ow)
+        else:
+            columns = functional.unfold(images, (kh, kw), stride=(sh, sw))
+        for i, (matrix, (a, b)) in enumerate(zip(matrices, parts)):
+            product = torch.bmm(matrix.expand(len(images), -1, -1), columns[:, a * taps : b * taps])
+            if i == 0:
+                acc[start : start + count] = product
+            else:
+                acc[start : start + count] += product.int()
+    acc = acc.reshape(len(x), filters, oh, ow)
+    if layer.bias is not None:
+        acc += layer.bias
+    return acc
+
+
+def depthwise(layer: Layer, x: torch.Tensor) -> torch.Tensor:
+    """Bias plus the aligned psum of each channel, tap by tap."""
+    window, weights = layer.node.window, layer.factors.matrices[0]
+    (kh, kw), (sh, sw), (oh, ow) = window.kernel, window.stride, window.output_size(*x.shape[2:])
+    x = pad(x, window).to(weights.dtype)
+    total = torch.zeros((*x.shape[:2], oh, ow), dtype=weights.dtype, device=x.device)
+    for ky in range(kh):
+        for kx in range(kw):
+            view = x[:, :, ky : ky + (oh - 1) * sh + 1 : sh, kx : kx + (ow - 1) * sw + 1 : sw]
+            total.addcmul_(view, weights[:, ky, kx, None, None])
+    acc = total.int()
+    if layer.main_shift is not None:
+        acc <<= layer.main_shift
+    if layer.bias is not None:
+        acc += layer.bias
+    return acc
+
+
+def max_pool(layer: Layer, x: torch.Tensor) -> torch.Tensor:
+    """The window's largest mantissas; padding never wins."""
+    window = layer.node.window
+    return functional.max_pool2d(pad(x, window, NEVER_WINS), window.kernel, window.stride).int()
+
+
+def avg_pool(layer: Layer, x: torch.Tensor) -> torch.Tensor:
+    """The window's sums (a divisor of one) times their reciprocals."""
+    window = layer.node.window
+    total = functional.avg_pool2d(pad(x, window), window.kernel, window.stride, divisor_override=1)
+    return total.int() * layer.factors.reciprocals
+
+
+def main_operand(layer: Layer, x: torch.Tensor) -> torch.Tensor:
+    """The main operand at the accumulator's exponent; a shortcut is added to any operator's result."""
+    acc = x.int()
+    if layer.main_shift is not None:
+        acc <<= layer.main_shift
+    return acc
+
+
+def slice_pad(layer: Layer, x: torch.Tensor) -> torch.Tensor:
+    """The main operand's mantissas at their new places."""
+    return place_channels(x, layer.node, layer.channels).int()
+
+
+def concatenate(branches: list[torch.Tensor]) -> torch.Tensor:
+    """[N, Ci, H, W] each, to [N, sum Ci, H, W]."""
+    return torch.cat(branches, 1)
+
+
+@dataclass(frozen=True)
+class IntegerOperator:
+    """An operator in integers.
+
+    accumulate(layer, x): the accumulators, int32 [N, C', OH, OW] that nobody else holds, bias included, from the main
+    operand's mantissas, float32 [N, C, H, W].
+    factors(node, p, source, size): what ``accumulate`` multiplies by, from the main operand's format and map size.
+    """
+
+    accumulate: Callable[[Layer, torch.Tensor], torch.Tensor]
+    factors: Callable[[Node, Parameters, BlockFormat, tuple[int, int]], Factors]
+
+
+COMPUTE = operator_table(
+    "the integer model",
+    {
+        "conv": IntegerOperator(conv, conv_factors),
+        "depthwise": IntegerOperator(depthwise, depthwise_factors),
+        "max_pool": IntegerOperator(max_pool, no_factors),
+        "avg_pool": IntegerOperator(avg_pool, avg_pool_factors),
+        "add": IntegerOperator(main_operand, no_factors),
+        "identity": IntegerOperator(main_operand, no_factors),
+        "slice_pad": IntegerOperator(slice_pad, no_factors),
+    },
+    computes,
+)
+# branches' mantissas, float32 [N, Ci, H, W] each: the output's
+PLACE = operator_table("the integer model", {"concat": concatenate}, lambda operator: not operator.computes)
+
+
+def none(acc: torch.Tensor, high: torch.Tensor | None) -> None:
+    """The sum as it is."""
+
+
+def relu(acc: torch.Tensor, high: torch.Tensor | None) -> None:
+    """Nothing below zero."""
+    acc.clamp_(min=0)
+
+
+def relu6(acc: torch.Tensor, high: torch.Tensor | None) -> None:
+    """Nothing below zero, nothing above each channel's limit."""
+    acc.clamp_(min=0)
+    torch.minimum(acc, high, out=acc)
+
+
+# in place, on accumulators, int32 [N, C, H, W]; high: upper limits, int32 [C, 1, 1], where the activation has one
+ACTIVATE = activation_table("the integer model", {"none": none, "relu": relu, "relu6": relu6})

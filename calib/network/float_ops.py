@@ -1,0 +1,119 @@
+"""What the float network does with every operator and every activation, in torch, in the operands' own precision."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from bfp.graph import Node, Window
+from bfp.tables import activation_table, operator_table
+from calib.network.float_network import FloatNetwork
+
+
+def pad(x: torch.Tensor, window: Window, value: float = 0.0) -> torch.Tensor:
+    """[N, C, H, W] padded by the window's padding; a negative amount crops."""
+    top, left, bottom, right = window.padding
+    return functional.pad(x, (left, right, top, bottom), value=value) if any(window.padding) else x
+
+
+def place_channels(x: torch.Tensor, node: Node, channels: int) -> torch.Tensor:
+    """Channels, rows and columns at their new places, zero elsewhere: [N, channels, OH, OW]."""
+    height, width = node.window.output_size(*x.shape[2:])
+    (sh, sw), offset = node.window.stride, node.channel_offset
+    view = pad(x, node.window)[:, :, : (height - 1) * sh + 1 : sh, : (width - 1) * sw + 1 : sw]
+    start, stop = max(offset, 0), min(channels, x.shape[1] + offset)
+    out = x.new_zeros((len(x), channels, height, width))
+    if start < stop:  # otherwise no input channel is left
+        out[:, start:stop] = view[:, start - offset : stop - offset]
+    return out
+
+
+def conv(node: Node, network: FloatNetwork, operands: list[torch.Tensor]) -> torch.Tensor:
+    """Every filter over all channels."""
+    return _convolve(node, network, operands[0], groups=1)
+
+
+def depthwise(node: Node, network: FloatNetwork, operands: list[torch.Tensor]) -> torch.Tensor:
+    """One filter for each channel."""
+    return _convolve(node, network, operands[0], groups=operands[0].shape[1])
+
+
+def _convolve(node: Node, network: FloatNetwork, x: torch.Tensor, groups: int) -> torch.Tensor:
+    weights, window = network.weights[node.name], node.window
+    top, left, bottom, right = window.padding
+    symmetric = top == bottom >= 0 and left == right >= 0
+    return functional.conv2d(
+        x if symmetric else pad(x, window),
+        torch.from_numpy(weights.weight).to(x.device),
+        torch.from_numpy(weights.bias).to(x.device),
+        stride=window.stride,
+        padding=(top, left) if symmetric else 0,
+        groups=groups,
+    )
+
+
+def max_pool(node: Node, network: FloatNetwork, operands: list[torch.Tensor]) -> torch.Tensor:
+    """The largest value under the window; padding never wins."""
+    window = node.window
+    return functional.max_pool2d(pad(operands[0], window, float("-inf")), window.kernel, window.stride)
+
+
+def avg_pool(node: Node, network: FloatNetwork, operands: list[torch.Tensor]) -> torch.Tensor:
+    """The window's sum over the number of pixels that count."""
+    x, window = operands[0], node.window
+    rows, cols = node.divisors(*x.shape[2:])
+    total = functional.avg_pool2d(pad(x, window), window.kernel, window.stride, divisor_override=1)
+    return total / torch.outer(*(torch.tensor(n, dtype=x.dtype, device=x.device) for n in (rows, cols)))
+
+
+def main_operand(node: Node, network: FloatNetwork, operands: list[torch.Tensor]) -> torch.Tensor:
+    """The main operand as it is; a shortcut is added to any operator's result."""
+    return operands[0]
+
+
+def slice_pad(node: Node, network: FloatNetwork, operands: list[torch.Tensor]) -> torch.Tensor:
+    """The main operand's channels and pixels at their new places."""
+    return place_channels(operands[0], node, network.graph.shapes[node.output][0])
+
+
+def concat(node: Node, network: FloatNetwork, operands: list[torch.Tensor]) -> torch.Tensor:
+    """All operands' channels, one behind the other."""
+    return torch.cat(operands, 1)
+
+
+# node, network, operands [N, C, H, W] each: the operator's own result [N, C', OH, OW], before shortcut and activation
+APPLY = operator_table(
+    "the float model",
+    {
+        "conv": conv,
+        "depthwise": depthwise,
+        "max_pool": max_pool,
+        "avg_pool": avg_pool,
+        "add": main_operand,
+        "identity": main_operand,
+        "slice_pad": slice_pad,
+        "concat": concat,
+    },
+)
+
+
+def none(x: torch.Tensor, limit: np.ndarray | None) -> torch.Tensor:
+    """The sum as it is."""
+    return x
+
+
+def relu(x: torch.Tensor, limit: np.ndarray | None) -> torch.Tensor:
+    """Nothing below zero."""
+    return functional.relu(x)
+
+
+def relu6(x: torch.Tensor, limit: np.ndarray | None) -> torch.Tensor:
+    """Nothing below zero, nothing above six, or above the limits that scaled channels have."""
+    if limit is None:
+        return functional.relu6(x)
+    return torch.minimum(functional.relu(x), torch.from_numpy(limit).to(x.dtype)[:, None, None])
+
+
+# x [N, C, H, W]; limit: what replaces the activation's own upper limit, [C], or None
+ACTIVATE = activation_table("the float model", {"none": none, "relu": relu, "relu6": relu6})

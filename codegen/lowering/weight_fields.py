@@ -1,0 +1,102 @@
+"""Lays out a layer's weights in the weight image, and says in its row where they are."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bfp.errors import BfpError
+from bfp.format import block_of
+from bfp.graph import Graph
+from bfp.tables import operator_table
+from codegen.lowering.job import ENGINE_OPERATOR, Job
+from codegen.lowering.layer_fields import EngineOperator, WeightFields, engine_table
+from codegen.lowering.schedule import Program
+from codegen.lowering.tiling import Tiling
+from codegen.lowering.weight_image import dense_image, dense_sizes, depthwise_image, fold_columns, one_hot
+
+COPY_BITS = 2  # of the ones that a copy has for weights
+
+
+def weight_fields(program: Program, graph: Graph, job: Job, tiling: Tiling) -> WeightFields:
+    """Append what has weights to the weight image. Raises BfpError naming the layer."""
+    return LAY_OUT[job.op](program, graph, job, tiling)
+
+
+def no_fields(program: Program, graph: Graph, job: Job, tiling: Tiling) -> WeightFields:
+    """Of what has no weights."""
+    return WeightFields()
+
+
+def depthwise_fields(program: Program, graph: Graph, job: Job, tiling: Tiling) -> WeightFields:
+    """Of one filter a channel."""
+    weights, target = job.parameters.weights, job.target
+    image = depthwise_image(weights.mantissas, target.spread(job.parameters.bias), target, weights.bits)
+    return WeightFields(
+        weight_address=program.add_weights(image),
+        weight_bits=weights.bits,
+        word_beats=len(image) // target.planes,
+    )
+
+
+def dense_fields(program: Program, graph: Graph, job: Job, tiling: Tiling) -> WeightFields:
+    """The same for what the array multiplies."""
+    p, source, target, options = job.parameters, job.source, job.target, program.options
+    mantissas, align = OPERANDS[job.node.op](graph, job)
+    has_align = bool(align.any())
+    program.largest_align = max(program.largest_align, int(align.max()))
+    bits = p.weights.bits if p.weights else COPY_BITS
+    if program.with_weights:
+        folded, shifts = fold_columns(mantissas, tiling.buffered.taps), align if has_align else None
+        image, chunk_beats = dense_image(
+            folded, shifts, target.spread(p.bias), source, target, tiling.chunk_words, options.filters, bits
+        )
+    else:
+        area = tiling.buffered.kernel[0] * tiling.buffered.kernel[1]
+        beats, chunk_beats = dense_sizes(area, has_align, source.planes, tiling.chunk_words, options.lanes, bits)
+        image = np.broadcast_to(np.int8(0), (beats * target.planes, options.lanes))
+    return WeightFields(
+        weight_address=program.add_weights(image),
+        weight_bits=bits,
+        word_beats=len(image) // target.planes,
+        chunk_beats=chunk_beats,
+        has_align=has_align,
+    )
+
+
+def copy_operands(graph: Graph, job: Job) -> tuple[np.ndarray, np.ndarray]:
+    """One-hot mantissas that place channels, in the form of ``dense_operands``."""
+    in_c, out_c = graph.shapes[job.node.main][0], graph.shapes[job.node.output][0]
+    return one_hot(out_c, in_c, job.node.channel_offset), np.zeros((out_c, job.source.planes), np.int64)
+
+
+def dense_operands(graph: Graph, job: Job) -> tuple[np.ndarray, np.ndarray]:
+    """Mantissas [F, C, kh, kw] and the alignment shift of each filter and input word [F, words]."""
+    node, p, source = job.node, job.parameters, job.source
+    in_c = graph.shapes[node.main][0]
+    group = block_of(p.align_splits, tuple(range(in_c + 1)))
+    word = source.slots() // source.lanes
+    first = np.searchsorted(word, np.arange(source.planes))
+    if np.any(group != group[first][word]) and p.align_shift.any():
+        raise BfpError(
+            f"layer {job.name}: an exponent group of its input or weights ends inside a memory word of "
+            f"{source.lanes} channels; make weight_group and activation_group multiples of the engine's lanes"
+        )
+    return p.weights.mantissas, p.align_shift[:, group[first]]
+
+
+LAY_OUT = engine_table(
+    "the weight image",
+    {
+        EngineOperator.CONV: dense_fields,
+        EngineOperator.DEPTHWISE: depthwise_fields,
+        EngineOperator.MAX_POOL: no_fields,
+        EngineOperator.AVG_POOL: no_fields,
+        EngineOperator.ADD: no_fields,
+    },
+)
+# what the array multiplies: mantissas and alignment shifts of each operator that runs in it
+OPERANDS = operator_table(
+    "the array",
+    {"conv": dense_operands, "slice_pad": copy_operands},
+    lambda operator: operator.name in ENGINE_OPERATOR and ENGINE_OPERATOR[operator.name] is EngineOperator.CONV,
+)

@@ -1,0 +1,205 @@
+"""The engines that may run a network on a board: arrays, buffers and widths, and what the model says of each.
+
+A width narrower than the artifact's is the artifact with its mantissas counted
+in fewer bits: that decides packing, products per DSP and traffic. What a
+calibration at that width would choose anew, its exponents, changes the
+figures only where alignment shifts come or go, and LUTs by the range of
+rounding shifts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from bfp.artifact import Artifact
+from bfp.errors import BfpError
+from codegen.lowering.array import build_array
+from codegen.lowering.program import build, widest_operands
+from codegen.options import EngineOptions
+from codegen.performance.board import Board
+from codegen.performance.estimate import estimate
+from codegen.performance.resources import refuse_what_does_not_fit
+
+DEFAULT = EngineOptions()
+LANES = (4, 8, 16, 32)
+FILTERS = (2, 4, 8, 16, 32)
+PIXELS = (1, 2, 3, 4, 5, 7, 9, 11, 13, 16)  # mostly primes: the input buffer's banks are
+# sizes of the buffers, as parts of the default ones (in bytes)
+ARRAY_PARTS = (1, 1 / 2, 1 / 4)  # with which the arrays are compared
+INPUT_PARTS = (1 / 4, 1 / 2, 1, 3 / 2, 2)
+WEIGHT_PARTS = (1 / 4, 1 / 2, 1, 2)
+SUM_PARTS = (1 / 2, 2)
+REFINED = 6  # so many arrays of each width have their buffers varied, and as many as half of it for each resource
+RESOURCES = ("dsp", "bram36", "lut")
+FIGURES = ("cycles", "frames_per_second", "mac_efficiency", "ddr_bytes", *RESOURCES)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One engine at one pair of widths, with its modelled figures (see codegen.performance.estimate)."""
+
+    weights: int
+    activations: int
+    options: EngineOptions
+    products: int
+    macs_per_cycle: int
+    cycles: int
+    frames_per_second: float
+    mac_efficiency: float
+    ddr_bytes: int
+    dsp: int
+    bram36: int
+    lut: int
+
+    @property
+    def bits(self) -> int:
+        """Bits of a weight and an activation together."""
+        return self.weights + self.activations
+
+
+def widths_of(artifact: Artifact) -> tuple[int, int]:
+    """Widest mantissas of an artifact: (weights, activations)."""
+    weights = [p.weights.bits for p in artifact.parameters.values() if p.weights]
+    return max(weights, default=8), max(fmt.bits for fmt in artifact.formats.values())
+
+
+def narrow(artifact: Artifact, weights: int, activations: int) -> Artifact:
+    """The artifact with no mantissa counted wider than so many bits; good for estimates only."""
+    formats = {name: replace(f, bits=min(f.bits, activations)) for name, f in artifact.formats.items()}
+    fewer = {name: f.bits - formats[name].bits for name, f in artifact.formats.items()}
+    parameters = {}
+    for node in artifact.graph.nodes:
+        if node.name not in artifact.parameters:
+            continue
+        p = artifact.parameters[node.name]
+        # coarser operands make coarser accumulators, which are shifted less
+        shift = p.round_shift + fewer[node.output] - fewer[node.main]
+        if p.weights:
+            bits = min(p.weights.bits, weights)
+            shift -= p.weights.bits - bits
+            p = replace(p, weights=replace(p.weights, bits=bits))
+        parameters[node.name] = replace(p, round_shift=shift)
+    return replace(artifact, formats=formats, parameters=parameters)
+
+
+def scaled(lanes: int, filters: int, pixels: int, inputs: float, weights: float, sums: float) -> EngineOptions:
+    """Options whose buffers are these parts of the default ones; a word holds ``lanes`` bytes."""
+    words = DEFAULT.lanes / lanes
+    return EngineOptions(
+        lanes=lanes,
+        filters=filters,
+        pixels=pixels,
+        input_words=max(16, int(DEFAULT.input_words * words * inputs)),
+        weight_steps=min(4096, max(1, int(DEFAULT.weight_steps * words**2 * weights))),
+        tile_blocks=max(1, int(DEFAULT.tile_blocks * words * DEFAULT.pixels / pixels * sums)),
+    )
+
+
+def reason(error: BfpError) -> str:
+    """What a refusal is about, without the figures and names of the one point."""
+    sentence = str(error)
+    if found := re.search(r"needs \d+ (\w+) \(modelled\)", sentence):
+        return f"{found.group(1)} beyond the board's"
+    if found := re.search(r"raise the engine option (\w+)", sentence):
+        return f"{found.group(1)} too few for a layer"
+    if "an exponent group" in sentence:
+        return "lanes more than the channels of an exponent group"
+    return re.sub(r"\d+", "N", sentence)
+
+
+class Explorer:
+    """Collects the points that fit ``board``, and counts the reasons of those that do not."""
+
+    def __init__(self, artifact: Artifact, board: Board) -> None:
+        self.artifact, self.board = artifact, board
+        self.points: dict[tuple[int, int, EngineOptions], Point] = {}
+        self.refused: dict[tuple[int, int, EngineOptions], str] = {}
+        self.narrowed: dict[tuple[int, int], Artifact] = {}
+
+    def point(self, widths: tuple[int, int], options: EngineOptions) -> Point | None:
+        """The modelled point; None where it is refused."""
+        key = (*widths, options)
+        if key not in self.points and key not in self.refused:
+            try:
+                self.points[key] = self._evaluate(widths, options)
+            except BfpError as error:
+                self.refused[key] = reason(error)
+        return self.points.get(key)
+
+    def _evaluate(self, widths: tuple[int, int], options: EngineOptions) -> Point:
+        if widths not in self.narrowed:
+            self.narrowed[widths] = narrow(self.artifact, *widths)
+        artifact = self.narrowed[widths]
+        array = build_array(options, *widest_operands([artifact]), self.board.multiplier_bits)
+        if array.macs > self.board.dsp * array.products:  # seen before anything is cut
+            raise BfpError(f"needs {array.macs // array.products} dsp (modelled)")
+        program = build([artifact], options, self.board, with_weights=False)
+        refuse_what_does_not_fit(program, self.board)
+        result = estimate(program, self.board)
+        figures = {name: result[name] for name in FIGURES}
+        return Point(*widths, options, array.products, array.macs, **figures)
+
+    def arrays(self, widths: tuple[int, int]) -> Iterator[Point]:
+        """Every size of the array, with the largest of some sizes of buffers that fits."""
+        for lanes in LANES:
+            for filters in (f for f in FILTERS if f <= lanes):
+                for pixels in PIXELS:
+                    point = self.array(widths, lanes, filters, pixels)
+                    if point:
+                        yield point
+
+    def array(
+        self, widths: tuple[int, int], lanes: int, filters: int, pixels: int, parts: Iterable[float] = ARRAY_PARTS
+    ) -> Point | None:
+        """One size of the array, with the largest of some sizes of buffers that fits; None where none does.
+
+        parts: of the default sizes, from the largest on.
+        """
+        for part in parts:
+            options = scaled(lanes, filters, pixels, part, part, 1)
+            point = self.point(widths, options)
+            # smaller buffers only help where block RAM is short
+            if point or not self.refused[(*widths, options)].startswith("bram36"):
+                return point
+        return None
+
+    def buffers(self, widths: tuple[int, int], options: EngineOptions) -> None:
+        """Several sizes of the buffers for one array."""
+        sizes = [(inputs, weights, 1) for inputs in INPUT_PARTS for weights in WEIGHT_PARTS]
+        # partial sums wait only where weights come in chunks, so that their room is tried by itself
+        sizes += [(inputs, 1, sums) for inputs in (1, 3 / 2) for sums in SUM_PARTS]
+        for parts in sizes:
+            self.point(widths, scaled(options.lanes, options.filters, options.pixels, *parts))
+
+    def search(self, widths: tuple[int, int]) -> None:
+        """Arrays first; then the buffers of the promising ones: the fastest, and those on a front."""
+        found = list(self.arrays(widths))
+        promising = sorted(found, key=lambda p: -p.frames_per_second)[:REFINED]
+        for resource in RESOURCES:
+            promising += front(found, resource)[-REFINED // 2 :]
+        for options in dict.fromkeys(p.options for p in promising):
+            self.buffers(widths, options)
+
+
+def price(point: Point, cost: str) -> int:
+    """What a point pays: of a resource, the less the better; of "bits", which accuracy wants, the more the better."""
+    return -point.bits if cost == "bits" else getattr(point, cost)
+
+
+def front(points: Iterable[Point], cost: str) -> list[Point]:
+    """Points that no other equals or beats in both frames per second and ``cost``, the cheapest first.
+
+    cost: one of RESOURCES or "bits" (see :func:`price`). Of points equal in both, the first is kept.
+    """
+    best: list[Point] = []
+    for point in sorted(points, key=lambda p: (price(p, cost), -p.frames_per_second)):
+        if not best or point.frames_per_second > best[-1].frames_per_second:
+            best.append(point)
+    return best
+
+
+def fastest(points: Iterable[Point]) -> Point:
+    """The most frames per second; of equals, the one with the fewest block RAMs and LUTs."""
+    return max(points, key=lambda p: (p.frames_per_second, -p.bram36, -p.lut))

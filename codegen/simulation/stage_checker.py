@@ -1,0 +1,169 @@
+"""Compares the recorded calls of every stage with what the golden model says (codegen/simulation/stage_golden.py)."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+
+from bfp.artifact import Artifact
+from bfp.golden import run
+from codegen.lowering.layer_fields import EngineOperator
+from codegen.lowering.schedule import EngineLayer, Program
+from codegen.simulation.stage_golden import (
+    Layer,
+    Pass,
+    Slice,
+    Tile,
+    check_sums,
+    check_weights,
+    expect,
+    fetched_tile,
+    packed_rows,
+    rows_of,
+    spread,
+    tile_buffer,
+    tile_words,
+    unpacked_tile,
+)
+from codegen.simulation.stage_recording import Call, Parameter, items
+
+Struct = TypeVar("Struct", Tile, Pass, Slice)
+
+
+class Checker:
+    """Compares the recorded calls of a program's one network, run on one image, with the golden model."""
+
+    def __init__(self, program: Program, mantissas: np.ndarray, parameters: dict[str, list[Parameter]]) -> None:
+        self.program, self.parameters = program, parameters
+        self.artifact: Artifact = program.artifacts[0]
+        self.values = run(self.artifact, mantissas)
+        self.layers: dict[int, Layer] = {}
+        self.image = program.weight_image()
+
+    def knows(self, entry: EngineLayer) -> bool:
+        """Whether a layer is a node of the network; copies between layouts are not."""
+        return entry.name in self.artifact.parameters
+
+    def layer(self, index: int) -> Layer:
+        if index not in self.layers:
+            self.layers[index] = Layer(self.program, index, self.values)
+        return self.layers[index]
+
+    def struct(self, call: Call, kind: type[Struct]) -> Struct:
+        """The stage's argument of the type Tile, Pass or Slice."""
+        name = next(p.name for p in self.parameters[call.stage] if p.type == kind.__name__)
+        return kind(*np.frombuffer(call.before[name], np.int32).tolist())
+
+    def get(self, call: Call, name: str, after: bool) -> np.ndarray:
+        kind = next(p.type for p in self.parameters[call.stage] if p.name == name)
+        return items((call.after if after else call.before)[name], kind, self.program.array)
+
+    def check(self, call: Call) -> None:
+        """Raise BfpError where a call's results are not the golden model's. Every stage must be known here."""
+        getattr(self, f"_{call.stage}")(call, self.layer(call.layer))
+
+    def _fetch_tile(self, call: Call, layer: Layer) -> None:
+        want = fetched_tile(layer, self.struct(call, Tile), self.struct(call, Slice))
+        expect(call, "fetched", self.get(call, "fetched", True), want)
+
+    def _unpack_tile(self, call: Call, layer: Layer) -> None:
+        tile, part = self.struct(call, Tile), self.struct(call, Slice)
+        expect(call, "fetched", self.get(call, "fetched", False), fetched_tile(layer, tile, part))
+        words = unpacked_tile(layer, tile, part).reshape(-1, self.program.array.lanes)
+        expect(call, "unpacked", self.get(call, "unpacked", True), words)
+
+    def _input_pool(self, call: Call, layer: Layer) -> None:
+        tile, part, lanes = self.struct(call, Tile), self.struct(call, Slice), self.program.array.lanes
+        expect(call, "unpacked", self.get(call, "unpacked", False), unpacked_tile(layer, tile, part).reshape(-1, lanes))
+        expect(call, "columns", self.get(call, "columns", True), tile_words(layer, tile, part).reshape(-1, lanes))
+
+    def _load_tile(self, call: Call, layer: Layer) -> None:
+        tile, part = self.struct(call, Tile), self.struct(call, Slice)
+        after, before = self.get(call, "input", True), self.get(call, "input", False)
+        if layer.fields.buffer.taps > 1:  # what lies beyond the taps is never multiplied by anything but zero
+            before = after
+        expect(call, "input", after, tile_buffer(layer, tile, part, before))
+
+    def _fetch_weights(self, call: Call, layer: Layer) -> None:
+        out, weights, fetched = self.struct(call, Pass), layer.fields.weights, self.get(call, "fetched", True)
+        start = weights.weight_address + out.out_word * weights.word_beats + out.chunk * weights.chunk_beats
+        count = out.outputs * weights.word_beats
+        if layer.fields.passes.chunks > 1:
+            count = min(weights.chunk_beats, weights.word_beats - out.chunk * weights.chunk_beats)
+        expect(call, "fetched", fetched, self.image[start : start + count])
+
+    def _load_weights(self, call: Call, layer: Layer) -> None:
+        check_weights(layer, call, self.struct(call, Pass), lambda name, after: self.get(call, name, after))
+
+    def _fetch_shortcut(self, call: Call, layer: Layer) -> None:
+        tile, out, bits = self.struct(call, Tile), self.struct(call, Pass), layer.fields.shortcut.shortcut_bits
+        part = layer.shortcut[out.out_word : out.out_word + out.outputs]
+        rows = part[:, :, tile.y : tile.y + tile.height].transpose(0, 2, 3, 1)
+        rows = rows.reshape(-1, part.shape[3], part.shape[1])
+        beats = packed_rows(rows, bits)[:, tile.x * bits // 8 : -(-(tile.x + tile.width) * bits // 8)]
+        expect(call, "fetched", self.get(call, "fetched", True), beats.reshape(-1, part.shape[1]))
+
+    def _load_shortcut(self, call: Call, layer: Layer) -> None:
+        want = rows_of(layer.shortcut, self.struct(call, Pass), self.struct(call, Tile))
+        expect(call, "shortcut", self.get(call, "shortcut", True), want)
+
+    def _compute(self, call: Call, layer: Layer) -> None:
+        out = self.struct(call, Pass)
+        check_sums(layer, call, self.struct(call, Tile), out, self.get(call, "sums", True))
+        if layer.fields.op is EngineOperator.DEPTHWISE:
+            bias = spread(layer.parameters.bias, layer.place_out)[out.out_word : out.out_word + out.outputs]
+            expect(call, "biases", self.get(call, "biases", True), bias)
+
+    def _epilogue(self, call: Call, layer: Layer) -> None:
+        tile, out = self.struct(call, Tile), self.struct(call, Pass)
+        check_sums(layer, call, tile, out, self.get(call, "sums", False))
+        expect(call, "results", self.get(call, "results", True), rows_of(layer.results, out, tile))
+
+    def _fused_pool(self, call: Call, layer: Layer) -> None:
+        tile, out, lanes = self.struct(call, Tile), self.struct(call, Pass), self.program.array.lanes
+        expect(call, "results", self.get(call, "results", False), rows_of(layer.results, out, tile))
+        kept, pooled = self._stored(layer, tile, out)
+        expect(call, "kept", self.get(call, "kept", True), kept.reshape(-1, lanes))
+        expect(call, "pooled", self.get(call, "pooled", True), pooled.reshape(-1, lanes))
+
+    def _stored(self, layer: Layer, tile: Tile, out: Pass) -> tuple[np.ndarray, np.ndarray]:
+        """Rows [words, n, width, lanes] of the map that a pass stores over a tile, and of the pooled one."""
+        words = slice(out.out_word, out.out_word + out.outputs)
+        y, bottom = tile.y, tile.y + tile.height
+        kept = layer.results[words, :, y:bottom, tile.x : tile.x + tile.width]
+        pooled = layer.results[:, :, :0, :0][words]
+        if pool := layer.entry.pool:
+            kept = kept if pool.keeps_map else kept[:, :, :0]
+            pooled = layer.pooled[words, :, pool.rows(y) : pool.rows(bottom)]
+        return kept.transpose(0, 2, 3, 1), pooled.transpose(0, 2, 3, 1)
+
+    def _packed(self, layer: Layer, tile: Tile, out: Pass) -> list[tuple[int, np.ndarray]]:
+        """Address and beats [n, lanes] of every row that a pass stores over a tile, in their order."""
+        target, fused, pool, found = layer.fields.output_map, layer.fields.fused_pool, layer.entry.pool, []
+        kept, pooled = (
+            [packed_rows(rows, target.out_bits) for rows in part] for part in self._stored(layer, tile, out)
+        )
+        for n in range(out.outputs):
+            word, done = out.out_word + n, 0
+            for row in range(tile.height):
+                y = tile.y + row
+                if target.keeps_map:
+                    at = target.out_address + (word * target.out_height + y) * target.out_line_beats
+                    found.append((at + tile.x * target.out_bits // 8, kept[n][row]))
+                if pool and pool.rows(y + 1) > pool.rows(y):
+                    at = word * fused.pooled_height + pool.rows(y)
+                    found.append((fused.pooled_address + at * fused.pooled_line_beats, pooled[n][done]))
+                    done += 1
+        return found
+
+    def _pack(self, call: Call, layer: Layer) -> None:
+        rows = self._packed(layer, self.struct(call, Tile), self.struct(call, Pass))
+        beats = [row for _, row in rows] or [np.zeros((0, self.program.array.lanes), np.int8)]
+        expect(call, "packed", self.get(call, "packed", True), np.concatenate(beats))
+
+    def _store(self, call: Call, layer: Layer) -> None:
+        memory = self.get(call, "memory", False).copy()
+        for at, beats in self._packed(layer, self.struct(call, Tile), self.struct(call, Pass)):
+            memory[at : at + len(beats)] = beats
+        expect(call, "memory", self.get(call, "memory", True), memory)

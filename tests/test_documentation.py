@@ -1,0 +1,56 @@
+"""What the documents say of network files is what the code takes."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from bfp.artifact import Preprocessing
+from calib.config import NetworkConfig, load_config
+from calib.options import AUTO, METHODS, ONLINE, BfpOptions, ImageOptions, Override
+from calib.sweep_options import SweepOptions
+from codegen.options import EngineOptions
+from codegen.performance.board import DEFAULT_BOARD, load_board
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/network-files.md"])
+def test_documented_examples_are_valid(page, tmp_path):
+    examples = re.findall(r"(?s)```toml\n(.*?)```", (ROOT / page).read_text())
+    assert examples
+    for text in examples:
+        (tmp_path / "net.toml").write_text(text)
+        config = load_config(tmp_path / "net.toml")
+        EngineOptions.from_dict(config.engine)
+        load_board(config.board or DEFAULT_BOARD)
+
+
+SHORTEST = """
+model = "a:b"
+input = { size = 8, mean = 0, std = 1 }
+calibration = { images = "random" }
+"""
+
+
+def test_every_key_is_documented_with_its_default(tmp_path):
+    """Rows of the tables in docs/network-files.md against the options as they are."""
+    text = (ROOT / "docs" / "network-files.md").read_text()
+    (tmp_path / "net.toml").write_text(SHORTEST)
+    defaults = vars(load_config(tmp_path / "net.toml").bfp)
+    engine = {"board": DEFAULT_BOARD} | {f.name: f.default for f in fields(EngineOptions)}
+    for section, options, values in (("bfp", BfpOptions, defaults), ("engine", EngineOptions, engine)):
+        table = text.split(f"## `[{section}]`")[1].split("\n\n| ")[1].split("\n\n")[0]
+        rows = {line.split("|")[1].strip(" `"): line.split("|")[2].strip() for line in table.splitlines()[1:]}
+        for name in ({f.name for f in fields(options)} | set(values)) - {"overrides"}:
+            value = values[name]
+            default = "none" if value is None else json.dumps(value)
+            assert rows.get(name) == (f"`{default}`" if isinstance(value, str) else default), name
+    for options in (ImageOptions, Override, Preprocessing, NetworkConfig, SweepOptions):
+        known = {f.name for f in fields(options)} - {"path", "input", "calibration", "evaluation", "bfp", "engine", "sweep"}
+        assert {name for name in known if f"`{name}`" not in text} == set()
+    assert [m for m in (*METHODS, AUTO, ONLINE) if f'`"{m}"`' not in text] == []

@@ -1,0 +1,165 @@
+"""What generated headers say: comments that are true, names that are harmless, an identity that covers all of it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.boards import BOARD
+from support.compilers import EVERY, NO_CLANG
+from support.random_graphs import random_artifact, random_input
+
+from bfp import BfpError
+from bfp.artifact import Artifact
+from codegen import render
+from codegen.generate import generate
+from codegen.lint.artifacts import smallest_artifact, widest_artifact
+from codegen.lowering.layer_fields import EngineOperator
+from codegen.lowering.program import build
+from codegen.lowering.schedule import EngineLayer
+from codegen.options import EngineOptions
+from codegen.performance.counts import COUNTED
+from codegen.simulation.csim import compile_engine, run_testbench, write_golden
+
+SMALL = EngineOptions(lanes=4, filters=2, pixels=2)
+QUICKLY = ("-O0",)
+HOSTILE = '", (system("true"), ""), " */ ??/\n\\'
+
+
+def renamed(artifact: Artifact, text: str) -> Artifact:
+    """The same network with every name ending in ``text``."""
+    graph = artifact.graph
+    nodes = tuple(
+        replace(n, name=n.name + text, inputs=tuple(t + text for t in n.inputs), output=n.output + text)
+        for n in graph.nodes
+    )
+    shapes = {t + text: shape for t, shape in graph.shapes.items()}
+    inputs, outputs = (tuple(t + text for t in ends) for ends in (graph.inputs, graph.outputs))
+    return replace(
+        artifact,
+        graph=replace(graph, name=graph.name + text, inputs=inputs, outputs=outputs, nodes=nodes, shapes=shapes),
+        formats={t + text: f for t, f in artifact.formats.items()},
+        parameters={name + text: p for name, p in artifact.parameters.items()},
+        inputs=tuple(replace(end, tensor=end.tensor + text) for end in artifact.inputs),
+        outputs=tuple(replace(end, tensor=end.tensor + text) for end in artifact.outputs),
+    )
+
+
+def simulate(artifact: Artifact, out: Path, compiler: str | None = None) -> tuple[list[EngineLayer], dict]:
+    """Layers, and the test bench's result for one image."""
+    program, identity = generate([artifact], SMALL, BOARD, out)
+    bench, _ = compile_engine(out / "generated", out / "csim", compiler, QUICKLY)
+    write_golden(out / "golden.bin", program, identity, [random_input(artifact, 0)])
+    return program.layers, run_testbench(bench, out / "deploy" / "weights.bin", out / "golden.bin", out / "result.json")
+
+
+# -- comments ----------------------------------------------------------------------
+
+
+def users(layers: list[EngineLayer], constant: str) -> dict[str, int]:
+    """How much each layer needs of an on-chip buffer, by the names of the layers that use it at all."""
+    weighted = (EngineOperator.CONV, EngineOperator.DEPTHWISE)
+    needs = {
+        "INPUT_WORDS": lambda x: x.tiling.input_words,
+        "WEIGHT_STEPS": lambda x: x.tiling.weight_steps if x.fields.op is EngineOperator.CONV else None,
+        "GROUP_WORDS": lambda x: x.tiling.group_words if x.fields.op in weighted else None,
+        "POOL_WORDS": lambda x: x.fields.output_map.out_words * x.pool.stored[1] if x.pool else None,
+        "TILE_BLOCKS": lambda x: x.tiling.blocks if x.tiling.chunks > 1 else None,
+    }
+    found = {x.name: needs[constant](x) for x in layers}
+    return {name: need for name, need in found.items() if need is not None}
+
+
+def test_the_layer_that_a_buffer_is_as_large_as_needs_so_much_of_it():
+    """Of every buffer's size: the layer beside it uses the buffer, and as much as any other."""
+    unused, misleading = set(), 0
+    options = EngineOptions(lanes=4, filters=4, pixels=3, input_words=4000, weight_steps=64, tile_blocks=16)
+    for seed in range(24):
+        program = build([random_artifact(seed, 4)], options, BOARD)
+        text = render.render(program, "test")[0]["config.hpp"]
+        banks = int(re.search(r"int BANKS = (\d+);", text).group(1))
+        for constant in ("INPUT_WORDS", "WEIGHT_STEPS", "GROUP_WORDS", "POOL_WORDS", "TILE_BLOCKS"):
+            size, layer = re.search(rf"(?m)^constexpr int {constant} = (\d+);  // (.*)$", text).groups()
+            needs = users(program.layers, constant)
+            if not needs:
+                assert (layer, size) == ("no layer uses it", "1")
+                unused.add(constant)
+                continue
+            unit = banks if constant == "INPUT_WORDS" else 1
+            assert needs[layer] == max(needs.values()) and int(size) == -(-needs[layer] // unit) * unit
+        steps = {x.tiling.weight_steps: x.fields.op for x in program.layers}
+        misleading += steps[max(steps)] is EngineOperator.DEPTHWISE
+    # the cases in which the comment would not be true of the largest number alone
+    assert unused >= {"POOL_WORDS", "TILE_BLOCKS"} and misleading > 0
+
+
+@pytest.mark.parametrize("compiler", EVERY)
+@pytest.mark.parametrize("make", [smallest_artifact, widest_artifact])
+def test_engines_with_and_without_optional_constants_are_bit_equal(make, compiler, tmp_path):
+    """Constants of the type are read like members; unoptimised, so that each of them must be one in fact."""
+    if EVERY[compiler] is None:
+        pytest.skip(NO_CLANG)
+    layers, result = simulate(make(), tmp_path, EVERY[compiler])
+    assert result["mismatches"] == 0 and result["layers_compared"] == len(layers)
+    header = (tmp_path / "generated" / "layer.hpp").read_text()
+    unused = make is smallest_artifact
+    assert ("    static constexpr int16_t has_shortcut = 0;" in header) is unused
+    assert ("/*has_shortcut*/" in (tmp_path / "generated" / "schedule.hpp").read_text()) is not unused
+
+
+# -- names -------------------------------------------------------------------------
+
+
+def test_any_name_is_harmless_in_generated_sources(tmp_path):
+    """Names that would end a literal, a comment or a line are text in the sources, and the test bench reports them."""
+    plain, _ = simulate(widest_artifact(), tmp_path / "plain")
+    layers, result = simulate(renamed(widest_artifact(), HOSTILE), tmp_path)
+    assert result["mismatches"] == 0
+    assert [x["layer"] for x in result["counts"]] == [x.name for x in layers] == [x.name + HOSTILE for x in plain]
+    assert all(tuple(x["counts"]) == COUNTED for x in result["counts"])
+    # as many lines as with other names
+    for name in (*render.KERNEL_HEADERS, *render.BENCH_HEADERS):
+        texts = [(folder / "generated" / name).read_text() for folder in (tmp_path, tmp_path / "plain")]
+        assert texts[0].count("\n") == texts[1].count("\n")
+    image = bytearray((tmp_path / "deploy" / "weights.bin").read_bytes())
+    image[:] = bytes(b ^ 0x55 for b in image)
+    (tmp_path / "broken.bin").write_bytes(image)
+    bench, broken = tmp_path / "csim" / "testbench", tmp_path / "broken.bin"
+    result = run_testbench(bench, broken, tmp_path / "golden.bin", tmp_path / "broken.json")
+    assert f"layer second{HOSTILE}, tensor second{HOSTILE}, channel" in result["first_mismatch"]
+
+
+def test_a_name_that_no_c_string_holds_is_refused(tmp_path):
+    with pytest.raises(BfpError, match="holds a zero byte, which no C\\+\\+ string can; give it another name"):
+        generate([renamed(smallest_artifact(), "\0")], SMALL, BOARD, tmp_path)
+    assert not (tmp_path / "generated").exists()
+
+
+# -- identity ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [*render.KERNEL_HEADERS, *render.BENCH_HEADERS])
+def test_identity_covers_every_header_of_the_kernel(name, tmp_path, monkeypatch):
+    program = build([smallest_artifact()], SMALL, BOARD)
+    before = render.render(program, "test")[1]
+    templates = tmp_path / "templates"
+    shutil.copytree(render.TEMPLATES, templates)
+    monkeypatch.setattr(render, "TEMPLATES", templates)
+    assert render.render(program, "test")[1] == before
+    template = templates / f"{name}.j2"
+    template.write_text(template.read_text() + "// edited\n")
+    assert (render.render(program, "test")[1] != before) is (name in render.KERNEL_HEADERS)
+
+
+def test_every_header_that_the_kernel_includes_is_written_by_hand_or_covered():
+    """No include of the kernel escapes the identity, but for what only a simulation or a synthesis sees."""
+    written = {path.name for path in render.HLS.glob("*.hpp")}
+    outside = {"trace.hpp", "dependence_check.hpp", "hls_stream.h"}
+    folders = (render.HLS, render.HLS / "synth", render.HLS / "csim")
+    sources = [path for folder in folders for path in folder.glob("*.[ch]pp")]
+    included = {name for path in sources for name in re.findall(r'#include "([^"]+)"', path.read_text())}
+    assert included - written - outside <= set(render.KERNEL_HEADERS)
+    assert not written & set(render.KERNEL_HEADERS)
