@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -76,22 +77,27 @@ def writers():
 WRITERS = writers()
 
 
-@pytest.fixture
+@contextmanager
 def full_disk():
-    """No file can grow beyond 64 bytes: the system's own refusal, as on a full disk."""
+    """No file can grow beyond 64 bytes: the system's own refusal, as on a full disk.
+
+    For the block alone: whoever runs the tests may be writing what it says into a file.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_full_disk_leaves_the_older_file_and_nothing_else(name, tmp_path, full_disk):
+def test_a_full_disk_leaves_the_older_file_and_nothing_else(name, tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"older")
-    with pytest.raises(BfpError, match=r"cannot be written \(File too large\); make room") as error:
+    with pytest.raises(BfpError, match=r"cannot be written \(File too large\); make room") as error, full_disk():
         WRITERS[name](path)
     assert "\n" not in str(error.value)
     assert contents(tmp_path) == {"file": b"older"}
