@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from support.random_graphs import random_artifact, random_input
-from test_quantise import quantised
+from support.quantised import quantised
 from torch import nn
 
 from bfp import golden

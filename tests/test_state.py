@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError, replace
 import numpy as np
 import pytest
 import torch
-from test_refine import PRE, mobile_block
+from support.mobile_block import PRE, mobile_block
 
 from bfp import artifact as artifacts
 from bfp.errors import BfpError
