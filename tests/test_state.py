@@ -8,7 +8,7 @@ import pytest
 import torch
 from support.mobile_block import PRE, mobile_block
 
-from bfp import artifact as artifacts
+from bfp import artifact_file
 from bfp.errors import BfpError
 from calib import pipeline
 from calib.__main__ import main
@@ -104,7 +104,7 @@ limit = 12
 weights = 4
 weight_budget = 5
 """
-SEEDED = "from test_refine import mobile_block as make\n"
+SEEDED = "from support.mobile_block import mobile_block as make\n"
 UNSEEDED = """
 import torch
 from torch import nn
@@ -156,18 +156,18 @@ def test_the_function_of_the_network_is_kept_by_all_that_comes_before_quantising
 def test_an_artifact_of_other_weights_is_refused(folder, what):
     config = load_config(folder / "net.toml")
     pipeline.calibrate(config, folder / "out")
-    network = "from test_refine import mobile_block\n\ndef make():\n    m = mobile_block()\n"
+    network = "from support.mobile_block import mobile_block\n\ndef make():\n    m = mobile_block()\n"
     (folder / "state_networks.py").write_text(network + "    m.l0.weight.data[0, 0, 0, 0] += 1\n    return m\n")
     sys.modules.pop("state_networks", None)
     words = "was made from other float weights than .*net.toml gives now; run `doit calibrate` again, and if its model"
     with pytest.raises(BfpError, match=words):
         if what == "evaluate":
-            artifact = artifacts.load(folder / "out" / "artifact.npz")
+            artifact = artifact_file.load(folder / "out" / "artifact.npz")
             pipeline.check_artifact(pipeline.prepare(config, adapted=False), artifact)
         elif what == "report":
             write_report(pipeline.prepare(config), folder / "out")
         else:
-            artifact = artifacts.load(folder / "out" / "artifact.npz")
+            artifact = artifact_file.load(folder / "out" / "artifact.npz")
             write_event_files(pipeline.prepare(config), artifact, folder / "events", 4)
     assert not (folder / "out" / "report.html").exists() and not (folder / "events").exists()
 
@@ -187,4 +187,4 @@ def test_a_callable_that_draws_other_weights_each_time_is_noticed(folder, capsys
 def test_a_callable_that_seeds_is_not_complained_of(folder, capsys):
     assert main(["calibrate", str(folder / "net.toml"), "--out", str(folder / "out")]) == 0
     assert "each time it is built" not in capsys.readouterr().err
-    assert artifacts.load(folder / "out" / "artifact.npz").provenance["replaced"] == []
+    assert artifact_file.load(folder / "out" / "artifact.npz").provenance["replaced"] == []
