@@ -200,7 +200,7 @@ def test_operator_equals_loops_over_python_integers(op):
         shortcut = None
         if node.shortcut:
             shortcut = rng.integers(extra.low, extra.high + 1, (2, *shapes["out"])).astype(np.int16)
-        got = epilogue(ACCUMULATE[op](node, p, x, source, target), node.activation, p, target, shortcut)
+        got = epilogue(ACCUMULATE[op](node, p, x, source, target), node, p, target, shortcut)
         for n in range(2):
             side = None if shortcut is None else shortcut[n]
             want = reference(node, p, x[n], side, source, target, extra, seen)
