@@ -87,7 +87,7 @@ def test_random_graphs_reach_every_corner():
             for p in artifact.parameters.values():
                 seen["left shift"] += bool((p.round_shift < 0).any())
                 bits |= {p.weights.bits + 10} if p.weights else set()
-    corners = ["CONV", "DEPTHWISE", "MAX_POOL", "AVG_POOL", "ADD", "NONE", "RELU", "RELU6", "chunks", "tiles down"]
+    corners = ["CONV", "DEPTHWISE", "MAX_POOL", "AVG_POOL", "ADD", "MAXIMUM", "NONE", "RELU", "RELU6", "chunks", "tiles down"]
     corners += ["tiles across", "word tiles", "alignment", "fused shortcut", "unsigned", "1x1 map", "cropped", "copies"]
     corners += ["fused pool", "fused pool over tiles", "fused pool of 3 rows", "fused pool of 2 columns"]
     corners += ["fused pool, padded"]

@@ -22,6 +22,7 @@ ACCUMULATE = operator_table(
         "max_pool": max_pool.accumulate,
         "avg_pool": avg_pool.accumulate,
         "add": add.accumulate,
+        "maximum": add.accumulate,
         "identity": add.accumulate,
         "slice_pad": slice_pad.accumulate,
     },

@@ -253,6 +253,7 @@ COMPUTE = operator_table(
         "max_pool": IntegerOperator(max_pool, no_factors),
         "avg_pool": IntegerOperator(avg_pool, avg_pool_factors),
         "add": IntegerOperator(main_operand, no_factors),
+        "maximum": IntegerOperator(main_operand, no_factors),
         "identity": IntegerOperator(main_operand, no_factors),
         "slice_pad": IntegerOperator(slice_pad, no_factors),
     },

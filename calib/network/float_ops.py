@@ -92,6 +92,7 @@ APPLY = operator_table(
         "max_pool": max_pool,
         "avg_pool": avg_pool,
         "add": main_operand,
+        "maximum": main_operand,
         "identity": main_operand,
         "slice_pad": slice_pad,
         "concat": concat,
