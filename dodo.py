@@ -15,7 +15,8 @@ from doit.action import CmdAction
 from doit.tools import config_changed
 
 from bfp import BfpError
-from calib.config import ONLINE, SHIPPED, find_network, load_config
+from calib.config import SHIPPED, find_network, load_config
+from calib.options import ONLINE
 from calib.used_files import image_files, module_files, weight_files
 from codegen.options import EngineOptions
 from codegen.performance.board import DEFAULT_BOARD, load_board

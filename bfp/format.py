@@ -12,8 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from bfp.errors import BfpError
+from bfp.fields import FLAG, checked, tuple_of, whole
+from bfp.limits import MAX_CHANNELS, MAX_EXPONENT
+from bfp.names import shown
 
 MIN_BITS, MAX_BITS = 2, 8
+SPLITS = tuple_of(whole(0, MAX_CHANNELS), 2, MAX_CHANNELS + 1)
 
 
 def mantissa_range(bits: int, signed: bool) -> tuple[int, int]:
@@ -36,19 +40,19 @@ class BlockFormat:
     channels) and ``exponents[g]`` belongs to ``splits[g] : splits[g + 1]``.
     """
 
-    bits: int
-    signed: bool
-    splits: tuple[int, ...]
-    exponents: tuple[int, ...]
+    bits: int = checked(whole(MIN_BITS, MAX_BITS))
+    signed: bool = checked(FLAG)
+    splits: tuple[int, ...] = checked(SPLITS)
+    exponents: tuple[int, ...] = checked(tuple_of(whole(-MAX_EXPONENT, MAX_EXPONENT), 1, MAX_CHANNELS))
 
     def __post_init__(self) -> None:
         if type(self.signed) is not bool:
-            raise BfpError(f"block format's sign is {self.signed!r}; it must be true or false")
+            raise BfpError(f"block format's sign is {shown(self.signed)}; it must be true or false")
         mantissa_range(self.bits, self.signed)
         if len(self.splits) != len(self.exponents) + 1 or self.splits[0] != 0:
-            raise BfpError(f"block format has {len(self.exponents)} exponents for the channel splits {self.splits}")
+            raise BfpError(f"block format has {len(self.exponents)} exponents for the channel splits {shown(self.splits)}")
         if any(a >= b for a, b in zip(self.splits, self.splits[1:])):
-            raise BfpError(f"block format's channel splits {self.splits} do not ascend")
+            raise BfpError(f"block format's channel splits {shown(self.splits)} do not ascend")
 
     @property
     def channels(self) -> int:

@@ -7,14 +7,22 @@ tensor is channels x height x width; the batch axis is not part of the graph.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from bfp.activations import Activation, activation
 from bfp.errors import BfpError
+from bfp.fields import NAME, TEXT, checked, fixed, in_order, limited, mapping, record, tuple_of, whole
+from bfp.limits import MAX_CHANNELS, MAX_ENDS, MAX_NODES, MAX_OPERANDS, MAX_SIDE, MAX_VALUES
 from bfp.names import check_name
 from bfp.operators import Channels, Operator, operator
 
 Shape = tuple[int, int, int]  # channels, height, width
+SIDE, STEP = whole(1, MAX_SIDE), whole(-MAX_SIDE, MAX_SIDE)
+SHAPE = limited(
+    in_order(whole(1, MAX_CHANNELS), SIDE, SIDE),
+    lambda shape: shape[0] * shape[1] * shape[2] <= MAX_VALUES,
+    f"a shape of at most {MAX_VALUES} values",
+)
 
 
 @dataclass(frozen=True)
@@ -24,9 +32,9 @@ class Window:
     Padding is zero (or never wins, for max pooling). Negative padding crops.
     """
 
-    kernel: tuple[int, int] = (1, 1)
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    kernel: tuple[int, int] = checked(fixed(SIDE, 2), default=(1, 1))
+    stride: tuple[int, int] = checked(fixed(SIDE, 2), default=(1, 1))
+    padding: tuple[int, int, int, int] = checked(fixed(STEP, 4), default=(0, 0, 0, 0))
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of the result over a map of ``height`` x ``width``."""
@@ -49,15 +57,15 @@ class Node:
     source: the names of the modules of the original network that it came from.
     """
 
-    name: str
-    op: str
-    inputs: tuple[str, ...]
-    output: str
-    window: Window = field(default_factory=Window)
-    activation: str = "none"
-    counted_padding: tuple[int, int, int, int] = (0, 0, 0, 0)
-    channel_offset: int = 0
-    source: tuple[str, ...] = ()
+    name: str = checked(NAME)
+    op: str = checked(NAME)
+    inputs: tuple[str, ...] = checked(tuple_of(NAME, 1, MAX_OPERANDS))
+    output: str = checked(NAME)
+    window: Window = checked(record(Window), default_factory=Window)
+    activation: str = checked(NAME, default="none")
+    counted_padding: tuple[int, int, int, int] = checked(fixed(STEP, 4), default=(0, 0, 0, 0))
+    channel_offset: int = checked(whole(-MAX_CHANNELS, MAX_CHANNELS), default=0)
+    source: tuple[str, ...] = checked(tuple_of(TEXT, 0, MAX_NODES), default=())
 
     @property
     def operator(self) -> Operator:
@@ -102,11 +110,11 @@ class Graph:
     inputs, outputs: names of tensors, at least one each. shapes maps every tensor to (channels, height, width).
     """
 
-    name: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    nodes: tuple[Node, ...]
-    shapes: dict[str, Shape]
+    name: str = checked(NAME)
+    inputs: tuple[str, ...] = checked(tuple_of(NAME, 1, MAX_ENDS))
+    outputs: tuple[str, ...] = checked(tuple_of(NAME, 1, MAX_ENDS))
+    nodes: tuple[Node, ...] = checked(tuple_of(record(Node), 0, MAX_NODES))
+    shapes: dict[str, Shape] = checked(mapping(SHAPE, 2 * MAX_NODES))
 
     @property
     def input(self) -> str:
@@ -189,6 +197,13 @@ class Graph:
         where = f"network {self.name}"
         if not self.inputs or not self.outputs:
             raise BfpError(f"{where}: it has no {'output' if self.inputs else 'input'}")
+        for what, tensors in (("input", self.inputs), ("output", self.outputs)):
+            for tensor in tensors:
+                if tensors.count(tensor) > 1:
+                    raise BfpError(f"{where}: tensor {tensor!r} is two of its {what}s")
+        for tensor in self.inputs:
+            if tensor not in self.shapes:
+                raise BfpError(f"{where}: input tensor {tensor!r} has no shape")
         for tensor in self.shapes:
             check_name(tensor, "tensor", where)
         known = set(self.inputs)

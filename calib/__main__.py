@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 from bfp.errors import BfpError
-from calib.config import ONLINE, NetworkConfig, find_network, load_config
+from bfp.names import printable
+from calib.config import NetworkConfig, find_network, load_config
+from calib.options import ONLINE
 
 
 def parser() -> argparse.ArgumentParser:
@@ -114,7 +116,7 @@ def calibrate(config: NetworkConfig, folder: Path, arguments: argparse.Namespace
 
 def evaluate(config: NetworkConfig, folder: Path, arguments: argparse.Namespace) -> None:
     """Compare the artifact, or the online reference, with the float network; one line of figures."""
-    from bfp import artifact as artifacts
+    from bfp import artifact_file
     from calib import pipeline
 
     if config.bfp.method == ONLINE:
@@ -124,7 +126,7 @@ def evaluate(config: NetworkConfig, folder: Path, arguments: argparse.Namespace)
     else:
         from calib.evaluation import evaluate
 
-        artifact = artifacts.load(folder / "artifact.npz")
+        artifact = artifact_file.load(folder / "artifact.npz")
         prepared = pipeline.prepare(config, adapted=False)
         result = evaluate.evaluate(prepared, artifact, folder, arguments.limit, arguments.device)
     for note in result["notes"]:
@@ -151,11 +153,11 @@ def report(config: NetworkConfig, folder: Path, arguments: argparse.Namespace) -
 
 def tensorboard(config: NetworkConfig, folder: Path, arguments: argparse.Namespace) -> None:
     """Write event files of all distributions."""
-    from bfp import artifact as artifacts
+    from bfp import artifact_file
     from calib import pipeline
     from calib.evaluation.event_files import write_event_files
 
-    artifact, events = artifacts.load(folder / "artifact.npz"), folder / "tensorboard"
+    artifact, events = artifact_file.load(folder / "artifact.npz"), folder / "tensorboard"
     wrote = write_event_files(pipeline.prepare(config), artifact, events, arguments.limit)
     print(f"{config.name}: {wrote['histograms']} histograms, {wrote['images']} images; wrote {events}")
 
@@ -206,7 +208,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         run(arguments)
     except BfpError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         kept = "; started again, it goes on with the next batch" if arguments.command == "evaluate" else ""

@@ -16,84 +16,28 @@ from bfp.artifact import Preprocessing
 from bfp.errors import BfpError
 from bfp.format import MAX_BITS, MIN_BITS
 from bfp.limits import MAX_ALIGN_SHIFT
+from calib.options import (
+    AUTO,
+    EQUALISATIONS,
+    FAN2019,
+    METHODS,
+    ONLINE,
+    OUTPUTS,
+    ROUNDINGS,
+    WEIGHT_METHODS,
+    BfpOptions,
+    ImageOptions,
+    Override,
+    method_name,
+)
 from calib.section import Section
 from calib.sweep_options import SweepOptions, read_sweep
 from host.image import INTERPOLATIONS
 
 SHIPPED = Path(__file__).parent / "networks"
-METHODS = ("max", "percentile", "mse", "kl", "seed")  # of one layer
-AUTO = "auto"  # of a network: calib.auto picks the method of its layers
-ONLINE = "online"  # calib.evaluation.baselines.online: to compare with, in evaluation and sweeps; no artifact can have it
-WEIGHT_METHODS = ("max", "mse", "seed")
-ROUNDINGS = ("nearest", "gptq")
-EQUALISATIONS = ("none", "weights", "ranges")
-OUTPUTS = ("values", "classes")
 AUTO_GROUP = 16  # channels that share an exponent where the file leaves it to us: a memory word
 CHANNELS = {"rgb": 3, "bgr": 3, "gray": 1}
 WEIGHT_WORDS = ("model", "random")
-
-
-@dataclass(frozen=True)
-class ImageOptions:
-    """Where images come from, see calib.data.images. ``limit`` None: all of them."""
-
-    images: tuple[str, ...]
-    fallback: str | None = None
-    skip: int = 0
-    stride: int = 1
-    limit: int | None = None
-    augment: int = 1
-
-
-@dataclass(frozen=True)
-class Override:
-    """Options of the layers whose name matches the fnmatch pattern ``layers``; None: not overridden."""
-
-    layers: str
-    weights: int | None = None
-    activations: int | None = None
-    weight_group: int | None = None
-    method: str | None = None
-    weight_method: str | None = None
-
-
-@dataclass(frozen=True)
-class BfpOptions:
-    """Block floating point options; see docs/numerics.md.
-
-    weights, activations: mantissa widths. weight_group: input channels per
-    weight block, activation_group: channels per activation block, 0 for all.
-    method: of the activations' exponents, one of METHODS or AUTO; weight_method: of
-    the weights', one of WEIGHT_METHODS. unsigned: non-negative tensors use unsigned
-    mantissas. max_spread: largest alignment shift between blocks of a filter.
-    sensitive: least width of the residual stream's tensors and of the
-    depthwise, first and last layers' weights. rounding: of the weights, one of
-    ROUNDINGS; bias_correction: see calib.reconstruction.layerwise;
-    centre: see calib.transforms.range_centring; sort_channels: see calib.transforms.channel_permutation; equalise: one of EQUALISATIONS,
-    see calib.transforms.cross_layer_equalisation. weight_budget, activation_budget: mean widths over all
-    stored weights and activations, from which calib.formats.bit_allocation makes widths
-    of single layers. output: one of OUTPUTS, see
-    calib.transforms.output_scaling; None: classes where the file names them or images have labels.
-    """
-
-    weights: int = 8
-    activations: int = 8
-    weight_group: int = 64
-    activation_group: int = 0
-    method: str = "max"
-    weight_method: str = "max"
-    unsigned: bool = True
-    max_spread: int = 7
-    sensitive: int = 0
-    rounding: str = "nearest"
-    bias_correction: bool = False
-    centre: bool = False
-    sort_channels: bool = False
-    weight_budget: float | None = None
-    activation_budget: float | None = None
-    equalise: str = "none"
-    output: str | None = None
-    overrides: tuple[Override, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -291,22 +235,36 @@ def _lanes(table: dict) -> int:
     return lanes if isinstance(lanes, int) else 0
 
 
-def _bfp(section: Section, lanes: int) -> BfpOptions:
+def _method(section: Section, key: str, default: str | None, choices: tuple[str, ...]) -> str | None:
+    """A method by its name, or by the one that earlier versions gave it."""
+
+    def check(value: object) -> object:
+        name = method_name(value)
+        if name not in choices:
+            raise ValueError
+        return name
+
+    return section.take(key, default, check, f"one of {', '.join(choices)}")
+
+
+def _overrides(section: Section) -> tuple[Override, ...]:
     overrides = []
-    tables = section.take("override", [], list, "written as [[bfp.override]]")
-    for table in tables:
+    for table in section.take("override", [], list, "written as [[bfp.override]]"):
         one = Section(section.path, "bfp.override", table)
         override = Override(
             layers=one.text("layers", ...),
             weights=one.integer("weights", None, MIN_BITS, MAX_BITS),
             activations=one.integer("activations", None, MIN_BITS, MAX_BITS),
             weight_group=one.integer("weight_group", None, 0),
-            method=one.text("method", None, METHODS),
-            weight_method=one.text("weight_method", None, WEIGHT_METHODS),
+            method=_method(one, "method", None, METHODS),
+            weight_method=_method(one, "weight_method", None, WEIGHT_METHODS),
         )
         one.done()
         overrides.append(override)
+    return tuple(overrides)
 
+
+def _bfp(section: Section, lanes: int) -> BfpOptions:
     def boolean(value: object) -> bool:
         if not isinstance(value, bool):
             raise ValueError
@@ -319,16 +277,17 @@ def _bfp(section: Section, lanes: int) -> BfpOptions:
 
     mean_width = f"a mean width in bits, {MIN_BITS} to {MAX_BITS}"
     # the published method has no unsigned mantissas, and its own rule for weights
-    seed, auto = (section.table.get("method", AUTO) == word for word in ("seed", AUTO))
+    published, auto = (method_name(section.table.get("method", AUTO)) == word for word in (FAN2019, AUTO))
+    weight_method = FAN2019 if published else "mse" if auto else "max"
     group = max(AUTO_GROUP, lanes)
     options = BfpOptions(
         weights=section.integer("weights", 8, MIN_BITS, MAX_BITS),
         activations=section.integer("activations", 8, MIN_BITS, MAX_BITS),
         weight_group=section.integer("weight_group", group if auto else 64, 0),
         activation_group=section.integer("activation_group", group if auto else 0, 0),
-        method=section.text("method", AUTO, (*METHODS, AUTO, ONLINE)),
-        weight_method=section.text("weight_method", "seed" if seed else "mse" if auto else "max", WEIGHT_METHODS),
-        unsigned=section.take("unsigned", not seed, boolean, "true or false"),
+        method=_method(section, "method", AUTO, (*METHODS, AUTO, ONLINE)),
+        weight_method=_method(section, "weight_method", weight_method, WEIGHT_METHODS),
+        unsigned=section.take("unsigned", not published, boolean, "true or false"),
         max_spread=section.integer("max_spread", 7, 0, MAX_ALIGN_SHIFT),
         sensitive=section.integer("sensitive", 0, 0, MAX_BITS),
         rounding=section.text("rounding", "gptq" if auto else "nearest", ROUNDINGS),
@@ -339,7 +298,7 @@ def _bfp(section: Section, lanes: int) -> BfpOptions:
         weight_budget=section.take("weight_budget", None, width, mean_width),
         activation_budget=section.take("activation_budget", None, width, mean_width),
         bias_correction=section.take("bias_correction", auto, boolean, "true or false"),
-        overrides=tuple(overrides),
+        overrides=_overrides(section),
     )
     section.done()
     return options

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bfp.format import MAX_BITS, MIN_BITS
+from calib.options import AUTO, FAN2019, ONLINE, method_name
 from calib.section import Section
 
 LIMIT = 500  # evaluation images of a point, unless the file says otherwise
@@ -22,7 +23,7 @@ class SweepOptions:
 
     widths: tuple[tuple[int, int], ...] = ((4, 4), (5, 5), (6, 6), (7, 7), (8, 8))
     groups: tuple[tuple[int, int], ...] = ((64, 0), (16, 16))
-    methods: tuple[str, ...] = ("seed", "max", "auto", "online")
+    methods: tuple[str, ...] = (FAN2019, "max", AUTO, ONLINE)
     limit: int = LIMIT
 
 
@@ -40,9 +41,10 @@ def read_sweep(section: Section, methods: tuple[str, ...]) -> SweepOptions:
         return check
 
     def names(value: object) -> tuple[str, ...]:
-        if isinstance(value, str) or any(v not in methods for v in value):
+        found = [method_name(v) for v in value]
+        if isinstance(value, str) or any(v not in methods for v in found):
             raise ValueError
-        return distinct(list(value))
+        return distinct(found)
 
     default = SweepOptions()
     each = "a whole number for both or [weights, activations]"

@@ -6,7 +6,8 @@ import hashlib
 import re
 from pathlib import Path
 
-from calib.config import WEIGHT_WORDS, ImageOptions, NetworkConfig
+from calib.config import WEIGHT_WORDS, NetworkConfig
+from calib.options import ImageOptions
 
 
 def module_files(config: NetworkConfig) -> list[str]:

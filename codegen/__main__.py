@@ -7,11 +7,12 @@ import sys
 import time
 from pathlib import Path
 
-from bfp.artifact import load
+from bfp.artifact_file import load
 from bfp.errors import BfpError
+from bfp.names import printable
 from bfp.golden import quantise_input
 from bfp.samples import load_samples
-from codegen.files import write_json, write_text
+from bfp.files import write_json, write_text
 from codegen.generate import generate
 from codegen.lowering.program import build
 from codegen.options import EngineOptions
@@ -109,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
             print(*build_bitstream(arguments.folder, board), sep="\n")
         return 0
     except BfpError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
 
 

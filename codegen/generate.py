@@ -6,67 +6,79 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import asdict
 from pathlib import Path
 
 from bfp.artifact import Artifact
-from codegen.files import write_bytes, write_json, write_text
-from codegen.options import EngineOptions
+from bfp.deployment import WEIGHTS, Deployment, write_deployment
+from bfp.files import write_bytes, write_text
+from bfp.layout import HOST, PlacedTensor, Segment
 from codegen.lowering.program import build
 from codegen.lowering.schedule import Program, StoredTensor
+from codegen.options import EngineOptions
 from codegen.performance.board import Board
 from codegen.render import render
 
-MANIFEST_SCHEMA = 4
 IP_NAME = "sbfp_engine_0"
 
 
-def tensor_entry(program: Program, t: StoredTensor) -> dict:
-    """One stored tensor as the driver needs it (see host/layout.py)."""
-    channels, height, width = t.shape
-    return {
-        "name": t.name,
-        "layer": program.layers[t.layer].name if t.layer >= 0 else "(host)",
-        "layer_index": t.layer,
-        "channels": channels,
-        "height": height,
-        "width": width,
-        "bits": t.format.bits,
-        "signed": t.format.signed,
-        "splits": list(t.format.splits),
-        "exponents": list(t.format.exponents),
-        "segments": t.placement.segments(),
-    }
+def placed_tensor(program: Program, t: StoredTensor) -> PlacedTensor:
+    """One stored tensor as the driver needs it."""
+    return PlacedTensor(
+        name=t.name,
+        layer=program.layers[t.layer].name if t.layer != HOST else "(host)",
+        layer_index=t.layer,
+        shape=t.shape,
+        format=t.format,
+        segments=t.placement.segments(),
+    )
 
 
-def manifest(program: Program, board: Board, identity: str, weights: bytes) -> dict:
+def joined_tensor(artifact: Artifact, name: str, stored: dict[str, PlacedTensor]) -> PlacedTensor:
+    """A concatenation as the driver can read it, which nothing stores as such: its branches, one after the other.
+
+    It is complete when the last of them is.
+    """
+    parts: list[PlacedTensor] = []
+    for branch in artifact.graph.producer(name).inputs:
+        parts.append(stored[branch] if branch in stored else joined_tensor(artifact, branch, stored))
+    segments, channels = [], 0
+    for part in parts:
+        segments += [Segment(channels + s.start, channels + s.stop, s.address) for s in part.segments]
+        channels += part.shape[0]
+    last = max(parts, key=lambda part: part.layer_index)
+    return PlacedTensor(
+        name, last.layer, last.layer_index, artifact.graph.shapes[name], artifact.formats[name], tuple(segments)
+    )
+
+
+def readable_tensors(program: Program) -> tuple[PlacedTensor, ...]:
+    """What the driver can read of a program with one network: every stored tensor, and every output."""
+    artifact = program.artifacts[0]
+    # copies serve one layer only; the driver reads the tensors that they copy
+    stored = {t.name: placed_tensor(program, t) for t in program.tensors if t.label == t.name}
+    joined = {t: joined_tensor(artifact, t, stored) for t in artifact.graph.outputs if t not in stored}
+    return *stored.values(), *joined.values()
+
+
+def deployment(program: Program, identity: str, weights_words: int, board: Board) -> Deployment:
     """What the driver must know of a program with one network, generated for a board."""
     artifact = program.artifacts[0]
-    return {
-        "schema": MANIFEST_SCHEMA,
-        "network": artifact.graph.name,
-        "artifact_digest": artifact.digest,
-        "identity": identity,
-        "board": board.name,
-        "clock_mhz": board.clock_mhz,
-        "lanes": program.options.lanes,
-        "layers": len(program.layers),
-        "weights": "weights.bin",
-        "weights_sha256": hashlib.sha256(weights).hexdigest(),
-        "weights_words": len(weights) // program.options.lanes,
-        "fmap_words": program.fmap_words,
-        "ip": IP_NAME,
-        "bitfile": f"{artifact.graph.name}.bit",
-        "preprocessing": asdict(artifact.preprocessing),
-        "classes": list(artifact.classes),
-        "input": artifact.graph.input,
-        "output": artifact.graph.output,
-        "output_offset": float(artifact.result.offset),
-        "output_scale": float(artifact.result.scale),
-        # copies serve one layer only; the driver reads the tensors that they copy
-        "tensors": [tensor_entry(program, t) for t in program.tensors if t.label == t.name],
-    }
+    return Deployment(
+        network=artifact.graph.name,
+        artifact_digest=artifact.digest,
+        float_digest=artifact.float_digest,
+        identity=identity,
+        board=board.name,
+        clock_mhz=board.clock_mhz,
+        lanes=program.options.lanes,
+        layers=len(program.layers),
+        weights_words=weights_words,
+        fmap_words=program.fmap_words,
+        ip=IP_NAME,
+        inputs=artifact.inputs,
+        outputs=artifact.outputs,
+        tensors=readable_tensors(program),
+    )
 
 
 def generate(artifacts: list[Artifact], options: EngineOptions, board: Board, out: Path) -> tuple[Program, str]:
@@ -81,8 +93,10 @@ def generate(artifacts: list[Artifact], options: EngineOptions, board: Board, ou
     sources, identity = render(program, title)
     for name, text in sources.items():
         write_text(out / "generated" / name, text)
-    weights = program.weight_image().tobytes()
-    write_bytes(out / "deploy" / "weights.bin", weights)
+    image = program.weight_image()
     if len(artifacts) == 1:
-        write_json(out / "deploy" / "manifest.json", manifest(program, board, identity, weights))
+        made = deployment(program, identity, len(image), board)
+        write_deployment(made, image.tobytes(), out / "deploy")
+    else:
+        write_bytes(out / "deploy" / WEIGHTS, image.tobytes())
     return program, identity

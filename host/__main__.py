@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from bfp.errors import BfpError
+from bfp.names import printable
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
             return _classify(arguments)
         return _check(arguments)
     except BfpError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
 
 
@@ -59,18 +60,16 @@ def _classify(arguments: argparse.Namespace) -> int:
             started = time.perf_counter()
             predictions = accelerator.classify(path, arguments.top)
             seconds = time.perf_counter() - started
-            print(f"{path}: {seconds:.2f} s{' (simulated)' if arguments.simulate else ''}", file=sys.stderr)
-            print(path)
+            print(f"{printable(path)}: {seconds:.2f} s{' (simulated)' if arguments.simulate else ''}", file=sys.stderr)
+            print(printable(path))
             for prediction in predictions:
                 print(f"  {100 * prediction.probability:6.2f} %  {prediction.name}")
     return 0
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    import json
-    import os
-
-    from bfp.artifact import load
+    from bfp.artifact_file import load
+    from bfp.files import write_json
     from bfp.samples import load_samples
     from host.check import check
 
@@ -81,9 +80,7 @@ def _check(arguments: argparse.Namespace) -> int:
         if arguments.show:
             _show(accelerator, samples, arguments.show)
     if arguments.out:
-        temporary = arguments.out.with_name(arguments.out.name + ".part")
-        temporary.write_text(json.dumps({"network": artifact.graph.name, **result}, indent=2) + "\n")
-        os.replace(temporary, arguments.out)
+        write_json(arguments.out, {"network": artifact.graph.name, **result})
     verdict = "bit-equal" if not result["mismatches"] else f"DIFFERENT: {result['first_mismatch']}"
     board = "simulated board" if arguments.simulate else "board"
     print(

@@ -23,7 +23,7 @@ def check(accelerator: Accelerator, artifact: Artifact, images: np.ndarray) -> d
     deployment = accelerator.deployment
     if deployment.artifact_digest != artifact.digest:
         raise BfpError(
-            f"deployment {deployment.folder} was generated from another artifact than the one given; "
+            f"deployment {accelerator.folder} was generated from another artifact than the one given; "
             "generate it again, or give the artifact that belongs to it"
         )
     result = {"images": 0, "tensors_compared": 0, "values_compared": 0, "mismatches": 0, "first_mismatch": None}
@@ -33,8 +33,8 @@ def check(accelerator: Accelerator, artifact: Artifact, images: np.ndarray) -> d
         start = time.perf_counter()
         accelerator.run(mantissas)
         seconds += time.perf_counter() - start
-        for name, tensor in deployment.tensors.items():
-            got, want = accelerator.tensor(name), golden[name][0]
+        for tensor in deployment.tensors:
+            got, want = accelerator.tensor(tensor.name), golden[tensor.name][0]
             wrong = np.argwhere(got != want)
             result["tensors_compared"] += 1
             result["values_compared"] += int(want.size)
@@ -42,7 +42,7 @@ def check(accelerator: Accelerator, artifact: Artifact, images: np.ndarray) -> d
             if len(wrong) and result["first_mismatch"] is None:
                 c, y, x = (int(v) for v in wrong[0])
                 result["first_mismatch"] = (
-                    f"image {n}, layer {tensor['layer']}, tensor {name}, channel {c}, row {y}, column {x}: "
+                    f"image {n}, layer {tensor.layer}, tensor {tensor.name}, channel {c}, row {y}, column {x}: "
                     f"golden model {want[c, y, x]}, board {got[c, y, x]}"
                 )
         result["images"] += 1

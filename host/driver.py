@@ -14,11 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
+from bfp import layout
+from bfp.deployment import check_file, read_deployment, read_weights
 from bfp.errors import BfpError
 from bfp.format import dequantise, quantise
-from host import hwh, layout
+from bfp.layout import HOST, PlacedTensor
+from host import hwh
 from host.image import load_image, normalise
-from host.manifest import read_deployment
 
 AP_START, AP_DONE, AP_IDLE = 0x1, 0x2, 0x4
 BOARD_TIMEOUT_S = 10.0
@@ -57,12 +59,15 @@ class Accelerator:
         self._buffers: list = []
         self._overlay = None
         self._running = False
+        self.folder = Path(deploy_dir)
         self.deployment = read_deployment(deploy_dir)
-        weights = self.deployment.read_weights()
+        self._input = self.deployment.tensor(self.deployment.input.tensor)
+        self._result = self.deployment.output
+        weights = read_weights(self.deployment, deploy_dir)
         if timeout_s is None:
             timeout_s = getattr(device, "timeout_s", BOARD_TIMEOUT_S)
         self.timeout_s = timeout_s
-        bitfile = Path(bitfile or getattr(device, "bitfile", None) or self.deployment.bitfile)
+        bitfile = Path(bitfile or getattr(device, "bitfile", None) or self.folder / self.deployment.bitfile)
         self._pynq = _import_pynq()
         try:
             self._load(bitfile, device)
@@ -106,9 +111,9 @@ class Accelerator:
         """
         self._load_input(image)
         self._start(0, self.deployment.layers)
-        output = self.deployment.output
-        values = dequantise(self.tensor(output), self.deployment.format(output)).reshape(-1)
-        return (values + self.deployment.output_offset) * self.deployment.output_scale
+        result = self._result
+        values = dequantise(self.tensor(result.tensor), self.deployment.tensor(result.tensor).format)
+        return result.values(values[None])[0]
 
     def trace(self, image: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """Run layer by layer; yield name and mantissas, int16 [C, H, W], of every tensor when it is complete.
@@ -117,10 +122,10 @@ class Accelerator:
         """
         self._load_input(image)
         by_layer: dict[int, list[str]] = {}
-        for name, tensor in self.deployment.tensors.items():
-            by_layer.setdefault(tensor["layer_index"], []).append(name)
-        for layer in range(-1, self.deployment.layers):
-            if layer >= 0:
+        for tensor in self.deployment.tensors:
+            by_layer.setdefault(tensor.layer_index, []).append(tensor.name)
+        for layer in range(HOST, self.deployment.layers):
+            if layer != HOST:
                 self._start(layer, layer + 1)
             for name in by_layer.get(layer, ()):
                 yield name, self.tensor(name)
@@ -130,18 +135,15 @@ class Accelerator:
 
         Raises BfpError for a name that the deployment does not have.
         """
-        if name not in self.deployment.tensors:
-            raise BfpError(f"network {self.deployment.network} has no tensor {name!r}; see the names in manifest.json")
+        tensor = self.deployment.tensor(name)
         self._check_open()
-        tensor = self.deployment.tensors[name]
-        for segment in tensor["segments"]:
-            start = segment["address"]
-            self._arena[start : start + layout.segment_words(tensor, segment, self.deployment.lanes)].invalidate()
+        for part in self._parts(tensor):
+            part.invalidate()
         return layout.unpack(tensor, self._arena)
 
     def classify(self, path: str | Path, top: int = 5) -> list[Prediction]:
         """The ``top`` most likely classes of a photograph, most likely first."""
-        pre = self.deployment.preprocessing
+        pre = self.deployment.input.preprocessing
         logits = self.run(normalise(load_image(path, pre)[None], pre)[0])
         return self.predictions(logits, top)
 
@@ -151,7 +153,7 @@ class Accelerator:
             raise BfpError(f"top {top} classes cannot be shown; ask for at least 1")
         exponentials = np.exp(logits - logits.max())
         probability = exponentials / exponentials.sum()
-        names = self.deployment.classes
+        names = self._result.classes
         order = np.argsort(-logits, kind="stable")[:top]
         return [Prediction(int(i), names[i] if names else f"class {i}", float(probability[i])) for i in order]
 
@@ -159,6 +161,8 @@ class Accelerator:
         for needed in (bitfile, bitfile.with_suffix(".hwh")):
             if not needed.is_file():
                 raise BfpError(f"{needed} does not exist; put NAME.bit and NAME.hwh of `doit build-bitstream` there")
+            if needed.parent.resolve() == self.folder.resolve():
+                check_file(self.deployment, self.folder, needed.name, "build it again with `doit build-bitstream`")
         if device is None:
             with open(bitfile, "rb") as f:
                 if f.read(len(SIMULATION_MARK)) == SIMULATION_MARK:
@@ -186,11 +190,11 @@ class Accelerator:
     def _check_identity(self, bitfile: Path) -> None:
         # An empty range of layers touches no memory and reports the identity.
         self._start(0, 0)
-        identity = int(self._registers.identity_high) << 32 | int(self._registers.identity_low)
+        identity = f"{int(self._registers.identity_high) << 32 | int(self._registers.identity_low):016x}"
         if identity != self.deployment.identity:
             raise BfpError(
-                f"the kernel in {bitfile} has identity {identity:016x}, but {self.deployment.folder} was generated for "
-                f"{self.deployment.identity:016x}; build the kernel again, or deploy the files that belong to it"
+                f"the kernel in {bitfile} has identity {identity}, but {self.folder} was generated for "
+                f"{self.deployment.identity}; build the kernel again, or deploy the files that belong to it"
             )
 
     def _allocate(self, words: int):
@@ -210,23 +214,25 @@ class Accelerator:
 
     def _load_input(self, image: np.ndarray) -> None:
         self._check_open()
-        name = self.deployment.input
-        shape = self.deployment.shape(name)
-        image = np.asarray(image)
-        if image.shape != shape:
+        tensor, image = self._input, np.asarray(image)
+        if image.shape != tensor.shape:
             raise BfpError(
-                f"network {self.deployment.network} takes an image of {'x'.join(map(str, shape))} (channels, height, "
+                f"network {self.deployment.network} takes an image of {'x'.join(map(str, tensor.shape))} (channels, height, "
                 f"width), not {'x'.join(map(str, image.shape)) or 'a number'}; resize it first"
             )
         if not np.issubdtype(image.dtype, np.integer):
             if not np.issubdtype(image.dtype, np.floating) or not np.isfinite(image).all():
                 raise BfpError(f"the image for {self.deployment.network} holds values that are not finite numbers")
-            image = quantise(self.deployment.preprocessing.scaled(image), self.deployment.format(name))
-        tensor = self.deployment.tensors[name]
+            image = quantise(self.deployment.input.preprocessing.scaled(image), tensor.format)
         layout.pack(tensor, image, self._arena)
-        for segment in tensor["segments"]:
-            start = segment["address"]
-            self._arena[start : start + layout.segment_words(tensor, segment, self.deployment.lanes)].flush()
+        for part in self._parts(tensor):
+            part.flush()
+
+    def _parts(self, tensor: PlacedTensor) -> Iterator:
+        """The parts of the arena's buffer that hold a tensor's segments."""
+        for segment in tensor.segments:
+            words = tensor.segment_words(segment, self.deployment.lanes)
+            yield self._arena[segment.address : segment.address + words]
 
     def _start(self, begin: int, end: int) -> None:
         """Run layers [begin, end) and wait for ap_done."""

@@ -12,6 +12,8 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from bfp.files import write_bytes
+
 VLNV = "sbfp:hls:sbfp_engine:1.0"
 BASE_ADDRESS = 0xA000_0000
 ADDRESS_RANGE = 0x1_0000
@@ -72,10 +74,7 @@ def write_hwh(path: str | Path, ip: str, lanes: int, clock_mhz: float) -> None:
     _engine(modules, ip, lanes)
     _processing_system(modules, ip, clock_mhz)
     ET.indent(root)
-    path = Path(path)
-    temporary = path.with_name(path.name + ".part")
-    ET.ElementTree(root).write(temporary, encoding="UTF-8", xml_declaration=True)
-    temporary.replace(path)
+    write_bytes(path, ET.tostring(root, encoding="UTF-8", xml_declaration=True))
 
 
 def _module(modules: ET.Element, instance: str, vlnv: str) -> ET.Element:

@@ -19,10 +19,11 @@ from pynq.pl_server.device import Device
 from pynqmetadata.frontends import Metadata
 from pynqmetadata.views.runtime import RuntimeMetadataParser
 
+from bfp.deployment import read_deployment
 from bfp.errors import BfpError
+from bfp.files import write_bytes
 from host import hwh
 from host.driver import AP_DONE, AP_IDLE, AP_START, SIMULATION_MARK
-from host.manifest import read_deployment
 
 PAGE = 4096
 DDR_HIGH = 0x8_0000_0000  # the DDR region of Zynq UltraScale+ that needs more than 32 address bits
@@ -75,12 +76,10 @@ class SimulatedBoard(Device):
         self._lock = threading.Lock()
         self._reset()
         folder = Path(folder) if folder else Path(deploy_dir) / "simulated"
-        folder.mkdir(parents=True, exist_ok=True)
-        self.bitfile = folder / self._deployment.bitfile.name
-        self.bitfile.write_bytes(
-            SIMULATION_MARK + b"\nPYNQ wants a file of this name. The simulated board's engine is a shared library.\n"
-        )
         deployment = self._deployment
+        self.bitfile = folder / deployment.bitfile
+        words = b"\nPYNQ wants a file of this name. The simulated board's engine is a shared library.\n"
+        write_bytes(self.bitfile, SIMULATION_MARK + words)
         hwh.write_hwh(self.bitfile.with_suffix(".hwh"), deployment.ip, deployment.lanes, deployment.clock_mhz)
 
     # What Overlay asks of a device

@@ -14,8 +14,9 @@ import pytest
 from support.random_graphs import random_artifact
 
 from bfp import BfpError
-from bfp import artifact as artifacts
-from bfp.artifact import SCHEMA, Artifact, NetworkInput, Preprocessing, array_digest, load, save
+from bfp import artifact_file, files
+from bfp.artifact import Artifact, NetworkInput, Preprocessing
+from bfp.artifact_file import SCHEMA, array_digest, load, save
 from bfp.format import BlockFormat
 from bfp.graph import Graph, Node, Window
 from bfp.limits import ACC_LIMIT
@@ -175,13 +176,21 @@ def test_other_archives_are_refused(tmp_path):
 
 def test_missing_file_and_folder(tmp_path):
     assert "does not exist" in message_of(tmp_path / "none.npz")
-    assert "does not exist" in message_of(tmp_path)
+    assert "is no ordinary file" in message_of(tmp_path)
 
 
 def test_newer_schema_is_refused_and_says_so(saved):
     _, path = saved
     rewrite(path, lambda manifest, arrays: manifest.update(schema=SCHEMA + 1))
-    assert f"has schema {SCHEMA + 1}, this version reads up to {SCHEMA}; update the project" in message_of(path)
+    assert f"has schema {SCHEMA + 1}, this version reads {SCHEMA}; update the project" in message_of(path)
+
+
+@pytest.mark.parametrize("schema", range(1, SCHEMA))
+def test_older_schemas_are_refused_with_what_to_run(saved, schema):
+    _, path = saved
+    rewrite(path, lambda manifest, arrays: manifest.update(schema=schema))
+    message = message_of(path)
+    assert f"has the older schema {schema}, this version reads {SCHEMA}; write it again with `doit calibrate`" in message
 
 
 def test_newer_schema_says_so_even_where_the_layout_changed(saved):
@@ -201,7 +210,7 @@ def test_newer_schema_says_so_even_where_the_layout_changed(saved):
 def test_nonsense_schema_is_refused(saved, schema):
     _, path = saved
     rewrite(path, lambda manifest, arrays: manifest.update(schema=schema))
-    assert f"its schema is {schema!r}" in message_of(path)
+    assert f"is damaged: schema is {schema!r}, not the number {SCHEMA}" in message_of(path)
 
 
 def first_weights(manifest: dict) -> dict:
@@ -343,7 +352,7 @@ def test_accumulator_that_can_overflow_is_refused_with_its_layer(tmp_path):
 def test_accumulator_that_can_overflow_is_refused_when_it_is_loaded(tmp_path, monkeypatch):
     """A file whose digests fit, written by something that proved nothing."""
     path = tmp_path / "a.npz"
-    monkeypatch.setattr(artifacts, "verify", lambda artifact: None)
+    monkeypatch.setattr(artifact_file, "verify", lambda artifact: None)
     save(overflowing(1000), path)
     monkeypatch.undo()
     assert "node fc, filter 0: the accumulator can reach" in message_of(path)
@@ -365,11 +374,12 @@ def test_nothing_is_left_half_written(saved, tmp_path, monkeypatch):
     artifact, path = saved
     good = path.read_bytes()
 
-    def fails(file, **arrays):
-        file.write(b"half of it")
+    def fails(path, data):
+        with open(path, "wb") as file:
+            file.write(data[: len(data) // 2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(artifacts.np, "savez", fails)
+    monkeypatch.setattr(files.Path, "write_bytes", fails)
     with pytest.raises(BfpError, match="cannot be written .*No space left"):
         save(random_artifact(4, 16), path)
     monkeypatch.undo()

@@ -10,7 +10,8 @@ import pytest
 from support.boards import BOARD
 from support.random_graphs import random_artifact
 
-from bfp.artifact import save
+from bfp.artifact_file import save
+from bfp.deployment import read_deployment
 from bfp.errors import BfpError
 from codegen.__main__ import main
 from codegen.lowering.cost import Machine
@@ -22,7 +23,6 @@ from codegen.performance.estimate import estimate
 from codegen.performance.fitting import check_fit, fitting_engine
 from codegen.performance.resources import refuse_what_does_not_fit
 from codegen.performance.timing import Timing
-from host.manifest import read_deployment
 
 
 def test_the_machine_is_the_boards_and_the_timings():

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bfp import golden
-from bfp.artifact import load
+from bfp.artifact_file import load
 from bfp.samples import load_samples
 from calib import pipeline
 from calib.evaluation import evaluate

@@ -8,10 +8,11 @@ from torch import nn
 from bfp.artifact import Preprocessing
 from calib.network import float_model
 from calib.observers.channel_ranges import BINS, CLIPPED, MARGINS, PIXELS, ChannelRanges, Moments
-from calib.config import BfpOptions
-from calib.transforms.cross_layer_equalisation import fill_ranges, scalable
+from calib.options import BfpOptions
+from calib.transforms.cross_layer_equalisation import chains, ranges_equalised
 from calib.frontend.importer import import_module
-from calib.formats.solver import plan
+from calib.formats.activations import ActivationFormats
+from calib.formats.plan import plan
 from calib.observers.statistics import Statistics
 
 PRE = Preprocessing((8, 8), (0.0,) * 3, (1.0,) * 3)
@@ -157,15 +158,14 @@ def test_scaled_channels_keep_the_ends_that_were_chosen(method):
     images = torch.randn(12, 3, 8, 8)
     options = BfpOptions(activation_group=8, method=method)
     fixed = plan(network.graph, options, PRE)
-    (tensor,) = {n.output for n, _ in scalable(network.graph)}
+    (tensor,) = {c.tensors[0] for c in chains(network.graph)}
     ranges = ChannelRanges(network.graph, {tensor})
     float_model.run(network, images, keep=(), observe=ranges.observe)
     ends = 3 * ranges.whole(tensor, fixed.splits[tensor])
-    even = fill_ranges(network, {tensor: ends}, fixed)
-    fixed = plan(even.graph, options, PRE, even.reach)
+    even = ranges_equalised(network, {tensor: ends}, fixed)
     statistics = Statistics(even.graph, fixed.splits, fixed.needs_histogram())
     float_model.run(even, images, keep=(), observe=statistics.observe)
-    fmt = fixed.formats(statistics, fixed.no_floors())[tensor]
+    fmt = ActivationFormats(fixed, even, statistics).formats(fixed.no_floors())[tensor]
     reached = fmt.high * np.exp2(fmt.channel_exponents())
     # a channel's largest value is as far from its end as it was before
     assert np.allclose(statistics.maximum[tensor] / reached, ranges.maximum[tensor] / ends)

@@ -19,7 +19,9 @@ from support.stored import check_stored
 
 import host.check
 from bfp import BfpError
-from bfp.artifact import Artifact, Preprocessing, load, save
+from bfp.artifact import Artifact, Preprocessing
+from bfp.artifact_file import load, save
+from bfp.deployment import read_deployment, read_weights
 from bfp.format import BlockFormat
 from bfp.graph import Graph, Node, Window
 from bfp.parameters import Weights, derive
@@ -32,7 +34,6 @@ from codegen.generate import generate
 from codegen.options import EngineOptions
 from host.check import check
 from host.driver import Accelerator
-from host.manifest import read_deployment
 from host.simulated_board import SimulatedBoard
 
 SMALL = EngineOptions(lanes=4, filters=2, pixels=2)
@@ -145,14 +146,17 @@ def test_templates_are_strict():
 def test_manifest_says_what_the_driver_needs(built):
     artifact, program, identity, folder, _, _ = built[0]
     deployment = read_deployment(folder / "deploy")
-    assert deployment.identity == int(identity, 16)
+    assert deployment.identity == identity
     assert deployment.artifact_digest == artifact.digest
-    check_stored(artifact.graph, set(deployment.tensors))
-    assert set(deployment.tensors) <= set(artifact.graph.shapes)
-    for name in deployment.tensors:
-        assert deployment.format(name) == artifact.formats[name]
-        assert deployment.shape(name) == artifact.graph.shapes[name]
-    assert deployment.read_weights().size == (folder / "deploy" / "weights.bin").stat().st_size
+    assert (deployment.inputs, deployment.outputs) == (artifact.inputs, artifact.outputs)
+    assert (deployment.board, deployment.clock_mhz) == ("Ultra96-V2", 250)
+    check_stored(artifact.graph, {t.name for t in deployment.tensors})
+    for tensor in deployment.tensors:
+        assert tensor.format == artifact.formats[tensor.name]
+        assert tensor.shape == artifact.graph.shapes[tensor.name]
+    assert list(deployment.files) == ["weights.bin"]
+    weights = read_weights(deployment, folder / "deploy")
+    assert np.array_equal(weights.view(np.int8), program.weight_image())
 
 
 # -- compilers ---------------------------------------------------------------------

@@ -132,6 +132,23 @@ def test_refused(tmp_path, change, message):
     assert str(path) in str(caught.value) and "\n" not in str(caught.value).split("not valid TOML")[0]
 
 
+def test_the_published_rules_old_name_still_works(tmp_path):
+    """``seed`` is what earlier versions called ``fan2019``: in [bfp], in overrides, in a sweep."""
+    old = '[bfp]\nmethod = "seed"\nweight_method = "seed"\n[[bfp.override]]\nlayers = "a"\nmethod = "seed"\n'
+    old += 'weight_method = "seed"\n[sweep]\nmethods = ["seed", "kl", "fan2019"]\n'
+    config = load_config(write(tmp_path, MINIMAL + old))
+    assert config == load_config(write(tmp_path, MINIMAL + old.replace("seed", "fan2019")))
+    assert (config.bfp.method, config.bfp.weight_method, config.bfp.unsigned) == ("fan2019", "fan2019", False)
+    assert (config.bfp.overrides[0].method, config.bfp.overrides[0].weight_method) == ("fan2019", "fan2019")
+    assert config.sweep.methods == ("fan2019", "kl")
+    # the published rule brings its own blocks, weights and signs
+    plain = load_config(write(tmp_path, MINIMAL + '[bfp]\nmethod = "seed"\n')).bfp
+    assert (plain.weight_method, plain.unsigned) == ("fan2019", False)
+    assert (plain.weight_group, plain.activation_group) == (64, 0)
+    with pytest.raises(BfpError, match="method is 'sed'; it must be one of max, percentile, mse, kl, fan2019, auto"):
+        load_config(write(tmp_path, MINIMAL + '[bfp]\nmethod = "sed"\n'))
+
+
 def test_missing_file_and_missing_network(tmp_path):
     with pytest.raises(BfpError, match="cannot be read"):
         load_config(tmp_path / "none.toml")

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from bfp.artifact import Preprocessing
-from calib.config import AUTO, METHODS, ONLINE, BfpOptions, ImageOptions, NetworkConfig, Override, load_config
+from calib.config import NetworkConfig, load_config
+from calib.options import AUTO, METHODS, ONLINE, BfpOptions, ImageOptions, Override
 from calib.sweep_options import SweepOptions
 from codegen.options import EngineOptions
 from codegen.lint.pragmas import KNOWN

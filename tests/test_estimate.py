@@ -11,7 +11,7 @@ from support.boards import BOARD
 from support.random_graphs import random_artifact
 
 from bfp import BfpError
-from bfp.artifact import save
+from bfp.artifact_file import save
 from bfp.graph import Window
 from codegen.__main__ import main
 from codegen.lowering.array import build_array, longest_chain

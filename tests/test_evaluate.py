@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from bfp import BfpError
-from bfp.artifact import Preprocessing, load
+from bfp.artifact import Preprocessing
+from bfp.artifact_file import load, save
 from calib import pipeline
 from calib.evaluation import evaluate
 from calib.network import float_model
 from calib.__main__ import main
-from calib.config import ImageOptions, load_config
+from calib.config import load_config
+from calib.options import ImageOptions
 from calib.data.images import ImageSet, open_images
 
 IMAGES, BATCH = 22, 4
@@ -114,8 +117,12 @@ def test_nothing_is_taken_from_another_evaluation(folder, monkeypatch, capsys):
     interrupted_after(folder, monkeypatch, 2)
     (folder / "eval_networks.py").write_text(MODULE.replace("manual_seed(0)", "manual_seed(1)"))
     sys.modules.pop("eval_networks")
+    with pytest.raises(BfpError, match="was made from other float weights than .*net.toml gives now; run `doit calib"):
+        run(folder)
+    # an artifact that does not say what it was made from is taken, and counted from the first image
+    save(replace(load(folder / "artifact.npz"), float_digest=""), folder / "artifact.npz")
     run(folder)
-    assert "with other weights; starting" in capsys.readouterr().err
+    assert "with other artifact, weights; starting" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -169,7 +176,7 @@ def opened(source) -> tuple[list[tuple[str, int]], str]:
 
 
 def test_labels_by_name(flat):
-    """The seed's file: a share of the images, in the order of the classes, zero-padded labels."""
+    """The published file: a share of the images, in the order of the classes, zero-padded labels."""
     (flat / "groundtruth.txt").write_text(f"{NAMES[3]} 627\n{NAMES[0]} 096\n\n{NAMES[4]} 000\n")
     want = [(NAMES[3], 627), (NAMES[0], 96), (NAMES[4], 0)]
     images, note = opened(flat)

@@ -7,7 +7,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.util import tensor_util
 
 from bfp import BfpError, golden
-from bfp.artifact import load
+from bfp.artifact_file import load
 from bfp.format import dequantise
 from calib.network import float_model
 from calib.__main__ import main as calib

@@ -12,9 +12,10 @@ from support import digits_model
 import pytest
 import tomllib
 from support.random_graphs import random_artifact
-from test_random_graphs import ENGINES, engine_options
+from support.engines import ENGINES, engine_options
 
-from bfp.artifact import Artifact, load
+from bfp.artifact import Artifact
+from bfp.artifact_file import load
 from bfp.errors import BfpError
 from calib import pipeline
 from calib.config import load_config

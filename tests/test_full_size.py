@@ -17,14 +17,15 @@ import pytest
 from support.boards import BOARD
 from support.stored import stored_values
 
-from bfp.artifact import save
+from bfp.artifact_file import save
 from bfp.golden import quantise_input
 from calib import pipeline
-from calib.config import SHIPPED, BfpOptions, load_config
+from calib.config import SHIPPED, load_config
+from calib.options import BfpOptions
 from calib.pipeline import Prepared
 from calib.observers.statistics import Statistics
 from codegen.simulation.csim import simulate
-from codegen.files import write_json
+from bfp.files import write_json
 from codegen.generate import generate
 from codegen.options import EngineOptions
 
@@ -77,7 +78,7 @@ def test_full_size_network_is_bit_equal(name, bits, tmp_path):
     ready, statistics = prepared(name)
     bfp = replace(BFP, weights=bits, activations=bits)
     artifact = save(
-        pipeline.quantise(replace(ready, config=replace(ready.config, bfp=bfp)), statistics), tmp_path / "a.npz"
+        pipeline.quantise(ready.under(replace(ready.config, bfp=bfp)), statistics), tmp_path / "a.npz"
     )
     graph = artifact.graph
     assert graph.shapes[graph.input] == (3, NETWORKS[name], NETWORKS[name])

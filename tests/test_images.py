@@ -9,8 +9,8 @@ from PIL import Image
 
 from bfp import BfpError
 from bfp.artifact import Preprocessing
-from calib.transforms.sequence import MOST_VARIANTS, spread, with_variants
-from calib.config import ImageOptions
+from calib.observers.observer import MOST_VARIANTS, evenly, with_variants
+from calib.options import ImageOptions
 from calib.data.images import open_images
 from calib.pipeline import RANDOM_WEIGHT_IMAGES, weight_images
 from host.image import load_image, normalise
@@ -260,14 +260,14 @@ def numbered(tmp_path, count, augment=1):
 @pytest.mark.parametrize("count, augment, asked, first", [(10, 1, 4, [0, 2, 4, 6]), (10, 1, 10, None), (10, 1, 64, None)])
 def test_some_images_are_evenly_spread(tmp_path, count, augment, asked, first):
     images = numbered(tmp_path, count, augment)
-    few = spread(images, asked)
+    few = evenly(images, asked)
     assert len(few) == min(asked, count)
     assert [few.name(i) for i in range(len(few))] == [images.name(i) for i in first or range(count)]
 
 
 def test_some_images_are_never_more_than_asked(tmp_path):
     images = numbered(tmp_path, 7, augment=3)
-    assert [len(spread(images, n)) for n in (1, 2, 3, 5, 6, 20, 21, 50)] == [1, 2, 3, 3, 6, 18, 21, 21]
+    assert [len(evenly(images, n)) for n in (1, 2, 3, 5, 6, 20, 21, 50)] == [1, 2, 3, 3, 6, 18, 21, 21]
 
 
 def test_few_images_get_variants(tmp_path):

@@ -1,50 +1,49 @@
-"""host.layout against its formula, value by value."""
+"""bfp.layout against its formula, value by value."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from bfp.errors import BfpError
-from bfp.format import mantissa_range
-from host.layout import check, pack, segment_words, unpack
+from bfp.format import BlockFormat
+from bfp.layout import PlacedTensor, Segment, check, pack, unpack
 
 
-def random_tensor(rng):
+def random_tensor(rng, size=None):
     """A tensor of random shape, cut into segments that lie anywhere in the arena, in any order."""
     channels, height, width = int(rng.integers(1, 71)), int(rng.integers(1, 8)), int(rng.integers(1, 8))
     lanes = int(rng.choice([2, 4, 8, 16, 32]))
     cuts = sorted({0, channels, *(int(c) for c in rng.integers(1, channels + 1, rng.integers(0, 4)))})
-    segments = [{"start": a, "stop": b} for a, b in zip(cuts, cuts[1:])]
-    tensor = {"name": "t", "channels": channels, "height": height, "width": width, "segments": segments}
-    tensor.update(bits=int(rng.integers(2, 9)), signed=bool(rng.integers(2)))
+    fmt = BlockFormat(int(rng.integers(2, 9)), bool(rng.integers(2)), (0, channels), (0,))
+    segments = [Segment(a, b, 0) for a, b in zip(cuts, cuts[1:])]
+    tensor = PlacedTensor("t", "layer", 0, (channels, *(size or (height, width))), fmt, tuple(segments))
     address = int(rng.integers(0, 5))
     for i in rng.permutation(len(segments)):
-        segments[i]["address"] = address
-        address += segment_words(tensor, segments[i], lanes) + int(rng.integers(0, 3))
-    return tensor, lanes, address + 3
+        segments[i] = replace(segments[i], address=address)
+        address += tensor.segment_words(segments[i], lanes) + int(rng.integers(0, 3))
+    return replace(tensor, segments=tuple(segments)), lanes, address + 3
 
 
 @pytest.mark.parametrize("seed", range(60))
 def test_pack_follows_the_formula_and_unpack_inverts_it(seed):
     rng = np.random.default_rng(seed)
-    tensor, lanes, words = random_tensor(rng)
-    if seed % 5 == 0:
-        tensor["height"] = tensor["width"] = 1
-    low, high = mantissa_range(tensor["bits"], tensor["signed"])
-    shape = tensor["channels"], tensor["height"], tensor["width"]
-    mantissas = rng.integers(low, high + 1, shape).astype(np.int16)
+    tensor, lanes, words = random_tensor(rng, (1, 1) if seed % 5 == 0 else None)
+    shape, bits = tensor.shape, tensor.format.bits
+    mantissas = rng.integers(tensor.format.low, tensor.format.high + 1, shape).astype(np.int16)
     arena = np.full((words, lanes), 0xEE, np.uint8)
     expected = arena.copy()
-    bits, line = tensor["bits"], -(-shape[2] * tensor["bits"] // 8)
-    for s in tensor["segments"]:
-        expected[s["address"] : s["address"] + segment_words(tensor, s, lanes)] = 0  # unused lanes are zero
-        for c in range(s["start"], s["stop"]):
+    line = -(-shape[2] * bits // 8)
+    for s in tensor.segments:
+        expected[s.address : s.address + tensor.segment_words(s, lanes)] = 0  # unused lanes are zero
+        for c in range(s.start, s.stop):
             for y in range(shape[1]):
                 for x in range(shape[2]):
-                    row = s["address"] + (((c - s["start"]) // lanes) * shape[1] + y) * line
+                    row = s.address + (((c - s.start) // lanes) * shape[1] + y) * line
                     for i in range(bits):
                         bit = x * bits + i
                         value = (int(mantissas[c, y, x]) >> i & 1) << bit % 8
-                        expected[row + bit // 8, (c - s["start"]) % lanes] |= value
+                        expected[row + bit // 8, (c - s.start) % lanes] |= value
     pack(tensor, mantissas, arena)
     np.testing.assert_array_equal(arena, expected)
     result = unpack(tensor, arena)
@@ -52,23 +51,24 @@ def test_pack_follows_the_formula_and_unpack_inverts_it(seed):
     np.testing.assert_array_equal(result, mantissas)
 
 
-def tensor_of(segments, channels=4, bits=8, signed=True):
-    return dict(name="t", channels=channels, height=2, width=2, bits=bits, signed=signed, segments=segments)
+def tensor_of(*segments):
+    fmt = BlockFormat(8, True, (0, 4), (0,))
+    return PlacedTensor("t", "layer", 0, (4, 2, 2), fmt, tuple(Segment(*s) for s in segments))
 
 
 @pytest.mark.parametrize(
     "segments, words, message",
     [
-        ([dict(start=0, stop=4, address=7)], 10, "ends at word 11 of an arena of 10"),
-        ([dict(start=0, stop=4, address=-1)], 10, "ends at word"),
-        ([dict(start=0, stop=3, address=0)], 10, "its segments hold 3"),
-        ([dict(start=0, stop=2, address=0), dict(start=3, stop=4, address=4)], 10, "channel 2 is in no segment"),
-        ([dict(start=0, stop=2, address=0), dict(start=1, stop=4, address=4)], 10, "in no segment or in two"),
+        ([(0, 4, 7)], 10, "ends at word 11 of an arena of 10"),
+        ([(0, 4, -1)], 10, "ends at word"),
+        ([(0, 3, 0)], 10, "its segments hold 3"),
+        ([(0, 2, 0), (3, 4, 4)], 10, "channel 2 is in no segment"),
+        ([(0, 2, 0), (1, 4, 4)], 10, "in no segment or in two"),
     ],
 )
 def test_segments_that_do_not_fit_are_refused(segments, words, message):
     with pytest.raises(BfpError, match=message):
-        check(tensor_of(segments), words, 16)
+        check(tensor_of(*segments), words, 16)
 
 
 @pytest.mark.parametrize(
@@ -83,5 +83,5 @@ def test_segments_that_do_not_fit_are_refused(segments, words, message):
 def test_wrong_mantissas_are_refused_and_nothing_is_written(mantissas, message):
     arena = np.zeros((4, 16), np.uint8)
     with pytest.raises(BfpError, match=message):
-        pack(tensor_of([dict(start=0, stop=4, address=0)]), mantissas, arena)
+        pack(tensor_of((0, 4, 0)), mantissas, arena)
     assert not arena.any()

@@ -3,15 +3,17 @@
 import numpy as np
 import pytest
 import torch
-from test_exponents import histogram, squared_error
-from test_quantise import noise_db, quantised
-from test_refine import mobile_block
+from support.histograms import histogram, squared_error
+from support.quantised import noise_db, quantised
+from support.mobile_block import mobile_block
+from support.published_rule import direct_published_step
 
 from bfp.operators import OPERATORS
 from bfp.format import exponent_for_maximum
 from calib import auto
-from calib.formats import fan2019 as seed_rule
-from calib.config import BfpOptions, load_config
+from calib.formats import fan2019
+from calib.config import load_config
+from calib.options import BfpOptions
 from calib.formats.exponent_rules import CANDIDATES, by_percentile, by_squared_error
 from calib.pipeline import calibrate
 from calib.observers.statistics import Histogram
@@ -56,37 +58,16 @@ def test_weight_blocks_by_squared_error():
     assert np.all(by["mse"].natural <= by["max"].natural)
 
 
-def test_seed_rule_by_hand():
-    assert seed_rule.exponent(np.array([1.0, 1.99, 0.99, 0.0]), 8).tolist() == [-6, -6, -7, 0]
-    assert [seed_rule.clip_limit(b) for b in (8, 4, 2)] == [126, 6, 1]
-    blocks = WeightBlocks(np.array([[[[1.99]], [[0.5]]]], np.float32), (0, 2), 8, OPERATORS["conv"], "seed")
+def test_published_rule_by_hand():
+    assert fan2019.exponent(np.array([1.0, 1.99, 0.99, 0.0]), 8).tolist() == [-6, -6, -7, 0]
+    assert [fan2019.clip_limit(b) for b in (8, 4, 2)] == [126, 6, 1]
+    blocks = WeightBlocks(np.array([[[[1.99]], [[0.5]]]], np.float32), (0, 2), 8, OPERATORS["conv"], "fan2019")
     weights = blocks.quantise(blocks.natural)
     assert weights.exponents.tolist() == [[-6]] and weights.mantissas.ravel().tolist() == [126, 32]
 
 
-def direct_seed_step(x, bits):
-    """The published search, value by value, in torch as published."""
-    highest = np.floor(np.log2(np.abs(x).max()))
-    t = torch.from_numpy(x).float()
-    low, high = int(np.floor(x.min())), int(np.ceil(x.max()))
-    bins = 1 + int((high - low) / ((x.max() - x.min()) / 128))
-
-    def smooth(h):
-        zero = (h == 0).float()
-        h = h + 1e-4 * zero - (1e-4 * zero.sum() / (1 - zero).sum()) * (1 - zero)
-        return h / h.sum()
-
-    target, divergences = smooth(torch.histc(t, bins, low, high)), []
-    for step in range(3):
-        lsb = 2.0 ** (highest - step - bits + 2)
-        q = torch.clamp(torch.round(t / lsb), -(2 ** (bits - 1) - 2), 2 ** (bits - 1) - 2) * lsb
-        found = smooth(torch.histc(q, bins, low, high))
-        divergences.append(float((target * (target.log() - found.log())).mean()))
-    return divergences
-
-
 @pytest.mark.parametrize("seed", range(6))
-def test_seed_rule_agrees_with_the_published_search(seed):
+def test_published_rule_agrees_with_the_published_search(seed):
     rng = np.random.default_rng(seed)
     x = (rng.normal(size=20_000) * rng.choice([0.8, 3, 20]) + rng.choice([0, 1])).astype(np.float32).astype(float)
     if seed % 2:
@@ -97,18 +78,18 @@ def test_seed_rule_agrees_with_the_published_search(seed):
     h.add(values.abs(), np.array([np.abs(x).max()]))
     h.negative.add((-values).clamp(min=0), np.array([max(-x.min(), 0)]))
     maximum = np.array([np.abs(x).max()])
-    chosen = int(seed_rule.by_seed(h, maximum, 8)[0])
-    divergences = direct_seed_step(x, 8)
-    step = int(seed_rule.exponent(maximum, 8)[0]) - chosen
+    chosen = int(fan2019.activation_exponents(h, maximum, 8)[0])
+    divergences = direct_published_step(x, 8)
+    step = int(fan2019.exponent(maximum, 8)[0]) - chosen
     # bin edges may move a value or two: where two candidates are nearly equal, either may win
     assert divergences[step] <= 1.1 * min(divergences) + 1e-7
 
 
-def test_seed_method_end_to_end_with_dead_depthwise_filters():
+def test_published_method_end_to_end_with_dead_depthwise_filters():
     module = mobile_block()
     with torch.no_grad():
         next(m for m in module.modules() if getattr(m, "groups", 1) > 1).weight[3] = 0
-    options = BfpOptions(method="seed", weight_method="seed", unsigned=False)
+    options = BfpOptions(method="fan2019", weight_method="fan2019", unsigned=False)
     artifact, network, images = quantised(module, (3, 10, 10), options)
     assert noise_db(artifact, network, images) > 10
     assert all(np.abs(p.weights.mantissas).max() <= 126 for p in artifact.parameters.values() if p.weights)

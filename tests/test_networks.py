@@ -14,7 +14,7 @@ import pytest
 from support.stored import stored_values
 
 from bfp import BfpError
-from bfp.artifact import load
+from bfp.artifact_file import load
 from bfp.golden import quantise_input
 from bfp.samples import load_samples
 from calib import pipeline

@@ -7,7 +7,7 @@ import pytest
 import torch
 from support.random_graphs import random_artifact
 from support.small_modules import Fn
-from test_quantise import pixels
+from support.quantised import pixels
 from torch import nn
 
 from bfp import BfpError
@@ -16,12 +16,13 @@ from bfp.format import BlockFormat, exponent_for_maximum, mantissa_range
 from calib.network import fake_quant
 from calib.network import float_model
 from calib.__main__ import main
-from calib.config import BfpOptions, load_config
+from calib.config import load_config
+from calib.options import BfpOptions
 from calib.network.float_network import FloatNetwork, FloatWeights
 from calib.frontend.importer import import_module
 from calib.evaluation.baselines.online import OnlineNetwork, round_online
 from calib.pipeline import calibrate
-from calib.formats.solver import plan
+from calib.formats.plan import plan
 from calib.observers.statistics import Statistics
 
 PRE = Preprocessing((6, 6), (127.0,) * 3, (128.0,) * 3)
@@ -76,9 +77,9 @@ def test_network_is_that_of_plain_rounding_between_layers():
     network = import_module(module().eval(), (3, 6, 6), "toy")
     options = BfpOptions(weights=5, activations=6, weight_group=4, activation_group=4, method="online")
     images = pixels((3, 6, 6), PRE, 3).numpy()
-    got = OnlineNetwork(network, options, PRE).run(images)
-
     fixed = plan(network.graph, options, PRE)
+    got = OnlineNetwork(network, fixed).run(images)
+
     rounded = {}
     for node in network.graph.nodes:
         if node.name not in network.weights:
@@ -95,7 +96,7 @@ def test_network_is_that_of_plain_rounding_between_layers():
     for tensor, want in values.items():
         if tensor:
             assert np.array_equal(got[tensor].numpy(), want), tensor
-    assert np.array_equal(OnlineNetwork(network, options, PRE).logits(images), got[network.graph.output].flatten(1))
+    assert np.array_equal(OnlineNetwork(network, fixed).logits(images), got[network.graph.output].flatten(1))
 
 
 def test_no_value_is_rounded_further_than_by_the_static_maximum():
@@ -142,13 +143,13 @@ def test_random_graphs_of_every_operator(seed):
         for node in artifact.graph.nodes:
             values[node.output] = float_model.compute(node, network, [values[t] for t in node.inputs])
     reference = values[artifact.graph.output].flatten(1).numpy()
-    got = OnlineNetwork(network, options, pre).logits(images.numpy())
+    got = OnlineNetwork(network, plan(network.graph, options, pre)).logits(images.numpy())
     assert ((got - reference) ** 2).sum() <= 0.01 * (reference**2).sum()
 
 
 def test_values_that_are_not_finite_are_refused_with_the_layer():
     network = import_module(module().eval(), (3, 6, 6), "toy")
-    online = OnlineNetwork(network, BfpOptions(method="online"), PRE)
+    online = OnlineNetwork(network, plan(network.graph, BfpOptions(method="online"), PRE))
     first = network.graph.nodes[0].name
     online.network.weights[first].bias[2] = np.inf
     with pytest.raises(BfpError, match=f"activations of layer {first} hold NaN or infinity"):

@@ -1,48 +1,22 @@
-"""Corrections from calibration images: channel order, weight rounding, bias; each keeps what it must keep."""
+"""Corrections from calibration images: weight rounding, bias; each keeps what it must keep."""
 
 import numpy as np
 import pytest
 import torch
-from support.small_modules import Fn
-from test_quantise import noise_db, pixels, quantised
+from support.quantised import noise_db, pixels, quantised
 from torch import nn
+from support.mobile_block import PRE, mobile_block
 
 from bfp import golden
-from bfp import artifact as artifacts
-from bfp.artifact import Preprocessing
+from bfp import artifact_file
 from bfp.limits import ACC_LIMIT
 from bfp.parameters import accumulator_bound
 from calib.network import float_model
-from calib.transforms.channel_permutation import free_chain, sort_channels
-from calib.config import BfpOptions
+from calib.options import BfpOptions
 from calib.network.fake_quant import check
 from calib.frontend.importer import import_module
 from calib.reconstruction.layerwise import FOLDS, RIDGES, best_ridge, image_limit, reconstruct
 from calib.reconstruction.gptq import fit, gptq
-from calib.observers.statistics import Statistics
-
-PRE = Preprocessing((10, 10), (127.0,) * 3, (128.0,) * 3)
-
-
-def mobile_block(x=8, hidden=24):
-    """Expansion, depthwise, projection, residual: what the corrections have to walk through."""
-    torch.manual_seed(3)
-    layers = (
-        nn.Conv2d(3, x, 3, 2, 1),
-        nn.Conv2d(x, hidden, 1),
-        nn.Conv2d(hidden, hidden, 3, 1, 1, groups=hidden),
-        nn.Conv2d(hidden, x, 1),
-        nn.Linear(x, 5),
-    )
-    with torch.no_grad():
-        layers[1].weight *= torch.exp2(torch.randn(hidden))[:, None, None, None]
-
-    def forward(m, image):
-        first = torch.relu(m[0](image))
-        mid = nn.functional.relu6(m[2](nn.functional.relu6(m[1](first))))
-        return m[4]((first + m[3](mid)).mean((2, 3)))
-
-    return Fn(forward, *layers).eval()
 
 
 def narrow(**changes):
@@ -81,7 +55,7 @@ def test_refining_is_deterministic_and_proved(tmp_path):
     files = []
     for i in range(2):
         artifact = reconstruct(network, plain, images.numpy(), True, True, seed=5)
-        artifacts.save(artifact, tmp_path / f"{i}.npz")
+        artifact_file.save(artifact, tmp_path / f"{i}.npz")
         files.append((tmp_path / f"{i}.npz").read_bytes())
     assert files[0] == files[1]
     for node in artifact.graph.nodes:
@@ -138,24 +112,6 @@ def test_fit_recovers_weights_and_stays_where_nothing_was_seen():
     assert torch.allclose(fit(start, x @ x.mT, wanted @ x @ x.mT, 1e-9), wanted, atol=1e-6)
     silent = torch.zeros(1, 5, 5, dtype=torch.float64)
     assert torch.equal(fit(wanted, silent, wanted @ silent, 0.1), wanted)
-
-
-def test_sorting_channels_preserves_the_function_and_sorts():
-    network = import_module(mobile_block(), (3, 10, 10), "toy")
-    images = pixels((3, 10, 10), PRE, 4)
-    statistics = Statistics(network.graph, {})
-    float_model.run(network, images, keep=(), observe=statistics.observe)
-    ordered = sort_channels(network, statistics.maximum)
-    assert torch.allclose(float_model.logits(network, images), float_model.logits(ordered, images), atol=1e-5)
-    again = Statistics(network.graph, {})
-    float_model.run(ordered, images, keep=(), observe=again.observe)
-    expand = next(n for n in network.graph.nodes if free_chain(network.graph, n) is not None)
-    tensors = free_chain(network.graph, expand)[0]
-    assert len(tensors) == 2
-    key = sum(np.log2(np.maximum(again.maximum[t], 1e-300)) for t in tensors)
-    assert np.all(np.diff(key) >= -1e-9)
-    first = next(n for n in network.graph.nodes if n.op == "conv")
-    assert free_chain(network.graph, first) is None  # its output is a shortcut too
 
 
 def test_image_limit_bounds_memory():

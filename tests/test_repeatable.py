@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bfp.artifact import load
+from bfp.artifact_file import load
 
 ROOT = Path(__file__).parent.parent
 MODULE = """

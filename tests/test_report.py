@@ -4,13 +4,13 @@ import json
 import re
 import shutil
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 import torch
+from support.report_page import Page, project  # noqa: F401 (a fixture)
 
-from bfp import artifact as artifacts
+from bfp import artifact_file
 from bfp import golden
 from bfp.format import dequantise, quantise
 from bfp.samples import load_samples
@@ -24,123 +24,11 @@ from calib.evaluation.report import charts, write_report
 from calib.evaluation.report.figures import WORST, layer_figures, worst_layers
 from calib.evaluation.report.measure import measure
 from calib.evaluation.report.page import RESULTS, images_to_measure, render
+from support import hostile
 from support.random_graphs import random_artifact, random_input
-
-MODULE = """
-import torch
-from torch import nn
-
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(5)
-        self.stem = nn.Conv2d(3, 8, 3, padding=1)
-        self.depth = nn.Conv2d(8, 8, 3, padding=1, groups=8)
-        self.left, self.right = nn.Conv2d(8, 4, 1), nn.Conv2d(8, 4, 1)
-        self.outlier = nn.Conv2d(8, 8, 1)
-        self.dead = nn.Conv2d(8, 4, 1)
-        self.constant = nn.Conv2d(4, 4, 1)
-        self.head = nn.Linear(12, 6)
-        with torch.no_grad():
-            self.stem.bias[3] = -100.0  # a dead channel
-            self.outlier.weight[2] *= 40
-            self.dead.bias.fill_(-100.0)
-            self.constant.weight.zero_()
-            self.constant.bias.fill_(0.5)
-
-    def forward(self, x):
-        x = torch.relu(self.stem(x))
-        x = torch.max_pool2d(torch.relu(self.depth(x)) + x, 2)
-        x = torch.cat([self.left(x), self.right(x)], 1)
-        y = self.outlier(x)
-        z = self.constant(torch.relu(self.dead(x)))
-        y = torch.cat([y, z], 1)
-        return self.head(y.mean((2, 3)))
-"""
-TOML = """
-model = "report_test_network:Net"
-
-[input]
-size = 12
-mean = [120.0, 120.0, 120.0]
-std = [60.0, 60.0, 60.0]
-
-[calibration]
-images = "images.npz"
-
-[bfp]
-weights = 6
-activations = 8
-activation_group = {group}
-method = "max"
-"""
 
 
 ONE_BLOCK = pytest.mark.parametrize("project", [0], indirect=True, ids=["one-block"])
-
-
-class Page(HTMLParser):
-    """Collects what the tests ask about; fails where elements are not closed in order."""
-
-    VOID = {"meta", "br", "wbr"}
-
-    def __init__(self, text):
-        super().__init__(convert_charrefs=True)
-        self.open, self.attributes, self.values, self.links, self.ids = [], [], [], [], []
-        self.layer, self.words, self.items = None, [], []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        attrs = dict(attrs)
-        self.attributes += [(tag, k, v) for k, v in attrs.items()]
-        if "id" in attrs:
-            self.ids.append(attrs["id"])
-        if tag == "details":
-            self.layer = attrs.get("data-layer")
-        if tag == "data":
-            self.values.append((self.layer, attrs["value"]))
-        if tag == "li":
-            self.items.append(len(self.values))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.attributes += [(tag, k, v) for k, v in attrs]
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-        if tag == "details":
-            self.layer = None
-
-    def handle_data(self, data):
-        self.words.append(data)
-
-    @property
-    def text(self):
-        return " ".join(" ".join(self.words).split())
-
-
-@pytest.fixture(scope="module", params=[0, 2], ids=["one-block", "groups"])
-def project(request, tmp_path_factory):
-    """A calibrated network of a user's own: TOML path, folder, content of layers.json."""
-    folder = tmp_path_factory.mktemp("report")
-    (folder / "report_test_network.py").write_text(MODULE)
-    path = folder / "net.toml"
-    path.write_text(TOML.format(group=request.param))
-    rng = np.random.default_rng(0)
-    np.savez(
-        folder / "images.npz",
-        images=rng.integers(0, 256, (12, 12, 12, 3), np.uint8),
-        labels=rng.integers(0, 6, 12),
-    )
-    out = folder / "out"
-    assert main(["calibrate", str(path), "--out", str(out)]) == 0
-    assert main(["evaluate", str(path), "--out", str(out)]) == 0
-    assert main(["report", str(path), "--out", str(out)]) == 0
-    return path, out, json.loads((out / "layers.json").read_text())
 
 
 @pytest.fixture
@@ -187,7 +75,7 @@ def test_page_of_a_large_network_stays_light(project):
     layers = [f for f in content["layers"] if f["weights"]]
     many = [{**layers[i % len(layers)], "name": f"block{i}.conv"} for i in range(150)]
     content = {**content, "layers": many, "worst": []}
-    text = render(artifacts.load(out / "artifact.npz"), content, dict.fromkeys(RESULTS))
+    text = render(artifact_file.load(out / "artifact.npz"), content, dict.fromkeys(RESULTS))
     assert text.count("<details data-layer") == 150 and len(text.encode()) < 5e6
 
 
@@ -226,7 +114,7 @@ def test_errors_equal_an_independent_computation(project):
     """Own and accumulated error of the depthwise layer, in float64, from the definition."""
     path, out, content = project
     prepared = prepare(load_config(path))
-    artifact, images = artifacts.load(out / "artifact.npz"), images_to_measure(prepared)
+    artifact, images = artifact_file.load(out / "artifact.npz"), images_to_measure(prepared)
     node = next(n for n in artifact.graph.nodes if n.op == "depthwise")
     stored = golden.run(artifact, golden.quantise_input(artifact, images))
     operands = {t: torch.from_numpy(dequantise(stored[t], artifact.formats[t])) for t in node.inputs}
@@ -281,7 +169,7 @@ def test_saturation_is_measured_and_named(project, copy):
     path, out = copy
     images = load_samples(out / "samples.npz").images * 3
     content = write_report(prepare(load_config(path)), out, images)
-    fmt = artifacts.load(out / "artifact.npz").formats[content["layers"][0]["tensor"]]
+    fmt = artifact_file.load(out / "artifact.npz").formats[content["layers"][0]["tensor"]]
     lsb = np.exp2(fmt.channel_exponents())[:, None, None]
     clipped = np.abs(np.floor(images / lsb + 0.5)) > fmt.high
     assert content["layers"][0]["saturation_rate"] == pytest.approx(clipped.mean(), abs=1e-5)
@@ -338,7 +226,7 @@ def test_evaluation_of_another_artifact_is_pointed_out(project, copy):
 @ONE_BLOCK
 def test_random_weights_and_replacements_are_said(project):
     _, out, content = project
-    artifact = artifacts.load(out / "artifact.npz")
+    artifact = artifact_file.load(out / "artifact.npz")
     results = dict.fromkeys(RESULTS)
     assert "not trained" not in Page(render(artifact, content, results)).text
     changed = {**artifact.provenance, "weights": "random", "replaced": ["weights a.pth do not exist"]}
@@ -379,3 +267,39 @@ def test_exact_weights_leave_rounding_and_saturation_only(seed):
     json.dumps(content, allow_nan=False)
     text = Page(render(artifact, content, dict.fromkeys(RESULTS))).text
     assert f"The {len(content['worst'])} worst layers" in text
+
+
+def with_texts(value, text, keep=()):
+    """A copy in which ``text`` follows every string, but those under the keys of ``keep``."""
+    if isinstance(value, dict):
+        return {k: v if k in keep else with_texts(v, text, keep) for k, v in value.items()}
+    if isinstance(value, list):
+        return [with_texts(v, text, keep) for v in value]
+    return f"{value}{text}" if isinstance(value, str) else value
+
+
+@ONE_BLOCK
+def test_names_cannot_become_markup(project):
+    """Whatever names, notes and results say: the page has the elements and attributes that it always has."""
+    _, out, content = project
+    artifact = artifact_file.load(out / "artifact.npz")
+    evaluation = {"images": 3, "top1_float": 0.5, "top1_bfp": 0.5, "agreement": 1.0, "sqnr_db": 30.0, "notes": ["note"]}
+    failed = {"images": 1, "values_compared": 9, "mismatches": 1, "first_mismatch": "layer"}
+    baselines = {"baselines": {"max": {"error": "sentence"}}}
+    results = {"evaluation": evaluation, "csim": failed, "board": failed, "baselines": baselines}
+    plain = Page(render(artifact, content, results))
+    recorded = {**artifact.provenance, "replaced": ["note"], "model": "m:f", "weights": "w"}
+    keep = ("activation", "digest", "artifact")
+    changed = render(
+        replace(artifact, provenance=with_texts({**recorded, "sqnr_db": {"a": 1.0}}, hostile.ALL)),
+        with_texts(content, hostile.ALL, keep),
+        with_texts(results, hostile.ALL, keep),
+    )
+    parsed = Page(changed)
+    assert {(tag, k) for tag, k, _ in parsed.attributes} == {(tag, k) for tag, k, _ in plain.attributes}
+    tags = [set(re.findall(r"<(/?[a-zA-Z!]+)", page)) for page in (changed, render(artifact, content, results))]
+    assert tags[0] == tags[1]
+    text = parsed.text
+    for words in hostile.TEXTS:
+        assert words in text
+    assert [i for i in parsed.ids if hostile.ALL in i]

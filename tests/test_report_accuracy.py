@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_report import MODULE, TOML, Page
+from support.report_page import MODULE, TOML, Page
 
-from bfp import artifact as artifacts
+from bfp import artifact_file
 from bfp import golden
 from bfp.artifact import Artifact
 from calib.__main__ import main
-from calib.config import BfpOptions, Override, load_config
+from calib.config import load_config
+from calib.options import BfpOptions, Override
 from calib.data.images import open_images
 from calib.pipeline import prepare
 from calib.evaluation.report import baselines
@@ -47,13 +48,13 @@ def project(tmp_path_factory):
     return path, folder / "out"
 
 
-@pytest.mark.parametrize("method, limit", [("seed", 126), ("max", 127)])
+@pytest.mark.parametrize("method, limit", [("fan2019", 126), ("max", 127)])
 def test_baselines_follow_their_rule_at_the_files_widths(project, method, limit):
     """Read back from the artifact that was evaluated: no groups, no corrections, the override's width only."""
-    artifact = artifacts.load(project[1] / "baselines" / method / "artifact.npz")
+    artifact = artifact_file.load(project[1] / "baselines" / method / "artifact.npz")
     assert artifact.provenance["method"] == method
     on = [k for k, v in artifact.provenance["bfp"].items() if v is True]
-    assert on == ([] if method == "seed" else ["unsigned"])
+    assert on == ([] if method == "fan2019" else ["unsigned"])
     assert artifact.provenance["bfp"]["overrides"] == [{"layers": "stem", "weights": 8}]
     bits = {n: p.weights.bits for n, p in artifact.parameters.items() if p.weights is not None}
     assert bits.pop("stem") == 8 and set(bits.values()) == {6}
@@ -68,7 +69,7 @@ def test_baselines_figures_are_those_of_the_integer_path(project):
     images = open_images(config.evaluation, config.input)
     batch = next(images.batches(len(images)))
     for method, found in json.loads((out / "baselines.json").read_text())["baselines"].items():
-        artifact = artifacts.load(out / "baselines" / method / "artifact.npz")
+        artifact = artifact_file.load(out / "baselines" / method / "artifact.npz")
         best = golden.logits(artifact, golden.quantise_input(artifact, batch)).argmax(1)
         assert found["artifact"] == artifact.digest and found["images"] == 10
         assert found["top1_bfp"] == (best == images.labels).mean()
@@ -99,13 +100,13 @@ def test_a_rule_that_cannot_quantise_the_network_is_a_row_not_the_end(project, t
     real = baselines.pipeline.quantise
 
     def refusing(prepared, statistics):
-        if prepared.config.bfp.method == "seed":
+        if prepared.config.bfp.method == "fan2019":
             raise baselines.BfpError("node stem: <too> wide; check the weights")
         return real(prepared, statistics)
 
     monkeypatch.setattr(baselines.pipeline, "quantise", refusing)
     content = baselines.measure_baselines(load_config(path), tmp_path)
-    assert content["baselines"]["seed"] == {"error": "node stem: <too> wide; check the weights"}
+    assert content["baselines"]["fan2019"] == {"error": "node stem: <too> wide; check the weights"}
     assert content["baselines"]["max"]["images"] == 10
 
 
@@ -126,16 +127,16 @@ def test_the_page_shows_every_row(project):
     path, out = project
     parsed = Page((out / "report.html").read_text(encoding="utf-8"))
     results = read_results(out)
-    rows = accuracy_rows(artifacts.load(out / "artifact.npz"), results)
+    rows = accuracy_rows(artifact_file.load(out / "artifact.npz"), results)
     assert [r["title"] for r in rows] == ["Float network", "This artifact", "Published rule", "Plain maximum"]
     evaluation, measured = results["evaluation"], results["baselines"]["baselines"]
     assert [r["top1"] for r in rows] == [evaluation["top1_float"], evaluation["top1_bfp"]] + [
-        measured[m]["top1_bfp"] for m in ("seed", "max")
+        measured[m]["top1_bfp"] for m in ("fan2019", "max")
     ]
     for r in rows[1:]:
         shown = f"{100 * (r['top1'] - evaluation['top1_float']):+.2f}".replace("-", "\u2212")
         assert f"{100 * r['top1']:.2f} % {shown} {100 * r['agreement']:.2f} %" in parsed.text
-    assert comparison_notes(artifacts.load(out / "artifact.npz"), results, "net") == []
+    assert comparison_notes(artifact_file.load(out / "artifact.npz"), results, "net") == []
 
 
 def result(**changes):
@@ -162,11 +163,11 @@ def test_figures_that_cannot_be_compared_are_pointed_out(baseline, words):
 
 def test_missing_and_impossible_rows_are_said_on_the_page(project):
     _, out = project
-    artifact, content = artifacts.load(out / "artifact.npz"), json.loads((out / "layers.json").read_text())
+    artifact, content = artifact_file.load(out / "artifact.npz"), json.loads((out / "layers.json").read_text())
     results = {**dict.fromkeys(RESULTS), "evaluation": result(top1_float=None, top1_bfp=None)}
     text = Page(render(artifact, content, results)).text
     assert "are not measured yet; run `doit baselines:net`" in text and "the images have no labels" in text
-    results["baselines"] = {"baselines": {"seed": {"error": "node <stem> is too wide"}}}
+    results["baselines"] = {"baselines": {"fan2019": {"error": "node <stem> is too wide"}}}
     assert "not possible: node <stem> is too wide" in Page(render(artifact, content, results)).text
     nothing = Page(render(artifact, content, dict.fromkeys(RESULTS))).text
     assert "Accuracy missing : evaluation.json does not exist" in nothing
@@ -192,7 +193,7 @@ def test_calibration_is_shown_whatever_recorded_it(project):
     assert "budget" not in facts and "adjustments" not in facts
     assert facts["steps"]["table"] == [("learnt rounding", "layers 3, gain 0.5"), ("bias", "on")]
     _, out = project
-    artifact, content = artifacts.load(out / "artifact.npz"), json.loads((out / "layers.json").read_text())
+    artifact, content = artifact_file.load(out / "artifact.npz"), json.loads((out / "layers.json").read_text())
     text = Page(render(replace(artifact, provenance=PROVENANCE), content, dict.fromkeys(RESULTS))).text
     for words in ("mse (chosen) 14.2 dB", "on 5 calibration images held out", "20 entries", "layer7: weights 5"):
         assert words in text, words

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 from support.small_modules import Fn
-from test_quantise import pixels, quantised
+from support.quantised import pixels, quantised
 from torch import nn
 
 from bfp.artifact import Preprocessing
-from calib.config import BfpOptions, Override
+from calib.options import BfpOptions, Override
 from calib.reconstruction.layerwise import reconstruct
 from calib.evaluation.report.causes import own_cause
 from calib.evaluation.report.figures import layer_figures

@@ -112,7 +112,7 @@ def test_table_of_every_network(pictures, tmp_path):
     networks = tuple(f"{n}_small" for n in NETWORKS)
     assert run(pictures, tmp_path, "--weights", "random", "--networks", ",".join(networks), "--limit", "4") == 0
     for r in check_table(tmp_path, networks, 4)["networks"]:
-        assert r["methods"]["auto"]["sqnr_db"] > r["methods"]["seed"]["sqnr_db"] + 3
+        assert r["methods"]["auto"]["sqnr_db"] > r["methods"]["fan2019"]["sqnr_db"] + 3
 
 
 def test_calibrating_images_are_not_evaluated(pictures):
@@ -161,11 +161,11 @@ def test_methods_are_the_published_rule_the_default_and_the_reference(pictures):
     for point in network_points(str(pictures / "resnet50.toml"), str(pictures / "val.csv"), 3, "random", None):
         options[point.method] = load_config(point.network, point.replaced).bfp
         assert point.limit == 3 and point.apart
-    assert tuple(options) == ("seed", "auto", "online") == tuple(METHODS)
+    assert tuple(options) == ("fan2019", "auto", "online") == tuple(METHODS)
     for o in options.values():
         assert (o.weights, o.activations, o.overrides, o.sensitive) == (8, 8, (), 0)
-    seed = options["seed"]
-    assert (seed.weight_method, seed.unsigned, seed.weight_group, seed.activation_group) == ("seed", False, 64, 0)
+    rule = options["fan2019"]
+    assert (rule.weight_method, rule.unsigned, rule.weight_group, rule.activation_group) == ("fan2019", False, 64, 0)
 
 
 def test_other_calibration_images(pictures, tmp_path):

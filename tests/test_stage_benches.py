@@ -10,7 +10,7 @@ import pytest
 from support.boards import BOARD
 from support.compilers import CLANG, NO_CLANG
 
-from bfp.artifact import load
+from bfp.artifact_file import load
 from bfp.errors import BfpError
 from bfp.golden import quantise_input
 from bfp.samples import load_samples

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from distributed import LocalCluster
-from test_digits import folder, write_network  # noqa: F401 (folder is a fixture)
+from support.digits import folder, write_network  # noqa: F401 (folder is a fixture)
 
 from bfp import BfpError
 from calib.__main__ import main as calib
@@ -43,13 +43,13 @@ def test_sweep_on_this_machine(folder, tmp_path, monkeypatch, capsys):  # noqa: 
     rows = content["points"]
     assert [r["name"] for r in rows] == [
         f"{curve}, {width} bits"
-        for curve in ("seed", "max, groups 4", "online, groups 4", "mse, groups 4")
+        for curve in ("fan2019", "max, groups 4", "online, groups 4", "mse, groups 4")
         for width in ("3", "3/8")
     ]
     assert all(r["images"] == 100 and r["error"] is None and r["top1_float"] == rows[0]["top1_float"] for r in rows)
     by = {r["name"]: r for r in rows}
     assert by["mse, groups 4, 3/8 bits"]["sqnr_db"] > by["mse, groups 4, 3 bits"]["sqnr_db"]
-    assert by["max, groups 4, 3 bits"]["sqnr_db"] != by["seed, 3 bits"]["sqnr_db"]
+    assert by["max, groups 4, 3 bits"]["sqnr_db"] != by["fan2019, 3 bits"]["sqnr_db"]
 
     # the same options in a file of their own give the same figures
     options = "weights = 3\nactivations = 8\nweight_group = 4\nactivation_group = 4\nmethod = 'mse'"
@@ -97,7 +97,7 @@ def test_cluster_at_an_address(folder, tmp_path):  # noqa: F811
 
 
 def test_a_failed_point_is_named_and_the_others_are_kept(folder, tmp_path, capsys):  # noqa: F811
-    """The override is wrong; ``seed``, ``max`` and ``online`` do not read it, ``mse`` does."""
+    """The override is wrong; ``fan2019``, ``max`` and ``online`` do not read it, ``mse`` does."""
     path = network(folder, "digits_failing", '[[bfp.override]]\nlayers = "nothing*"\nmethod = "kl"')
     with LocalCluster(n_workers=1, processes=False, protocol="tcp", dashboard_address=None) as cluster:
         words = ["sweep", str(path), "--out", str(tmp_path), "--scheduler", cluster.scheduler_address]
@@ -146,7 +146,7 @@ def test_points_of_a_file(folder):  # noqa: F811
     groups = {"16": (16, 16), "64/all": (64, 0)}
     blocks = {label: {"weight_group": w, "activation_group": a} for label, (w, a) in groups.items()}
     assert found == {
-        "seed, 4 bits": {"method": "seed", **plain},
+        "fan2019, 4 bits": {"method": "fan2019", **plain},
         **{f"max, groups {g}, 4 bits": {"method": "max", **plain, **b} for g, b in blocks.items()},
         **{f"kl, groups {g}, 4 bits": {"method": "kl", **own, **widths, **b} for g, b in blocks.items()},
     }
@@ -226,7 +226,7 @@ def die_or_answer(job: dict, state: str) -> dict:
 def test_a_worker_that_dies_takes_no_other_point_with_it(folder, tmp_path):  # noqa: F811
     chosen = points.sweep_points(load_config(network(folder, "digits_killed")))[::2]
     found, failures = engine.run_points(chosen, tmp_path, "dying", workers=1, function=die_or_answer)
-    assert found == [{"answer": "seed"}, None, {"answer": "online"}, {"answer": "mse"}]
+    assert found == [{"answer": "fan2019"}, None, {"answer": "online"}, {"answer": "mse"}]
     assert failures == {
         "max, groups 4, 3 bits": "its worker process died, probably for lack of memory; give fewer workers"
     }

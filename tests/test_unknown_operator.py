@@ -28,9 +28,14 @@ from calib.evaluation.event_files import write_event_files
 from calib.evaluation.integer_model import IntegerModel
 from calib.evaluation.report.measure import measure
 from calib.formats.bit_allocation import weight_noises
-from calib.formats.solver import plan
 from calib.network import fake_quant, float_model
+from calib.observers.observer import some_images
 from calib.reconstruction.layerwise import reconstruct
+from codegen.generate import generate
+from codegen.lowering.program import build
+from codegen.options import EngineOptions
+from codegen.performance.board import DEFAULT_BOARD, load_board
+from codegen.performance.estimate import estimate
 
 ROOT = Path(__file__).parents[1]
 MODULE = """
@@ -94,22 +99,17 @@ def case(request, tmp_path, monkeypatch):
     graph = replace(graph, nodes=(replace(first, **{field: "mystery"}), *graph.nodes[1:]))
     monkeypatch.setitem(known, "mystery", record)
     graph.validate()  # it is an operator like any other, as far as its record goes
-    prepared = replace(prepared, network=replace(prepared.network, graph=graph))
-    yield Case(prepared, replace(artifact, graph=graph), pipeline.some_images(prepared, 4), tmp_path)
+    state = replace(prepared.state, network=replace(prepared.network, graph=graph))
+    prepared = replace(prepared, state=state)
+    yield Case(prepared, replace(artifact, graph=graph), some_images(prepared.network, prepared.calibration, 4), tmp_path)
     sys.modules.pop(module, None)
     sys.path[:] = [p for p in sys.path if p != str(tmp_path)]
-
-
-def noises(case):
-    config = case.prepared.config
-    fixed = plan(case.network.graph, config.bfp, config.input)
-    return weight_noises(case.network, fixed, config.bfp, torch.from_numpy(case.images))
 
 
 PATHS = {
     "float model": lambda c: float_model.run(c.network, torch.from_numpy(c.images)),
     "statistics": lambda c: pipeline.gather(c.prepared),
-    "widths": noises,
+    "widths": lambda c: weight_noises(c.network, c.prepared.state.plan, torch.from_numpy(c.images)),
     "golden model": lambda c: golden.run(c.artifact, c.mantissas),
     "integer model": lambda c: IntegerModel(c.artifact, torch.device("cpu")),
     "evaluation": lambda c: evaluate.compare(c.prepared, c.artifact, c.prepared.calibration, "cpu"),
@@ -119,6 +119,8 @@ PATHS = {
     "layer-wise reconstruction": lambda c: reconstruct(c.network, c.artifact, c.images, True, True),
     "online reference": lambda c: online.compare(c.prepared, c.prepared.calibration),
     "report": lambda c: measure(c.network, c.artifact, c.images),
+    "code generation": lambda c: generate([c.artifact], EngineOptions(), load_board(DEFAULT_BOARD), c.folder / "events"),
+    "cycles and resources": lambda c: estimate(build([c.artifact], EngineOptions(), load_board(DEFAULT_BOARD)), None),
     "event files": lambda c: write_event_files(c.prepared, c.artifact, c.folder / "events"),
 }
 
@@ -149,6 +151,8 @@ TABLES = [
     ("calib.evaluation.integer_ops", "operator", "the integer model"),
     ("calib.evaluation.integer_ops", "activation", "the integer model"),
     ("calib.reconstruction.layerwise", "operator with weights", "layer-wise reconstruction"),
+    ("codegen.lowering.job", "operator", "the engine"),
+    ("codegen.lowering.emission", "activation", "the engine"),
 ]
 IMPORTS = """
 import importlib, json, sys

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support import toy_board as toy
 from support.boards import BOARD
 from support.vendor_tools import ROOT, Tools, generated, generated_for, needs_tclsh, run_tcl, vivado_prelude
 
+from bfp.deployment import read_deployment
 from bfp.errors import BfpError
 from codegen.__main__ import main as codegen_main
 from codegen.performance.board import board_names, load_board
@@ -68,6 +71,9 @@ def test_build_bitstream_leaves_both_files_side_by_side(tools, network, capsys):
     assert (bit, handoff) == (network / "deploy" / "toy.bit", network / "deploy" / "toy.hwh")
     assert bit.read_bytes() == b"bits" and "sbfp_engine_0" in handoff.read_text()
     assert not list(network.rglob("*.part"))
+    files = read_deployment(network / "deploy").files
+    assert files == {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in (network / "deploy").glob("[!m]*")}
+    assert set(files) == {"weights.bin", "toy.bit", "toy.hwh"}
     assert [name for name, _, _ in tools.calls] == ["vitis_hls", "vivado"]
     _, arguments, values = tools.calls[1]
     assert arguments[:2] == ["-mode", "batch"] and arguments[-1] == str(ROOT / "hls" / "tcl" / "vivado.tcl")
@@ -122,12 +128,14 @@ def test_bad_requests_are_refused(tools, network, tmp_path):
         vendor.build_bitstream(network, load_board("kv260"))
     with pytest.raises(BfpError, match="generated for Ultra96-V2 at 250 MHz, not for Ultra96-V2 at 200 MHz"):
         vendor.run_hls(network, replace(BOARD, clock_mhz=200))
-    with pytest.raises(BfpError, match="has schema 3, this version writes 4; run `doit codegen board=ultra96v2`"):
-        vendor.build_bitstream(generated(tmp_path / "old", schema=3), BOARD)
+    old = generated(tmp_path / "old")
+    toy.edit(old / "deploy", lambda data: data.update(schema=3))
+    with pytest.raises(BfpError, match="has schema 3, this version reads 5; run `doit codegen board=ultra96v2`"):
+        vendor.build_bitstream(old, BOARD)
     (tmp_path / "old" / "deploy" / "manifest.json").write_text("{")
-    with pytest.raises(BfpError, match="manifest.json is damaged or no manifest; run `doit codegen"):
+    with pytest.raises(BfpError, match="manifest.json is damaged or no JSON .*; run `doit codegen board=ultra96v2`"):
         vendor.build_bitstream(tmp_path / "old", BOARD)
-    with pytest.raises(BfpError, match="my net has a space in its path, where the vendor's compilers split"):
+    with pytest.raises(BfpError, match="vendor's tools cannot take ' ' in the path .*my net; move it"):
         vendor.build_bitstream(generated(tmp_path / "my net"), BOARD)
     with pytest.raises(BfpError, match="HLS step 'cosim' is unknown"):
         vendor.run_hls(network, BOARD, steps=("cosim",))

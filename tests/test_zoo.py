@@ -234,6 +234,40 @@ def test_wrong_weights_file(tmp_path):
     refused(path, "extra0, extra1, extra2 and 6 more")
 
 
+AS_INTEGERS = [torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64]
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".npz", ".safetensors"])
+@pytest.mark.parametrize("dtype", [*AS_INTEGERS, torch.bool, torch.complex64], ids=str)
+def test_weights_that_are_no_floats_are_refused_by_name_and_type(tmp_path, suffix, dtype):
+    if suffix == ".safetensors":
+        pytest.importorskip("safetensors")
+    path = tmp_path / f"w{suffix}"
+    state = small().state_dict()
+    write(path, state | {"1.running_var": torch.ones(4).to(dtype)})
+    what = "integers" if dtype in AS_INTEGERS else "booleans" if dtype is torch.bool else "complex"
+    refused(path, "1.running_var", f"{what} ({str(dtype).removeprefix('torch.')})", "needs floats (float32)")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_quantised_and_sparse_weights_are_refused(tmp_path):
+    state, path = small().state_dict(), tmp_path / "w.pth"
+    torch.save(state | {"0.weight": torch.quantize_per_tensor(state["0.weight"], 0.1, 0, torch.qint8)}, path)
+    refused(path, "0.weight as quantised (qint8)")
+    torch.save(state | {"0.bias": state["0.bias"].to_sparse()}, path)
+    refused(path, "0.bias as sparse (float32)")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)
+def test_weights_of_other_float_types_are_taken(tmp_path, dtype):
+    state, module = small().state_dict(), small()
+    path = tmp_path / "w.pth"
+    torch.save({k: v.to(dtype) if v.is_floating_point() else v.int() for k, v in state.items()}, path)  # a counter, too
+    load_weights(module, str(path))
+    assert module[0].weight.dtype == torch.float32
+    torch.testing.assert_close(module[0].weight, state["0.weight"], rtol=0.01, atol=0.01)
+
+
 @pytest.mark.parametrize("suffix", [".pth", ".npz", ".safetensors"])
 def test_unreadable_weights_file(tmp_path, suffix):
     if suffix == ".safetensors":

@@ -22,6 +22,11 @@ class Activation:
     scaling: Scaling
 
     @property
+    def is_identity(self) -> bool:
+        """Whether every value stays as it is."""
+        return self.low is None and self.high is None
+
+    @property
     def non_negative(self) -> bool:
         """Whether no result is below zero."""
         return self.low is not None and self.low >= 0

@@ -12,6 +12,7 @@ MAX_POOL = Operator(
     scaling=Scaling.PASSES,
     shifting=Shifting.BLOCKED,
     alignment=Alignment.NONE,
+    pads_lowest=True,
     keeps_exponents=True,
     idle_at_one_pixel=True,
     has_window=True,

@@ -55,6 +55,13 @@ class Alignment(Enum):
     NONE = "nothing: the accumulator has the operator's own exponent"
 
 
+class Join(Enum):
+    """What becomes of main operand and shortcut, once both are at the accumulator's exponent."""
+
+    SUM = "their sum"
+    LARGER = "the larger one of both"
+
+
 @dataclass(frozen=True)
 class WeightAxes:
     """Axes of the weight array [filters, inputs, kernel height, kernel width].
@@ -102,12 +109,13 @@ class Operator:
     """One operator.
 
     name: in graphs, file names and tables. roles: of the operands that it must have, in order; optional: of those it
-    may have behind them; variadic: the last of ``roles`` may be repeated.
+    may have behind them; join: what a shortcut is for; variadic: the last of ``roles`` may be repeated.
     computes: whether it has an accumulator; otherwise it only places its operands, and nothing is stored for it.
     weights: axes of its weights, None where it has none.
     channels, scaling, shifting, alignment: see the enumerations.
     has_window, counts_padding: its node's window, and counted_padding, mean something; otherwise the node has none.
     states_channels: the number of output channels is the node's own; otherwise it follows from the operands.
+    pads_lowest: padding is below every value; otherwise it is zero.
     keeps_exponents: the output has the operand's exponents. moves: mantissas reach the output unchanged where formats
     agree. idle_at_one_pixel: a window of one pixel and no activation leave nothing to do.
     shape(node, operands, channels): the output's shape from the operands', and from the channels that the node states.
@@ -132,12 +140,14 @@ class Operator:
     bound: Callable[[Node, Parameters, BlockFormat, tuple[int, int]], np.ndarray] | None
     macs: Callable[[Node, Shape, Shape], int]
     optional: tuple[str, ...] = ()
+    join: Join = Join.SUM
     variadic: bool = False
     computes: bool = True
     weights: WeightAxes | None = None
     has_window: bool = False
     counts_padding: bool = False
     states_channels: bool = False
+    pads_lowest: bool = False
     keeps_exponents: bool = False
     moves: bool = False
     idle_at_one_pixel: bool = False

@@ -21,9 +21,9 @@ from PIL import Image
 
 from bfp.artifact import Preprocessing
 from bfp.errors import BfpError
-from calib.config import ImageOptions
 from calib.data.ground_truth import GROUND_TRUTH, read_ground_truth
 from calib.data.npz_images import NpzImages
+from calib.options import ImageOptions
 from host.image import MODES, fit_image, normalise, open_image
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif"}

@@ -6,8 +6,6 @@ compared with the golden model on every stored tensor of the first images.
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import time
 from dataclasses import replace
@@ -19,12 +17,14 @@ import torch
 from bfp import golden
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
+from bfp.files import write_json
 from calib.network import float_model
 from calib.data.images import ImageSet, open_images
 from calib.evaluation.integer_model import IntegerModel, choose_device, full_precision
-from calib.pipeline import Prepared, batch_size
 from calib.evaluation.resume import evaluation_key, load_tally, save_tally
 from calib.evaluation.tally import Tally, labels_of, remaining
+from calib.observers.observer import batch_size
+from calib.pipeline import Prepared, check_artifact
 
 CHECKED = 2  # images whose every tensor is compared with the golden model's
 
@@ -40,13 +40,10 @@ def compare(
     without the interruption. Removing it is up to the caller.
 
     Returns the figures of ``Tally.figures``, device and seconds. Raises BfpError
-    where the artifact is not this network's or a label is no class of it.
+    where the artifact is not of this network and its weights, or a label is no class of it.
     """
     network = prepared.network
-    if artifact.graph != network.graph:
-        raise BfpError(
-            f"the artifact of {artifact.graph.name} is not that of {prepared.config.path}; run `doit calibrate` again"
-        )
+    check_artifact(prepared, artifact)
     labels = labels_of(images, network.graph)
     where, size = choose_device(device), batch_size(network)
     tally, key = Tally(), {}
@@ -124,10 +121,6 @@ def evaluate(
         "notes": [*prepared.notes, *images.notes],
         "seconds": seconds,
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "evaluation.json"
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_json(folder / "evaluation.json", result)
     state.unlink(missing_ok=True)
     return result

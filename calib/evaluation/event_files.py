@@ -11,8 +11,6 @@ not grow with the number of images.
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +18,12 @@ import torch
 
 from bfp import golden
 from bfp.artifact import Artifact
-from bfp.errors import BfpError
+from bfp.files import replacing
 from calib.network import float_model
 from calib.network.fake_quant import dequantise, real_network
 from calib.network.float_network import FloatNetwork
-from calib.pipeline import Prepared, batch_size
+from calib.observers.observer import batch_size
+from calib.pipeline import Prepared, check_artifact
 from calib.progress import Progress
 from calib.observers.statistics import BINS, Histogram, Statistics
 
@@ -37,32 +36,26 @@ def write_event_files(prepared: Prepared, artifact: Artifact, folder: Path, limi
     """Histograms over the first ``limit`` calibration images, to ``folder``/float and ``folder``/bfp.
 
     An older ``folder`` is replaced. Returns the number of images, layers and
-    histograms. Raises BfpError where the artifact is not this network's, or a
-    value is not finite (named layer).
+    histograms. Raises BfpError where the artifact is not of this network and its
+    weights, or a value is not finite (named layer).
     """
     from torch.utils.tensorboard import SummaryWriter
 
     network, graph = prepared.network, artifact.graph
-    if graph != network.graph:
-        raise BfpError(
-            f"the artifact of {graph.name} is not that of {prepared.config.path}; run `doit calibrate` again"
-        )
+    check_artifact(prepared, artifact)
     activations, images = gather(prepared, artifact, limit)
     count = 0
-    temporary = folder.with_name(folder.name + ".part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    for run, weights in zip(RUNS, (network, real_network(artifact))):
-        with SummaryWriter(temporary / run) as writer:
-            for tag, values in parameters(weights):
-                writer.add_histogram(tag, values, bins=SHOWN_BINS)
-                count += 1
-            for tensor in graph.shapes:
-                producer = graph.producer(tensor)
-                tag = f"activations/{producer.name if producer else 'input'}"
-                writer.add_histogram_raw(tag, **activations[run][tensor].raw())
-                count += 1
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(temporary, folder)
+    with replacing(folder) as temporary:
+        for run, weights in zip(RUNS, (network, real_network(artifact))):
+            with SummaryWriter(temporary / run) as writer:
+                for tag, values in parameters(weights):
+                    writer.add_histogram(tag, values, bins=SHOWN_BINS)
+                    count += 1
+                for tensor in graph.shapes:
+                    producer = graph.producer(tensor)
+                    tag = f"activations/{producer.name if producer else 'input'}"
+                    writer.add_histogram_raw(tag, **activations[run][tensor].raw())
+                    count += 1
     return {"images": images, "layers": len(graph.nodes), "histograms": count}
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bfp.errors import BfpError
-from calib.network.float_network import FloatNetwork
+from bfp.files import write_json
 from calib.data.images import ImageSet
 from calib.evaluation.tally import Tally
+from calib.network.float_network import FloatNetwork
+from calib.state import weights_digest
 
 
 def evaluation_key(artifact_digest: str, network: FloatNetwork, images: ImageSet, batch: int, device: str) -> dict:
@@ -26,17 +27,6 @@ def evaluation_key(artifact_digest: str, network: FloatNetwork, images: ImageSet
         "batch": batch,
         "device": device,
     }
-
-
-def weights_digest(network: FloatNetwork) -> str:
-    """SHA-256 over the names, shapes and values of all float weights, hex."""
-    digest = hashlib.sha256()
-    for name in sorted(network.weights):
-        w = network.weights[name]
-        digest.update(f"{name} {w.weight.shape}\n".encode())
-        digest.update(np.ascontiguousarray(w.weight).data)
-        digest.update(np.ascontiguousarray(w.bias).data)
-    return digest.hexdigest()
 
 
 def images_digest(images: ImageSet) -> str:
@@ -79,10 +69,4 @@ def load_tally(path: Path, key: dict, images: int) -> tuple[Tally, str]:
 
 def save_tally(path: Path, key: dict, tally: Tally) -> None:
     """Replace the file whole or not at all. Raises BfpError where it cannot be written."""
-    temporary = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps({"key": key, "tally": asdict(tally)}), encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise BfpError(f"{path} cannot be written ({error}); make room, or write to another folder") from None
+    write_json(path, {"key": key, "tally": asdict(tally)}, indent=None)

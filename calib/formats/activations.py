@@ -1,221 +1,101 @@
-"""The block format of every activation tensor, from statistics and the graph's constraints."""
+"""The block format of every activation tensor, from statistics and the plan of formats."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 
 from bfp.artifact import Preprocessing, concat_format
+from bfp.errors import BfpError
 from bfp.format import BlockFormat, exponent_for_maximum, mantissa_range, round_half_up
-from bfp.graph import Graph, Node
-from bfp.operators import Channels
-from calib.transforms import output_scaling as output_window
-from calib.config import BfpOptions
-from calib.formats.exponent_rules import HISTOGRAM_RULES
-from calib.formats.layer_options import LayerOptions
-from calib.transforms.output_scaling import OutputWindow
-from calib.formats.fan2019 import by_seed
+from bfp.graph import Node
+from calib.formats import logit_range
+from calib.formats.exponent_rules import rule_of
+from calib.formats.logit_range import LogitRange
+from calib.formats.plan import FormatPlan
+from calib.network.float_network import FloatNetwork
 from calib.observers.statistics import Histogram, Statistics
 
-NO_FLOOR = -(10**6)
 
+class ActivationFormats:
+    """Chooses the exponents of all activations of a network.
 
-def cut(segments: tuple[int, ...], group: int) -> tuple[int, ...]:
-    """Block boundaries: every segment cut into groups of ``group`` channels (0: not cut)."""
-    splits = [0]
-    for start, stop in zip(segments, segments[1:]):
-        splits += [*range(start + group, stop, group), stop] if group else [stop]
-    return tuple(splits)
-
-
-def weight_splits(node: Node, segments: dict[str, tuple[int, ...]], group: int) -> tuple[int, ...]:
-    """Input-channel boundaries of a layer's weight blocks; segments: of ``Graph.segments``."""
-    return (0, 1) if node.operator.weights.per_channel else cut(segments[node.main], group)
-
-
-class FormatPlan:
-    """What the graph and the options fix before any statistics: boundaries, sign, width, and who copies whom.
-
-    splits: block boundaries by tensor. signed, bits: by tensor; tensors whose
-    formats must agree (concatenation, max pooling, copies) share them: signed
-    if one of them is, the widest width asked for. source_of: tensors that keep
-    their source's format exactly. reach: what channels shall hold, see FloatNetwork. notes: widths that could not be obeyed.
+    plan: the rest of their formats. network: what its transforms have decided is obeyed, the input's scale and how far
+    channels reach. statistics: of its calibration images.
     """
 
-    def __init__(
-        self,
-        graph: Graph,
-        options: BfpOptions,
-        layers: dict[str, LayerOptions],
-        pre: Preprocessing,
-        reach: dict[str, np.ndarray],
-    ) -> None:
-        self.graph, self.options, self.layers, self.pre, self.reach = graph, options, layers, pre, reach
-        self.splits = {t: cut(s, options.activation_group) for t, s in graph.segments().items()}
-        self.producer = {n.output: n for n in graph.nodes}
-        self.source_of = {n.output: n.main for n in graph.nodes if self._copies(n)}
-        self.notes: list[str] = []
-        self._chosen: dict[Histogram, np.ndarray] = {}
-        negative = self._can_be_negative()
-        tied = self._ties()
-        self.signed, self.bits = {}, {}
-        for members in tied:
-            asked = {t: self._asked(t) for t in members}
-            widths = {b for b in asked.values() if b is not None}
-            for t in members:
-                self.signed[t] = not options.unsigned or any(negative[m] for m in members)
-                self.bits[t] = max(widths) if widths else options.activations
-            if len(widths) > 1:
-                self.notes.append(
-                    f"{', '.join(sorted(members))} must share one width: asked for {sorted(widths)}, used {max(widths)}"
-                )
+    def __init__(self, plan: FormatPlan, network: FloatNetwork, statistics: Statistics) -> None:
+        self.plan, self.reach, self.statistics = plan, network.reach, statistics
+        self.graph = plan.graph
+        self.preprocessing = scaled_input(plan.preprocessing, network)
+        self._chosen: dict[Histogram, np.ndarray] = {}  # floors change from pass to pass, histograms do not
 
-    def _copies(self, node: Node) -> bool:
-        """Whether the node's output keeps its operand's format exactly."""
-        kind = node.operator
-        if kind.keeps_exponents:
-            return True
-        if not kind.moves or node.activation != "none":
-            return False
-        one_block = len(self.splits[node.main]) == 2 and len(self.splits[node.output]) == 2
-        return kind.channels is Channels.KEPT or one_block
-
-    def _asked(self, tensor: str) -> int | None:
-        """Width of a tensor by its own layer; a copy or a concatenation asks only through an override."""
-        node = self.producer.get(tensor)
-        if node is None:
-            return self.options.activations
-        bits = self.layers[node.name].activations
-        passive = not node.operator.computes or tensor in self.source_of
-        return None if passive and bits == self.options.activations else bits
-
-    def _can_be_negative(self) -> dict[str, bool]:
-        negative = {self.graph.input: any(m > 0 for m in self.pre.mean)}
-        for n in self.graph.nodes:
-            negative[n.output] = not n.act.non_negative and n.operator.negative([negative[t] for t in n.inputs])
-        return negative
-
-    def _ties(self) -> list[list[str]]:
-        root = {t: t for t in self.graph.shapes}
-
-        def find(t: str) -> str:
-            while root[t] != t:
-                t = root[t]
-            return t
-
-        pairs = list(self.source_of.items())
-        pairs += [(n.output, t) for n in self.graph.nodes if not n.operator.computes for t in n.inputs]
-        for a, b in pairs:
-            root[find(a)] = find(b)
-        groups: dict[str, list[str]] = {}
-        for t in self.graph.shapes:
-            groups.setdefault(find(t), []).append(t)
-        return list(groups.values())
-
-    def needs_signed_histogram(self) -> set[str]:
-        """Tensors whose exponents are chosen by the published rule, which looks at both signs."""
-        return {t for t in self.needs_histogram() if self.layers[self.producer[t].name].method == "seed"}
-
-    def needs_histogram(self) -> set[str]:
-        """Tensors whose exponents are chosen from a histogram."""
-        rules = (*HISTOGRAM_RULES, "seed")
-        computed = [n for n in self.graph.computed() if n.output not in self.source_of]
-        return {n.output for n in computed if self.layers[n.name].method in rules}
-
-    def has_window(self) -> bool:
-        """Whether the network's outputs are classes, whose logits may be shifted and scaled (calib.transforms.output_scaling)."""
-        return self.options.output == "classes" and output_window.applies(self.graph, self.signed[self.graph.output])
-
-    def output_window(self, statistics: Statistics) -> OutputWindow | None:
+    def logit_range(self) -> LogitRange | None:
         """The range of logits that the output's mantissas resolve; None where they hold all of it."""
-        bits = self.bits[self.graph.output]
-        if not self.has_window() or not len(statistics.outputs):
+        if not self.plan.has_logits() or not len(self.statistics.outputs):
             return None
-        return output_window.choose(statistics.outputs, bits)
+        return logit_range.choose(self.statistics.outputs, self.plan.bits[self.graph.output])
 
-    def no_floors(self) -> dict[str, np.ndarray]:
-        """Lower limits of the exponents, none yet: int64 [blocks] by tensor. See ``raise_floor``."""
-        return {t: np.full(len(s) - 1, NO_FLOOR, np.int64) for t, s in self.splits.items()}
+    def formats(self, floors: dict[str, np.ndarray], limited: bool = True) -> dict[str, BlockFormat]:
+        """Block format of every tensor, in the graph's order; without ``limited``, however far its blocks lie apart.
 
-    def raise_floor(self, floors: dict[str, np.ndarray], tensor: str, channels: np.ndarray) -> bool:
-        """Demand exponents of at least ``channels`` (int64 [C]) from a tensor, or from whom it copies.
-
-        Returns whether that is news.
+        floors: lower limits of the exponents, int64 [blocks] by tensor.
         """
-        node = self.producer.get(tensor)
-        if tensor in self.source_of:
-            if node.operator.channels is not Channels.KEPT:  # one block: whichever channel it is
-                channels = np.full(self.splits[node.main][-1], channels.max())
-            return self.raise_floor(floors, self.source_of[tensor], channels)
-        if node is not None and not node.operator.computes:
-            news, start = False, 0
-            for t in node.inputs:
-                stop = start + self.splits[t][-1]
-                news |= self.raise_floor(floors, t, channels[start:stop])
-                start = stop
-            return news
-        wanted = np.maximum.reduceat(channels, self.splits[tensor][:-1])
-        news = bool(np.any(wanted > floors[tensor]))
-        floors[tensor] = np.maximum(floors[tensor], wanted)
-        return news
-
-    def formats(
-        self, statistics: Statistics, floors: dict[str, np.ndarray], limited: bool = True
-    ) -> dict[str, BlockFormat]:
-        """Block format of every tensor, in the graph's order; without ``limited``, however far its blocks lie apart."""
+        plan, producer = self.plan, {n.output: n for n in self.graph.nodes}
         result: dict[str, BlockFormat] = {}
-        for tensor in (self.graph.input, *self.producer):
-            node = self.producer.get(tensor)
-            if tensor in self.source_of:
-                source = result[self.source_of[tensor]]
-                result[tensor] = BlockFormat(source.bits, source.signed, self.splits[tensor], source.exponents)
+        for tensor in (self.graph.input, *producer):
+            node = producer.get(tensor)
+            if tensor in plan.source_of:
+                source = result[plan.source_of[tensor]]
+                result[tensor] = BlockFormat(source.bits, source.signed, plan.splits[tensor], source.exponents)
             elif node is not None and not node.operator.computes:
                 result[tensor] = concat_format([result[t] for t in node.inputs])
             else:
-                e = np.maximum(self._exponents(tensor, node, statistics, result), floors[tensor])
+                e = np.maximum(self._exponents(tensor, node, result), floors[tensor])
                 e = self._limit_spread(tensor, e) if limited else e
                 if tensor == self.graph.output and self.graph.shapes[tensor][1:] == (1, 1):
                     # few images show few classes at their best: a class's logit needs the range of any class's
-                    window = self.output_window(statistics)
-                    own = e.max() if window is None else window.exponent
+                    logits = self.logit_range()
+                    own = e.max() if logits is None else logits.exponent
                     e = np.full_like(e, max(own, floors[tensor].max()))
-                result[tensor] = BlockFormat(
-                    self.bits[tensor], self.signed[tensor], self.splits[tensor], tuple(int(v) for v in e)
-                )
+                exponents = tuple(int(v) for v in e)
+                result[tensor] = BlockFormat(plan.bits[tensor], plan.signed[tensor], plan.splits[tensor], exponents)
         return result
 
-    def _exponents(
-        self, tensor: str, node: Node | None, statistics: Statistics, known: dict[str, BlockFormat]
-    ) -> np.ndarray:
-        splits, bits, signed = self.splits[tensor], self.bits[tensor], self.signed[tensor]
+    def _exponents(self, tensor: str, node: Node | None, known: dict[str, BlockFormat]) -> np.ndarray:
+        plan = self.plan
+        splits, bits, signed = plan.splits[tensor], plan.bits[tensor], plan.signed[tensor]
         if node is None:
-            return np.array([input_exponent(self.pre, range(a, b), bits, signed) for a, b in zip(splits, splits[1:])])
-        maximum = statistics.block_maximum(tensor, splits)
+            blocks = [range(a, b) for a, b in zip(splits, splits[1:])]
+            return np.array([input_exponent(self.preprocessing, b, bits, signed) for b in blocks])
+        maximum = self.statistics.block_maximum(tensor, splits)
         if node.operator.reach is not None:
             held = [float(np.exp2(known[t].exponents).max()) * known[t].high for t in node.inputs]
             maximum = np.minimum(maximum, node.operator.reach(held))
         if tensor in self.reach:
             wanted = np.maximum.reduceat(self.reach[tensor], splits[:-1])
             maximum = np.where(maximum > 0, np.where(wanted > 0, wanted, maximum), 0)
-            histogram = None
-        else:
-            histogram = statistics.histograms.get(tensor)
-        method = self.layers[node.name].method
-        if histogram is not None and method in (*HISTOGRAM_RULES, "seed"):
-            if histogram not in self._chosen:  # floors change from pass to pass, histograms do not
-                every = statistics.block_maximum(tensor, splits)
-                if method == "seed":
-                    self._chosen[histogram] = by_seed(histogram, every, bits)
-                else:
-                    rule = HISTOGRAM_RULES[method]
-                    self._chosen[histogram] = rule(histogram.counts, histogram.tops, every, bits, signed)
-            e = np.minimum(self._chosen[histogram], exponent_for_maximum(maximum, bits, signed))
-        else:
-            e = exponent_for_maximum(maximum, bits, signed)
+        e = exponent_for_maximum(maximum, bits, signed)
+        choose = rule_of(plan.layers[node.name].method).choose
+        if choose is not None and tensor not in self.reach:
+            histogram = self.statistics.histograms.get(tensor)
+            if histogram is None:
+                raise BfpError(f"tensor {tensor}: its method needs a histogram; gather statistics with this plan")
+            if histogram not in self._chosen:
+                every = self.statistics.block_maximum(tensor, splits)
+                self._chosen[histogram] = choose(histogram, every, bits, signed)
+            e = np.minimum(self._chosen[histogram], e)
+        return self._with_room(node, e, maximum, known[node.main])
+
+    def _with_room(self, node: Node, e: np.ndarray, maximum: np.ndarray, source: BlockFormat) -> np.ndarray:
+        """The exponents, those of blocks without a value as other images may need them."""
+        plan = self.plan
+        splits, bits, signed = plan.splits[node.output], plan.bits[node.output], plan.signed[node.output]
         dead = maximum == 0
         if dead.any():
             # other images may wake a block that calibration never saw: give it its source's range, but no
             # more than the tensor's own, or the limit on the spread would coarsen the live blocks for it
-            source = known[node.main]
             same = not node.weighted and source.splits == splits
             spare = np.asarray(source.exponents) if same else np.full(len(e), max(source.exponents))
             if not dead.all():
@@ -227,10 +107,15 @@ class FormatPlan:
 
     def _limit_spread(self, tensor: str, e: np.ndarray) -> np.ndarray:
         """Raise fine blocks until no two of a segment are further apart than a filter's psums may be."""
-        segments = np.searchsorted(self.splits[tensor], self.graph.segments()[tensor])[:-1]
+        segments = np.searchsorted(self.plan.splits[tensor], self.graph.segments()[tensor])[:-1]
         highest = np.maximum.reduceat(e, segments)
         per_block = np.repeat(highest, np.diff([*segments, len(e)]))
-        return np.maximum(e, per_block - self.options.max_spread)
+        return np.maximum(e, per_block - self.plan.options.max_spread)
+
+
+def scaled_input(preprocessing: Preprocessing, network: FloatNetwork) -> Preprocessing:
+    """The preprocessing of a file with the scale that the network's input has."""
+    return replace(preprocessing, scale=network.input_scale)
 
 
 def input_exponent(pre: Preprocessing, channels: range, bits: int, signed: bool) -> int:

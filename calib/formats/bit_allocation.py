@@ -1,4 +1,4 @@
-"""Mantissa widths of every layer under a budget of bits, from measured sensitivity.
+"""Bit allocation: mantissa widths of every layer under a budget of bits, from measured sensitivity.
 
 How much noise a layer's width causes at the network's output is measured, one
 layer at a time: everything stays in float but its weights (or its output
@@ -12,7 +12,6 @@ where it takes away most noise for the memory that it costs.
 
 from __future__ import annotations
 
-import glob
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,14 +19,19 @@ import torch
 
 from bfp.errors import BfpError
 from bfp.format import MAX_BITS, MIN_BITS
+from calib.data.images import ImageSet
+from calib.formats.activations import ActivationFormats
+from calib.formats.layer_options import LayerWidths
+from calib.formats.plan import FormatPlan, weight_splits
+from calib.formats.weights import WeightBlocks
 from calib.network import float_model
 from calib.network.executor import downstream, execute
 from calib.network.fake_quant import fake_quantise, weight_scales
-from calib.config import BfpOptions, Override
 from calib.network.float_network import FloatNetwork
-from calib.formats.activations import FormatPlan, weight_splits
+from calib.observers.observer import few
 from calib.observers.statistics import Statistics
-from calib.formats.weights import WeightBlocks
+from calib.progress import Progress
+from calib.state import CalibrationState
 
 WIDTHS = tuple(range(MIN_BITS, MAX_BITS + 1))
 
@@ -43,6 +47,28 @@ class Noise:
     values: int
     floor: int
     by_width: tuple[float, ...]
+
+
+def allocate_bits(state: CalibrationState, images: ImageSet) -> CalibrationState:
+    """The pass: a width of its own for every layer, so that the budgets are kept; the file's overrides win.
+
+    Raises BfpError for a budget that no widths meet.
+    """
+    options, plan, network = state.options, state.plan, state.network
+    batch = few(network, images)
+    weights: dict[str, int] = {}
+    activations: dict[str, int] = {}
+    with Progress(f"{state.name}: bit allocation, sensitivity of layers on {len(batch)} images"):
+        if options.weight_budget:
+            noises = weight_noises(network, plan, batch)
+            weights = allocate(noises, options.weight_budget, f"network {state.name}, weight_budget")
+        if options.activation_budget:
+            statistics = plan.new_statistics()
+            float_model.run(network, batch, keep=(), observe=statistics.observe)
+            noises = activation_noises(network, plan, statistics, batch)
+            activations = allocate(noises, options.activation_budget, f"network {state.name}, activation_budget")
+    names = dict.fromkeys([*weights, *activations])
+    return state.with_widths({n: LayerWidths(weights.get(n), activations.get(n)) for n in names})
 
 
 def allocate(noises: list[Noise], budget: float, where: str = "network") -> dict[str, int]:
@@ -76,9 +102,9 @@ def allocate(noises: list[Noise], budget: float, where: str = "network") -> dict
 
 
 @torch.no_grad()
-def weight_noises(network: FloatNetwork, plan: FormatPlan, options: BfpOptions, images: torch.Tensor) -> list[Noise]:
+def weight_noises(network: FloatNetwork, plan: FormatPlan, images: torch.Tensor) -> list[Noise]:
     """One per layer with weights. images: normalised, float32 [N, C, H, W]."""
-    graph = network.graph
+    graph, common = network.graph, plan.options.weights
     segments = graph.segments()
     exact = float_model.run(network, images)
     result = []
@@ -92,23 +118,23 @@ def weight_noises(network: FloatNetwork, plan: FormatPlan, options: BfpOptions, 
             return (weights.mantissas * weight_scales(weights)).astype(np.float32)
 
         squares = [float(((rounded(b).astype(np.float64) - floats.weight) ** 2).sum()) for b in WIDTHS]
-        base = rounded(options.weights)
+        base = rounded(common)
         changed = replace(network, weights={**network.weights, node.name: replace(floats, weight=base)})
         operands = [exact[t] for t in node.inputs]
         noise = _output_noise(changed, exact, node.output, float_model.compute(node, changed, operands))
-        unit = noise / max(squares[options.weights - MIN_BITS], 1e-300)
-        floor = _floor(chosen.weights, options.weights)
+        unit = noise / max(squares[common - MIN_BITS], 1e-300)
+        floor = _floor(chosen.weights, common)
         result.append(Noise(node.name, floats.weight.size, floor, tuple(unit * s for s in squares)))
     return result
 
 
 @torch.no_grad()
 def activation_noises(
-    network: FloatNetwork, plan: FormatPlan, options: BfpOptions, statistics: Statistics, images: torch.Tensor
+    network: FloatNetwork, plan: FormatPlan, statistics: Statistics, images: torch.Tensor
 ) -> list[Noise]:
     """One per node whose output is stored in a format of its own."""
     graph = network.graph
-    formats = plan.formats(statistics, plan.no_floors())
+    formats = ActivationFormats(plan, network, statistics).formats(plan.no_floors())
     exact = float_model.run(network, images)
     result = []
     for node in graph.computed():
@@ -117,7 +143,7 @@ def activation_noises(
         fmt = formats[node.output]
         noise = _output_noise(network, exact, node.output, fake_quantise(exact[node.output], fmt))
         by_width = tuple(noise * 4.0 ** (fmt.bits - b) for b in WIDTHS)
-        floor = _floor(plan.layers[node.name].activations, options.activations)
+        floor = _floor(plan.layers[node.name].activations, plan.options.activations)
         result.append(Noise(node.name, int(np.prod(graph.shapes[node.output])), floor, by_width))
     return result
 
@@ -139,9 +165,3 @@ def _output_noise(network: FloatNetwork, exact: dict[str, torch.Tensor], tensor:
     inputs = {**{t: exact[t] for t in part.inputs}, tensor: values}
     changed = execute(part, float_model.computing(network), inputs, keep=[output])[output]
     return float(((changed - exact[output]).double() ** 2).sum()) / len(values)
-
-
-def overrides(weights: dict[str, int], activations: dict[str, int]) -> tuple[Override, ...]:
-    """The widths as options of single layers, in the layers' order."""
-    names = dict.fromkeys([*weights, *activations])
-    return tuple(Override(glob.escape(n), weights=weights.get(n), activations=activations.get(n)) for n in names)

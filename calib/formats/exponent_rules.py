@@ -23,9 +23,16 @@ always errs to the same side in the same channels. (EfficientNet-Lite0 with
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 
 from bfp.format import exponent_for_maximum, mantissa_range
+from bfp.tables import Table
+from calib.formats import fan2019
+from calib.observers.statistics import Histogram
+from calib.options import AUTO, FAN2019, METHODS, ONLINE
 
 CANDIDATES = 4  # the maximum's exponent and three below it
 SATURATION = 1 / 16
@@ -71,7 +78,35 @@ def squared_error(counts: np.ndarray, tops: np.ndarray, exponents: np.ndarray, b
     return np.concatenate(errors)
 
 
-HISTOGRAM_RULES = {"kl": by_kl, "mse": by_squared_error, "percentile": by_percentile}
+@dataclass(frozen=True)
+class ExponentRule:
+    """How a method chooses.
+
+    choose(histogram, maxima, bits, signed): exponents, int64 [blocks]; None: the finest at which the maximum does not
+    saturate, for which no histogram is needed. both_signs: the histogram must have its ``negative`` part.
+    """
+
+    choose: Callable[[Histogram, np.ndarray, int, bool], np.ndarray] | None = None
+    both_signs: bool = False
+
+
+RULES: Table[ExponentRule] = Table(
+    "calib.formats.exponent_rules",
+    "method",
+    list(METHODS),
+    {
+        "max": ExponentRule(),
+        "percentile": ExponentRule(lambda h, maxima, *width: by_percentile(h.counts, h.tops, maxima, *width)),
+        "mse": ExponentRule(lambda h, maxima, *width: by_squared_error(h.counts, h.tops, maxima, *width)),
+        "kl": ExponentRule(lambda h, maxima, *width: by_kl(h.counts, h.tops, maxima, *width)),
+        FAN2019: ExponentRule(lambda h, maxima, bits, signed: fan2019.activation_exponents(h, maxima, bits), True),
+    },
+)
+
+
+def rule_of(method: str) -> ExponentRule:
+    """The rule of a method. Where none is chosen yet (``auto``) or needed (``online``), that of the maximum."""
+    return RULES["max" if method in (AUTO, ONLINE) else method]
 
 
 def _judge_all(
@@ -104,7 +139,7 @@ def _judge(
     level = np.floor(centre / step + 0.5)
     saturated = level > top_level
     level = np.minimum(level, top_level)
-    # a bin's values spread over its width: that part of the error is common to all candidates
+    # a bin's values lie all over its width: that part of the error is common to all candidates
     error = counts * ((centre - level * step) / tops) ** 2
     saturation = np.where(saturated, error, 0.0).sum(axis=1)
     if not divergence:
@@ -115,8 +150,8 @@ def _judge(
     occupied = (counts > 0) & ~saturated
     mass = np.bincount(key.reshape(-1), counts.reshape(-1), size)
     room = np.bincount(key.reshape(-1), occupied.reshape(-1).astype(np.float64), size)
-    spread = (mass / np.maximum(room, 1))[key]
-    q = np.where(saturated, 0.0, spread)
+    share = (mass / np.maximum(room, 1))[key]
+    q = np.where(saturated, 0.0, share)
     q = np.where(counts > 0, np.maximum(q, FLOOR), 0.0)
     total = np.maximum(counts.sum(axis=1, keepdims=True), 1e-300)
     q_total = np.maximum(q.sum(axis=1, keepdims=True), 1e-300)

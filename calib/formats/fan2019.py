@@ -1,4 +1,4 @@
-"""The published rule of static block floating point, as the baseline that others are measured against.
+"""The published rule of static block floating point (Fan et al., FPT 2019), as the baseline to measure against.
 
 Source: lib/Utils.py of os-hxfan/Static_BFP_CNN (``find_exp_KL_act``,
 ``smooth_hist``, ``to_exponent_mantissa_width``). A block's exponent is
@@ -39,7 +39,7 @@ def exponent(maximum: np.ndarray, bits: int) -> np.ndarray:
     return np.where(mantissa > 0, power - 1 - (bits - 2), 0).astype(np.int64)
 
 
-def by_seed(histogram: Histogram, maxima: np.ndarray, bits: int) -> np.ndarray:
+def activation_exponents(histogram: Histogram, maxima: np.ndarray, bits: int) -> np.ndarray:
     """Exponents of activation blocks, int64 [blocks]; the histogram has its ``negative`` part."""
     highest = exponent(maxima, bits)
     steps = [

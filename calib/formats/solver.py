@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bfp.artifact import Artifact, Preprocessing, operand_formats, verify
+from bfp.artifact import Artifact, operand_formats, verify
 from bfp.errors import BfpError
 from bfp.format import BlockFormat
-from bfp.graph import Graph, Node
+from bfp.graph import Node
 from bfp.limits import ACC_LIMIT, MAX_ALIGN_SHIFT, MAX_OPERAND_SHIFT, MAX_ROUND_SHIFT, MIN_ROUND_SHIFT, NEVER
 from bfp.operators import Alignment
 from bfp.parameters import (
@@ -26,41 +26,33 @@ from bfp.parameters import (
     derive,
     prove,
 )
-from calib.config import BfpOptions
-from calib.network.float_network import FloatNetwork
-from calib.formats.activations import FormatPlan, weight_splits
-from calib.formats.layer_options import resolve_options
-from calib.observers.statistics import Statistics
+from calib.formats.activations import ActivationFormats, scaled_input
+from calib.formats.plan import FormatPlan, weight_splits
 from calib.formats.weights import MAX_OPERAND, Chosen, WeightBlocks
+from calib.network.float_network import FloatNetwork
+from calib.observers.statistics import Statistics
 
 MAX_PASSES = 64
 EXACT_SIX = 1  # the coarsest accumulator exponent at which 6 is an integer
 LEFT_ROOM = 8  # bits by which a mended output may still be finer than its accumulator
 
 
-def plan(
-    graph: Graph, options: BfpOptions, pre: Preprocessing, reach: dict[str, np.ndarray] | None = None
-) -> FormatPlan:
-    """What is fixed before statistics are gathered: block boundaries, widths, signs. Raises BfpError for overrides."""
-    return FormatPlan(graph, options, resolve_options(graph, options), pre, reach or {})
-
-
 def quantise_network(
     network: FloatNetwork,
     statistics: Statistics,
-    options: BfpOptions,
-    preprocessing: Preprocessing,
+    plan: FormatPlan,
     classes: tuple[str, ...] = (),
-    provenance: dict | None = None,
+    float_digest: str = "",
     progress: Callable[[str], None] = lambda text: None,
 ) -> Artifact:
     """Choose every exponent, quantise weights and biases, prove every accumulator.
 
-    Deterministic. ``provenance`` goes into the artifact, with ``adjustments``
-    (per layer and tensor: what was coarsened, by how many bits) and ``notes``
-    added. Raises BfpError naming the layer that cannot be made to fit.
+    Deterministic. classes: names of the outputs; float_digest: of the float
+    weights as imported. The artifact's provenance holds ``adjustments`` (per
+    layer and tensor: what was coarsened, by how many bits) and the plan's
+    ``notes``. Raises BfpError naming the layer that cannot be made to fit.
     """
-    work = _Work(network, statistics, options, preprocessing)
+    work = _Work(network, statistics, plan)
     for count in range(MAX_PASSES):
         progress(f"choosing exponents, pass {count + 1}")
         formats = work.fitted_formats()
@@ -72,10 +64,12 @@ def quantise_network(
             f"network {network.graph.name}, node {work.troubled}: no exponents bring its accumulators inside 32 bits; "
             "the scales of its weights and operands lie too far apart, check the weights"
         )
-    record = {**(provenance or {}), "adjustments": work.adjustments(formats), "notes": list(work.plan.notes)}
     artifact = Artifact.of_one(
-        *(network.graph, formats, parameters, preprocessing, classes),
-        **{"provenance": record, "offset": work.output_offset(formats), "scale": network.output_scale},
+        *(network.graph, formats, parameters, scaled_input(plan.preprocessing, network), classes),
+        offset=work.output_offset(formats),
+        scale=network.output_scale,
+        provenance={"adjustments": work.adjustments(formats), "notes": list(plan.notes)},
+        float_digest=float_digest,
     )
     verify(artifact)
     return artifact
@@ -94,16 +88,16 @@ class _Layer:
 
 
 class _Work:
-    def __init__(self, network: FloatNetwork, statistics: Statistics, options: BfpOptions, pre: Preprocessing) -> None:
-        self.graph, self.statistics, self.options = network.graph, statistics, options
-        self.plan = plan(network.graph, options, pre, network.reach)
-        self.floors = self.plan.no_floors()
-        self.free = self.plan.formats(statistics, self.floors, limited=False)  # what would be chosen without limits
+    def __init__(self, network: FloatNetwork, statistics: Statistics, plan: FormatPlan) -> None:
+        self.graph, self.plan = network.graph, plan
+        self.activations = ActivationFormats(plan, network, statistics)
+        self.floors = plan.no_floors()
+        self.free = self.activations.formats(self.floors, limited=False)  # what would be chosen without limits
         segments = self.graph.segments()
         self.layers: dict[str, _Layer] = {}
         self.troubled = ""  # the last node that demanded a change
         for node in self.graph.weighted():
-            chosen, floats = self.plan.layers[node.name], network.weights[node.name]
+            chosen, floats = plan.layers[node.name], network.weights[node.name]
             splits = weight_splits(node, segments, chosen.weight_group)
             if not (np.isfinite(floats.weight).all() and np.isfinite(floats.bias).all()):
                 raise BfpError(f"node {node.name}: its weights hold NaN or infinity; check the weights file")
@@ -120,7 +114,7 @@ class _Work:
     def fitted_formats(self) -> dict[str, BlockFormat]:
         """Formats whose shifts are all within range; chooses the weights' exponents on the way."""
         for _ in range(MAX_PASSES):
-            formats = self.plan.formats(self.statistics, self.floors)
+            formats = self.activations.formats(self.floors)
             # every node is asked, so that one pass mends as much as it can
             mended = [n.name for n in self.graph.computed() if self._mend(n, formats)]
             if not mended:
@@ -144,7 +138,7 @@ class _Work:
         news = False
         if node.name in self.layers:
             layer = self.layers[node.name]
-            chosen = layer.blocks.choose(source, out, sc, self.options.max_spread, layer.lowest)
+            chosen = layer.blocks.choose(source, out, sc, self.plan.options.max_spread, layer.lowest)
             layer.chosen = chosen
             acc = chosen.finest
             if sc is not None:
@@ -191,7 +185,7 @@ class _Work:
         if layer is not None:
             sc = residual.channel_exponents() if residual else None
             layer.chosen = layer.blocks.choose(
-                source, target.channel_exponents(), sc, self.options.max_spread, layer.lowest
+                source, target.channel_exponents(), sc, self.plan.options.max_spread, layer.lowest
             )
             if layer.weights is None:
                 layer.weights = layer.blocks.quantise(layer.chosen.exponents)
@@ -242,11 +236,11 @@ class _Work:
         return residual is not None
 
     def _offset(self, fmt: BlockFormat) -> float:
-        window = self.plan.output_window(self.statistics)
-        return 0.0 if window is None else window.offset(max(fmt.exponents), fmt.bits)
+        logits = self.activations.logit_range()
+        return 0.0 if logits is None else logits.offset(max(fmt.exponents), fmt.bits)
 
     def output_offset(self, formats: dict[str, BlockFormat]) -> float:
-        """What the last layer's biases leave out, see calib.transforms.output_scaling."""
+        """What the last layer's biases leave out, see calib.formats.logit_range."""
         return self._offset(formats[self.graph.output])
 
     def adjustments(self, formats: dict[str, BlockFormat]) -> dict:

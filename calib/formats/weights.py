@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bfp.errors import BfpError
 from bfp.format import BlockFormat, exponent_for_maximum, mantissa_range, round_half_up
 from bfp.limits import MAX_ALIGN_SHIFT, MAX_ROUND_SHIFT, NEVER
 from bfp.operators import Alignment, Operator
 from bfp.parameters import Weights
 from calib.formats import fan2019
+from calib.options import FAN2019, WEIGHT_METHODS
 
 CANDIDATES = 3  # the maximum's exponent and two below it
 WEIGHTED_CANDIDATES = 6  # where inputs count by their power: a large weight of a silent input may saturate
@@ -45,12 +47,12 @@ class WeightBlocks:
     """The block maxima of one layer's float weights, found once.
 
     weight: float32 [F, C (1 for depthwise), kh, kw]; splits: block boundaries
-    over C; bits: mantissa width; kind: the layer's operator; method: "max", or "mse" for the exponent of
-    least squared error at or up to CANDIDATES - 1 below the maximum's, or
-    "seed" for the published rule and its clip. power: mean square of every
-    input channel, float64 [C]; with it, ``mse`` weighs the error of a weight by
-    its input's power, which makes it the error of the output as far as inputs
-    are independent.
+    over C; bits: mantissa width; kind: the layer's operator; method: "max", or
+    "mse" for the exponent of least squared error at or up to CANDIDATES - 1
+    below the maximum's, or "fan2019" for the published rule and its clip. power:
+    mean square of every input channel, float64 [C]; with it, ``mse`` weighs the
+    error of a weight by its input's power, which makes it the error of the
+    output as far as inputs are independent. Raises BfpError for another method.
     """
 
     def __init__(
@@ -68,7 +70,9 @@ class WeightBlocks:
             self.maxima[rows, blocks] = np.maximum(part.max(axis=2), -part.min(axis=2))
         self.natural = exponent_for_maximum(self.maxima, bits)
         self.top = mantissa_range(bits, True)[1]
-        if method == "seed":
+        if method not in WEIGHT_METHODS:
+            raise BfpError(f"method {method!r} of weights is not known; known are {', '.join(WEIGHT_METHODS)}")
+        if method == FAN2019:
             self.natural, self.top = fan2019.exponent(self.maxima, bits), fan2019.clip_limit(bits)
         elif method == "mse":
             weighted = power is not None and not kind.weights.per_channel and power.any()

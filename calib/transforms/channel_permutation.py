@@ -1,4 +1,4 @@
-"""Channels of like range beside each other, so that a group's one exponent suits all of them.
+"""Channel permutation: channels of like range beside each other, so that a group's one exponent suits all of them.
 
 The order of the channels between two convolutions is free: filters of the
 first, channels of the depthwise convolutions and pools between, and input
@@ -13,60 +13,40 @@ from dataclasses import replace
 
 import numpy as np
 
-from bfp.graph import Graph, Node
+from calib.data.images import ImageSet
 from calib.network.float_network import FloatNetwork, FloatWeights
+from calib.observers.observer import evenly, observe
+from calib.observers.statistics import Statistics
+from calib.state import CalibrationState
+from calib.transforms.tied_channels import Change, tied_channels
 
-KEEPS_CHANNELS = ("depthwise", "max_pool", "avg_pool", "identity")
+IMAGES = 16
 
 
-def sort_channels(network: FloatNetwork, maximum: dict[str, np.ndarray]) -> FloatNetwork:
-    """The network with its free channels in ascending order of range.
+def permute_channels(state: CalibrationState, images: ImageSet) -> CalibrationState:
+    """The pass: the channels of every chain in ascending order of range."""
+    statistics = Statistics(state.network.graph, {})
+    observe(state.network, evenly(images, IMAGES), statistics, "channel permutation")
+    return state.with_network(permuted(state.network, statistics.maximum))
+
+
+def permuted(network: FloatNetwork, maximum: dict[str, np.ndarray]) -> FloatNetwork:
+    """The network with the channels that are free to move in ascending order of range.
 
     maximum: largest |x| per channel of every tensor, [C]. Where a chain holds
     several tensors, the geometric mean of their ranges decides.
     """
     weights = dict(network.weights)
-    for node in network.graph.nodes:
-        if node.op != "conv":
-            continue
-        chain = free_chain(network.graph, node)
-        if chain is None:
-            continue
-        tensors, members, readers = chain
+    for chain in tied_channels(network.graph, Change.ORDER).chains():
         tiny = np.finfo(np.float64).tiny
-        key = sum(np.log2(np.maximum(maximum[t], tiny)) for t in tensors)
+        key = sum(np.log2(np.maximum(maximum[t], tiny)) for t in chain.tensors)
         order = np.argsort(key, kind="stable")
-        for member in members:  # the convolution itself and depthwise ones: all indexed by this channel
-            w = weights[member.name]
+        for layer in chain.layers:
+            w = weights[layer.name]
             limit = None if w.limit is None else w.limit[order]
-            weights[member.name] = FloatWeights(w.weight[order], w.bias[order], limit)
-        for reader in readers:
+            weights[layer.name] = FloatWeights(w.weight[order], w.bias[order], limit)
+        for reader in chain.readers:
             w = weights[reader.name]
-            weights[reader.name] = replace(w, weight=np.ascontiguousarray(w.weight[:, order]))
+            moved = np.take(w.weight, order, axis=reader.operator.weights.inputs)
+            weights[reader.name] = replace(w, weight=np.ascontiguousarray(moved))
     return replace(network, weights=weights)
-
-
-def free_chain(graph: Graph, start: Node) -> tuple[list[str], list[Node], list[Node]] | None:
-    """Tensors whose channels follow ``start``'s filters, the nodes whose filters they are, and the last readers.
-
-    None where anything else depends on the order: a sum, a concatenation, a
-    slice, or the network's output.
-    """
-    if start.shortcut:
-        return None
-    tensors, members, readers = [start.output], [start], []
-    for tensor in tensors:  # grows while it is walked
-        if tensor == graph.output:
-            return None
-        for node in graph.consumers(tensor):
-            if node.shortcut and (node.op != "conv" or node.shortcut == tensor):
-                return None
-            if node.op == "conv":
-                readers.append(node)
-            elif node.op in KEEPS_CHANNELS:
-                tensors.append(node.output)
-                if node.op == "depthwise":
-                    members.append(node)
-            else:
-                return None
-    return tensors, members, readers

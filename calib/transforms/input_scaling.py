@@ -1,4 +1,4 @@
-"""The network's input: its channels are scaled so that the 256 pixel codes fill the mantissas' range.
+"""Input scaling: the input's channels are scaled so that the 256 pixel codes fill the mantissas' range.
 
 Normalised pixels end anywhere between two powers of two, in every channel
 elsewhere. Since the input is quantised from float anyway, a scale for each
@@ -13,40 +13,47 @@ from dataclasses import replace
 
 import numpy as np
 
+from bfp.artifact import Preprocessing
 from bfp.format import mantissa_range, round_half_up
-from calib.config import NetworkConfig
-from calib.network.float_network import FloatNetwork
+from calib.data.images import ImageSet
 from calib.formats.activations import input_exponent
-from calib.formats.solver import plan
+from calib.formats.plan import FormatPlan
+from calib.network.float_network import FloatNetwork
+from calib.state import CalibrationState
+from calib.transforms.rescaling import rescaled
+from calib.transforms.tied_channels import Change, takes_in
 
 CODES = np.arange(256.0)
 STEPS = 32  # ends of the range that are compared, down from the furthest code
 SPAN = 0.75  # of the furthest code: the nearest of them
 
 
-def fill_input(network: FloatNetwork, config: NetworkConfig) -> tuple[FloatNetwork, NetworkConfig]:
-    """The same function of the images, with a scale for its input, and the file with that scale."""
-    graph, pre = network.graph, config.input
-    fixed = plan(graph, config.bfp, pre)
+def scale_input(state: CalibrationState, images: ImageSet) -> CalibrationState:
+    """The pass: the input's channels with the step of least squared error over all codes. No image is looked at."""
+    return state.with_network(input_scaled(state.network, state.plan))
+
+
+def input_scaled(network: FloatNetwork, plan: FormatPlan) -> FloatNetwork:
+    """The same function of the images, with a scale for its input, where all that reads it takes a scale in."""
+    graph = network.graph
     readers = graph.consumers(graph.input)
-    if not readers or any(n.op not in ("conv", "depthwise") or n.shortcut == graph.input for n in readers):
-        return network, config
-    bits, signed = fixed.bits[graph.input], fixed.signed[graph.input]
+    if not readers or not all(takes_in(n, graph.input, Change.SCALE) for n in readers):
+        return network
+    scale = best_scale(plan.preprocessing, plan.splits[graph.input], plan.bits[graph.input], plan.signed[graph.input])
+    if np.all(scale == 1):
+        return network
+    scale = scale.astype(np.float32)
+    return replace(rescaled(network, {graph.input: scale}), input_scale=tuple(float(s) for s in scale))
+
+
+def best_scale(pre: Preprocessing, splits: tuple[int, ...], bits: int, signed: bool) -> np.ndarray:
+    """Scale of each channel whose step has the least squared error, float64 [C]; 1 where none is better."""
     scale = np.empty(len(pre.mean))
-    for first, last in zip(fixed.splits[graph.input], fixed.splits[graph.input][1:]):
+    for first, last in zip(splits, splits[1:]):
         step = 2.0 ** input_exponent(pre, range(first, last), bits, signed)
         for c in range(first, last):
             scale[c] = best_step(pre.mean[c], bits, signed, pre.std[c] * step) / (pre.std[c] * step)
-    if np.all(scale == 1):
-        return network, config
-    scale = scale.astype(np.float32)
-    weights = dict(network.weights)
-    for node in readers:
-        shape = (-1, 1, 1, 1) if node.op == "depthwise" else (1, -1, 1, 1)
-        w = weights[node.name]
-        weights[node.name] = replace(w, weight=w.weight * scale.reshape(shape))
-    factors = tuple(float(s) for s in scale)
-    return replace(network, weights=weights, input_scale=factors), replace(config, input=replace(pre, scale=factors))
+    return scale
 
 
 def best_step(mean: float, bits: int, signed: bool, usual: float) -> float:

@@ -86,8 +86,13 @@ def _read(path: Path) -> object:
 
 
 def check_state_dict(module: nn.Module, state: dict[str, torch.Tensor], path: str | Path) -> None:
-    """Raise BfpError, naming file, model and the first keys, unless the tensors are exactly the module's."""
-    wanted = {k: tuple(v.shape) for k, v in module.state_dict().items()}
+    """Raise BfpError, naming file, model and the first keys, unless the tensors are exactly the module's.
+
+    Shapes must be equal, and so must be kinds: copying integers, bits or complex numbers into a float parameter would
+    give numbers, and mean nothing.
+    """
+    own = module.state_dict()
+    wanted = {k: tuple(v.shape) for k, v in own.items()}
     model = type(module).__name__
     # older checkpoints do not count batches, and inference does not need it
     counters = {k for k in (*wanted, *state) if k.endswith("num_batches_tracked")}
@@ -101,8 +106,24 @@ def check_state_dict(module: nn.Module, state: dict[str, torch.Tensor], path: st
             problems.append(f"{what} {shown}")
     for key in [k for k in wanted if k in state and tuple(state[k].shape) != wanted[k]][:1]:
         problems.append(f"has {key} of shape {tuple(state[key].shape)} where the model needs {wanted[key]}")
+    for key in [k for k in wanted if k in state and k not in counters and kind(state[k]) != kind(own[k])][:1]:
+        found, needed = (f"{kind(s[key])} ({str(s[key].dtype).removeprefix('torch.')})" for s in (state, own))
+        problems.append(f"has {key} as {found} where the model needs {needed}")
     if problems:
         raise BfpError(f"weights file {path} does not belong to model {model}: it {', and '.join(problems)}")
+
+
+def kind(tensor: torch.Tensor) -> str:
+    """What a tensor's values are: floats, integers, booleans, complex, quantised, or sparse of any of these."""
+    if tensor.layout != torch.strided:
+        return "sparse"
+    if tensor.is_quantized:
+        return "quantised"
+    if tensor.dtype == torch.bool:
+        return "booleans"
+    if tensor.is_complex():
+        return "complex"
+    return "floats" if tensor.is_floating_point() else "integers"
 
 
 def randomise(module: nn.Module, seed: int, calibration: np.ndarray | torch.Tensor | None) -> None:

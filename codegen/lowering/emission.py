@@ -8,7 +8,6 @@ import numpy as np
 
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
-from bfp.graph import Node
 from bfp.parameters import Parameters, reciprocal
 from bfp.tables import activation_table
 from codegen.lowering.job import Job
@@ -125,8 +124,10 @@ class Emitter:
             average=self.average_fields(job),
         )
         check_fields(job.name, fields)
+        node, shapes = job.node, self.graph.shapes
+        macs = node.operator.macs(node, shapes[node.main], shapes[node.output])
         layer = EngineLayer(
-            job.name, self.describe(job), self.index, self.macs(job.node), tiling, fields, job.pool, job.input_pool
+            job.name, self.describe(job), self.index, macs, tiling, fields, job.pool, job.input_pool
         )
         self.program.layers.append(layer)
 
@@ -199,7 +200,7 @@ class Emitter:
             pad_top=window.padding[0],
             pad_left=window.padding[1],
             # below every mantissa of a signed tensor; an unsigned one has nothing below zero
-            pad_value=-128 if job.reader.op == "max_pool" and signed else 0,
+            pad_value=-128 if job.reader.operator.pads_lowest and signed else 0,
         )
 
     def epilogue_fields(self, job: Job) -> EpilogueFields:
@@ -228,7 +229,7 @@ class Emitter:
     def average_fields(self, job: Job) -> AverageFields:
         """Bounds of what an average counts; its reciprocals go into their table. Raises BfpError for too large sums."""
         node, height, width = job.reader, job.source.height, job.source.width
-        if node.op != "avg_pool":
+        if not node.operator.counts_padding:
             return AverageFields()
         kernel, fmt = node.window.kernel, self.artifact.formats[node.main]
         name = node.name if job.input_pool else job.name
@@ -252,12 +253,6 @@ class Emitter:
         )
 
     # -- what people read ----------------------------------------------------------------------------------------
-
-    def macs(self, node: Node) -> int:
-        """Multiply-accumulates of a convolution; none for other operators, nor for a copy."""
-        (in_c, _, _), (out_c, out_h, out_w) = self.graph.shapes[node.main], self.graph.shapes[node.output]
-        kh, kw = node.window.kernel
-        return int(out_c * out_h * out_w * kh * kw * (in_c if node.op == "conv" else node.op == "depthwise"))
 
     def describe(self, job: Job) -> str:
         """One line: operators and shapes."""

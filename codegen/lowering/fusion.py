@@ -85,7 +85,7 @@ def branches(graph: Graph, tensor: str) -> tuple[list[str], set[str]]:
     """The tensors that layers write to make ``tensor``, in the order of its channels; and the concatenations of them."""
     made_by = {node.output: node for node in graph.nodes}
     node = made_by.get(tensor)
-    if node is None or node.op != "concat":
+    if node is None or node.operator.computes:
         return [tensor], set()
     found, joined = [], {tensor}
     for branch in node.inputs:

@@ -14,7 +14,7 @@ import numpy as np
 
 from bfp.format import BlockFormat
 from bfp.graph import Graph
-from codegen.lowering.tiling import ceil_div
+from bfp.layout import Segment, line_words, plane_count
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Placement:
     @property
     def line(self) -> int:
         """Words of one row of a plane."""
-        return ceil_div(self.width * self.bits, 8)
+        return line_words(self.width, self.bits)
 
     @property
     def plane(self) -> int:
@@ -44,7 +44,7 @@ class Placement:
 
     def segment_planes(self) -> list[int]:
         """Planes of each segment."""
-        return [ceil_div(b - a, self.lanes) for a, b in zip(self.splits, self.splits[1:])]
+        return [plane_count(b - a, self.lanes) for a, b in zip(self.splits, self.splits[1:])]
 
     @property
     def planes(self) -> int:
@@ -67,13 +67,10 @@ class Placement:
         rows[self.slots()] = values
         return rows.reshape(self.planes, self.lanes)
 
-    def segments(self) -> list[dict]:
-        """Start, stop and word address of each segment, for the deployment manifest."""
+    def segments(self) -> tuple[Segment, ...]:
+        """Every segment with its word address, as the driver and the test bench need them."""
         first = self.address + np.cumsum([0, *self.segment_planes()])[:-1] * self.plane
-        return [
-            {"start": int(a), "stop": int(b), "address": int(at)}
-            for a, b, at in zip(self.splits, self.splits[1:], first)
-        ]
+        return tuple(Segment(int(a), int(b), int(at)) for a, b, at in zip(self.splits, self.splits[1:], first))
 
 
 def place(
@@ -81,8 +78,8 @@ def place(
 ) -> tuple[dict[str, Placement], int]:
     """Address of every tensor from word ``base`` on, but those ``absent``, and the first free word after them."""
     segments = graph.segments()
-    parent = {t: node.output for node in graph.nodes if node.op == "concat" for t in node.inputs}
-    inputs = {node.output: node.inputs for node in graph.nodes if node.op == "concat"}
+    parent = {t: node.output for node in graph.nodes if not node.operator.computes for t in node.inputs}
+    inputs = {node.output: node.inputs for node in graph.nodes if not node.operator.computes}
     found: dict[str, Placement] = {}
 
     def put(tensor: str, address: int) -> int:

@@ -50,10 +50,10 @@ def widest_operands(artifacts: list[Artifact]) -> tuple[int, int]:
     """Largest magnitudes that meet in the array: of weights, and of activations (1 where there is none)."""
     weight, activation = 1, 1
     for artifact in artifacts:
-        for node in artifact.graph.nodes:
-            if node.op == "conv":
-                weight = max(weight, mantissa_range(artifact.parameters[node.name].weights.bits, True)[1])
-            if ENGINE_OPERATOR.get(node.op) is EngineOperator.CONV:
+        for node in artifact.graph.computed():
+            if ENGINE_OPERATOR[node.op] is EngineOperator.CONV:
+                if node.weighted:
+                    weight = max(weight, mantissa_range(artifact.parameters[node.name].weights.bits, True)[1])
                 activation = max(activation, artifact.formats[node.main].high)
             if node.shortcut:  # it may have to be copied through the array
                 activation = max(activation, artifact.formats[node.shortcut].high)
@@ -97,8 +97,8 @@ class Lowering:
 
     def run(self) -> None:
         self.store(self.graph.input, self.graph.input, -1, self.places[self.graph.input])
-        for node in self.graph.nodes:
-            if node.op != "concat" and node.name not in self.fused:
+        for node in self.graph.computed():
+            if node.name not in self.fused:
                 self.plan(node)
         before: tuple[Stage, Tiling] | None = None
         tilings = choose_tilings([(plan.stage, plan.cutter) for plan in self.planned], self.machine)

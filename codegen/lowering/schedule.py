@@ -59,7 +59,7 @@ class Limit:
 BUFFER_USERS: dict[str, Callable[[EngineLayer], bool]] = {
     "input_words": lambda layer: True,
     "weight_steps": lambda layer: layer.fields.op is EngineOperator.CONV,
-    "bias_words": lambda layer: layer.fields.op in (EngineOperator.CONV, EngineOperator.DEPTHWISE),
+    "bias_words": lambda layer: layer.fields.op.weighted,
     "pool_words": lambda layer: layer.pool is not None,
     "blocks": lambda layer: layer.fields.passes.chunks > 1,
 }

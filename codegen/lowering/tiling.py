@@ -120,7 +120,8 @@ class LayerShape:
 
     @property
     def weighted(self) -> bool:
-        return self.op in (EngineOperator.CONV, EngineOperator.DEPTHWISE)
+        """Whether it has weights."""
+        return self.op.weighted
 
     @property
     def stored_beats(self) -> float:

@@ -7,8 +7,9 @@ import numpy as np
 from bfp.errors import BfpError
 from bfp.format import block_of
 from bfp.graph import Graph
-from codegen.lowering.job import Job
-from codegen.lowering.layer_fields import EngineOperator, WeightFields
+from bfp.tables import operator_table
+from codegen.lowering.job import ENGINE_OPERATOR, Job
+from codegen.lowering.layer_fields import EngineOperator, WeightFields, engine_table
 from codegen.lowering.schedule import Program
 from codegen.lowering.tiling import Tiling
 from codegen.lowering.weight_image import dense_image, dense_sizes, depthwise_image, fold_columns, one_hot
@@ -18,10 +19,16 @@ COPY_BITS = 2  # of the ones that a copy has for weights
 
 def weight_fields(program: Program, graph: Graph, job: Job, tiling: Tiling) -> WeightFields:
     """Append what has weights to the weight image. Raises BfpError naming the layer."""
-    if job.op is EngineOperator.CONV:
-        return dense_fields(program, graph, job, tiling)
-    if job.op is not EngineOperator.DEPTHWISE:
-        return WeightFields()
+    return LAY_OUT[job.op](program, graph, job, tiling)
+
+
+def no_fields(program: Program, graph: Graph, job: Job, tiling: Tiling) -> WeightFields:
+    """Of what has no weights."""
+    return WeightFields()
+
+
+def depthwise_fields(program: Program, graph: Graph, job: Job, tiling: Tiling) -> WeightFields:
+    """Of one filter a channel."""
     weights, target = job.parameters.weights, job.target
     image = depthwise_image(weights.mantissas, target.spread(job.parameters.bias), target, weights.bits)
     return WeightFields(
@@ -34,7 +41,7 @@ def weight_fields(program: Program, graph: Graph, job: Job, tiling: Tiling) -> W
 def dense_fields(program: Program, graph: Graph, job: Job, tiling: Tiling) -> WeightFields:
     """The same for what the array multiplies."""
     p, source, target, options = job.parameters, job.source, job.target, program.options
-    mantissas, align = dense_operands(graph, job)
+    mantissas, align = OPERANDS[job.node.op](graph, job)
     has_align = bool(align.any())
     program.largest_align = max(program.largest_align, int(align.max()))
     bits = p.weights.bits if p.weights else COPY_BITS
@@ -56,12 +63,16 @@ def dense_fields(program: Program, graph: Graph, job: Job, tiling: Tiling) -> We
     )
 
 
+def copy_operands(graph: Graph, job: Job) -> tuple[np.ndarray, np.ndarray]:
+    """One-hot mantissas that place channels, in the form of ``dense_operands``."""
+    in_c, out_c = graph.shapes[job.node.main][0], graph.shapes[job.node.output][0]
+    return one_hot(out_c, in_c, job.node.channel_offset), np.zeros((out_c, job.source.planes), np.int64)
+
+
 def dense_operands(graph: Graph, job: Job) -> tuple[np.ndarray, np.ndarray]:
     """Mantissas [F, C, kh, kw] and the alignment shift of each filter and input word [F, words]."""
     node, p, source = job.node, job.parameters, job.source
-    in_c, out_c = graph.shapes[node.main][0], graph.shapes[node.output][0]
-    if node.op == "slice_pad":
-        return one_hot(out_c, in_c, node.channel_offset), np.zeros((out_c, source.planes), np.int64)
+    in_c = graph.shapes[node.main][0]
     group = block_of(p.align_splits, tuple(range(in_c + 1)))
     word = source.slots() // source.lanes
     first = np.searchsorted(word, np.arange(source.planes))
@@ -71,3 +82,22 @@ def dense_operands(graph: Graph, job: Job) -> tuple[np.ndarray, np.ndarray]:
             f"{source.lanes} channels; make weight_group and activation_group multiples of the engine's lanes"
         )
     return p.weights.mantissas, p.align_shift[:, group[first]]
+
+
+LAY_OUT = engine_table(
+    "the weight image",
+    {
+        EngineOperator.CONV: dense_fields,
+        EngineOperator.DEPTHWISE: depthwise_fields,
+        EngineOperator.MAX_POOL: no_fields,
+        EngineOperator.AVG_POOL: no_fields,
+        EngineOperator.ADD: no_fields,
+        EngineOperator.MAXIMUM: no_fields,
+    },
+)
+# what the array multiplies: mantissas and alignment shifts of each operator that runs in it
+OPERANDS = operator_table(
+    "the array",
+    {"conv": dense_operands, "slice_pad": copy_operands},
+    lambda operator: operator.name in ENGINE_OPERATOR and ENGINE_OPERATOR[operator.name] is EngineOperator.CONV,
+)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from codegen.lowering.array import Array
-from codegen.lowering.layer_fields import EngineOperator
+from codegen.lowering.layer_fields import EngineOperator, engine_table
 from codegen.lowering.schedule import EngineLayer
 from codegen.lowering.tiling import BIAS_BEATS, ceil_div
 
@@ -42,13 +42,17 @@ BURSTS = ("bursts_in", "bursts_weights", "bursts_shortcut", "bursts_out")
 COUNTED = (*LOOPS, *BURSTS)
 # of the loops, the ones that move a beat of memory each
 BEATS = ("fetch_tile", "fetch_weights", "fetch_shortcut", "store")
-COMPUTE = {
-    EngineOperator.CONV: "conv",
-    EngineOperator.DEPTHWISE: "depthwise",
-    EngineOperator.MAX_POOL: "max_pool",
-    EngineOperator.AVG_POOL: "avg_pool",
-    EngineOperator.ADD: "add",
-}
+COMPUTE = engine_table(
+    "the model of cycles",
+    {
+        EngineOperator.CONV: "conv",
+        EngineOperator.DEPTHWISE: "depthwise",
+        EngineOperator.MAX_POOL: "max_pool",
+        EngineOperator.AVG_POOL: "avg_pool",
+        EngineOperator.ADD: "add",
+        EngineOperator.MAXIMUM: "add",
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -256,7 +260,7 @@ def pass_counts(
     """The pass that computes ``group`` output words of a tile, from one chunk of their weights."""
     passes, weights, window = layer.fields.passes, layer.fields.weights, layer.fields.window
     dense = layer.fields.op is EngineOperator.CONV
-    weighted = layer.fields.op in (EngineOperator.CONV, EngineOperator.DEPTHWISE)
+    weighted = layer.fields.op.weighted
     area = window.kernel_height * window.kernel_width
     first = chunk * passes.chunk_words
     part = min(passes.chunk_words, layer.fields.input_map.in_words - first) if dense else 1

@@ -19,9 +19,10 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
-from bfp.artifact import Artifact, load
+from bfp.artifact import Artifact
+from bfp.artifact_file import load
 from bfp.errors import BfpError
-from codegen.files import write_json, write_text
+from bfp.files import write_json, write_text
 from codegen.options import EngineOptions
 from codegen.performance.board import DEFAULT_BOARD, Board, load_board
 from codegen.performance.design_space import RESOURCES, Explorer, fastest, front, widths_of
@@ -147,11 +148,11 @@ def main(argv: list[str] | None = None) -> int:
         widths = parse_widths(arguments.widths) if arguments.widths is not None else WIDTHS
         artifact, board = load(arguments.folder / "artifact.npz"), load_board(arguments.board)
         result = explore(artifact, board, EngineOptions.from_words(arguments.engine), widths)
+        write_json(arguments.folder / "explore.json", result)
+        write_text(arguments.folder / "explore.svg", chart(result))
     except BfpError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    write_json(arguments.folder / "explore.json", result)
-    write_text(arguments.folder / "explore.svg", chart(result))
     print(*table(result), sep="\n")
     best = result["points"][result["best"][0]]
     print(

@@ -16,6 +16,7 @@ import numpy as np
 
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
+from bfp.files import replacing
 from bfp.golden import run
 from codegen.lowering.schedule import Program
 from codegen.simulation.threaded import write_threaded
@@ -63,19 +64,17 @@ def compile_engine(
     flags = compiler_flags(generated, optimise, source.parent if threaded else None, first)
     link = [flag for flag in flags if flag.startswith("-fsanitize") or flag == "-pthread"]
     engine, bench, library = out / "engine.o", out / "testbench", out / "libengine.so"
-    commands = [
-        [compiler, *flags, "-c", str(source), "-o", str(engine)],
-        [compiler, *flags, str(HLS / "testbench" / "main.cpp"), str(engine), "-o", str(bench) + ".part"],
-        [compiler, "-shared", *link, str(engine), "-o", str(library) + ".part"],
-    ]
-    for command in commands:
-        result = subprocess.run(command, capture_output=True, text=True)
-        if result.returncode:
-            lines = result.stderr.strip().splitlines() or ["no message"]
-            first = next((line for line in lines if "error" in line), lines[0])
-            raise BfpError(f"{compiler} cannot compile the generated engine in {generated}: {first}")
-    for path in (bench, library):
-        os.replace(str(path) + ".part", path)
+    with replacing(engine) as object_file, replacing(bench) as program, replacing(library) as shared:
+        for command in (
+            [compiler, *flags, "-c", str(source), "-o", str(object_file)],
+            [compiler, *flags, str(HLS / "testbench" / "main.cpp"), str(object_file), "-o", str(program)],
+            [compiler, "-shared", *link, str(object_file), "-o", str(shared)],
+        ):
+            result = subprocess.run(command, capture_output=True, text=True)
+            if result.returncode:
+                lines = result.stderr.strip().splitlines() or ["no message"]
+                first = next((line for line in lines if "error" in line), lines[0])
+                raise BfpError(f"{compiler} cannot compile the generated engine in {generated}: {first}")
     return bench, library
 
 
@@ -85,9 +84,7 @@ def write_golden(path: Path, program: Program, identity: str, inputs: list[np.nd
     inputs: per network, mantissas int [N, C, H, W] of its input; all with the same N.
     """
     images = len(inputs[0])
-    temporary = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(temporary, "wb") as f:
+    with replacing(path) as temporary, open(temporary, "wb") as f:
         f.write(b"SBFPGOLD" + struct.pack("<III", int(identity[8:], 16), int(identity[:8], 16), images))
         for n in range(images):
             values = [run(a, x[n : n + 1]) for a, x in zip(program.artifacts, inputs)]
@@ -95,7 +92,6 @@ def write_golden(path: Path, program: Program, identity: str, inputs: list[np.nd
                 f.write(values[t.network][t.name][0].astype(np.uint8).tobytes())
             print(f"\rgolden model: image {n + 1} of {images}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
-    os.replace(temporary, path)
 
 
 def run_testbench(bench: Path, weights: Path, golden: Path, result: Path) -> dict:
@@ -105,13 +101,14 @@ def run_testbench(bench: Path, weights: Path, golden: Path, result: Path) -> dic
     if the bench could not run to its end.
     """
     result.unlink(missing_ok=True)
-    process = subprocess.run([str(bench), str(weights), str(golden), str(result)], stderr=subprocess.PIPE, text=True)
-    if not result.is_file():
-        lines = process.stderr.strip().splitlines() or ["no message"]
-        # sanitizers say first what was wrong, and then much else
-        reason = next((line for line in lines if re.search("runtime error: |Sanitizer: ", line)), lines[-1])
-        raise BfpError(f"C simulation {bench} stopped with status {process.returncode}: {reason}")
-    return json.loads(result.read_text(encoding="utf-8"))
+    with replacing(result) as written:
+        process = subprocess.run([str(bench), str(weights), str(golden), str(written)], stderr=subprocess.PIPE, text=True)
+        if not written.is_file():
+            lines = process.stderr.strip().splitlines() or ["no message"]
+            # sanitizers say first what was wrong, and then much else
+            reason = next((line for line in lines if re.search("runtime error: |Sanitizer: ", line)), lines[-1])
+            raise BfpError(f"C simulation {bench} stopped with status {process.returncode}: {reason}")
+        return json.loads(written.read_text(encoding="utf-8"))
 
 
 def simulate(

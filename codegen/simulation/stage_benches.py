@@ -19,14 +19,15 @@ from pathlib import Path
 
 import numpy as np
 
-from bfp.artifact import Artifact, load
+from bfp.artifact import Artifact
+from bfp.artifact_file import load
 from bfp.errors import BfpError
 from bfp.golden import quantise_input
 from bfp.samples import load_samples
+from bfp.files import replacing, write_text
 from codegen.cpp_text import cpp_comment
-from codegen.files import write_text
 from codegen.generate import generate
-from codegen.lowering.layer_fields import EngineOperator, LayerFields
+from codegen.lowering.layer_fields import EngineOperator, LayerFields, engine_table
 from codegen.lowering.program import build
 from codegen.lowering.schedule import Program
 from codegen.options import EngineOptions
@@ -42,13 +43,18 @@ OUT = Path(__file__).parents[2] / "build" / "stage_benches"
 SIZES = ((2, 2, 1), (4, 2, 3), (8, 8, 2), (16, 8, 5))
 C_TYPES = {"Word": ("int8_t", "Words"), "AccWord": ("int32_t", "AccWords")}
 # compute is the choice of one of these; each has the arguments that it takes
-OPERATORS = {
-    "conv": (EngineOperator.CONV, ("bias", "align", "dense")),
-    "depthwise": (EngineOperator.DEPTHWISE, ("bias", "depthwise", "biases")),
-    "max_pool": (EngineOperator.MAX_POOL, ()),
-    "avg_pool": (EngineOperator.AVG_POOL, ()),
-    "add": (EngineOperator.ADD, ()),
-}
+ARGUMENTS = engine_table(
+    "the stage benches",
+    {
+        EngineOperator.CONV: ("bias", "align", "dense"),
+        EngineOperator.DEPTHWISE: ("bias", "depthwise", "biases"),
+        EngineOperator.MAX_POOL: (),
+        EngineOperator.AVG_POOL: (),
+        EngineOperator.ADD: (),
+        EngineOperator.MAXIMUM: (),
+    },
+)
+OPERATORS = {op.name.lower(): (op, used) for op, used in ARGUMENTS.items()}
 LAYERS_EACH, CALLS_EACH, CHUNKS_MOST = 4, 2, 8
 
 
@@ -78,7 +84,7 @@ def benches() -> list[Bench]:
 def small_engine(artifact: Artifact, size: tuple[int, int, int], board: Board) -> EngineOptions:
     """An array of that size with buffers so small that the network's layers are cut into tiles and chunks."""
     lanes, filters, pixels = size
-    convolutions = [n for n in artifact.graph.nodes if n.op == "conv"]
+    convolutions = [n for n in artifact.graph.weighted() if not n.operator.weights.per_channel]
     area = max(n.window.kernel[0] * n.window.kernel[1] for n in artifact.graph.nodes)
     widest = max(-(-artifact.graph.shapes[n.main][0] // lanes) for n in convolutions)
     words, steps = 64, area * -(-widest // 3)
@@ -246,13 +252,14 @@ def run_bench(bench: str, out: Path, compiler: str) -> str:
     """Compile and run one bench; returns its line. Raises BfpError where either fails."""
     program = out / f"{bench}_{compiler}"
     include = [f"-I{path}" for path in (HLS, HLS / "csim", out / "generated", out, BENCHES)]
-    command = [compiler, "-std=c++17", "-O1", *WARNINGS, *include, str(BENCHES / f"{bench}.cpp"), "-o", str(program)]
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode:
-        lines = result.stderr.strip().splitlines() or ["no message"]
-        raise BfpError(
-            f"{compiler} cannot compile the bench {bench}: {next((x for x in lines if 'error' in x), lines[0])}"
-        )
+    with replacing(program) as new:
+        command = [compiler, "-std=c++17", "-O1", *WARNINGS, *include, str(BENCHES / f"{bench}.cpp"), "-o", str(new)]
+        result = subprocess.run(command, capture_output=True, text=True)
+        if result.returncode:
+            lines = result.stderr.strip().splitlines() or ["no message"]
+            raise BfpError(
+                f"{compiler} cannot compile the bench {bench}: {next((x for x in lines if 'error' in x), lines[0])}"
+            )
     result = subprocess.run([str(program)], capture_output=True, text=True)
     if result.returncode:
         lines = result.stderr.strip().splitlines() or [result.stdout.strip()]

@@ -8,6 +8,7 @@ import numpy as np
 
 from bfp.artifact import Artifact
 from bfp.golden import run
+from codegen.lowering.layer_fields import EngineOperator
 from codegen.lowering.schedule import EngineLayer, Program
 from codegen.simulation.stage_golden import (
     Layer,
@@ -110,7 +111,7 @@ class Checker:
     def _compute(self, call: Call, layer: Layer) -> None:
         out = self.struct(call, Pass)
         check_sums(layer, call, self.struct(call, Tile), out, self.get(call, "sums", True))
-        if layer.node.op == "depthwise":
+        if layer.fields.op is EngineOperator.DEPTHWISE:
             bias = spread(layer.parameters.bias, layer.place_out)[out.out_word : out.out_word + out.outputs]
             expect(call, "biases", self.get(call, "biases", True), bias)
 

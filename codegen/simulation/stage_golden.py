@@ -16,7 +16,9 @@ import numpy as np
 from bfp.errors import BfpError
 from bfp.golden.model import ACCUMULATE
 from bfp.format import block_of
+from bfp.operators import Alignment
 from bfp.parameters import reciprocal
+from codegen.lowering.layer_fields import EngineOperator
 from codegen.lowering.placement import Placement, place
 from codegen.lowering.schedule import Program
 from codegen.lowering.weight_image import fold_columns, pack_words
@@ -105,9 +107,9 @@ class Layer:
         self.shortcut = spread(values[self.node.shortcut][0], self.place_out) if self.node.shortcut else None
         self.factor, self.shift, self.bias = (np.zeros_like(self.acc) for _ in range(3))
         self.factor += (
-            reciprocal(np.multiply.outer(*self.node.divisors(*x.shape[2:]))) if self.node.op == "avg_pool" else 1
+            reciprocal(np.multiply.outer(*self.node.divisors(*x.shape[2:]))) if self.node.operator.counts_padding else 1
         )
-        if self.node.op != "conv":
+        if self.node.operator.alignment is not Alignment.BLOCKS:
             self.shift += spread(p.main_shift, self.place_out)[..., None, None]
             self.bias += spread(p.bias, self.place_out)[..., None, None]
 
@@ -221,7 +223,7 @@ def check_weights(layer: Layer, call: Call, out: Pass, get: Callable[[str, bool]
     """The buffers of load_weights: biases, shifts and mantissas of each output word, one after the other."""
     bias = spread(layer.parameters.bias, layer.place_out)
     words = slice(out.tile_word, out.tile_word + out.words)
-    dense = layer.node.op == "conv"
+    dense = layer.fields.op is EngineOperator.CONV
     first = 0
     for n in range(out.outputs):
         word = out.out_word + n

@@ -8,6 +8,7 @@ stage that is added or changed needs no change here.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 from bfp.errors import BfpError
 from codegen.lowering.array import Array
 from codegen.simulation.csim import HLS, compile_engine, run_testbench, write_golden
-from codegen.files import write_text
+from bfp.files import write_text
 from codegen.lowering.schedule import Program
 from codegen.simulation.source_text import blank_comments, scan
 from codegen.simulation.threaded import find_region
@@ -143,7 +144,8 @@ def record(program: Program, identity: str, out: Path, inputs: list[np.ndarray])
     work = out / "recording"
     recording = work / "recording.bin"
     source = write_recording(HLS, work / "source")
-    flags = ("-O1", f'-DSBFP_RECORDING="{recording}"')
+    literal = json.dumps(str(recording), ensure_ascii=False)  # quotes and backslashes as C++ escapes them, too
+    flags = ("-O1", f"-DSBFP_RECORDING={literal}")
     first = (source.parent, HLS / "csim" / "recording")
     bench, _ = compile_engine(out / "generated", work, optimise=flags, changed=source, first=first)
     write_golden(work / "golden.bin", program, identity, inputs)

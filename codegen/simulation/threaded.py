@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bfp.errors import BfpError
-from codegen.files import write_text
+from bfp.files import write_text
 from codegen.simulation.source_text import Pragma, blank_comments, scan
 
 STREAM = re.compile(r"((?:hls::)?stream\s*<.*>)\s+(\w+)")

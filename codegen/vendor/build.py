@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -20,15 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from bfp.deployment import WEIGHTS, Deployment, add_files, read_deployment
 from bfp.errors import BfpError
-from codegen.files import write_text
-from codegen.generate import MANIFEST_SCHEMA
+from bfp.files import copy_file, write_text
+from bfp.names import printable
 from codegen.performance.board import Board
 from codegen.performance.timing import Timing
 from codegen.render import environment
 
 HLS = Path(__file__).resolve().parents[2] / "hls"
 STEPS = ("csim", "csynth", "export")
+UNSAFE = re.compile(r"[^A-Za-z0-9_.+@=,~/-]")
 PROCESSING_SYSTEM = "zynq_ultra_ps_e"  # whose ports and clocks hls/tcl/vivado.tcl connects
 
 
@@ -72,7 +73,7 @@ def run_hls(network_dir: Path, board: Board, steps: tuple[str, ...] = ("csynth",
     """
     network_dir = Path(network_dir).resolve()
     _check_board(board)
-    manifest = _manifest(network_dir, board)
+    deployment = _deployment(network_dir, board)
     for step in steps:
         if step not in STEPS:
             raise BfpError(f"HLS step {step!r} is unknown; choose from {', '.join(STEPS)}")
@@ -94,10 +95,10 @@ def run_hls(network_dir: Path, board: Board, steps: tuple[str, ...] = ("csynth",
         "SBFP_WORK": work,
         "SBFP_PART": board.part,
         "SBFP_CLOCK_MHZ": board.clock_mhz,
-        "SBFP_LANES": manifest["lanes"],
+        "SBFP_LANES": deployment.lanes,
         "SBFP_MEMORY_LATENCY": Timing().memory_latency,
         "SBFP_STEPS": " ".join(steps),
-        "SBFP_WEIGHTS": network_dir / "deploy" / manifest["weights"],
+        "SBFP_WEIGHTS": network_dir / "deploy" / WEIGHTS,
         "SBFP_GOLDEN": golden,
         "SBFP_RESULT": work / "csim.json",
     }
@@ -136,20 +137,20 @@ def build_bitstream(network_dir: Path, board: Board, jobs: int = 2) -> tuple[Pat
     """
     network_dir = Path(network_dir).resolve()
     _check_board(board)
-    manifest = _manifest(network_dir, board)
+    deployment = _deployment(network_dir, board)
     find_hls()
     vivado = find_vivado()
     repository = ip_repository(run_hls(network_dir, board))
     vendor, deploy = network_dir / "vendor", network_dir / "deploy"
     out = vendor / "out"
     shutil.rmtree(out, ignore_errors=True)
-    name = Path(manifest["bitfile"]).stem
+    name = deployment.network
     values = {
         "SBFP_WORK": vendor,
         "SBFP_OUT": out,
         "SBFP_NAME": name,
         "SBFP_IP_REPO": repository,
-        "SBFP_IP": manifest["ip"],
+        "SBFP_IP": deployment.ip,
         "SBFP_PART": board.part,
         "SBFP_BOARD_PART": board.board_part,
         "SBFP_BOARD_CONNECTIONS": board.board_connections,
@@ -166,11 +167,10 @@ def build_bitstream(network_dir: Path, board: Board, jobs: int = 2) -> tuple[Pat
     for path in files:
         if not path.is_file():
             raise BfpError(f"Vivado ended without {path}; see {vendor / 'vivado.log'}")
-    _check_handoff(files[1], manifest["ip"])
+    _check_handoff(files[1], deployment.ip)
     for path in files:
-        temporary = deploy / f"{path.name}.part"
-        shutil.copyfile(path, temporary)
-        os.replace(temporary, deploy / path.name)
+        copy_file(path, deploy / path.name)
+    add_files(deploy, [path.name for path in files])
     return deploy / files[0].name, deploy / files[1].name
 
 
@@ -182,27 +182,32 @@ def _check_board(board: Board) -> None:
         raise BfpError(f"a clock of {board.clock_mhz:g} MHz is out of range; choose 10 to 600")
 
 
-def _manifest(network_dir: Path, board: Board) -> dict:
-    """The manifest of a generated network. Raises BfpError where there is none, or one of another board."""
-    path = network_dir / "deploy" / "manifest.json"
+def check_paths(*paths: Path) -> None:
+    """Raise BfpError for a path that the vendor's tools would take apart.
+
+    They split flags at spaces, hand them to make and a shell, and read a configuration file line by line.
+    """
+    for path in paths:
+        stray = UNSAFE.search(str(path))
+        if stray:
+            raise BfpError(
+                f"the vendor's tools cannot take {stray[0]!r} in the path {printable(str(path))}; "
+                "move it where folders are named by letters, digits and any of _ . + @ = , ~ -"
+            )
+
+
+def _deployment(network_dir: Path, board: Board) -> Deployment:
+    """The deployment of a generated network. Raises BfpError where there is none, or one of another board."""
     again = f"run `doit codegen board={board.word}`"
-    if not path.is_file() or not (network_dir / "generated" / "config.hpp").is_file():
+    if not (network_dir / "deploy").is_dir() or not (network_dir / "generated" / "config.hpp").is_file():
         raise BfpError(f"{network_dir} holds no generated network; {again} first")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        schema = manifest["schema"]
-    except (ValueError, KeyError, TypeError):
-        raise BfpError(f"{path} is damaged or no manifest; {again}") from None
-    if schema != MANIFEST_SCHEMA:
-        raise BfpError(f"{path} has schema {schema}, this version writes {MANIFEST_SCHEMA}; {again}")
-    made_for = f"{manifest['board']} at {manifest['clock_mhz']} MHz"
+    check_paths(network_dir, HLS)
+    deployment = read_deployment(network_dir / "deploy", again)
+    made_for = f"{deployment.board} at {deployment.clock_mhz} MHz"
     wanted = f"{board.name} at {board.clock_mhz} MHz"
     if made_for != wanted:
         raise BfpError(f"{network_dir} was generated for {made_for}, not for {wanted}; {again}")
-    for folder in (network_dir, HLS):
-        if re.search(r"\s", str(folder)):
-            raise BfpError(f"{folder} has a space in its path, where the vendor's compilers split their flags; move it")
-    return manifest
+    return deployment
 
 
 def _check_handoff(path: Path, ip: str) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from bfp.artifact import Artifact
+from bfp.deployment import read_deployment
 from bfp.graph import Graph, Window
-from host.manifest import read_deployment
 
 
 def check_stored(graph: Graph, stored: set[str]) -> None:
@@ -27,6 +27,6 @@ def check_stored(graph: Graph, stored: set[str]) -> None:
 
 def stored_values(artifact: Artifact, deploy: Path) -> int:
     """Mantissas of all stored tensors of one image, by the deployment's manifest."""
-    stored = set(read_deployment(deploy).tensors)
+    stored = {t.name for t in read_deployment(deploy).tensors}
     check_stored(artifact.graph, stored)
     return sum(int(np.prod(artifact.graph.shapes[t])) for t in artifact.graph.stored_tensors() if t in stored)

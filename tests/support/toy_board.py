@@ -6,13 +6,17 @@ input once more as its shortcut. ``HANG`` makes it never finish.
 """
 
 import ctypes
-import hashlib
 import json
 import subprocess
 
 import numpy as np
 
 from support.boards import BOARD
+
+from bfp.artifact import NetworkInput, NetworkOutput, Preprocessing
+from bfp.deployment import MANIFEST, Deployment, content_digest, write_deployment
+from bfp.format import BlockFormat
+from bfp.layout import HOST, PlacedTensor, Segment
 
 IDENTITY = 0x0123456789ABCDEF
 LANES, PIXELS = 16, 6
@@ -66,29 +70,42 @@ def weight_values():
 
 
 def tensor(name, layer, address):
-    return dict(
-        name=name, layer=f"layer {layer}", layer_index=layer,
-        channels=CHANNELS, height=HEIGHT, width=WIDTH, bits=8, signed=True,
-        splits=[0, 1, CHANNELS], exponents=[-4, -3], segments=[dict(start=0, stop=CHANNELS, address=address)],
+    fmt = BlockFormat(8, True, (0, 1, CHANNELS), (-4, -3))
+    segments = (Segment(0, CHANNELS, address),)
+    return PlacedTensor(name, f"layer {layer}", layer, (CHANNELS, HEIGHT, WIDTH), fmt, segments)
+
+
+def deployment(**changes):
+    """The manifest's content; ``changes`` replace its fields."""
+    pre = Preprocessing((HEIGHT, WIDTH), (128.0,) * CHANNELS, (64.0,) * CHANNELS)
+    names = tuple(f"name {i}" for i in range(CHANNELS * HEIGHT * WIDTH))
+    fields = dict(
+        network="toy", artifact_digest="ab" * 32, float_digest="", identity=f"{IDENTITY:016x}", board=BOARD.name,
+        clock_mhz=BOARD.clock_mhz, lanes=LANES, layers=2, weights_words=PIXELS, fmap_words=3 * PIXELS, ip="sbfp_engine_0",
+        inputs=(NetworkInput("input", pre),), outputs=(NetworkOutput("last", 0.5, 0.75, names),),
+        tensors=(tensor("input", HOST, 0), tensor("first", 0, PIXELS), tensor("last", 1, 2 * PIXELS)),
     )  # fmt: skip
+    return Deployment(**{**fields, **changes})
 
 
-def write_deployment(folder, **changes):
-    """A correct deployment folder; ``changes`` replace entries of the manifest."""
-    folder.mkdir(exist_ok=True)
+def weight_image():
     weights = np.zeros((PIXELS, LANES), np.uint8)
     weights[:, :CHANNELS] = weight_values().reshape(CHANNELS, -1).T
-    (folder / "weights.bin").write_bytes(weights.tobytes())
-    manifest = {
-        "schema": 4, "network": "toy", "artifact_digest": "ab" * 32, "identity": f"{IDENTITY:016x}", "lanes": LANES,
-        "board": BOARD.name, "clock_mhz": BOARD.clock_mhz,
-        "layers": 2, "weights": "weights.bin", "weights_sha256": hashlib.sha256(weights.tobytes()).hexdigest(),
-        "weights_words": PIXELS, "fmap_words": 3 * PIXELS, "ip": "sbfp_engine_0", "bitfile": "toy.bit",
-        "preprocessing": {"size": [HEIGHT, WIDTH], "mean": [128.0] * 3, "std": [64.0] * 3},
-        "classes": [f"name {i}" for i in range(CHANNELS * HEIGHT * WIDTH)],
-        "input": "input", "output": "last", "output_offset": 0.5, "output_scale": 0.75,
-        "tensors": [tensor("input", -1, 0), tensor("first", 0, PIXELS), tensor("last", 1, 2 * PIXELS)],
-    }  # fmt: skip
-    manifest.update(changes)
-    (folder / "manifest.json").write_text(json.dumps({k: v for k, v in manifest.items() if v is not None}))
+    return weights.tobytes()
+
+
+def write(folder, **changes):
+    """A correct deployment folder; ``changes`` replace fields of the deployment."""
+    write_deployment(deployment(**changes), weight_image(), folder)
+    return folder
+
+
+def edit(folder, change, signed=True):
+    """Change the manifest's JSON by ``change(data)``, as no writer would; signed: with a digest that fits."""
+    path = folder / MANIFEST
+    data = json.loads(path.read_text())
+    change(data)
+    if signed:
+        data["digest"] = content_digest(data)
+    path.write_text(json.dumps(data))
     return folder

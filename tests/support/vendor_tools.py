@@ -63,7 +63,7 @@ class Tools:
 def generated(folder, **changes):
     """A generated network of the toy; ``changes`` replace entries of its manifest."""
     folder.mkdir()
-    toy.write_deployment(folder / "deploy", **changes)
+    toy.write(folder / "deploy", **changes)
     (folder / "generated").mkdir()
     (folder / "generated" / "config.hpp").write_text("// generated\n")
     return folder

@@ -18,7 +18,6 @@ apply. Sums are taken in float64, where products of mantissas are exact.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -26,22 +25,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bfp.artifact import Preprocessing
 from bfp.errors import BfpError
+from bfp.files import write_json
 from bfp.format import exponent_for_maximum, mantissa_range
-from calib.config import ONLINE, BfpOptions
 from calib.data.images import ImageSet
 from calib.evaluation.evaluate import images_to_evaluate
-from calib.evaluation.report.files import write_whole
 from calib.evaluation.tally import Tally, labels_of, remaining
-from calib.formats.activations import weight_splits
-from calib.formats.solver import plan
+from calib.formats.plan import FormatPlan, weight_splits
 from calib.formats.weights import WeightBlocks
 from calib.network import float_model
 from calib.network.executor import execute
 from calib.network.fake_quant import weight_scales
 from calib.network.float_network import FloatNetwork, FloatWeights
-from calib.pipeline import Prepared, batch_size
+from calib.observers.observer import batch_size
+from calib.options import ONLINE
+from calib.pipeline import Prepared
 
 
 def round_online(x: torch.Tensor, splits: tuple[int, ...], bits: int, signed: bool) -> torch.Tensor:
@@ -63,13 +61,12 @@ class OnlineNetwork:
     """A float network whose weights are rounded once and whose activations are rounded online.
 
     The format of every stored tensor (all but concatenations, which only place
-    their branches) is the one that ``options`` give the static method. Raises
-    BfpError for an override that matches no layer.
+    their branches) is the one that ``plan`` gives the static method.
     """
 
-    def __init__(self, network: FloatNetwork, options: BfpOptions, pre: Preprocessing) -> None:
+    def __init__(self, network: FloatNetwork, plan: FormatPlan) -> None:
         graph = network.graph
-        self.plan = plan(graph, options, pre)
+        self.plan = plan
         segments = graph.segments()
         weights = {}
         for node in graph.weighted():
@@ -111,7 +108,7 @@ def compare(prepared: Prepared, images: ImageSet) -> dict:
     """
     network, tally = prepared.network, Tally()
     labels = labels_of(images, network.graph)
-    online = OnlineNetwork(network, prepared.config.bfp, prepared.config.input)
+    online = OnlineNetwork(network, prepared.state.plan)
     what = f"{network.graph.name}: online reference on {len(images)} images"
     for batch in remaining(tally, images, batch_size(network), what):
         reference = float_model.logits(network, torch.from_numpy(batch)).double().numpy()
@@ -132,5 +129,5 @@ def evaluate(prepared: Prepared, folder: Path, limit: int | None = None) -> dict
         "artifact": None,
         "notes": ["exponents found at run time, in float emulation: for reference", *prepared.notes, *images.notes],
     }
-    write_whole(folder / "evaluation.json", json.dumps(result, indent=2) + "\n")
+    write_json(folder / "evaluation.json", result)
     return result

@@ -9,32 +9,33 @@ import numpy as np
 import torch
 
 from calib import pipeline
-from calib.network import float_model
 from calib.network.float_network import FloatNetwork
 from calib.evaluation.benchmark import published_loop
 from calib.evaluation.benchmark.results import alternate, ratio
+from calib.formats.activations import ActivationFormats
+from calib.formats.plan import weight_splits
+from calib.formats.solver import quantise_network
+from calib.formats.weights import WeightBlocks
+from calib.network import float_model
 from calib.observers.channel_ranges import ChannelRanges
-from calib.transforms.cross_layer_equalisation import scalable
-from calib.formats.activations import weight_splits
+from calib.observers.observer import batch_size
+from calib.observers.statistics import Statistics
 from calib.pipeline import Prepared
 from calib.progress import Progress
-from calib.formats.solver import plan, quantise_network
-from calib.observers.statistics import Statistics
-from calib.transforms.tied_equalisation import tensors_of
-from calib.formats.weights import WeightBlocks
+from calib.transforms.tied_channels import Change, tied_channels
+from calib.transforms.tied_equalisation import shared_tensors
 
 REPEATS = 3
 
 
 def choose(prepared: Prepared, statistics: Statistics) -> dict[str, np.ndarray]:
     """Every exponent as the file's method asks, before limits: int64 by tensor [blocks] and by layer [F, blocks]."""
-    network, options = prepared.network, prepared.config.bfp
-    fixed = plan(network.graph, options, prepared.config.input)
-    formats = fixed.formats(statistics, fixed.no_floors(), limited=False)
+    network, plan = prepared.network, prepared.state.plan
+    formats = ActivationFormats(plan, network, statistics).formats(plan.no_floors(), limited=False)
     found = {tensor: np.asarray(fmt.exponents) for tensor, fmt in formats.items()}
     segments = network.graph.segments()
     for node in network.graph.weighted():
-        layer, weight = fixed.layers[node.name], network.weights[node.name].weight
+        layer, weight = plan.layers[node.name], network.weights[node.name].weight
         splits = weight_splits(node, segments, layer.weight_group)
         blocks = WeightBlocks(weight, splits, layer.weights, node.operator, layer.weight_method)
         found[f"{node.name} weights"] = blocks.natural
@@ -43,10 +44,9 @@ def choose(prepared: Prepared, statistics: Statistics) -> dict[str, np.ndarray]:
 
 def find_ends(prepared: Prepared, ranges: ChannelRanges) -> int:
     """Where every channel that may be scaled ends, each counted alike; how many there are."""
-    network, options = prepared.network, prepared.config.bfp
-    fixed = plan(network.graph, options, prepared.config.input)
+    plan = prepared.state.plan
     found = [
-        ranges.ends(t, fixed.splits[t], fixed.bits[t], fixed.signed[t], np.ones(len(maximum)), np.inf)
+        ranges.ends(t, plan.splits[t], plan.bits[t], plan.signed[t], np.ones(len(maximum)), np.inf)
         for t, maximum in ranges.maximum.items()
     ]
     return sum(len(end) for end in found)
@@ -84,8 +84,8 @@ def measure(prepared: Prepared, repeats: int = REPEATS) -> dict:
     feature maps of all images. Choosing is timed before, between and after its
     two halves.
     """
-    network, options, pre = prepared.network, prepared.config.bfp, prepared.config.input
-    size, fixed = pipeline.batch_size(network), plan(network.graph, options, pre)
+    network, plan, bits = prepared.network, prepared.state.plan, prepared.config.bfp.activations
+    size = batch_size(network)
     images = pipeline.some_images(prepared, len(prepared.calibration))
     batches = [torch.from_numpy(images[i : i + size]) for i in range(0, len(images), size)]
 
@@ -94,13 +94,13 @@ def measure(prepared: Prepared, repeats: int = REPEATS) -> dict:
             float_model.run(network, batch, keep=(), observe=observe)
 
     def with_statistics() -> Statistics:
-        fixed = plan(network.graph, options, pre)
-        found = Statistics(network.graph, fixed.splits, fixed.needs_histogram(), fixed.needs_signed_histogram())
+        found = plan.new_statistics()
         forward(found.observe)
         return found
 
     statistics = with_statistics()
-    tensors = {n.output for n, _ in scalable(network.graph)} | set(tensors_of(network.graph, fixed))
+    tied = tied_channels(network.graph, Change.SCALE)
+    tensors = {chain.tensors[0] for chain in tied.chains()} | set(shared_tensors(tied, plan))
     ranges = ChannelRanges(network.graph, tensors)
     forward(ranges.observe)
     mine, loop = {"choose": lambda: choose(prepared, statistics)}, {}
@@ -112,14 +112,14 @@ def measure(prepared: Prepared, repeats: int = REPEATS) -> dict:
                 "statistics": with_statistics,
                 **mine,
                 "ends": lambda: find_ends(prepared, ranges),
-                "artifact": lambda: quantise_network(network, statistics, options, pre),
+                "artifact": lambda: quantise_network(network, statistics, plan),
             },
             repeats,
         )
         chosen = list(seconds["choose"])
-        loop["weights"] = published_weights(network, options.activations, progress)
+        loop["weights"] = published_weights(network, bits, progress)
         chosen += alternate(mine, repeats)["choose"]
-        loop["activations"] = published_activations(network, images, options.activations, progress)
+        loop["activations"] = published_activations(network, images, bits, progress)
         chosen += alternate(mine, repeats)["choose"]
     counts = {
         "images": len(images),

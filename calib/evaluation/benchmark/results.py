@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from bfp.errors import BfpError
+from bfp.files import write_json
 
 RESULTS = Path("build") / "benchmark.json"
 
@@ -56,10 +57,7 @@ def store(name: str, entry: dict, path: Path) -> None:
             raise BfpError(f"{path} is damaged ({error}); remove it") from None
     machine = {"cores": cores(), "machine": platform.machine(), "python": platform.python_version()}
     content[name] = {**entry, **machine, "load": round(os.getloadavg()[0], 2)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_json(path, content)
 
 
 def table(name: str, entry: dict) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 from bfp.artifact import Artifact
+from calib.options import FAN2019
 
-BASELINES = {"seed": "Published rule", "max": "Plain maximum"}
+BASELINES = {FAN2019: "Published rule", "max": "Plain maximum"}
 TASK = "doit baselines"
 
 

@@ -10,24 +10,26 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from bfp import artifact as artifacts
+from bfp import artifact_file
 from bfp.errors import BfpError
+from bfp.files import write_json
 from calib import pipeline
 from calib.evaluation import evaluate
-from calib.config import BfpOptions, NetworkConfig, Override
+from calib.config import NetworkConfig
 from calib.network.float_network import FloatNetwork
 from calib.data.images import ImageSet
 from calib.pipeline import Prepared
 from calib.evaluation.report.accuracy import uniform
-from calib.evaluation.report.files import write_whole
-from calib.evaluation.resume import images_digest, weights_digest
+from calib.evaluation.resume import images_digest
 from calib.observers.statistics import Statistics
+from calib.options import FAN2019, BfpOptions, Override
+from calib.state import weights_digest
 from calib.threads import fixed_threads
 
 SCHEMA = 1
 GROUP = 64  # input channels that share a weight exponent, as published
 RULES = {
-    "seed": {"weight_method": "seed", "unsigned": False},
+    FAN2019: {"weight_method": FAN2019, "unsigned": False},
     "max": {"weight_method": "max", "unsigned": True},
 }
 
@@ -72,7 +74,7 @@ def measure_baselines(config: NetworkConfig, folder: Path, limit: int | None = N
     """
     path = folder / "baselines.json"
     plain = {method: replace(config, bfp=plain_options(config.bfp, method)) for method in RULES}
-    prepared = pipeline.prepare(plain["seed"])
+    prepared = pipeline.prepare(plain[FAN2019])
     key = measuring_key(prepared.network, evaluate.images_to_evaluate(prepared), limit)
     known = known_results(path, key)
     with fixed_threads():
@@ -80,9 +82,9 @@ def measure_baselines(config: NetworkConfig, folder: Path, limit: int | None = N
     found = {}
     for method, one in plain.items():
         there = folder / "baselines" / method
-        found[method] = measure_one(replace(prepared, config=one), statistics, there, known.get(method), limit)
+        found[method] = measure_one(prepared.under(one), statistics, there, known.get(method), limit)
     content = {"schema": SCHEMA, "network": config.name, "key": key, "baselines": found}
-    write_whole(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    write_json(path, content, indent=1)
     return content
 
 
@@ -94,7 +96,7 @@ def measure_one(
         artifact = pipeline.quantise(prepared, statistics)
     except BfpError as error:
         return {"error": str(error)}
-    artifact = artifacts.save(artifact, folder / "artifact.npz")
+    artifact = artifact_file.save(artifact, folder / "artifact.npz")
     if known is not None and known.get("artifact") == artifact.digest:
         return known
     return evaluate.evaluate(prepared, artifact, folder, limit)

@@ -11,17 +11,17 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from bfp import artifact as artifacts
+from bfp import artifact_file
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
+from bfp.files import write_json, write_text
 from calib.data.images import open_images
-from calib.pipeline import Prepared
+from calib.pipeline import Prepared, check_artifact
 from calib.evaluation.report import charts
 from calib.evaluation.report.accuracy import accuracy_rows, comparison_notes
 from calib.evaluation.report.calibration import MOST, calibration_facts, candidates
 from calib.evaluation.report.causes import percent
 from calib.evaluation.report.figures import layer_figures, worst_layers
-from calib.evaluation.report.files import write_whole
 from calib.evaluation.report.measure import measure
 
 SCHEMA = 2
@@ -87,9 +87,10 @@ def write_report(prepared: Prepared, folder: Path, images: np.ndarray | None = N
     images: normalised, float32 [N, C, H, W]; by default those of
     ``images_to_measure``. Returns the content of layers.json. Raises BfpError
     for a missing or damaged artifact or result file, or an artifact of another
-    network.
+    network or of other weights.
     """
-    artifact = artifacts.load(folder / "artifact.npz")
+    artifact = artifact_file.load(folder / "artifact.npz")
+    check_artifact(prepared, artifact)
     results = read_results(folder)
     if images is None:
         images = images_to_measure(prepared)
@@ -102,8 +103,8 @@ def write_report(prepared: Prepared, folder: Path, images: np.ndarray | None = N
         "worst": worst_layers(layers),
         "layers": layers,
     }
-    write_whole(folder / "layers.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
-    write_whole(folder / "report.html", render(artifact, content, results))
+    write_json(folder / "layers.json", content, indent=1)
+    write_text(folder / "report.html", render(artifact, content, results))
     return content
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from bfp.files import write_json, write_text
 from calib.config import load_config
-from calib.evaluation.report.files import write_whole
 from calib.evaluation.sweep.engine import run_points
-from calib.evaluation.sweep.points import SEED_GROUPS, Point, width_label
+from calib.evaluation.sweep.points import FAN2019_GROUPS, Point, width_label
 from calib.evaluation.sweep.results import complain
+from calib.options import FAN2019
 
 SCHEMA = 1
 GROUP = 16
@@ -24,26 +24,26 @@ STEPS = (
     ("unsigned mantissas after ReLU", {"unsigned": True}),
     ("exponent groups of 16 channels", {"weight_group": GROUP, "activation_group": GROUP}),
     ("exponents of least squared error", {"method": "mse", "weight_method": "mse"}),
-    ("signed channels shifted to the middle of their range", {"centre": True}),
-    ("channels in the order of their range", {"sort_channels": True}),
-    ("channels scaled to fill their range", {"equalise": "ranges"}),
+    ("range centring of signed channels", {"centre": True}),
+    ("channel permutation, in the order of their range", {"sort_channels": True}),
+    ("equalisation of ranges, of the input's, cross-layer and tied channels", {"equalise": "ranges"}),
     ("bias correction", {"bias_correction": True}),
     ("GPTQ rounding of weights", {"rounding": "gptq"}),
-    ("range of the output's logits", {"output": "classes"}),
+    ("output scaling to the range of the logits", {"output": "classes"}),
 )
 
 
 def ablation_points(path: Path, widths: tuple[int, int], sensitive: int, limit: int | None) -> list[Point]:
     """The published rule, every step, and the default (``auto``) of one network at one pair of widths."""
     common = {"weights": widths[0], "activations": widths[1], "sensitive": sensitive}
-    named = [("published rule", {**common, "method": "seed"})]
+    named = [("published rule", {**common, "method": FAN2019})]
     options = {**common, **PLAIN}
     for name, changes in STEPS:
         options = {**options, **changes}
         named.append((f"+ {name}" if changes else name, options))
     named.append(("auto", {**common, "method": "auto"}))
     return [
-        Point(name, str(path), name, o["method"], widths, SEED_GROUPS, {"bfp": o}, limit, apart=True)
+        Point(name, str(path), name, o["method"], widths, FAN2019_GROUPS, {"bfp": o}, limit, apart=True)
         for name, o in named
     ]
 
@@ -76,8 +76,8 @@ def ablation(
             for p, r in zip(points, results)
         ]
     content = {"schema": SCHEMA, "network": config.name, "sensitive": sensitive, "rows": rows}
-    write_whole(folder / "ablation.json", json.dumps(content, indent=2) + "\n")
-    write_whole(folder / "ablation.md", markdown(content))
+    write_json(folder / "ablation.json", content)
+    write_text(folder / "ablation.md", markdown(content))
     complain(f"ablation of {config.name}", failed)
     return content
 

@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bfp.errors import BfpError
+from bfp.files import write_json
 from calib.config import load_config
 from calib.progress import Progress
-from calib.evaluation.report.files import write_whole
 from calib.evaluation.sweep.points import Point, measure
 from calib.used_files import digest, image_files, module_files, weight_files
 
@@ -94,7 +94,7 @@ def run_points(
             error = future.exception()
             if error is None:
                 results[i] = future.result()
-                write_whole(paths[i], json.dumps(results[i], indent=2) + "\n")
+                write_json(paths[i], results[i])
                 paths[i].with_suffix(".part.json").unlink(missing_ok=True)
             else:
                 failures[points[i].name] = sentence(error)

@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from bfp.errors import BfpError
-from calib.config import ONLINE, NetworkConfig, load_config
+from calib.config import NetworkConfig, load_config
+from calib.options import FAN2019, ONLINE
 
 # in every picture: the published rule, and the plain maximum
-BASELINES = ("seed", "max")
+BASELINES = (FAN2019, "max")
 WIDTHS = ("layers", "weights", "activations")  # of an override: what holds for the plain methods, too
 BUDGETS = ("weight_budget", "activation_budget")
-SEED_GROUPS = (64, 0)  # of the published method: 64 input channels a weight block, activations whole
+FAN2019_GROUPS = (64, 0)  # of the published method: 64 input channels a weight block, activations whole
 ONE_AT_A_TIME = threading.Lock()
 
 
@@ -62,19 +63,19 @@ def group_label(groups: tuple[int, int]) -> str:
 def sweep_points(config: NetworkConfig) -> list[Point]:
     """The points of the file's ``[sweep]``, widths innermost, no two alike.
 
-    ``seed``, ``max`` and ``online`` are plain: of the file's ``[bfp]`` they
+    ``fan2019``, ``max`` and ``online`` are plain: of the file's ``[bfp]`` they
     keep which layers have other widths, and the limit of shifts, but no
-    correction; ``seed`` has its published groups. The other methods keep the
+    correction; ``fan2019`` has its published groups. The other methods keep the
     rest of the file's ``[bfp]``, but no budget of widths.
     """
     file_options = tomllib.loads(config.path.read_text(encoding="utf-8")).get("bfp", {})
     methods = dict.fromkeys([*BASELINES, *config.sweep.methods])
     points = []
     for method in methods:
-        for groups in [SEED_GROUPS] if method == "seed" else config.sweep.groups:
+        for groups in [FAN2019_GROUPS] if method == FAN2019 else config.sweep.groups:
             for widths in config.sweep.widths:
                 options = bfp_options(file_options, method, widths, groups)
-                curve = method if method == "seed" else f"{method}, {group_label(groups)}"
+                curve = method if method == FAN2019 else f"{method}, {group_label(groups)}"
                 name = f"{curve}, {width_label(widths)} bits"
                 points.append(
                     Point(name, str(config.path), curve, method, widths, groups, {"bfp": options}, config.sweep.limit)
@@ -85,7 +86,7 @@ def sweep_points(config: NetworkConfig) -> list[Point]:
 def bfp_options(file_options: dict, method: str, widths: tuple[int, int], groups: tuple[int, int]) -> dict:
     """The ``[bfp]`` section of a point."""
     chosen = {"method": method, "weights": widths[0], "activations": widths[1]}
-    if method != "seed":  # whose default groups are the published ones
+    if method != FAN2019:  # whose default groups are the published ones
         chosen |= {"weight_group": groups[0], "activation_group": groups[1]}
     if method not in (*BASELINES, ONLINE):
         # a budget would choose the widths that the sweep goes through
@@ -97,7 +98,7 @@ def bfp_options(file_options: dict, method: str, widths: tuple[int, int], groups
 
 
 def measure(job: dict, state: str) -> dict:
-    """Calibrate and evaluate ``Point.job()``; the keys are those of ``calib.evaluation.evaluate.compare``, with ``weights``.
+    """Calibrate and evaluate ``Point.job()``; keys as of ``calib.evaluation.evaluate.compare``, with ``weights``.
 
     state: a file that lets an interrupted evaluation go on; its removal is up
     to the caller. The result does not depend on the machine's cores:

@@ -8,23 +8,25 @@ are evaluated.
 
 from __future__ import annotations
 
-import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from bfp.errors import BfpError
-from calib.config import AUTO, ONLINE, find_network, load_config
-from calib.evaluation.report.files import write_whole
+from bfp.files import write_json, write_text
+from bfp.names import printable
+from calib.config import find_network, load_config
 from calib.evaluation.sweep.engine import run_points
 from calib.evaluation.sweep.points import Point
+from calib.options import AUTO, FAN2019, ONLINE
 from calib.zoo.weights import SUFFIXES
 
 SCHEMA = 1
 NETWORKS = ("resnet50", "inceptionv4", "vgg16", "mobilenet_v2")
 SMALL = "_small"  # of the shipped networks that take smaller images, with random weights
 BITS = 8
-METHODS = {"seed": "seed (published rule)", AUTO: "auto (ours)", ONLINE: "online (reference)"}
+METHODS = {FAN2019: "fan2019 (published rule)", AUTO: "auto (ours)", ONLINE: "online (reference)"}
 CALIBRATION_IMAGES = 64
 FEWEST = 4  # of which two calibrate: one to judge what the other chose
 
@@ -85,8 +87,8 @@ def reproduce_table(
         "images": images,
         "networks": [row(Path(n).stem, measured, failures) for n in networks],
     }
-    write_whole(folder / "table.json", json.dumps(content, indent=2) + "\n")
-    write_whole(folder / "table.md", markdown(content))
+    write_json(folder / "table.json", content)
+    write_text(folder / "table.md", markdown(content))
     return content, failures
 
 
@@ -185,6 +187,11 @@ def row(network: str, measured: dict[str, dict], failures: dict[str, str]) -> di
     }
 
 
+def escaped(text: str) -> str:
+    """A text in Markdown's words, so that no character of it is markup: neither of a table nor of HTML."""
+    return re.sub(r"([\\`*\[\]<>|&])", r"\\\1", printable(text))
+
+
 def markdown(content: dict) -> str:
     """The table for people. Every column says whether it was published or measured here."""
 
@@ -206,7 +213,7 @@ def markdown(content: dict) -> str:
     ]
     for r in content["networks"]:
         published = r["published"] or {}
-        cells = [r["network"], figure(published.get("float_top1"), 3), figure(r["float_top1"])]
+        cells = [escaped(r["network"]), figure(published.get("float_top1"), 3), figure(r["float_top1"])]
         cells += [figure(published.get("bfp_top1"), 3), figure(published.get("loss"), 3)]
         for method in METHODS:
             m = r["methods"][method]
@@ -215,9 +222,9 @@ def markdown(content: dict) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     lines += [
         "",
-        f"- *measured here*: on images of {content['images']}. Those that calibrate are not evaluated: "
+        f"- *measured here*: on images of {escaped(content['images'])}. Those that calibrate are not evaluated: "
         + "; ".join(
-            f"{r['network']}: {r['calibration_images']} calibrate, {r['images']} are evaluated"
+            f"{escaped(r['network'])}: {r['calibration_images']} calibrate, {r['images']} are evaluated"
             for r in content["networks"]
             if r["images"] is not None
         )
@@ -230,9 +237,9 @@ def markdown(content: dict) -> str:
     ]
     for r in content["networks"]:
         if r["weights"] == "random":
-            lines.append(f"- {r['network']}: random weights, whose accuracy means nothing")
-        lines += [f"- {r['network']}: {note}" for note in r["notes"]]
+            lines.append(f"- {escaped(r['network'])}: random weights, whose accuracy means nothing")
+        lines += [f"- {escaped(r['network'])}: {escaped(note)}" for note in r["notes"]]
     for r in content["networks"]:
         reasons = dict.fromkeys(m["error"] for m in r["methods"].values() if "error" in m)
-        lines += [f"- {r['network']} failed: {reason}" for reason in reasons]
+        lines += [f"- {escaped(r['network'])} failed: {escaped(reason)}" for reason in reasons]
     return "\n".join(lines) + "\n"

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import sys
 from pathlib import Path
 
 from bfp.errors import BfpError
+from bfp.files import write_json, write_text
 from calib.config import load_config
-from calib.evaluation.report.files import write_whole
 from calib.evaluation.sweep.engine import run_points
 from calib.evaluation.sweep.picture import page
 from calib.evaluation.sweep.points import Point, sweep_points
@@ -33,9 +32,9 @@ def sweep(path: Path, folder: Path, scheduler: str | None = None, workers: int |
     points = sweep_points(config)
     results, failures = run_points(points, folder / "points", f"sweep of {config.name}", scheduler, workers)
     content = summary(config.name, points, results, failures)
-    write_whole(folder / "sweep.json", json.dumps(content, indent=2) + "\n")
-    write_whole(folder / "sweep.csv", table(content["points"]))
-    write_whole(folder / "sweep.html", page(content))
+    write_json(folder / "sweep.json", content)
+    write_text(folder / "sweep.csv", table(content["points"]))
+    write_text(folder / "sweep.html", page(content))
     complain(f"sweep of {config.name}", failures)
     return content
 

@@ -29,7 +29,7 @@ from bfp.samples import Samples, load_samples
 from calib import pipeline
 from calib.config import load_config
 from codegen.simulation.csim import compile_engine, run_testbench, write_golden
-from codegen.files import write_json, write_text
+from bfp.files import write_json, write_text
 from codegen.generate import generate
 from codegen.options import EngineOptions
 from codegen.performance.board import DEFAULT_BOARD, load_board
@@ -198,10 +198,10 @@ def main() -> int:
     """Entry point; returns the exit status, 2 where a side cannot be built or run."""
     try:
         result = compare(BUILD)
+        write_json(BUILD / "hls4ml.json", result)
     except BfpError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    write_json(BUILD / "hls4ml.json", result)
     print(*table(result), f"{BUILD / 'hls4ml.json'}", sep="\n")
     return 0
 

@@ -5,23 +5,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_quantise import pixels
-from test_refine import PRE, mobile_block
+from support.quantised import pixels
+from support.mobile_block import PRE, mobile_block
 from torch import nn
 
-from bfp import artifact as artifacts
+from bfp import artifact_file
 from bfp import golden
 from bfp.errors import BfpError
 from bfp.format import mantissa_range
 from calib import auto
 from calib.network import float_model
-from calib.transforms import output_scaling as output_window
-from calib.config import BfpOptions
+from calib.formats import logit_range
+from calib.formats.logit_range import best_step, choose
+from calib.formats.plan import plan
+from calib.options import BfpOptions
 from calib.network.fake_quant import check, run
 from calib.frontend.importer import import_module
 from calib.evaluation.integer_model import IntegerModel
-from calib.transforms.output_scaling import best_step, choose, fill_output
-from calib.formats.solver import plan, quantise_network
+from calib.transforms.output_scaling import output_scaled
+from calib.formats.solver import quantise_network
 from calib.reconstruction.layerwise import reconstruct
 from calib.evaluation.report.measure import measure
 from calib.observers.statistics import KEPT_OUTPUTS, Statistics
@@ -41,7 +43,7 @@ def rounded(logits, step, offset, bits):
 
 
 @pytest.mark.parametrize("bits", [4, 5, 6])
-def test_window_keeps_more_classes_than_the_whole_range(bits):
+def test_the_logits_range_keeps_more_classes_than_the_whole_range(bits):
     seen, unseen = logits_of(), logits_of(seed=1)
     high, step = mantissa_range(bits, True)[1], best_step(seen, bits)
 
@@ -51,8 +53,8 @@ def test_window_keeps_more_classes_than_the_whole_range(bits):
     whole = np.exp2(np.ceil(np.log2(np.abs(seen).max() / high)))
     assert kept(step, seen.max() - high * step) > kept(whole, 0.0)
     # the largest logit of the calibration images is the largest mantissa
-    window = choose(seen, bits)
-    assert window.offset(window.exponent, bits) + high * 2.0**window.exponent == pytest.approx(seen.max())
+    chosen = choose(seen, bits)
+    assert chosen.offset(chosen.exponent, bits) + high * 2.0**chosen.exponent == pytest.approx(seen.max())
 
 
 @pytest.mark.parametrize("bits", [4, 5, 8])
@@ -72,23 +74,23 @@ def test_best_step_has_the_least_error_of_all(bits):
 def test_logits_all_alike_or_not_finite_are_left_as_they_are():
     network = import_module(nn.Conv2d(3, 4, 10).eval(), (3, 10, 10), "toy")
     for logits in (np.full((3, 4), 2.5), np.array([[1.0, np.nan, 0.0, 2.0]])):
-        assert fill_output(network, logits, 5) is network
+        assert output_scaled(network, logits, 5) is network
 
 
 def classifier(bits, output="classes", count=32, scaled=False):
-    """mobile_block with logits of a classifier's spread; scaled: as calib.transforms.sequence scales its output."""
+    """mobile_block with logits of a classifier's spread; scaled: as calib.transforms.output_scaling does."""
     module = mobile_block()
     with torch.no_grad():
         list(module.modules())[-1].weight.mul_(12)
     images = pixels((3, 10, 10), PRE, count)
     network = import_module(module, (3, 10, 10), "toy")
     if scaled:
-        network = fill_output(network, float_model.logits(network, images).numpy(), bits)
+        network = output_scaled(network, float_model.logits(network, images).numpy(), bits)
     options = BfpOptions(weights=8, activations=bits, method="mse", weight_method="mse", output=output)
     fixed = plan(network.graph, options, PRE)
     statistics = Statistics(network.graph, fixed.splits, fixed.needs_histogram())
     float_model.run(network, images, keep=(), observe=statistics.observe)
-    return network, quantise_network(network, statistics, options, PRE), images
+    return network, quantise_network(network, statistics, fixed), images
 
 
 @pytest.mark.parametrize("bits", [5, 8])
@@ -96,8 +98,8 @@ def classifier(bits, output="classes", count=32, scaled=False):
 def test_offset_and_scale_are_in_the_weights_and_come_back(tmp_path, bits, scaled):
     network, artifact, images = classifier(bits, scaled=scaled)
     assert artifact.result.offset != 0 and (artifact.result.scale == network.output_scale != 1) == scaled
-    saved = artifacts.save(artifact, tmp_path / "artifact.npz")
-    loaded = artifacts.load(tmp_path / "artifact.npz")
+    saved = artifact_file.save(artifact, tmp_path / "artifact.npz")
+    loaded = artifact_file.load(tmp_path / "artifact.npz")
     assert loaded.result.offset == saved.result.offset == artifact.result.offset
     assert loaded.result.scale == saved.result.scale == artifact.result.scale
     mantissas = golden.quantise_input(artifact, images.numpy())
@@ -156,15 +158,15 @@ def test_the_report_counts_the_signal_with_what_mantissas_leave_out(bits):
 def test_offset_and_scale_that_cannot_be_are_refused(tmp_path, wrong):
     _, artifact, _ = classifier(5)
     with pytest.raises(BfpError, match="output's offset .* and scale"):
-        artifacts.save(replace(artifact, outputs=(replace(artifact.result, **wrong),)), tmp_path / "artifact.npz")
+        artifact_file.save(replace(artifact, outputs=(replace(artifact.result, **wrong),)), tmp_path / "artifact.npz")
 
 
-def test_maps_and_activated_outputs_have_no_window():
+def test_maps_and_activated_outputs_are_no_logits():
     for module in (nn.Conv2d(3, 4, 3), nn.Sequential(nn.Conv2d(3, 4, 10), nn.ReLU()), nn.Conv2d(3, 1, 10)):
         graph = import_module(module.eval(), (3, 10, 10), "toy").graph
-        assert not output_window.applies(graph, True)
+        assert not logit_range.applies(graph, True)
     graph = import_module(nn.Conv2d(3, 4, 10).eval(), (3, 10, 10), "toy").graph
-    assert output_window.applies(graph, True) and not output_window.applies(graph, False)
+    assert logit_range.applies(graph, True) and not logit_range.applies(graph, False)
 
 
 def test_kept_outputs_are_bounded():

@@ -1,18 +1,21 @@
 """Widths of single layers under a budget of bits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from test_quantise import noise_db, pixels, quantised
-from test_refine import PRE, mobile_block
+from support.quantised import noise_db, pixels, quantised
+from support.mobile_block import PRE, mobile_block
 from torch import nn
 
 from bfp.errors import BfpError
-from calib.config import BfpOptions, load_config
+from calib.config import load_config
+from calib.options import BfpOptions, Override
 from calib.frontend.importer import import_module
-from calib.formats.bit_allocation import WIDTHS, Noise, activation_noises, allocate, overrides, weight_noises
+from calib.formats.bit_allocation import WIDTHS, Noise, activation_noises, allocate, weight_noises
 from calib.pipeline import calibrate
-from calib.formats.solver import plan
+from calib.formats.plan import plan
 from calib.observers.statistics import Statistics
 
 
@@ -58,7 +61,7 @@ def test_measured_noise_tells_a_sensitive_layer():
     network = import_module(nn.Sequential(*layers).eval(), (3, 10, 10), "toy")
     options = BfpOptions(weights=4, activations=4)
     fixed, images = plan(network.graph, options, PRE), pixels((3, 10, 10), PRE, 4)
-    found = {n.layer: n for n in weight_noises(network, fixed, options, images)}
+    found = {n.layer: n for n in weight_noises(network, fixed, images)}
     first, exact, _ = (n.name for n in network.graph.nodes)
     assert found[exact].by_width[2] == 0 and found[first].by_width[2] > 0
     assert all(a >= b for a, b in zip(found[first].by_width, found[first].by_width[1:]))
@@ -66,7 +69,7 @@ def test_measured_noise_tells_a_sensitive_layer():
     from calib.network import float_model
 
     float_model.run(network, images, keep=(), observe=statistics.observe)
-    stored = activation_noises(network, fixed, options, statistics, images)
+    stored = activation_noises(network, fixed, statistics, images)
     assert [n.layer for n in stored] == [n.name for n in network.graph.nodes]
     assert all(n.values == np.prod(network.graph.shapes[n.layer]) and n.by_width[0] > 0 for n in stored)
 
@@ -75,8 +78,8 @@ def test_budget_beats_one_width_of_the_same_memory():
     images = pixels((3, 10, 10), PRE, 32)
     options = BfpOptions(weights=4, activations=8, weight_method="mse", method="mse")
     plain, network, _ = quantised(mobile_block(), (3, 10, 10), options, images=images)
-    widths = allocate(weight_noises(network, plan(network.graph, options, PRE), options, images[:8]), 4.0)
-    mixed = BfpOptions(**{**vars(options), "overrides": overrides(widths, {})})
+    widths = allocate(weight_noises(network, plan(network.graph, options, PRE), images[:8]), 4.0)
+    mixed = replace(options, overrides=tuple(Override(name, weights=bits) for name, bits in widths.items()))
     better, _, _ = quantised(mobile_block(), (3, 10, 10), mixed, images=images)
     sizes = {n: p.weights.mantissas.size for n, p in better.parameters.items() if p.weights}
     assert len(set(widths.values())) > 1

@@ -4,18 +4,19 @@ import numpy as np
 import pytest
 import torch
 from support.small_modules import Fn
-from test_quantise import pixels
+from support.quantised import pixels
 from torch import nn
 
 from bfp.artifact import Preprocessing
 from calib.network import float_model
 from calib.observers.channel_ranges import ChannelRanges
-from calib.config import BfpOptions
-from calib.transforms.cross_layer_equalisation import scalable
+from calib.options import BfpOptions
 from calib.frontend.importer import import_module
-from calib.formats.solver import plan
+from calib.formats.plan import plan
 from calib.observers.statistics import Statistics
-from calib.transforms.tied_equalisation import classes, fill_streams, noise_gains, tensors_of
+from calib.observers.noise_gains import noise_gains
+from calib.transforms.tied_channels import Change, tied_channels
+from calib.transforms.tied_equalisation import shared_tensors, tied_equalised
 
 PRE = Preprocessing((8, 8), (127.0,) * 3, (128.0,) * 3)
 UNEVEN = torch.exp2(torch.linspace(-0.7, 0.7, 16))
@@ -41,6 +42,10 @@ def residual(activation=torch.relu):
     return Fn(forward, *layers).eval()
 
 
+def tied_of(graph):
+    return tied_channels(graph, Change.SCALE)
+
+
 def observed(network, tensors, images):
     channels = {t: tuple(range(network.graph.shapes[t][0] + 1)) for t in tensors}
     statistics = Statistics(network.graph, channels, set(tensors))
@@ -50,30 +55,31 @@ def observed(network, tensors, images):
 
 def filled(network, images, options, whole=True):
     fixed = plan(network.graph, options, PRE)
-    tensors = tensors_of(network.graph, fixed)
+    tensors = shared_tensors(tied_of(network.graph), fixed)
     ranges = ChannelRanges(network.graph, set(tensors))
     float_model.run(network, images, keep=(), observe=ranges.observe)
     gains, ends = noise_gains(network, images), {}
     for t in tensors:
         width = fixed.splits[t], fixed.bits[t], fixed.signed[t]
         ends[t] = ranges.whole(t, width[0]) if whole else ranges.ends(t, *width, gains[t], np.inf)
-    return fill_streams(network, ends, fixed, gains)
+    return tied_equalised(network, ends, fixed, gains)
 
 
 def test_channels_that_meet_in_a_sum_are_one_class():
     graph = import_module(residual(), (3, 8, 8), "toy").graph
-    of, free = classes(graph)
+    tied = tied_of(graph)
+    of, free = tied.of, tied.free
     sums = [n for n in graph.nodes if n.shortcut]
     assert len(sums) == 2
     for node in sums:
         assert np.array_equal(of[node.output], of[node.shortcut])
-    inner = next(n for n, _ in scalable(graph))
-    assert not set(of[inner.output]) & set(of[sums[0].output])
+    inner = tied.chains()[0].tensors[0]
+    assert not set(of[inner]) & set(of[sums[0].output])
     concat = next(n for n in graph.nodes if n.op == "concat")
     assert np.array_equal(of[concat.output], np.concatenate([of[t] for t in concat.inputs]))
     assert free[of[concat.output]].all()
     assert not free[of[graph.input]].any() and not free[of[graph.output]].any()
-    assert inner.output not in tensors_of(graph, plan(graph, BfpOptions(), PRE))
+    assert inner not in shared_tensors(tied, plan(graph, BfpOptions(), PRE))
 
 
 @pytest.mark.parametrize("activation", [torch.relu, nn.functional.relu6])
@@ -92,10 +98,10 @@ def test_each_class_reaches_the_end_of_a_block_and_none_goes_beyond():
     images = pixels((3, 8, 8), PRE, 12)
     even = filled(network, images, BfpOptions())
     fixed = plan(even.graph, BfpOptions(), PRE)
-    tensors = tensors_of(even.graph, fixed)
+    tied = tied_of(even.graph)
+    tensors, of = shared_tensors(tied, fixed), tied.of
     values = float_model.run(even, images)
-    of, free = classes(even.graph)
-    fill = np.zeros(len(free))
+    fill = np.zeros(len(tied.free))
     for t in tensors:
         end = values[t].abs().amax(dim=(0, 2, 3)).double().numpy() / (127 if fixed.signed[t] else 255)
         np.maximum.at(fill, of[t], end / 2 ** np.ceil(np.log2(end.max()) - 1e-4))
@@ -104,7 +110,7 @@ def test_each_class_reaches_the_end_of_a_block_and_none_goes_beyond():
     assert np.mean(fill[used] > 0.999) > 0.6 and fill.max() < 1.001
 
 
-def test_scaled_streams_leave_less_noise_at_the_output():
+def test_equalised_tied_channels_leave_less_noise_at_the_output():
     network = import_module(residual(), (3, 8, 8), "toy")
     images = pixels((3, 8, 8), PRE, 12)
     even = filled(network, images, BfpOptions())
@@ -112,7 +118,7 @@ def test_scaled_streams_leave_less_noise_at_the_output():
     def noise(net):
         fixed = plan(net.graph, BfpOptions(), PRE)
         gains, total = noise_gains(net, images), 0.0
-        for t in tensors_of(net.graph, fixed):
+        for t in shared_tensors(tied_of(net.graph), fixed):
             top = 127 if fixed.signed[t] else 255
             end = float(observed(net, [t], images).maximum[t].max())
             total += gains[t].sum() * 4.0 ** np.ceil(np.log2(end / top) - 1e-4)

@@ -1,15 +1,16 @@
-"""Signed channels shifted to the middle of their range: same function, and nothing that padding or a ReLU needs."""
+"""Signed channels shifted to the centre of their range: same function, and nothing that padding or a ReLU needs."""
 
 import numpy as np
 import pytest
 import torch
 from support.small_modules import Fn
-from test_quantise import pixels
+from support.quantised import pixels
 from torch import nn
 
 from bfp.artifact import Preprocessing
 from calib.network import float_model
-from calib.transforms.range_centring import Middles, centre, centred
+from calib.observers.range_centres import RangeCentres
+from calib.transforms.range_centring import centred, shiftable
 from calib.frontend.importer import import_module
 
 PRE = Preprocessing((8, 8), (127.0,) * 3, (128.0,) * 3)
@@ -34,21 +35,21 @@ def bottlenecks():
 
 
 def found(network, images):
-    middles = Middles(centred(network.graph))
+    centres = RangeCentres(shiftable(network.graph))
     for part in images.split(5):
-        float_model.run(network, part, keep=(), observe=middles.observe)
-    return middles
+        float_model.run(network, part, keep=(), observe=centres.observe)
+    return centres
 
 
-def test_function_is_preserved_and_middles_are_zero():
+def test_function_is_preserved_and_centres_are_zero():
     network = import_module(bottlenecks(), (3, 8, 8), "toy")
     images = pixels((3, 8, 8), PRE, 12)
     nodes = {n.output: n for n in network.graph.nodes}
-    shifted = centred(network.graph)
+    shifted = shiftable(network.graph)
     total = next(n for n in nodes.values() if n.shortcut)
     # the stem and the sum; not the output, not what a padded convolution reads, nothing behind a ReLU
     assert set(shifted) == {total.shortcut, total.output}
-    even = centre(network, found(network, images).of)
+    even = centred(network, found(network, images).centre)
     reference = float_model.logits(network, images)
     assert torch.allclose(float_model.logits(even, images), reference, atol=1e-5 * float(reference.abs().max()))
     before, after = float_model.run(network, images), float_model.run(even, images)
@@ -66,9 +67,9 @@ def test_depthwise_readers(pad, stays):
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(3, 6, 1), nn.Conv2d(6, 6, 3, padding=pad, groups=6), nn.ReLU(), nn.Conv2d(6, 4, 1))
     network = import_module(module.eval(), (3, 8, 8), "toy")
-    assert (not centred(network.graph)) == stays
+    assert (not shiftable(network.graph)) == stays
     images = pixels((3, 8, 8), PRE, 6)
-    even = centre(network, found(network, images).of)
+    even = centred(network, found(network, images).centre)
     assert torch.allclose(float_model.logits(even, images), float_model.logits(network, images), atol=1e-5)
 
 
@@ -79,10 +80,10 @@ def test_pools_and_sums_without_weights_keep_their_operands():
     module = Fn(forward, nn.Conv2d(3, 3, 1), nn.Conv2d(3, 4, 1)).eval()
     graph = import_module(module, (3, 8, 8), "toy").graph
     (total,) = (n for n in graph.nodes if n.shortcut)
-    assert total.shortcut == graph.input and centred(graph) == [total.output]
+    assert total.shortcut == graph.input and shiftable(graph) == [total.output]
 
 
 def test_values_that_are_not_finite_shift_nothing():
-    middles = Middles(["t"])
-    middles.observe("t", torch.tensor([1.0, 3.0, float("inf"), 0.0]).reshape(1, 2, 2, 1))
-    assert np.array_equal(middles.of("t"), [2.0, 0.0])
+    centres = RangeCentres(["t"])
+    centres.observe("t", torch.tensor([1.0, 3.0, float("inf"), 0.0]).reshape(1, 2, 2, 1))
+    assert np.array_equal(centres.centre("t"), [2.0, 0.0])

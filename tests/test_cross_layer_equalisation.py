@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 import torch
 from support.small_modules import Fn
-from test_exponents import histogram
-from test_quantise import noise_db, pixels, quantised
+from support.quantised import noise_db, pixels, quantised
 from torch import nn
 
 from bfp.artifact import Preprocessing
 from calib.network import float_model
 from calib.observers.channel_ranges import ChannelRanges
-from calib.config import BfpOptions
-from calib.transforms.cross_layer_equalisation import equalise_weights, fill_ranges, readers, scalable
+from calib.options import BfpOptions
+from calib.transforms.cross_layer_equalisation import chains, ranges_equalised, weights_equalised
 from calib.frontend.importer import import_module
 from calib.formats.layer_options import resolve_options
-from calib.formats.solver import plan, quantise_network
+from calib.formats.plan import plan
+from calib.formats.solver import quantise_network
 from calib.network.fake_quant import fake_quantise
 from calib.observers.statistics import Statistics
 
@@ -41,7 +41,7 @@ def chain(activation=torch.relu, dead=False):
 def test_function_is_preserved_and_ranges_even_out(dead):
     network = import_module(chain(dead=dead), (3, 8, 8), "toy")
     images = pixels((3, 8, 8), PRE)
-    even = equalise_weights(network)
+    even = weights_equalised(network)
     reference = float_model.logits(network, images)
     assert torch.allclose(float_model.logits(even, images), reference, atol=1e-5 * float(reference.abs().max()))
     first = network.graph.nodes[0].name
@@ -59,7 +59,7 @@ def test_function_is_preserved_and_ranges_even_out(dead):
 def test_relu6_gets_a_limit_per_channel(dead):
     network = import_module(chain(nn.functional.relu6, dead), (3, 8, 8), "toy")
     images = 20 * pixels((3, 8, 8), PRE)  # far beyond six
-    even = equalise_weights(network)
+    even = weights_equalised(network)
     first = network.graph.nodes[0]
     scale = 6 / even.weights[first.name].limit
     assert scale.max() / scale.min() > 16
@@ -73,7 +73,8 @@ def test_relu6_gets_a_limit_per_channel(dead):
 def test_sums_and_outputs_are_left_alone():
     a, b = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
     graph = import_module(Fn(lambda m, x: m[1](torch.relu(m[0](x))) + x, a, b), (3, 8, 8), "toy").graph
-    assert [len(readers(graph, n)) for n in graph.nodes if n.op == "conv"] == [1, 0]
+    first = next(n for n in graph.nodes if n.op == "conv")
+    assert [(c.layers, c.tensors, len(c.readers)) for c in chains(graph)] == [((first,), (first.output,), 1)]
 
 
 def test_equalising_helps_one_exponent_a_tensor():
@@ -81,15 +82,16 @@ def test_equalising_helps_one_exponent_a_tensor():
     images = pixels((3, 8, 8), PRE, 8)
     options = BfpOptions(weights=6, activations=6, weight_group=0)
     plain, network, _ = quantised(module, (3, 8, 8), options, images=images)
-    even = equalise_weights(network)
-    statistics = Statistics(even.graph, plan(even.graph, options, PRE).splits)
+    even = weights_equalised(network)
+    fixed = plan(even.graph, options, PRE)
+    statistics = Statistics(even.graph, fixed.splits)
     float_model.run(even, images, keep=(), observe=statistics.observe)
-    better = quantise_network(even, statistics, options, PRE)
+    better = quantise_network(even, statistics, fixed)
     assert noise_db(better, network, images) > noise_db(plain, network, images) + 3
 
 
 def ends_of(network, images, fixed, whole=False):
-    tensors = {n.output for n, _ in scalable(network.graph)}
+    tensors = {c.tensors[0] for c in chains(network.graph)}
     ranges = ChannelRanges(network.graph, tensors)
     float_model.run(network, images, keep=(), observe=ranges.observe)
     if whole:
@@ -104,12 +106,12 @@ def test_filled_ranges_end_where_mantissas_end(activation, dead):
     network = import_module(chain(activation, dead), (3, 8, 8), "toy")
     images = 4 * pixels((3, 8, 8), PRE)
     fixed = plan(network.graph, BfpOptions(activations=5, activation_group=4), PRE)
-    even = fill_ranges(network, ends_of(network, images, fixed, whole=True), fixed)
+    even = ranges_equalised(network, ends_of(network, images, fixed, whole=True), fixed)
     reference = float_model.logits(network, images)
     assert torch.allclose(float_model.logits(even, images), reference, atol=1e-5 * float(reference.abs().max()))
-    for node, _ in scalable(network.graph):
+    for tensor in (c.tensors[0] for c in chains(network.graph)):
         before, after = (
-            torch.log2(float_model.run(n, images)[node.output].amax(dim=(0, 2, 3)).double() / 31) for n in (network, even)
+            torch.log2(float_model.run(n, images)[tensor].amax(dim=(0, 2, 3)).double() / 31) for n in (network, even)
         )
         for block in (slice(i, i + 4) for i in range(0, 16, 4)):
             live = torch.isfinite(before[block])
@@ -127,18 +129,18 @@ def test_filled_ranges_take_rounding_noise_away():
     images = pixels((3, 10, 10), pre, 24)
     plain, network, _ = quantised(mobile_block(), (3, 10, 10), options, images=images)
     fixed = plan(network.graph, options, pre)
-    even = fill_ranges(network, ends_of(network, images, fixed), fixed)
+    even = ranges_equalised(network, ends_of(network, images, fixed), fixed)
     statistics = Statistics(even.graph, fixed.splits, fixed.needs_histogram())
     float_model.run(even, images, keep=(), observe=statistics.observe)
-    filled = quantise_network(even, statistics, options, pre)
+    filled = quantise_network(even, statistics, fixed)
 
     def noise(net, artifact):
         """Rounding noise over signal, of each channel's values, mean over the tensors that may be scaled."""
         values = float_model.run(net, images)
         shares = []
-        for node, _ in scalable(net.graph):
-            x = values[node.output]
-            error = (fake_quantise(x, artifact.formats[node.output]) - x).square().sum(dim=(0, 2, 3))
+        for tensor in (c.tensors[0] for c in chains(net.graph)):
+            x = values[tensor]
+            error = (fake_quantise(x, artifact.formats[tensor]) - x).square().sum(dim=(0, 2, 3))
             shares.append(float((error / x.square().sum(dim=(0, 2, 3)).clamp(min=1e-9)).mean()))
         return np.mean(shares)
 

@@ -5,19 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from support.toy_board import write_deployment
+from support import toy_board as toy
 
-from bfp import artifact as artifacts
+from bfp import artifact_file
 from bfp import golden
-from bfp.artifact import Preprocessing
+from bfp.artifact import NetworkInput, Preprocessing
+from bfp.deployment import read_deployment
 from bfp.errors import BfpError
 from calib.network import fake_quant
 from calib.network import float_model
 from calib.config import load_config
 from calib.evaluation.evaluate import compare
-from calib.transforms.input_scaling import best_step, fill_input
+from calib.transforms.input_scaling import best_step, input_scaled
 from calib.pipeline import make_artifact, prepare
-from host.manifest import read_deployment
 
 TOML = """
 model = "calib.zoo.cifar_resnet:cifar_resnet"
@@ -60,8 +60,8 @@ def test_the_step_has_the_least_error_over_the_codes(bits):
 
 def test_function_of_the_images_is_preserved(tmp_path):
     plain = prepare(config_of(tmp_path, "ranges"), adapted=False)
-    network, config = fill_input(plain.network, plain.config)
-    assert config.input == replace(plain.config.input, scale=network.input_scale)
+    network = input_scaled(plain.network, plain.state.plan)
+    assert len(network.input_scale) == 3 and set(network.input_scale) != {1.0}
     images = torch.from_numpy(next(plain.calibration.batches(4)))
     reference, found = (float_model.logits(n, images) for n in (plain.network, network))
     assert torch.allclose(found, reference, atol=1e-4 * float(reference.abs().max()))
@@ -72,9 +72,11 @@ def test_artifact_takes_the_same_images_and_loses_less_of_them(tmp_path):
     for equalise in ("none", "ranges"):
         prepared = prepare(config_of(tmp_path, equalise))
         artifact = make_artifact(prepared)
-        artifacts.save(artifact, tmp_path / "artifact.npz")
-        again = artifacts.load(tmp_path / "artifact.npz")
+        artifact_file.save(artifact, tmp_path / "artifact.npz")
+        again = artifact_file.load(tmp_path / "artifact.npz")
         assert again.preprocessing == artifact.preprocessing
+        # the file's preprocessing, and the scale that the network's input has
+        assert again.preprocessing == replace(prepared.config.input, scale=prepared.network.input_scale)
         assert (again.preprocessing.scale is None) == (equalise == "none")
         images = next(prepared.calibration.batches(4))
         mantissas = golden.quantise_input(again, images)
@@ -91,9 +93,10 @@ def test_artifact_takes_the_same_images_and_loses_less_of_them(tmp_path):
 
 
 def test_the_board_scales_as_the_golden_model_does(tmp_path):
-    pre = {"size": [4, 4], "mean": [128.0] * 3, "std": [64.0] * 3, "scale": [0.5, 0.6, 0.7]}
-    loaded = read_deployment(write_deployment(tmp_path / "deploy", preprocessing=pre)).preprocessing
-    assert loaded == Preprocessing((4, 4), (128.0,) * 3, (64.0,) * 3, scale=(0.5, 0.6, 0.7))
+    pre = Preprocessing((toy.HEIGHT, toy.WIDTH), (128.0,) * 3, (64.0,) * 3, scale=(0.5, 0.6, 0.7))
+    folder = toy.write(tmp_path / "deploy", inputs=(NetworkInput("input", pre),))
+    loaded = read_deployment(folder).input.preprocessing
+    assert loaded == pre
     image = np.random.default_rng(0).normal(size=(3, 4, 4)).astype(np.float32)
     assert np.array_equal(loaded.scaled(image), loaded.scaled(image[None])[0])
 
@@ -104,4 +107,4 @@ def test_a_scale_that_cannot_be_is_refused(tmp_path, scale):
     entry = artifact.inputs[0]
     bad = replace(artifact, inputs=(replace(entry, preprocessing=replace(entry.preprocessing, scale=scale)),))
     with pytest.raises(BfpError, match="one positive number"):
-        artifacts.save(bad, tmp_path / "artifact.npz")
+        artifact_file.save(bad, tmp_path / "artifact.npz")

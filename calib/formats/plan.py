@@ -1,0 +1,179 @@
+"""What is fixed of every tensor's format before an image is seen: its blocks, width and sign, and whom it copies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bfp.artifact import Preprocessing
+from bfp.graph import Graph, Node
+from bfp.operators import Channels
+from calib.formats import logit_range
+from calib.formats.exponent_rules import rule_of
+from calib.formats.layer_options import LayerOptions, resolve_options
+from calib.observers.statistics import Statistics
+from calib.options import BfpOptions
+
+NO_FLOOR = -(10**6)
+
+
+def cut(segments: tuple[int, ...], group: int) -> tuple[int, ...]:
+    """Block boundaries: every segment cut into groups of ``group`` channels (0: not cut)."""
+    splits = [0]
+    for start, stop in zip(segments, segments[1:]):
+        splits += [*range(start + group, stop, group), stop] if group else [stop]
+    return tuple(splits)
+
+
+def weight_splits(node: Node, segments: dict[str, tuple[int, ...]], group: int) -> tuple[int, ...]:
+    """Input-channel boundaries of a layer's weight blocks; segments: of ``Graph.segments``."""
+    return (0, 1) if node.operator.weights.per_channel else cut(segments[node.main], group)
+
+
+@dataclass(frozen=True)
+class FormatPlan:
+    """The formats as far as graph and options fix them.
+
+    graph, options, layers (by node name), preprocessing: what the plan was made from. classes: whether the network's
+    outputs are classes.
+    splits: block boundaries by tensor. signed, bits: by tensor; tensors whose formats must agree (concatenation, max
+    pooling, copies) share them: signed if one of them is, the widest width asked for. source_of: tensors that keep
+    their source's format exactly. notes: widths that could not be obeyed, a sentence each.
+    """
+
+    graph: Graph
+    options: BfpOptions
+    layers: dict[str, LayerOptions]
+    preprocessing: Preprocessing
+    classes: bool
+    splits: dict[str, tuple[int, ...]]
+    source_of: dict[str, str]
+    signed: dict[str, bool]
+    bits: dict[str, int]
+    notes: tuple[str, ...]
+
+    def needs_histogram(self) -> set[str]:
+        """Tensors whose exponents are chosen from a histogram."""
+        return {n.output for n in self._chosen_by_rule() if rule_of(self.layers[n.name].method).choose is not None}
+
+    def needs_signed_histogram(self) -> set[str]:
+        """Tensors whose exponents are chosen by a rule that looks at both signs."""
+        return {n.output for n in self._chosen_by_rule() if rule_of(self.layers[n.name].method).both_signs}
+
+    def _chosen_by_rule(self) -> list[Node]:
+        return [n for n in self.graph.computed() if n.output not in self.source_of]
+
+    def new_statistics(self) -> Statistics:
+        """Statistics, of no image yet, with all that the plan's methods ask for."""
+        return Statistics(self.graph, self.splits, self.needs_histogram(), self.needs_signed_histogram())
+
+    def has_logits(self) -> bool:
+        """Whether the outputs are logits that may be shifted and scaled, see calib.formats.logit_range."""
+        return self.classes and logit_range.applies(self.graph, self.signed[self.graph.output])
+
+    def no_floors(self) -> dict[str, np.ndarray]:
+        """Lower limits of the exponents, none yet: int64 [blocks] by tensor. See ``raise_floor``."""
+        return {t: np.full(len(s) - 1, NO_FLOOR, np.int64) for t, s in self.splits.items()}
+
+    def raise_floor(self, floors: dict[str, np.ndarray], tensor: str, channels: np.ndarray) -> bool:
+        """Demand exponents of at least ``channels`` (int64 [C]) from a tensor, or from whom it copies.
+
+        Returns whether that is news.
+        """
+        node = self.graph.producer(tensor)
+        if tensor in self.source_of:
+            if node.operator.channels is not Channels.KEPT:  # one block: whichever channel it is
+                channels = np.full(self.splits[node.main][-1], channels.max())
+            return self.raise_floor(floors, self.source_of[tensor], channels)
+        if node is not None and not node.operator.computes:
+            news, start = False, 0
+            for t in node.inputs:
+                stop = start + self.splits[t][-1]
+                news |= self.raise_floor(floors, t, channels[start:stop])
+                start = stop
+            return news
+        wanted = np.maximum.reduceat(channels, self.splits[tensor][:-1])
+        news = bool(np.any(wanted > floors[tensor]))
+        floors[tensor] = np.maximum(floors[tensor], wanted)
+        return news
+
+
+def plan(
+    graph: Graph,
+    options: BfpOptions,
+    preprocessing: Preprocessing,
+    layers: dict[str, LayerOptions] | None = None,
+    classes: bool | None = None,
+) -> FormatPlan:
+    """Everything that is fixed before statistics are gathered.
+
+    layers: options by node name, by default those that ``options`` give; classes: whether outputs are classes, by
+    default what ``options`` say. Raises BfpError for an override that matches no layer.
+    """
+    layers = resolve_options(graph, options) if layers is None else layers
+    splits = {t: cut(s, options.activation_group) for t, s in graph.segments().items()}
+    source_of = {n.output: n.main for n in graph.nodes if _copies(n, splits)}
+    negative = _can_be_negative(graph, preprocessing)
+    signed, bits, notes = {}, {}, []
+    for members in _of_one_format(graph, source_of):
+        asked = {t: _asked(t, graph, options, layers, source_of) for t in members}
+        widths = {b for b in asked.values() if b is not None}
+        for t in members:
+            signed[t] = not options.unsigned or any(negative[m] for m in members)
+            bits[t] = max(widths) if widths else options.activations
+        if len(widths) > 1:
+            notes.append(
+                f"{', '.join(sorted(members))} must share one width: asked for {sorted(widths)}, used {max(widths)}"
+            )
+    classes = options.output == "classes" if classes is None else classes
+    return FormatPlan(graph, options, layers, preprocessing, classes, splits, source_of, signed, bits, tuple(notes))
+
+
+def _copies(node: Node, splits: dict[str, tuple[int, ...]]) -> bool:
+    """Whether the node's output keeps its operand's format exactly."""
+    kind = node.operator
+    if kind.keeps_exponents:
+        return True
+    if not kind.moves or not node.act.is_identity:
+        return False
+    one_block = len(splits[node.main]) == 2 and len(splits[node.output]) == 2
+    return kind.channels is Channels.KEPT or one_block
+
+
+def _asked(
+    tensor: str, graph: Graph, options: BfpOptions, layers: dict[str, LayerOptions], source_of: dict[str, str]
+) -> int | None:
+    """Width of a tensor by its own layer; a copy or a concatenation asks only where its width is not the network's."""
+    node = graph.producer(tensor)
+    if node is None:
+        return options.activations
+    bits = layers[node.name].activations
+    passive = not node.operator.computes or tensor in source_of
+    return None if passive and bits == options.activations else bits
+
+
+def _can_be_negative(graph: Graph, preprocessing: Preprocessing) -> dict[str, bool]:
+    negative = dict.fromkeys(graph.inputs, any(m > 0 for m in preprocessing.mean))
+    for n in graph.nodes:
+        negative[n.output] = not n.act.non_negative and n.operator.negative([negative[t] for t in n.inputs])
+    return negative
+
+
+def _of_one_format(graph: Graph, source_of: dict[str, str]) -> list[list[str]]:
+    """All tensors, in groups that must have one width and sign."""
+    root = {t: t for t in graph.shapes}
+
+    def find(t: str) -> str:
+        while root[t] != t:
+            t = root[t]
+        return t
+
+    pairs = list(source_of.items())
+    pairs += [(n.output, t) for n in graph.nodes if not n.operator.computes for t in n.inputs]
+    for a, b in pairs:
+        root[find(a)] = find(b)
+    groups: dict[str, list[str]] = {}
+    for t in graph.shapes:
+        groups.setdefault(find(t), []).append(t)
+    return list(groups.values())

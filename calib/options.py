@@ -1,0 +1,93 @@
+"""What may be chosen about calibration: the options of a network's file, with their defaults, as plain records.
+
+``calib.config`` reads them from TOML. Calibration reads them and writes to none of them: what it decides on its way
+stands in calib.state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FAN2019 = "fan2019"  # the published rule: Fan et al., FPT 2019, see calib.formats.fan2019
+METHODS = ("max", "percentile", "mse", "kl", FAN2019)  # of one layer
+AUTO = "auto"  # of a network: the method of its layers is chosen on held-out calibration images
+ONLINE = "online"  # calib.evaluation.baselines.online: to compare with; no artifact can have it
+WEIGHT_METHODS = ("max", "mse", FAN2019)
+OLD_NAMES = {"seed": FAN2019}  # what files of earlier versions call a method
+ROUNDINGS = ("nearest", "gptq")
+EQUALISATIONS = ("none", "weights", "ranges")
+OUTPUTS = ("values", "classes")
+
+
+def method_name(word: object) -> object:
+    """The name of today for a method; any other value as it is."""
+    return OLD_NAMES.get(word, word) if isinstance(word, str) else word
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """Where images come from, see calib.data.images. ``limit`` None: all of them."""
+
+    images: tuple[str, ...]
+    fallback: str | None = None
+    skip: int = 0
+    stride: int = 1
+    limit: int | None = None
+    augment: int = 1
+
+
+@dataclass(frozen=True)
+class Override:
+    """Options of the layers whose name matches the fnmatch pattern ``layers``; None: not overridden."""
+
+    layers: str
+    weights: int | None = None
+    activations: int | None = None
+    weight_group: int | None = None
+    method: str | None = None
+    weight_method: str | None = None
+
+
+@dataclass(frozen=True)
+class BfpOptions:
+    """Block floating point options; docs/network-files.md says what each one is for.
+
+    weights, activations: mantissa widths. weight_group: input channels per weight block, activation_group: channels
+    per activation block, 0 for all.
+    method: of the activations' exponents, one of METHODS, AUTO or ONLINE; weight_method: of the weights', one of
+    WEIGHT_METHODS.
+    unsigned: non-negative tensors use unsigned mantissas. max_spread: largest alignment shift between the blocks of a
+    filter. sensitive: least width of the residual stream's tensors, and of the depthwise, first and last layers'
+    weights.
+    rounding: of the weights, one of ROUNDINGS; bias_correction: see calib.reconstruction.layerwise.
+    centre: see calib.transforms.range_centring; sort_channels: see calib.transforms.channel_permutation; equalise: one
+    of EQUALISATIONS, see calib.transforms.cross_layer_equalisation.
+    weight_budget, activation_budget: mean widths over all stored weights and activations, from which
+    calib.formats.bit_allocation makes widths of single layers.
+    output: one of OUTPUTS, see calib.transforms.output_scaling; None: classes where the file names them or images have
+    labels.
+    """
+
+    weights: int = 8
+    activations: int = 8
+    weight_group: int = 64
+    activation_group: int = 0
+    method: str = "max"
+    weight_method: str = "max"
+    unsigned: bool = True
+    max_spread: int = 7
+    sensitive: int = 0
+    rounding: str = "nearest"
+    bias_correction: bool = False
+    centre: bool = False
+    sort_channels: bool = False
+    weight_budget: float | None = None
+    activation_budget: float | None = None
+    equalise: str = "none"
+    output: str | None = None
+    overrides: tuple[Override, ...] = ()
+
+    @property
+    def reconstructs(self) -> bool:
+        """Whether weights are rounded, or biases corrected, towards the float network's layers."""
+        return self.rounding == "gptq" or self.bias_correction

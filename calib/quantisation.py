@@ -1,0 +1,105 @@
+"""The passes from a prepared float network to its artifact: statistics, exponents, method, rounding and biases.
+
+Where the method is ``auto``, a part of the calibration images is held out of
+the corrections of weights and biases (the statistics of ranges see all images),
+and the output's noise on that part decides; see calib.auto.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from bfp.artifact import Artifact
+from calib import auto
+from calib.data.images import ImageSet
+from calib.formats.solver import quantise_network
+from calib.network import float_model
+from calib.observers.observer import observe, some_images, with_variants
+from calib.options import AUTO
+from calib.progress import Progress
+from calib.reconstruction import layerwise
+from calib.state import CalibrationState
+
+RECONSTRUCTION_IMAGES = 256  # with fewer, variants of them join
+READS_HISTOGRAMS = "mse"  # one of auto.CANDIDATES: histograms do not depend on the rule that reads them
+
+
+def gather_statistics(state: CalibrationState, images: ImageSet) -> CalibrationState:
+    """The pass: statistics of all calibration images, as the method asks for them, or any that ``auto`` tries."""
+    plan = state.with_method(READS_HISTOGRAMS).plan if state.method == AUTO else state.plan
+    statistics = plan.new_statistics()
+    observe(state.network, images, statistics, f"statistics of {len(images)} images")
+    return replace(state, statistics=statistics)
+
+
+def quantise(state: CalibrationState, images: ImageSet) -> CalibrationState:
+    """The pass: the artifact by the state's method, from its statistics. No image is looked at."""
+    with Progress(f"{state.name}: artifact") as progress:
+        artifact = quantise_network(
+            *(state.network, state.statistics, state.plan, state.classes, state.float_digest), progress.text
+        )
+    return replace(state, artifact=artifact)
+
+
+def choose_method(state: CalibrationState, images: ImageSet) -> CalibrationState:
+    """The pass: the artifact by the best of ``auto.CANDIDATES``, which becomes the state's method.
+
+    They differ in the activations' exponents, and are compared by the output's
+    noise on held-out images with the weights still in float.
+    """
+    _, held = auto.split(_usable(state, images))
+    reference = _outputs(state, held)
+    figures: dict[str, float] = {}
+    drafts: dict[str, CalibrationState] = {}
+    for method in auto.CANDIDATES:
+        draft = quantise(state.with_method(method), images)
+        # where channels are scaled their exponents are no method's, and two methods may come to the same
+        same = next((m for m, d in drafts.items() if d.artifact.formats == draft.artifact.formats), None)
+        figures[method] = figures[same] if same else auto.sqnr_db(draft.artifact, held, reference, state.network)
+        drafts[method] = draft
+    best = max(figures, key=figures.get)  # the first of equals
+    return replace(drafts[best], held_out=len(held), sqnr_db=figures)
+
+
+def reconstruct(state: CalibrationState, images: ImageSet) -> CalibrationState:
+    """The pass: weights rounded and biases corrected as the options ask, on some of the images and their variants."""
+    if not state.options.reconstructs:
+        return state
+    limit = layerwise.image_limit(state.network)
+    several = with_variants(images, min(limit, RECONSTRUCTION_IMAGES))
+    chosen = some_images(state.network, several, limit)
+    return replace(state, artifact=_reconstructed(state, chosen, several.augment))
+
+
+def reconstruct_where_better(state: CalibrationState, images: ImageSet) -> CalibrationState:
+    """The pass: ``reconstruct``, where doing it on the images that are not held out helps on those that are."""
+    rest, held = auto.split(_usable(state, images))
+    reference = _outputs(state, held)
+    tried = _reconstructed(state, rest, images.augment)
+    refined, plain = (auto.sqnr_db(artifact, held, reference) for artifact in (tried, state.artifact))
+    judged = replace(state, sqnr_db={**state.sqnr_db, "refined": refined, "plain": plain})
+    return reconstruct(judged, images) if refined >= plain else judged
+
+
+def _usable(state: CalibrationState, images: ImageSet) -> np.ndarray:
+    """As many images as may take part in reconstruction, normalised, float32 [N, C, H, W]."""
+    return some_images(state.network, images, layerwise.image_limit(state.network))
+
+
+def _outputs(state: CalibrationState, images: np.ndarray) -> np.ndarray:
+    """The float network's output, float64 [N, outputs]."""
+    return float_model.logits(state.network, torch.from_numpy(images)).double().numpy()
+
+
+def _reconstructed(state: CalibrationState, images: np.ndarray, variants: int) -> Artifact:
+    """The artifact with the rounding and the biases that the options ask for; it stays where they ask for none."""
+    if not state.options.reconstructs:
+        return state.artifact
+    rounding, bias = state.options.rounding == "gptq", state.options.bias_correction
+    with Progress(f"{state.name}: reconstruction on {len(images)} images") as progress:
+        return layerwise.reconstruct(
+            *(state.network, state.artifact, images, rounding, bias, state.seed, progress.text, variants)
+        )

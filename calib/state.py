@@ -1,0 +1,114 @@
+"""The state of a calibration: everything that its passes read and produce.
+
+A state is never changed. A pass ``pass(state, images) -> state`` returns
+another one; calib.transforms.sequence lists the passes in their order. What the
+network's file says stands in ``options`` and ``preprocessing``, and stays as it
+is; what was decided on the way stands beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from bfp.artifact import Artifact, Preprocessing
+from bfp.artifact_file import array_digest
+from calib.data.images import ImageSet
+from calib.formats.layer_options import LayerOptions, LayerWidths, resolve_options
+from calib.formats.plan import FormatPlan, plan
+from calib.network.float_network import FloatNetwork
+from calib.observers.statistics import Statistics
+from calib.options import BfpOptions
+
+
+@dataclass(frozen=True)
+class CalibrationState:
+    """Where a calibration stands.
+
+    network: the float network, as the transforms so far have left it; the scale of its input stands here and nowhere
+    else (``FloatNetwork.input_scale``). options, preprocessing: the file's. classes: names of the outputs, or none.
+    seed: of everything that is drawn. float_digest: ``weights_digest`` of the network as imported.
+    output: what the outputs are, one of calib.options.OUTPUTS, None where nobody said. method: of the activations'
+    exponents, ``auto`` until one is chosen. widths: what bit allocation gave single layers, by node name.
+    layers: the options of every node, by name, and plan: its formats as far as they are fixed; both follow from the
+    fields before them and are made anew where these change.
+    statistics: of all calibration images, of this network. artifact: the network in integers, as far as it is made.
+    sqnr_db: signal to quantisation noise at the output on ``held_out`` calibration images, dB, by candidate.
+    """
+
+    network: FloatNetwork
+    options: BfpOptions
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+    seed: int
+    float_digest: str
+    output: str | None
+    method: str
+    widths: Mapping[str, LayerWidths]
+    layers: Mapping[str, LayerOptions]
+    plan: FormatPlan
+    statistics: Statistics | None = None
+    artifact: Artifact | None = None
+    held_out: int = 0
+    sqnr_db: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The network's name."""
+        return self.network.graph.name
+
+    def with_network(self, network: FloatNetwork) -> CalibrationState:
+        """The state with a network of the same graph; what was measured of the one before is dropped."""
+        return replace(self, network=network, statistics=None, artifact=None)
+
+    def with_widths(self, widths: Mapping[str, LayerWidths]) -> CalibrationState:
+        """The state with widths of single layers, by node name; the file's overrides win over them."""
+        return self._planned(self.method, widths)
+
+    def with_method(self, method: str) -> CalibrationState:
+        """The state with a method in place of ``auto``; the statistics stay, of whatever they were asked for."""
+        return self._planned(method, self.widths)
+
+    def with_options(self, options: BfpOptions) -> CalibrationState:
+        """Another calibration of the same network, as it is now."""
+        fresh = begin(self.network, options, self.preprocessing, options.output, self.classes, self.seed)
+        return replace(fresh, float_digest=self.float_digest)
+
+    def _planned(self, method: str, widths: Mapping[str, LayerWidths]) -> CalibrationState:
+        graph = self.network.graph
+        layers = resolve_options(graph, self.options, method, widths)
+        planned = plan(graph, self.options, self.preprocessing, layers, self.plan.classes)
+        return replace(self, method=method, widths=widths, layers=layers, plan=planned, artifact=None)
+
+
+Pass = Callable[[CalibrationState, ImageSet], CalibrationState]
+
+
+def begin(
+    network: FloatNetwork,
+    options: BfpOptions,
+    preprocessing: Preprocessing,
+    output: str | None = None,
+    classes: tuple[str, ...] = (),
+    seed: int = 0,
+) -> CalibrationState:
+    """The first state, of a network as imported; arguments as of CalibrationState.
+
+    Raises BfpError for an override that matches no layer.
+    """
+    layers = resolve_options(network.graph, options)
+    planned = plan(network.graph, options, preprocessing, layers, output == "classes")
+    digest = weights_digest(network)
+    return CalibrationState(
+        network, options, preprocessing, classes, seed, digest, output, options.method, {}, layers, planned
+    )
+
+
+def weights_digest(network: FloatNetwork) -> str:
+    """SHA-256 over the names, types, shapes and values of all float weights, hex."""
+    digest = hashlib.sha256()
+    for name in sorted(network.weights):
+        w = network.weights[name]
+        digest.update(f"{name} {array_digest(w.weight)} {array_digest(w.bias)}\n".encode())
+    return digest.hexdigest()

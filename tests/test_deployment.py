@@ -1,0 +1,145 @@
+"""The deployment folder: what its reader refuses, before any hardware is touched."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from support import toy_board as toy
+
+from bfp.deployment import read_deployment, read_weights
+from bfp.errors import BfpError
+from host.driver import Accelerator
+
+
+@pytest.fixture
+def deploy(tmp_path):
+    return toy.write(tmp_path / "deploy")
+
+
+def open_deployment(folder):
+    """Everything that the driver reads of a folder before it looks for a bitstream."""
+    deployment = read_deployment(folder)
+    read_weights(deployment, folder)
+
+
+def put(*keys, value):
+    """A change of the manifest: the value under these keys."""
+
+    def change(data):
+        for key in keys[:-1]:
+            data = data[key]
+        data[keys[-1]] = value
+
+    return change
+
+
+def without(key):
+    return lambda data: data.pop(key)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (put("schema", value=6), "schema 6, this version reads 5; update"),
+        (put("schema", value=4), "schema 4, this version reads 5; generate the deployment folder again"),
+        (put("schema", value="x"), "no manifest: its schema is 'x'"),
+        (without("schema"), "no manifest: its schema is None"),
+        (put("identity", value="12"), "identity is '12', not 16 hexadecimal digits"),
+        (put("identity", value="G" * 16), "not 16 hexadecimal digits"),
+        (without("identity"), "the key 'identity' is missing"),
+        (put("mood", value=1), "the key 'mood' is not known"),
+        (put("weights_words", value=7), "hold 96 bytes, the manifest says 112"),
+        (put("weights_words", value=2**32), "more than 4294967296"),
+        (put("weights_words", value=5), "has 96 bytes, more than the 80 that it may have"),
+        (put("files", "weights.bin", value="00" * 32), "SHA-256"),
+        (put("files", value={}), "no hash of weights.bin"),
+        (put("files", "../weights.bin", value="00" * 32), "files is '../weights.bin', not a file's name"),
+        (put("fmap_words", value=17), "ends at word 18 of an arena of 17"),
+        (put("lanes", value=0), "lanes is 0, not a whole number from 1 to 64"),
+        (put("lanes", value=True), "lanes is True, not a whole number"),
+        (put("clock_mhz", value=0), "clock_mhz is 0"),
+        (put("clock_mhz", value="fast"), "clock_mhz is 'fast', not a whole number"),
+        (without("board"), "the key 'board' is missing"),
+        (put("board", value="a\nb"), r"board is 'a\\nb', not printable text"),
+        (put("layers", value=1), "tensor 'last' comes from layer 1 of 1"),
+        (put("tensors", 1, "layer_index", value=-1), "tensor 'first' comes from layer -1"),
+        (put("outputs", 0, "classes", value=["a", "b"]), "output last has 18 values and 2 class names"),
+        (put("outputs", 0, "classes", 3, value="\x1b[2J"), r"outputs\[0\].classes\[3\] is '\\x1b\[2J', not printable"),
+        (put("outputs", 0, "tensor", value="nothing"), "output tensor 'nothing'"),
+        (put("outputs", 0, "host", value=["softmax"]), "host operator 'softmax' is not known; update the project"),
+        (put("outputs", 0, "scale", value=float("inf")), "damaged or no JSON"),
+        (put("outputs", value=[]), "outputs: it has 0 entries"),
+        (put("inputs", 0, "preprocessing", "size", value=[4, 4]), "its preprocessing makes \\(4, 4\\)"),
+        (put("inputs", 0, "preprocessing", "interpolation", value="cubic"), "interpolation is 'cubic', not one of"),
+        (put("tensors", value=[1]), r"tensors\[0\] is 1, not an object"),
+        (put("tensors", 0, "name", value="first"), "two tensors have the same name"),
+        (put("tensors", 0, "shape", value=[65536, 16384, 16384]), "not a shape of at most"),
+        (put("tensors", 2, "format", "exponents", value=[-4]), r"tensors\[2\].format: block format has 1 exponents"),
+    ],
+)
+def test_manifests_that_do_not_fit_are_refused(deploy, change, message):
+    def signed(data):
+        return toy.content_digest(data) if "Infinity" not in json.dumps(data) else ""
+
+    path = deploy / "manifest.json"
+    data = json.loads(path.read_text())
+    change(data)
+    data["digest"] = signed(data)
+    path.write_text(json.dumps(data))
+    with pytest.raises(BfpError, match=message) as error:
+        open_deployment(deploy)
+    assert "\n" not in str(error.value) and len(str(error.value).replace(str(path), "")) < 300
+
+
+def test_a_manifest_edited_by_hand_is_refused(deploy):
+    toy.edit(deploy, put("outputs", 0, "offset", value=0.25), signed=False)
+    with pytest.raises(BfpError, match="was changed: its digest is not that of its content; generate"):
+        open_deployment(deploy)
+
+
+def test_a_deployment_of_several_inputs_is_read_and_not_driven(deploy):
+    def second(data):
+        data["inputs"].append({**data["inputs"][0], "tensor": "first"})
+        data["tensors"][1]["layer_index"] = -1
+
+    toy.edit(deploy, second)
+    assert [e.tensor for e in read_deployment(deploy).inputs] == ["input", "first"]
+    with pytest.raises(BfpError, match="network toy has 2 inputs; the driver takes networks with one"):
+        Accelerator(deploy)
+
+
+def test_damaged_files_are_refused(deploy):
+    weights = deploy / "weights.bin"
+    original = weights.read_bytes()
+    weights.write_bytes(original[:-1])
+    with pytest.raises(BfpError, match="hold 95 bytes, the manifest says 96"):
+        open_deployment(deploy)
+    weights.write_bytes(original + b"\0")
+    with pytest.raises(BfpError, match="has 97 bytes, more than the 96"):
+        open_deployment(deploy)
+    weights.write_bytes(bytes([original[0] ^ 1]) + original[1:])
+    with pytest.raises(BfpError, match="damaged: their SHA-256"):
+        open_deployment(deploy)
+    (deploy / "manifest.json").write_text((deploy / "manifest.json").read_text()[:100])
+    with pytest.raises(BfpError, match="damaged or no JSON"):
+        open_deployment(deploy)
+    with pytest.raises(BfpError, match="does not exist; give the deployment folder"):
+        open_deployment(deploy / "missing")
+
+
+@pytest.mark.parametrize("name", ["weights.bin", "manifest.json"])
+@pytest.mark.parametrize("what", ["pipe", "folder", "link to nowhere", "link to itself", "missing"])
+def test_what_is_no_ordinary_file_is_refused_at_once(deploy, name, what):
+    path = deploy / name
+    path.unlink()
+    if what == "pipe":
+        os.mkfifo(path)
+    elif what == "folder":
+        path.mkdir()
+    elif what != "missing":
+        path.symlink_to(path if what == "link to itself" else deploy / "nowhere")
+    with pytest.raises(BfpError, match=f"{name} (is no ordinary file|does not exist|cannot be read)") as error:
+        open_deployment(deploy)
+    assert "\n" not in str(error.value)
