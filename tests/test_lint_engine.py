@@ -61,7 +61,9 @@ def generated(request, tmp_path_factory) -> Path:
     return folder / "generated"
 
 
-@pytest.mark.parametrize("file, pattern, replacement, rule, words", TAKEN_BACK, ids=[f"{b[0]}-{b[4]}" for b in TAKEN_BACK])
+@pytest.mark.parametrize(
+    "file, pattern, replacement, rule, words", TAKEN_BACK, ids=[f"{b[0]}-{b[4]}" for b in TAKEN_BACK]
+)
 def test_without_the_mend_the_engine_is_refused(file, pattern, replacement, rule, words, generated, tmp_path):
     hls = tmp_path / "hls"
     shutil.copytree(HLS, hls)
