@@ -23,7 +23,7 @@ from codegen.features import features
 from codegen.options import EngineOptions
 from codegen.lowering.program import build
 from codegen.render import HLS, render
-from codegen.performance.resources import adder_tree, block_rams, refuse_what_does_not_fit, resources, shifter
+from codegen.performance.resources import added_in_turn, block_rams, refuse_what_does_not_fit, resources, shifter
 from codegen.lowering.tiling import Cutter, LayerShape
 from codegen.performance.timing import Timing
 
@@ -117,7 +117,7 @@ def test_block_ram_shapes():
 
 
 def test_logic_is_counted_by_widths():
-    assert [adder_tree(n, 11) for n in (1, 2, 3, 8)] == [0, 12, 25, 4 * 12 + 2 * 13 + 14]
+    assert [added_in_turn(n, 11) for n in (1, 2, 3, 8)] == [0, 12, 25, 12 + 2 * 13 + 4 * 14]
     # a level of 4:1 multiplexers moves by up to three, the next by up to twelve more
     assert [shifter(14, n) for n in range(5)] == [0, 8, 17, 17 + 11, 17 + 29]
 
