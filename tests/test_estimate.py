@@ -16,7 +16,8 @@ from bfp.graph import Window
 from codegen.__main__ import main
 from codegen.lowering.array import build_array, longest_chain
 from codegen.performance.board import FOLDER, load_board
-from codegen.lowering.layer_fields import EngineOperator, InputPooling
+from codegen.lowering.engine_operators import EngineOperator
+from codegen.lowering.layer_fields import InputPooling
 from codegen.performance.estimate import estimate, steps
 from codegen.features import features
 from codegen.options import EngineOptions

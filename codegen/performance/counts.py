@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from codegen.lowering.array import Array
-from codegen.lowering.layer_fields import EngineOperator, engine_table
+from codegen.lowering.engine_operators import EngineOperator
 from codegen.lowering.schedule import EngineLayer
 from codegen.lowering.tiling import BIAS_BEATS, ceil_div
 
@@ -42,17 +42,6 @@ BURSTS = ("bursts_in", "bursts_weights", "bursts_shortcut", "bursts_out")
 COUNTED = (*LOOPS, *BURSTS)
 # of the loops, the ones that move a beat of memory each
 BEATS = ("fetch_tile", "fetch_weights", "fetch_shortcut", "store")
-COMPUTE = engine_table(
-    "the model of cycles",
-    {
-        EngineOperator.CONV: "conv",
-        EngineOperator.DEPTHWISE: "depthwise",
-        EngineOperator.MAX_POOL: "max_pool",
-        EngineOperator.AVG_POOL: "avg_pool",
-        EngineOperator.ADD: "add",
-        EngineOperator.MAXIMUM: "add",
-    },
-)
 
 
 @dataclass(frozen=True)
@@ -315,7 +304,7 @@ def tile_counts(layer: EngineLayer, array: Array, tile: Extent) -> TileCounts:
         "load_dense" if dense else "load_depthwise": total("mantissas"),
         "fetch_shortcut": total("shortcut_beats"),
         "load_shortcut": pixels if fields.shortcut.has_shortcut else 0,
-        COMPUTE[fields.op]: total("compute"),
+        fields.op.traits.loop: total("compute"),
         "epilogue": pixels,
         "fused_pool": pixels,
         "pack": total("packed"),

@@ -27,7 +27,8 @@ from bfp.samples import load_samples
 from bfp.files import replacing, write_text
 from codegen.cpp_text import cpp_comment
 from codegen.generate import generate
-from codegen.lowering.layer_fields import EngineOperator, LayerFields, engine_table
+from codegen.lowering.engine_operators import EngineOperator
+from codegen.lowering.layer_fields import LayerFields
 from codegen.lowering.program import build
 from codegen.lowering.schedule import Program
 from codegen.options import EngineOptions
@@ -43,18 +44,7 @@ OUT = Path(__file__).parents[2] / "build" / "stage_benches"
 SIZES = ((2, 2, 1), (4, 2, 3), (8, 8, 2), (16, 8, 5))
 C_TYPES = {"Word": ("int8_t", "Words"), "AccWord": ("int32_t", "AccWords")}
 # compute is the choice of one of these; each has the arguments that it takes
-ARGUMENTS = engine_table(
-    "the stage benches",
-    {
-        EngineOperator.CONV: ("bias", "align", "dense"),
-        EngineOperator.DEPTHWISE: ("bias", "depthwise", "biases"),
-        EngineOperator.MAX_POOL: (),
-        EngineOperator.AVG_POOL: (),
-        EngineOperator.ADD: (),
-        EngineOperator.MAXIMUM: (),
-    },
-)
-OPERATORS = {op.name.lower(): (op, used) for op, used in ARGUMENTS.items()}
+OPERATORS = {op.name.lower(): (op, op.traits.arguments) for op in EngineOperator}
 LAYERS_EACH, CALLS_EACH, CHUNKS_MOST = 4, 2, 8
 
 

@@ -18,7 +18,7 @@ from bfp.golden.model import ACCUMULATE
 from bfp.format import block_of
 from bfp.operators import Alignment
 from bfp.parameters import reciprocal
-from codegen.lowering.layer_fields import EngineOperator
+from codegen.lowering.engine_operators import EngineOperator
 from codegen.lowering.placement import Placement, place
 from codegen.lowering.schedule import Program
 from codegen.lowering.weight_image import fold_columns, pack_words
