@@ -1,22 +1,38 @@
-"""The vendor flow without the vendor: fake tools on PATH. The scripts alone: test_vendor_scripts."""
+"""The vendor flow without the vendor: fake tools on PATH, the project's own scripts in a strict test bed.
+
+The scripts alone: test_vendor_scripts; reports: test_vendor_reports; tasks: test_vendor_tasks.
+"""
 
 from __future__ import annotations
 
-import hashlib
+import json
+import os
+import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from support import toy_board as toy
 from support.boards import BOARD
-from support.vendor_tools import ROOT, Tools, generated, generated_for, needs_tclsh, run_tcl, vivado_prelude
+from support.vendor_tools import (
+    MODEL, ROOT, Tools, cosim_rpt, csynth_xml, generated, generated_for, needs_tclsh,
+)  # fmt: skip
 
 from bfp.deployment import read_deployment
 from bfp.errors import BfpError
-from codegen.__main__ import main as codegen_main
 from codegen.performance.board import board_names, load_board
 from codegen.performance.timing import Timing
 from codegen.vendor import build as vendor
+from codegen.vendor import implement, process, tools as probing
+from codegen.vendor.__main__ import main
+from codegen.vendor.request import FlowOptions, check_paths
+from codegen.vendor.results import read_results
+
+pytestmark = needs_tclsh
+ZYNQ_ULTRASCALE = [name for name in board_names() if load_board(name).processing_system == "zynq_ultra_ps_e"]
+KINDS = ("vitis_hls", "vitis-run", "v++")
 
 
 @pytest.fixture
@@ -29,165 +45,519 @@ def network(tmp_path):
     return generated(tmp_path / "toy")
 
 
-ZYNQ_ULTRASCALE = [name for name in board_names() if load_board(name).processing_system == "zynq_ultra_ps_e"]
+def csynth(folder, board=BOARD, **options):
+    return vendor.csynth(folder, board, FlowOptions(**options), lambda: MODEL)
+
+
+def bitstream(folder, board=BOARD, **options):
+    return vendor.build_bitstream(folder, board, FlowOptions(**options), lambda: MODEL)
+
+
+def cosim(folder, board=BOARD, **options):
+    return vendor.cosim(folder, board, FlowOptions(**options), lambda path: (path.parent.mkdir(parents=True, exist_ok=True), path.write_bytes(b"golden")))
+
+
+def package(folder) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "deploy").iterdir()}
 
 
 @pytest.mark.parametrize(
     "installed, kind",
-    [
-        (["vitis_hls", "vitis-run", "v++"], "vitis_hls"),
-        (["vitis-run", "v++"], "vitis-run"),
-        (["v++"], "v++"),
-    ],
+    [(["vitis_hls", "vitis-run", "v++"], "vitis_hls"), (["vitis-run", "v++"], "vitis-run"), (["v++"], "v++")],
 )
 def test_the_hls_compiler_is_what_is_on_path(tools, tmp_path, installed, kind):
     tools.install(*installed)
-    assert vendor.find_hls().kind == kind
-    board = replace(BOARD, clock_mhz=200)
+    board = load_board("ultra96v2", 187.5)
     network = generated_for(board, tmp_path / "toy")
-    work = vendor.run_hls(network, board)
+    tools.csynth(csynth_xml(board))
+    result = csynth(network, board)
+    assert result.tool == f"{kind} 2022.2" and result.clock_mhz == 187.5
     (name, arguments, values), = tools.calls
     assert name == kind
-    script = str(ROOT / "hls" / "tcl" / "hls.tcl")
+    script, work = str(ROOT / "hls" / "tcl" / "hls.tcl"), network / "vendor" / "csynth"
     expected = {
         "vitis_hls": ["-f", script],
         "vitis-run": ["--mode", "hls", "--tcl", script],
         "v++": ["-c", "--mode", "hls", "--config", f"{work}/hls.cfg", "--work_dir", f"{work}/engine"],
     }
     assert arguments == expected[kind]
-    assert values["SBFP_PART"] == "xczu3eg-sbva484-1-i" and values["SBFP_CLOCK_MHZ"] == "200"
+    assert values["SBFP_PART"] == "xczu3eg-sbva484-1-i" and values["SBFP_CLOCK_MHZ"] == "187.5"
     assert values["SBFP_GENERATED"] == str(network / "generated") and values["SBFP_STEPS"] == "csynth export"
     if kind == "v++":
         lines = (work / "hls.cfg").read_text().splitlines()
-        assert {"clock=5ns", "syn.top=sbfp_engine", "package.ip.vendor=sbfp", "package.output.syn=1"} <= set(lines)
+        assert {"clock=5.33333ns", "syn.top=sbfp_engine", "package.ip.vendor=sbfp", "package.output.syn=1"} <= set(lines)
         assert {"syn.interface.m_axi_latency=64", "part=xczu3eg-sbva484-1-i"} <= set(lines)
         source = next(line for line in lines if line.startswith("syn.file=")).split("=")[1]
         assert Path(source).is_file()
+    else:
+        assert ["create_clock", "-period", str(1000 / 187.5), "-name", "default"] in tools.commands
 
 
-def test_build_bitstream_leaves_both_files_side_by_side(tools, network, capsys):
-    tools.install("vitis_hls", "vivado")
-    bit, handoff = vendor.build_bitstream(network, BOARD, jobs=3)
-    assert (bit, handoff) == (network / "deploy" / "toy.bit", network / "deploy" / "toy.hwh")
-    assert bit.read_bytes() == b"bits" and "sbfp_engine_0" in handoff.read_text()
-    assert not list(network.rglob("*.part"))
-    files = read_deployment(network / "deploy").files
-    assert files == {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in (network / "deploy").glob("[!m]*")}
-    assert set(files) == {"weights.bin", "toy.bit", "toy.hwh"}
-    assert [name for name, _, _ in tools.calls] == ["vitis_hls", "vivado"]
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_tool_that_is_named_is_the_one_that_runs(tools, network, kind):
+    tools.install(*KINDS)
+    assert csynth(network, tool=kind).tool == f"{kind} 2022.2"
+    assert [name for name, _, _ in tools.calls] == [kind]
+
+
+@pytest.mark.parametrize("version", ["2022.1", "2022.2", "2023.1", "2023.2", "2024.1", "2024.2", "2025.1", "2025.2.1", "2026.1"])
+def test_versions_from_the_floor_on_are_taken(tools, network, version):
+    tools.install("vitis-run")
+    tools.tell(version=version)
+    tools.csynth(csynth_xml(version=version))
+    result = csynth(network)
+    assert result.tool == f"vitis-run {version}" and result.report_version == version
+
+
+@pytest.mark.parametrize("kind", (*KINDS, "vivado"))
+@pytest.mark.parametrize(
+    "fake, sentence",
+    [
+        ({"version": "2021.2"}, "{kind} 2021.2 is too old: the sources need 2022.1 or later; install that"),
+        ({"version": "2019.1.3"}, "{kind} 2019.1.3 is too old"),
+        ({"says_version": "hello"}, "ersion` names no version, it says 'hello'; try it by hand"),
+        ({"says_version": "built 12022.10 on 3.2022.1"}, "names no version"),
+        ({"says_version": ""}, "names no version, it says 'nothing'"),
+        ({"hang_version": "vitis_hls vitis-run v++ vivado"}, "did not end within 0.5 s; try it by hand"),
+    ],
+)
+def test_a_version_is_read_for_the_floor(tools, monkeypatch, kind, fake, sentence):
+    monkeypatch.setattr(probing, "VERSION_TIMEOUT_S", 0.5)
+    tools.install(kind)
+    tools.tell(**fake)
+    with pytest.raises(BfpError) as error:
+        probing.find_vivado() if kind == "vivado" else probing.find_hls()
+    assert sentence.format(kind=kind) in str(error.value) and "\n" not in str(error.value)
+    assert not tools.calls
+
+
+def test_a_program_that_cannot_be_run_is_a_sentence(tools, network):
+    program = tools.folder / "vitis_hls"
+    program.write_bytes(b"\x7fELF of another machine")
+    program.chmod(0o755)
+    with pytest.raises(BfpError, match="vitis_hls cannot be run .*install it again"):
+        csynth(network)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_build_bitstream_leaves_a_complete_package(tools, network, kind, capsys):
+    tools.install(kind, "vivado")
+    made = bitstream(network, jobs=3)
+    assert made.clock_mhz == 249.9975 and made.board_part == "avnet.com:ultra96v2:part0:1.2" and made.note == ""
+    assert [name for name, _, _ in tools.calls] == [kind, "vivado"]
     _, arguments, values = tools.calls[1]
     assert arguments[:2] == ["-mode", "batch"] and arguments[-1] == str(ROOT / "hls" / "tcl" / "vivado.tcl")
-    assert values["SBFP_BOARD_PART"] == "avnet.com:ultra96v2:part0" and values["SBFP_JOBS"] == "3"
-    assert values["SBFP_IP_REPO"].endswith("engine/solution/impl/ip") and values["SBFP_IP"] == "sbfp_engine_0"
+    assert values["SBFP_JOBS"] == "3" and values["SBFP_IP"] == "sbfp_engine_0"
+    assert Path(values["SBFP_IP_REPO"], "component.xml").is_file()
+    files = package(network)
+    names = {"manifest.json", "weights.bin", "toy.bit", "toy.hwh", "artifact.npz", "samples.npz"}
+    assert set(files) == names and files["toy.bit"] == b"bits of impl_1"
+    assert files["toy.hwh"] == (network / "vendor" / "out" / "toy.hwh").read_bytes()
+    deployment = read_deployment(network / "deploy")
+    assert set(deployment.files) == names - {"manifest.json"}
+    assert deployment.clock_mhz == 250 and deployment.engine_clock_mhz == 249.9975
+    assert deployment.implementation.tools == {"hls": f"{kind} 2022.2", "vivado": "vivado 2022.2"}
+    assert not list(network.rglob("*.part"))
     assert "vivado: 0 s, log" in capsys.readouterr().err
+    table = (network / "vendor.md").read_text()
+    assert "| DSP | 20 (18 to 22) | 20 | 322 | 360 |" in table and "| BRAM18 | 100 | 100 | 301 | 432 |" in table
+    assert "| CONV_CYCLES | conv_cycles_Pipeline_CONV_CYCLES | 1 to 256 | 12 to 267 | 1 | 1 | 12 |" in table
+
+
+def test_a_minimal_package_has_neither_artifact_nor_samples(tools, network):
+    tools.install("vitis_hls", "vivado")
+    bitstream(network)
+    bitstream(network, minimal=True)
+    assert set(package(network)) == {"manifest.json", "weights.bin", "toy.bit", "toy.hwh"}
+    assert [name for name, _, _ in tools.calls] == ["vitis_hls", "vivado"]  # packing alone was done again
+    bitstream(network)
+    assert len(package(network)) == 6 and len(tools.calls) == 2
+
+
+def test_nothing_runs_twice_for_the_same_inputs(tools, network):
+    tools.install("vitis_hls", "vivado")
+    csynth(network)
+    bitstream(network)
+    assert [name for name, _, _ in tools.calls] == ["vitis_hls", "vivado"]
+    before = package(network)
+    for step in ("csynth", "bitstream"):
+        assert vendor.is_current(step, network, BOARD, FlowOptions())
+    assert bitstream(network) == read_results(network).implementation and package(network) == before
+    assert len(tools.calls) == 2
+    # code generation writes the manifest again: the bitstream stays what it is
+    toy.write(network / "deploy")
+    deployment = read_deployment(network / "deploy")
+    assert deployment.engine_clock_mhz == 249.9975 and "toy.bit" in deployment.files
+    assert not vendor.is_current("bitstream", network, BOARD, FlowOptions())
+    bitstream(network)
+    assert len(tools.calls) == 2 and package(network) == before
+    (network / "generated" / "config.hpp").write_text("// another\n")
+    for step in ("csynth", "bitstream"):
+        assert not vendor.is_current(step, network, BOARD, FlowOptions())
+    bitstream(network)
+    assert [name for name, _, _ in tools.calls] == 2 * ["vitis_hls", "vivado"]
+
+
+def test_another_bitstream_has_no_older_implementation(tools, network):
+    tools.install("vitis_hls", "vivado")
+    bitstream(network)
+    (network / "deploy" / "toy.bit").write_bytes(b"by hand")
+    toy.write(network / "deploy")
+    assert read_deployment(network / "deploy").implementation is None
 
 
 @pytest.mark.parametrize(
-    "installed, missing", [([], "Vitis HLS"), (["vivado"], "Vitis HLS"), (["vitis-run"], "Vivado")]
+    "installed, missing", [([], "Vitis HLS"), (["vitis_hls"], "Vivado"), (["vivado"], "Vitis HLS"), (["vitis-run"], "Vivado")]
 )
 def test_missing_tools_are_named_before_anything_runs(tools, network, installed, missing):
     tools.install(*installed)
     with pytest.raises(BfpError, match=f"{missing} is not installed or not on PATH"):
-        vendor.build_bitstream(network, BOARD)
+        bitstream(network)
     assert not tools.calls
 
 
-@pytest.mark.parametrize("failing", ["vitis_hls", "vivado"])
-def test_a_failing_tool_is_reported_with_its_first_error(tools, network, monkeypatch, failing):
+def steps_of(program):
+    """What a program's failure stops, and its log."""
+    return (bitstream, "implementation.log") if program == "vivado" else (csynth, "csynth.log")
+
+
+@pytest.mark.parametrize("program", (*KINDS, "vivado"))
+def test_a_failing_tool_is_reported_with_its_first_error(tools, network, program, capsys):
+    tools.install(*({program} | ({"vitis_hls"} if program == "vivado" else set())), "vivado")
+    tools.tell(fail=program)
+    before = package(network)
+    step, name = steps_of(program)
+    with pytest.raises(BfpError) as error:
+        step(network)
+    log = network / "vendor" / name
+    assert str(error.value) == f"{program} failed with status 1: ERROR: [{program} 42] no licence; the log is {log}"
+    lines = log.read_text().splitlines()
+    assert lines[0] == "The first error stands in line 2 of what the program said:"
+    assert lines[1:4] == ["       1  INFO: starting", f">      2  ERROR: [{program} 42] no licence", "       3  ERROR: later"]
+    assert lines[5:] == ["INFO: starting", f"ERROR: [{program} 42] no licence", "ERROR: later"]
+    assert f">      2  ERROR: [{program} 42] no licence" in capsys.readouterr().err
+    assert package(network) == before
+    tools.tell(fail="")
+    step(network)  # and what failed is not taken for done
+
+
+@pytest.mark.parametrize("program", (*KINDS, "vivado"))
+def test_a_crash_without_a_word_is_reported(tools, network, program):
+    tools.install(*({program} | ({"vitis_hls"} if program == "vivado" else set())), "vivado")
+    tools.tell(crash=program)
+    step, name = steps_of(program)
+    with pytest.raises(BfpError, match=rf"{program.replace('+', '.')} failed with status -11: no message; the log is .*{name}"):
+        step(network)
+
+
+@pytest.mark.parametrize("program", (*KINDS, "vivado"))
+def test_a_hanging_tool_is_ended_with_all_that_it_started(tools, network, program):
+    tools.install(*({program} | ({"vitis_hls"} if program == "vivado" else set())), "vivado")
+    tools.tell(hang=program)
+    before, (step, name) = package(network), steps_of(program)
+    started = time.monotonic()
+    with pytest.raises(BfpError) as error:
+        step(network, hours=1.2 / 3600)
+    assert time.monotonic() - started < 15
+    said = f"{program} did not end within 0.0003333 hours and was stopped (it said ERROR: [{program} 7] waiting for a licence)"
+    assert str(error.value) == f"{said}; the log is {network / 'vendor' / name}; timeout=HOURS gives it longer"
+    assert package(network) == before
+    left = subprocess.run(["/bin/ps", "-eo", "args"], capture_output=True, text=True).stdout if Path("/bin/ps").exists() else ""
+    assert str(tools.folder) not in left
+
+
+@pytest.mark.parametrize("program", (*KINDS, "vivado"))
+def test_a_tool_that_ends_well_without_results_is_a_sentence(tools, network, program):
+    tools.install(*({program} | ({"vitis_hls"} if program == "vivado" else set())), "vivado")
+    tools.tell(nothing=program)
+    before, (step, _) = package(network), steps_of(program)
+    with pytest.raises(BfpError, match="HLS ended without a report csynth.xml below|Vivado ended without .*toy.bit; see"):
+        step(network)
+    assert package(network) == before and not vendor.is_current("bitstream", network, BOARD, FlowOptions())
+
+
+def test_results_of_an_earlier_run_are_not_taken(tools, network):
     tools.install("vitis_hls", "vivado")
-    monkeypatch.setenv("FAKE_FAIL", failing)
-    message = rf"{failing} failed with status 1: ERROR: \[{failing} 42\] no licence; the log is"
-    with pytest.raises(BfpError, match=message):
-        vendor.build_bitstream(network, BOARD)
-    assert not (network / "deploy" / "toy.bit").exists()
+    bitstream(network)
+    before = package(network)
+    (network / "generated" / "config.hpp").write_text("// another\n")
+    tools.tell(no_ip=1)
+    with pytest.raises(BfpError, match="HLS ended without an exported IP below .*; see .*csynth.log"):
+        bitstream(network)
+    tools.monkeypatch.delenv("FAKE_NO_IP")
+    tools.tell(csynth="")
+    with pytest.raises(BfpError, match="HLS ended without a report csynth.xml below"):
+        bitstream(network)
+    assert read_results(network).csynth is None and read_results(network).implementation is None
+    assert package(network) == before
 
 
-def test_an_ip_of_an_earlier_run_is_not_taken(tools, network, monkeypatch):
+@pytest.mark.parametrize(
+    "fake, sentence",
+    [
+        ({"ip": "other_0"}, "has no IP 'sbfp_engine_0', so the driver could not find the engine"),
+        ({"no_bit": "1"}, "vivado failed with status 1: ERROR: error copying"),
+        ({"utilisation": "| CLB LUTs | 3 |"}, "utilization.rpt has no row 'DSPs'; it is truncated, or of a version"),
+        ({"utilisation": "nonsense"}, "utilization.rpt has no row"),
+        ({"sources": "elsewhere"}, "ERROR: no .hwh below"),
+        ({"stops": "impl_1"}, "ERROR: run impl_1 stopped: place_design ERROR"),
+        ({"says_mhz": "100"}, "ERROR: the processing system gives a clock of '100' MHz where 250 MHz was asked for"),
+        ({"board_parts": ""}, "are not installed \\(the board store has none of them\\); add them with Vivado's"),
+        ({"slacks_impl_1": "0.2 -0.011"}, "toy misses its hold time by 0.012 ns, which no lower clock mends"),
+        ({"slacks_impl_1": "nan 0"}, "STATS.WNS is 'nan'|which is no number"),
+    ],
+)
+def test_whatever_vivado_leaves_that_is_not_right_is_refused(tools, network, fake, sentence):
     tools.install("vitis_hls", "vivado")
-    vendor.build_bitstream(network, BOARD)
-    monkeypatch.setenv("FAKE_NO_IP", "1")
-    with pytest.raises(BfpError, match="without an exported IP"):
-        vendor.build_bitstream(network, BOARD)
+    tools.tell(slacks_impl_2="0.2 -0.012", **fake)
+    before = package(network)
+    with pytest.raises(BfpError, match=sentence) as error:
+        bitstream(network)
+    assert "\n" not in str(error.value) and package(network) == before
+    assert not vendor.is_current("bitstream", network, BOARD, FlowOptions())
 
 
-def test_a_handoff_without_the_engine_is_refused(tools, network, monkeypatch):
+def truncated(text: str) -> str:
+    return text[: len(text) // 2]
+
+
+@pytest.mark.parametrize("change", [lambda _: "", truncated, lambda _: "<EDKSYSTEM/>", lambda t: t.replace("ACT_FREQMHZ", "F")])
+def test_a_damaged_handoff_is_refused(tools, network, monkeypatch, change):
     tools.install("vitis_hls", "vivado")
-    monkeypatch.setenv("FAKE_IP", "other_0")
-    with pytest.raises(BfpError, match="has no IP 'sbfp_engine_0'"):
-        vendor.build_bitstream(network, BOARD)
-    assert not (network / "deploy" / "toy.hwh").exists()
+    real = process.run
+
+    def damage(command):
+        real(command)
+        if command.name == "vivado":
+            handoff = network / "vendor" / "out" / "toy.hwh"
+            handoff.write_text(change(handoff.read_text()))
+
+    monkeypatch.setattr(implement, "run", damage)
+    before = package(network)
+    with pytest.raises(BfpError, match="ended without|is no hardware handoff|has no IP|has no parameter PSU__CRL_APB") as error:
+        bitstream(network)
+    assert "\n" not in str(error.value) and package(network) == before
+
+
+def test_a_handoff_with_another_clock_is_refused(tools, network, monkeypatch):
+    tools.install("vitis_hls", "vivado")
+    monkeypatch.setattr(implement, "run", lambda command: (process.run(command), other_clock(network)))
+    with pytest.raises(BfpError, match="toy.hwh has a clock of '100.0' MHz, Vivado reported 249.998; build it again"):
+        bitstream(network)
+
+
+def other_clock(network):
+    path = network / "vendor" / "out" / "toy.hwh"
+    if path.is_file():
+        path.write_text(path.read_text().replace('ACT_FREQMHZ" VALUE="249.997500"', 'ACT_FREQMHZ" VALUE="100.0"'))
+
+
+def clock_of(handoff: bytes) -> dict[str, str]:
+    parameters = ElementTree.fromstring(handoff).iter("PARAMETER")
+    return {p.get("NAME").rsplit("__", 1)[1]: p.get("VALUE") for p in parameters}
+
+
+@pytest.mark.parametrize("slack, divisor", [("-0.2", 7), ("-0.66", 7), ("-0.67", 8), ("-3.9", 12)])
+def test_missed_timing_gives_the_fastest_clock_that_meets_it(tools, network, slack, divisor):
+    tools.install("vitis_hls", "vivado")
+    tools.tell(slacks_impl_1="-9 0.01", slacks_impl_2=f"{slack} 0.01")
+    made = bitstream(network)
+    clock = round(1499.985 / divisor, 6)
+    assert made.clock_mhz == pytest.approx(clock, abs=2e-6) and made.setup_ns == float(slack)
+    assert made.note == (
+        f"toy misses the timing of 249.998 MHz by {-float(slack):.3f} ns "
+        f"(Performance_ExplorePostRoutePhysOpt); it runs at {clock:.6g} MHz, the fastest clock that meets its timing"
+    )
+    deployment = read_deployment(network / "deploy")
+    assert deployment.engine_clock_mhz == made.clock_mhz and deployment.implementation.note == made.note
+    assert deployment.implementation.setup_slack_ns >= 0
+    said = clock_of(package(network)["toy.hwh"])
+    assert int(said["DIVISOR0"]) * int(said["DIVISOR1"]) == divisor and float(said["ACT_FREQMHZ"]) == made.clock_mhz
+    assert made.note in (network / "vendor.md").read_text()
+
+
+def test_strict_refuses_a_lower_clock_and_implements_once(tools, network):
+    tools.install("vitis_hls", "vivado")
+    tools.tell(slacks_impl_1="-0.2 0.01", slacks_impl_2="-0.1 0.01")
+    before = package(network)
+    with pytest.raises(BfpError, match=r"toy misses the timing of 249.998 MHz by 0.100 ns with two strategies .*strict=1"):
+        bitstream(network, strict=True)
+    assert package(network) == before
+    assert bitstream(network).clock_mhz < 215
+    assert [name for name, _, _ in tools.calls] == ["vitis_hls", "vivado"]
+
+
+def test_a_clock_too_slow_for_every_divisor_is_refused(tools, network):
+    tools.install("vitis_hls", "vivado")
+    tools.tell(slacks_impl_1="-90000 0.01", slacks_impl_2="-90000 0.01")
+    with pytest.raises(BfpError, match="and no clock is as low as it needs; give clock= or another engine"):
+        bitstream(network)
+
+
+@pytest.mark.parametrize("step", [csynth, bitstream])
+def test_findings_stop_the_build_before_implementation(tools, network, step):
+    tools.install("vitis_hls", "vivado")
+    tools.csynth(csynth_xml(loops={"CONV_CYCLES": "8", "STORE_BURST": "1"}, dsp=31))
+    with pytest.raises(BfpError) as error:
+        step(network)
+    assert str(error.value) == (
+        "synthesis of toy is not what it must be: loop CONV_CYCLES in conv_cycles_Pipeline_CONV_CYCLES has II=8, its pragma "
+        f"asks for II=1 (and 1 more); see {network / 'vendor.md'}; force=1 goes on all the same"
+    )
+    assert [name for name, _, _ in tools.calls] == ["vitis_hls"]
+    assert "31 DSPs are off the model's 20 (18 to 22 agree)" in (network / "vendor.md").read_text()
+    assert not vendor.is_current("csynth", network, BOARD, FlowOptions())
+    assert vendor.is_current("csynth", network, BOARD, FlowOptions(force=True))
+    with pytest.raises(BfpError, match="is not what it must be"):
+        step(network)
+    bitstream(network, force=True)
+    assert [name for name, _, _ in tools.calls] == ["vitis_hls", "vivado"]  # synthesis ran once
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_cosim_runs_the_rtl_and_is_done_once(tools, network, kind):
+    tools.install(kind, *(["vitis-run"] if kind == "v++" else []))
+    done = cosim(network, tool=kind)
+    assert done.latency == (1234, 5678) and done.tool == f"{kind} 2022.2"
+    assert vendor.is_current("cosim", network, BOARD, FlowOptions(tool=kind))
+    assert not vendor.is_current("cosim", network, BOARD, FlowOptions())
+    cosim(network, tool=kind)
+    called = [name for name, _, _ in tools.calls]
+    assert called == (["v++", "vitis-run"] if kind == "v++" else [kind])
+    assert (network / "vendor" / "cosim" / "golden.bin").read_bytes() == b"golden"
+    if kind != "v++":
+        assert "cosim_design" in [c[0] for c in tools.commands]
+    (network / "samples.npz").write_bytes(b"others")
+    assert not vendor.is_current("cosim", network, BOARD, FlowOptions(tool=kind))
+
+
+@pytest.mark.parametrize(
+    "report, sentence",
+    [
+        (cosim_rpt("Fail"), "co-simulation of the Verilog did not pass, its report .* says Fail"),
+        (cosim_rpt("NA"), "has no row of a simulation that ran; it is truncated"),
+        (cosim_rpt()[:150], "has no row of a simulation that ran; it is truncated"),
+        (cosim_rpt(most="many"), "has a latency 'many', which is no count"),
+        ("", "has no row of a simulation that ran"),
+    ],
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_cosimulation_that_did_not_pass_is_refused(tools, network, kind, report, sentence):
+    tools.install(kind, "vitis-run")
+    tools.cosim(report)
+    with pytest.raises(BfpError, match=sentence) as error:
+        cosim(network, tool=kind)
+    assert "\n" not in str(error.value) and read_results(network).cosim is None
+    assert not vendor.is_current("cosim", network, BOARD, FlowOptions(tool=kind))
+
+
+def test_a_deadlock_is_the_first_error(tools, network, capsys):
+    tools.install("vitis_hls")
+    tools.tell(cosim_stops="// ERROR!!! DEADLOCK DETECTED at 1234000 ns! SIMULATION WILL BE STOPPED! //")
+    with pytest.raises(BfpError, match="vitis_hls failed with status 1: // ERROR!!! DEADLOCK DETECTED at 1234000 ns!"):
+        cosim(network)
+    assert "DEADLOCK" in (network / "vendor" / "cosim.log").read_text().splitlines()[1]
+
+
+def test_cosim_of_a_component_needs_its_simulator(tools, network):
+    tools.install("v++")
+    with pytest.raises(BfpError, match="The co-simulation of Vitis HLS is not installed .*looked for vitis-run"):
+        cosim(network)
+    assert not tools.calls
+
+
+@pytest.mark.parametrize("kind", (None, *KINDS))
+def test_a_dry_run_needs_no_tools_and_changes_no_result(tools, network, kind, capsys):
+    before = package(network)
+    for step, shown in ((csynth, 1), (cosim, 2 if kind == "v++" else 1), (bitstream, 2)):
+        assert step(network, tool=kind, dry_run=True) is None
+        said = capsys.readouterr().out
+        assert said.count("would run, in ") == shown and (kind or "vitis_hls") in said
+    assert package(network) == before and read_results(network) is None and not tools.calls
+    for step in ("csynth", "cosim", "implementation"):
+        script = network / "vendor" / f"{step}.sh"
+        subprocess.run(["/bin/sh", "-n", str(script)], check=True)
+        assert "export SBFP_PART=xczu3eg-sbva484-1-i" in script.read_text()
+    assert (network / "vendor" / "cosim" / "hls.cfg").is_file() == (kind == "v++")
+    with pytest.raises(BfpError, match="tool 'vitis' is not known; give one of vitis_hls, vitis-run, v\\+\\+"):
+        csynth(network, tool="vitis", dry_run=True)
+
+
+def test_a_dry_runs_script_does_what_the_flow_does(tools, network):
+    csynth(network, dry_run=True)
+    tools.install("vitis_hls")
+    subprocess.run(["/bin/sh", str(network / "vendor" / "csynth.sh")], check=True, env=os.environ)
+    by_hand = tools.calls[0]
+    csynth(network)
+    by_flow = tools.calls[1]
+    assert by_hand == by_flow
 
 
 def test_bad_requests_are_refused(tools, network, tmp_path):
     tools.install("v++", "vivado")
     with pytest.raises(BfpError, match="clock of 0 MHz"):
-        vendor.build_bitstream(network, replace(BOARD, clock_mhz=0))
+        bitstream(network, replace(BOARD, clock_mhz=0))
     with pytest.raises(BfpError, match="holds no generated network; run `doit codegen board=zcu104` first"):
-        vendor.build_bitstream(tmp_path / "nothing", load_board("zcu104"))
+        bitstream(tmp_path / "nothing", load_board("zcu104"))
     with pytest.raises(BfpError, match="generated for Ultra96-V2 at 250 MHz, not for KV260 at 250 MHz; run `doit"):
-        vendor.build_bitstream(network, load_board("kv260"))
-    with pytest.raises(BfpError, match="generated for Ultra96-V2 at 250 MHz, not for Ultra96-V2 at 200 MHz"):
-        vendor.run_hls(network, replace(BOARD, clock_mhz=200))
+        bitstream(network, load_board("kv260"))
+    with pytest.raises(BfpError, match="generated for Ultra96-V2 at 250 MHz, not for Ultra96-V2 at 214.286 MHz"):
+        csynth(network, load_board("ultra96v2", 214.3))
     old = generated(tmp_path / "old")
     toy.edit(old / "deploy", lambda data: data.update(schema=3))
-    with pytest.raises(BfpError, match="has schema 3, this version reads 5; run `doit codegen board=ultra96v2`"):
-        vendor.build_bitstream(old, BOARD)
-    (tmp_path / "old" / "deploy" / "manifest.json").write_text("{")
-    with pytest.raises(BfpError, match="manifest.json is damaged or no JSON .*; run `doit codegen board=ultra96v2`"):
-        vendor.build_bitstream(tmp_path / "old", BOARD)
-    with pytest.raises(BfpError, match="vendor's tools cannot take ' ' in the path .*my net; move it"):
-        vendor.build_bitstream(generated(tmp_path / "my net"), BOARD)
-    with pytest.raises(BfpError, match="HLS step 'cosim' is unknown"):
-        vendor.run_hls(network, BOARD, steps=("cosim",))
-    with pytest.raises(BfpError, match="v\\+\\+ alone has no C simulation"):
-        vendor.run_hls(network, BOARD, steps=("csim",))
-    tools.install("vitis_hls")
-    with pytest.raises(BfpError, match="golden.bin does not exist; run `doit csim` first"):
-        vendor.run_hls(network, BOARD, steps=("csim",))
+    with pytest.raises(BfpError, match="has schema 3, this version reads 6; run `doit codegen board=ultra96v2`"):
+        bitstream(old)
+    (old / "deploy" / "manifest.json").write_text("{")
+    with pytest.raises(BfpError, match="manifest.json is damaged or no JSON .*; run `doit codegen"):
+        bitstream(old)
+    with pytest.raises(BfpError, match="block design is for Zynq UltraScale"):
+        bitstream(tmp_path, load_board("pynq_z2"))
     assert not tools.calls
 
 
-def test_command_line_fails_in_one_sentence_without_the_tools(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("stray", [" ", "\t", "\n", "$", "'", '"', "\\", "#", ";", "(", "[", "{", "%", "ü", "|", "&", "*"])
+def test_paths_that_the_tools_take_apart_are_refused(stray, tmp_path):
+    with pytest.raises(BfpError, match="the vendor's tools cannot take .* in the path") as error:
+        check_paths(tmp_path / f"my{stray}net")
+    assert "\n" not in str(error.value)
+    check_paths(tmp_path / "my-net_2.0+x@y=z,~")
+
+
+@pytest.mark.parametrize("command", ["csynth", "cosim", "bitstream"])
+def test_command_line_fails_in_one_sentence_without_the_tools(tmp_path, monkeypatch, capsys, command):
     monkeypatch.setenv("PATH", str(tmp_path))
-    (tmp_path / "deploy").mkdir()
-    assert codegen_main(["bitstream", str(tmp_path)]) == 2
+    network = generated(tmp_path / "toy")
+    assert main([command, str(network)]) == 2
     captured = capsys.readouterr()
-    assert captured.out == "" and captured.err.startswith("error: ") and captured.err.count("\n") == 1
+    assert captured.out == "" and captured.err.startswith("error: Vitis HLS is not installed") and captured.err.count("\n") == 1
+    assert main([command, str(network), "--board", "zcu99"]) == 2
+    assert capsys.readouterr().err == "error: board 'zcu99' is not known; give one of kv260, pynq_z2, ultra96v2, zcu104\n"
 
 
-def test_boards_without_ultrascale_are_refused_before_anything_runs(tmp_path):
-    with pytest.raises(BfpError, match="block design is for Zynq UltraScale"):
-        vendor.build_bitstream(tmp_path, load_board("pynq_z2"))
+def test_command_line_refuses_a_time_limit_that_is_none(tmp_path, capsys):
+    for word in ("0", "-1", "nan", "inf", "soon"):
+        with pytest.raises(SystemExit) as error:
+            main(["csynth", str(tmp_path), "--timeout", word])
+        assert error.value.code == 2 and "--timeout" in capsys.readouterr().err
 
 
-@needs_tclsh
 @pytest.mark.parametrize("name", ZYNQ_ULTRASCALE)
-def test_every_board_goes_all_the_way(tools, tmp_path, monkeypatch, name):
+def test_every_board_goes_all_the_way(tools, tmp_path, name):
     """What the flow hands to the tools, taken up by the scripts: project, block design and clock are the board's."""
     board = load_board(name)
     tools.install("vitis_hls", "vivado")
-    bit, handoff = vendor.build_bitstream(generated_for(board, tmp_path / "toy"), board)
-    assert bit.is_file() and handoff.is_file()
-    (_, _, for_hls), (_, _, for_vivado) = tools.calls
-    monkeypatch.setenv("PATH", tools.path)
-
-    values = {k.removeprefix("SBFP_"): v for k, v in for_hls.items()}
-    status, commands, error = run_tcl(tmp_path, "hls.tcl", values)
-    assert status == 0, error
+    tools.csynth(csynth_xml(board))
+    installed = f"{board.board_part.split()[-1]}:1.9"
+    tools.tell(board_parts=installed)
+    network = generated_for(board, tmp_path / "toy")
+    assert bitstream(network, board).board_part == installed
+    commands = tools.commands
     assert ["set_part", board.part] in commands
     assert ["create_clock", "-period", str(1000 / board.clock_mhz), "-name", "default"] in commands
     interface = next(c for c in commands if c[0] == "config_interface")
     assert interface[interface.index("-m_axi_latency") + 1] == str(Timing().memory_latency)
-
-    values = {k.removeprefix("SBFP_"): v for k, v in for_vivado.items()}
-    installed = f"{board.board_part}:1.9"
-    status, commands, error = run_tcl(tmp_path, "vivado.tcl", values, vivado_prelude(tmp_path, board_parts=installed))
-    assert status == 0, error
-    assert (Path(values["OUT"]) / "toy.bit").read_text() == "bits"
     create = next(c for c in commands if c[0] == "create_project")
     assert create[create.index("-part") + 1] == board.part
-    asked = next(c for c in commands if c[0] == "get_board_parts")
-    assert asked[-1] == f"{board.board_part}:*" and "-latest_file_version" in asked
     set_to = {c[1]: c[2] for c in commands if c[0] == "set_property"}
     assert set_to["board_part"] == installed
     assert set_to.get("board_connections", "") == board.board_connections
@@ -205,3 +575,15 @@ def test_the_modules_carrier_is_named():
     assert load_board("kv260").board_connections.split() == [
         "som240_1_connector", "xilinx.com:kv260_carrier:som240_1_connector:1.3"
     ]  # fmt: skip
+
+
+def test_vendor_json_that_is_damaged_is_made_again(tools, network):
+    tools.install("vitis_hls")
+    csynth(network)
+    path = network / "vendor.json"
+    data = json.loads(path.read_text())
+    for damage in ("", "{", "[]", json.dumps({**data, "schema": 0}), json.dumps({**data, "csynth": {"inputs": 3}})):
+        path.write_text(damage)
+        assert read_results(network) is None and not vendor.is_current("csynth", network, BOARD, FlowOptions())
+    csynth(network)
+    assert json.loads(path.read_text()) == data and len(tools.calls) == 2
