@@ -23,8 +23,12 @@ from bfp.limits import (
     MIN_ROUND_SHIFT,
     RECIPROCAL_BITS,
 )
-from bfp.operators import Alignment
+from bfp.operators import Alignment, Join
 from bfp.operators.conv import psum_exponents
+from bfp.tables import join_table
+
+# largest magnitude of what a shortcut makes, from those of the operator's own result and of the shortcut
+JOIN_BOUNDS = join_table("the proof", {Join.SUM: np.add, Join.LARGER: np.maximum})
 
 
 @dataclass(frozen=True)
@@ -155,12 +159,12 @@ def accumulator_bound(
 ) -> np.ndarray:
     """Largest magnitude the accumulator of each output channel can reach, float64 [channels].
 
-    The worst case of docs/numerics.md: the operator's own sum, plus |bias|, plus the aligned shortcut, plus the half
+    The worst case of docs/numerics.md: the operator's own sum, plus |bias|, joined by the aligned shortcut, plus the half
     that rounding adds (or the left shift of a negative rounding shift). size: height and width of the main operand.
     """
     bound = node.operator.bound(node, p, source, size) + np.abs(p.bias.astype(np.float64))
     if shortcut is not None:
-        bound = bound + float(shortcut.high) * np.exp2(p.shortcut_shift.astype(np.float64))
+        bound = JOIN_BOUNDS[node.operator.join](bound, float(shortcut.high) * np.exp2(p.shortcut_shift.astype(np.float64)))
     half = np.where(p.round_shift > 0, np.exp2(p.round_shift - 1.0), 0.0)
     return np.where(p.round_shift < 0, bound * np.exp2(-p.round_shift.astype(np.float64)), bound + half)
 

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from bfp.activations import ACTIVATIONS
 from bfp.errors import BfpError
-from bfp.operators import OPERATORS, Operator
+from bfp.operators import OPERATORS, Join, Operator
 
 T = TypeVar("T")
 
@@ -62,6 +62,11 @@ def operator_table(
 def activation_table(what: str, entries: Mapping[str, T]) -> Table[T]:
     """One entry for each activation. Raises BfpError naming the first that is missing."""
     return Table(what, "activation", list(ACTIVATIONS), entries)
+
+
+def join_table(what: str, entries: Mapping[Join, T]) -> Table[T]:
+    """One entry for each way in which a shortcut joins. Raises BfpError naming the first that is missing."""
+    return Table(what, "a shortcut that makes", Join, entries)
 
 
 def computes(operator: Operator) -> bool:

@@ -101,8 +101,8 @@ def prepare(config: NetworkConfig, adapted: bool = True) -> Prepared:
         weights = config.weights_fallback
     if adapted and weights == "model" and seconds < REBUILD_SECONDS and not same_weights(module, build_module(config)):
         notes.append(
-            f"model {config.model} has other weights each time it is built, so that no evaluation will take the "
-            "artifact; name a file as weights, or seed in the callable"
+            f"model {config.model} has other weights each time it is built, so that no later run can evaluate what "
+            "this one makes; name a file as weights, or seed in the callable"
         )
     load_weights(module, weights, config.seed, weight_images(calibration) if weights == "random" else None)
     network = import_module(module, config.input_shape, config.name)

@@ -12,9 +12,8 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from bfp.artifact import Artifact, Preprocessing
+from bfp.artifact_file import array_digest
 from calib.data.images import ImageSet
 from calib.formats.layer_options import LayerOptions, LayerWidths, resolve_options
 from calib.formats.plan import FormatPlan, plan
@@ -107,11 +106,9 @@ def begin(
 
 
 def weights_digest(network: FloatNetwork) -> str:
-    """SHA-256 over the names, shapes and values of all float weights, hex."""
+    """SHA-256 over the names, types, shapes and values of all float weights, hex."""
     digest = hashlib.sha256()
     for name in sorted(network.weights):
         w = network.weights[name]
-        digest.update(f"{name} {w.weight.shape}\n".encode())
-        digest.update(np.ascontiguousarray(w.weight).data)
-        digest.update(np.ascontiguousarray(w.bias).data)
+        digest.update(f"{name} {array_digest(w.weight)} {array_digest(w.bias)}\n".encode())
     return digest.hexdigest()

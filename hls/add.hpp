@@ -1,5 +1,5 @@
-// Addition that no convolution could take in, and the copy: hands the main
-// operand on; the epilogue aligns it and adds the shortcut.
+// Addition that no convolution could take in, the larger one of two maps, and the
+// copy: hands the main operand on; in the epilogue it is aligned and the shortcut joins.
 #pragma once
 
 #include "hls_stream.h"

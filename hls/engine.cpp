@@ -37,7 +37,7 @@ static void compute(const Layer &layer, const Tile &tile, const Pass &pass, cons
             max_pool_pass(layer, tile, pass, input, sums);
         } else if (HAS_AVG_POOL && layer.op == AVG_POOL) {
             avg_pool_pass(layer, tile, pass, input, sums);
-        } else if (HAS_ADD && layer.op == ADD) {
+        } else if ((HAS_ADD && layer.op == ADD) || (HAS_MAXIMUM && layer.op == MAXIMUM)) {
             add_pass(layer, tile, pass, input, sums);
         }
     }

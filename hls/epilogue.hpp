@@ -10,13 +10,14 @@
 
 namespace sbfp {
 
-// What is done in each lane. low, high: least and largest mantissa; factor: reciprocal of what a mean counts,
+// What is done in each lane. larger: of sum and shortcut, instead of adding them; low, high: least and largest mantissa; factor: reciprocal of what a mean counts,
 // which may differ from pixel to pixel.
 struct Finish {
     bool average;
     bool depthwise;
     bool has_main;
     bool has_shortcut;
+    bool larger;
     bool relu;
     bool relu6;
     int32_t shortcut_unsigned;
@@ -34,7 +35,8 @@ struct Finish {
             value += bias;
         }
         if (has_shortcut) {
-            value += shift_left(operand(shortcut, shortcut_unsigned), shortcut_shift);
+            const int32_t aligned = shift_left(operand(shortcut, shortcut_unsigned), shortcut_shift);
+            value = !larger ? value + aligned : aligned > value ? aligned : value;
         }
         if (relu && value < 0) {
             value = 0;
@@ -51,7 +53,9 @@ inline Finish finish_of(const Layer &layer) {
     Finish finish;
     finish.average = HAS_AVG_POOL && layer.op == AVG_POOL;
     finish.depthwise = HAS_DEPTHWISE && layer.op == DEPTHWISE;
-    finish.has_main = (finish.depthwise || (HAS_ADD && layer.op == ADD)) && layer.main_row >= 0;
+    finish.larger = HAS_MAXIMUM && layer.op == MAXIMUM;
+    const bool handed_on = finish.larger || (HAS_ADD && layer.op == ADD);
+    finish.has_main = (finish.depthwise || handed_on) && layer.main_row >= 0;
     finish.has_shortcut = HAS_SHORTCUT && layer.has_shortcut != 0;
     finish.relu = layer.activation != NONE;
     finish.relu6 = HAS_RELU6 && layer.activation == RELU6;

@@ -90,7 +90,7 @@ inline void next_word(const Layer &layer, const Tile &tile, PoolWalk &walk) {
     }
 }
 
-inline void input_pool(const Layer &layer, const Tile &tile, const Slice &slice, hls::stream<Word> &unpacked,
+static inline void input_pool(const Layer &layer, const Tile &tile, const Slice &slice, hls::stream<Word> &unpacked,
                        hls::stream<Word> &columns) {
 #pragma HLS INLINE off
     // what an earlier call left is read, and not used: a plane's first rows end no window

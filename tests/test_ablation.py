@@ -2,7 +2,7 @@
 
 import json
 
-from test_digits import folder, write_network  # noqa: F401 (folder is a fixture)
+from support.digits import folder, write_network  # noqa: F401 (folder is a fixture)
 
 from calib.__main__ import main as calib
 from calib.config import load_config

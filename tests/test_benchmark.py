@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from test_methods import direct_published_step
+from support.published_rule import direct_published_step
 
 from bfp import BfpError
 from bfp.format import exponent_for_maximum

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_quantise import noise_db, pixels, quantised
-from test_refine import PRE, mobile_block
+from support.quantised import noise_db, pixels, quantised
+from support.mobile_block import PRE, mobile_block
 from torch import nn
 
 from bfp.errors import BfpError

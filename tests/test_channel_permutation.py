@@ -2,8 +2,8 @@
 
 import numpy as np
 import torch
-from test_quantise import pixels
-from test_refine import PRE, mobile_block
+from support.quantised import pixels
+from support.mobile_block import PRE, mobile_block
 
 from calib.frontend.importer import import_module
 from calib.network import float_model

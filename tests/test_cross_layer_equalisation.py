@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 from support.small_modules import Fn
-from test_exponents import histogram
-from test_quantise import noise_db, pixels, quantised
+from support.quantised import noise_db, pixels, quantised
 from torch import nn
 
 from bfp.artifact import Preprocessing

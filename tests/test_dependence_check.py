@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.random_graphs import random_artifact, random_input
-from test_random_graphs import ENGINES, engine_options
+from support.engines import ENGINES, engine_options
 
 from bfp.errors import BfpError
 from codegen.simulation.csim import compile_engine, run_testbench, write_golden

@@ -12,7 +12,7 @@ from support import digits_model
 import pytest
 import tomllib
 from support.random_graphs import random_artifact
-from test_random_graphs import ENGINES, engine_options
+from support.engines import ENGINES, engine_options
 
 from bfp.artifact import Artifact
 from bfp.artifact_file import load

@@ -3,32 +3,19 @@
 import numpy as np
 import pytest
 import torch
+from support.histograms import histogram, squared_error
 
 from bfp import BfpError
-from bfp.format import exponent_for_maximum, mantissa_range, round_half_up
+from bfp.format import exponent_for_maximum
 from bfp.graph import Graph, Node
 from calib.formats.exponent_rules import CANDIDATES, by_kl
 from calib.observers.statistics import BINS, Histogram, Statistics
-
-
-def histogram(values, splits=None):
-    """Histogram of [N, C] values given in two batches, the second one larger."""
-    values = torch.as_tensor(values, dtype=torch.float32)[:, :, None, None]
-    result = Histogram(splits or (0, values.shape[1]))
-    for part in values.abs().sort(dim=0).values.split(max(1, len(values) // 2)):
-        result.add(part, part.amax(dim=(0, 2, 3)).double().numpy())
-    return result
 
 
 def choose(values, bits=8, signed=True):
     h = histogram(values[:, None])
     maximum = np.array([np.abs(values.astype(np.float32)).max()], float)
     return int(by_kl(h.counts, h.tops, maximum, bits, signed)[0]), int(exponent_for_maximum(maximum, bits, signed)[0])
-
-
-def squared_error(values, e, bits, signed):
-    low, high = mantissa_range(bits, signed)
-    return ((np.clip(round_half_up(values * 2.0**-e), low, high) * 2.0**e - values) ** 2).mean()
 
 
 def test_histogram_grown_in_steps_is_the_histogram_of_all():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from support.random_graphs import random_artifact, random_input
-from test_quantise import quantised
+from support.quantised import quantised
 from torch import nn
 
 from bfp import golden
@@ -53,17 +53,18 @@ def mutated(name):
     """The golden model's epilogue with one mistake in it."""
     original = model.epilogue
 
-    def epilogue(acc, activation, p, target, shortcut):
+    def epilogue(acc, node, p, target, shortcut):
         if name == "truncates":
-            return np.clip(np.maximum(acc, 0 if activation != "none" else -(2**31)) >> 3, target.low, target.high)
+            return np.clip(np.maximum(acc, 0 if node.activation != "none" else -(2**31)) >> 3, target.low, target.high)
         if name == "forgets the clamp":
-            return original(acc, "relu" if activation == "relu6" else activation, p, target, shortcut)
+            kept = "relu" if node.activation == "relu6" else node.activation
+            return original(acc, replace(node, activation=kept), p, target, shortcut)
         if name == "rounds up":
-            return np.minimum(original(acc, activation, p, target, shortcut) + 1, target.high).astype(np.int16)
+            return np.minimum(original(acc, node, p, target, shortcut) + 1, target.high).astype(np.int16)
         if name == "wraps":
             wide = replace(target, bits=8, signed=True)
-            return original(acc, activation, p, wide, shortcut)
-        return original(acc, activation, p, target, shortcut)
+            return original(acc, node, p, wide, shortcut)
+        return original(acc, node, p, target, shortcut)
 
     return epilogue
 

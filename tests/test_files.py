@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,10 @@ from support.random_graphs import random_artifact, random_input
 
 from bfp import archive, artifact_file, files
 from bfp.errors import BfpError
+from bfp.graph import Graph
 from bfp.samples import save_samples
+from calib.network.float_network import FloatNetwork, FloatWeights
+from calib.state import weights_digest
 from codegen.lowering.program import build
 from codegen.options import EngineOptions
 from codegen.simulation.csim import write_golden
@@ -73,22 +77,27 @@ def writers():
 WRITERS = writers()
 
 
-@pytest.fixture
+@contextmanager
 def full_disk():
-    """No file can grow beyond 64 bytes: the system's own refusal, as on a full disk."""
+    """No file can grow beyond 64 bytes: the system's own refusal, as on a full disk.
+
+    For the block alone: whoever runs the tests may be writing what it says into a file.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_full_disk_leaves_the_older_file_and_nothing_else(name, tmp_path, full_disk):
+def test_a_full_disk_leaves_the_older_file_and_nothing_else(name, tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"older")
-    with pytest.raises(BfpError, match=r"cannot be written \(File too large\); make room") as error:
+    with pytest.raises(BfpError, match=r"cannot be written \(File too large\); make room") as error, full_disk():
         WRITERS[name](path)
     assert "\n" not in str(error.value)
     assert contents(tmp_path) == {"file": b"older"}
@@ -227,6 +236,14 @@ def test_hashes_cover_type_and_shape():
     other = [array.view(">i4"), array.reshape(2, 3), array.view("<u4"), array.view("<i2"), array.astype("<i8")]
     assert len({artifact_file.array_digest(a) for a in (array, *other)}) == 6
     assert artifact_file.array_digest(array) == artifact_file.array_digest(array[::-1][::-1])
+
+
+def test_the_digest_of_float_weights_covers_type_and_shape():
+    weight, bias = np.arange(1, 13, dtype="<f4").reshape(3, 4, 1, 1), np.ones(3, "<f4")
+    variants = [(weight, bias), (weight.reshape(3, 1, 2, 2), bias), (weight.view(">f4"), bias), (weight, bias[:, None])]
+    variants += [(weight, bias.view("<i4")), (weight[::-1], bias)]
+    networks = [FloatNetwork(Graph("n", ("a",), ("a",), (), {}), {"conv": FloatWeights(*v)}) for v in variants]
+    assert len({weights_digest(n) for n in networks}) == len(variants)
 
 
 def test_the_same_bytes_of_weights_with_another_meaning_are_refused(tmp_path):

@@ -91,7 +91,8 @@ def reference(node, p, x, shortcut, source, target, shortcut_format, seen: Count
     for f, y, col in np.ndindex(*out.shape):
         acc, exponent = accumulator(node, p, image, source, f, y, col), int(p.acc_exponent[f])
         if shortcut is not None:
-            acc += shift(int(shortcut[f, y, col]), int(shortcut_format.channel_exponents()[f]) - exponent)
+            other = shift(int(shortcut[f, y, col]), int(shortcut_format.channel_exponents()[f]) - exponent)
+            acc = max(acc, other) if node.op == "maximum" else acc + other
         if node.activation != "none":
             seen["relu cuts"] += acc < 0
             acc = max(acc, 0)
@@ -121,7 +122,7 @@ def random_format(rng, channels: int, exponent: int, unsigned: bool) -> BlockFor
 
 
 def random_window(rng, op: str) -> Window:
-    if op in ("add", "identity"):
+    if op in ("add", "maximum", "identity"):
         return Window()
     if op == "slice_pad":
         return Window((1, 1), tuple(rng.integers(1, 3, 2).tolist()), tuple(rng.integers(-1, 3, 4).tolist()))
@@ -143,7 +144,7 @@ def random_node(op: str, rng):
     activation = str(rng.choice(["none", "relu", "relu6"]))
     if op in ("max_pool", "slice_pad", "avg_pool"):
         activation = "none" if op == "slice_pad" else str(rng.choice(["none", "relu"]))
-    fused = op == "add" or (op in ("conv", "depthwise") and rng.random() < 0.5)
+    fused = op in ("add", "maximum") or (op in ("conv", "depthwise") and rng.random() < 0.5)
     counted = tuple(int(rng.integers(0, max(v, 0) + 1)) for v in window.padding) if op == "avg_pool" else (0, 0, 0, 0)
     offset = int(rng.integers(-3, 4)) if op == "slice_pad" else 0
     inputs = ("in", "extra") if fused else ("in",)
@@ -182,6 +183,7 @@ CORNERS = {
     "depthwise": {"relu cuts", "six clamps", "right", "left", "no shift", "half", "saturates high", "saturates low"},
     "max_pool": {"relu cuts", "no shift"},
     "avg_pool": {"relu cuts", "right", "saturates high", "saturates low"},
+    "maximum": {"relu cuts", "six clamps", "right", "left", "no shift", "half", "saturates high", "saturates low"},
     "add": {"relu cuts", "six clamps", "right", "left", "no shift", "half", "saturates high", "saturates low"},
     "identity": {"relu cuts", "six clamps", "right", "left", "no shift", "half", "saturates high"},
     "slice_pad": {"right", "left", "no shift", "half", "saturates high", "saturates low"},
@@ -200,7 +202,7 @@ def test_operator_equals_loops_over_python_integers(op):
         shortcut = None
         if node.shortcut:
             shortcut = rng.integers(extra.low, extra.high + 1, (2, *shapes["out"])).astype(np.int16)
-        got = epilogue(ACCUMULATE[op](node, p, x, source, target), node.activation, p, target, shortcut)
+        got = epilogue(ACCUMULATE[op](node, p, x, source, target), node, p, target, shortcut)
         for n in range(2):
             side = None if shortcut is None else shortcut[n]
             want = reference(node, p, x[n], side, source, target, extra, seen)

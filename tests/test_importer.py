@@ -208,6 +208,13 @@ def test_sums_that_cannot_be_fused():
     check(Fn(lambda m, x: F.relu(x + F.relu(x))), operators="identity add")
 
 
+def test_maximum_of_two_maps():
+    """No convolution takes it in, and an activation behind it runs in it."""
+    larger = Fn(lambda m, x: F.relu(torch.maximum(m[0](x), m[1](x))), conv(), conv())
+    graph = check(larger, operators="conv conv maximum")
+    assert graph.nodes[-1].activation == "relu" and graph.nodes[-1].shortcut == "l1"
+
+
 def test_three_way_sum():
     three = Fn(lambda m, x: m[0](x) + m[1](x) + m[2](x), conv(), conv(), conv())
     graph = check(three, operators="conv conv conv")

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from test_exponents import histogram, squared_error
-from test_quantise import noise_db, quantised
-from test_refine import mobile_block
+from support.histograms import histogram, squared_error
+from support.quantised import noise_db, quantised
+from support.mobile_block import mobile_block
+from support.published_rule import direct_published_step
 
 from bfp.operators import OPERATORS
 from bfp.format import exponent_for_maximum
@@ -63,27 +64,6 @@ def test_published_rule_by_hand():
     blocks = WeightBlocks(np.array([[[[1.99]], [[0.5]]]], np.float32), (0, 2), 8, OPERATORS["conv"], "fan2019")
     weights = blocks.quantise(blocks.natural)
     assert weights.exponents.tolist() == [[-6]] and weights.mantissas.ravel().tolist() == [126, 32]
-
-
-def direct_published_step(x, bits):
-    """The published search, value by value, in torch as published."""
-    highest = np.floor(np.log2(np.abs(x).max()))
-    t = torch.from_numpy(x).float()
-    low, high = int(np.floor(x.min())), int(np.ceil(x.max()))
-    bins = 1 + int((high - low) / ((x.max() - x.min()) / 128))
-
-    def smooth(h):
-        zero = (h == 0).float()
-        h = h + 1e-4 * zero - (1e-4 * zero.sum() / (1 - zero).sum()) * (1 - zero)
-        return h / h.sum()
-
-    target, divergences = smooth(torch.histc(t, bins, low, high)), []
-    for step in range(3):
-        lsb = 2.0 ** (highest - step - bits + 2)
-        q = torch.clamp(torch.round(t / lsb), -(2 ** (bits - 1) - 2), 2 ** (bits - 1) - 2) * lsb
-        found = smooth(torch.histc(q, bins, low, high))
-        divergences.append(float((target * (target.log() - found.log())).mean()))
-    return divergences
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from support.random_graphs import random_artifact
 from support.small_modules import Fn
-from test_quantise import pixels
+from support.quantised import pixels
 from torch import nn
 
 from bfp import BfpError

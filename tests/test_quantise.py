@@ -7,6 +7,7 @@ import pytest
 import torch
 from support.small_modules import Fn, random_module
 from torch import nn
+from support.quantised import quantised, noise_db
 
 from bfp import BfpError, golden
 from bfp import artifact as artifacts
@@ -19,34 +20,9 @@ from calib.options import BfpOptions, Override
 from calib.network.fake_quant import check
 from calib.formats.activations import input_exponent
 from calib.frontend.importer import import_module
-from calib.formats.plan import cut, plan
-from calib.formats.solver import quantise_network
-from calib.observers.statistics import Statistics
+from calib.formats.plan import cut
 
 SIGNED_INPUT = ((127.0,), (128.0,))
-
-
-def pixels(shape, pre, count=4, seed=0):
-    rng = np.random.default_rng(seed)
-    x = (rng.integers(0, 256, (count, *shape)) - pre.mean[0]) / pre.std[0]
-    return torch.from_numpy(x.astype(np.float32))
-
-
-def quantised(module, shape, options=BfpOptions(), mean=127.0, std=128.0, images=None, seed=0):
-    """Artifact, float network and the images that it was calibrated with."""
-    pre = Preprocessing(shape[1:], (mean,) * shape[0], (std,) * shape[0])
-    network = import_module(module.eval(), shape, "toy")
-    images = pixels(shape, pre, seed=seed) if images is None else images
-    fixed = plan(network.graph, options, pre)
-    statistics = Statistics(network.graph, fixed.splits, fixed.needs_histogram())
-    float_model.run(network, images, keep=(), observe=statistics.observe)
-    return quantise_network(network, statistics, fixed), network, images
-
-
-def noise_db(artifact, network, images):
-    reference = float_model.logits(network, images).double().numpy()
-    result = golden.logits(artifact, golden.quantise_input(artifact, images.numpy()))
-    return 10 * np.log10((reference**2).sum() / max(((reference - result) ** 2).sum(), 1e-300))
 
 
 def node_of(artifact, op):

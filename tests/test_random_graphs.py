@@ -6,67 +6,20 @@ A failure names the seed: `random_artifact(seed, lanes)` makes the network again
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
 import pytest
 from support.boards import BOARD
 from support.random_graphs import random_artifact, random_input
+from support.engines import Engine, ENGINES, engine_options
 
-from bfp import BfpError
 from codegen.lowering.layer_fields import EngineOperator, InputPooling
 from codegen.simulation.csim import compile_engine, run_testbench, write_golden
 from codegen.generate import generate
-from codegen.options import EngineOptions
 from codegen.lowering.program import build
-from codegen.performance.board import Board, load_board
 from codegen.performance.steps import program_counts
 
 
-@dataclass(frozen=True)
-class Engine:
-    """Engine options of a batch, its board, and the widest mantissas of its graphs.
-
-    Four products share a DSP up to five bits.
-    """
-
-    lanes: int
-    filters: int
-    pixels: int
-    weight_steps: int
-    tile_blocks: int
-    products: int = 0
-    widest: int = 8
-    board: Board = BOARD
-
-
-# full size at 8 and at 5 bits, narrow, tiny buffers that force tiles and chunks; a fast board and a slow one
-ENGINES = (
-    Engine(16, 8, 5, 256, 512),
-    Engine(4, 4, 3, 25, 8, board=load_board("kv260")),
-    Engine(16, 8, 5, 40, 8, widest=5),
-    Engine(2, 2, 1, 64, 16, products=1),
-    Engine(8, 4, 2, 30, 8, board=load_board("pynq_z2")),
-    Engine(4, 2, 1, 25, 8, widest=4),
-)
 PER_BATCH = 12
-
-
-def engine_options(artifacts, engine: Engine) -> EngineOptions:
-    """Buffers as small as these networks allow (within a quarter), so that tiles are cut."""
-    kernels = [n.window.kernel for a in artifacts for n in a.graph.nodes]
-    steps = max([engine.weight_steps] + [kh * kw for kh, kw in kernels])
-    words = 64
-    while True:
-        options = EngineOptions(
-            engine.lanes, engine.filters, engine.pixels, engine.products, words, steps, engine.tile_blocks
-        )
-        try:
-            build(artifacts, options, engine.board)
-            return options
-        except BfpError as error:
-            if "raise the engine option input_words" not in str(error):
-                raise
-            words += -(-words // 4)
 
 
 def check_batch(seeds: range, engine: Engine, out) -> None:
@@ -134,7 +87,7 @@ def test_random_graphs_reach_every_corner():
             for p in artifact.parameters.values():
                 seen["left shift"] += bool((p.round_shift < 0).any())
                 bits |= {p.weights.bits + 10} if p.weights else set()
-    corners = ["CONV", "DEPTHWISE", "MAX_POOL", "AVG_POOL", "ADD", "NONE", "RELU", "RELU6", "chunks", "tiles down"]
+    corners = ["CONV", "DEPTHWISE", "MAX_POOL", "AVG_POOL", "ADD", "MAXIMUM", "NONE", "RELU", "RELU6", "chunks", "tiles down"]
     corners += ["tiles across", "word tiles", "alignment", "fused shortcut", "unsigned", "1x1 map", "cropped", "copies"]
     corners += ["fused pool", "fused pool over tiles", "fused pool of 3 rows", "fused pool of 2 columns"]
     corners += ["fused pool, padded"]

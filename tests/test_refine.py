@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from support.small_modules import Fn
-from test_quantise import noise_db, pixels, quantised
+from support.quantised import noise_db, pixels, quantised
 from torch import nn
+from support.mobile_block import PRE, mobile_block
 
 from bfp import golden
 from bfp import artifact_file
-from bfp.artifact import Preprocessing
 from bfp.limits import ACC_LIMIT
 from bfp.parameters import accumulator_bound
 from calib.network import float_model
@@ -18,29 +17,6 @@ from calib.network.fake_quant import check
 from calib.frontend.importer import import_module
 from calib.reconstruction.layerwise import FOLDS, RIDGES, best_ridge, image_limit, reconstruct
 from calib.reconstruction.gptq import fit, gptq
-
-PRE = Preprocessing((10, 10), (127.0,) * 3, (128.0,) * 3)
-
-
-def mobile_block(x=8, hidden=24):
-    """Expansion, depthwise, projection, residual: what the corrections have to walk through."""
-    torch.manual_seed(3)
-    layers = (
-        nn.Conv2d(3, x, 3, 2, 1),
-        nn.Conv2d(x, hidden, 1),
-        nn.Conv2d(hidden, hidden, 3, 1, 1, groups=hidden),
-        nn.Conv2d(hidden, x, 1),
-        nn.Linear(x, 5),
-    )
-    with torch.no_grad():
-        layers[1].weight *= torch.exp2(torch.randn(hidden))[:, None, None, None]
-
-    def forward(m, image):
-        first = torch.relu(m[0](image))
-        mid = nn.functional.relu6(m[2](nn.functional.relu6(m[1](first))))
-        return m[4]((first + m[3](mid)).mean((2, 3)))
-
-    return Fn(forward, *layers).eval()
 
 
 def narrow(**changes):

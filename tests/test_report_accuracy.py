@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_report import MODULE, TOML, Page
+from support.report_page import MODULE, TOML, Page
 
 from bfp import artifact_file
 from bfp import golden

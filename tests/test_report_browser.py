@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 import pytest
-from test_report import project as report_project
+from support.report_page import project as report_project
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from distributed import LocalCluster
-from test_digits import folder, write_network  # noqa: F401 (folder is a fixture)
+from support.digits import folder, write_network  # noqa: F401 (folder is a fixture)
 
 from bfp import BfpError
 from calib.__main__ import main as calib

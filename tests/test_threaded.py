@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.boards import BOARD
 from support.random_graphs import random_artifact, random_input
-from test_random_graphs import ENGINES, Engine, engine_options
+from support.engines import ENGINES, Engine, engine_options
+from support.engines import roomy
 
 from bfp.errors import BfpError
 from codegen.simulation.csim import compile_engine, run_testbench, write_golden
@@ -160,11 +160,6 @@ def test_only_regions_change(tmp_path):
     )
     for name, depth in re.findall(r"#pragma HLS STREAM variable=(\w+) depth=(\w+)", (HLS / "engine.cpp").read_text()):
         assert f'{name}("{name}", {depth});' in text
-
-
-def roomy(options: EngineOptions) -> EngineOptions:
-    """Rows of windows that are spread over the banks may take twice their width."""
-    return replace(options, input_words=2 * options.input_words)
 
 
 def check_batch(seeds: range, engine, out: Path) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from support.small_modules import Fn
-from test_quantise import pixels
+from support.quantised import pixels
 from torch import nn
 
 from bfp.artifact import Preprocessing

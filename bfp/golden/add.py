@@ -1,7 +1,7 @@
-"""Addition that no convolution could take in, and the copy (``identity``).
+"""Addition that no convolution could take in, the larger one of two maps, and the copy (``identity``).
 
-Both operands are shifted left to the finer exponent; the shortcut is added by
-the epilogue.
+Both operands are shifted left to the finer exponent; the shortcut joins in the
+epilogue.
 """
 
 from __future__ import annotations

@@ -6,9 +6,13 @@ import numpy as np
 
 from bfp.format import BlockFormat
 from bfp.golden.activations import ACTIVATE
+from bfp.graph import Node
+from bfp.operators import Join
 from bfp.parameters import Parameters
+from bfp.tables import join_table
 
 CHUNK = 1 << 16  # accumulators finished at a time: their bytes stay in the second-level cache
+JOIN = join_table("the golden model", {Join.SUM: np.add, Join.LARGER: np.maximum})
 
 
 def per_channel(values: np.ndarray) -> np.ndarray:
@@ -17,14 +21,14 @@ def per_channel(values: np.ndarray) -> np.ndarray:
 
 
 def epilogue(
-    acc: np.ndarray, activation: str, p: Parameters, target: BlockFormat, shortcut: np.ndarray | None
+    acc: np.ndarray, node: Node, p: Parameters, target: BlockFormat, shortcut: np.ndarray | None
 ) -> np.ndarray:
     """Accumulators int32 [N, C, H, W] (overwritten) to mantissas int16.
 
     ``(acc + (1 << (r - 1))) >> r``, half up, arithmetic shift; a negative r
     shifts left. All sums stay inside 32 bits: see bfp.parameters.prove.
     """
-    activate = ACTIVATE[activation]
+    activate, join = ACTIVATE[node.activation], JOIN[node.operator.join]
     out = np.empty(acc.shape, np.int16)
     right = np.maximum(p.round_shift, 0)
     half = per_channel(np.where(right > 0, 1 << np.maximum(right - 1, 0), 0))
@@ -38,7 +42,7 @@ def epilogue(
             part = slice(c, c + step)
             values = acc[n, part]
             if shortcut is not None:
-                values += shortcut[n, part].astype(np.int32) << per_channel(p.shortcut_shift[part])
+                join(values, shortcut[n, part].astype(np.int32) << per_channel(p.shortcut_shift[part]), out=values)
             activate(values, None if p.clamp_high is None else per_channel(p.clamp_high[part]))
             values += half[part]
             values >>= right[part]

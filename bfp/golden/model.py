@@ -22,6 +22,7 @@ ACCUMULATE = operator_table(
         "max_pool": max_pool.accumulate,
         "avg_pool": avg_pool.accumulate,
         "add": add.accumulate,
+        "maximum": add.accumulate,
         "identity": add.accumulate,
         "slice_pad": slice_pad.accumulate,
     },
@@ -70,7 +71,7 @@ def run(
             source, target, _ = operand_formats(node, artifact.formats)
             acc = ACCUMULATE[node.op](node, p, values[node.main], source, target)
             shortcut = values[node.shortcut] if node.shortcut else None
-            out = epilogue(acc, node.activation, p, target, shortcut)
+            out = epilogue(acc, node, p, target, shortcut)
         values[node.output] = out
         if observe:
             observe(node.output, out)

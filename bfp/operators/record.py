@@ -55,6 +55,13 @@ class Alignment(Enum):
     NONE = "nothing: the accumulator has the operator's own exponent"
 
 
+class Join(Enum):
+    """What becomes of main operand and shortcut, once both are at the accumulator's exponent."""
+
+    SUM = "their sum"
+    LARGER = "the larger one of both"
+
+
 @dataclass(frozen=True)
 class WeightAxes:
     """Axes of the weight array [filters, inputs, kernel height, kernel width].
@@ -102,7 +109,7 @@ class Operator:
     """One operator.
 
     name: in graphs, file names and tables. roles: of the operands that it must have, in order; optional: of those it
-    may have behind them; variadic: the last of ``roles`` may be repeated.
+    may have behind them; join: what a shortcut is for; variadic: the last of ``roles`` may be repeated.
     computes: whether it has an accumulator; otherwise it only places its operands, and nothing is stored for it.
     weights: axes of its weights, None where it has none.
     channels, scaling, shifting, alignment: see the enumerations.
@@ -133,6 +140,7 @@ class Operator:
     bound: Callable[[Node, Parameters, BlockFormat, tuple[int, int]], np.ndarray] | None
     macs: Callable[[Node, Shape, Shape], int]
     optional: tuple[str, ...] = ()
+    join: Join = Join.SUM
     variadic: bool = False
     computes: bool = True
     weights: WeightAxes | None = None

@@ -18,7 +18,6 @@ import torch
 
 from bfp import golden
 from bfp.artifact import Artifact
-from bfp.errors import BfpError
 from bfp.files import replacing
 from calib.network import float_model
 from calib.network.fake_quant import dequantise, real_network

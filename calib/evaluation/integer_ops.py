@@ -18,7 +18,8 @@ from bfp.golden.conv import EXACT_FLOAT32, aligned_weights, contributions, exact
 from bfp.graph import Node
 from bfp.limits import MAX_DIVISOR
 from bfp.parameters import Parameters, reciprocal
-from bfp.tables import activation_table, computes, operator_table
+from bfp.operators import Join
+from bfp.tables import activation_table, computes, join_table, operator_table
 from calib.network.float_ops import pad, place_channels
 
 COLUMN_VALUES = {"cpu": 1 << 22, "cuda": 1 << 28}  # of one block of columns
@@ -111,7 +112,8 @@ def compute(layer: Layer, operands: list[torch.Tensor]) -> torch.Tensor:
     acc = layer.accumulate(layer, operands[0])
     if layer.node.shortcut:
         shortcut = operands[1].int()
-        acc += shortcut if layer.shortcut_shift is None else shortcut << layer.shortcut_shift
+        shortcut = shortcut if layer.shortcut_shift is None else shortcut << layer.shortcut_shift
+        JOIN[layer.node.operator.join](acc, shortcut, out=acc)
     layer.activate(acc, layer.clamp_high)
     if layer.half is not None:
         acc += layer.half
@@ -251,6 +253,7 @@ COMPUTE = operator_table(
         "max_pool": IntegerOperator(max_pool, no_factors),
         "avg_pool": IntegerOperator(avg_pool, avg_pool_factors),
         "add": IntegerOperator(main_operand, no_factors),
+        "maximum": IntegerOperator(main_operand, no_factors),
         "identity": IntegerOperator(main_operand, no_factors),
         "slice_pad": IntegerOperator(slice_pad, no_factors),
     },
@@ -277,3 +280,5 @@ def relu6(acc: torch.Tensor, high: torch.Tensor | None) -> None:
 
 # in place, on accumulators, int32 [N, C, H, W]; high: upper limits, int32 [C, 1, 1], where the activation has one
 ACTIVATE = activation_table("the integer model", {"none": none, "relu": relu, "relu6": relu6})
+# of accumulators and a shortcut at their exponent, int32 [N, C, H, W] each
+JOIN = join_table("the integer model", {Join.SUM: torch.add, Join.LARGER: torch.maximum})

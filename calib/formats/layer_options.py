@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 
 from bfp.errors import BfpError
 from bfp.graph import Graph, Node
+from bfp.operators import Join
 from calib.options import FAN2019, BfpOptions, Override
 
 
@@ -36,7 +37,7 @@ class LayerWidths:
 
 def residual_stream(graph: Graph) -> set[str]:
     """The trunk: what sums of shortcuts read as shortcut or write, and linear bottlenecks where it changes width."""
-    sums = [n for n in graph.nodes if n.shortcut]
+    sums = [n for n in graph.nodes if n.shortcut and n.operator.join is Join.SUM]
     mixing = [n for n in graph.weighted() if not n.operator.weights.per_channel]
     linear = {n.output for n in mixing if n.act.is_identity and n.output != graph.output}
     return {n.shortcut for n in sums} | {n.output for n in sums} | (linear if sums else set())

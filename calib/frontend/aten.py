@@ -16,7 +16,7 @@ from bfp.graph import Window
 from calib.frontend.translation import Translation, axis, bind, operator_name, pair, shape_of
 
 SUPPORTED = (
-    "conv2d (groups 1 or depthwise, dilation 1), linear, batch norm, ReLU, ReLU6, add of two tensors, max and average "
+    "conv2d (groups 1 or depthwise, dilation 1), linear, batch norm, ReLU, ReLU6, add and maximum of two tensors, max and average "
     "pooling, mean over rows and columns, concatenation of channels, zero padding, slices, flatten, dropout, identity"
 )
 
@@ -91,13 +91,22 @@ def clamp(t: Translation, fx: FxNode, a: dict) -> None:
 
 
 def add(t: Translation, fx: FxNode, a: dict) -> None:
-    first, second = t.tensor(fx, a["self"]), t.tensor(fx, a["other"])
     if a["alpha"] != 1:
         t.refuse(fx, f"add with alpha {a['alpha']} is not supported; only 1 is")
+    two_maps(t, fx, a, "add")
+
+
+def maximum(t: Translation, fx: FxNode, a: dict) -> None:
+    two_maps(t, fx, a, "maximum")
+
+
+def two_maps(t: Translation, fx: FxNode, a: dict, op: str) -> None:
+    """An operator of two tensors of one shape, element by element."""
+    first, second = t.tensor(fx, a["self"]), t.tensor(fx, a["other"])
     if shape_of(a["self"]) != shape_of(a["other"]) or t.draft.shapes[first] != t.draft.shapes[second]:
         shapes = f"{shape_of(a['self'])} and {shape_of(a['other'])}"
-        t.refuse(fx, f"add of shapes {shapes} is not supported; both operands must have the same")
-    t.emit(fx, "add", (first, second))
+        t.refuse(fx, f"{op} of shapes {shapes} is not supported; both operands must have the same")
+    t.emit(fx, op, (first, second))
 
 
 def pool_window(t: Translation, fx: FxNode, a: dict) -> tuple[str, Window, tuple[int, int, int, int]]:
@@ -233,6 +242,7 @@ HANDLERS: dict[str, Handler] = {
     "aten.clamp": clamp,
     "aten.clamp_min": clamp,
     "aten.add": add,
+    "aten.maximum": maximum,
     "aten.max_pool2d": max_pool,
     "aten.max_pool2d_with_indices": max_pool,
     "aten.avg_pool2d": avg_pool,
@@ -255,7 +265,7 @@ HANDLERS: dict[str, Handler] = {
 # results of these are newly computed: never a view of an operand, nor the operand itself
 FRESH = frozenset(
     f"aten.{name}"
-    for name in "conv2d linear batch_norm relu relu6 hardtanh clamp add cat max_pool2d avg_pool2d".split()
+    for name in "conv2d linear batch_norm relu relu6 hardtanh clamp add maximum cat max_pool2d avg_pool2d".split()
 )
 
 

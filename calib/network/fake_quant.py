@@ -32,6 +32,7 @@ TOLERANCE = operator_table(
         "max_pool": 0,
         "avg_pool": 1,  # its reciprocal is fixed-point
         "add": 0,
+        "maximum": 0,
         "identity": 0,
         "slice_pad": 0,
     },

@@ -14,7 +14,7 @@ from bfp.errors import BfpError
 from bfp.graph import Node
 from calib.network.executor import execute
 from calib.network.float_network import FloatNetwork
-from calib.network.float_ops import ACTIVATE, APPLY
+from calib.network.float_ops import ACTIVATE, APPLY, JOIN
 
 
 @torch.no_grad()
@@ -58,9 +58,9 @@ def compute(node: Node, network: FloatNetwork, operands: list[torch.Tensor]) -> 
 
 
 def accumulate(node: Node, network: FloatNetwork, operands: list[torch.Tensor]) -> torch.Tensor:
-    """One node's sum, the shortcut included, before its activation; shapes as of ``compute``."""
+    """One node's result, joined by its shortcut, before its activation; shapes as of ``compute``."""
     out = APPLY[node.op](node, network, operands)
-    return out + operands[1] if node.shortcut else out
+    return JOIN[node.operator.join](out, operands[1]) if node.shortcut else out
 
 
 def activate(node: Node, network: FloatNetwork, x: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,8 @@ import torch
 from torch.nn import functional
 
 from bfp.graph import Node, Window
-from bfp.tables import activation_table, operator_table
+from bfp.operators import Join
+from bfp.tables import activation_table, join_table, operator_table
 from calib.network.float_network import FloatNetwork
 
 
@@ -68,7 +69,7 @@ def avg_pool(node: Node, network: FloatNetwork, operands: list[torch.Tensor]) ->
 
 
 def main_operand(node: Node, network: FloatNetwork, operands: list[torch.Tensor]) -> torch.Tensor:
-    """The main operand as it is; a shortcut is added to any operator's result."""
+    """The main operand as it is; a shortcut joins any operator's result."""
     return operands[0]
 
 
@@ -91,11 +92,14 @@ APPLY = operator_table(
         "max_pool": max_pool,
         "avg_pool": avg_pool,
         "add": main_operand,
+        "maximum": main_operand,
         "identity": main_operand,
         "slice_pad": slice_pad,
         "concat": concat,
     },
 )
+# of the operator's own result and a shortcut, [N, C, H, W] each
+JOIN = join_table("the float model", {Join.SUM: torch.add, Join.LARGER: torch.maximum})
 
 
 def none(x: torch.Tensor, limit: np.ndarray | None) -> torch.Tensor:

@@ -36,9 +36,8 @@ UNJUDGED = (2**0.5, 1.0)  # margin and octaves where one image is all there is
 class ChannelRanges:
     """Histograms of |x| of every channel of some tensors, for two halves of the images.
 
-    ``observe`` is for ``float_model.run``. variants: so many images in a row
-    come from one photograph, and belong to one half. ``maximum``: largest |x|,
-    float64 [C] by tensor.
+    An observer. variants: so many images in a row come from one photograph, and
+    belong to one half. ``maximum``: largest |x|, float64 [C] by tensor.
     """
 
     def __init__(self, graph: Graph, tensors: set[str], variants: int = 1) -> None:
@@ -147,7 +146,7 @@ class Moments:
         return cls(sums, np.where(tops > 0, tops, 1.0)[:, None] / BINS)
 
     def least_error_ends(self, maximum: np.ndarray, top: int) -> np.ndarray:
-        """End of least squared error of each channel, float64 [C]. maximum: largest |x|; top: as of ``squared_error``."""
+        """End of least squared error of each channel, float64 [C]. maximum: largest |x|; top: see ``squared_error``."""
         ends = maximum[:, None] * CLIPPED
         # argmin takes the first of equals: the one that clips least
         return np.take_along_axis(ends, self.squared_error(ends, top).argmin(axis=1)[:, None], axis=1)[:, 0]

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from calib.network import float_model
+from calib.network.executor import execute
 from calib.network.float_network import FloatNetwork
 
 
@@ -26,10 +27,14 @@ def noise_gains(network: FloatNetwork, images: torch.Tensor, seed: int = 0) -> d
         x.register_hook(keep)  # the gradient itself is not kept
         return x
 
+    compute = float_model.computing(network)
     with torch.enable_grad():
-        values = {graph.input: watched(graph.input, network.entry(images).clone().requires_grad_(True))}
-        for node in graph.nodes:
-            out = float_model.compute(node, network, [values[t] for t in node.inputs])
-            values[node.output] = watched(node.output, out)
-        (values[graph.output] * torch.from_numpy(signs).float()).sum().backward()
+        entry = watched(graph.input, network.entry(images).clone().requires_grad_(True))
+        out = execute(
+            graph,
+            lambda node, operands: watched(node.output, compute(node, operands)),
+            {graph.input: entry},
+            keep=[graph.output],
+        )[graph.output]
+        (out * torch.from_numpy(signs).float()).sum().backward()
     return gains

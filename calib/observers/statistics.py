@@ -57,7 +57,7 @@ class Histogram:
 
 
 class Statistics:
-    """Streamed statistics of every tensor of a graph.
+    """Statistics of every tensor of a graph, gathered batch by batch; an observer.
 
     splits: the block boundaries of each tensor (for the histograms).
     histograms_of: the tensors that need one; signed_of: those whose negative

@@ -8,7 +8,6 @@ import numpy as np
 
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
-from bfp.graph import Node
 from bfp.parameters import Parameters, reciprocal
 from bfp.tables import activation_table
 from codegen.lowering.job import Job

@@ -20,6 +20,7 @@ ENGINE_OPERATOR = operator_table(
         "max_pool": EngineOperator.MAX_POOL,
         "avg_pool": EngineOperator.AVG_POOL,
         "add": EngineOperator.ADD,
+        "maximum": EngineOperator.MAXIMUM,
         "identity": EngineOperator.ADD,
     },
     computes,

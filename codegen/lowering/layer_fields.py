@@ -26,6 +26,7 @@ class EngineOperator(Enum):
     MAX_POOL = 2
     AVG_POOL = 3
     ADD = 4
+    MAXIMUM = 5
 
     @property
     def weighted(self) -> bool:
@@ -62,6 +63,7 @@ WEIGHTED = engine_table(
         EngineOperator.MAX_POOL: False,
         EngineOperator.AVG_POOL: False,
         EngineOperator.ADD: False,
+        EngineOperator.MAXIMUM: False,
     },
 )
 ENUMERATIONS = (EngineOperator, EngineActivation, InputPooling)

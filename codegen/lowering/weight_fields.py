@@ -92,6 +92,7 @@ LAY_OUT = engine_table(
         EngineOperator.MAX_POOL: no_fields,
         EngineOperator.AVG_POOL: no_fields,
         EngineOperator.ADD: no_fields,
+        EngineOperator.MAXIMUM: no_fields,
     },
 )
 # what the array multiplies: mantissas and alignment shifts of each operator that runs in it

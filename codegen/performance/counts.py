@@ -50,6 +50,7 @@ COMPUTE = engine_table(
         EngineOperator.MAX_POOL: "max_pool",
         EngineOperator.AVG_POOL: "avg_pool",
         EngineOperator.ADD: "add",
+        EngineOperator.MAXIMUM: "add",
     },
 )
 

@@ -21,6 +21,7 @@ from codegen.lowering.layer_fields import EngineActivation, EngineOperator
 from codegen.lowering.schedule import Program
 from codegen.lowering.tiling import ceil_div
 from codegen.performance.board import Board
+from codegen.performance.counts import COMPUTE
 
 ACC = 32  # bits of an accumulator
 ALIGN_BITS = 4  # of a table's shift of an operand
@@ -127,6 +128,7 @@ def epilogue_luts(program: Program, use: Features) -> int:
         ACC if EngineOperator.DEPTHWISE in use.operators else 0,  # bias
         ACC // 2 if EngineOperator.AVG_POOL in use.operators else 0,  # mean or sum
         shifter(use.operand_bits, ALIGN_BITS) + ACC if use.shortcut else 0,
+        ACC if EngineOperator.MAXIMUM in use.operators else 0,  # comparison and choice
         ACC // 2,  # ReLU
         ACC if use.relu6 else 0,  # comparison and choice
         rounding_luts(use.rounding),
@@ -191,7 +193,7 @@ def lut_parts(program: Program, use: Features) -> dict[str, int]:
         # another word of the same beats, and a choice for every column of the buffer
         "second word of weights": a.lanes * (16 + 8 + 16) + word * a.filters // 2 if dense and a.filters > 1 else 0,
         "folding of columns": a.lanes * 8 * (multiplexer(a.lanes) + 1) if use.folded else 0,
-        "window walks": len(use.operators) * (WALK_LUTS + WALK_PIXEL_LUTS * a.pixels),
+        "window walks": len({COMPUTE[op] for op in use.operators}) * (WALK_LUTS + WALK_PIXEL_LUTS * a.pixels),
         "shallow memories": shallow,
         "shallow tables": roms,
         "schedule: constants, and choices between two layers": lut_rom(row, len(program.layers)) + 2 * ceil_div(row, 2),

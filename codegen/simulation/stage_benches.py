@@ -51,6 +51,7 @@ ARGUMENTS = engine_table(
         EngineOperator.MAX_POOL: (),
         EngineOperator.AVG_POOL: (),
         EngineOperator.ADD: (),
+        EngineOperator.MAXIMUM: (),
     },
 )
 OPERATORS = {op.name.lower(): (op, used) for op, used in ARGUMENTS.items()}

@@ -26,6 +26,7 @@ class RandomNetwork:
     def __init__(self, seed: int, lanes: int, widest: int = 8) -> None:
         self.seed, self.lanes, self.widest = seed, lanes, widest
         self.rng = np.random.default_rng(seed)
+        self.drawn = np.random.default_rng((seed, 2))  # apart, so that graphs keep their shapes
         rng = self.rng
         channels = int(rng.integers(1, 71)) if rng.random() < 0.7 else int(rng.choice([1, 3, 16, 64]))
         size = (1, 1) if rng.random() < 0.1 else tuple(int(v) for v in rng.integers(1, 15, 2))
@@ -198,7 +199,7 @@ class RandomNetwork:
     def add(self, name: str, op: str) -> bool:
         source = self.pick()
         shape = self.shapes[source]
-        inputs = (source, self.pick(shape)) if op == "add" else (source,)
+        inputs = (source, self.pick(shape)) if op in ("add", "maximum") else (source,)
         activation, unsigned = self.activation()
         fmt = self.formats[source]
         unsigned = unsigned or (op == "identity" and not fmt.signed)
@@ -293,7 +294,7 @@ class RandomNetwork:
             "depthwise": lambda n: self.conv(n, True),
             "max_pool": lambda n: self.pool(n, "max_pool"),
             "avg_pool": lambda n: self.pool(n, "avg_pool"),
-            "add": lambda n: self.add(n, "add"),
+            "add": lambda n: self.add(n, str(self.drawn.choice(["add", "add", "maximum"]))),
             "identity": lambda n: self.add(n, "identity"),
             "slice_pad": self.slice_pad,
             "concat": self.concat,

@@ -117,9 +117,9 @@ def measure(prepared: Prepared, repeats: int = REPEATS) -> dict:
             repeats,
         )
         chosen = list(seconds["choose"])
-        loop["weights"] = published_weights(network, options.activations, progress)
+        loop["weights"] = published_weights(network, bits, progress)
         chosen += alternate(mine, repeats)["choose"]
-        loop["activations"] = published_activations(network, images, options.activations, progress)
+        loop["activations"] = published_activations(network, images, bits, progress)
         chosen += alternate(mine, repeats)["choose"]
     counts = {
         "images": len(images),

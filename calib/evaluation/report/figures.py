@@ -29,7 +29,7 @@ def remark(signal: float, noise: float) -> str:
     return "exact" if noise == 0 else "no signal" if signal == 0 else ""
 
 
-def spread(values: np.ndarray) -> list[int] | None:
+def extremes(values: np.ndarray) -> list[int] | None:
     """[smallest, largest], or None where there is nothing."""
     return [int(values.min()), int(values.max())] if values.size else None
 
@@ -157,7 +157,7 @@ def weight_figures(artifact: Artifact, network: FloatNetwork, node: Node, t: Tot
     return {
         "bits": w.bits,
         "blocks": int(w.exponents.size),
-        "exponents": spread(w.exponents),
+        "exponents": extremes(w.exponents),
         "sqnr_db": decibels((exact**2).sum(), (error**2).sum()),
         "remark": remark((exact**2).sum(), (error**2).sum()),
         "weighted_sqnr_db": decibels(signal.sum(), noise.sum()),
@@ -176,10 +176,10 @@ def shifts(artifact: Artifact, node: Node) -> dict:
     """Ranges of the layer's static shifts, in bits; None where it has no such shift."""
     p = artifact.parameters[node.name]
     return {
-        "rounding": spread(p.round_shift),
-        "alignment": spread(p.align_shift),
-        "operand": spread(p.main_shift),
-        "shortcut": None if p.shortcut_shift is None else spread(p.shortcut_shift),
+        "rounding": extremes(p.round_shift),
+        "alignment": extremes(p.align_shift),
+        "operand": extremes(p.main_shift),
+        "shortcut": None if p.shortcut_shift is None else extremes(p.shortcut_shift),
     }
 
 

@@ -37,7 +37,7 @@ class Network(nn.Module):
         x = self.pool(stem)
         if self.side is not None:
             x = self.side(stem) + x
-        x = torch.relu(self.pointwise(self.depthwise(x)) + x)
+        x = torch.maximum(torch.relu(self.pointwise(self.depthwise(x)) + x), x)
         x = self.around(x) + x
         x = self.reader(self.over_input(x))
         x = self.mean(self.deep(self.wide(x)))

@@ -1,0 +1,22 @@
+"""The larger one of two maps, element by element: both operands are shifted left to the finer exponent, then compared."""
+
+from __future__ import annotations
+
+from bfp.operators.record import Alignment, Channels, Join, Operator, Scaling, Shifting
+from bfp.operators.rules import no_macs, same_exponents, same_size, shifted_operand
+
+MAXIMUM = Operator(
+    name="maximum",
+    roles=("input", "shortcut"),
+    join=Join.LARGER,
+    channels=Channels.KEPT,
+    scaling=Scaling.PASSES,
+    shifting=Shifting.BLOCKED,
+    alignment=Alignment.OPERAND,
+    shape=same_size,
+    negative=all,
+    reach=max,
+    exponents=same_exponents(),
+    bound=shifted_operand,
+    macs=no_macs,
+)

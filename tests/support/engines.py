@@ -1,0 +1,63 @@
+"""The engines that random graphs run on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from support.boards import BOARD
+
+from bfp import BfpError
+from codegen.options import EngineOptions
+from codegen.lowering.program import build
+from codegen.performance.board import Board, load_board
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Engine options of a batch, its board, and the widest mantissas of its graphs.
+
+    Four products share a DSP up to five bits.
+    """
+
+    lanes: int
+    filters: int
+    pixels: int
+    weight_steps: int
+    tile_blocks: int
+    products: int = 0
+    widest: int = 8
+    board: Board = BOARD
+
+
+# full size at 8 and at 5 bits, narrow, tiny buffers that force tiles and chunks; a fast board and a slow one
+ENGINES = (
+    Engine(16, 8, 5, 256, 512),
+    Engine(4, 4, 3, 25, 8, board=load_board("kv260")),
+    Engine(16, 8, 5, 40, 8, widest=5),
+    Engine(2, 2, 1, 64, 16, products=1),
+    Engine(8, 4, 2, 30, 8, board=load_board("pynq_z2")),
+    Engine(4, 2, 1, 25, 8, widest=4),
+)
+
+
+def engine_options(artifacts, engine: Engine) -> EngineOptions:
+    """Buffers as small as these networks allow (within a quarter), so that tiles are cut."""
+    kernels = [n.window.kernel for a in artifacts for n in a.graph.nodes]
+    steps = max([engine.weight_steps] + [kh * kw for kh, kw in kernels])
+    words = 64
+    while True:
+        options = EngineOptions(
+            engine.lanes, engine.filters, engine.pixels, engine.products, words, steps, engine.tile_blocks
+        )
+        try:
+            build(artifacts, options, engine.board)
+            return options
+        except BfpError as error:
+            if "raise the engine option input_words" not in str(error):
+                raise
+            words += -(-words // 4)
+
+
+def roomy(options: EngineOptions) -> EngineOptions:
+    """Rows of windows that are spread over the banks may take twice their width."""
+    return replace(options, input_words=2 * options.input_words)
