@@ -289,8 +289,8 @@ FLAGS = ("dry_run", "force", "strict", "minimal")  # of the vendor's steps: NAME
 
 def flag(name: str) -> bool:
     """Whether a flag is set. Ends doit with one sentence for a value that is neither 1 nor 0."""
-    value = get_var(name, "0")
-    if value not in ("0", "1"):
+    value = get_var(name, None)
+    if value not in (None, "0", "1"):
         sys.exit(f"error: {name}={value} is neither {name}=1 nor {name}=0")
     return value == "1"
 
