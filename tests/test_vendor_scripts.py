@@ -27,7 +27,7 @@ def test_hls_script_runs_the_steps_it_was_asked_for(tmp_path):
     assert ["set_top", "sbfp_engine"] in commands and ["set_part", "xczu3eg-sbva484-1-i"] in commands
     assert ["create_clock", "-period", "4.0", "-name", "default"] in commands
     assert ["csim_design", "-argv", "weights.bin golden.bin result.json"] in commands
-    assert commands[-2][-2:] == ["-argv", "weights.bin golden.bin result.json"] and "-random_stall" in commands[-2]
+    assert commands[-2][-2:] == ["-argv", "weights.bin golden.bin result.json layers"] and "-random_stall" in commands[-2]
     sources = [c[-3] for c in commands if c[0] == "add_files"]
     assert len(sources) == 2 and all(Path(s).is_file() for s in sources)
     kernel, bench = (c[-1] for c in commands if c[0] == "add_files")

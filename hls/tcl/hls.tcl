@@ -54,8 +54,8 @@ proc main {} {
         csynth_design
     }
     if {"cosim" in $steps} {
-        # ports that stall at random try the depths of the streams
-        cosim_design -O -rtl verilog -tool xsim -random_stall -argv $bench
+        # ports that stall at random try the depths of the streams; a port sees what others store after a call only
+        cosim_design -O -rtl verilog -tool xsim -random_stall -argv "$bench layers"
     }
     if {"export" in $steps} {
         export_design -format ip_catalog -vendor sbfp -library hls -ipname [argument SBFP_TOP] -version 1.0
