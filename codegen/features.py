@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codegen.lowering.layer_fields import EngineActivation, EngineOperator, InputPooling, LayerFields
+from codegen.lowering.engine_operators import EngineOperator
+from codegen.lowering.layer_fields import EngineActivation, InputPooling, LayerFields
 from codegen.lowering.schedule import Program
 
 

@@ -91,12 +91,11 @@ def generate(artifacts: list[Artifact], options: EngineOptions, board: Board, ou
     program = build(artifacts, options, board)
     title = ", ".join(a.graph.name for a in artifacts) if len(artifacts) < 4 else f"{len(artifacts)} networks"
     sources, identity = render(program, title)
-    for name, text in sources.items():
-        write_text(out / "generated" / name, text)
     image = program.weight_image()
-    if len(artifacts) == 1:
-        made = deployment(program, identity, len(image), board)
-        write_deployment(made, image.tobytes(), out / "deploy")
+    if len(artifacts) == 1:  # checks all that it writes, so that nothing is written of what is refused
+        write_deployment(deployment(program, identity, len(image), board), image.tobytes(), out / "deploy")
     else:
         write_bytes(out / "deploy" / WEIGHTS, image.tobytes())
+    for name, text in sources.items():
+        write_text(out / "generated" / name, text)
     return program, identity

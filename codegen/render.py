@@ -11,7 +11,8 @@ from bfp.limits import RECIPROCAL_BITS
 from codegen.cpp_text import cpp_comment, cpp_string
 from codegen.features import features
 from codegen.lowering.array import FIELD_BITS
-from codegen.lowering.layer_fields import ENUMERATIONS, EngineOperator
+from codegen.lowering.engine_operators import EngineOperator
+from codegen.lowering.layer_fields import ENUMERATIONS
 from codegen.lowering.schedule import BUFFER_USERS, TABLES, Program
 from codegen.performance.counts import BURSTS, COUNTED, LOOPS
 

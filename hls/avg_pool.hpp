@@ -2,6 +2,7 @@
 // reciprocal of what counts. POOL_PIXELS is 1 where all pooled maps are single pixels.
 #pragma once
 
+#include "finished.hpp"
 #include "hls_stream.h"
 #include "trace.hpp"
 #include "walk.hpp"
@@ -20,29 +21,35 @@ struct WindowSum {
 };
 
 inline void avg_pool_pass(const Layer &layer, const Tile &tile, const Pass &pass, const Word input[BANKS][BANK_ROWS],
-                          hls::stream<AccBlock> &complete) {
+                          hls::stream<AccWord> &complete) {
 #pragma HLS INLINE off
     WindowWalk walk = start_walk(layer, tile, pass, 1);
     AccBlock acc = zero_block<LANES>();
 #pragma HLS ARRAY_PARTITION variable=acc.pixel complete dim=0
-    const int32_t total = cycles(walk);
+    Finished<POOL_PIXELS> finished = nothing_finished<POOL_PIXELS>();
+#pragma HLS ARRAY_PARTITION variable=finished.pixel complete dim=0
+    const int32_t total = cycles(walk, pass);
 AVG_POOL_CYCLES:
     for (int32_t n = 0; n < total; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=1048576
 #pragma HLS PIPELINE II=1
         count(layer, COUNT_AVG_POOL);
-        Word activations[PIXELS];
+        if (!waits(walk, finished)) {
+            Word activations[PIXELS];
+#pragma HLS AGGREGATE variable=activations
 #pragma HLS ARRAY_PARTITION variable=activations complete
-        read_pixels(walk, input, activations);
-        for (int p = 0; p < POOL_PIXELS; ++p) {
+            read_pixels(walk, input, activations);
+            for (int p = 0; p < POOL_PIXELS; ++p) {
 #pragma HLS UNROLL
-            const WindowSum sum = {walk.step == 0, layer.in_unsigned};
-            update_pixel(sum, acc, p, activations[p]);
+                const WindowSum sum = {walk.step == 0, layer.in_unsigned};
+                update_pixel(sum, acc, p, activations[p]);
+            }
+            if (walk.step == walk.steps - 1) {
+                finish(walk, acc, finished);
+            }
+            advance(walk);
         }
-        if (walk.step == walk.steps - 1) {
-            complete.write(acc);
-        }
-        advance(walk);
+        give_sums<MEAN_BITS>(finished, complete);
     }
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "dependence_check.hpp"
+#include "finished.hpp"
 #include "hls_stream.h"
 #include "products.hpp"
 #include "trace.hpp"
@@ -27,15 +28,18 @@ struct Accumulate {
 // `partial`; after the last chunk complete blocks go to `complete`.
 inline void conv_pass(const Layer &layer, const Tile &tile, const Pass &pass, const Word input[BANKS][BANK_ROWS],
                       const AccWord bias[GROUP_WORDS], const Word align[WEIGHT_STEPS],
-                      const Word dense[DENSE_ROWS][FILTERS], AccBlock partial[TILE_BLOCKS],
-                      hls::stream<AccBlock> &complete) {
+                      const Word dense[DENSE_ROWS][FILTERS], AccWord partial[TILE_BLOCKS][PIXELS],
+                      hls::stream<AccWord> &complete) {
 #pragma HLS INLINE off
+#pragma HLS EXPRESSION_BALANCE off
     WindowWalk walk = start_walk(layer, tile, pass, PARTS);
     AccBlock block = zero_block<LANES>();
 #pragma HLS ARRAY_PARTITION variable=block.pixel complete dim=0
     Sums acc = zero_block<FILTERS>();
 #pragma HLS ARRAY_PARTITION variable=acc.pixel complete dim=0
-    const int32_t total = cycles(walk);
+    Finished<PIXELS> finished = nothing_finished<PIXELS>();
+#pragma HLS ARRAY_PARTITION variable=finished.pixel complete dim=0
+    const int32_t total = cycles(walk, pass);
     int32_t row = 0;          // of the weight buffer
     int32_t first_row = 0;    // of this output word
     int32_t first_align = 0;
@@ -48,49 +52,59 @@ CONV_CYCLES:
 // other block's cycles lie between, and no later cycle of the pass reads it.
 #pragma HLS DEPENDENCE variable=partial type=inter false
         count(layer, COUNT_CONV);
-        const int32_t from = walk.part * FILTERS;
-        if (walk.step == 0) {
-            if (walk.part == 0 && !pass.first) {
-                check.read(n, walk.block);
-                block = partial[walk.block];
-            }
-            const Part start = lanes_from<FILTERS>(bias[walk.output], from);
-            for (int p = 0; p < PIXELS; ++p) {
+        if (!waits(walk, finished)) {
+            const int32_t from = walk.part * FILTERS;
+            if (walk.step == 0) {
+                if (walk.part == 0 && !pass.first) {
+                    check.read(n, walk.block);
+                    for (int p = 0; p < PIXELS; ++p) {
 #pragma HLS UNROLL
-                set_pixel(acc, p, pass.first ? start : lanes_from<FILTERS>(pixel(block, p), from));
-            }
-        }
-        Word activations[PIXELS];
-#pragma HLS ARRAY_PARTITION variable=activations complete
-        read_pixels(walk, input, activations);
-        const Sums sums = products(activations, layer.in_unsigned, dense[row]);
-        const Lanes<int8_t, FILTERS> shift = lanes_from<FILTERS>(align[first_align + walk.word], from);
-        for (int p = 0; p < PIXELS; ++p) {
+                        set_pixel(block, p, partial[walk.block][p]);
+                    }
+                }
+                const Part start = lanes_from<FILTERS>(bias[walk.output], from);
+                for (int p = 0; p < PIXELS; ++p) {
 #pragma HLS UNROLL
-            update_pixel(Accumulate(), acc, p, pixel(sums, p), shift);
-        }
-        if (walk.step == walk.steps - 1) {
-            for (int p = 0; p < PIXELS; ++p) {
-#pragma HLS UNROLL
-                set_pixel(block, p, pixel(acc, p), from);
-            }
-            if (walk.part == PARTS - 1) {
-                if (pass.last) {
-                    complete.write(block);
-                } else {
-                    check.write(n, walk.block);
-                    partial[walk.block] = block;
+                    set_pixel(acc, p, pass.first ? start : lanes_from<FILTERS>(pixel(block, p), from));
                 }
             }
+            Word activations[PIXELS];
+#pragma HLS AGGREGATE variable=activations
+#pragma HLS ARRAY_PARTITION variable=activations complete
+            read_pixels(walk, input, activations);
+            const Sums sums = products(activations, layer.in_unsigned, dense[row]);
+            const Lanes<int8_t, FILTERS> shift = lanes_from<FILTERS>(align[first_align + walk.word], from);
+            for (int p = 0; p < PIXELS; ++p) {
+#pragma HLS UNROLL
+                update_pixel(Accumulate(), acc, p, pixel(sums, p), shift);
+            }
+            if (walk.step == walk.steps - 1) {
+                for (int p = 0; p < PIXELS; ++p) {
+#pragma HLS UNROLL
+                    set_pixel(block, p, pixel(acc, p), from);
+                }
+                if (walk.part == PARTS - 1) {
+                    if (pass.last) {
+                        finish(walk, block, finished);
+                    } else {
+                        check.write(n, walk.block);
+                        for (int p = 0; p < PIXELS; ++p) {
+#pragma HLS UNROLL
+                            partial[walk.block][p] = pixel(block, p);
+                        }
+                    }
+                }
+            }
+            row += 1;
+            if (ends_output(walk)) {
+                first_row = row;
+                first_align += pass.words;
+            } else if (ends_block(walk)) {
+                row = first_row;
+            }
+            advance(walk);
         }
-        row += 1;
-        if (ends_output(walk)) {
-            first_row = row;
-            first_align += pass.words;
-        } else if (ends_block(walk)) {
-            row = first_row;
-        }
-        advance(walk);
+        give_sums<32>(finished, complete);
     }
 }
 

@@ -22,11 +22,12 @@ namespace sbfp {
 static void compute(const Layer &layer, const Tile &tile, const Pass &pass, const Word input[BANKS][BANK_ROWS],
                     const AccWord bias[GROUP_WORDS], const Word align[WEIGHT_STEPS],
                     const Word dense[DENSE_ROWS][FILTERS], const Word depthwise[DEPTHWISE_STEPS],
-                    hls::stream<AccWord> &biases, hls::stream<AccBlock> &sums) {
+                    hls::stream<AccWord> &biases, hls::stream<AccWord> &sums) {
 #pragma HLS INLINE off
     // partial sums outlive a pass, but never a tile
-    static AccBlock partial[TILE_BLOCKS];
+    static AccWord partial[TILE_BLOCKS][PIXELS];
 #pragma HLS AGGREGATE variable=partial
+#pragma HLS ARRAY_PARTITION variable=partial dim=2 complete
     // operators that the network does not have are not built
     if (pass.outputs > 0) {
         if (layer.op == CONV) {
@@ -69,8 +70,8 @@ static void step(const Layer &layer, const Tile &tile, const Pass &pass, const L
     // what its pipeline may hold of the other
     hls::stream<AccWord> biases;
 #pragma HLS STREAM variable=biases depth=8
-    hls::stream<AccBlock> sums;
-#pragma HLS STREAM variable=sums depth=4
+    hls::stream<AccWord> sums;
+#pragma HLS STREAM variable=sums depth=16
     hls::stream<Word> shortcut;
 #pragma HLS STREAM variable=shortcut depth=4
     hls::stream<Word> results;
@@ -154,6 +155,7 @@ static void run_step(const Layer &layer, const Tile &tile, const Pass &pass, con
 static void run_layers(uint32_t begin, uint32_t end, const Word *weights, const Word *fmap_in,
                        const Word *fmap_shortcut, Word *fmap_out) {
 #pragma HLS INLINE off
+#pragma HLS ALLOCATION function instances=run_step limit=1
     bool input_half = false;
     bool weight_half = false;
 RUN_LAYERS:
@@ -218,10 +220,10 @@ RUN_LAYERS:
 extern "C" void sbfp_engine(const sbfp::Word *weights, const sbfp::Word *fmap_in, const sbfp::Word *fmap_shortcut,
                             sbfp::Word *fmap_out, uint32_t layer_begin, uint32_t layer_end, uint32_t *identity_low,
                             uint32_t *identity_high) {
-#pragma HLS INTERFACE mode=m_axi port=weights bundle=gmem_weights offset=slave depth=SIM_WEIGHT_WORDS latency=64 num_read_outstanding=16 max_read_burst_length=64
-#pragma HLS INTERFACE mode=m_axi port=fmap_in bundle=gmem_in offset=slave depth=SIM_FMAP_WORDS latency=64 num_read_outstanding=16 max_read_burst_length=64
-#pragma HLS INTERFACE mode=m_axi port=fmap_shortcut bundle=gmem_shortcut offset=slave depth=SIM_FMAP_WORDS latency=64 num_read_outstanding=16 max_read_burst_length=64
-#pragma HLS INTERFACE mode=m_axi port=fmap_out bundle=gmem_out offset=slave depth=SIM_FMAP_WORDS latency=64 num_write_outstanding=16 max_write_burst_length=64
+#pragma HLS INTERFACE mode=m_axi port=weights bundle=gmem_weights offset=slave depth=sbfp::SIM_WEIGHT_WORDS latency=64 num_read_outstanding=16 max_read_burst_length=64
+#pragma HLS INTERFACE mode=m_axi port=fmap_in bundle=gmem_in offset=slave depth=sbfp::SIM_FMAP_WORDS latency=64 num_read_outstanding=16 max_read_burst_length=64
+#pragma HLS INTERFACE mode=m_axi port=fmap_shortcut bundle=gmem_shortcut offset=slave depth=sbfp::SIM_FMAP_WORDS latency=64 num_read_outstanding=16 max_read_burst_length=64
+#pragma HLS INTERFACE mode=m_axi port=fmap_out bundle=gmem_out offset=slave depth=sbfp::SIM_FMAP_WORDS latency=64 num_write_outstanding=16 max_write_burst_length=64
 #pragma HLS INTERFACE mode=s_axilite port=weights bundle=control
 #pragma HLS INTERFACE mode=s_axilite port=fmap_in bundle=control
 #pragma HLS INTERFACE mode=s_axilite port=fmap_shortcut bundle=control

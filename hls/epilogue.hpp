@@ -68,12 +68,15 @@ inline Finish finish_of(const Layer &layer) {
 
 // biases: of depthwise convolution, one for each output word.
 inline void epilogue(const Layer &layer, const Tile &tile, const Pass &pass, hls::stream<AccWord> &biases,
-                     hls::stream<AccBlock> &sums, hls::stream<Word> &shortcut, hls::stream<Word> &results) {
+                     hls::stream<AccWord> &sums, hls::stream<Word> &shortcut, hls::stream<Word> &results) {
 #pragma HLS INLINE off
+// All lanes of a row are read in the same cycle.
+#pragma HLS AGGREGATE variable=MAIN_SHIFT
+#pragma HLS AGGREGATE variable=ROUND_SHIFT
+#pragma HLS AGGREGATE variable=SHORTCUT_SHIFT
+#pragma HLS AGGREGATE variable=CLAMP_HIGH
     const int32_t pixels = tile.height * tile.width;
     const int32_t total = finished_rows(tile, pass) * tile.width;
-    AccBlock block = zero_block<LANES>();
-#pragma HLS ARRAY_PARTITION variable=block.pixel complete dim=0
     Finish finish = finish_of(layer);
     AccWord bias = fill<int32_t, LANES>(0);
     TableRow main_shift;
@@ -82,7 +85,6 @@ inline void epilogue(const Layer &layer, const Tile &tile, const Pass &pass, hls
     AccWord clamp;
     int32_t word = pass.out_word;
     int32_t left = 0;  // pixels of the word
-    int32_t p = 0;
     int32_t y = tile.y;
     int32_t x = tile.x;
 EPILOGUE_PIXELS:
@@ -91,7 +93,7 @@ EPILOGUE_PIXELS:
 #pragma HLS PIPELINE II=1
         count(layer, COUNT_EPILOGUE);
         if (left == 0) {
-            if (finish.depthwise) {
+            if (HAS_DEPTHWISE && finish.depthwise) {
                 bias = biases.read();
             }
             main_shift = MAIN_SHIFT[finish.has_main ? layer.main_row + word : 0];
@@ -100,16 +102,13 @@ EPILOGUE_PIXELS:
             clamp = CLAMP_HIGH[finish.relu6 ? layer.clamp_row + word : 0];
             word += 1;
             left = pixels;
-            p = 0;
             y = tile.y;
             x = tile.x;
         }
         left -= 1;
-        if (p == 0) {
-            block = sums.read();
-        }
+        const AccWord sum = sums.read();
         Word other = fill<int8_t, LANES>(0);
-        if (finish.has_shortcut) {
+        if (HAS_SHORTCUT && finish.has_shortcut) {
             other = shortcut.read();
         }
         finish.factor = finish.average ? reciprocal(layer, layer.kernel_height, layer.kernel_width, y, x) : 0;
@@ -119,8 +118,7 @@ EPILOGUE_PIXELS:
         } else {
             x += 1;
         }
-        results.write(map<int8_t>(finish, pixel(block, p), main_shift, bias, other, shortcut_shift, clamp, shift));
-        p = p == layer.block_pixels - 1 ? 0 : p + 1;
+        results.write(map<int8_t>(finish, sum, main_shift, bias, other, shortcut_shift, clamp, shift));
     }
 }
 

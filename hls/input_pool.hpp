@@ -96,6 +96,7 @@ static inline void input_pool(const Layer &layer, const Tile &tile, const Slice 
     // what an earlier call left is read, and not used: a plane's first rows end no window
     static RowsBefore before[INPUT_POOL_COLUMNS];
 #pragma HLS AGGREGATE variable=before
+#pragma HLS AGGREGATE variable=INPUT_POOL_SHIFT
     const bool pools = HAS_INPUT_POOL && layer.in_pool != UNPOOLED;
     const bool average = HAS_INPUT_MEAN && layer.in_pool == MEAN;
     const bool slides = HAS_INPUT_SLIDES && pools && layer.in_pool_whole == 0;

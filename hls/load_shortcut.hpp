@@ -29,27 +29,29 @@ inline void fetch_shortcut(const Layer &layer, const Tile &tile, const Pass &pas
     const int32_t next_word = (layer.out_height - tile.height + 1) * layer.shortcut_line_beats;
     int32_t row = 0;
     int32_t done = 0;  // rows that the last burst had besides its first one
-FETCH_SHORTCUT_ROWS:
-    for (int32_t n = 0; n < rows; ++n) {
+    if (HAS_SHORTCUT) {
+    FETCH_SHORTCUT_ROWS:
+        for (int32_t n = 0; n < rows; ++n) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=256
-        const int32_t now = done == 0 ? length : 0;
-        if (now > 0) {
-            count(layer, BURSTS_SHORTCUT);
-        }
-    FETCH_SHORTCUT_BURST:
-        for (int32_t i = 0; i < now; ++i) {
+            const int32_t now = done == 0 ? length : 0;
+            if (now > 0) {
+                count(layer, BURSTS_SHORTCUT);
+            }
+        FETCH_SHORTCUT_BURST:
+            for (int32_t i = 0; i < now; ++i) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=16384
 #pragma HLS PIPELINE II=1
-            count(layer, COUNT_FETCH_SHORTCUT);
-            fetched.write(memory[source + i]);
-        }
-        done = done == 0 ? together - 1 : done - 1;
-        if (row == tile.height - 1) {
-            row = 0;
-            source += next_word;
-        } else {
-            row += 1;
-            source += layer.shortcut_line_beats;
+                count(layer, COUNT_FETCH_SHORTCUT);
+                fetched.write(memory[source + i]);
+            }
+            done = done == 0 ? together - 1 : done - 1;
+            if (row == tile.height - 1) {
+                row = 0;
+                source += next_word;
+            } else {
+                row += 1;
+                source += layer.shortcut_line_beats;
+            }
         }
     }
 }
@@ -58,17 +60,19 @@ inline void load_shortcut(const Layer &layer, const Tile &tile, const Pass &pass
                           hls::stream<Word> &shortcut) {
 #pragma HLS INLINE off
     const int32_t rows = shortcut_rows(layer, tile, pass);
-SHORTCUT_ROWS:
-    for (int32_t row = 0; row < rows; ++row) {
+    if (HAS_SHORTCUT) {
+    SHORTCUT_ROWS:
+        for (int32_t row = 0; row < rows; ++row) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=256
-        LaneBits waiting = no_bits();
-        skip_bits(waiting, (tile.x * layer.shortcut_bits) & 7, fetched);
-    SHORTCUT_WORDS:
-        for (int32_t x = 0; x < tile.width; ++x) {
+            LaneBits waiting = no_bits();
+            skip_bits(waiting, (tile.x * layer.shortcut_bits) & 7, fetched);
+        SHORTCUT_WORDS:
+            for (int32_t x = 0; x < tile.width; ++x) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=256
 #pragma HLS PIPELINE II=1
-            count(layer, COUNT_LOAD_SHORTCUT);
-            shortcut.write(take_word(waiting, layer.shortcut_bits, layer.shortcut_unsigned, fetched));
+                count(layer, COUNT_LOAD_SHORTCUT);
+                shortcut.write(take_word(waiting, layer.shortcut_bits, layer.shortcut_unsigned, fetched));
+            }
         }
     }
 }

@@ -17,6 +17,10 @@
 // summed fields: taking them off again flips the highest bit.
 //
 // The generated CHAIN is what the network's widths allow; see docs/architecture.md.
+//
+// A chain is meant to be one: each sum goes on in the next DSP's own adder. The
+// compiler would make a tree of it, of adders in logic. It is told not to in
+// conv_pass, into which this is inlined: of what is inlined, such pragmas are lost.
 #pragma once
 
 #include "words.hpp"
@@ -153,6 +157,7 @@ inline void packed_products(const Word activations[PIXELS], int32_t is_unsigned,
 inline Sums products(const Word activations[PIXELS], int32_t is_unsigned, const Word weights[FILTERS]) {
 #pragma HLS INLINE
     Sums sums = zero_block<FILTERS>();
+#pragma HLS ARRAY_PARTITION variable=sums.pixel complete dim=0
     if (PRODUCTS == 4) {
         packed_products<2, QUAD_BITS>(activations, is_unsigned, weights, sums);
     } else if (PRODUCTS == 2) {

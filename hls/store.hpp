@@ -51,10 +51,10 @@ PACK_ROWS:
 #pragma HLS PIPELINE II=1
                 count(layer, COUNT_PACK);
                 Word word;
-                if (part == 0) {
-                    word = kept.read();
-                } else {
+                if (HAS_FUSED_POOL && part != 0) {
                     word = pooled.read();
+                } else {
+                    word = kept.read();
                 }
                 give_word(waiting, layer.out_bits, word, packed);
             }

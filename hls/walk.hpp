@@ -22,7 +22,15 @@ struct Tile {
     int32_t map_columns;
 };
 
-inline int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
+inline int32_t least(int32_t a, int32_t b) {
+#pragma HLS INLINE
+    return a < b ? a : b;
+}
+
+inline int32_t most(int32_t a, int32_t b) {
+#pragma HLS INLINE
+    return a > b ? a : b;
+}
 
 // Extents of the tile that starts at (y, x) and at a channel word.
 inline Tile tile_at(const Layer &layer, int32_t y, int32_t x, int32_t word) {

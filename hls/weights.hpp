@@ -140,6 +140,7 @@ LOAD_ALIGN:
 inline AccWord load_bias(const Layer &layer, hls::stream<Word> &fetched) {
 #pragma HLS INLINE off
     Word raw[BIAS_BEATS];
+#pragma HLS AGGREGATE variable=raw
 #pragma HLS ARRAY_PARTITION variable=raw complete
 LOAD_BIAS:
     for (int32_t i = 0; i < BIAS_BEATS; ++i) {

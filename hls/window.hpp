@@ -164,8 +164,18 @@ inline WindowWalk start_walk(const Layer &layer, const Tile &tile, const Pass &p
     return walk;
 }
 
-// Cycles of a pass.
-inline int32_t cycles(const WindowWalk &walk) { return walk.outputs * walk.blocks * walk.parts * walk.steps; }
+// Cycles of a pass. Where sums become complete, the words of a block leave one a
+// cycle, so that the next block ends no sooner than after so many.
+inline int32_t cycles(const WindowWalk &walk, const Pass &pass) {
+    const int32_t work = walk.parts * walk.steps;
+    if (!pass.last) {
+        return walk.outputs * walk.blocks * work;
+    }
+    const int32_t last = walk.pixels - (walk.blocks - 1) * walk.block_pixels;  // pixels of a word's last block
+    const int32_t block = most(work, walk.block_pixels);
+    const int32_t end = most(work, last);
+    return walk.outputs * ((walk.blocks - 1) * block + end) - end + work - 1 + last;
+}
 
 // Whether this cycle is the last of a block of output pixels, and of an output word.
 inline bool ends_block(const WindowWalk &walk) {
@@ -191,6 +201,7 @@ inline void read_pixels(const WindowWalk &walk, const Word input[BANKS][BANK_ROW
         int32_t row[BANKS];   // of each bank
 #pragma HLS ARRAY_PARTITION variable=row complete
         Word data[BANKS + 1];
+#pragma HLS AGGREGATE variable=data
 #pragma HLS ARRAY_PARTITION variable=data complete
         for (int b = 0; b < BANKS; ++b) {
 #pragma HLS UNROLL

@@ -80,8 +80,12 @@ using TableRow = Lanes<int8_t, LANES>;
 // One accumulator per channel of a word.
 using AccWord = Lanes<int32_t, LANES>;
 
-// Sums of PIXELS output pixels, N lanes each. The array is a plain one, since
-// AGGREGATE takes no structs within structs.
+// The widest word that the compiler makes of a struct in a memory or a channel; no other is wider than an AccWord.
+constexpr int WIDEST_WORD = 4096;
+static_assert(LANES * 32 <= WIDEST_WORD, "a word of accumulators is wider than a memory or a channel may be");
+
+// Sums of PIXELS output pixels, N lanes each: registers of a compute stage. In memories and channels the words of its
+// pixels are apart (see finished.hpp).
 template <int N>
 struct Block {
     int32_t pixel[PIXELS][N];

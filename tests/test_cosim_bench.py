@@ -13,7 +13,7 @@ from codegen.generate import generate
 from codegen.options import EngineOptions
 from codegen.simulation.csim import compile_engine, input_mantissas, write_golden
 
-ENGINE = EngineOptions(lanes=4, filters=2, pixels=2, input_words=60, weight_steps=8)
+ENGINE = EngineOptions(lanes=4, filters=2, pixels=2)
 
 
 @pytest.fixture(scope="module", params=[2, 7])

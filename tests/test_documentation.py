@@ -14,7 +14,10 @@ from calib.config import NetworkConfig, load_config
 from calib.options import AUTO, METHODS, ONLINE, BfpOptions, ImageOptions, Override
 from calib.sweep_options import SweepOptions
 from codegen.options import EngineOptions
+from codegen.lint.pragmas import KNOWN
+from codegen.lint.run import RULES
 from codegen.performance.board import DEFAULT_BOARD, load_board
+from codegen.simulation.source_text import scan
 
 ROOT = Path(__file__).parent.parent
 
@@ -54,3 +57,25 @@ def test_every_key_is_documented_with_its_default(tmp_path):
         known = {f.name for f in fields(options)} - {"path", "input", "calibration", "evaluation", "bfp", "engine", "sweep"}
         assert {name for name in known if f"`{name}`" not in text} == set()
     assert [m for m in (*METHODS, AUTO, ONLINE) if f'`"{m}"`' not in text] == []
+
+
+def test_every_pragma_that_is_used_is_documented():
+    """The table of docs/pragmas.md has the pragmas and options of hls/, with versions and sources, and no others."""
+    used: dict[str, set[str]] = {}
+    for path in [*(ROOT / "hls").glob("*.[ch]pp"), *(ROOT / "hls" / "synth").glob("*.hpp")]:
+        for pragma in scan(path.name, path.read_text()):
+            names = (name if value is None else f"{name}=" for name, value in pragma.options)
+            used.setdefault(pragma.name, set()).update(names)
+    text = (ROOT / "docs" / "pragmas.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| `")]
+    assert {row[0].strip("`"): set(re.findall(r"`([^`]+)`", row[1])) for row in rows} == used
+    for name, _, place, since, source in rows:
+        assert re.fullmatch(r"20\d\d\.\d", since) and ("guide" in source or "parser" in source), name
+        assert all(place) and name.strip("`") in KNOWN
+
+
+def test_rules_that_the_page_on_pragmas_names_exist():
+    text = (ROOT / "docs" / "pragmas.md").read_text()
+    named = {"pragma_scope", "pragma_types", "pragma_place", "balanced_chains", "lane_arrays", "wide_words"}
+    named |= {"dataflow_channels", "channel_ends", "single_instances", "inlined_helpers", "run_time_division"}
+    assert named <= set(RULES) and all(f"`{name}`" in text for name in named)

@@ -16,13 +16,14 @@ from bfp.graph import Window
 from codegen.__main__ import main
 from codegen.lowering.array import build_array, longest_chain
 from codegen.performance.board import FOLDER, load_board
-from codegen.lowering.layer_fields import EngineOperator, InputPooling
+from codegen.lowering.engine_operators import EngineOperator
+from codegen.lowering.layer_fields import InputPooling
 from codegen.performance.estimate import estimate, steps
 from codegen.features import features
 from codegen.options import EngineOptions
 from codegen.lowering.program import build
 from codegen.render import HLS, render
-from codegen.performance.resources import adder_tree, block_rams, refuse_what_does_not_fit, resources, shifter
+from codegen.performance.resources import added_in_turn, block_rams, refuse_what_does_not_fit, resources, shifter
 from codegen.lowering.tiling import Cutter, LayerShape
 from codegen.performance.timing import Timing
 
@@ -116,7 +117,7 @@ def test_block_ram_shapes():
 
 
 def test_logic_is_counted_by_widths():
-    assert [adder_tree(n, 11) for n in (1, 2, 3, 8)] == [0, 12, 25, 4 * 12 + 2 * 13 + 14]
+    assert [added_in_turn(n, 11) for n in (1, 2, 3, 8)] == [0, 12, 25, 12 + 2 * 13 + 4 * 14]
     # a level of 4:1 multiplexers moves by up to three, the next by up to twelve more
     assert [shifter(14, n) for n in range(5)] == [0, 8, 17, 17 + 11, 17 + 29]
 

@@ -13,7 +13,7 @@ from bfp.graph import Graph, Node, Window
 from codegen.performance.estimate import steps
 from codegen.performance.timing import Timing
 from codegen.lowering.fusion import KERNELS, InputPool, Pool, fusible, input_pools, separable
-from codegen.lowering.layer_fields import EngineOperator
+from codegen.lowering.engine_operators import EngineOperator
 from codegen.options import EngineOptions
 from codegen.lowering.program import build
 

@@ -17,7 +17,7 @@ from bfp.artifact import Artifact
 from codegen import render
 from codegen.generate import generate
 from codegen.lint.artifacts import smallest_artifact, widest_artifact
-from codegen.lowering.layer_fields import EngineOperator
+from codegen.lowering.engine_operators import EngineOperator
 from codegen.lowering.program import build
 from codegen.lowering.schedule import EngineLayer
 from codegen.options import EngineOptions
@@ -113,8 +113,23 @@ def test_engines_with_and_without_optional_constants_are_bit_equal(make, compile
 # -- names -------------------------------------------------------------------------
 
 
-def test_any_name_is_harmless_in_generated_sources(tmp_path):
-    """Names that would end a literal, a comment or a line are text in the sources, and the test bench reports them."""
+def test_a_hostile_name_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(BfpError, match="not a name of letters, digits"):
+        generate([renamed(widest_artifact(), HOSTILE)], SMALL, BOARD, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_any_name_is_harmless_in_generated_sources(tmp_path, monkeypatch):
+    """Names that would end a literal, a comment or a line are text in the sources, and the test bench reports them.
+
+    The manifest refuses them, so that they only come this far where it is left out.
+    """
+
+    def image_alone(made, image, folder):
+        folder.mkdir(parents=True)
+        (folder / "weights.bin").write_bytes(image)
+
+    monkeypatch.setattr("codegen.generate.write_deployment", image_alone)
     plain, _ = simulate(widest_artifact(), tmp_path / "plain")
     layers, result = simulate(renamed(widest_artifact(), HOSTILE), tmp_path)
     assert result["mismatches"] == 0

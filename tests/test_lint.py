@@ -24,7 +24,10 @@ struct Word {
     int8_t lane[LANES];
 };
 
-inline int32_t twice(int32_t value) { return 2 * value; }
+inline int32_t twice(int32_t value) {
+#pragma HLS INLINE
+    return 2 * value;
+}
 
 static void load(const Word *memory, int32_t count, hls::stream<Word> &words) {
 LOAD:
@@ -52,6 +55,7 @@ static void fill(int32_t count, Word table[DEPTH]) {
 static void join(int32_t count, hls::stream<Word> &words, const Word table[DEPTH], hls::stream<Word> &sums) {
     static const int32_t OFFSET = 3;
     Word kept[DEPTH];
+#pragma HLS AGGREGATE variable=kept
     sbfp::DependenceCheck<DEPTH> check("kept", 4);
     for (int32_t i = 0; i < count; ++i) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=DEPTH
@@ -77,12 +81,14 @@ static void store(int32_t count, hls::stream<Word> &sums, Word *memory) {
 }
 
 static void run(const Word *from, Word *to, int32_t count) {
+#pragma HLS INLINE off
 #pragma HLS DATAFLOW
     hls::stream<Word> words;
 #pragma HLS STREAM variable=words depth=4
     hls::stream<Word> sums;
 #pragma HLS STREAM variable=sums depth=DEPTH/2
     Word table[DEPTH];
+#pragma HLS AGGREGATE variable=table
     load(from, count, words);
     fill(count, table);
     join(count, words, table, sums);
@@ -106,17 +112,20 @@ template <int SIZE>
 class DependenceCheck {
   public:
     DependenceCheck(const char *, int) {}
-    void write(int, int) {}
+    void write(int, int) {
+#pragma HLS INLINE
+    }
 };
 }
 """
-TWICE = "inline int32_t twice(int32_t value) { return 2 * value; }"
+TWICE = "inline int32_t twice(int32_t value) {\n#pragma HLS INLINE\n    return 2 * value;\n}"
 LOOP = "LOAD:\n    for (int32_t i = 0; i < count; ++i) {"
 JOIN = "    join(count, words, table, sums);\n"
 
 
 def twice(body: str, before: str = "") -> tuple[str, str]:
-    return TWICE, f"{before}\ninline int32_t twice(int32_t value) {{\n{body}\n    return 2 * value;\n}}"
+    head = "inline int32_t twice(int32_t value) {\n#pragma HLS INLINE"
+    return TWICE, f"{before}\n{head}\n{body}\n    return 2 * value;\n}}"
 
 
 def loop(head: str) -> tuple[str, str]:
@@ -124,6 +133,23 @@ def loop(head: str) -> tuple[str, str]:
         LOOP,
         f"LOAD:\n    int32_t n = count;\n    int32_t i = 0;\n    {head} {{\n        n = n - 1;\n        i += 1;",
     )
+
+
+def in_a_namespace(old: str, new: str) -> tuple[str, str]:
+    """A constant of a namespace that the top function, which stands outside, does not name in full."""
+    start = GOOD.index('extern "C"')
+    end = GOOD.index(old) + len(old)
+    text = GOOD[start:end]
+    return text, f"namespace sizes {{\nconstexpr int WORDS = 64;\n}}\n{text.replace(old, new)}"
+
+
+def one_end(old: str, new: str) -> tuple[str, str]:
+    """A stage whose read of a stream depends on what is switched on."""
+    start, end = GOOD.index("static void join"), GOOD.index("static void store")
+    text = GOOD[start:end].replace("    static const int32_t OFFSET = 3;", "    const bool has = HAS_WORDS && count > 0;")
+    text = text.replace(old, new).replace("+ OFFSET", "+ has")
+    switches = "constexpr bool HAS_WORDS = true;\nconstexpr bool HAS_NONE = false;\n"
+    return GOOD[start:end], switches + text
 
 
 # rule, what is replaced, by what, words of the sentence
@@ -134,15 +160,15 @@ BAD = [
     ("heap", *twice("    __builtin_alloca(4);"), "__builtin_alloca needs a heap"),
     (
         "recursion",
-        *twice("    R r;\n    value = r.go(value);", "struct R {\n    int32_t go(int32_t v) { return go(v); }\n};"),
+        *twice("    R r;\n    value = r.go(value);", "struct R {\n    int32_t go(int32_t v) {\n#pragma HLS INLINE\n        return go(v);\n    }\n};"),
         "go calls",
     ),
     ("recursion", *twice("    if (value > 9) {\n        return twice(value - 9);\n    }"), "twice calls itself"),
     (
         "recursion",
         TWICE,
-        "int32_t twice(int32_t value);\nint32_t other(int32_t v) { return twice(v); }\n"
-        "int32_t twice(int32_t v) { return v > 0 ? other(v - 1) : 0; }",
+        "int32_t twice(int32_t value);\nint32_t other(int32_t v) {\n#pragma HLS INLINE\n    return twice(v);\n}\n"
+        "int32_t twice(int32_t v) {\n#pragma HLS INLINE\n    return v > 0 ? other(v - 1) : 0;\n}",
         "by way of",
     ),
     (
@@ -229,8 +255,8 @@ BAD = [
         *twice(
             "    value = apply(Slow<2>(), value);",
             "template <int N>\nstruct Slow {\n    int32_t operator()(int32_t v) const {\n"
-            "        for (int i = 0; i < N; ++i) {\n            v += i;\n        }\n        return v;\n    }\n};\n"
-            "template <class F>\nint32_t apply(F f, int32_t v) {\n    return f(v);\n}",
+            "#pragma HLS INLINE\n        for (int i = 0; i < N; ++i) {\n            v += i;\n        }\n        return v;\n    }\n};\n"
+            "template <class F>\nint32_t apply(F f, int32_t v) {\n#pragma HLS INLINE\n    return f(v);\n}",
         ),
         "lies below this PIPELINE",
     ),
@@ -244,7 +270,22 @@ BAD = [
     ("pragma_spelling", "#pragma HLS DATAFLOW", "#pragma HSL DATAFLOW\n#pragma HLS DATAFLOW", "did you mean HLS"),
     ("pragma_spelling", "variable=words depth=4", "variable=words depth=4 typ=fifo", "did you mean type"),
     ("pragma_spelling", "variable=words depth=4", "variable=words depth=4 type=fifi", "did you mean fifo"),
-    ("pragma_spelling", "variable=words depth=4", "variable=words depth=FOUR", "depth=FOUR is not made of"),
+    (
+        "pragma_spelling",
+        "mode=m_axi port=from bundle=gmem0",
+        "port=from mode=m_axi bundle=gmem0",
+        "mode must come first",
+    ),
+    ("pragma_spelling", "port=count bundle=control", "port=count bundle=control depth=4", "not one of mode=s_axilite"),
+    ("pragma_spelling", "variable=kept type=inter", "variable=kept type=outer", "did you mean inter"),
+    ("pragma_scope", "variable=words depth=4", "variable=words depth=FOUR", "undeclared identifier 'FOUR'"),
+    ("pragma_scope", "variable=words depth=4", "variable=words depth=count", "not an integral constant"),
+    ("pragma_scope", "variable=words depth=4", "variable=words depth=-DEPTH", "depth is negative"),
+    (
+        "pragma_scope",
+        *in_a_namespace("bundle=gmem0 offset=slave depth=DEPTH", "bundle=gmem0 offset=slave depth=WORDS"),
+        "undeclared identifier 'WORDS'",
+    ),
     ("pragma_spelling", "variable=words depth=4", "variable=words", "option depth= is missing"),
     (
         "pragma_spelling",
@@ -254,21 +295,105 @@ BAD = [
     ),
     ("pragma_spelling", *twice('    _Pragma("HLS INLINE")'), "without _Pragma"),
     ("pragma_place", *twice("#pragma HLS UNROLL"), "UNROLL must stand directly in a loop"),
+    ("pragma_place", *twice("#pragma HLS PIPELINE II=1"), "PIPELINE is lost where twice is inlined"),
     ("pragma_place", *twice("", "#pragma HLS INLINE"), "INLINE stands outside any function"),
     ("pragma_place", *twice("#pragma HLS INTERFACE mode=s_axilite port=value"), "directly in the function top"),
     (
-        "pragma_variables",
+        "pragma_scope",
         "variable=sums depth=DEPTH/2",
         "variable=sum depth=DEPTH/2",
-        "variable=sum names nothing in scope",
+        "undeclared identifier 'sum'",
     ),
-    ("pragma_variables", "variable=word.lane", "variable=word.lanes", "variable=word.lanes names nothing"),
+    ("pragma_scope", "variable=word.lane", "variable=word.lanes", "no member named 'lanes'"),
     (
-        "pragma_variables",
+        "pragma_scope",
+        "    hls::stream<Word> words;\n#pragma HLS STREAM variable=words depth=4\n",
+        "#pragma HLS STREAM variable=words depth=4\n    hls::stream<Word> words;\n",
+        "undeclared identifier 'words'",
+    ),
+    (
+        "pragma_scope",
         "        Word word;\n#pragma HLS ARRAY_PARTITION variable=word.lane complete\n",
         "        Word word;\n        {\n            Word inner;\n            word = inner;\n        }\n"
         "#pragma HLS ARRAY_PARTITION variable=inner.lane complete\n",
-        "variable=inner.lane names nothing",
+        "undeclared identifier 'inner'",
+    ),
+    ("pragma_types", "STREAM variable=words depth=4", "STREAM variable=count depth=4", "which count is not"),
+    (
+        "pragma_types",
+        "AGGREGATE variable=table",
+        "AGGREGATE variable=table\n#pragma HLS AGGREGATE variable=words",
+        "which words is not",
+    ),
+    (
+        "pragma_types",
+        "        Word word = words.read();",
+        "        Word word = words.read();\n#pragma HLS BIND_OP variable=word op=mul impl=dsp",
+        "about an integer, which word is not",
+    ),
+    (
+        "pragma_types",
+        "    static const int32_t OFFSET = 3;",
+        "#pragma HLS ALLOCATION function instances=fill limit=1\n    static const int32_t OFFSET = 3;",
+        "no function fill is called here",
+    ),
+    (
+        "pragma_spelling",
+        "    run(from, to, count);",
+        "#pragma HLS ALLOCATION instances=run function limit=1\n    run(from, to, count);",
+        "function or operation must come first",
+    ),
+    (
+        "lane_arrays",
+        "    Word table[DEPTH];\n#pragma HLS AGGREGATE variable=table\n",
+        "    Word table[DEPTH];\n",
+        "table is an array of structs with lanes",
+    ),
+    (
+        "lane_arrays",
+        *twice("    value += TABLE[value].lane[0];", "static const Word TABLE[2] = {{{1, 2, 3, 4}}, {{5, 6, 7, 8}}};"),
+        "add #pragma HLS AGGREGATE variable=TABLE to twice",
+    ),
+    (
+        "wide_words",
+        "    Word kept[DEPTH];",
+        "    struct Row {\n        int32_t lane[129];\n    };\n    Row rows[2];\n#pragma HLS AGGREGATE variable=rows\n"
+        "    Word kept[DEPTH];",
+        "rows is a word of 4128 bits, more than 4096",
+    ),
+    (
+        "wide_words",
+        *twice("    hls::stream<Row> rows;", "struct Row {\n    int32_t lane[129];\n};"),
+        "an item of rows is a word of 4128 bits",
+    ),
+    (
+        "inlined_helpers",
+        "inline int32_t twice(int32_t value) {\n#pragma HLS INLINE\n",
+        "inline int32_t twice(int32_t value) {\n",
+        "twice is called in a pipelined loop and does not say INLINE",
+    ),
+    (
+        "single_instances",
+        "    run(from, to, count);",
+        "    run(from, to, count);\n    run(from, to, count);",
+        "run is called 2 times in top",
+    ),
+    ("run_time_division", *twice("    value = value / 3;"), "/ is computed when it runs"),
+    ("run_time_division", *twice("    value %= value;"), "%= is computed when it runs"),
+    (
+        "balanced_chains",
+        *twice("    for (int i = 0; i < LANES; ++i) {\n#pragma HLS UNROLL\n        value += value * value;\n    }"),
+        "fill has a chain of products",
+    ),
+    (
+        "channel_ends",
+        *one_end("words.read();", "Word();\n        if (HAS_WORDS) {\n            word = words.read();\n        }"),
+        "channel words has 1 producers and 0 consumers with HAS_WORDS false",
+    ),
+    (
+        "channel_ends",
+        *one_end("words.read();", "Word();\n        if (has && !HAS_NONE) {\n            word = words.read();\n        }"),
+        "with HAS_NONE false, HAS_WORDS false",
     ),
     (
         "partitions",
@@ -324,7 +449,6 @@ BAD = [
         "latency=64\n#pragma HLS INTERFACE mode=m_axi port=to",
         "leaves depth to defaults",
     ),
-    ("interface", "port=count bundle=control", "port=count bundle=control depth=4", "takes no burst options"),
     ("interface", "bundle=gmem1", "bundle=gmem0", "ports from and to share a bundle"),
     ("dataflow_statements", JOIN, f"    count = count + 1;\n{JOIN}", "holds only declarations and calls"),
     (
@@ -335,8 +459,8 @@ BAD = [
     ),
     (
         "dataflow_statements",
-        "    Word table[DEPTH];\n    load",
-        "    Word table[DEPTH];\n    const int32_t n = twice(count);\n    load",
+        "#pragma HLS AGGREGATE variable=table\n    load",
+        "#pragma HLS AGGREGATE variable=table\n    const int32_t n = twice(count);\n    load",
         "n is computed in a dataflow region",
     ),
     ("dataflow_statements", JOIN, "    join(twice(count), words, table, sums);\n", "is computed by a call"),
@@ -402,7 +526,7 @@ def test_members_of_a_template_are_known(tmp_path):
     text = GOOD.replace("struct Word {\n    int8_t lane[LANES];\n};", template)
     assert text != GOOD and findings(tmp_path, text) == []
     wrong = text.replace("variable=word.lane complete", "variable=word.lanes complete")
-    assert [f.rule for f in findings(tmp_path, wrong)] == ["pragma_variables"]
+    assert [f.rule for f in findings(tmp_path, wrong)] == ["pragma_scope"]
     wrong = text.replace("variable=word.lane complete", "variable=word.lane complete dim=2")
     assert [f.rule for f in findings(tmp_path, wrong)] == ["partitions"]
 
@@ -442,7 +566,7 @@ def test_findings_name_file_and_line(tmp_path, capsys):
     (tmp_path / "checks.hpp").write_text(CHECKS)
     assert main(["--source", str(tmp_path / "kernel.cpp"), "--top", "top"]) == 1
     line = GOOD.split("\n").index("#pragma HLS STREAM variable=words depth=4") + 1
-    expected = f"{tmp_path}/kernel.cpp:{line}: [pragma_variables] variable=wrods names nothing in scope"
+    expected = f"{tmp_path}/kernel.cpp:{line}: [pragma_scope] STREAM: use of undeclared identifier 'wrods'"
     assert capsys.readouterr().out.startswith(expected)
     assert main(["--source", str(tmp_path / "kernel.cpp")]) == 2
     assert main(["--source", str(tmp_path / "none.cpp"), "--top", "top"]) == 2

@@ -14,9 +14,11 @@ import pytest
 from support.boards import BOARD
 from support.compilers import EVERY, NO_CLANG
 
+from bfp.errors import BfpError
 from codegen.simulation.csim import HLS
 from codegen.generate import generate
 from codegen.lint.artifacts import smallest_artifact, widest_artifact
+from codegen.lint.rules.layout import WIDEST
 from codegen.options import EngineOptions
 from codegen.render import KERNEL_HEADERS
 from codegen.simulation.source_text import blank_comments
@@ -35,6 +37,7 @@ class stream {
 """
 HEADERS = sorted([*(path.name for path in HLS.glob("*.hpp")), *KERNEL_HEADERS])
 SIZES = [(2, 2, 1), (16, 8, 5)]
+LANES_MOST = 64  # of the engine's options
 NETWORKS = {"smallest": smallest_artifact, "widest": widest_artifact}
 
 
@@ -142,6 +145,25 @@ def test_products_that_do_not_fit_are_refused(changes, refusal, plain, tmp_path)
     command = ["g++", "-std=c++14", "-fsyntax-only", *include, str(tmp_path / "unit.cpp")]
     result = subprocess.run(command, capture_output=True, text=True)
     assert (result.returncode == 0) == (refusal is None) and (refusal or "") in result.stderr, result.stderr
+
+
+def test_words_that_the_compiler_does_not_make_are_refused(plain, tmp_path):
+    """The engine's own limit, which depends on the lanes alone; the options stay below it."""
+    text = (plain / "smallest" / "16x8x5" / "generated" / "config.hpp").read_text()
+    for lanes, pixels, accepted in ((64, 32, True), (128, 1, True), (256, 1, False)):
+        changed = re.sub(r"(int LANES =) \d+;", rf"\1 {lanes};", text)
+        changed = re.sub(r"(int PIXELS =) \d+;", rf"\1 {pixels};", changed)
+        changed = re.sub(r"(int BANKS =) \d+;", r"\1 1;", changed)
+        (tmp_path / "config.hpp").write_text(re.sub(r"(int READS =) \d+;", rf"\1 {pixels};", changed))
+        (tmp_path / "unit.cpp").write_text('#include "words.hpp"\n')
+        command = ["g++", "-std=c++14", "-fsyntax-only", f"-I{tmp_path}", f"-I{plain / 'hls'}", str(tmp_path / "unit.cpp")]
+        result = subprocess.run(command, capture_output=True, text=True)
+        assert (result.returncode == 0) == accepted, result.stderr
+        assert accepted or "wider than a memory or a channel may be" in result.stderr
+    assert LANES_MOST * 32 <= WIDEST
+    EngineOptions(lanes=LANES_MOST)
+    with pytest.raises(BfpError, match="from 2 to 64"):
+        EngineOptions(lanes=2 * LANES_MOST)
 
 
 def test_a_stage_off_the_subset_would_not_compile(plain, tmp_path):

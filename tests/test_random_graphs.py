@@ -12,7 +12,8 @@ from support.boards import BOARD
 from support.random_graphs import random_artifact, random_input
 from support.engines import Engine, ENGINES, engine_options
 
-from codegen.lowering.layer_fields import EngineOperator, InputPooling
+from codegen.lowering.engine_operators import EngineOperator
+from codegen.lowering.layer_fields import InputPooling
 from codegen.simulation.csim import compile_engine, run_testbench, write_golden
 from codegen.generate import generate
 from codegen.lowering.program import build

@@ -151,7 +151,7 @@ TABLES = [
     ("calib.evaluation.integer_ops", "operator", "the integer model"),
     ("calib.evaluation.integer_ops", "activation", "the integer model"),
     ("calib.reconstruction.layerwise", "operator with weights", "layer-wise reconstruction"),
-    ("codegen.lowering.job", "operator", "the engine"),
+    ("codegen.lowering.engine_operators", "operator", "the engine"),
     ("codegen.lowering.emission", "activation", "the engine"),
 ]
 IMPORTS = """

@@ -22,8 +22,7 @@ def artifact(name: str, nodes: tuple[Node, ...], shapes: dict[str, tuple[int, in
     """A network of 1x1 convolutions and pools with these shapes, of two channels each."""
     parameters = {n.name: pointwise(n) if n.op == "conv" else derive(n, FORMAT, FORMAT) for n in nodes}
     graph = Graph(name, ("input",), (nodes[-1].output,), nodes, shapes)
-    channels, *size = shapes["input"]
-    preprocessing = Preprocessing(tuple(size), (0.0,) * channels, (1.0,) * channels)
+    preprocessing = Preprocessing(shapes["input"][1:], (0.0, 0.0), (1.0, 1.0))
     return Artifact.of_one(graph, dict.fromkeys(shapes, FORMAT), parameters, preprocessing, digest="0" * 64)
 
 

@@ -14,7 +14,11 @@ K = CursorKind
 # CXBinaryOperatorKind and CXUnaryOperatorKind of libclang 17 and later
 BINARY = {11: "<", 12: ">", 13: "<=", 14: ">=", 15: "==", 16: "!=", 22: "="}
 BINARY.update({23: "*=", 24: "/=", 25: "%=", 26: "+=", 27: "-=", 28: "<<=", 29: ">>=", 30: "&=", 31: "^=", 32: "|="})
-UNARY = {1: "++", 2: "--", 3: "++", 4: "--", 5: "&"}
+UNARY = {1: "++", 2: "--", 3: "++", 4: "--", 5: "&", 10: "!"}
+DIVISIONS = {4: "/", 5: "%", 24: "/=", 25: "%="}
+MULTIPLY = 3
+CASTS = (K.CXX_STATIC_CAST_EXPR, K.CSTYLE_CAST_EXPR, K.CXX_FUNCTIONAL_CAST_EXPR)
+LOGICAL = {20: "&&", 21: "||"}
 ARITHMETIC = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.floordiv}
 WRAPPERS = (K.UNEXPOSED_EXPR, K.PAREN_EXPR)
 
@@ -22,6 +26,31 @@ WRAPPERS = (K.UNEXPOSED_EXPR, K.PAREN_EXPR)
 def binary_operator(cursor: Cursor) -> str:
     """Comparison or assignment operator of a binary expression, "" for any other."""
     return BINARY.get(conf.lib.clang_getCursorBinaryOperatorKind(cursor), "")
+
+
+def division_operator(cursor: Cursor) -> str:
+    """``/``, ``%`` or one of them with an assignment, "" for any other cursor."""
+    if cursor.kind not in (K.BINARY_OPERATOR, K.COMPOUND_ASSIGNMENT_OPERATOR):
+        return ""
+    return DIVISIONS.get(conf.lib.clang_getCursorBinaryOperatorKind(cursor), "")
+
+
+def factors(cursor: Cursor) -> tuple[Cursor, Cursor] | None:
+    """Both sides of a multiplication, None for any other expression; looks below casts."""
+    cursor = unwrap(cursor)
+    while cursor.kind in CASTS:
+        cursor = unwrap(list(cursor.get_children())[-1])
+    if cursor.kind != K.BINARY_OPERATOR or conf.lib.clang_getCursorBinaryOperatorKind(cursor) != MULTIPLY:
+        return None
+    left, right = cursor.get_children()
+    return left, right
+
+
+def logical_operator(cursor: Cursor) -> str:
+    """``&&`` or ``||``, "" for any other cursor."""
+    if cursor.kind != K.BINARY_OPERATOR:
+        return ""
+    return LOGICAL.get(conf.lib.clang_getCursorBinaryOperatorKind(cursor), "")
 
 
 def unary_operator(cursor: Cursor) -> str:
@@ -165,12 +194,20 @@ def constant_value(name: str, kernel: Kernel) -> int | None:
     """Value of a global integer constant of the kernel, None where there is none of that name."""
     for c in kernel.globals:
         if c.spelling == name:
-            result = conf.lib.clang_Cursor_Evaluate(c)
-            if result:
-                value = conf.lib.clang_EvalResult_getAsInt(result)
-                conf.lib.clang_EvalResult_dispose(result)
+            value = integer_value(c)
+            if value is not None:
                 return value
     return None
+
+
+def integer_value(cursor: Cursor) -> int | None:
+    """Value of a constant or of an expression of constants, None where the compiler cannot tell."""
+    result = conf.lib.clang_Cursor_Evaluate(cursor)
+    if not result:
+        return None
+    value = conf.lib.clang_EvalResult_getAsInt(result)
+    conf.lib.clang_EvalResult_dispose(result)
+    return value
 
 
 def expression_value(text: str, kernel: Kernel) -> int | None:

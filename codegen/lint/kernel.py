@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -74,10 +74,11 @@ class Kernel:
     """Syntax tree and source text of one kernel; everything is limited to the kernel's own files.
 
     functions: definitions by USR. loops: in source order. owners: the scope of
-    each pragma, None outside any function.
+    each pragma, None outside any function. flags: those that it was parsed with.
     """
 
     top: str
+    flags: list[str]
     unit: TranslationUnit
     sources: dict[str, str]
     pragmas: list[Pragma]
@@ -108,9 +109,25 @@ class Kernel:
         heads = ((s, s.children[0]) for s in self.loops if s.children[0].kind == K.DECL_STMT)
         return {variable.hash: s for s, head in heads for variable in head.get_children()}
 
+    def errors_with(self, sources: Mapping[str, str]) -> list[tuple[str, int, str]]:
+        """The compiler's errors where these texts, by file name, stand in for the kernel's own: file, line, what."""
+        unit = Index.create().parse(self.unit.spelling, args=self.flags, unsaved_files=list(sources.items()))
+        errors = [d for d in unit.diagnostics if d.severity >= Diagnostic.Error]
+        return [(d.location.file.name, d.location.line, d.spelling) for d in errors if d.location.file]
+
     @cached_property
-    def _callees(self) -> dict[Scope, list[Scope]]:
-        return {f: [callee for _, callee in self.calls(f.body)] for f in self.functions.values()}
+    def call_sites(self) -> dict[Scope, list[tuple[Cursor, Scope]]]:
+        """The calls that each function makes, with what it calls."""
+        return {f: list(self.calls(f.body)) for f in self.functions.values()}
+
+    def callers(self, function: Scope) -> dict[Scope, list[Cursor]]:
+        """The calls of a function, by the function that they stand in."""
+        found: dict[Scope, list[Cursor]] = {}
+        for caller, sites in self.call_sites.items():
+            for call, callee in sites:
+                if callee is function:
+                    found.setdefault(caller, []).append(call)
+        return found
 
     def callee(self, call: Cursor) -> Scope | None:
         """The kernel's own function that a call expression calls, if it is one."""
@@ -145,12 +162,12 @@ class Kernel:
     def reachable(self, scope: Scope) -> list[Scope]:
         """Functions of the kernel that are called in a scope, directly or not."""
         found: list[Scope] = []
-        todo = list(self._callees.get(scope) or (callee for _, callee in self.calls(scope.body)))
+        todo = [callee for _, callee in self.call_sites.get(scope) or self.calls(scope.body)]
         while todo:
             function = todo.pop()
             if function not in found:
                 found.append(function)
-                todo += self._callees[function]
+                todo += [callee for _, callee in self.call_sites[function]]
         return found
 
 
@@ -210,7 +227,8 @@ def parse(source: Path, includes: Sequence[Path], top: str) -> Kernel:
     """
     if not source.is_file():
         raise BfpError(f"kernel {source} does not exist; name a C++ source")
-    flags = ["-x", "c++", "-std=c++14", "-nostdinc", "-nostdinc++", *(f"-I{p}" for p in includes), f"-I{INCLUDE}"]
+    flags = ["-x", "c++", "-std=c++14", "-ferror-limit=0", "-nostdinc", "-nostdinc++"]
+    flags += [*(f"-I{p}" for p in includes), f"-I{INCLUDE}"]
     unit = Index.create().parse(str(source), args=flags)
     errors = [d for d in unit.diagnostics if d.severity >= Diagnostic.Error]
     if errors:
@@ -231,4 +249,4 @@ def parse(source: Path, includes: Sequence[Path], top: str) -> Kernel:
     for pragma, scope in owners.items():
         if scope is not None:
             scope.pragmas.append(pragma)
-    return Kernel(top, unit, sources, pragmas, functions, scopes, owners)
+    return Kernel(top, flags, unit, sources, pragmas, functions, scopes, owners)

@@ -18,7 +18,7 @@ VARIABLE = "a variable"
 class Known:
     """What a pragma takes: options with a value (CONSTANT, NAME, VARIABLE or the allowed words), and bare words.
 
-    needs: options that must be there. place: where it may stand: "function",
+    needs: options that must be there. first: one of which must come first. place: where it may stand: "function",
     "loop", "top" (the top function), "any" (function, loop or block).
     """
 
@@ -26,6 +26,7 @@ class Known:
     words: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     place: tuple[str, ...] = ("any",)
+    first: tuple[str, ...] = ()
 
 
 _MODES = ("m_axi", "s_axilite", "axis", "ap_none", "ap_vld", "ap_hs", "ap_memory", "bram", "ap_fifo")
@@ -33,6 +34,22 @@ _CONTROL = ("ap_ctrl_hs", "ap_ctrl_chain", "ap_ctrl_none")
 _PARTITIONS = ("complete", "block", "cyclic")
 _RAMS = ("ram_1p", "ram_1wnr", "ram_2p", "ram_s2p", "ram_t2p", "rom_1p", "rom_2p", "rom_np", "fifo")
 _OPERATIONS = ("mul", "add", "sub")
+
+# Of INTERFACE, besides mode and port, by mode.
+MODE_OPTIONS = {
+    "m_axi": (
+        "bundle",
+        "offset",
+        "depth",
+        "latency",
+        "num_read_outstanding",
+        "num_write_outstanding",
+        "max_read_burst_length",
+        "max_write_burst_length",
+        "max_widen_bitwidth",
+    ),
+    "s_axilite": ("bundle", "offset"),
+}
 
 KNOWN: dict[str, Known] = {
     "INTERFACE": Known(
@@ -52,6 +69,7 @@ KNOWN: dict[str, Known] = {
         ("register",),
         ("mode", "port"),
         ("top",),
+        ("mode",),
     ),
     "PIPELINE": Known({"II": CONSTANT, "style": ("stp", "frp", "flp")}, ("off", "rewind"), (), ("function", "loop")),
     "UNROLL": Known({"factor": CONSTANT}, ("skip_exit_check",), (), ("loop",)),
@@ -60,8 +78,13 @@ KNOWN: dict[str, Known] = {
     "LOOP_TRIPCOUNT": Known({"min": CONSTANT, "max": CONSTANT, "avg": CONSTANT}, (), ("max",), ("loop",)),
     "LOOP_FLATTEN": Known({}, ("off",), (), ("loop",)),
     "ALLOCATION": Known(
-        {"instances": NAME, "limit": CONSTANT}, ("function", "operation"), ("instances", "limit"), ("function",)
+        {"instances": NAME, "limit": CONSTANT},
+        ("function", "operation"),
+        ("instances", "limit"),
+        ("function",),
+        ("function", "operation"),
     ),
+    "EXPRESSION_BALANCE": Known({}, ("off",)),
     "LATENCY": Known({"min": CONSTANT, "max": CONSTANT}),
     "ARRAY_PARTITION": Known(
         {"variable": VARIABLE, "type": _PARTITIONS, "factor": CONSTANT, "dim": CONSTANT}, _PARTITIONS, ("variable",)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from codegen.lint.kernel import Finding, Kernel, parse
-from codegen.lint.rules import dataflow, interface, language, loops, pragmas
+from codegen.lint.rules import arithmetic, channels, dataflow, instances, interface, language, layout, loops, pragmas
 
 HLS = Path(__file__).resolve().parent.parent.parent / "hls"
 TOP = "sbfp_engine"
@@ -30,13 +30,21 @@ _RULES: tuple[Rule, ...] = (
     loops.unrolls,
     pragmas.pragma_spelling,
     pragmas.pragma_place,
-    pragmas.pragma_variables,
+    pragmas.pragma_scope,
+    pragmas.pragma_types,
     pragmas.partitions,
     pragmas.aggregates,
     pragmas.unchecked_dependences,
+    layout.lane_arrays,
+    layout.wide_words,
+    instances.inlined_helpers,
+    instances.single_instances,
+    arithmetic.run_time_division,
+    arithmetic.balanced_chains,
     interface.interface,
     dataflow.dataflow_statements,
     dataflow.dataflow_channels,
+    channels.channel_ends,
 )
 # by name, which is what findings carry
 RULES: dict[str, Rule] = {rule.__name__: rule for rule in _RULES}

@@ -6,25 +6,9 @@ from dataclasses import dataclass
 
 from bfp.graph import Node
 from bfp.parameters import Parameters
-from bfp.tables import computes, operator_table
+from codegen.lowering.engine_operators import ENGINE_OPERATOR, EngineOperator
 from codegen.lowering.fusion import InputPool, Pool
-from codegen.lowering.layer_fields import EngineOperator
 from codegen.lowering.placement import Placement
-
-ENGINE_OPERATOR = operator_table(
-    "the engine",
-    {
-        "conv": EngineOperator.CONV,
-        "slice_pad": EngineOperator.CONV,
-        "depthwise": EngineOperator.DEPTHWISE,
-        "max_pool": EngineOperator.MAX_POOL,
-        "avg_pool": EngineOperator.AVG_POOL,
-        "add": EngineOperator.ADD,
-        "maximum": EngineOperator.MAXIMUM,
-        "identity": EngineOperator.ADD,
-    },
-    computes,
-)
 
 
 @dataclass(frozen=True)

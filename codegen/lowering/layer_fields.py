@@ -6,32 +6,11 @@ entries. What needs no more has 16 bits: the schedule lies on chip.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeVar
 
-from bfp.tables import Table
+from codegen.lowering.engine_operators import EngineOperator
 from codegen.records import check_range, choice, number
-
-
-T = TypeVar("T")
-
-
-class EngineOperator(Enum):
-    """What the engine computes for a layer."""
-
-    CONV = 0
-    DEPTHWISE = 1
-    MAX_POOL = 2
-    AVG_POOL = 3
-    ADD = 4
-    MAXIMUM = 5
-
-    @property
-    def weighted(self) -> bool:
-        """Whether weights and a bias load for it."""
-        return WEIGHTED[self]
 
 
 class EngineActivation(Enum):
@@ -50,22 +29,6 @@ class InputPooling(Enum):
     MEAN = 2
 
 
-def engine_table(what: str, entries: Mapping[EngineOperator, T]) -> Table[T]:
-    """One entry for each of the engine's operators. Raises BfpError naming the first that is missing."""
-    return Table(what, "the engine's operator", EngineOperator, entries)
-
-
-WEIGHTED = engine_table(
-    "the engine",
-    {
-        EngineOperator.CONV: True,
-        EngineOperator.DEPTHWISE: True,
-        EngineOperator.MAX_POOL: False,
-        EngineOperator.AVG_POOL: False,
-        EngineOperator.ADD: False,
-        EngineOperator.MAXIMUM: False,
-    },
-)
 ENUMERATIONS = (EngineOperator, EngineActivation, InputPooling)
 
 

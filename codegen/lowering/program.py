@@ -15,8 +15,9 @@ from codegen.lowering.array import build_array
 from codegen.lowering.cost import Machine
 from codegen.lowering.emission import Emitter
 from codegen.lowering.fusion import MOST_QUEUED, MOST_WORDS, InputPool, Pool, fusible, input_pools
-from codegen.lowering.job import ENGINE_OPERATOR, Job
-from codegen.lowering.layer_fields import EngineOperator
+from codegen.lowering.engine_operators import ENGINE_OPERATOR
+from codegen.lowering.job import Job
+from codegen.lowering.engine_operators import EngineOperator
 from codegen.options import EngineOptions
 from codegen.lowering.placement import Placement, place
 from codegen.lowering.schedule import Program, StoredTensor

@@ -11,7 +11,8 @@ from bfp.artifact import Artifact
 from bfp.format import BlockFormat
 from codegen.lowering.array import Array
 from codegen.lowering.fusion import InputPool, Pool
-from codegen.lowering.layer_fields import EngineOperator, LayerFields
+from codegen.lowering.engine_operators import EngineOperator
+from codegen.lowering.layer_fields import LayerFields
 from codegen.lowering.placement import Placement
 from codegen.lowering.tiling import Tiling
 from codegen.options import EngineOptions

@@ -9,7 +9,7 @@ from bfp.errors import BfpError
 from bfp.graph import Window
 from codegen.lowering.array import Array
 from codegen.lowering.fusion import InputPool, Pool
-from codegen.lowering.layer_fields import EngineOperator
+from codegen.lowering.engine_operators import EngineOperator
 from codegen.options import EngineOptions
 
 MOST_EXTRA_CUTS, MOST_EXTRA_PASSES = 8, 3

@@ -7,9 +7,10 @@ import numpy as np
 from bfp.errors import BfpError
 from bfp.format import block_of
 from bfp.graph import Graph
-from bfp.tables import operator_table
-from codegen.lowering.job import ENGINE_OPERATOR, Job
-from codegen.lowering.layer_fields import EngineOperator, WeightFields, engine_table
+from bfp.tables import Table, operator_table
+from codegen.lowering.engine_operators import ENGINE_OPERATOR, EngineOperator
+from codegen.lowering.job import Job
+from codegen.lowering.layer_fields import WeightFields
 from codegen.lowering.schedule import Program
 from codegen.lowering.tiling import Tiling
 from codegen.lowering.weight_image import dense_image, dense_sizes, depthwise_image, fold_columns, one_hot
@@ -19,12 +20,7 @@ COPY_BITS = 2  # of the ones that a copy has for weights
 
 def weight_fields(program: Program, graph: Graph, job: Job, tiling: Tiling) -> WeightFields:
     """Append what has weights to the weight image. Raises BfpError naming the layer."""
-    return LAY_OUT[job.op](program, graph, job, tiling)
-
-
-def no_fields(program: Program, graph: Graph, job: Job, tiling: Tiling) -> WeightFields:
-    """Of what has no weights."""
-    return WeightFields()
+    return LAY_OUT[job.op](program, graph, job, tiling) if job.op.weighted else WeightFields()
 
 
 def depthwise_fields(program: Program, graph: Graph, job: Job, tiling: Tiling) -> WeightFields:
@@ -84,16 +80,12 @@ def dense_operands(graph: Graph, job: Job) -> tuple[np.ndarray, np.ndarray]:
     return p.weights.mantissas, p.align_shift[:, group[first]]
 
 
-LAY_OUT = engine_table(
+# how the weights of each of the engine's operators that has any are laid out
+LAY_OUT = Table(
     "the weight image",
-    {
-        EngineOperator.CONV: dense_fields,
-        EngineOperator.DEPTHWISE: depthwise_fields,
-        EngineOperator.MAX_POOL: no_fields,
-        EngineOperator.AVG_POOL: no_fields,
-        EngineOperator.ADD: no_fields,
-        EngineOperator.MAXIMUM: no_fields,
-    },
+    "the engine's operator",
+    [op for op in EngineOperator if op.weighted],
+    {EngineOperator.CONV: dense_fields, EngineOperator.DEPTHWISE: depthwise_fields},
 )
 # what the array multiplies: mantissas and alignment shifts of each operator that runs in it
 OPERANDS = operator_table(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from codegen.lowering.array import Array
-from codegen.lowering.layer_fields import EngineOperator, engine_table
+from codegen.lowering.engine_operators import EngineOperator
 from codegen.lowering.schedule import EngineLayer
 from codegen.lowering.tiling import BIAS_BEATS, ceil_div
 
@@ -42,17 +42,6 @@ BURSTS = ("bursts_in", "bursts_weights", "bursts_shortcut", "bursts_out")
 COUNTED = (*LOOPS, *BURSTS)
 # of the loops, the ones that move a beat of memory each
 BEATS = ("fetch_tile", "fetch_weights", "fetch_shortcut", "store")
-COMPUTE = engine_table(
-    "the model of cycles",
-    {
-        EngineOperator.CONV: "conv",
-        EngineOperator.DEPTHWISE: "depthwise",
-        EngineOperator.MAX_POOL: "max_pool",
-        EngineOperator.AVG_POOL: "avg_pool",
-        EngineOperator.ADD: "add",
-        EngineOperator.MAXIMUM: "add",
-    },
-)
 
 
 @dataclass(frozen=True)
@@ -240,6 +229,20 @@ def bursts_of(rows: int, whole_lines: bool, all_rows: bool) -> Callable[[int], i
     return (lambda words: 1) if all_rows else (lambda words: words)
 
 
+def compute_cycles(outputs: int, pixels: int, block_pixels: int, work: int, completes: bool) -> int:
+    """Iterations of a compute stage for so many output words of a tile, ``work`` of them for a block of pixels.
+
+    Where sums become complete, the words of a block leave one a cycle (hls/finished.hpp): the next block ends no sooner
+    than after so many, and the last one's are still to leave when all is computed.
+    """
+    blocks = ceil_div(pixels, block_pixels)
+    if not completes:
+        return outputs * blocks * work
+    last = pixels - (blocks - 1) * block_pixels  # pixels of a word's last block
+    block, end = max(work, block_pixels), max(work, last)
+    return outputs * ((blocks - 1) * block + end) - end + work - 1 + last
+
+
 def pass_counts(
     layer: EngineLayer, array: Array, tile: Extent, stores: WordStores, group: int, chunk: int
 ) -> PassCounts:
@@ -252,7 +255,6 @@ def pass_counts(
     part = min(passes.chunk_words, layer.fields.input_map.in_words - first) if dense else 1
     mantissas = part * area * (array.lanes if dense else 1) if weighted else 0
     align = part if weights.has_align else 0
-    blocks = ceil_div(tile.pixels, layer.fields.buffer.block_pixels)
     done = group if chunk == passes.chunks - 1 else 0  # words whose sums are complete then
     return PassCounts(
         outputs=group,
@@ -260,7 +262,13 @@ def pass_counts(
         align=group * part if dense else 0,
         mantissas=group * (unpacking(mantissas, weights.weight_bits, array.filters) if dense else mantissas),
         weight_beats=group * (BIAS_BEATS + align + beats(mantissas, weights.weight_bits)) if weighted else 0,
-        compute=group * blocks * (array.lanes // array.filters if dense else 1) * part * area,
+        compute=compute_cycles(
+            group,
+            tile.pixels,
+            layer.fields.buffer.block_pixels,
+            work=(array.lanes // array.filters if dense else 1) * part * area,
+            completes=done > 0,
+        ),
         pixels=done * tile.pixels,
         packed=done * stores.packed,
         shortcut_beats=done * stores.shortcut_beats,
@@ -296,7 +304,7 @@ def tile_counts(layer: EngineLayer, array: Array, tile: Extent) -> TileCounts:
         "load_dense" if dense else "load_depthwise": total("mantissas"),
         "fetch_shortcut": total("shortcut_beats"),
         "load_shortcut": pixels if fields.shortcut.has_shortcut else 0,
-        COMPUTE[fields.op]: total("compute"),
+        fields.op.traits.loop: total("compute"),
         "epilogue": pixels,
         "fused_pool": pixels,
         "pack": total("packed"),

@@ -17,11 +17,11 @@ import math
 from bfp.errors import BfpError
 from codegen.features import Features, Shifts, features
 from codegen.lowering.array import FIELD_BITS
-from codegen.lowering.layer_fields import EngineActivation, EngineOperator
+from codegen.lowering.engine_operators import EngineOperator
+from codegen.lowering.layer_fields import EngineActivation
 from codegen.lowering.schedule import Program
 from codegen.lowering.tiling import ceil_div
 from codegen.performance.board import Board
-from codegen.performance.counts import COMPUTE
 
 ACC = 32  # bits of an accumulator
 ALIGN_BITS = 4  # of a table's shift of an operand
@@ -54,14 +54,13 @@ def lut_rom(width_bits: int, depth: int) -> int:
     return 0 if depth > SHALLOW or depth < 2 else width_bits
 
 
-def adder_tree(operands: int, bits: int) -> int:
-    """LUTs that add so many operands of so many bits: two by two, each sum a bit wider."""
-    total = 0
-    while operands > 1:
-        bits += 1
-        total += operands // 2 * bits
-        operands = ceil_div(operands, 2)
-    return total
+def added_in_turn(operands: int, bits: int) -> int:
+    """LUTs that add so many operands of so many bits one after the other, each sum as wide as its range.
+
+    Not two by two: the array's chains of DSPs are kept by switching the compiler's balancing of sums off
+    (hls/conv.hpp), which keeps the order of these additions as well. Adders are as many, some a little wider.
+    """
+    return sum(bits + (number - 1).bit_length() for number in range(2, operands + 1))
 
 
 def shifter(bits: int, by_bits: int) -> int:
@@ -97,13 +96,14 @@ def memories(program: Program, use: Features) -> dict[str, tuple[int, int, int]]
         "biases": (2, wide, program.limit("bias_words").size),
         "alignment": (2 * (use.align_bits > 0), word, steps),
         "depthwise weights": (2, word, use.depthwise_steps),
-        "partial sums": (1, wide * a.pixels, program.limit("blocks").size),
+        "partial sums": (a.pixels, wide, program.limit("blocks").size),
         "rows of inputs that are pooled": (1, 2 * word, use.input_pool_columns if use.input_pool else 1),
         "queue of pooled rows": (1, word, use.pooled_queue if use.fused_pool else 1),
         "running maxima of fused pools": (1, word, program.limit("pool_words").size),
         "memory ports": (PORTS, word, PORT_WORDS),
         "queues behind and before the ports": (PORTS - 1, word, 128),
         "queue of the shortcut": (1, word, 64),
+        "queue of sums": (1, wide, 16),
     }
     for table in program.tables:
         found[f"table {table}"] = (1, ACC * a.lanes if table == "CLAMP_HIGH" else word, program.rows(table))
@@ -149,6 +149,18 @@ def input_pool_luts(use: Features) -> int:
     return total + (rounding_luts(use.mean_rounding) if use.input_mean else 0)
 
 
+def leaving_luts(pixels: int, use: Features) -> int:
+    """Of one lane: every operator chooses the next pixel of the block that leaves it (hls/finished.hpp)."""
+    widths = {
+        EngineOperator.CONV: (ACC, pixels),
+        EngineOperator.DEPTHWISE: (use.depthwise_bits, pixels),
+        EngineOperator.MAX_POOL: (use.operand_bits, use.pool_pixels),
+        EngineOperator.AVG_POOL: (use.mean_bits, use.pool_pixels),
+        EngineOperator.ADD: (use.operand_bits, pixels),
+    }
+    return sum(bits * multiplexer(ways) for bits, ways in (widths[operator] for operator in use.operators))
+
+
 def lut_parts(program: Program, use: Features) -> dict[str, int]:
     """LUTs by part."""
     a = program.array
@@ -171,12 +183,11 @@ def lut_parts(program: Program, use: Features) -> dict[str, int]:
     return {
         # a negative mantissa borrows from the one above it
         "mantissas side by side": (pairs + twins) * dense,
-        "sums of chains": outputs * adder_tree(chains, field) if dense and field else 0,
+        "sums of chains": outputs * added_in_turn(chains, field) if dense and field else 0,
         "alignment shifters": outputs * shifter(total, use.align_bits) if dense else 0,
         # the start value is chosen in the adder; between chunks it may be a partial sum
         "accumulators": outputs * ACC * (1 + use.chunks) + a.filters * ACC * (parts - 1) // 2 if dense else 0,
-        "queue of sums (four blocks)": ACC * a.lanes * a.pixels // 2,
-        "choice of a block's pixel": ACC * a.lanes * multiplexer(a.pixels),
+        "choice of a block's pixel": a.lanes * leaving_luts(a.pixels, use),
         "depthwise multipliers and accumulators": a.lanes
         * a.pixels
         * (use.depthwise_weight_bits * use.operand_bits + use.depthwise_bits)
@@ -193,7 +204,7 @@ def lut_parts(program: Program, use: Features) -> dict[str, int]:
         # another word of the same beats, and a choice for every column of the buffer
         "second word of weights": a.lanes * (16 + 8 + 16) + word * a.filters // 2 if dense and a.filters > 1 else 0,
         "folding of columns": a.lanes * 8 * (multiplexer(a.lanes) + 1) if use.folded else 0,
-        "window walks": len({COMPUTE[op] for op in use.operators}) * (WALK_LUTS + WALK_PIXEL_LUTS * a.pixels),
+        "window walks": len({op.traits.loop for op in use.operators}) * (WALK_LUTS + WALK_PIXEL_LUTS * a.pixels),
         "shallow memories": shallow,
         "shallow tables": roms,
         "schedule: constants, and choices between two layers": lut_rom(row, len(program.layers)) + 2 * ceil_div(row, 2),

@@ -27,34 +27,24 @@ from bfp.samples import load_samples
 from bfp.files import replacing, write_text
 from codegen.cpp_text import cpp_comment
 from codegen.generate import generate
-from codegen.lowering.layer_fields import EngineOperator, LayerFields, engine_table
+from codegen.lowering.engine_operators import EngineOperator
+from codegen.lowering.layer_fields import LayerFields
 from codegen.lowering.program import build
 from codegen.lowering.schedule import Program
 from codegen.options import EngineOptions
 from codegen.performance.board import DEFAULT_BOARD, Board, load_board
 from codegen.simulation.csim import HLS, WARNINGS
 from codegen.simulation.stage_checker import Checker
-from codegen.simulation.stage_golden import Pass, Tile, sums_used
+from codegen.simulation.stage_golden import Pass
 from codegen.simulation.stage_recording import Call, Parameter, items, record, stages
 
 BENCHES = HLS / "testbench" / "stages"
 OUT = Path(__file__).parents[2] / "build" / "stage_benches"
 # lanes x filters x pixels, the smallest and the default one among them
 SIZES = ((2, 2, 1), (4, 2, 3), (8, 8, 2), (16, 8, 5))
-C_TYPES = {"Word": ("int8_t", "Words"), "AccWord": ("int32_t", "AccWords"), "AccBlock": ("int32_t", "AccBlocks")}
+C_TYPES = {"Word": ("int8_t", "Words"), "AccWord": ("int32_t", "AccWords")}
 # compute is the choice of one of these; each has the arguments that it takes
-ARGUMENTS = engine_table(
-    "the stage benches",
-    {
-        EngineOperator.CONV: ("bias", "align", "dense"),
-        EngineOperator.DEPTHWISE: ("bias", "depthwise", "biases"),
-        EngineOperator.MAX_POOL: (),
-        EngineOperator.AVG_POOL: (),
-        EngineOperator.ADD: (),
-        EngineOperator.MAXIMUM: (),
-    },
-)
-OPERATORS = {op.name.lower(): (op, used) for op, used in ARGUMENTS.items()}
+OPERATORS = {op.name.lower(): (op, op.traits.arguments) for op in EngineOperator}
 LAYERS_EACH, CALLS_EACH, CHUNKS_MOST = 4, 2, 8
 
 
@@ -147,13 +137,12 @@ class Header:
     def name(self, parameter: Parameter, raw: bytes) -> str:
         """``{rows, count}`` of an array with these items; equal ones are written once."""
         kind, array = parameter.type, self.program.array
-        values = items(raw, kind, array).reshape(-1, array.lanes * (array.pixels if kind == "AccBlock" else 1))
+        values = items(raw, kind, array).reshape(-1, array.lanes)
         if not len(values):
             return "{nullptr, 0}"
         if (kind, raw) not in self.arrays:
             self.arrays[kind, raw] = name = f"{parameter.name.upper()}_{len(self.arrays)}"
-            columns = "PIXELS * LANES" if kind == "AccBlock" else "LANES"
-            self.lines.append(f"static const {C_TYPES[kind][0]} {name}[{len(values)}][{columns}] = {{")
+            self.lines.append(f"static const {C_TYPES[kind][0]} {name}[{len(values)}][LANES] = {{")
             self.lines += [f"    {{{', '.join(map(str, row))}}}," for row in values.tolist()]
             self.lines.append("};")
         return f"{{{self.arrays[kind, raw]}, {len(values)}}}"
@@ -170,12 +159,7 @@ class Header:
                 kind = f"bench::{C_TYPES[p.type][1]}"
                 found += [(kind, f"{p.name}_before")] if p.is_output else []
                 found.append((kind, p.name))
-                found += [("const int *", f"{p.name}_used")] if self.counted(p) else []
         return found
-
-    def counted(self, parameter: Parameter) -> bool:
-        """Whether only some pixels of a stream's blocks are expected: those that a compute stage writes."""
-        return parameter.type == "AccBlock" and self.bench.stage == "compute"
 
     def values(self, call: Call) -> list[str]:
         found = []
@@ -196,18 +180,7 @@ class Header:
                         else call.after[p.name],
                     )
                 )
-                if self.counted(p):
-                    found.append(self.used(call))
         return found
-
-    def used(self, call: Call) -> str:
-        tile, out = self.checker.struct(call, Tile), self.checker.struct(call, Pass)
-        if not out.last:
-            return "nullptr"
-        counts = sums_used(self.checker.layer(call.layer), tile, out)
-        name = f"USED_{len(self.lines)}"
-        self.lines.append(f"static const int {name}[{len(counts)}] = {{{', '.join(map(str, counts))}}};")
-        return name
 
     def text(self) -> str:
         rows = [

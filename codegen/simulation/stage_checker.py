@@ -8,7 +8,7 @@ import numpy as np
 
 from bfp.artifact import Artifact
 from bfp.golden import run
-from codegen.lowering.layer_fields import EngineOperator
+from codegen.lowering.engine_operators import EngineOperator
 from codegen.lowering.schedule import EngineLayer, Program
 from codegen.simulation.stage_golden import (
     Layer,

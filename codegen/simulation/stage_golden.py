@@ -18,7 +18,7 @@ from bfp.golden.model import ACCUMULATE
 from bfp.format import block_of
 from bfp.operators import Alignment
 from bfp.parameters import reciprocal
-from codegen.lowering.layer_fields import EngineOperator
+from codegen.lowering.engine_operators import EngineOperator
 from codegen.lowering.placement import Placement, place
 from codegen.lowering.schedule import Program
 from codegen.lowering.weight_image import fold_columns, pack_words
@@ -242,21 +242,13 @@ def check_weights(layer: Layer, call: Call, out: Pass, get: Callable[[str, bool]
         first += len(want)
 
 
-def sums_used(layer: Layer, tile: Tile, out: Pass) -> list[int]:
-    """Pixels of each block of sums that belong to the tile."""
-    pixels, size = tile.height * tile.width, layer.fields.buffer.block_pixels
-    return [min(size, pixels - start) for _ in range(out.outputs) for start in range(0, pixels, size)]
-
-
-def check_sums(layer: Layer, call: Call, tile: Tile, out: Pass, blocks: np.ndarray) -> None:
-    """Blocks of sums [n, pixels, lanes] against accumulators; average pooling's are not yet multiplied."""
-    used = sums_used(layer, tile, out) if out.last else []
-    if len(used) != len(blocks):
-        raise BfpError(
-            f"{call.stage} of layer {layer.entry.name}: {len(blocks)} blocks of sums, {len(used)} are expected"
-        )
-    if used:
-        found = np.concatenate([block[:n] for block, n in zip(blocks.astype(np.int64), used)])
+def check_sums(layer: Layer, call: Call, tile: Tile, out: Pass, sums: np.ndarray) -> None:
+    """Words of sums [n, lanes] against accumulators; average pooling's are not yet multiplied."""
+    count = out.outputs * tile.height * tile.width if out.last else 0
+    if count != len(sums):
+        raise BfpError(f"{call.stage} of layer {layer.entry.name}: {len(sums)} words of sums, {count} are expected")
+    if count:
+        found = sums.astype(np.int64)
         factor, shift, bias = (rows_of(a, out, tile) for a in (layer.factor, layer.shift, layer.bias))
         expect(call, "sums", ((found * factor) << shift) + bias, rows_of(layer.acc, out, tile))
 

@@ -173,10 +173,8 @@ def read_recording(path: Path) -> list[Call]:
 
 
 def items(raw: bytes, kind: str, array: Array) -> np.ndarray:
-    """Items of a type: Word int8 [n, lanes], AccWord int32 [n, lanes], AccBlock int32 [n, pixels, lanes]."""
+    """Items of a type: Word int8 [n, lanes], AccWord int32 [n, lanes]."""
     if kind == "Word":
         return np.frombuffer(raw, np.int8).reshape(-1, array.lanes)
     values = np.frombuffer(raw, np.int32)
-    if kind == "AccWord":
-        return values.reshape(-1, array.lanes)
-    return values.reshape(-1, array.pixels, array.lanes) if kind == "AccBlock" else values
+    return values.reshape(-1, array.lanes) if kind == "AccWord" else values

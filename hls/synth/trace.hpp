@@ -7,6 +7,8 @@
 namespace sbfp {
 
 template <typename L>
-inline void count(const L &, Loop) {}
+inline void count(const L &, Loop) {
+#pragma HLS INLINE
+}
 
 }  // namespace sbfp

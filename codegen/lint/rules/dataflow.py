@@ -121,7 +121,7 @@ def _access(parameter: Cursor, function: Scope, kernel: Kernel) -> str:
         return "both" if len(accesses) == 2 else next(iter(accesses), "both")
     if modifies(kind):
         return "writes"
-    if kind.kind in (TypeKind.POINTER, *ARRAYS) or _holds_array(bare):
+    if kind.kind in (TypeKind.POINTER, *ARRAYS) or holds_array(bare):
         return "reads"
     return "scalar"
 
@@ -143,10 +143,11 @@ def _stream_accesses(parameter: Cursor, function: Scope, kernel: Kernel, depth: 
     return accesses
 
 
-def _holds_array(kind: Type) -> bool:
+def holds_array(kind: Type) -> bool:
+    """Whether a type is an array or a struct with one, at any depth."""
     kind = kind.get_canonical()
     if kind.kind in ARRAYS:
         return True
     if kind.kind != TypeKind.RECORD:
         return False
-    return any(_holds_array(f.type) for f in kind.get_fields())
+    return any(holds_array(f.type) for f in kind.get_fields())

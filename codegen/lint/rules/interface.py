@@ -12,9 +12,6 @@ from codegen.lint.kernel import Finding, Kernel, Scope, at, at_pragma
 CONTROL = ("s_axilite", "ap_ctrl_hs", "ap_ctrl_chain", "ap_ctrl_none")
 # The defaults of these differ between the flows and versions of the HLS compiler.
 EXPLICIT = ("bundle", "offset", "depth", "latency")
-BURSTS = ("depth", "max_read_burst_length", "max_write_burst_length", "num_read_outstanding", "num_write_outstanding")
-
-
 MEMORIES = ("m_axi", "axis", "ap_memory", "bram", "ap_fifo")
 
 
@@ -62,10 +59,6 @@ def interface(kernel: Kernel) -> Iterator[Finding]:
             if missing:
                 sentence = f"m_axi port {port} leaves {', '.join(missing)} to defaults that differ by flow; write them"
                 yield at_pragma(pragma, "interface", sentence)
-        elif any(pragma.has(o) for o in BURSTS):
-            yield at_pragma(
-                pragma, "interface", f"port {port} is no m_axi port and takes no burst options; remove them"
-            )
     for name, parameter in ports.items():
         declared = modes.get(name, [])
         pointer = parameter.type.get_canonical().kind == TypeKind.POINTER

@@ -10,11 +10,12 @@ from clang.cindex import Cursor, CursorKind, Type, TypeKind
 
 from codegen.lint.expressions import constant_value, element, expression_value
 from codegen.lint.kernel import Finding, Kernel, Scope, at_pragma
-from codegen.lint.pragmas import CONSTANT, KNOWN, NAME, VARIABLE, Known
+from codegen.lint.pragmas import CONSTANT, KNOWN, MODE_OPTIONS, NAME, VARIABLE, Known
 from codegen.simulation.source_text import Pragma, blank_comments
 
 K = CursorKind
 ARRAYS = (TypeKind.CONSTANTARRAY, TypeKind.INCOMPLETEARRAY, TypeKind.DEPENDENTSIZEDARRAY)
+INTEGERS = (TypeKind.INT, TypeKind.UINT, TypeKind.LONG, TypeKind.ULONG, TypeKind.SHORT, TypeKind.LONGLONG)
 LANES = ("LANES", "PIXELS", "FILTERS", "BANKS")
 SMALL = 16
 
@@ -58,8 +59,6 @@ def _wrong_options(pragma: Pragma, known: Known, kernel: Kernel) -> Iterator[str
         allowed = known.options.get(name)
         if allowed is None:
             yield f"option {name}= is not known; {nearest(name, list(known.options))}"
-        elif allowed == CONSTANT and not _is_constant(value, kernel):
-            yield f"{name}={value} is not made of whole numbers and constants of the kernel"
         elif allowed in (NAME, VARIABLE) and not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", value):
             yield f"{name}={value} is not a name"
         elif isinstance(allowed, tuple) and value not in allowed:
@@ -67,14 +66,16 @@ def _wrong_options(pragma: Pragma, known: Known, kernel: Kernel) -> Iterator[str
     for name in known.needs:
         if name not in names:
             yield f"option {name}= is missing"
-
-
-def _is_constant(value: str, kernel: Kernel) -> bool:
-    return expression_value(value, kernel) is not None
+    if known.first and names[0] not in known.first:
+        yield f"{' or '.join(known.first)} must come first, since it says what the other options may be"
+    of_mode = MODE_OPTIONS.get(pragma.get("mode") or "") if pragma.name == "INTERFACE" else None
+    for name in names if of_mode else ():
+        if name not in ("mode", "port", *of_mode):
+            yield f"option {name} is not one of mode={pragma.get('mode')}; {nearest(name, list(of_mode))}"
 
 
 def pragma_place(kernel: Kernel) -> Iterator[Finding]:
-    """Pragmas where they have no effect: UNROLL outside a loop, INTERFACE below the top function."""
+    """Pragmas where they have no effect: UNROLL outside a loop, INTERFACE below the top, PIPELINE of what is inlined."""
     for pragma, scope in kernel.owners.items():
         known = KNOWN.get(pragma.name)
         if known is None:
@@ -87,6 +88,18 @@ def pragma_place(kernel: Kernel) -> Iterator[Finding]:
             words = {"top": f"the function {kernel.top}", "function": "a function", "loop": "a loop"}
             sentence = f"{pragma.name} must stand directly in {' or '.join(words[p] for p in known.place)}"
             yield at_pragma(pragma, "pragma_place", sentence)
+        elif scope.is_function and pragma.name in DISSOLVED and _is_inlined(scope):
+            sentence = f"{pragma.name} is lost where {scope.cursor.spelling} is inlined; move it to the caller"
+            yield at_pragma(pragma, "pragma_place", sentence)
+
+
+# Pragmas about a function, which the compiler drops with the function that it inlines.
+DISSOLVED = ("EXPRESSION_BALANCE", "ALLOCATION", "DATAFLOW", "PIPELINE", "LATENCY")
+
+
+def _is_inlined(function: Scope) -> bool:
+    inline = function.pragma("INLINE")
+    return inline is not None and not inline.has("off")
 
 
 def _stands(place: str, scope: Scope, kernel: Kernel) -> bool:
@@ -98,12 +111,84 @@ def _stands(place: str, scope: Scope, kernel: Kernel) -> bool:
     }[place]
 
 
-def pragma_variables(kernel: Kernel) -> Iterator[Finding]:
+def pragma_scope(kernel: Kernel) -> Iterator[Finding]:
+    """What a pragma names is looked up where it stands: so the compiler is given a statement there that says the same.
+
+    A variable must be declared before; a value must be a constant expression that is not negative.
+    """
+    lines = {name: text.split("\n") for name, text in kernel.sources.items()}
+    stood: dict[tuple[str, int], Pragma] = {}
     for pragma, scope in kernel.owners.items():
+        known = KNOWN.get(pragma.name)
+        if known is not None and scope is not None:
+            lines[pragma.file][pragma.line - 1] = _statement(pragma, known, kernel)
+            stood[pragma.file, pragma.line] = pragma
+    for file, line, error in kernel.errors_with({name: "\n".join(text) for name, text in lines.items()}):
+        pragma = stood.get((file, line))
+        if pragma is not None:
+            sentence = f"{pragma.name}: {error}; what a pragma names must be visible where it stands"
+            yield at_pragma(pragma, "pragma_scope", f"{sentence}: declare it before, qualify it, or correct it")
+
+
+def _statement(pragma: Pragma, known: Known, kernel: Kernel) -> str:
+    """C++ that is an error where an option's variable or constant is not visible."""
+    checks = []
+    for name, value in pragma.options:
+        allowed = known.options.get(name)
+        if value is None or allowed is None or not re.fullmatch(r"[\w+\-*/().:]+", value):
+            continue  # the business of pragma_spelling
+        if allowed == CONSTANT:
+            checks.append(f'static_assert(({value}) >= 0, "{name} is negative");')
+        elif allowed == VARIABLE and value != "return":
+            checks.append(f"(void)sizeof({value});")
+    return " ".join(checks)
+
+
+def pragma_types(kernel: Kernel) -> Iterator[Finding]:
+    """A pragma about a variable of another kind is ignored: STREAM of an array, ARRAY_PARTITION of a struct."""
+    for pragma, scope in kernel.owners.items():
+        if scope is None:
+            continue
+        if pragma.name == "ALLOCATION" and pragma.has("function"):
+            called = {callee.cursor.spelling for _, callee in kernel.calls(scope.body)}
+            if pragma.get("instances") not in called:
+                sentence = f"no function {pragma.get('instances')} is called here; correct the name"
+                yield at_pragma(pragma, "pragma_types", sentence)
         variable = pragma.get("variable")
-        if variable and scope is not None and resolve(variable, pragma, scope, kernel) is None:
-            sentence = f"variable={variable} names nothing in scope; declare it before, or correct the name"
-            yield at_pragma(pragma, "pragma_variables", sentence)
+        target = resolve(variable, pragma, scope, kernel) if variable and pragma.name in OBJECTS else None
+        if target is not None and not any(IS[kind](pointee(target.type)) for kind in OBJECTS[pragma.name]):
+            sentence = f"{pragma.name} is about {' or '.join(OBJECTS[pragma.name])}, which {variable} is not"
+            yield at_pragma(pragma, "pragma_types", sentence)
+
+
+def _is_stream(kind: Type) -> bool:
+    return "hls::stream<" in kind.get_canonical().spelling
+
+
+def _is_array(kind: Type) -> bool:
+    return kind.get_canonical().kind in ARRAYS
+
+
+def _is_struct(kind: Type) -> bool:
+    return element(kind).get_canonical().kind in (TypeKind.RECORD, TypeKind.UNEXPOSED) and not _is_stream(kind)
+
+
+def _is_integer(kind: Type) -> bool:
+    return kind.get_canonical().kind in INTEGERS
+
+
+IS = {"a stream": _is_stream, "an array": _is_array, "a struct": _is_struct, "an integer": _is_integer}
+# What the variable of a pragma may be, as the compiler's own list of pragmas says (docs/pragmas.md).
+OBJECTS = {
+    "STREAM": ("a stream",),
+    "ARRAY_PARTITION": ("an array",),
+    "ARRAY_RESHAPE": ("an array",),
+    "BIND_STORAGE": ("an array",),
+    "DEPENDENCE": ("an array",),
+    "AGGREGATE": ("a struct",),
+    "DISAGGREGATE": ("a struct",),
+    "BIND_OP": ("an integer",),
+}
 
 
 def resolve(path: str, pragma: Pragma, scope: Scope, kernel: Kernel) -> Cursor | None:
@@ -117,11 +202,12 @@ def resolve(path: str, pragma: Pragma, scope: Scope, kernel: Kernel) -> Cursor |
     ]
     places = [s.body for s in kernel.scopes if _holds(s, scope)]
     found = next((c for c in reversed(local) if c.kind == K.PARM_DECL or _declared_in(c, places)), None)
+    found = found or next((c for c in kernel.globals if c.spelling == first), None)
     for member in members:
         if found is None:
             return None
         # of the type, since the declaration of a template's instance has no children
-        record = element(_pointee(found.type)).get_canonical()
+        record = element(pointee(found.type)).get_canonical()
         fields = record.get_fields() if record.kind == TypeKind.RECORD else ()
         found = next((c for c in fields if c.spelling == member), None)
     return found
@@ -141,7 +227,8 @@ def _declared_in(variable: Cursor, places: list[Cursor]) -> bool:
     return any(c == variable for s in statements for c in s.get_children())
 
 
-def _pointee(kind: Type) -> Type:
+def pointee(kind: Type) -> Type:
+    """The type that a pointer or reference leads to."""
     kind = kind.get_canonical()
     return kind.get_pointee() if kind.kind in (TypeKind.POINTER, TypeKind.LVALUEREFERENCE) else kind
 
@@ -149,7 +236,7 @@ def _pointee(kind: Type) -> Type:
 def dimensions(kind: Type) -> list[int]:
     """Sizes of an array's dimensions, outermost first; 0 where a template decides."""
     sizes = []
-    kind = _pointee(kind).get_canonical()
+    kind = pointee(kind).get_canonical()
     while kind.kind in ARRAYS:
         sizes.append(max(kind.element_count, 0) if kind.kind == TypeKind.CONSTANTARRAY else 0)
         kind = kind.element_type.get_canonical()
@@ -165,7 +252,7 @@ def partitions(kernel: Kernel) -> Iterator[Finding]:
             continue
         target = resolve(variable, pragma, scope, kernel)
         if target is None:
-            continue  # the business of pragma_variables
+            continue  # the business of pragma_scope
         sizes = dimensions(target.type)
         dim = pragma.get("dim") or "1"
         chosen = sizes if dim == "0" else sizes[int(dim) - 1 : int(dim)] if dim.isdigit() else []
@@ -193,7 +280,7 @@ def aggregates(kernel: Kernel) -> Iterator[Finding]:
             continue
         target = resolve(variable, pragma, scope, kernel)
         if target is None:
-            continue  # the business of pragma_variables
+            continue  # the business of pragma_scope
         kind = element(target.type).get_canonical()
         for member in kind.get_fields() if kind.kind == TypeKind.RECORD else ():
             if element(member.type).get_canonical().kind == TypeKind.RECORD:

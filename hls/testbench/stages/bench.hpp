@@ -15,7 +15,7 @@
 
 namespace bench {
 
-// Generated items: a row of mantissas for each word, of accumulators for each AccWord or AccBlock.
+// Generated items: a row of mantissas for each word, of accumulators for each AccWord.
 template <typename T>
 struct Rows {
     const T (*rows)[sbfp::LANES];
@@ -25,11 +25,6 @@ struct Rows {
 using Words = Rows<int8_t>;
 using AccWords = Rows<int32_t>;
 
-struct AccBlocks {
-    const int32_t (*rows)[sbfp::PIXELS * sbfp::LANES];
-    int count;
-};
-
 template <typename T>
 sbfp::Lanes<T, sbfp::LANES> item(const Rows<T> &items, int index) {
     sbfp::Lanes<T, sbfp::LANES> word;
@@ -37,14 +32,6 @@ sbfp::Lanes<T, sbfp::LANES> item(const Rows<T> &items, int index) {
         word.lane[c] = items.rows[index][c];
     }
     return word;
-}
-
-inline sbfp::AccBlock item(const AccBlocks &items, int index) {
-    sbfp::AccBlock block;
-    for (int i = 0; i < sbfp::PIXELS * sbfp::LANES; ++i) {
-        block.pixel[i / sbfp::LANES][i % sbfp::LANES] = items.rows[index][i];
-    }
-    return block;
 }
 
 template <typename T, typename Items>
@@ -70,17 +57,6 @@ class Check {
     void expect(const char *what, hls::stream<T> &stream, const Items &items) {
         for (int i = 0; i < items.count; ++i) {
             compare(what, i, stream.read(), items.rows[i]);
-        }
-    }
-
-    // Of each block, only the pixels that the layer's epilogue reads count: `used` of them in each; the
-    // others hold whatever the array computed for lanes beyond the tile.
-    void expect(const char *what, hls::stream<sbfp::AccBlock> &stream, const AccBlocks &items, const int *used) {
-        for (int i = 0; i < items.count; ++i) {
-            const sbfp::AccBlock block = stream.read();
-            for (int p = 0; p < used[i]; ++p) {
-                compare(what, i, sbfp::pixel(block, p), items.rows[i] + p * sbfp::LANES);
-            }
         }
     }
 

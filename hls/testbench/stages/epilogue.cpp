@@ -12,7 +12,7 @@ int main() {
     for (const Call &call : CALLS) {
         const Layer &layer = LAYERS[call.layer];
         hls::stream<AccWord> biases;
-        hls::stream<AccBlock> sums;
+        hls::stream<AccWord> sums;
         hls::stream<Word> shortcut;
         hls::stream<Word> results;
         bench::put(call.biases, biases);

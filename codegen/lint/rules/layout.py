@@ -1,0 +1,70 @@
+"""How structs lie in memories and channels: whole words, none wider than the compiler makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from clang.cindex import Cursor, CursorKind, Type, TypeKind
+
+from codegen.lint.expressions import element
+from codegen.lint.kernel import Finding, Kernel, Scope, at, at_pragma
+from codegen.lint.rules.dataflow import holds_array
+from codegen.lint.rules.pragmas import pointee, resolve
+
+K = CursorKind
+ARRAYS = (TypeKind.CONSTANTARRAY, TypeKind.DEPENDENTSIZEDARRAY)
+WIDEST = 4096  # bits of a word that the compiler makes of a struct ([HLS 214-256])
+
+
+def lane_arrays(kernel: Kernel) -> Iterator[Finding]:
+    """An array of structs is taken apart, and all lanes of a struct then lie in one narrow memory with two ports."""
+    for function in kernel.functions.values():
+        aggregated = {p.get("variable") for s in _scopes(function, kernel) for p in s.pragmas if p.name == "AGGREGATE"}
+        for variable in _arrays_of_structs(function, kernel):
+            if variable.spelling not in aggregated:
+                sentence = f"{variable.spelling} is an array of structs with lanes, which lie in one memory"
+                sentence += f"; add #pragma HLS AGGREGATE variable={variable.spelling} to {function.cursor.spelling}"
+                yield at(variable, "lane_arrays", sentence)
+
+
+def _scopes(function: Scope, kernel: Kernel) -> list[Scope]:
+    return [s for s in kernel.scopes if s.function is function]
+
+
+def _arrays_of_structs(function: Scope, kernel: Kernel) -> list[Cursor]:
+    """Arrays of structs with lanes that a function declares, and those outside any function that it uses."""
+    declared = [c for c in function.body.walk_preorder() if c.kind == K.VAR_DECL]
+    used = {c.referenced.hash for c in function.body.walk_preorder() if c.kind == K.DECL_REF_EXPR and c.referenced}
+    return [v for v in (*declared, *(g for g in kernel.globals if g.hash in used)) if _has_lanes(v.type)]
+
+
+def _has_lanes(kind: Type) -> bool:
+    of = element(kind).get_canonical()
+    is_array = kind.get_canonical().kind in ARRAYS
+    return is_array and of.kind == TypeKind.RECORD and holds_array(of) and "hls::stream<" not in of.spelling
+
+
+def wide_words(kernel: Kernel) -> Iterator[Finding]:
+    """A struct on a stream or under AGGREGATE is one word, and a wider one than WIDEST is refused."""
+    for pragma, scope in kernel.owners.items():
+        variable = pragma.get("variable")
+        target = resolve(variable, pragma, scope, kernel) if variable and scope is not None else None
+        if pragma.name == "AGGREGATE" and target is not None:
+            bits = 8 * element(pointee(target.type)).get_canonical().get_size()
+            if bits > WIDEST:
+                yield at_pragma(pragma, "wide_words", _too_wide(variable, bits))
+    for function in kernel.functions.values():
+        for c in (*function.cursor.get_arguments(), *function.body.walk_preorder()):
+            item = _item(c) if c.kind in (K.VAR_DECL, K.PARM_DECL) else None
+            if item is not None and 8 * item.get_size() > WIDEST:
+                yield at(c, "wide_words", _too_wide(f"an item of {c.spelling}", 8 * item.get_size()))
+
+
+def _too_wide(what: str, bits: int) -> str:
+    return f"{what} is a word of {bits} bits, more than {WIDEST}; split it into several"
+
+
+def _item(stream: Cursor) -> Type | None:
+    """What a stream carries, None for any other variable."""
+    kind = pointee(stream.type).get_canonical()
+    return kind.get_template_argument_type(0).get_canonical() if kind.spelling.startswith("hls::stream<") else None

@@ -1,0 +1,77 @@
+// What a compute stage has finished: a block of sums of several pixels, which
+// leaves word by word, one a cycle, while the next block is computed.
+//
+// A channel carries single words, so that its width does not grow with the pixel
+// lanes: the compiler refuses what is wider than WIDEST_WORD.
+#pragma once
+
+#include "hls_stream.h"
+#include "window.hpp"
+#include "words.hpp"
+
+namespace sbfp {
+
+// Sums of N pixels, of which `left` have still to go, the next one that of pixel `next`.
+template <int N>
+struct Finished {
+    int32_t left;
+    int32_t next;
+    int32_t pixel[N][LANES];
+};
+
+template <int N>
+inline Finished<N> nothing_finished() {
+#pragma HLS INLINE
+    Finished<N> finished;
+    finished.left = 0;
+    finished.next = 0;
+    for (int p = 0; p < N; ++p) {
+#pragma HLS UNROLL
+        for (int i = 0; i < LANES; ++i) {
+#pragma HLS UNROLL
+            finished.pixel[p][i] = 0;
+        }
+    }
+    return finished;
+}
+
+// Whether the walk has to wait in this cycle: for the words of the block before
+// the one that it would end, or since it has come to its end.
+template <int N>
+inline bool waits(const WindowWalk &walk, const Finished<N> &finished) {
+#pragma HLS INLINE
+    return walk.output == walk.outputs || (finished.left > 0 && ends_block(walk));
+}
+
+// The block that the walk ends in this cycle leaves from now on, those of its pixels that belong to the tile.
+template <int N>
+inline void finish(const WindowWalk &walk, const Block<LANES> &block, Finished<N> &finished) {
+#pragma HLS INLINE
+    finished.left = least(walk.block_pixels, walk.pixels_left);
+    finished.next = 0;
+    for (int p = 0; p < N; ++p) {
+#pragma HLS UNROLL
+        for (int i = 0; i < LANES; ++i) {
+#pragma HLS UNROLL
+            finished.pixel[p][i] = block.pixel[p][i];
+        }
+    }
+}
+
+// Write the next word, if there is one. BITS: of the widest sum, sign included.
+template <int BITS, int N>
+inline void give_sums(Finished<N> &finished, hls::stream<AccWord> &sums) {
+#pragma HLS INLINE
+    if (finished.left > 0) {
+        AccWord word;
+        for (int i = 0; i < LANES; ++i) {
+#pragma HLS UNROLL
+            word.lane[i] = narrow(finished.pixel[finished.next][i], BITS);
+        }
+        sums.write(word);
+        finished.left -= 1;
+        finished.next += 1;
+    }
+}
+
+}  // namespace sbfp

@@ -1,0 +1,73 @@
+"""The engine's own mends: with any of them taken back, the lint refuses the engine."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from support.boards import BOARD
+
+from codegen.generate import generate
+from codegen.lint import lint
+from codegen.lint.artifacts import smallest_artifact, widest_artifact
+from codegen.lint.run import HLS
+from codegen.options import EngineOptions
+
+# what a mend is taken back by: file, pattern, replacement, rule that refuses it, words of its sentence
+TAKEN_BACK = [
+    ("engine.cpp", r"depth=sbfp::SIM_FMAP", "depth=SIM_FMAP", "pragma_scope", "undeclared identifier 'SIM_FMAP_WORDS'"),
+    (
+        "engine.cpp",
+        r"#pragma HLS ALLOCATION function instances=run_step limit=1\n",
+        "",
+        "single_instances",
+        "run_step is called 2 times in run_layers",
+    ),
+    (
+        "engine.cpp",
+        r"#pragma HLS ALLOCATION function instances=step limit=1\n",
+        "",
+        "single_instances",
+        "step is called 4 times in run_step",
+    ),
+    ("store.hpp", r"HAS_FUSED_POOL && part", "part", "channel_ends", "channel pooled has 0 producers and 1 consumers"),
+    ("epilogue.hpp", r"HAS_DEPTHWISE && finish", "finish", "channel_ends", "channel biases has 0 producers"),
+    ("epilogue.hpp", r"HAS_SHORTCUT && finish", "finish", "channel_ends", "channel shortcut has 0 producers"),
+    *(
+        ("epilogue.hpp", rf"#pragma HLS AGGREGATE variable={table}\n", "", "lane_arrays", f"{table} is an array")
+        for table in ("MAIN_SHIFT", "ROUND_SHIFT", "SHORTCUT_SHIFT", "CLAMP_HIGH")
+    ),
+    ("input_pool.hpp", r"#pragma HLS AGGREGATE variable=INPUT_POOL_SHIFT\n", "", "lane_arrays", "INPUT_POOL_SHIFT is"),
+    ("input_pool.hpp", r"#pragma HLS AGGREGATE variable=before\n", "", "lane_arrays", "before is an array"),
+    ("conv.hpp", r"#pragma HLS EXPRESSION_BALANCE off\n", "", "balanced_chains", "conv_pass has a chain"),
+    (
+        "products.hpp",
+        r"(Sums &sums\) \{\n#pragma HLS INLINE\n)",
+        r"\1#pragma HLS EXPRESSION_BALANCE off\n",
+        "pragma_place",
+        "EXPRESSION_BALANCE is lost where single_products is inlined",
+    ),
+    ("words.hpp", r"(shift_left\(.*\n)#pragma HLS INLINE\n", r"\1", "inlined_helpers", "shift_left is called"),
+    ("packing.hpp", r">> 3\) \* TAKES", "/ 7) * TAKES", "run_time_division", "/ is computed when it runs"),
+]
+
+
+@pytest.fixture(scope="module", params=[smallest_artifact, widest_artifact], ids=["smallest", "widest"])
+def generated(request, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp(request.param.__name__)
+    generate([request.param()], EngineOptions(16, 8, 5), BOARD, folder)
+    return folder / "generated"
+
+
+@pytest.mark.parametrize("file, pattern, replacement, rule, words", TAKEN_BACK, ids=[f"{b[0]}-{b[4]}" for b in TAKEN_BACK])
+def test_without_the_mend_the_engine_is_refused(file, pattern, replacement, rule, words, generated, tmp_path):
+    hls = tmp_path / "hls"
+    shutil.copytree(HLS, hls)
+    text, count = re.subn(pattern, replacement, (hls / file).read_text(), count=1 if "SIM" not in pattern else 0)
+    assert count
+    (hls / file).write_text(text)
+    found = lint(hls / "engine.cpp", [hls, hls / "synth", generated])
+    assert found and {f.rule for f in found} == {rule}, [str(f) for f in found]
+    assert any(words in f.sentence for f in found), [str(f) for f in found]
