@@ -122,7 +122,7 @@ def test_filled_ranges_end_where_mantissas_end(activation, dead):
 
 
 def test_filled_ranges_take_rounding_noise_away():
-    from test_refine import mobile_block
+    from support.mobile_block import mobile_block
 
     options = BfpOptions(activations=5, activation_group=8, method="mse")
     pre = Preprocessing((10, 10), (127.0,) * 3, (128.0,) * 3)
@@ -150,7 +150,7 @@ def test_filled_ranges_take_rounding_noise_away():
 
 
 def test_sensitive_layers_keep_their_width():
-    from test_refine import mobile_block
+    from support.mobile_block import mobile_block
 
     graph = import_module(mobile_block(), (3, 10, 10), "toy").graph
     chosen = resolve_options(graph, BfpOptions(weights=4, activations=5, sensitive=8))

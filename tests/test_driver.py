@@ -1,9 +1,7 @@
 """The driver on the simulated board, with the real pynq and a hand-written engine."""
 
 import ast
-import shutil
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +9,8 @@ import pytest
 from support import toy_board as toy
 from support.boards import BOARD
 from support.random_graphs import random_artifact, random_input
+from support.driven import board, deploy, library, random_mantissas
 
-from bfp.deployment import add_files, read_deployment
 from bfp.errors import BfpError
 from bfp.format import dequantise
 from bfp.golden import run
@@ -25,25 +23,6 @@ from host.driver import Accelerator
 from host.simulated_board import DDR_HIGH, SimulatedBoard
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    return toy.compile_engine(tmp_path_factory.mktemp("engine"))
-
-
-@pytest.fixture
-def deploy(tmp_path):
-    return toy.write(tmp_path / "deploy")
-
-
-@pytest.fixture
-def board(library, deploy):
-    return SimulatedBoard(library, deploy)
-
-
-def random_mantissas(seed=0):
-    return np.random.default_rng(seed).integers(-30, 31, (toy.CHANNELS, toy.HEIGHT, toy.WIDTH)).astype(np.int16)
 
 
 def real_values(mantissas):
@@ -194,104 +173,7 @@ def test_the_simulated_board_runs_at_the_clock_of_the_deployment(library, tmp_pa
 # Time and lifetime
 
 
-def test_an_engine_that_never_finishes_times_out(tmp_path, deploy):
-    library = toy.compile_engine(tmp_path, "hanging", hang=True)
-    board = SimulatedBoard(library, deploy, timeout_s=0.1)
-    try:
-        accelerator = Accelerator(deploy, device=board)  # the identity is read without running a layer
-        started = time.monotonic()
-        with pytest.raises(BfpError, match="layers 0 to 2 of toy did not finish within 0.1 s"):
-            accelerator.run(random_mantissas())
-        assert time.monotonic() - started < 5
-        with pytest.raises(BfpError, match="earlier run did not finish"):
-            accelerator.run(random_mantissas())
-        accelerator.close()
-        assert not board._memories
-    finally:
-        toy.counter(library, "stop").value = 1
-
-
-def test_closing_frees_the_buffers_once_and_for_all(board, deploy):
-    accelerator = Accelerator(deploy, device=board)
-    assert len(board._memories) == 2
-    accelerator.close()
-    accelerator.close()
-    assert not board._memories
-    for use in (lambda: accelerator.run(random_mantissas()), lambda: accelerator.tensor("last")):
-        with pytest.raises(BfpError, match="is closed"):
-            use()
-
-
 # Bad input
-
-
-@pytest.mark.parametrize(
-    "image, message",
-    [
-        (np.zeros((3, 3, 2), np.float32), "takes an image of 3x2x3 .* not 3x3x2"),
-        (np.zeros((1, 3, 2, 3), np.float32), "not 1x3x2x3"),
-        (np.float32(1), "not a number"),
-        (np.full((3, 2, 3), np.nan), "not finite"),
-        (np.full((3, 2, 3), "x"), "not finite numbers"),
-        (np.full((3, 2, 3), 200), "takes mantissas -127..127"),
-    ],
-)
-def test_wrong_images_are_refused(board, deploy, image, message):
-    with Accelerator(deploy, device=board) as accelerator, pytest.raises(BfpError, match=message):
-        accelerator.run(image)
-
-
-def test_a_bitstream_whose_hash_is_known_is_compared_before_it_is_loaded(board, deploy):
-    for kind in (".bit", ".hwh"):
-        shutil.copy(board.bitfile.with_suffix(kind), deploy / f"toy{kind}")
-    Accelerator(deploy, device=board, bitfile=deploy / "toy.bit").close()  # nothing is known of it yet
-    added = add_files(deploy, ["toy.bit", "toy.hwh"])
-    assert sorted(added.files) == ["toy.bit", "toy.hwh", "weights.bin"] and read_deployment(deploy) == added
-    Accelerator(deploy, device=board, bitfile=deploy / "toy.bit").close()
-    again = toy.write(deploy)  # generated again: what lies there keeps its hash
-    assert read_deployment(again).files == added.files
-    for kind in (".hwh", ".bit"):
-        with open(deploy / f"toy{kind}", "ab") as file:
-            file.write(b" ")
-        with pytest.raises(BfpError, match=f"toy{kind} is not the one of its manifest.*build it again"):
-            Accelerator(deploy, device=board, bitfile=deploy / "toy.bit")
-    with pytest.raises(BfpError, match="none.bit does not exist"):
-        add_files(deploy, ["none.bit"])
-
-
-@pytest.mark.filterwarnings("ignore:No devices found")
-def test_bitfiles_that_do_not_fit_are_refused(board, deploy, tmp_path):
-    with pytest.raises(BfpError, match="toy.bit does not exist"):
-        Accelerator(deploy)
-    with pytest.raises(BfpError, match="simulated board's marker"):
-        Accelerator(deploy, bitfile=board.bitfile)
-    real = tmp_path / "real.bit"
-    real.write_bytes(b"\x00\x09")
-    with pytest.raises(BfpError, match="real.hwh does not exist"):
-        Accelerator(deploy, bitfile=real)
-    hwh.write_hwh(real.with_suffix(".hwh"), "another_ip", toy.LANES, BOARD.clock_mhz)
-    with pytest.raises(BfpError, match="PYNQ cannot load .*real.bit .*run on the board"):
-        Accelerator(deploy, bitfile=real)  # no board here; on a board, no bitstream
-    with pytest.raises(BfpError, match="no IP 'sbfp_engine_0'"):
-        Accelerator(deploy, device=board, bitfile=real)
-    hwh.write_hwh(real.with_suffix(".hwh"), "sbfp_engine_0", toy.LANES, BOARD.clock_mhz)
-    with pytest.raises(BfpError, match="no simulation marker"):
-        Accelerator(deploy, device=board, bitfile=real)
-
-
-def test_an_ip_with_other_registers_is_refused(board, deploy):
-    handoff = board.bitfile.with_suffix(".hwh")
-    handoff.write_text(handoff.read_text().replace('NAME="fmap_shortcut_2"', 'NAME="something_else"'))
-    with pytest.raises(BfpError, match="no register 'fmap_shortcut_2'"):
-        Accelerator(deploy, device=board)
-
-
-def test_libraries_that_are_no_engine_are_refused(deploy, tmp_path):
-    with pytest.raises(BfpError, match="does not exist; build it"):
-        SimulatedBoard(tmp_path / "none.so", deploy)
-    (tmp_path / "text.so").write_text("not a library")
-    with pytest.raises(BfpError, match="not a compiled engine"):
-        SimulatedBoard(tmp_path / "text.so", deploy)
 
 
 # The engine that code generation writes

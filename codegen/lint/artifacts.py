@@ -20,7 +20,7 @@ def pointwise(node: Node) -> Parameters:
 
 def artifact(name: str, nodes: tuple[Node, ...], shapes: dict[str, tuple[int, int, int]]) -> Artifact:
     """A network of 1x1 convolutions and pools with these shapes, of two channels each."""
-    parameters = {n.name: pointwise(n) if n.op == "conv" else derive(n, FORMAT, FORMAT) for n in nodes}
+    parameters = {n.name: pointwise(n) if n.weighted else derive(n, FORMAT, FORMAT) for n in nodes}
     graph = Graph(name, ("input",), (nodes[-1].output,), nodes, shapes)
     preprocessing = Preprocessing(shapes["input"][1:], (0.0, 0.0), (1.0, 1.0))
     return Artifact.of_one(graph, dict.fromkeys(shapes, FORMAT), parameters, preprocessing, digest="0" * 64)
