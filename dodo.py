@@ -302,7 +302,7 @@ def vendor_words(path: Path) -> list[str]:
 
 
 def vendor_step(step: str, name: str, path: Path) -> dict:
-    """A step of the vendor's tools. Whether it is up to date, what it left behind says itself: a dry run changes nothing."""
+    """A step of the vendor's tools. Whether it is up to date, vendor.json says: a dry run changes nothing."""
     return {
         "actions": [command("codegen.vendor", step, BUILD / name, *vendor_words(path))],
         "task_dep": [f"codegen:{name}"],
@@ -318,7 +318,7 @@ def vendor_is_current(task, values: dict, step: str, folder: Path, words: list[s
 
 
 def csynth(name: str, path: Path) -> dict:
-    """synthesis to RTL with Vitis HLS, its report checked: vendor.json; board=NAME clock=MHZ dry_run=1 tool=NAME force=1"""
+    """synthesis with Vitis HLS, its report checked: vendor.json; board=NAME clock=MHZ dry_run=1 tool=NAME force=1"""
     return vendor_step("csynth", name, path)
 
 

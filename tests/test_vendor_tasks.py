@@ -7,7 +7,8 @@ import os
 
 import pytest
 from support.project import NAME, Project, ran, refusal, skipped
-from support.vendor_tools import PROGRAMS, Tools, csynth_xml, needs_tclsh
+from support.vendor_reports import csynth_xml
+from support.vendor_tools import PROGRAMS, Tools, needs_tclsh
 
 from bfp.deployment import read_deployment
 

@@ -82,5 +82,5 @@ def load_board(name: str, clock_mhz: float | None = None) -> Board:
 
 
 def board_at(name: str, clock: str | None) -> Board:
-    """A board as a command line names it, with its clock in MHz where one is given. Raises BfpError as load_board does."""
+    """A board as a command line names it, and its clock in MHz, if any. Raises BfpError as load_board does."""
     return load_board(name, None if clock is None else clock_word(clock))

@@ -150,15 +150,17 @@ def input_pool_luts(use: Features) -> int:
 
 
 def leaving_luts(pixels: int, use: Features) -> int:
-    """Of one lane: every operator chooses the next pixel of the block that leaves it (hls/finished.hpp)."""
+    """Of one lane: every stage of an operator chooses the next pixel of the block that leaves it (hls/finished.hpp)."""
     widths = {
         EngineOperator.CONV: (ACC, pixels),
         EngineOperator.DEPTHWISE: (use.depthwise_bits, pixels),
         EngineOperator.MAX_POOL: (use.operand_bits, use.pool_pixels),
         EngineOperator.AVG_POOL: (use.mean_bits, use.pool_pixels),
         EngineOperator.ADD: (use.operand_bits, pixels),
+        EngineOperator.MAXIMUM: (use.operand_bits, pixels),
     }
-    return sum(bits * multiplexer(ways) for bits, ways in (widths[operator] for operator in use.operators))
+    stages = {operator.traits.loop: widths[operator] for operator in use.operators}  # two may share one
+    return sum(bits * multiplexer(ways) for bits, ways in stages.values())
 
 
 def lut_parts(program: Program, use: Features) -> dict[str, int]:

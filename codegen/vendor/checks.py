@@ -122,5 +122,5 @@ def findings(report: CsynthReport, loops: Iterable[Loop], model: Modelled) -> tu
         if used > there:
             found.append(f"{used} {what} are more than the {there} of the chip")
     if report.estimated_ns > report.target_ns:
-        found.append(f"the estimated clock of {report.estimated_ns} ns is above the {report.target_ns} ns that it may take")
+        found.append(f"the estimated clock of {report.estimated_ns} ns is above the target of {report.target_ns} ns")
     return tuple(found)

@@ -136,7 +136,7 @@ def _loops(path: Path, parent: ElementTree.Element, module: str) -> Iterator[Loo
 
 
 def read_csynth(path: Path) -> CsynthReport:
-    """csynth.xml of a synthesis. Raises BfpError for a report that lacks what is needed, or has nonsense in its place."""
+    """csynth.xml of a synthesis. Raises BfpError where something that is needed is missing, or is nonsense."""
     root = _root(path)
     assigned, estimates = root.find("UserAssignments"), root.find("PerformanceEstimates")
     if root.tag != "profile" or assigned is None or estimates is None:
@@ -199,12 +199,19 @@ class ImplementationReport:
 
 # Names of the sites differ by family: UltraScale+ has CLBs. A row: | name | used | fixed | ... | available | per cent |
 SITES = {
-    "dsp": "DSPs", "bram18": "Block RAM Tile", "uram": "URAM", "lut": r"(?:CLB|Slice) LUTs", "ff": r"(?:CLB|Slice) Registers",
-}  # fmt: skip
+    "dsp": "DSPs",
+    "bram18": "Block RAM Tile",
+    "uram": "URAM",
+    "lut": r"(?:CLB|Slice) LUTs",
+    "ff": r"(?:CLB|Slice) Registers",
+}
 
 
 def read_utilisation(path: Path) -> Resources:
-    """Counts of report_utilization. A chip without URAM has no row of it. Raises BfpError where another row is missing."""
+    """Counts of report_utilization; a chip without URAM has no row of it.
+
+    Raises BfpError where another row is missing.
+    """
     text = read_file(path, "report", "run the step again", most=MOST_REPORT).decode("utf-8", "replace")
     counts = {}
     for name, site in SITES.items():

@@ -93,7 +93,9 @@ def open_request(folder: Path, board: Board, options: FlowOptions = FlowOptions(
 def check_board(board: Board) -> None:
     """Raise BfpError where the scripts cannot make a design for this board."""
     if board.processing_system != PROCESSING_SYSTEM:
-        raise BfpError(f"the block design is for Zynq UltraScale+; {board.name} has an {board.part}: draw its own design")
+        raise BfpError(
+            f"the block design is for Zynq UltraScale+; {board.name} has an {board.part}: draw its own design"
+        )
     if not 10 <= board.clock_mhz <= 600:
         raise BfpError(f"a clock of {board.clock_mhz:g} MHz is out of range; choose 10 to 600")
 

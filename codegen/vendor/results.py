@@ -194,7 +194,8 @@ def table(results: Results) -> list[str]:
     if made:
         lines.append(
             f"Implemented by {made.tool} for {made.implemented_mhz:.6g} MHz ({made.strategy}): worst slack "
-            f"{made.setup_ns:.3f} ns of setup, {made.hold_ns:.3f} ns of hold; the engine runs at {made.clock_mhz:.6g} MHz."
+            f"{made.setup_ns:.3f} ns of setup, {made.hold_ns:.3f} ns of hold; the engine runs at "
+            f"{made.clock_mhz:.6g} MHz."
         )
         lines += [made.note] if made.note else []
     if results.cosim:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from bfp.errors import BfpError
 from bfp.names import printable
 
-# vitis_hls exists up to 2024.2, vitis-run from 2023.1 on (with Tcl and with configuration files), v++ --mode hls as well
+# vitis_hls exists up to 2024.2, vitis-run and v++ --mode hls from 2023.1 on
 HLS_PROGRAMS = ("vitis_hls", "vitis-run", "v++")
 VERSION_OPTION = {"vitis_hls": "-version", "vitis-run": "--version", "v++": "--version", "vivado": "-version"}
 # mode= of INTERFACE and type= of DEPENDENCE are unknown to earlier ones, and they export no IP without AMD's AR76960
@@ -24,7 +24,7 @@ INSTALL = "install Vitis and source its settings64.sh, or use the simulated boar
 
 @dataclass(frozen=True)
 class Tool:
-    """A program; kind is its name, path where it lies. version: as the program says it, empty where it was not asked."""
+    """A program; kind is its name, path where it lies. version: as it says itself, empty where it was not asked."""
 
     kind: str
     path: str
@@ -70,7 +70,7 @@ def _find(programs: tuple[str, ...], what: str) -> Tool:
 
 
 def read_version(kind: str, path: str) -> str:
-    """The version that a program says it has, such as 2022.1. Raises BfpError where it says none, or one below FLOOR."""
+    """The version that a program says it has, such as 2022.1. Raises BfpError for none, and for one below FLOOR."""
     option = VERSION_OPTION[kind]
     try:
         asked = subprocess.run(

@@ -134,7 +134,8 @@ proc create_processing_system {} {
     set_property -dict $properties $ps
     set ::clock_mhz [get_property CONFIG.PSU__CRL_APB__PL0_REF_CTRL__ACT_FREQMHZ $ps]
     set wanted [argument SBFP_CLOCK_MHZ]
-    if {![string is double -strict $::clock_mhz] || abs($::clock_mhz - $wanted) > [argument SBFP_CLOCK_TOLERANCE] * $wanted} {
+    set margin [expr {[argument SBFP_CLOCK_TOLERANCE] * $wanted}]
+    if {![string is double -strict $::clock_mhz] || abs($::clock_mhz - $wanted) > $margin} {
         error "the processing system gives a clock of '$::clock_mhz' MHz where $wanted MHz was asked for"
     }
 }

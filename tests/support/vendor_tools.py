@@ -15,7 +15,11 @@ from pathlib import Path
 import pytest
 from support import toy_board as toy
 from support.boards import BOARD
+from support.vendor_reports import cosim_rpt, csynth_xml
 
+from bfp.files import write_bytes
+from codegen.vendor import build
+from codegen.vendor.request import FlowOptions
 from codegen.vendor.results import Modelled, Range
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +34,8 @@ import json, os, subprocess, sys, time
 from pathlib import Path
 
 name, words = Path(sys.argv[0]).name, sys.argv[1:]
-banners = {{"vitis_hls": "Vitis HLS - High-Level Synthesis from C, C++ and OpenCL v%s (64-bit)", "vivado": "Vivado v%s (64-bit)"}}
+hls = "Vitis HLS - High-Level Synthesis from C, C++ and OpenCL v%s (64-bit)"
+banners = {{"vitis_hls": hls, "vivado": "Vivado v%s (64-bit)"}}
 
 def told(key):
     return name in os.environ.get("FAKE_" + key, "").split()
@@ -116,115 +121,14 @@ if name == "v++" and words[:3] == ["-c", "--mode", "hls"] and [words[3], words[5
         ip.mkdir(parents=True)
         ip.joinpath("component.xml").write_text("<component/>")
     sys.exit(0)
-if name == "vitis-run" and words[:3] == ["--mode", "hls", "--cosim"] and [words[3], words[5]] == ["--config", "--work_dir"]:
+component = words[3::2] == ["--config", "--work_dir"]
+if name == "vitis-run" and words[:3] == ["--mode", "hls", "--cosim"] and component:
     configuration(words[4])
     if not (Path(words[6]) / "hls").is_dir():
         wrong("nothing is compiled")
     left(os.environ.get("FAKE_COSIM"), Path(words[6]) / "hls" / "sim" / "report" / "sbfp_engine_cosim.rpt")
     sys.exit(0)
 wrong("unknown arguments " + " ".join(words))
-"""
-
-
-def csynth_xml(
-    board=BOARD, version="2022.2", top="sbfp_engine", target=None, estimated=2.9, dsp=20, lut=30000, bram=100, loops=None
-) -> str:
-    """A report in the form of Vitis HLS 2022.1 to 2025.2: loops of the top inside each other, others in their modules."""
-    clock = 1000 / board.clock_mhz if target is None else target
-    loops = {"CONV_CYCLES": "1", "PACK_ROWS_PACK_PARTS_PACK_WORDS": "1"} if loops is None else loops
-    modules = "".join(
-        f"""
-        <Module>
-            <Name>{name.lower()}_Pipeline_{name}</Name>
-            <Loops><{name}/></Loops>
-            <PerformanceEstimates>
-                <SummaryOfTimingAnalysis><EstimatedClockPeriod>2.100</EstimatedClockPeriod></SummaryOfTimingAnalysis>
-                <SummaryOfLoopLatency>
-                    <{name}>
-                        <Name>{name}</Name>
-                        <Slack>2.92</Slack>
-                        <TripCount><range><min>1</min><max>256</max></range></TripCount>
-                        <Latency>12 ~ 267</Latency>
-                        <AbsoluteTimeLatency>48.000 ns ~ 1.068 us</AbsoluteTimeLatency>
-                        {f'<PipelineII>{ii}</PipelineII><PipelineDepth>12</PipelineDepth>' if ii else ''}
-                        <PipelineType>{'yes' if ii else 'no'}</PipelineType>
-                        <InstanceList/>
-                    </{name}>
-                </SummaryOfLoopLatency>
-            </PerformanceEstimates>
-        </Module>"""
-        for name, ii in loops.items()
-    )
-    return f"""<profile>
-    <ReportVersion><Version>{version}</Version></ReportVersion>
-    <UserAssignments>
-        <unit>ns</unit>
-        <ProductFamily>zynquplus</ProductFamily>
-        <Part>{board.part}</Part>
-        <TopModelName>{top}</TopModelName>
-        <TargetClockPeriod>{clock:.2f}</TargetClockPeriod>
-        <ClockUncertainty>{0.27 * clock:.2f}</ClockUncertainty>
-        <FlowTarget>vivado</FlowTarget>
-    </UserAssignments>
-    <PerformanceEstimates>
-        <PipelineType>no</PipelineType>
-        <SummaryOfTimingAnalysis><unit>ns</unit><EstimatedClockPeriod>{estimated}</EstimatedClockPeriod></SummaryOfTimingAnalysis>
-        <SummaryOfOverallLatency>
-            <unit>clock cycles</unit>
-            <Best-caseLatency>2</Best-caseLatency>
-            <Average-caseLatency>?</Average-caseLatency>
-            <Worst-caseLatency>98765</Worst-caseLatency>
-            <Interval-min>3</Interval-min>
-            <Interval-max>98766</Interval-max>
-        </SummaryOfOverallLatency>
-        <SummaryOfLoopLatency>
-            <RUN_LAYERS>
-                <Slack>2.92</Slack>
-                <TripCount><range><min>1</min><max>256</max></range></TripCount>
-                <Latency><range><min>?</min><max>?</max></range></Latency>
-                <IterationLatency>undef</IterationLatency>
-                <InstanceList/>
-                <TILES>
-                    <TripCount>7</TripCount>
-                    <Latency>700</Latency>
-                    <IterationLatency>100</IterationLatency>
-                    <InstanceList/>
-                </TILES>
-            </RUN_LAYERS>
-        </SummaryOfLoopLatency>
-    </PerformanceEstimates>
-    <AreaEstimates>
-        <Resources>
-            <BRAM_18K>{bram}</BRAM_18K><DSP>{dsp}</DSP><FF>41000</FF><LUT>{lut}</LUT><URAM>0</URAM>
-        </Resources>
-        <AvailableResources>
-            <BRAM_18K>432</BRAM_18K><DSP>360</DSP><FF>141120</FF><LUT>70560</LUT><URAM>0</URAM>
-        </AvailableResources>
-    </AreaEstimates>
-    <ModuleInformation>{modules}
-        <Module>
-            <Name>{top}</Name>
-            <PerformanceEstimates><SummaryOfLoopLatency/></PerformanceEstimates>
-        </Module>
-    </ModuleInformation>
-</profile>
-"""
-
-
-def cosim_rpt(status="Pass", least="1234", most="5678") -> str:
-    """The report of a co-simulation in Verilog."""
-    return f"""Report time       : Thu Nov 26 10:00:00 UTC 2026.
-Solution          : solution.
-Simulation tool   : xsim.
-
-+----------+----------+-----------------------------------------------+-----------------------------------------------+
-|          |          |             Latency(Clock Cycles)             |              Interval(Clock Cycles)           |
-+   RTL    +  Status  +-----------------------------------------------+-----------------------------------------------+
-|          |          |      min      |      avg      |      max      |      min      |      avg      |      max      |
-+----------+----------+-----------------------------------------------+-----------------------------------------------+
-|      VHDL|        NA|             NA|             NA|             NA|             NA|             NA|             NA|
-|   Verilog|{status:>10}|{least:>15}|           2000|{most:>15}|             NA|             NA|             NA|
-+----------+----------+-----------------------------------------------+-----------------------------------------------+
 """
 
 
@@ -300,6 +204,26 @@ def generated(folder: Path, **changes) -> Path:
 
 def generated_for(board, folder: Path) -> Path:
     return generated(folder, board=board.name, clock_mhz=board.clock_mhz)
+
+
+def csynth(folder: Path, board=BOARD, **options):
+    """The step csynth, with the model that agrees."""
+    return build.csynth(folder, board, FlowOptions(**options), lambda: MODEL)
+
+
+def bitstream(folder: Path, board=BOARD, **options):
+    """The step bitstream, with the model that agrees."""
+    return build.build_bitstream(folder, board, FlowOptions(**options), lambda: MODEL)
+
+
+def cosim(folder: Path, board=BOARD, **options):
+    """The step cosim, with golden data that no fake program reads."""
+    return build.cosim(folder, board, FlowOptions(**options), lambda path: write_bytes(path, b"golden"))
+
+
+def package(folder: Path) -> dict[str, bytes]:
+    """Content of the deployment folder."""
+    return {path.name: path.read_bytes() for path in (folder / "deploy").iterdir()}
 
 
 def run_tcl(tmp_path: Path, script: str, values: dict, bed: str, **fake: object) -> tuple[int, list[list[str]], str]:

@@ -134,7 +134,9 @@ documented report_utilization {-file} {-hierarchical} 0 0 {
     }
     set text [fake UTILISATION ""]
     if {$text eq ""} {
-        foreach {site used all} {{CLB LUTs*} 40000 70560 {CLB Registers} 50000 141120 {Block RAM Tile} 150.5 216 DSPs 322 360} {
+        foreach {site used all} {
+            {CLB LUTs*} 40000 70560 {CLB Registers} 50000 141120 {Block RAM Tile} 150.5 216 DSPs 322 360
+        } {
             append text "| $site | $used | 0 | 0 | $all | 50.00 |\n"
         }
     }
