@@ -10,8 +10,8 @@
 
 namespace sbfp {
 
-// What is done in each lane. larger: of sum and shortcut, instead of adding them; low, high: least and largest mantissa; factor: reciprocal of what a mean counts,
-// which may differ from pixel to pixel.
+// What is done in each lane. larger: of sum and shortcut, instead of adding them; low, high: least and largest
+// mantissa; factor: reciprocal of what a mean counts, which may differ from pixel to pixel.
 struct Finish {
     bool average;
     bool depthwise;

@@ -91,7 +91,7 @@ inline void next_word(const Layer &layer, const Tile &tile, PoolWalk &walk) {
 }
 
 static inline void input_pool(const Layer &layer, const Tile &tile, const Slice &slice, hls::stream<Word> &unpacked,
-                       hls::stream<Word> &columns) {
+                              hls::stream<Word> &columns) {
 #pragma HLS INLINE off
     // what an earlier call left is read, and not used: a plane's first rows end no window
     static RowsBefore before[INPUT_POOL_COLUMNS];

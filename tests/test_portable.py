@@ -156,7 +156,8 @@ def test_words_that_the_compiler_does_not_make_are_refused(plain, tmp_path):
         changed = re.sub(r"(int BANKS =) \d+;", r"\1 1;", changed)
         (tmp_path / "config.hpp").write_text(re.sub(r"(int READS =) \d+;", rf"\1 {pixels};", changed))
         (tmp_path / "unit.cpp").write_text('#include "words.hpp"\n')
-        command = ["g++", "-std=c++14", "-fsyntax-only", f"-I{tmp_path}", f"-I{plain / 'hls'}", str(tmp_path / "unit.cpp")]
+        include = [f"-I{tmp_path}", f"-I{plain / 'hls'}"]
+        command = ["g++", "-std=c++14", "-fsyntax-only", *include, str(tmp_path / "unit.cpp")]
         result = subprocess.run(command, capture_output=True, text=True)
         assert (result.returncode == 0) == accepted, result.stderr
         assert accepted or "wider than a memory or a channel may be" in result.stderr

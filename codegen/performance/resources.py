@@ -150,17 +150,16 @@ def input_pool_luts(use: Features) -> int:
 
 
 def leaving_luts(pixels: int, use: Features) -> int:
-    """Of one lane: every stage of an operator chooses the next pixel of the block that leaves it (hls/finished.hpp)."""
+    """Of one lane: every compute stage chooses the next pixel of the block that leaves it (hls/finished.hpp)."""
     widths = {
-        EngineOperator.CONV: (ACC, pixels),
-        EngineOperator.DEPTHWISE: (use.depthwise_bits, pixels),
-        EngineOperator.MAX_POOL: (use.operand_bits, use.pool_pixels),
-        EngineOperator.AVG_POOL: (use.mean_bits, use.pool_pixels),
-        EngineOperator.ADD: (use.operand_bits, pixels),
-        EngineOperator.MAXIMUM: (use.operand_bits, pixels),
+        "conv": (ACC, pixels),
+        "depthwise": (use.depthwise_bits, pixels),
+        "max_pool": (use.operand_bits, use.pool_pixels),
+        "avg_pool": (use.mean_bits, use.pool_pixels),
+        "add": (use.operand_bits, pixels),
     }
-    stages = {operator.traits.loop: widths[operator] for operator in use.operators}  # two may share one
-    return sum(bits * multiplexer(ways) for bits, ways in stages.values())
+    chosen = (widths[stage] for stage in sorted({COMPUTE[operator] for operator in use.operators}))
+    return sum(bits * multiplexer(ways) for bits, ways in chosen)
 
 
 def lut_parts(program: Program, use: Features) -> dict[str, int]:

@@ -43,7 +43,7 @@ def _power_of_two(divisor: Cursor, kernel: Kernel) -> bool:
 
 
 def balanced_chains(kernel: Kernel) -> Iterator[Finding]:
-    """Sums of products that are unrolled are chains of DSPs; the compiler makes trees of them, unless it is told not to.
+    """Sums of products that are unrolled are chains of DSPs; the compiler makes trees of them, unless told not to.
 
     It must be told in the function that stays a block of its own, into which the one with the chain is inlined.
     """

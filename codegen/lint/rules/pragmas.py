@@ -75,7 +75,7 @@ def _wrong_options(pragma: Pragma, known: Known, kernel: Kernel) -> Iterator[str
 
 
 def pragma_place(kernel: Kernel) -> Iterator[Finding]:
-    """Pragmas where they have no effect: UNROLL outside a loop, INTERFACE below the top, PIPELINE of what is inlined."""
+    """Pragmas where they have no effect: UNROLL outside a loop, INTERFACE below the top, PIPELINE where inlined."""
     for pragma, scope in kernel.owners.items():
         known = KNOWN.get(pragma.name)
         if known is None:
