@@ -25,7 +25,7 @@ from bfp.fields import (
 from bfp.format import MAX_BITS, MIN_BITS, SPLITS, BlockFormat, pack_bits, unpack_bits
 from bfp.graph import Graph, Node
 from bfp.limits import (
-    ACC_LIMIT, MAX_CHANNELS, MAX_ENDS, MAX_EXPONENT, MAX_NODES, MAX_ROUND_SHIFT, MIN_ROUND_SHIFT,
+    ACC_LIMIT, MAX_CHANNELS, MAX_ENDS, MAX_EXPONENT, MAX_NODES, MAX_REQUANTISATION_SHIFT, MIN_REQUANTISATION_SHIFT,
 )  # fmt: skip
 from bfp.parameters import Parameters, Weights, derive
 
@@ -52,7 +52,9 @@ class StoredNode:
     """What is stored of a node's parameters; the rest follows from the formats."""
 
     acc_exponent: tuple[int, ...] = checked(tuple_of(ACC_EXPONENT, 1, MAX_CHANNELS))
-    round_shift: tuple[int, ...] = checked(tuple_of(whole(MIN_ROUND_SHIFT, MAX_ROUND_SHIFT), 1, MAX_CHANNELS))
+    requantisation_shift: tuple[int, ...] = checked(
+        tuple_of(whole(MIN_REQUANTISATION_SHIFT, MAX_REQUANTISATION_SHIFT), 1, MAX_CHANNELS)
+    )
     clamp_high: tuple[int, ...] | None = checked(
         tuple_of(whole(0, ACC_LIMIT - 1), 1, MAX_CHANNELS), omitted=True, default=None
     )
@@ -127,7 +129,7 @@ def save(artifact: Artifact, path: str | Path) -> Artifact:
 
 def _stored(p: Parameters, weights: StoredWeights | None) -> StoredNode:
     clamps = None if p.clamp_high is None else tuple(p.clamp_high.tolist())
-    return StoredNode(tuple(p.acc_exponent.tolist()), tuple(p.round_shift.tolist()), clamps, weights)
+    return StoredNode(tuple(p.acc_exponent.tolist()), tuple(p.requantisation_shift.tolist()), clamps, weights)
 
 
 def load(path: str | Path) -> Artifact:
@@ -235,7 +237,7 @@ def _parameters(
     if weights is not None:
         own, fields["bias"] = weights
     p = derive(node, source, target, shortcut, own, acc_exponent=np.asarray(stored.acc_exponent))
-    if tuple(p.round_shift.tolist()) != stored.round_shift:
+    if tuple(p.requantisation_shift.tolist()) != stored.requantisation_shift:
         raise BfpError(f"node {node.name}: the stored shifts are not those of its exponents")
     if stored.clamp_high is not None or node.act.high is not None:
         fields["clamp_high"] = clamps(stored.clamp_high or (), node, target.channels)

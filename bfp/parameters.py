@@ -19,8 +19,8 @@ from bfp.limits import (
     ACC_LIMIT,
     MAX_ALIGN_SHIFT,
     MAX_OPERAND_SHIFT,
-    MAX_ROUND_SHIFT,
-    MIN_ROUND_SHIFT,
+    MAX_REQUANTISATION_SHIFT,
+    MIN_REQUANTISATION_SHIFT,
     RECIPROCAL_BITS,
 )
 from bfp.operators import Alignment, Join
@@ -51,10 +51,10 @@ class Parameters:
     """Static integers of one node; arrays are indexed by output channel.
 
     acc_exponent: weight of the accumulator's least significant bit.
-    round_shift: accumulator to output mantissa (right; negative shifts left).
-    main_shift: left shift of the main operand (add, identity) or of the psum
+    requantisation_shift: accumulator to output mantissa (right; negative shifts left).
+    main_alignment: left shift of the main operand (add, identity) or of the psum
     (depthwise); zero elsewhere.
-    shortcut_shift: left shift of the shortcut's mantissas, or None.
+    shortcut_alignment: left shift of the shortcut's mantissas, or None.
     bias: int64 at the accumulator's exponent (zero where there is none).
     align_splits, align_shift: input-channel groups of one psum each, and the
     left shift [filters, groups] that brings it to the accumulator (conv only).
@@ -63,9 +63,9 @@ class Parameters:
     """
 
     acc_exponent: np.ndarray
-    round_shift: np.ndarray
-    main_shift: np.ndarray
-    shortcut_shift: np.ndarray | None
+    requantisation_shift: np.ndarray
+    main_alignment: np.ndarray
+    shortcut_alignment: np.ndarray | None
     bias: np.ndarray
     weights: Weights | None
     align_splits: tuple[int, ...]
@@ -125,27 +125,28 @@ def derive(
     acc_exponent = np.asarray(acc_exponent, np.int64)
     align_splits: tuple[int, ...] = ()
     align_shift = np.zeros((channels, 0), np.int64)
-    main_shift = np.zeros(channels, np.int64)
+    main_alignment = np.zeros(channels, np.int64)
     if kind.alignment is Alignment.BLOCKS:
         align_splits, psum = psum_exponents(weights, source)
         align_shift = _within(node, "alignment shift", psum - acc_exponent[:, None], 0, MAX_ALIGN_SHIFT)
     else:
         most = MAX_OPERAND_SHIFT if kind.alignment is Alignment.OPERAND else 0
-        main_shift = _within(node, "operand shift", own - acc_exponent, 0, most)
-    shortcut_shift = None
+        main_alignment = _within(node, "operand alignment", own - acc_exponent, 0, most)
+    shortcut_alignment = None
     if shortcut is not None:
         shift = shortcut.channel_exponents() - acc_exponent
-        shortcut_shift = _within(node, "shortcut shift", shift, 0, MAX_OPERAND_SHIFT)
+        shortcut_alignment = _within(node, "shortcut alignment", shift, 0, MAX_OPERAND_SHIFT)
     shift = target.channel_exponents() - acc_exponent
-    round_shift = _within(node, "rounding shift", shift, MIN_ROUND_SHIFT, MAX_ROUND_SHIFT)
-    if kind.keeps_exponents and np.any(round_shift != 0):
+    limits = MIN_REQUANTISATION_SHIFT, MAX_REQUANTISATION_SHIFT
+    requantisation_shift = _within(node, "requantisation shift", shift, *limits)
+    if kind.keeps_exponents and np.any(requantisation_shift != 0):
         raise BfpError(f"node {node.name}: {node.op} must keep its input's exponents")
     high = act.high if limit is None else limit
     return Parameters(
         acc_exponent=acc_exponent,
-        round_shift=round_shift,
-        main_shift=main_shift,
-        shortcut_shift=shortcut_shift,
+        requantisation_shift=requantisation_shift,
+        main_alignment=main_alignment,
+        shortcut_alignment=shortcut_alignment,
         bias=np.zeros(channels, np.int64) if bias is None else integer_bias(bias, acc_exponent),
         weights=weights,
         align_splits=align_splits,
@@ -160,13 +161,16 @@ def accumulator_bound(
     """Largest magnitude the accumulator of each output channel can reach, float64 [channels].
 
     The worst case of docs/numerics.md: the operator's own sum, plus |bias|, joined by the aligned shortcut, plus the half
-    that rounding adds (or the left shift of a negative rounding shift). size: height and width of the main operand.
+    that rounding adds (or the left shift of a negative requantisation shift). size: height and width of the main
+    operand.
     """
     bound = node.operator.bound(node, p, source, size) + np.abs(p.bias.astype(np.float64))
     if shortcut is not None:
-        bound = JOIN_BOUNDS[node.operator.join](bound, float(shortcut.high) * np.exp2(p.shortcut_shift.astype(np.float64)))
-    half = np.where(p.round_shift > 0, np.exp2(p.round_shift - 1.0), 0.0)
-    return np.where(p.round_shift < 0, bound * np.exp2(-p.round_shift.astype(np.float64)), bound + half)
+        aligned = float(shortcut.high) * np.exp2(p.shortcut_alignment.astype(np.float64))
+        bound = JOIN_BOUNDS[node.operator.join](bound, aligned)
+    half = np.where(p.requantisation_shift > 0, np.exp2(p.requantisation_shift - 1.0), 0.0)
+    left = np.exp2(-p.requantisation_shift.astype(np.float64))
+    return np.where(p.requantisation_shift < 0, bound * left, bound + half)
 
 
 def prove(graph: Graph, node: Node, p: Parameters, formats: dict[str, BlockFormat]) -> None:

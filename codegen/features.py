@@ -114,7 +114,7 @@ def features(program: Program) -> Features:
         input_whole=any(layer.input_pool.whole for layer in inputs),
         input_pool_columns=max(sliding, default=1),
         pooled_queue=max([LEAST_QUEUE, *kept]),
-        rounding=Shifts.of(program.tables["ROUND_SHIFT"]),
+        rounding=Shifts.of(program.tables["REQUANTISATION_SHIFT"]),
         mean_rounding=Shifts.of(program.tables["INPUT_POOL_SHIFT"]),
         chunks=any(f.passes.chunks > 1 for f in rows),
         align_bits=int(program.largest_align).bit_length(),

@@ -1,5 +1,5 @@
 // Stage: mean of average pooling, alignment and bias of what did not come through
-// the dense array, shortcut, activation, one rounding shift, saturation; a word a cycle.
+// the dense array, shortcut, activation, one requantisation shift, saturation; a word a cycle.
 #pragma once
 
 #include "hls_stream.h"
@@ -71,9 +71,9 @@ inline void epilogue(const Layer &layer, const Tile &tile, const Pass &pass, hls
                      hls::stream<AccWord> &sums, hls::stream<Word> &shortcut, hls::stream<Word> &results) {
 #pragma HLS INLINE off
 // All lanes of a row are read in the same cycle.
-#pragma HLS AGGREGATE variable=MAIN_SHIFT
-#pragma HLS AGGREGATE variable=ROUND_SHIFT
-#pragma HLS AGGREGATE variable=SHORTCUT_SHIFT
+#pragma HLS AGGREGATE variable=MAIN_ALIGNMENT
+#pragma HLS AGGREGATE variable=REQUANTISATION_SHIFT
+#pragma HLS AGGREGATE variable=SHORTCUT_ALIGNMENT
 #pragma HLS AGGREGATE variable=CLAMP_HIGH
     const int32_t pixels = tile.height * tile.width;
     const int32_t total = finished_rows(tile, pass) * tile.width;
@@ -96,9 +96,9 @@ EPILOGUE_PIXELS:
             if (HAS_DEPTHWISE && finish.depthwise) {
                 bias = biases.read();
             }
-            main_shift = MAIN_SHIFT[finish.has_main ? layer.main_row + word : 0];
-            shift = ROUND_SHIFT[layer.round_row + word];
-            shortcut_shift = SHORTCUT_SHIFT[finish.has_shortcut ? layer.shortcut_row + word : 0];
+            main_shift = MAIN_ALIGNMENT[finish.has_main ? layer.main_row + word : 0];
+            shift = REQUANTISATION_SHIFT[layer.round_row + word];
+            shortcut_shift = SHORTCUT_ALIGNMENT[finish.has_shortcut ? layer.shortcut_row + word : 0];
             clamp = CLAMP_HIGH[finish.relu6 ? layer.clamp_row + word : 0];
             word += 1;
             left = pixels;

@@ -201,7 +201,7 @@ def test_tampered_shift_is_refused_with_its_node(saved):
 
     def tamper(manifest, arrays):
         name, entry = next(iter(manifest["nodes"].items()))
-        entry["round_shift"][0] += 1
+        entry["requantisation_shift"][0] += 1
         names.append(name)
 
     rewrite(path, tamper)

@@ -86,7 +86,7 @@ def test_random_graphs_reach_every_corner():
         for artifact in artifacts:
             bits |= {fmt.bits for fmt in artifact.formats.values()}
             for p in artifact.parameters.values():
-                seen["left shift"] += bool((p.round_shift < 0).any())
+                seen["left shift"] += bool((p.requantisation_shift < 0).any())
                 bits |= {p.weights.bits + 10} if p.weights else set()
     corners = ["CONV", "DEPTHWISE", "MAX_POOL", "AVG_POOL", "ADD", "MAXIMUM", "NONE", "RELU", "RELU6", "chunks", "tiles down"]
     corners += ["tiles across", "word tiles", "alignment", "fused shortcut", "unsigned", "1x1 map", "cropped", "copies"]

@@ -16,4 +16,4 @@ from bfp.parameters import Parameters
 
 def accumulate(node: Node, p: Parameters, x: np.ndarray, source: BlockFormat, target: BlockFormat) -> np.ndarray:
     """Main operand at the accumulator's exponent: int32 [N, C, H, W]."""
-    return x.astype(np.int32) << per_channel(p.main_shift)
+    return x.astype(np.int32) << per_channel(p.main_alignment)

@@ -17,7 +17,7 @@ def accumulate(node: Node, p: Parameters, x: np.ndarray, source: BlockFormat, ta
     acc = np.zeros((*x.shape[:2], *node.window.output_size(*x.shape[2:])), np.int32)
     for ky, kx, view in taps(pad(x, node.window), node.window):
         acc += view * weights[:, 0, ky, kx][:, None, None]
-    if p.main_shift.any():
-        acc <<= per_channel(p.main_shift)
+    if p.main_alignment.any():
+        acc <<= per_channel(p.main_alignment)
     acc += per_channel(p.bias)
     return acc

@@ -1,4 +1,4 @@
-"""What every operator ends with: shortcut, activation, one rounding shift, saturation."""
+"""What every operator ends with: shortcut, activation, one requantisation shift, saturation."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def epilogue(
     """
     activate, join = ACTIVATE[node.activation], JOIN[node.operator.join]
     out = np.empty(acc.shape, np.int16)
-    right = np.maximum(p.round_shift, 0)
+    right = np.maximum(p.requantisation_shift, 0)
     half = per_channel(np.where(right > 0, 1 << np.maximum(right - 1, 0), 0))
-    left = per_channel(np.maximum(-p.round_shift, 0))
+    left = per_channel(np.maximum(-p.requantisation_shift, 0))
     right = per_channel(right)
     channels, pixels = acc.shape[1], max(1, acc.shape[2] * acc.shape[3])
     step = max(1, CHUNK // pixels)
@@ -42,7 +42,7 @@ def epilogue(
             part = slice(c, c + step)
             values = acc[n, part]
             if shortcut is not None:
-                join(values, shortcut[n, part].astype(np.int32) << per_channel(p.shortcut_shift[part]), out=values)
+                join(values, shortcut[n, part].astype(np.int32) << per_channel(p.shortcut_alignment[part]), out=values)
             activate(values, None if p.clamp_high is None else per_channel(p.clamp_high[part]))
             values += half[part]
             values >>= right[part]

@@ -34,7 +34,7 @@ def needed(source: BlockFormat, wanted: np.ndarray, splits: tuple[int, ...]) -> 
 def bound(node: Node, p: Parameters, source: BlockFormat, size: tuple[int, int]) -> np.ndarray:
     """Sum of the filter's magnitudes times the largest activation, shifted to the accumulator."""
     magnitude = np.abs(p.weights.mantissas.astype(np.int64)).sum(axis=(1, 2, 3))
-    return float(source.high) * magnitude * np.exp2(p.main_shift)
+    return float(source.high) * magnitude * np.exp2(p.main_alignment)
 
 
 def macs(node: Node, operand: Shape, output: Shape) -> int:

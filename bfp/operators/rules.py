@@ -60,7 +60,7 @@ def same_exponents(gain: int = 0) -> Exponents:
 
 def shifted_operand(node: Node, p: Parameters, source: BlockFormat, size: tuple[int, int]) -> np.ndarray:
     """The largest mantissa, shifted to the accumulator."""
-    return float(source.high) * np.exp2(p.main_shift.astype(np.float64))
+    return float(source.high) * np.exp2(p.main_alignment.astype(np.float64))
 
 
 def same_size(node: Node, operands: Sequence[Shape], channels: int) -> Shape:

@@ -52,7 +52,7 @@ class Layer:
     """What the model does at a node that computes, and its integers on the device.
 
     accumulate, activate: of the tables below. low, high: least and largest mantissa of the output; channels: their
-    number. The tensors are int32 [C, 1, 1]: bias, main_shift, shortcut_shift, clamp_high as in bfp.parameters; half is
+    number. The tensors are int32 [C, 1, 1]: bias, main_alignment, shortcut_alignment, clamp_high as in bfp.parameters; half is
     added before the shift to the right, left is shifted by after it. None: nothing to add, to shift by or to clamp to.
     """
 
@@ -64,8 +64,8 @@ class Layer:
     channels: int
     factors: Factors
     bias: torch.Tensor | None
-    main_shift: torch.Tensor | None
-    shortcut_shift: torch.Tensor | None
+    main_alignment: torch.Tensor | None
+    shortcut_alignment: torch.Tensor | None
     clamp_high: torch.Tensor | None
     half: torch.Tensor | None
     right: torch.Tensor | None
@@ -81,7 +81,7 @@ def prepare(node: Node, artifact: Artifact, device: torch.device) -> Layer:
     p = artifact.parameters[node.name]
     source, target, _ = operand_formats(node, artifact.formats)
     factors = kind.factors(node, p, source, artifact.graph.shapes[node.main][1:])
-    right, left = np.maximum(p.round_shift, 0), np.maximum(-p.round_shift, 0)
+    right, left = np.maximum(p.requantisation_shift, 0), np.maximum(-p.requantisation_shift, 0)
 
     def per_channel(values: np.ndarray | None) -> torch.Tensor | None:
         return None if values is None else torch.from_numpy(values.astype(np.int32)).to(device)[:, None, None]
@@ -98,8 +98,8 @@ def prepare(node: Node, artifact: Artifact, device: torch.device) -> Layer:
         target.channels,
         factors.to(device),
         bias=unless_zero(p.bias),
-        main_shift=unless_zero(p.main_shift),
-        shortcut_shift=unless_zero(p.shortcut_shift),
+        main_alignment=unless_zero(p.main_alignment),
+        shortcut_alignment=unless_zero(p.shortcut_alignment),
         clamp_high=per_channel(p.clamp_high),
         half=unless_zero(np.where(right > 0, 1 << np.maximum(right - 1, 0), 0)),
         right=unless_zero(right),
@@ -112,7 +112,7 @@ def compute(layer: Layer, operands: list[torch.Tensor]) -> torch.Tensor:
     acc = layer.accumulate(layer, operands[0])
     if layer.node.shortcut:
         shortcut = operands[1].int()
-        shortcut = shortcut if layer.shortcut_shift is None else shortcut << layer.shortcut_shift
+        shortcut = shortcut if layer.shortcut_alignment is None else shortcut << layer.shortcut_alignment
         JOIN[layer.node.operator.join](acc, shortcut, out=acc)
     layer.activate(acc, layer.clamp_high)
     if layer.half is not None:
@@ -194,8 +194,8 @@ def depthwise(layer: Layer, x: torch.Tensor) -> torch.Tensor:
             view = x[:, :, ky : ky + (oh - 1) * sh + 1 : sh, kx : kx + (ow - 1) * sw + 1 : sw]
             total.addcmul_(view, weights[:, ky, kx, None, None])
     acc = total.int()
-    if layer.main_shift is not None:
-        acc <<= layer.main_shift
+    if layer.main_alignment is not None:
+        acc <<= layer.main_alignment
     if layer.bias is not None:
         acc += layer.bias
     return acc
@@ -217,8 +217,8 @@ def avg_pool(layer: Layer, x: torch.Tensor) -> torch.Tensor:
 def main_operand(layer: Layer, x: torch.Tensor) -> torch.Tensor:
     """The main operand at the accumulator's exponent; a shortcut is added to any operator's result."""
     acc = x.int()
-    if layer.main_shift is not None:
-        acc <<= layer.main_shift
+    if layer.main_alignment is not None:
+        acc <<= layer.main_alignment
     return acc
 
 

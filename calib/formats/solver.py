@@ -17,7 +17,14 @@ from bfp.artifact import Artifact, operand_formats, verify
 from bfp.errors import BfpError
 from bfp.format import BlockFormat
 from bfp.graph import Node
-from bfp.limits import ACC_LIMIT, MAX_ALIGN_SHIFT, MAX_OPERAND_SHIFT, MAX_ROUND_SHIFT, MIN_ROUND_SHIFT, NEVER
+from bfp.limits import (
+    ACC_LIMIT,
+    MAX_ALIGN_SHIFT,
+    MAX_OPERAND_SHIFT,
+    MAX_REQUANTISATION_SHIFT,
+    MIN_REQUANTISATION_SHIFT,
+    NEVER,
+)
 from bfp.operators import Alignment
 from bfp.parameters import (
     Parameters,
@@ -142,13 +149,13 @@ class _Work:
             layer.chosen = chosen
             acc = chosen.finest
             if sc is not None:
-                need = np.maximum(layer.blocks.shortcut_floor(chosen), out - MAX_ROUND_SHIFT)
+                need = np.maximum(layer.blocks.shortcut_floor(chosen), out - MAX_REQUANTISATION_SHIFT)
                 news |= self._raise(node.shortcut, sc, need)
                 acc = np.minimum(acc, sc)
             return news | self._mend_output(node, out, acc)
         rule = node.operator.exponents
         acc = own = rule.own(node, source, target, None)
-        wanted = out - MAX_ROUND_SHIFT
+        wanted = out - MAX_REQUANTISATION_SHIFT
         if sc is not None:
             news |= self._raise(node.shortcut, sc, np.maximum(own - MAX_OPERAND, wanted))
             wanted, acc = np.maximum(wanted, sc - MAX_OPERAND), np.minimum(own, sc)
@@ -156,7 +163,7 @@ class _Work:
         return news | self._mend_output(node, out, acc)
 
     def _mend_output(self, node: Node, out: np.ndarray, acc: np.ndarray) -> bool:
-        far = out - acc < MIN_ROUND_SHIFT
+        far = out - acc < MIN_REQUANTISATION_SHIFT
         return self._raise(node.output, out, np.where(far, acc - LEFT_ROOM, NEVER))
 
     def proved_parameters(self, formats: dict[str, BlockFormat], progress: Callable) -> dict[str, Parameters] | None:
@@ -200,15 +207,15 @@ class _Work:
             return p
         # An accumulator so coarse that six is no integer: shift its operands left, as far as there is room.
         bound = accumulator_bound(node, p, source, residual, self.graph.shapes[node.main][1:])
-        bound = bound * np.exp2(np.minimum(p.round_shift, 0))  # a finer accumulator needs less of a left shift
+        bound = bound * np.exp2(np.minimum(p.requantisation_shift, 0))  # a finer accumulator needs less of a left shift
         room = np.floor(np.log2(ACC_LIMIT / np.maximum(bound, 1.0))).astype(np.int64) - 1
-        room = np.minimum(room, MAX_ROUND_SHIFT - p.round_shift)
+        room = np.minimum(room, MAX_REQUANTISATION_SHIFT - p.requantisation_shift)
         if alignment is Alignment.BLOCKS:
             room = np.minimum(room, MAX_ALIGN_SHIFT - p.align_shift.max(axis=1))
         else:
-            room = np.minimum(room, MAX_OPERAND_SHIFT - p.main_shift)
+            room = np.minimum(room, MAX_OPERAND_SHIFT - p.main_alignment)
         if residual is not None:
-            room = np.minimum(room, MAX_OPERAND_SHIFT - p.shortcut_shift)
+            room = np.minimum(room, MAX_OPERAND_SHIFT - p.shortcut_alignment)
         finer = p.acc_exponent - np.clip(p.acc_exponent - EXACT_SIX, 0, np.maximum(room, 0))
         return derive(node, source, target, residual, weights, bias, acc_exponent=finer, limit=limit)
 
@@ -220,7 +227,7 @@ class _Work:
         """
         _, target, residual = operand_formats(node, formats)
         out, over = target.channel_exponents(), excess > 0
-        left = over & (p.round_shift < 0)
+        left = over & (p.requantisation_shift < 0)
         if np.any(left) and self._raise(node.output, out, np.where(left, out + excess, NEVER)):
             return True  # the sum is small; what overflows is its shift up to a much finer output
         if residual is not None:

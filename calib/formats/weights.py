@@ -9,7 +9,7 @@ import numpy as np
 
 from bfp.errors import BfpError
 from bfp.format import BlockFormat, exponent_for_maximum, mantissa_range, round_half_up
-from bfp.limits import MAX_ALIGN_SHIFT, MAX_ROUND_SHIFT, NEVER
+from bfp.limits import MAX_ALIGN_SHIFT, MAX_REQUANTISATION_SHIFT, NEVER
 from bfp.operators import Alignment, Operator
 from bfp.parameters import Weights
 from calib.formats import fan2019
@@ -153,7 +153,7 @@ class WeightBlocks:
         fine, coarse = self.kind.exponents.operand_range(source, self.splits)
         alive = self.maxima > 0
         top = np.where(alive, self.natural + coarse, NEVER).max(axis=1)
-        free = np.maximum(lowest, out - MAX_ROUND_SHIFT)
+        free = np.maximum(lowest, out - MAX_REQUANTISATION_SHIFT)
         if shortcut is not None:
             free = np.maximum(free, shortcut - MAX_OPERAND)
         low = np.maximum(free, top - max_spread)

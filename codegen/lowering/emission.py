@@ -146,7 +146,7 @@ class Emitter:
         )
 
     def input_pool_fields(self, job: Job) -> InputPoolFields:
-        """Of a pool that runs on the input; of a mean, the rounding shifts go into their table."""
+        """Of a pool that runs on the input; of a mean, the requantisation shifts go into their table."""
         if job.input_pool is None:
             return InputPoolFields()
         pool, fmt = job.input_pool, self.artifact.formats[job.node.main]
@@ -179,14 +179,14 @@ class Emitter:
     def shortcut_fields(self, job: Job) -> ShortcutFields:
         if job.shortcut is None:
             return ShortcutFields()
-        rows = job.target.spread(job.parameters.shortcut_shift)
+        rows = job.target.spread(job.parameters.shortcut_alignment)
         return ShortcutFields(
             has_shortcut=True,
             shortcut_address=job.shortcut.address,
             shortcut_line_beats=job.shortcut.line,
             shortcut_bits=job.shortcut.bits,
             shortcut_unsigned=not self.artifact.formats[job.node.shortcut].signed,
-            shortcut_row=self.program.add_rows("SHORTCUT_SHIFT", job.name, rows),
+            shortcut_row=self.program.add_rows("SHORTCUT_ALIGNMENT", job.name, rows),
         )
 
     def window_fields(self, job: Job, tiling: Tiling) -> WindowFields:
@@ -211,20 +211,20 @@ class Emitter:
             activation=activation,
             low=fmt.low,
             high=fmt.high,
-            round_row=self.add_shifts("ROUND_SHIFT", job.name, job.target, p),
+            round_row=self.add_shifts("REQUANTISATION_SHIFT", job.name, job.target, p),
         )
-        if p.main_shift.any():
-            rows = job.target.spread(p.main_shift)
-            fields = replace(fields, main_row=self.program.add_rows("MAIN_SHIFT", job.name, rows))
+        if p.main_alignment.any():
+            rows = job.target.spread(p.main_alignment)
+            fields = replace(fields, main_row=self.program.add_rows("MAIN_ALIGNMENT", job.name, rows))
         if activation is EngineActivation.RELU6:
             rows = job.target.spread(p.clamp_high)
             fields = replace(fields, clamp_row=self.program.add_rows("CLAMP_HIGH", job.name, rows))
         return fields
 
     def add_shifts(self, table: str, layer: str, placement: Placement, p: Parameters) -> int:
-        """Add rounding shifts to a table; lanes without a channel, too, get one that occurs. Returns the first row."""
-        fill = int(p.round_shift.max())
-        return self.program.add_rows(table, layer, placement.spread(p.round_shift, fill))
+        """Add requantisation shifts to a table; lanes without a channel, too, get one that occurs. Returns the first row."""
+        fill = int(p.requantisation_shift.max())
+        return self.program.add_rows(table, layer, placement.spread(p.requantisation_shift, fill))
 
     def average_fields(self, job: Job) -> AverageFields:
         """Bounds of what an average counts; its reciprocals go into their table. Raises BfpError for too large sums."""

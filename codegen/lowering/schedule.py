@@ -20,9 +20,9 @@ from codegen.records import Layout
 
 # the program's tables by name: type of a row in C++, and what they hold
 TABLES = {
-    "ROUND_SHIFT": ("TableRow", "Accumulator to output mantissa: right by so many bits, left where negative."),
-    "MAIN_SHIFT": ("TableRow", "Main operand of an addition, or psum of a depthwise filter: left."),
-    "SHORTCUT_SHIFT": ("TableRow", "Shortcut's mantissa to the accumulator: left."),
+    "REQUANTISATION_SHIFT": ("TableRow", "Accumulator to output mantissa: right by so many bits, left where negative."),
+    "MAIN_ALIGNMENT": ("TableRow", "Main operand of an addition, or psum of a depthwise filter: left."),
+    "SHORTCUT_ALIGNMENT": ("TableRow", "Shortcut's mantissa to the accumulator: left."),
     "INPUT_POOL_SHIFT": ("TableRow", "The same for means of an input that is pooled as it loads, by its words."),
     "CLAMP_HIGH": ("AccWord", "ReLU6's six at the accumulator's exponent."),
 }

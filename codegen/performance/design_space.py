@@ -4,7 +4,7 @@ A width narrower than the artifact's is the artifact with its mantissas counted
 in fewer bits: that decides packing, products per DSP and traffic. What a
 calibration at that width would choose anew, its exponents, changes the
 figures only where alignment shifts come or go, and LUTs by the range of
-rounding shifts.
+requantisation shifts.
 """
 
 from __future__ import annotations
@@ -75,12 +75,12 @@ def narrow(artifact: Artifact, weights: int, activations: int) -> Artifact:
             continue
         p = artifact.parameters[node.name]
         # coarser operands make coarser accumulators, which are shifted less
-        shift = p.round_shift + fewer[node.output] - fewer[node.main]
+        shift = p.requantisation_shift + fewer[node.output] - fewer[node.main]
         if p.weights:
             bits = min(p.weights.bits, weights)
             shift -= p.weights.bits - bits
             p = replace(p, weights=replace(p.weights, bits=bits))
-        parameters[node.name] = replace(p, round_shift=shift)
+        parameters[node.name] = replace(p, requantisation_shift=shift)
     return replace(artifact, formats=formats, parameters=parameters)
 
 

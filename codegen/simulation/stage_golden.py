@@ -110,7 +110,7 @@ class Layer:
             reciprocal(np.multiply.outer(*self.node.divisors(*x.shape[2:]))) if self.node.operator.counts_padding else 1
         )
         if self.node.operator.alignment is not Alignment.BLOCKS:
-            self.shift += spread(p.main_shift, self.place_out)[..., None, None]
+            self.shift += spread(p.main_alignment, self.place_out)[..., None, None]
             self.bias += spread(p.bias, self.place_out)[..., None, None]
 
 

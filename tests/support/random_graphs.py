@@ -13,7 +13,7 @@ from bfp.artifact import Artifact, Preprocessing, concat_format, operand_formats
 from bfp.errors import BfpError
 from bfp.format import BlockFormat, block_of, common_refinement, mantissa_range
 from bfp.graph import Graph, Node, Window
-from bfp.limits import MAX_ROUND_SHIFT, MIN_ROUND_SHIFT
+from bfp.limits import MAX_REQUANTISATION_SHIFT, MIN_REQUANTISATION_SHIFT
 from bfp.parameters import Weights, derive, prove
 from support.random_pools import pooled_input, pooled_maps
 
@@ -125,7 +125,7 @@ class RandomNetwork:
 
     def output_exponent(self, acc_exponent: np.ndarray, magnitude: float) -> int:
         """Usually such that results use their range; sometimes all saturate or vanish."""
-        low, high = acc_exponent.max() + MIN_ROUND_SHIFT, acc_exponent.min() + MAX_ROUND_SHIFT - 6
+        low, high = acc_exponent.max() + MIN_REQUANTISATION_SHIFT, acc_exponent.min() + MAX_REQUANTISATION_SHIFT - 6
         natural = int(np.median(acc_exponent)) + int(np.log2(max(magnitude, 1.0))) - int(self.rng.integers(0, 8))
         if self.rng.random() < 0.15:
             natural += int(self.rng.integers(-12, 13))

@@ -176,10 +176,10 @@ def shifts(artifact: Artifact, node: Node) -> dict:
     """Ranges of the layer's static shifts, in bits; None where it has no such shift."""
     p = artifact.parameters[node.name]
     return {
-        "rounding": extremes(p.round_shift),
+        "rounding": extremes(p.requantisation_shift),
         "alignment": extremes(p.align_shift),
-        "operand": extremes(p.main_shift),
-        "shortcut": None if p.shortcut_shift is None else extremes(p.shortcut_shift),
+        "operand": extremes(p.main_alignment),
+        "shortcut": None if p.shortcut_alignment is None else extremes(p.shortcut_alignment),
     }
 
 
