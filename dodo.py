@@ -3,7 +3,8 @@
 Shipped networks are calib/networks/*.toml; any other TOML file is named with
 ``net=``, relative to the folder doit was called from. Results are below
 build/NAME/. ``device=cpu`` or ``device=cuda`` says where torch evaluates, ``board=NAME``
-for which board code is generated (before the file's ``[engine] board``).
+for which board code is generated (before the file's ``[engine] board``), ``clock=MHZ``
+for which clock of its engine.
 """
 
 import os
@@ -19,7 +20,9 @@ from calib.config import SHIPPED, find_network, load_config
 from calib.options import ONLINE
 from calib.used_files import image_files, module_files, weight_files
 from codegen.options import EngineOptions
-from codegen.performance.board import DEFAULT_BOARD, load_board
+from codegen.performance.board import DEFAULT_BOARD, board_at, load_board
+from codegen.vendor.build import is_current
+from codegen.vendor.request import FlowOptions
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 ROOT = Path(__file__).parent
@@ -40,6 +43,7 @@ EVALUATION = sorted(str(p) for p in [*EVALUATION_ROOM.glob("*.py"), *(EVALUATION
 REPORT = sorted(str(p) for p in (EVALUATION_ROOM / "report").iterdir() if p.is_file())
 CODEGEN = sorted(str(p) for p in (ROOT / "codegen").rglob("*") if p.suffix in (".py", ".j2", ".toml"))
 HLS = sorted(str(p) for p in (ROOT / "hls").rglob("*") if p.suffix in (".cpp", ".hpp", ".h"))
+STAGES = ROOT / "hls" / "testbench" / "stages"  # small networks that have every operator
 HOST = sorted(str(p) for p in (ROOT / "host").glob("*.py"))
 
 
@@ -87,8 +91,11 @@ def named_board() -> str | None:
         sys.exit(f"error: {error}")
 
 
-def per_network(make, default: tuple[str, ...] = ()):
-    """One task per network, named after ``make``; the task alone runs ``net=`` or, without it, the default networks."""
+def per_network(make, default: tuple[str, ...] = (), alone=None):
+    """One task per network, named after ``make``; the task alone runs ``net=`` or, without it, the default networks.
+
+    alone: makes the task alone where there is neither.
+    """
     task, found = make.__name__.replace("_", "-"), networks()
     for name, path in found.items():
         yield {"basename": f"{task}:{name}", **make(name, path)}
@@ -97,6 +104,8 @@ def per_network(make, default: tuple[str, ...] = ()):
     doc = make.__doc__.strip().splitlines()[0]
     if chosen:
         yield {"basename": task, "actions": None, "task_dep": [f"{task}:{n}" for n in chosen], "doc": doc}
+    elif alone:
+        yield {"basename": task, **alone()}
     else:
         sentence = f"name a network: doit {task}:NAME or doit {task} net=PATH; shipped are {', '.join(found)}"
         yield {"basename": task, "actions": [(refuse, [sentence])], "doc": doc}
@@ -114,8 +123,13 @@ def command(*words: object) -> list[str]:
 def engine_words(path: Path) -> list[str]:
     """The board and the engine's options, for the command line."""
     config = configuration(path)
-    board = named_board() or config.board or DEFAULT_BOARD
-    return ["--board", board, "--engine", *(f"{k}={v}" for k, v in config.engine.items())]
+    board, clock = named_board() or config.board or DEFAULT_BOARD, get_var("clock", None)
+    try:
+        board_at(board, clock)
+    except BfpError as error:
+        sys.exit(f"error: {error}")
+    at = [] if clock is None else ["--clock", clock]
+    return ["--board", board, *at, "--engine", *(f"{k}={v}" for k, v in config.engine.items())]
 
 
 def calibrate(name: str, path: Path) -> dict:
@@ -270,19 +284,74 @@ def tensorboard(name: str, path: Path) -> dict:
     }
 
 
-def build_bitstream(name: str, path: Path) -> dict:
-    """synthesise and implement with the vendor's tools, where they are installed; board=NAME"""
+FLAGS = ("dry_run", "force", "strict", "minimal")  # of the vendor's steps: NAME=1
+
+
+def flag(name: str) -> bool:
+    """Whether a flag is set. Ends doit with one sentence for a value that is neither 1 nor 0."""
+    value = get_var(name, None)
+    if value not in (None, "0", "1"):
+        sys.exit(f"error: {name}={value} is neither {name}=1 nor {name}=0")
+    return value == "1"
+
+
+def vendor_words(path: Path) -> list[str]:
+    """Board, engine and options of the vendor's steps, for the command line."""
+    flags = [f"--{name.replace('_', '-')}" for name in FLAGS if flag(name)]
+    return [*given("tool", "timeout", "jobs"), *flags, *engine_words(path)]
+
+
+def vendor_step(step: str, name: str, path: Path) -> dict:
+    """A step of the vendor's tools. Whether it is up to date, vendor.json says: a dry run changes nothing."""
     return {
-        "actions": [command("codegen", "bitstream", BUILD / name, *engine_words(path))],
+        "actions": [command("codegen.vendor", step, BUILD / name, *vendor_words(path))],
         "task_dep": [f"codegen:{name}"],
+        "uptodate": [(vendor_is_current, [step, BUILD / name, engine_words(path)])],
     }
+
+
+def vendor_is_current(task, values: dict, step: str, folder: Path, words: list[str]) -> bool:
+    """Whether a step of the vendor's tools has been done for exactly what is there now."""
+    options = FlowOptions(get_var("tool", None), force=flag("force"), strict=flag("strict"), minimal=flag("minimal"))
+    board, clock = words[1], words[words.index("--clock") + 1] if "--clock" in words else None
+    return not flag("dry_run") and is_current(step, folder, board_at(board, clock), options)
+
+
+def csynth(name: str, path: Path) -> dict:
+    """synthesis with Vitis HLS, its report checked: vendor.json; board=NAME clock=MHZ dry_run=1 tool=NAME force=1"""
+    return vendor_step("csynth", name, path)
+
+
+def cosim(name: str, path: Path) -> dict:
+    """the RTL simulated against the golden model, for hangs and wrong bits; dry_run=1 tool=NAME timeout=HOURS"""
+    return vendor_step("cosim", name, path)
+
+
+def small_cosim() -> dict:
+    """cosim of a small network with every operator, which is made for it"""
+    network = STAGES / "network_8bit.toml"
+    folder, engine = BUILD / "cosim_network", engine_words(network)
+    return {
+        "actions": [
+            command("calib", "calibrate", network, "--out", folder),
+            command("codegen", "generate", folder, *engine),
+            command("codegen.vendor", "cosim", folder, *vendor_words(network)),
+        ],
+        "uptodate": [False],  # the first two take seconds, and the last is done once for the same inputs
+        "doc": small_cosim.__doc__,
+    }
+
+
+def build_bitstream(name: str, path: Path) -> dict:
+    """synthesis, implementation and the package for the board; as csynth, and strict=1 minimal=1 jobs=N"""
+    return vendor_step("bitstream", name, path)
 
 
 def task_networks():
     # each brings its own description
     for make in (calibrate, evaluate, codegen, estimate, explore, csim, simulate_board, baselines, report, sweep,
-                 ablation, tensorboard, build_bitstream):  # fmt: skip
-        yield from per_network(make, QUICK if make is csim else ())
+                 ablation, tensorboard, csynth, cosim, build_bitstream):  # fmt: skip
+        yield from per_network(make, QUICK if make is csim else (), small_cosim if make is cosim else None)
 
 
 def task_reproduce_table():
@@ -338,14 +407,13 @@ def task_lint():
 
 def task_stage_benches():
     """the test bench of every stage by itself, at four sizes and at 8 and 5 bits, with data recorded from real layers"""
-    stages = ROOT / "hls" / "testbench" / "stages"
     folders = [BUILD / f"stage_network_{bits}bit" for bits in (8, 5)]
-    networks = [stages / f"network_{bits}bit.toml" for bits in (8, 5)]
+    networks = [STAGES / f"network_{bits}bit.toml" for bits in (8, 5)]
     calibrations = [command("calib", "calibrate", n, "--out", f) for n, f in zip(networks, folders)]
     return {
         "basename": "stage-benches",
         "actions": [*calibrations, command("codegen.simulation.stage_benches", *folders)],
-        "file_dep": [str(p) for p in (*networks, stages / "network.py")] + [*HLS, *CODEGEN, *CALIB, *BFP],
+        "file_dep": [str(p) for p in (*networks, STAGES / "network.py")] + [*HLS, *CODEGEN, *CALIB, *BFP],
     }
 
 

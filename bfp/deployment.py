@@ -21,18 +21,41 @@ from bfp import layout
 from bfp.artifact import NetworkInput, NetworkOutput, verify_input, verify_output
 from bfp.errors import BfpError
 from bfp.fields import (
-    FILE_NAME, NAME, TEXT, Kind, Place, canonical, checked, dump, hexadecimal, mapping, parse, record, tuple_of, whole,
+    FILE_NAME, NAME, TEXT, Kind, Place, canonical, checked, dump, hexadecimal, mapping, number, optional, parse, record,
+    tuple_of, whole,
 )  # fmt: skip
 from bfp.files import file_digest, read_file, write_bytes, write_json
 from bfp.layout import HOST, MAX_WORDS, PlacedTensor
 from bfp.limits import MAX_ENDS, MAX_MEMORY, MAX_NODES
 from bfp.names import shown
 
-SCHEMA = 5  # 2: output offset; 3: output scale; 4: board and clock; 5: lists of inputs and outputs, hashes of all files
+# 2: output offset; 3: output scale; 4: board and clock; 5: lists of inputs and outputs, hashes of all files;
+# 6: how the bitstream was implemented
+SCHEMA = 6
 MANIFEST, WEIGHTS = "manifest.json", "weights.bin"
 MISSING = "give the deployment folder that `doit codegen` wrote"
 AGAIN = "generate the deployment folder again with `doit codegen`"
 HASH = hexadecimal(64)
+
+
+CLOCK = number(1, 2000)  # MHz
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """How the bitstream of the folder was made.
+
+    clock_mhz: of the engine, as the handoff sets it; setup_slack_ns: the worst one at that clock, hold_slack_ns: the
+    worst one. strategy: of the vendor's implementation that was taken. tools: name and version of each program.
+    note: what the user should know of it, one line, or empty.
+    """
+
+    clock_mhz: float = checked(CLOCK)
+    setup_slack_ns: float = checked(number(-1000, 1000))
+    hold_slack_ns: float = checked(number(-1000, 1000))
+    strategy: str = checked(TEXT)
+    tools: dict[str, str] = checked(mapping(TEXT, 8))
+    note: str = checked(TEXT, default="")
 
 
 @dataclass(frozen=True)
@@ -44,7 +67,8 @@ class Deployment:
     it was generated. lanes: bytes of a word. layers: of the engine's schedule. weights_words, fmap_words: sizes of
     the weight image and of the feature-map arena. ip: the engine's name in the block design. inputs, outputs: in the
     graph's order. tensors: all that are stored, in the order of the layers that write them. files: SHA-256 of every
-    other file of the folder, by name. digest: SHA-256 of the manifest without it.
+    other file of the folder, by name. implementation: of the bitstream, None before there is one. digest: SHA-256 of
+    the manifest without it.
     """
 
     network: str = checked(NAME)
@@ -52,7 +76,7 @@ class Deployment:
     float_digest: str = checked(hexadecimal(64, empty=True))
     identity: str = checked(hexadecimal(16))
     board: str = checked(TEXT)
-    clock_mhz: int = checked(whole(1, 2000))
+    clock_mhz: float = checked(CLOCK)
     lanes: int = checked(whole(1, 64))
     layers: int = checked(whole(1, MAX_NODES))
     weights_words: int = checked(whole(0, MAX_WORDS))
@@ -62,8 +86,14 @@ class Deployment:
     outputs: tuple[NetworkOutput, ...] = checked(tuple_of(record(NetworkOutput), 1, MAX_ENDS))
     tensors: tuple[PlacedTensor, ...] = checked(tuple_of(record(PlacedTensor), 1, MAX_NODES))
     files: dict[str, str] = checked(mapping(HASH, MAX_ENDS, keys=FILE_NAME), default_factory=dict)
+    implementation: Implementation | None = checked(optional(record(Implementation)), default=None)
     digest: str = checked(HASH, default="")
     schema: int = checked(whole(SCHEMA, SCHEMA), default=SCHEMA)
+
+    @property
+    def engine_clock_mhz(self) -> float:
+        """The clock that the engine runs at: of the bitstream, and before there is one, what it was generated for."""
+        return self.implementation.clock_mhz if self.implementation else self.clock_mhz
 
     @property
     def bitfile(self) -> str:
@@ -136,28 +166,40 @@ def verify(deployment: Deployment) -> None:
 def write_deployment(deployment: Deployment, weights: bytes, folder: str | Path) -> Deployment:
     """Write weight image and manifest, each whole or not at all; returns the deployment with hashes and digest.
 
-    A bitstream and a handoff that lie there already keep their place among the files: whether the bitstream is this
-    deployment's, its identity tells the driver. Raises BfpError where the folder cannot be written, or for a
-    deployment that could not be read.
+    A bitstream and a handoff that lie there already keep their place among the files, and what the manifest said of
+    their implementation: whether the bitstream is this deployment's, its identity tells the driver. Raises BfpError
+    where the folder cannot be written, or for a deployment that could not be read.
     """
     folder = Path(folder)
     files = {WEIGHTS: hashlib.sha256(weights).hexdigest()}
     files.update(_digests(folder, (n for n in (deployment.bitfile, deployment.handoff) if (folder / n).is_file())))
-    complete, data = _complete(replace(deployment, files=files), folder / MANIFEST)
+    made = deployment.implementation or _implementation_of(folder, files, deployment.bitfile)
+    complete, data = _complete(replace(deployment, files=files, implementation=made), folder / MANIFEST)
     write_bytes(folder / WEIGHTS, weights)
     write_json(folder / MANIFEST, data)
     return complete
 
 
-def add_files(folder: str | Path, names: list[str]) -> Deployment:
+def _implementation_of(folder: Path, files: dict[str, str], bitfile: str) -> Implementation | None:
+    """What the folder's older manifest says of the bitstream that still lies there; None where it cannot be read."""
+    try:
+        older = read_deployment(folder)
+    except BfpError:
+        return None
+    return older.implementation if bitfile in files and older.files.get(bitfile) == files[bitfile] else None
+
+
+def add_files(folder: str | Path, names: list[str], implementation: Implementation | None = None) -> Deployment:
     """Put the hashes of files of the folder into its manifest, which is written again, whole.
 
-    Raises BfpError where the manifest or a file cannot be read.
+    implementation: of the bitstream, where that is among them. Raises BfpError where the manifest or a file cannot be
+    read.
     """
     folder = Path(folder)
     deployment = read_deployment(folder)
     files = {**deployment.files, **_digests(folder, names)}
-    complete, data = _complete(replace(deployment, files=files), folder / MANIFEST)
+    made = implementation or deployment.implementation
+    complete, data = _complete(replace(deployment, files=files, implementation=made), folder / MANIFEST)
     write_json(folder / MANIFEST, data)
     return complete
 

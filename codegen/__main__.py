@@ -1,4 +1,4 @@
-"""``python -m codegen generate|csim|estimate|bitstream BUILD_DIR``: from an artifact to C++ and beyond."""
+"""``python -m codegen generate|csim|estimate BUILD_DIR``: from an artifact to C++ and what it does."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from bfp.files import write_json, write_text
 from codegen.generate import generate
 from codegen.lowering.program import build
 from codegen.options import EngineOptions
-from codegen.performance.board import DEFAULT_BOARD, Board, load_board
+from codegen.performance.board import DEFAULT_BOARD, Board, board_at
 from codegen.performance.estimate import estimate
 from codegen.performance.fitting import check_fit
 from codegen.performance.roofline import roofline
 from codegen.simulation.csim import simulate
-from codegen.vendor.build import build_bitstream
 
 
 def run_generate(folder: Path, options: EngineOptions, board: Board) -> None:
@@ -85,12 +84,12 @@ def main(argv: list[str] | None = None) -> int:
         ("generate", "write HLS sources, weight image and manifest"),
         ("csim", "simulate and compare"),
         ("estimate", "modelled cycles and resources"),
-        ("bitstream", "synthesise and implement with the vendor's tools"),
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument("folder", type=Path, help="build folder that holds artifact.npz")
         command.add_argument("--engine", nargs="*", default=[], metavar="NAME=NUMBER", help="engine options")
         command.add_argument("--board", default=DEFAULT_BOARD, help="a file of codegen/boards (default %(default)s)")
+        command.add_argument("--clock", metavar="MHZ", help="of the engine (default: the board's)")
         if name == "csim":
             command.add_argument("--limit", type=int, default=2, help="images to simulate (default 2)")
             command.add_argument("--compiler", help="C++ compiler (default $CXX, then g++)")
@@ -98,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
             command.add_argument("--threaded", action="store_true", help=text)
     arguments = parser.parse_args(argv)
     try:
-        options, board = EngineOptions.from_words(arguments.engine), load_board(arguments.board)
+        options, board = EngineOptions.from_words(arguments.engine), board_at(arguments.board, arguments.clock)
         if arguments.command == "generate":
             run_generate(arguments.folder, options, board)
         elif arguments.command == "csim":
@@ -106,8 +105,6 @@ def main(argv: list[str] | None = None) -> int:
             return run_csim(arguments.folder, options, board, limit, compiler, threaded)
         elif arguments.command == "estimate":
             run_estimate(arguments.folder, options, board)
-        elif arguments.command == "bitstream":
-            print(*build_bitstream(arguments.folder, board), sep="\n")
         return 0
     except BfpError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)

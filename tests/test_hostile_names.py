@@ -27,7 +27,7 @@ from codegen.__main__ import main as codegen
 from codegen.performance import explore_chart
 from codegen.performance.roofline import roofline
 from codegen.simulation import csim
-from codegen.vendor import build as vendor
+from codegen.vendor import request as vendor
 from host import hwh
 from host.__main__ import main as host
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from bfp.errors import BfpError
+from codegen.clocks import attainable, clock_word
 
 FOLDER = Path(__file__).parents[1] / "boards"
 DEFAULT_BOARD = "ultra96v2"  # where neither the command line nor the network's file names one
-KINDS = {"str": str, "int": int, "float": float}
+KINDS = {"str": (str,), "int": (int,), "float": (float,), "int | float": (int, float)}
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,15 @@ class Board:
     """Resources of the chip, clock of the engine, what the memory sustains, and what the block design is made of.
 
     word: what ``board=`` takes, the name of its file; name: for people.
-    board_part: of Vivado's board files, without their version; board_connections:
-    of a module to its carrier, as Vivado names them, empty where there is none.
+    board_part: of Vivado's board files, without their version; several words where
+    their vendor was renamed, each a name that they bear in some version of the tools.
+    board_connections: of a module to its carrier, as Vivado names them, empty where
+    there is none.
     processing_system: Vivado's IP of it; memory_ports: its ports for the engine's
     bursts, memory_port_bits: bits of each. multiplier_bits: of the wide operand of
-    a DSP's multiplier. bram36: 36-kbit block RAMs. clock_mhz: of the engine.
+    a DSP's multiplier. bram36: 36-kbit block RAMs. clock_source_mhz: what the
+    processing system divides, by two whole numbers, to make the engine's clock;
+    clock_mhz: that clock, as it will be.
     memory_gb_s: 10**9 bytes per second, all ports together; memory_mb: size of
     the external memory, 2**20 bytes.
     """
@@ -40,7 +45,8 @@ class Board:
     bram36: int
     uram: int
     lut: int
-    clock_mhz: int
+    clock_source_mhz: int
+    clock_mhz: int | float
     memory_gb_s: float
     memory_mb: int
 
@@ -54,8 +60,12 @@ def board_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
-def load_board(name: str) -> Board:
-    """A board by the name of its file. Raises BfpError listing the known ones."""
+def load_board(name: str, clock_mhz: float | None = None) -> Board:
+    """A board by the name of its file, its engine at another clock than the file's where one is given.
+
+    The board's ``clock_mhz`` is the one that its processing system can make, within 1 % of what is asked for.
+    Raises BfpError listing the known boards, or with the nearest clocks on both sides.
+    """
     if name not in board_names():
         raise BfpError(f"board {name!r} is not known; give one of {', '.join(board_names())}")
     path = FOLDER / f"{name}.toml"
@@ -64,6 +74,13 @@ def load_board(name: str) -> Board:
     if set(data) != set(kinds):
         raise BfpError(f"board file {path} must have exactly the keys {', '.join(sorted(kinds))}")
     for key, kind in kinds.items():
-        if type(data[key]) is not KINDS[kind]:
+        if type(data[key]) not in KINDS[kind]:
             raise BfpError(f"board file {path}: {key} is {data[key]!r}; it must be of type {kind}")
+    wanted = data["clock_mhz"] if clock_mhz is None else clock_mhz
+    data["clock_mhz"] = attainable(data["clock_source_mhz"], wanted, data["name"])
     return Board(word=name, **data)
+
+
+def board_at(name: str, clock: str | None) -> Board:
+    """A board as a command line names it, and its clock in MHz, if any. Raises BfpError as load_board does."""
+    return load_board(name, None if clock is None else clock_word(clock))

@@ -24,7 +24,7 @@ from bfp.artifact_file import load
 from bfp.errors import BfpError
 from bfp.files import write_json, write_text
 from codegen.options import EngineOptions
-from codegen.performance.board import DEFAULT_BOARD, Board, load_board
+from codegen.performance.board import DEFAULT_BOARD, Board, board_at
 from codegen.performance.design_space import RESOURCES, Explorer, fastest, front, widths_of
 from codegen.performance.explore_chart import chart
 
@@ -138,6 +138,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m codegen.performance.explore", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="build folder that holds artifact.npz")
     parser.add_argument("--board", default=DEFAULT_BOARD, help="a file of codegen/boards (default %(default)s)")
+    parser.add_argument("--clock", metavar="MHZ", help="of the engine (default: the board's)")
     parser.add_argument(
         "--engine", nargs="*", default=[], metavar="NAME=NUMBER", help="the network's engine options now"
     )
@@ -146,7 +147,7 @@ def main(argv: list[str] | None = None) -> int:
     start = time.perf_counter()
     try:
         widths = parse_widths(arguments.widths) if arguments.widths is not None else WIDTHS
-        artifact, board = load(arguments.folder / "artifact.npz"), load_board(arguments.board)
+        artifact, board = load(arguments.folder / "artifact.npz"), board_at(arguments.board, arguments.clock)
         result = explore(artifact, board, EngineOptions.from_words(arguments.engine), widths)
         write_json(arguments.folder / "explore.json", result)
         write_text(arguments.folder / "explore.svg", chart(result))

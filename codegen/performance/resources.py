@@ -158,7 +158,7 @@ def leaving_luts(pixels: int, use: Features) -> int:
         "avg_pool": (use.mean_bits, use.pool_pixels),
         "add": (use.operand_bits, pixels),
     }
-    chosen = (widths[loop] for loop in sorted({op.traits.loop for op in use.operators}))
+    chosen = (widths[stage] for stage in sorted({operator.traits.loop for operator in use.operators}))
     return sum(bits * multiplexer(ways) for bits, ways in chosen)
 
 

@@ -1,7 +1,10 @@
 // Test bench: runs the engine on the packed weight image and compares every
 // stored tensor with the golden model's mantissas.
 //
-//   testbench WEIGHTS GOLDEN RESULT.json
+//   testbench WEIGHTS GOLDEN RESULT.json [layers]
+//
+// layers: one layer a call, and an array of its own for each port, copied in
+// between: co-simulation gives each port a copy of its array for a call.
 //
 // GOLDEN: "SBFPGOLD", the kernel's identity (8 bytes, little endian), the
 // number of images (4 bytes), then per image every tensor of tensors.hpp in
@@ -154,6 +157,30 @@ std::string quoted(const std::string &text) {
     return out + "\"";
 }
 
+// The ports of the engine that share the arena on the board.
+struct Ports {
+    std::vector<sbfp::Word> in;
+    std::vector<sbfp::Word> shortcut;
+    std::vector<sbfp::Word> out;
+};
+
+// One image, one layer a call: what a layer stores, the next one finds in all ports.
+void run_by_layers(const std::vector<sbfp::Word> &weights, std::vector<sbfp::Word> &arena, Ports &ports) {
+    uint32_t low = 0;
+    uint32_t high = 0;
+    ports.out = arena;
+    for (uint32_t layer = 0; layer < sbfp::NUM_LAYERS; ++layer) {
+        ports.in = ports.out;
+        ports.shortcut = ports.out;
+        sbfp_engine(weights.data(), ports.in.data(), ports.shortcut.data(), ports.out.data(), layer, layer + 1, &low,
+                    &high);
+        if (low != sbfp::IDENTITY_LOW || high != sbfp::IDENTITY_HIGH) {
+            fail("the engine names another identity than its sources");
+        }
+    }
+    arena = ports.out;
+}
+
 static_assert(sizeof(LOOP_NAMES) / sizeof(LOOP_NAMES[0]) == sbfp::LOOPS, "every count has a name");
 
 // Loop iterations and bursts of one image, layer by layer.
@@ -174,8 +201,9 @@ void write_counts(std::FILE *result, uint32_t images) {
 }  // namespace
 
 int main(int argc, char **argv) {
-    if (argc != 4) {
-        fail("usage: testbench WEIGHTS GOLDEN RESULT.json");
+    const bool by_layers = argc == 5 && std::strcmp(argv[4], "layers") == 0;
+    if (argc != 4 && !by_layers) {
+        fail("usage: testbench WEIGHTS GOLDEN RESULT.json [layers]");
     }
     std::vector<sbfp::Word> weights(static_cast<std::size_t>(WEIGHT_WORDS));
     std::FILE *file = open_file(argv[1], "rb");
@@ -196,6 +224,7 @@ int main(int argc, char **argv) {
     double seconds = 0;
     double cpu_seconds = 0;  // of all threads: what is left of `seconds` on a machine that is busy otherwise
     std::vector<sbfp::Word> arena(static_cast<std::size_t>(FMAP_WORDS));
+    Ports ports;
     std::vector<std::vector<uint8_t>> expected(static_cast<std::size_t>(TENSOR_COUNT));
     for (uint32_t image = 0; image < header[2]; ++image) {
         // what the engine fails to write must show
@@ -212,7 +241,11 @@ int main(int argc, char **argv) {
         uint32_t high = 0;
         const std::clock_t cpu = std::clock();
         const auto start = std::chrono::steady_clock::now();
-        sbfp_engine(weights.data(), arena.data(), arena.data(), arena.data(), 0, sbfp::NUM_LAYERS, &low, &high);
+        if (by_layers) {
+            run_by_layers(weights, arena, ports);
+        } else {
+            sbfp_engine(weights.data(), arena.data(), arena.data(), arena.data(), 0, sbfp::NUM_LAYERS, &low, &high);
+        }
         seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
         cpu_seconds += static_cast<double>(std::clock() - cpu) / CLOCKS_PER_SEC;
         for (int64_t t = 0; t < TENSOR_COUNT; ++t) {

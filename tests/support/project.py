@@ -61,12 +61,15 @@ def broken():
 """
 
 
+# no action may take its path apart: shells, doit and printf each have their own idea of these characters
+HOSTILE = """it's "my" {project} %s $HOME"""
+
+
 class Project:
     """A copy of the project, and a folder of a user somewhere else."""
 
-    def __init__(self, folder: Path) -> None:
-        # no action may take its path apart: shells, doit and printf each have their own idea of these characters
-        self.root, self.user = folder / """it's "my" {project} %s $HOME""", folder / "my nets"
+    def __init__(self, folder: Path, name: str = HOSTILE) -> None:
+        self.root, self.user = folder / name, folder / "my nets"
         for part in PARTS:
             shutil.copytree(ROOT / part, self.root / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copyfile(ROOT / "dodo.py", self.root / "dodo.py")

@@ -1,4 +1,7 @@
-"""Fake vendor tools on PATH, and the Tcl scripts under a recording tclsh."""
+"""Fake vendor tools on PATH, which take documented arguments only, and run the project's Tcl in a strict test bed.
+
+A fake program reads and writes what the real one would, as far as the flow can see it; nothing here is the vendor's.
+"""
 
 from __future__ import annotations
 
@@ -11,120 +14,242 @@ from pathlib import Path
 
 import pytest
 from support import toy_board as toy
+from support.boards import BOARD
+from support.vendor_reports import cosim_rpt, csynth_xml
+
+from bfp.files import write_bytes
+from codegen.vendor import build
+from codegen.vendor.request import FlowOptions
+from codegen.vendor.results import Modelled, Range
 
 ROOT = Path(__file__).resolve().parents[2]
+TCL = Path(__file__).resolve().parent / "vendor_tcl"
+TCLSH = shutil.which("tclsh")
+needs_tclsh = pytest.mark.skipif(not TCLSH, reason="tclsh is not installed")
+PROGRAMS = ("vitis_hls", "vitis-run", "v++", "vivado")
 
-# A fake tool notes how it was called and leaves the files that the real one would.
+# FAKE_FAIL, FAKE_HANG, FAKE_NOTHING name programs that fail, never end, or end well without doing anything.
 FAKE = f"""#!{sys.executable}
-import json, os, sys
+import json, os, subprocess, sys, time
 from pathlib import Path
-name = Path(sys.argv[0]).name
-values = {{k: v for k, v in os.environ.items() if k.startswith("SBFP_")}}
-Path(os.environ["FAKE_LOG"]).open("a").write(json.dumps([name, sys.argv[1:], values]) + "\\n")
-if name in os.environ.get("FAKE_FAIL", "").split():
+
+name, words = Path(sys.argv[0]).name, sys.argv[1:]
+hls = "Vitis HLS - High-Level Synthesis from C, C++ and OpenCL v%s (64-bit)"
+banners = {{"vitis_hls": hls, "vivado": "Vivado v%s (64-bit)"}}
+
+def told(key):
+    return name in os.environ.get("FAKE_" + key, "").split()
+
+def wrong(reason):
     print("INFO: starting")
-    print("ERROR: [" + name + " 42] no licence")
+    print("ERROR: [" + name + " 42] " + reason)
     print("ERROR: later")
     sys.exit(1)
-if name == "vivado":
-    out = Path(values["SBFP_OUT"])
-    out.mkdir()
-    out.joinpath(values["SBFP_NAME"] + ".bit").write_bytes(b"bits")
-    ip = os.environ.get("FAKE_IP", values["SBFP_IP"])
-    out.joinpath(values["SBFP_NAME"] + ".hwh").write_text('<E><MODULE INSTANCE="' + ip + '"/></E>')
-elif "FAKE_NO_IP" not in os.environ:
-    ip = Path(values["SBFP_WORK"]) / "engine" / "solution" / "impl" / "ip"
-    ip.mkdir(parents=True, exist_ok=True)
-    ip.joinpath("component.xml").write_text("<component/>")
+
+if words == [{{"vitis_hls": "-version", "vivado": "-version"}}.get(name, "--version")]:
+    if told("HANG_VERSION"):
+        time.sleep(600)
+    banner = banners.get(name, "****** " + name + " v%s (64-bit)") % os.environ.get("FAKE_VERSION", "2022.2")
+    print(os.environ.get("FAKE_SAYS_VERSION", banner))
+    sys.exit(0)
+values = {{k: v for k, v in os.environ.items() if k.startswith("SBFP_")}}
+Path(os.environ["FAKE_LOG"]).open("a").write(json.dumps([name, words, values]) + "\\n")
+if told("HANG"):
+    print("ERROR: [" + name + " 7] waiting for a licence", flush=True)
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    time.sleep(600)
+if told("FAIL"):
+    wrong("no licence")
+if told("CRASH"):
+    os.kill(os.getpid(), 11)
+if told("NOTHING"):
+    sys.exit(0)
+
+def tcl(script, bed):
+    text = "".join("source {{%s}}\\n" % path for path in ({str(TCL / "strict.tcl")!r}, bed, script))
+    wrapper = Path(os.environ["FAKE_COMMANDS"] + ".tcl")
+    wrapper.write_text(text)
+    sys.exit(subprocess.run([{TCLSH!r}, str(wrapper)]).returncode)
+
+CFG = {{
+    "part": "part", "flow_target": "hls", "clock": "hls", "clock_uncertainty": "hls", "syn.top": "hls", "syn.file": "hls",
+    "syn.cflags": "hls", "tb.file": "hls", "tb.cflags": "hls", "syn.interface.m_axi_addr64": "hls",
+    "syn.interface.m_axi_alignment_byte_size": "hls", "syn.interface.m_axi_max_widen_bitwidth": "hls",
+    "syn.interface.m_axi_latency": "hls", "package.output.format": "hls", "package.output.syn": "hls",
+    "package.ip.vendor": "hls", "package.ip.library": "hls", "package.ip.name": "hls", "package.ip.version": "hls",
+    "cosim.O": "hls", "cosim.rtl": "hls", "cosim.tool": "hls", "cosim.random_stall": "hls", "cosim.argv": "hls",
+}}
+
+def configuration(path):
+    section, found = "part", {{}}
+    for line in Path(path).read_text().splitlines():
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        if line == "[hls]":
+            section = "hls"
+            continue
+        key, equals, value = line.partition("=")
+        if not equals or CFG.get(key) != section:
+            wrong("unknown configuration " + line)
+        found[key] = value
+    for key in ("syn.file", "tb.file"):
+        if not Path(found[key]).is_file():
+            wrong("no file " + found[key])
+    return found
+
+def left(source, path):
+    if source:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(Path(source).read_bytes())
+
+if name == "vitis_hls" and words[0] == "-f" and len(words) == 2:
+    tcl(words[1], {str(TCL / "hls.tcl")!r})
+if name == "vitis-run" and words[:3] == ["--mode", "hls", "--tcl"] and len(words) == 4:
+    tcl(words[3], {str(TCL / "hls.tcl")!r})
+if name == "vivado" and words[:2] == ["-mode", "batch"] and words[-2] == "-source":
+    if not set(words[2:-2]) <= {{"-nojournal", "-nolog", "-notrace"}}:
+        wrong("unknown options")
+    tcl(words[-1], {str(TCL / "vivado.tcl")!r})
+if name == "v++" and words[:3] == ["-c", "--mode", "hls"] and [words[3], words[5]] == ["--config", "--work_dir"]:
+    found = configuration(words[4])
+    work = Path(words[6]) / "hls"
+    work.mkdir(parents=True, exist_ok=True)
+    left(os.environ.get("FAKE_CSYNTH"), work / "syn" / "report" / "csynth.xml")
+    if found["package.output.syn"] == "1" and "FAKE_NO_IP" not in os.environ:
+        ip = work / "impl" / "ip"
+        ip.mkdir(parents=True)
+        ip.joinpath("component.xml").write_text("<component/>")
+    sys.exit(0)
+component = words[3::2] == ["--config", "--work_dir"]
+if name == "vitis-run" and words[:3] == ["--mode", "hls", "--cosim"] and component:
+    configuration(words[4])
+    if not (Path(words[6]) / "hls").is_dir():
+        wrong("nothing is compiled")
+    left(os.environ.get("FAKE_COSIM"), Path(words[6]) / "hls" / "sim" / "report" / "sbfp_engine_cosim.rpt")
+    sys.exit(0)
+wrong("unknown arguments " + " ".join(words))
 """
 
 
 class Tools:
-    """An otherwise empty PATH that tools can be put on, and what was called."""
+    """An otherwise empty PATH that fake tools can be put on, what they leave, and what was called."""
 
-    def __init__(self, folder, monkeypatch):
-        self.folder, self.log = folder / "bin", folder / "calls"
+    def __init__(self, folder: Path, monkeypatch) -> None:
+        self.folder, self.log, self.files = folder / "bin", folder / "calls", folder / "files"
         self.folder.mkdir()
+        self.files.mkdir()
+        self.monkeypatch = monkeypatch
         self.path = os.environ["PATH"]  # before
         monkeypatch.setenv("PATH", str(self.folder))
         monkeypatch.setenv("FAKE_LOG", str(self.log))
+        monkeypatch.setenv("FAKE_COMMANDS", str(folder / "commands"))
+        self.commands_file = folder / "commands"
+        self.csynth(csynth_xml())
+        self.cosim(cosim_rpt())
 
-    def install(self, *names):
+    def install(self, *names: str) -> None:
         for name in names:
             path = self.folder / name
             path.write_text(FAKE)
             path.chmod(0o755)
 
+    def tell(self, **values: object) -> None:
+        """Set FAKE_NAME for each value."""
+        for name, value in values.items():
+            self.monkeypatch.setenv(f"FAKE_{name.upper()}", str(value))
+
+    def csynth(self, text: str) -> None:
+        """The report that synthesis leaves."""
+        (self.files / "csynth.xml").write_text(text)
+        self.tell(csynth=self.files / "csynth.xml")
+
+    def cosim(self, text: str) -> None:
+        """The report that co-simulation leaves."""
+        (self.files / "cosim.rpt").write_text(text)
+        self.tell(cosim=self.files / "cosim.rpt")
+
     @property
-    def calls(self):
+    def calls(self) -> list:
         return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
 
+    @property
+    def commands(self) -> list[list[str]]:
+        """What the scripts asked for, each as words."""
+        return tcl_lists(self.commands_file)
 
-def generated(folder, **changes):
-    """A generated network of the toy; ``changes`` replace entries of its manifest."""
+
+def tcl_lists(path: Path) -> list[list[str]]:
+    """Lines that are Tcl lists, as lists of words."""
+    if not path.exists():
+        return []
+    read = f"set f [open {{{path}}}]\nwhile {{[gets $f line] >= 0}} {{puts [join $line \\x1f]}}"
+    lines = subprocess.run([TCLSH], input=read, capture_output=True, text=True, timeout=60).stdout.splitlines()
+    return [line.split("\x1f") for line in lines]
+
+
+MODEL = Modelled(Range(18, 20, 22), 50, 30000)  # agrees with csynth_xml()
+
+
+def generated(folder: Path, **changes) -> Path:
+    """A generated network of the toy; ``changes`` replace fields of its deployment."""
     folder.mkdir()
     toy.write(folder / "deploy", **changes)
     (folder / "generated").mkdir()
     (folder / "generated" / "config.hpp").write_text("// generated\n")
+    (folder / "artifact.npz").write_bytes(b"artifact")
+    (folder / "samples.npz").write_bytes(b"samples")
     return folder
 
 
-def generated_for(board, folder):
+def generated_for(board, folder: Path) -> Path:
     return generated(folder, board=board.name, clock_mhz=board.clock_mhz)
 
 
-# The Tcl scripts: every vendor command is recorded, one a line.
-
-STUBS = """
-proc unknown {name args} {
-    global log
-    puts $log [list $name {*}$args]
-    flush $log
-    switch $name {
-        get_property { return [dict get $::properties [lindex $args 0]] }
-        get_board_parts { return $::board_parts }
-        make_wrapper { return sbfp_wrapper.v }
-        create_bd_cell { return [lindex $args end] }
-        default { return [lindex $args end] }
-    }
-}
-"""
-
-needs_tclsh = pytest.mark.skipif(not shutil.which("tclsh"), reason="tclsh is not installed")
+def csynth(folder: Path, board=BOARD, **options):
+    """The step csynth, with the model that agrees."""
+    return build.csynth(folder, board, FlowOptions(**options), lambda: MODEL)
 
 
-def run_tcl(tmp_path, script, values, prelude=""):
-    """Exit status, recorded commands as lists of words, stderr."""
-    wrapper, log = tmp_path / "wrapper.tcl", tmp_path / "commands"
-    wrapper.write_text(f"set log [open {{{log}}} w]\n{prelude}\n{STUBS}\nsource {{{ROOT}/hls/tcl/{script}}}\n")
+def bitstream(folder: Path, board=BOARD, **options):
+    """The step bitstream, with the model that agrees."""
+    return build.build_bitstream(folder, board, FlowOptions(**options), lambda: MODEL)
+
+
+def cosim(folder: Path, board=BOARD, **options):
+    """The step cosim, with golden data that no fake program reads."""
+    return build.cosim(folder, board, FlowOptions(**options), lambda path: write_bytes(path, b"golden"))
+
+
+def package(folder: Path) -> dict[str, bytes]:
+    """Content of the deployment folder."""
+    return {path.name: path.read_bytes() for path in (folder / "deploy").iterdir()}
+
+
+def run_tcl(tmp_path: Path, script: str, values: dict, bed: str, **fake: object) -> tuple[int, list[list[str]], str]:
+    """A script in the strict test bed: exit status, commands as lists of words, stderr."""
+    wrapper, log = tmp_path / "wrapper.tcl", tmp_path / "recorded"
+    log.unlink(missing_ok=True)
+    sources = (TCL / "strict.tcl", TCL / bed, ROOT / "hls" / "tcl" / script)
+    wrapper.write_text("".join(f"source {{{source}}}\n" for source in sources))
     environment = {"PATH": os.environ["PATH"], **{f"SBFP_{k}": str(v) for k, v in values.items()}}
-    result = subprocess.run(["tclsh", str(wrapper)], env=environment, capture_output=True, text=True, timeout=60)
-    read = f"set f [open {{{log}}}]\nwhile {{[gets $f line] >= 0}} {{puts [join $line \\x1f]}}"
-    lines = subprocess.run(["tclsh"], input=read, capture_output=True, text=True, timeout=60).stdout.splitlines()
-    return result.returncode, [line.split("\x1f") for line in lines], result.stderr
+    environment |= {"FAKE_COMMANDS": str(log), **{f"FAKE_{k}": str(v) for k, v in fake.items()}}
+    result = subprocess.run([TCLSH, str(wrapper)], env=environment, capture_output=True, text=True, timeout=60)
+    return result.returncode, tcl_lists(log), result.stderr
 
 
-def hls_values(tmp_path, steps):
+def hls_values(tmp_path: Path, steps: str) -> dict:
     return dict(
-        HLS=ROOT / "hls", GENERATED="/generated", WORK=tmp_path / "work", PART="xczu3eg-sbva484-1-i", CLOCK_MHZ="250",
-        LANES=16, MEMORY_LATENCY=64, STEPS=steps, WEIGHTS="weights.bin", GOLDEN="golden.bin", RESULT="result.json",
+        HLS=ROOT / "hls", GENERATED="/generated", WORK=tmp_path / "work", TOP="sbfp_engine", PART="xczu3eg-sbva484-1-i",
+        CLOCK_MHZ="250", LANES=16, MEMORY_LATENCY=64, STEPS=steps, WEIGHTS="weights.bin", GOLDEN="golden.bin",
+        RESULT="result.json",
     )  # fmt: skip
 
 
-def vivado_values(tmp_path):
+def vivado_values(tmp_path: Path) -> dict:
     return dict(
         WORK=tmp_path / "work", OUT=tmp_path / "out", NAME="toy", IP_REPO="/ip", IP="sbfp_engine_0",
-        PART="xczu3eg-sbva484-1-i", BOARD_PART="avnet.com:ultra96v2:part0", BOARD_CONNECTIONS="", CLOCK_MHZ="250",
-        PROCESSING_SYSTEM="zynq_ultra_ps_e", MEMORY_PORTS=4, MEMORY_PORT_BITS=128, JOBS=2,
+        PART="xczu3eg-sbva484-1-i", BOARD_PART=BOARD.board_part, BOARD_CONNECTIONS="", CLOCK_MHZ="250",
+        CLOCK_TOLERANCE="0.01", STRATEGY="Performance_ExplorePostRoutePhysOpt", PROCESSING_SYSTEM="zynq_ultra_ps_e",
+        MEMORY_PORTS=4, MEMORY_PORT_BITS=128, JOBS=2,
     )  # fmt: skip
-
-
-def vivado_prelude(tmp_path, sources="gen", slack="0.1", progress="100%", board_parts="avnet.com:ultra96v2:part0:1.2"):
-    """The state that the stubs report, and the files that Vivado would have written."""
-    project = tmp_path / "project"
-    handoff = project / f"sbfp.{sources}" / "sources_1" / "bd" / "sbfp" / "hw_handoff" / "sbfp.hwh"
-    handoff.parent.mkdir(parents=True)
-    handoff.write_text("handoff")
-    (project / "sbfp_wrapper.bit").write_text("bits")
-    properties = f"DIRECTORY {{{project}}} PROGRESS {progress} STATUS stopped STATS.WNS {slack}"
-    return f"set properties [dict create {properties}]\nset board_parts {{{board_parts}}}"

@@ -1,0 +1,119 @@
+"""``python -m codegen.vendor csynth|cosim|bitstream BUILD_DIR``: the vendor's tools on a generated network."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+from bfp.artifact_file import load
+from bfp.errors import BfpError
+from bfp.golden import quantise_input
+from bfp.names import printable
+from bfp.samples import load_samples
+from codegen.generate import generate
+from codegen.lowering.program import build
+from codegen.options import EngineOptions
+from codegen.performance.board import DEFAULT_BOARD, Board, board_at
+from codegen.performance.resources import resources
+from codegen.simulation.csim import write_golden
+from codegen.vendor.build import build_bitstream, cosim, csynth
+from codegen.vendor.checks import modelled
+from codegen.vendor.request import FlowOptions
+from codegen.vendor.results import FILE, TABLE, Modelled, read_results, table
+
+
+def model_of(folder: Path, options: EngineOptions, board: Board) -> Modelled:
+    """What the project's model says of a network's engine."""
+    artifact = load(folder / "artifact.npz")
+    return modelled(resources(build([artifact], options, board, with_weights=False)))
+
+
+def golden_of(folder: Path, options: EngineOptions, board: Board, path: Path) -> None:
+    """Write the golden model's tensors of the first sample image."""
+    artifact, samples = load(folder / "artifact.npz"), load_samples(folder / "samples.npz")
+    # generating again costs little and makes sure that sources and golden model belong together
+    program, identity = generate([artifact], options, board, folder)
+    write_golden(path, program, identity, [quantise_input(artifact, samples.images[:1])])
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run a command. Raises BfpError, one sentence, for whatever stops it."""
+    folder, engine = arguments.folder, EngineOptions.from_words(arguments.engine)
+    board = board_at(arguments.board, arguments.clock)
+    flow = FlowOptions(
+        arguments.tool, arguments.dry_run, arguments.force, arguments.strict, arguments.minimal, arguments.timeout,
+        arguments.jobs,
+    )  # fmt: skip
+    if arguments.command == "cosim":
+        done = cosim(folder, board, flow, lambda path: golden_of(folder, engine, board, path))
+    else:
+        steps = {"csynth": csynth, "bitstream": build_bitstream}
+        try:
+            done = steps[arguments.command](folder, board, flow, lambda: model_of(folder, engine, board))
+        except BfpError:
+            show_findings(folder)
+            raise
+    if done is None:
+        print("dry run: nothing was run")
+        return
+    show_findings(folder)
+    print(f"{folder.name}: {arguments.command} done; see {folder / TABLE} and {folder / FILE}")
+
+
+def show_findings(folder: Path) -> None:
+    """Print what the tools reported so far, without the table of loops."""
+    results = read_results(folder.resolve())
+    for line in table(results) if results else ():
+        if line.startswith("| loop"):
+            break
+        if line:
+            print(line)
+
+
+def hours(word: str) -> float:
+    """A time limit. Raises what argparse shows for anything but a positive number."""
+    value = float(word)
+    if not 0 < value < math.inf:
+        raise ValueError(word)
+    return value
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of the command line."""
+    made = argparse.ArgumentParser(prog="python -m codegen.vendor", description=__doc__)
+    commands = made.add_subparsers(dest="command", required=True)
+    for name, text in (
+        ("csynth", "synthesise to RTL, export the IP, check what was reported"),
+        ("cosim", "simulate the RTL of one image against the golden model"),
+        ("bitstream", "synthesise, implement, and complete the package for the board"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("folder", type=Path, help="build folder of a network")
+        command.add_argument("--engine", nargs="*", default=[], metavar="NAME=NUMBER", help="engine options")
+        command.add_argument("--board", default=DEFAULT_BOARD, help="a file of codegen/boards (default %(default)s)")
+        command.add_argument("--clock", metavar="MHZ", help="of the engine (default: the board's)")
+        command.add_argument("--tool", help="vitis_hls, vitis-run or v++ (default: the first that is on PATH)")
+        command.add_argument("--dry-run", action="store_true", help="write and show what would run, run nothing")
+        command.add_argument("--force", action="store_true", help="go on whatever synthesis showed")
+        command.add_argument("--strict", action="store_true", help="refuse a bitstream that needs a lower clock")
+        command.add_argument("--minimal", action="store_true", help="no artifact and no samples in the package")
+        command.add_argument("--timeout", type=hours, metavar="HOURS", help="of each program")
+        command.add_argument("--jobs", type=int, default=2, help="processes of Vivado (default %(default)s)")
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit status, 2 for whatever stops a step."""
+    arguments = parser().parse_args(argv)
+    try:
+        run(arguments)
+        return 0
+    except BfpError as error:
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""What a synthesis must show before hours of implementation follow: the II of every loop, DSPs, the clock."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from bfp.errors import BfpError
+from codegen.performance.board import Board
+from codegen.vendor.reports import CsynthReport
+from codegen.vendor.results import Loop, Modelled, Range
+
+# The model counts the DSPs of the array and of the means. What it does not count, a product that the control takes or
+# one that synthesis moves into logic, is within a tenth of that and these few.
+DSP_SHARE, DSP_MORE = 0.1, 8
+LABEL = re.compile(r"^\s*([A-Z][A-Z0-9_]*):\s*$")
+PIPELINE = re.compile(r"^\s*#pragma HLS PIPELINE\b(.*)$")
+PERIOD_ROUNDING = 0.0051  # ns; the report has two decimals
+
+
+def modelled(resources: dict) -> Modelled:
+    """The model's figures (codegen/performance/resources.py) with the range in which a synthesis agrees with them."""
+    dsp = resources["dsp"]
+    low, high = math.floor(dsp * (1 - DSP_SHARE)), math.ceil(dsp * (1 + DSP_SHARE)) + DSP_MORE
+    return Modelled(Range(low, dsp, high), resources["bram36"], resources["lut"])
+
+
+def loop_targets(sources: Iterable[Path]) -> dict[str, int | None]:
+    """Labelled loops of the sources, with the II that their PIPELINE pragma asks for; None for those without one.
+
+    Raises BfpError for a label that two loops bear, or an II that is no number.
+    """
+    targets: dict[str, int | None] = {}
+    for source in sources:
+        lines = source.read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines):
+            label = LABEL.match(line)
+            if not label:
+                continue
+            if label[1] in targets:
+                raise BfpError(f"{source}, line {number + 1}: a second loop bears the label {label[1]}; rename one")
+            targets[label[1]] = _target(source, number + 1, lines[number + 1 :])
+    return targets
+
+
+def _target(source: Path, number: int, lines: list[str]) -> int | None:
+    """The II of the loop whose header these lines begin with."""
+    body = next((n for n, line in enumerate(lines) if line.rstrip().endswith("{")), len(lines))
+    for line in lines[body + 1 :]:
+        text = line.strip()
+        if text and not text.startswith(("#pragma", "//", "static_assert")):
+            return None
+        pipeline = PIPELINE.match(line)
+        if pipeline:
+            found = re.search(r"\bII\s*=\s*(\d+)\b", pipeline[1])
+            if not found:
+                raise BfpError(f"{source}, line {number}: the loop's PIPELINE pragma names no II by a number")
+            return int(found[1])
+    return None
+
+
+def innermost_label(name: str, targets: dict[str, int | None]) -> str | None:
+    """The label of the loop that a report calls ``name``: its own, or the last of those that were flattened into it."""
+    if name in targets:
+        return name
+    for label in targets:
+        if name.startswith(f"{label}_"):
+            inner = innermost_label(name[len(label) + 1 :], targets)
+            if inner is not None:
+                return inner
+    return None
+
+
+def with_targets(loops: Iterable[Loop], targets: dict[str, int | None]) -> tuple[Loop, ...]:
+    """The report's loops, each with the II that its pragma asks for."""
+    named = ((loop, innermost_label(loop.name, targets)) for loop in loops)
+    return tuple(replace(loop, wanted_ii=targets[label] if label else None) for loop, label in named)
+
+
+def missing_loops(loops: Iterable[Loop], targets: dict[str, int | None]) -> tuple[str, ...]:
+    """Labels of pipelined loops that no loop of the report is: those that the network does not need are not built."""
+    there = {innermost_label(loop.name, targets) for loop in loops}
+    return tuple(label for label, ii in targets.items() if ii is not None and label not in there)
+
+
+def check_report(report: CsynthReport, path: Path, top: str, board: Board) -> None:
+    """Raise BfpError for a report of something else than was asked for: another top, part or clock."""
+    for what, says, wanted in (("top", report.top, top), ("part", report.part.lower(), board.part.lower())):
+        if says != wanted:
+            raise BfpError(f"report {path} is of {what} {says}, not {wanted}; run the step again")
+    if abs(report.target_ns - 1000 / board.clock_mhz) > PERIOD_ROUNDING:
+        raise BfpError(
+            f"report {path} is for a clock of {report.target_ns} ns, not {1000 / board.clock_mhz:.3f} ns; "
+            "run the step again"
+        )
+
+
+def findings(report: CsynthReport, loops: Iterable[Loop], model: Modelled) -> tuple[str, ...]:
+    """What is wrong with a synthesis, one sentence each. Raises BfpError for a report that names no pipelined loop."""
+    loops = list(loops)
+    if not any(loop.wanted_ii is not None for loop in loops):
+        raise BfpError("csynth.xml names none of the engine's pipelined loops; it is of a version that is not known")
+    found = []
+    for loop in loops:
+        if loop.wanted_ii is None:
+            continue
+        if loop.ii is None:
+            found.append(f"loop {loop.name} in {loop.module} is not pipelined, its pragma asks for II={loop.wanted_ii}")
+        elif loop.ii > loop.wanted_ii:
+            found.append(f"loop {loop.name} in {loop.module} has II={loop.ii}, its pragma asks for II={loop.wanted_ii}")
+    if not model.dsp.low <= report.used.dsp <= model.dsp.high:
+        found.append(
+            f"{report.used.dsp} DSPs are off the model's {model.dsp.figure} ({model.dsp.low} to {model.dsp.high} agree)"
+        )
+    for what, used, there in (
+        ("DSPs", report.used.dsp, report.available.dsp),
+        ("block RAMs of 18 kbit", report.used.bram18, report.available.bram18),
+    ):
+        if used > there:
+            found.append(f"{used} {what} are more than the {there} of the chip")
+    if report.estimated_ns > report.target_ns:
+        found.append(f"the estimated clock of {report.estimated_ns} ns is above the target of {report.target_ns} ns")
+    return tuple(found)
