@@ -154,12 +154,7 @@ BAD = [
     ("pragma_place", *twice("#pragma HLS PIPELINE II=1"), "PIPELINE is lost where twice is inlined"),
     ("pragma_place", *twice("", "#pragma HLS INLINE"), "INLINE stands outside any function"),
     ("pragma_place", *twice("#pragma HLS INTERFACE mode=s_axilite port=value"), "directly in the function top"),
-    (
-        "pragma_scope",
-        "variable=sums depth=DEPTH/2",
-        "variable=sum depth=DEPTH/2",
-        "undeclared identifier 'sum'",
-    ),
+    ("pragma_scope", "variable=sums depth=DEPTH/2", "variable=sum depth=DEPTH/2", "undeclared identifier 'sum'"),
     ("pragma_scope", "variable=word.lane", "variable=word.lanes", "no member named 'lanes'"),
     (
         "pragma_scope",
