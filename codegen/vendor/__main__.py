@@ -43,8 +43,8 @@ def run(arguments: argparse.Namespace) -> None:
     folder, engine = arguments.folder, EngineOptions.from_words(arguments.engine)
     board = board_at(arguments.board, arguments.clock)
     flow = FlowOptions(
-        arguments.tool, arguments.dry_run, arguments.force, arguments.strict, arguments.minimal, arguments.timeout,
-        arguments.jobs,
+        arguments.tool, arguments.dry_run, arguments.force, arguments.strict, arguments.minimal,
+        hours(arguments.timeout), count(arguments.jobs),
     )  # fmt: skip
     if arguments.command == "cosim":
         done = cosim(folder, board, flow, lambda path: golden_of(folder, engine, board, path))
@@ -72,12 +72,24 @@ def show_findings(folder: Path) -> None:
             print(line)
 
 
-def hours(word: str) -> float:
-    """A time limit. Raises what argparse shows for anything but a positive number."""
-    value = float(word)
+def hours(word: str | None) -> float | None:
+    """A time limit as a command line gives it. Raises BfpError for anything but a positive number."""
+    if word is None:
+        return None
+    try:
+        value = float(word)
+    except ValueError:
+        value = 0.0
     if not 0 < value < math.inf:
-        raise ValueError(word)
+        raise BfpError(f"timeout {word!r} is no time; give a number of hours, for instance timeout=12")
     return value
+
+
+def count(word: str) -> int:
+    """A number of processes as a command line gives it. Raises BfpError for anything but one from 1 to 64."""
+    if not word.isdecimal() or not 1 <= int(word) <= 64:
+        raise BfpError(f"jobs {word!r} is no number of processes; give 1 to 64, for instance jobs=4")
+    return int(word)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -99,8 +111,8 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--force", action="store_true", help="go on whatever synthesis showed")
         command.add_argument("--strict", action="store_true", help="refuse a bitstream that needs a lower clock")
         command.add_argument("--minimal", action="store_true", help="no artifact and no samples in the package")
-        command.add_argument("--timeout", type=hours, metavar="HOURS", help="of each program")
-        command.add_argument("--jobs", type=int, default=2, help="processes of Vivado (default %(default)s)")
+        command.add_argument("--timeout", metavar="HOURS", help="of each program")
+        command.add_argument("--jobs", default="2", metavar="N", help="processes of Vivado (default %(default)s)")
     return made
 
 

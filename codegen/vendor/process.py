@@ -112,13 +112,15 @@ def _wait(command: Command) -> int | None:
 
 
 def _stop(process: subprocess.Popen) -> None:
-    """End a process and those that it started: the session is its own."""
+    """End a process and those that it started: the session is its own.
+
+    They are asked first; what is left after the process has ended, or after STOPPING_S, is ended at once.
+    """
     for sign in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, sign)
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=STOPPING_S)
-            break
 
 
 def first_error(log: Path) -> str:

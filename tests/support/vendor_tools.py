@@ -56,7 +56,8 @@ values = {{k: v for k, v in os.environ.items() if k.startswith("SBFP_")}}
 Path(os.environ["FAKE_LOG"]).open("a").write(json.dumps([name, words, values]) + "\\n")
 if told("HANG"):
     print("ERROR: [" + name + " 7] waiting for a licence", flush=True)
-    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    subprocess.Popen([sys.executable, "-c", stubborn])
     time.sleep(600)
 if told("FAIL"):
     wrong("no licence")
@@ -72,7 +73,8 @@ def tcl(script, bed):
     sys.exit(subprocess.run([{TCLSH!r}, str(wrapper)]).returncode)
 
 CFG = {{
-    "part": "part", "flow_target": "hls", "clock": "hls", "clock_uncertainty": "hls", "syn.top": "hls", "syn.file": "hls",
+    "part": "part", "flow_target": "hls", "clock": "hls", "clock_uncertainty": "hls", "syn.top": "hls",
+    "syn.file": "hls",
     "syn.cflags": "hls", "tb.file": "hls", "tb.cflags": "hls", "syn.interface.m_axi_addr64": "hls",
     "syn.interface.m_axi_alignment_byte_size": "hls", "syn.interface.m_axi_max_widen_bitwidth": "hls",
     "syn.interface.m_axi_latency": "hls", "package.output.format": "hls", "package.output.syn": "hls",
