@@ -48,7 +48,7 @@ class Factors:
 
 
 @dataclass(frozen=True)
-class Layer:
+class IntegerLayer:
     """What the model does at a node that computes, and its integers on the device.
 
     accumulate, activate: of the tables below. low, high: least and largest mantissa of the output; channels: their
@@ -57,7 +57,7 @@ class Layer:
     """
 
     node: Node
-    accumulate: Callable[[Layer, torch.Tensor], torch.Tensor]
+    accumulate: Callable[[IntegerLayer, torch.Tensor], torch.Tensor]
     activate: Callable[[torch.Tensor, torch.Tensor | None], None]
     low: int
     high: int
@@ -72,7 +72,7 @@ class Layer:
     left: torch.Tensor | None
 
 
-def prepare(node: Node, artifact: Artifact, device: torch.device) -> Layer:
+def prepare(node: Node, artifact: Artifact, device: torch.device) -> IntegerLayer:
     """The layer of a node that computes.
 
     Raises BfpError for an operator or an activation that the integer model lacks.
@@ -89,7 +89,7 @@ def prepare(node: Node, artifact: Artifact, device: torch.device) -> Layer:
     def unless_zero(values: np.ndarray | None) -> torch.Tensor | None:
         return per_channel(values) if values is not None and values.any() else None
 
-    return Layer(
+    return IntegerLayer(
         node,
         kind.accumulate,
         activate,
@@ -107,7 +107,7 @@ def prepare(node: Node, artifact: Artifact, device: torch.device) -> Layer:
     )
 
 
-def compute(layer: Layer, operands: list[torch.Tensor]) -> torch.Tensor:
+def compute(layer: IntegerLayer, operands: list[torch.Tensor]) -> torch.Tensor:
     """A layer's stored mantissas, float32 [N, C', OH, OW], from its operands'."""
     acc = layer.accumulate(layer, operands[0])
     if layer.node.shortcut:
@@ -152,7 +152,7 @@ def avg_pool_factors(node: Node, p: Parameters, source: BlockFormat, size: tuple
     return Factors(reciprocals=torch.from_numpy(reciprocal(np.multiply.outer(rows, cols)).astype(np.int32)))
 
 
-def conv(layer: Layer, x: torch.Tensor) -> torch.Tensor:
+def conv(layer: IntegerLayer, x: torch.Tensor) -> torch.Tensor:
     """Bias plus aligned psums, by matrix products of exact parts of the input channels."""
     window, matrices, parts = layer.node.window, layer.factors.matrices, layer.factors.parts
     (kh, kw), (sh, sw), (oh, ow) = window.kernel, window.stride, window.output_size(*x.shape[2:])
@@ -183,7 +183,7 @@ def conv(layer: Layer, x: torch.Tensor) -> torch.Tensor:
     return acc
 
 
-def depthwise(layer: Layer, x: torch.Tensor) -> torch.Tensor:
+def depthwise(layer: IntegerLayer, x: torch.Tensor) -> torch.Tensor:
     """Bias plus the aligned psum of each channel, tap by tap."""
     window, weights = layer.node.window, layer.factors.matrices[0]
     (kh, kw), (sh, sw), (oh, ow) = window.kernel, window.stride, window.output_size(*x.shape[2:])
@@ -201,20 +201,20 @@ def depthwise(layer: Layer, x: torch.Tensor) -> torch.Tensor:
     return acc
 
 
-def max_pool(layer: Layer, x: torch.Tensor) -> torch.Tensor:
+def max_pool(layer: IntegerLayer, x: torch.Tensor) -> torch.Tensor:
     """The window's largest mantissas; padding never wins."""
     window = layer.node.window
     return functional.max_pool2d(pad(x, window, NEVER_WINS), window.kernel, window.stride).int()
 
 
-def avg_pool(layer: Layer, x: torch.Tensor) -> torch.Tensor:
+def avg_pool(layer: IntegerLayer, x: torch.Tensor) -> torch.Tensor:
     """The window's sums (a divisor of one) times their reciprocals."""
     window = layer.node.window
     total = functional.avg_pool2d(pad(x, window), window.kernel, window.stride, divisor_override=1)
     return total.int() * layer.factors.reciprocals
 
 
-def main_operand(layer: Layer, x: torch.Tensor) -> torch.Tensor:
+def main_operand(layer: IntegerLayer, x: torch.Tensor) -> torch.Tensor:
     """The main operand at the accumulator's exponent; a shortcut is added to any operator's result."""
     acc = x.int()
     if layer.main_alignment is not None:
@@ -222,7 +222,7 @@ def main_operand(layer: Layer, x: torch.Tensor) -> torch.Tensor:
     return acc
 
 
-def slice_pad(layer: Layer, x: torch.Tensor) -> torch.Tensor:
+def slice_pad(layer: IntegerLayer, x: torch.Tensor) -> torch.Tensor:
     """The main operand's mantissas at their new places."""
     return place_channels(x, layer.node, layer.channels).int()
 
@@ -241,7 +241,7 @@ class IntegerOperator:
     factors(node, p, source, size): what ``accumulate`` multiplies by, from the main operand's format and map size.
     """
 
-    accumulate: Callable[[Layer, torch.Tensor], torch.Tensor]
+    accumulate: Callable[[IntegerLayer, torch.Tensor], torch.Tensor]
     factors: Callable[[Node, Parameters, BlockFormat, tuple[int, int]], Factors]
 
 

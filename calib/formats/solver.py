@@ -83,7 +83,7 @@ def quantise_network(
 
 
 @dataclass
-class _Layer:
+class _WeightedLayer:
     """A convolution while its exponents are sought. lowest: finest psum exponent that the proof allows, [F]."""
 
     blocks: WeightBlocks
@@ -101,14 +101,14 @@ class _Work:
         self.floors = plan.no_floors()
         self.free = self.activations.formats(self.floors, limited=False)  # what would be chosen without limits
         segments = self.graph.segments()
-        self.layers: dict[str, _Layer] = {}
+        self.layers: dict[str, _WeightedLayer] = {}
         self.troubled = ""  # the last node that demanded a change
         for node in self.graph.weighted():
             chosen, floats = plan.layers[node.name], network.weights[node.name]
             splits = weight_splits(node, segments, chosen.weight_group)
             if not (np.isfinite(floats.weight).all() and np.isfinite(floats.bias).all()):
                 raise BfpError(f"node {node.name}: its weights hold NaN or infinity; check the weights file")
-            self.layers[node.name] = _Layer(
+            self.layers[node.name] = _WeightedLayer(
                 WeightBlocks(
                     *(floats.weight, splits, chosen.weights, node.operator, chosen.weight_method),
                     statistics.power(node.main),

@@ -82,7 +82,7 @@ def reconstruct(
             return Pair(float_model.compute(node, network, exact), float_model.compute(node, network, rounded))
         sums = float_model.accumulate(node, network, exact)
         floats, old = network.weights[node.name], parameters[node.name]
-        layer = _Layer(node, floats, old, artifact, seed + place[node.name], variants)
+        layer = _Fitting(node, floats, old, artifact, seed + place[node.name], variants)
         parameters[node.name] = layer.reconstructed(sums, rounded, rounding, bias)
         integers = FloatNetwork(graph, {node.name: real_weights(node, parameters[node.name], np.float32)})
         return Pair(float_model.activate(node, network, sums), float_model.compute(node, integers, rounded))
@@ -149,7 +149,7 @@ PROBLEMS = operator_table(
 )
 
 
-class _Layer:
+class _Fitting:
     def __init__(
         self, node: Node, floats: FloatWeights, p: Parameters, artifact: Artifact, seed: int, variants: int
     ) -> None:

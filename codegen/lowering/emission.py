@@ -179,7 +179,7 @@ class Emitter:
     def shortcut_fields(self, job: Job) -> ShortcutFields:
         if job.shortcut is None:
             return ShortcutFields()
-        rows = job.target.spread(job.parameters.shortcut_alignment)
+        rows = job.target.to_lanes(job.parameters.shortcut_alignment)
         return ShortcutFields(
             has_shortcut=True,
             shortcut_address=job.shortcut.address,
@@ -214,17 +214,17 @@ class Emitter:
             round_row=self.add_shifts("REQUANTISATION_SHIFT", job.name, job.target, p),
         )
         if p.main_alignment.any():
-            rows = job.target.spread(p.main_alignment)
+            rows = job.target.to_lanes(p.main_alignment)
             fields = replace(fields, main_row=self.program.add_rows("MAIN_ALIGNMENT", job.name, rows))
         if activation is EngineActivation.RELU6:
-            rows = job.target.spread(p.clamp_high)
+            rows = job.target.to_lanes(p.clamp_high)
             fields = replace(fields, clamp_row=self.program.add_rows("CLAMP_HIGH", job.name, rows))
         return fields
 
     def add_shifts(self, table: str, layer: str, placement: Placement, p: Parameters) -> int:
         """Add requantisation shifts to a table; lanes without a channel, too, get one that occurs. Returns the first row."""
         fill = int(p.requantisation_shift.max())
-        return self.program.add_rows(table, layer, placement.spread(p.requantisation_shift, fill))
+        return self.program.add_rows(table, layer, placement.to_lanes(p.requantisation_shift, fill))
 
     def average_fields(self, job: Job) -> AverageFields:
         """Bounds of what an average counts; its reciprocals go into their table. Raises BfpError for too large sums."""

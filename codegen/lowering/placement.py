@@ -61,7 +61,7 @@ class Placement:
             [start + np.arange(b - a) for start, a, b in zip(starts, self.splits, self.splits[1:])]
         ).astype(np.int64)
 
-    def spread(self, values: np.ndarray, fill: int = 0) -> np.ndarray:
+    def to_lanes(self, values: np.ndarray, fill: int = 0) -> np.ndarray:
         """Per-channel values to rows of lanes, [planes, lanes]; unused lanes get ``fill``."""
         rows = np.full(self.planes * self.lanes, fill, np.int64)
         rows[self.slots()] = values

@@ -21,7 +21,7 @@ from codegen.lowering.engine_operators import EngineOperator
 from codegen.options import EngineOptions
 from codegen.lowering.placement import Placement, place
 from codegen.lowering.schedule import Program, StoredTensor
-from codegen.lowering.sequence import Stage, Target, choose_tilings, early_pass, load_fields
+from codegen.lowering.sequence import Traffic, Target, choose_tilings, early_pass, load_fields
 from codegen.lowering.tiling import Cutter, LayerShape, Tiling
 from codegen.performance.board import Board
 from codegen.performance.timing import Timing
@@ -66,7 +66,7 @@ class Planned:
     """A layer to be whose tiling is still to be chosen."""
 
     job: Job
-    stage: Stage
+    traffic: Traffic
     cutter: Cutter
 
 
@@ -101,10 +101,10 @@ class Lowering:
         for node in self.graph.computed():
             if node.name not in self.fused:
                 self.plan(node)
-        before: tuple[Stage, Tiling] | None = None
-        tilings = choose_tilings([(plan.stage, plan.cutter) for plan in self.planned], self.machine)
+        before: tuple[Traffic, Tiling] | None = None
+        tilings = choose_tilings([(plan.traffic, plan.cutter) for plan in self.planned], self.machine)
         for plan, tiling in zip(self.planned, tilings):
-            early = early_pass(*before, plan.stage, tiling) if before else None
+            early = early_pass(*before, plan.traffic, tiling) if before else None
             loads = load_fields(
                 tiling,
                 early,
@@ -115,7 +115,7 @@ class Lowering:
             self.emitter.emit(plan.job, tiling, loads)
             for tensor, label, placement in plan.job.stored:
                 self.store(tensor, label, len(self.program.layers) - 1, placement)
-            before = plan.stage, tiling
+            before = plan.traffic, tiling
 
     def store(self, tensor: str, label: str, layer: int, placement: Placement) -> None:
         shape, fmt = self.graph.shapes[tensor], self.artifact.formats[tensor]
@@ -201,7 +201,7 @@ class Lowering:
         targets = [Target(target.address, target.plane, target.planes)] if keeps_map else []
         if pooled:
             targets.append(Target(pooled.address, pooled.plane, pooled.planes, job.pool))
-        stage = Stage(
+        traffic = Traffic(
             source_address=source.address,
             source_plane=source.plane,
             targets=tuple(targets),
@@ -211,7 +211,7 @@ class Lowering:
             out_height=self.graph.shapes[node.output][1],
             input_pool=job.input_pool,
         )
-        self.planned.append(Planned(job, stage, cutter))
+        self.planned.append(Planned(job, traffic, cutter))
 
     def layer_name(self, node: Node) -> str:
         return node.name if len(self.program.artifacts) == 1 else f"{self.graph.name}/{node.name}"

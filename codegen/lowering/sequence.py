@@ -32,7 +32,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Stage:
+class Traffic:
     """What the order of loads and stores depends on: where a layer reads and writes.
 
     source_address, source_plane: as a Target's. in_height: rows of the map that it reads; pad_top: rows before it;
@@ -49,34 +49,34 @@ class Stage:
     input_pool: InputPool | None = None
 
 
-def rows_of_first_tile(stage: Stage, tiling: Tiling) -> int:
+def rows_of_first_tile(traffic: Traffic, tiling: Tiling) -> int:
     """Rows of the input map, counted from its top, that the first tile reads from."""
     window = tiling.buffered
-    height = min(tiling.tile_height, stage.out_height)
-    last = stage.input_pool.rows(height) - 1 if stage.input_pool else (window.rows(height) - 1) * window.row_step
-    return min(stage.in_height, max(0, last - stage.pad_top + 1))
+    height = min(tiling.tile_height, traffic.out_height)
+    last = traffic.input_pool.rows(height) - 1 if traffic.input_pool else (window.rows(height) - 1) * window.row_step
+    return min(traffic.in_height, max(0, last - traffic.pad_top + 1))
 
 
-def early_pass(before: Stage, before_tiling: Tiling, stage: Stage, tiling: Tiling) -> int | None:
+def early_pass(before: Traffic, before_tiling: Tiling, traffic: Traffic, tiling: Tiling) -> int | None:
     """The first pass of the last tile of the layer before with which the first tile may load.
 
     None where the last pass still writes what it reads. Layers further back are done by then.
     """
-    found = [early_of(before, target, before_tiling, stage, tiling) for target in before.targets]
+    found = [early_of(before, target, before_tiling, traffic, tiling) for target in before.targets]
     return None if None in found else max(found)
 
 
-def early_of(before: Stage, target: Target, before_tiling: Tiling, stage: Stage, tiling: Tiling) -> int | None:
+def early_of(before: Traffic, target: Target, before_tiling: Tiling, traffic: Traffic, tiling: Tiling) -> int | None:
     """The same for one target of the layer before."""
-    offset, rest = divmod(target.address - stage.source_address, stage.source_plane)
+    offset, rest = divmod(target.address - traffic.source_address, traffic.source_plane)
     # words of the layer before that the first tile reads, counted in its own output
     first, stop = max(0, -offset), min(target.planes, tiling.words - offset)
-    if rest or first >= stop or target.plane != stage.source_plane:
+    if rest or first >= stop or target.plane != traffic.source_plane:
         return 0
     last_row = (before_tiling.tiles_down - 1) * before_tiling.tile_height
     if target.pool:
         last_row = target.pool.rows(last_row)
-    if rows_of_first_tile(stage, tiling) <= last_row:
+    if rows_of_first_tile(traffic, tiling) <= last_row:
         return 0
     # words of its last tile; those of tiles before it are stored
     start = 0 if before.dense else (before_tiling.word_tiles - 1) * before_tiling.words
@@ -98,15 +98,15 @@ def wait(before: Cost, early: int | None, cost: Cost, machine: Machine) -> float
     return max(window, cost.load - machine.load_latency, both) - window + weights
 
 
-def choose_tilings(layers: list[tuple[Stage, Cutter]], machine: Machine) -> list[Tiling]:
+def choose_tilings(layers: list[tuple[Traffic, Cutter]], machine: Machine) -> list[Tiling]:
     """One tiling for each layer, such that the sum of modelled cycles on this machine is least.
 
     Raises BfpError naming the layer of which nothing fits.
     """
     best: list[tuple[float, tuple]] = []  # per candidate of the last layer: cycles up to there, and the choices
     known: list[tuple[Tiling, Cost]] = []
-    previous: Stage | None = None
-    for stage, cutter in layers:
+    previous: Traffic | None = None
+    for traffic, cutter in layers:
         options = [(t, tiling_cost(cutter.layer, t, cutter.array, machine)) for t in cutter.candidates()]
         options.sort(key=lambda o: o[1].inside + o[1].load + o[1].first_weights)
         options = options[:MOST_CANDIDATES]
@@ -117,13 +117,13 @@ def choose_tilings(layers: list[tuple[Stage, Cutter]], machine: Machine) -> list
                 continue
             cycles, chain = min(
                 (
-                    (sofar + wait(c, early_pass(previous, t, stage, tiling), cost, machine), chain)
+                    (sofar + wait(c, early_pass(previous, t, traffic, tiling), cost, machine), chain)
                     for (t, c), (sofar, chain) in zip(known, best)
                 ),
                 key=lambda x: x[0],
             )
             found.append((cycles + cost.inside, (tiling, chain)))
-        best, known, previous = found, options, stage
+        best, known, previous = found, options, traffic
     chosen: list[Tiling] = []
     link = min(best, key=lambda x: x[0])[1] if best else None
     while link is not None:

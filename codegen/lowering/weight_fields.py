@@ -26,7 +26,7 @@ def weight_fields(program: Program, graph: Graph, job: Job, tiling: Tiling) -> W
 def depthwise_fields(program: Program, graph: Graph, job: Job, tiling: Tiling) -> WeightFields:
     """Of one filter a channel."""
     weights, target = job.parameters.weights, job.target
-    image = depthwise_image(weights.mantissas, target.spread(job.parameters.bias), target, weights.bits)
+    image = depthwise_image(weights.mantissas, target.to_lanes(job.parameters.bias), target, weights.bits)
     return WeightFields(
         weight_address=program.add_weights(image),
         weight_bits=weights.bits,
@@ -44,7 +44,7 @@ def dense_fields(program: Program, graph: Graph, job: Job, tiling: Tiling) -> We
     if program.with_weights:
         folded, shifts = fold_columns(mantissas, tiling.buffered.taps), align if has_align else None
         image, chunk_beats = dense_image(
-            folded, shifts, target.spread(p.bias), source, target, tiling.chunk_words, options.filters, bits
+            folded, shifts, target.to_lanes(p.bias), source, target, tiling.chunk_words, options.filters, bits
         )
     else:
         area = tiling.buffered.kernel[0] * tiling.buffered.kernel[1]

@@ -11,7 +11,7 @@ from bfp.golden import run
 from codegen.lowering.engine_operators import EngineOperator
 from codegen.lowering.schedule import EngineLayer, Program
 from codegen.simulation.stage_golden import (
-    Layer,
+    GoldenLayer,
     Pass,
     Slice,
     Tile,
@@ -21,7 +21,7 @@ from codegen.simulation.stage_golden import (
     fetched_tile,
     packed_rows,
     rows_of,
-    spread,
+    to_lanes,
     tile_buffer,
     tile_words,
     unpacked_tile,
@@ -38,16 +38,16 @@ class Checker:
         self.program, self.parameters = program, parameters
         self.artifact: Artifact = program.artifacts[0]
         self.values = run(self.artifact, mantissas)
-        self.layers: dict[int, Layer] = {}
+        self.layers: dict[int, GoldenLayer] = {}
         self.image = program.weight_image()
 
     def knows(self, entry: EngineLayer) -> bool:
         """Whether a layer is a node of the network; copies between layouts are not."""
         return entry.name in self.artifact.parameters
 
-    def layer(self, index: int) -> Layer:
+    def layer(self, index: int) -> GoldenLayer:
         if index not in self.layers:
-            self.layers[index] = Layer(self.program, index, self.values)
+            self.layers[index] = GoldenLayer(self.program, index, self.values)
         return self.layers[index]
 
     def struct(self, call: Call, kind: type[Struct]) -> Struct:
@@ -63,29 +63,29 @@ class Checker:
         """Raise BfpError where a call's results are not the golden model's. Every stage must be known here."""
         getattr(self, f"_{call.stage}")(call, self.layer(call.layer))
 
-    def _fetch_tile(self, call: Call, layer: Layer) -> None:
+    def _fetch_tile(self, call: Call, layer: GoldenLayer) -> None:
         want = fetched_tile(layer, self.struct(call, Tile), self.struct(call, Slice))
         expect(call, "fetched", self.get(call, "fetched", True), want)
 
-    def _unpack_tile(self, call: Call, layer: Layer) -> None:
+    def _unpack_tile(self, call: Call, layer: GoldenLayer) -> None:
         tile, part = self.struct(call, Tile), self.struct(call, Slice)
         expect(call, "fetched", self.get(call, "fetched", False), fetched_tile(layer, tile, part))
         words = unpacked_tile(layer, tile, part).reshape(-1, self.program.array.lanes)
         expect(call, "unpacked", self.get(call, "unpacked", True), words)
 
-    def _input_pool(self, call: Call, layer: Layer) -> None:
+    def _input_pool(self, call: Call, layer: GoldenLayer) -> None:
         tile, part, lanes = self.struct(call, Tile), self.struct(call, Slice), self.program.array.lanes
         expect(call, "unpacked", self.get(call, "unpacked", False), unpacked_tile(layer, tile, part).reshape(-1, lanes))
         expect(call, "columns", self.get(call, "columns", True), tile_words(layer, tile, part).reshape(-1, lanes))
 
-    def _load_tile(self, call: Call, layer: Layer) -> None:
+    def _load_tile(self, call: Call, layer: GoldenLayer) -> None:
         tile, part = self.struct(call, Tile), self.struct(call, Slice)
         after, before = self.get(call, "input", True), self.get(call, "input", False)
         if layer.fields.buffer.taps > 1:  # what lies beyond the taps is never multiplied by anything but zero
             before = after
         expect(call, "input", after, tile_buffer(layer, tile, part, before))
 
-    def _fetch_weights(self, call: Call, layer: Layer) -> None:
+    def _fetch_weights(self, call: Call, layer: GoldenLayer) -> None:
         out, weights, fetched = self.struct(call, Pass), layer.fields.weights, self.get(call, "fetched", True)
         start = weights.weight_address + out.out_word * weights.word_beats + out.chunk * weights.chunk_beats
         count = out.outputs * weights.word_beats
@@ -93,10 +93,10 @@ class Checker:
             count = min(weights.chunk_beats, weights.word_beats - out.chunk * weights.chunk_beats)
         expect(call, "fetched", fetched, self.image[start : start + count])
 
-    def _load_weights(self, call: Call, layer: Layer) -> None:
+    def _load_weights(self, call: Call, layer: GoldenLayer) -> None:
         check_weights(layer, call, self.struct(call, Pass), lambda name, after: self.get(call, name, after))
 
-    def _fetch_shortcut(self, call: Call, layer: Layer) -> None:
+    def _fetch_shortcut(self, call: Call, layer: GoldenLayer) -> None:
         tile, out, bits = self.struct(call, Tile), self.struct(call, Pass), layer.fields.shortcut.shortcut_bits
         part = layer.shortcut[out.out_word : out.out_word + out.outputs]
         rows = part[:, :, tile.y : tile.y + tile.height].transpose(0, 2, 3, 1)
@@ -104,30 +104,30 @@ class Checker:
         beats = packed_rows(rows, bits)[:, tile.x * bits // 8 : -(-(tile.x + tile.width) * bits // 8)]
         expect(call, "fetched", self.get(call, "fetched", True), beats.reshape(-1, part.shape[1]))
 
-    def _load_shortcut(self, call: Call, layer: Layer) -> None:
+    def _load_shortcut(self, call: Call, layer: GoldenLayer) -> None:
         want = rows_of(layer.shortcut, self.struct(call, Pass), self.struct(call, Tile))
         expect(call, "shortcut", self.get(call, "shortcut", True), want)
 
-    def _compute(self, call: Call, layer: Layer) -> None:
+    def _compute(self, call: Call, layer: GoldenLayer) -> None:
         out = self.struct(call, Pass)
         check_sums(layer, call, self.struct(call, Tile), out, self.get(call, "sums", True))
         if layer.fields.op is EngineOperator.DEPTHWISE:
-            bias = spread(layer.parameters.bias, layer.place_out)[out.out_word : out.out_word + out.outputs]
+            bias = to_lanes(layer.parameters.bias, layer.place_out)[out.out_word : out.out_word + out.outputs]
             expect(call, "biases", self.get(call, "biases", True), bias)
 
-    def _epilogue(self, call: Call, layer: Layer) -> None:
+    def _epilogue(self, call: Call, layer: GoldenLayer) -> None:
         tile, out = self.struct(call, Tile), self.struct(call, Pass)
         check_sums(layer, call, tile, out, self.get(call, "sums", False))
         expect(call, "results", self.get(call, "results", True), rows_of(layer.results, out, tile))
 
-    def _fused_pool(self, call: Call, layer: Layer) -> None:
+    def _fused_pool(self, call: Call, layer: GoldenLayer) -> None:
         tile, out, lanes = self.struct(call, Tile), self.struct(call, Pass), self.program.array.lanes
         expect(call, "results", self.get(call, "results", False), rows_of(layer.results, out, tile))
         kept, pooled = self._stored(layer, tile, out)
         expect(call, "kept", self.get(call, "kept", True), kept.reshape(-1, lanes))
         expect(call, "pooled", self.get(call, "pooled", True), pooled.reshape(-1, lanes))
 
-    def _stored(self, layer: Layer, tile: Tile, out: Pass) -> tuple[np.ndarray, np.ndarray]:
+    def _stored(self, layer: GoldenLayer, tile: Tile, out: Pass) -> tuple[np.ndarray, np.ndarray]:
         """Rows [words, n, width, lanes] of the map that a pass stores over a tile, and of the pooled one."""
         words = slice(out.out_word, out.out_word + out.outputs)
         y, bottom = tile.y, tile.y + tile.height
@@ -138,7 +138,7 @@ class Checker:
             pooled = layer.pooled[words, :, pool.rows(y) : pool.rows(bottom)]
         return kept.transpose(0, 2, 3, 1), pooled.transpose(0, 2, 3, 1)
 
-    def _packed(self, layer: Layer, tile: Tile, out: Pass) -> list[tuple[int, np.ndarray]]:
+    def _packed(self, layer: GoldenLayer, tile: Tile, out: Pass) -> list[tuple[int, np.ndarray]]:
         """Address and beats [n, lanes] of every row that a pass stores over a tile, in their order."""
         target, fused, pool, found = layer.fields.output_map, layer.fields.fused_pool, layer.entry.pool, []
         kept, pooled = (
@@ -157,12 +157,12 @@ class Checker:
                     done += 1
         return found
 
-    def _pack(self, call: Call, layer: Layer) -> None:
+    def _pack(self, call: Call, layer: GoldenLayer) -> None:
         rows = self._packed(layer, self.struct(call, Tile), self.struct(call, Pass))
         beats = [row for _, row in rows] or [np.zeros((0, self.program.array.lanes), np.int8)]
         expect(call, "packed", self.get(call, "packed", True), np.concatenate(beats))
 
-    def _store(self, call: Call, layer: Layer) -> None:
+    def _store(self, call: Call, layer: GoldenLayer) -> None:
         memory = self.get(call, "memory", False).copy()
         for at, beats in self._packed(layer, self.struct(call, Tile), self.struct(call, Pass)):
             memory[at : at + len(beats)] = beats

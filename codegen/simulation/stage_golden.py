@@ -66,14 +66,14 @@ class Slice:
     map_lines: int
 
 
-def spread(values: np.ndarray, placement: Placement) -> np.ndarray:
+def to_lanes(values: np.ndarray, placement: Placement) -> np.ndarray:
     """Per-channel values [C, ...] to words of lanes: [planes, lanes, ...], zeros in unused lanes."""
     full = np.zeros((placement.planes * placement.lanes, *values.shape[1:]), np.int64)
     full[placement.slots()] = values
     return full.reshape(placement.planes, placement.lanes, *values.shape[1:])
 
 
-class Layer:
+class GoldenLayer:
     """One engine layer, as the golden model sees it.
 
     map, source, results, pooled, shortcut: mantissas as words [planes, lanes, H, W] of the map in memory, of the input
@@ -94,24 +94,24 @@ class Layer:
         source, target, _ = artifact.operand_formats(self.node)
         x = values[self.node.main]
         acc = ACCUMULATE[self.node.op](self.node, p, x, source, target)[0]
-        self.acc = spread(acc, self.place_out)
-        self.source = self.map = spread(x[0], self.place_in)
+        self.acc = to_lanes(acc, self.place_out)
+        self.source = self.map = to_lanes(x[0], self.place_in)
         if self.entry.input_pool:
-            self.map = spread(values[self.entry.input_pool.node.main][0], self.place_in)
-        self.results = spread(values[self.node.output][0], self.place_out)
+            self.map = to_lanes(values[self.entry.input_pool.node.main][0], self.place_in)
+        self.results = to_lanes(values[self.node.output][0], self.place_out)
         self.pooled = None
         if pool := self.entry.pool:
             mine = slice(pool.first_channel, pool.first_channel + artifact.graph.shapes[self.node.output][0])
-            self.pooled = spread(values[pool.node.output][0, mine], self.place_out)
+            self.pooled = to_lanes(values[pool.node.output][0, mine], self.place_out)
         # in the output's layout: where it has another one, the engine reads a copy
-        self.shortcut = spread(values[self.node.shortcut][0], self.place_out) if self.node.shortcut else None
+        self.shortcut = to_lanes(values[self.node.shortcut][0], self.place_out) if self.node.shortcut else None
         self.factor, self.shift, self.bias = (np.zeros_like(self.acc) for _ in range(3))
         self.factor += (
             reciprocal(np.multiply.outer(*self.node.divisors(*x.shape[2:]))) if self.node.operator.counts_padding else 1
         )
         if self.node.operator.alignment is not Alignment.BLOCKS:
-            self.shift += spread(p.main_alignment, self.place_out)[..., None, None]
-            self.bias += spread(p.bias, self.place_out)[..., None, None]
+            self.shift += to_lanes(p.main_alignment, self.place_out)[..., None, None]
+            self.bias += to_lanes(p.bias, self.place_out)[..., None, None]
 
 
 def rows_of(words: np.ndarray, out: Pass, tile: Tile) -> np.ndarray:
@@ -126,13 +126,13 @@ def packed_rows(words: np.ndarray, bits: int) -> np.ndarray:
     return pack_words(words.astype(np.int8), bits)
 
 
-def map_columns(layer: Layer, tile: Tile) -> np.ndarray:
+def map_columns(layer: GoldenLayer, tile: Tile) -> np.ndarray:
     """Map columns that a line of the tile takes, padding included."""
     f = layer.fields
     return tile.x * f.window.stride_width - f.window.pad_left + np.arange(tile.map_columns)
 
 
-def map_lines(layer: Layer, tile: Tile, part: Slice) -> list[tuple[int, int]]:
+def map_lines(layer: GoldenLayer, tile: Tile, part: Slice) -> list[tuple[int, int]]:
     """Word and map row of each line of a slice; of an input that is pooled as it loads, of all its planes."""
     f, lines, height = layer.fields, range(part.line, part.line + part.lines), tile.in_height
     if layer.entry.input_pool:
@@ -142,7 +142,7 @@ def map_lines(layer: Layer, tile: Tile, part: Slice) -> list[tuple[int, int]]:
     return [(tile.word + n // height, top + n % height * f.buffer.row_step) for n in lines]
 
 
-def fetched_tile(layer: Layer, tile: Tile, part: Slice) -> np.ndarray:
+def fetched_tile(layer: GoldenLayer, tile: Tile, part: Slice) -> np.ndarray:
     """Beats of memory [n, lanes] for some lines of a tile."""
     columns = map_columns(layer, tile)
     inside = columns[(columns >= 0) & (columns < layer.fields.input_map.in_width)]
@@ -155,7 +155,7 @@ def fetched_tile(layer: Layer, tile: Tile, part: Slice) -> np.ndarray:
     return np.concatenate(found)
 
 
-def unpacked_tile(layer: Layer, tile: Tile, part: Slice) -> np.ndarray:
+def unpacked_tile(layer: GoldenLayer, tile: Tile, part: Slice) -> np.ndarray:
     """Words [lines, columns, lanes] of the map for some lines of a tile, padding included."""
     f = layer.fields
     columns, lines = map_columns(layer, tile), map_lines(layer, tile, part)
@@ -167,7 +167,7 @@ def unpacked_tile(layer: Layer, tile: Tile, part: Slice) -> np.ndarray:
     return found
 
 
-def tile_words(layer: Layer, tile: Tile, part: Slice) -> np.ndarray:
+def tile_words(layer: GoldenLayer, tile: Tile, part: Slice) -> np.ndarray:
     """The same as they go into the buffer: pooled, where that is done as they load."""
     if not layer.entry.input_pool:
         return unpacked_tile(layer, tile, part)
@@ -180,7 +180,7 @@ def tile_words(layer: Layer, tile: Tile, part: Slice) -> np.ndarray:
     return np.array(found, np.int64).reshape(len(lines), tile.in_width, layer.array.lanes)
 
 
-def tile_buffer(layer: Layer, tile: Tile, part: Slice, before: np.ndarray) -> np.ndarray:
+def tile_buffer(layer: GoldenLayer, tile: Tile, part: Slice, before: np.ndarray) -> np.ndarray:
     """The input buffer [words, lanes] after some lines of a tile; ``before``: what it held."""
     f, array = layer.fields, layer.array
     buffer = before.copy().reshape(array.banks, -1, array.lanes)
@@ -197,7 +197,7 @@ def tile_buffer(layer: Layer, tile: Tile, part: Slice, before: np.ndarray) -> np
     return buffer.reshape(-1, array.lanes)
 
 
-def dense_words(layer: Layer) -> np.ndarray:
+def dense_words(layer: GoldenLayer) -> np.ndarray:
     """Weights of the array's steps: [output word, part, input word, row, column, lane of input, filter]."""
     array, weights = layer.array, layer.parameters.weights.mantissas
     folded = fold_columns(weights, layer.fields.buffer.taps)
@@ -211,17 +211,17 @@ def dense_words(layer: Layer) -> np.ndarray:
     return full.reshape(shape).transpose(0, 1, 3, 5, 6, 4, 2)
 
 
-def align_words(layer: Layer) -> np.ndarray:
+def align_words(layer: GoldenLayer) -> np.ndarray:
     """Alignment shifts [output word, input word, lanes]."""
     p, slots = layer.parameters, layer.place_in.slots()
     group = block_of(p.align_splits, tuple(range(len(slots) + 1)))
     first = np.searchsorted(slots // layer.array.lanes, np.arange(layer.place_in.planes))
-    return spread(p.align_shift[:, group[first]], layer.place_out).transpose(0, 2, 1)
+    return to_lanes(p.align_shift[:, group[first]], layer.place_out).transpose(0, 2, 1)
 
 
-def check_weights(layer: Layer, call: Call, out: Pass, get: Callable[[str, bool], np.ndarray]) -> None:
+def check_weights(layer: GoldenLayer, call: Call, out: Pass, get: Callable[[str, bool], np.ndarray]) -> None:
     """The buffers of load_weights: biases, shifts and mantissas of each output word, one after the other."""
-    bias = spread(layer.parameters.bias, layer.place_out)
+    bias = to_lanes(layer.parameters.bias, layer.place_out)
     words = slice(out.tile_word, out.tile_word + out.words)
     dense = layer.fields.op is EngineOperator.CONV
     first = 0
@@ -236,13 +236,13 @@ def check_weights(layer: Layer, call: Call, out: Pass, get: Callable[[str, bool]
             expect(call, "dense", get("dense", True)[first : first + len(want)], want)
         else:
             want = (
-                spread(layer.parameters.weights.mantissas[:, 0], layer.place_out)[word].reshape(layer.array.lanes, -1).T
+                to_lanes(layer.parameters.weights.mantissas[:, 0], layer.place_out)[word].reshape(layer.array.lanes, -1).T
             )
             expect(call, "depthwise", get("depthwise", True)[first : first + len(want)], want)
         first += len(want)
 
 
-def check_sums(layer: Layer, call: Call, tile: Tile, out: Pass, sums: np.ndarray) -> None:
+def check_sums(layer: GoldenLayer, call: Call, tile: Tile, out: Pass, sums: np.ndarray) -> None:
     """Words of sums [n, lanes] against accumulators; average pooling's are not yet multiplied."""
     count = out.outputs * tile.height * tile.width if out.last else 0
     if count != len(sums):
