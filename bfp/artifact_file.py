@@ -20,7 +20,7 @@ from bfp.archive import read_arrays, write_arrays
 from bfp.artifact import Artifact, NetworkInput, NetworkOutput, operand_formats, verify, verify_weights, weight_shape
 from bfp.errors import BfpError
 from bfp.fields import (
-    NAME, Place, canonical, checked, dump, fixed, free, hexadecimal, mapping, parse, record, tuple_of, whole,
+    NAME, Place, canonical, checked, dump, fixed, free_object, hexadecimal, mapping, parse, record, tuple_of, whole,
 )  # fmt: skip
 from bfp.format import MAX_BITS, MIN_BITS, SPLITS, BlockFormat, pack_bits, unpack_bits
 from bfp.graph import Graph, Node
@@ -71,7 +71,7 @@ class Manifest:
     nodes: dict[str, StoredNode] = checked(mapping(record(StoredNode), MAX_NODES))
     inputs: tuple[NetworkInput, ...] = checked(tuple_of(record(NetworkInput), 1, MAX_ENDS))
     outputs: tuple[NetworkOutput, ...] = checked(tuple_of(record(NetworkOutput), 1, MAX_ENDS))
-    provenance: dict = checked(free())
+    provenance: dict = checked(free_object())
     float_digest: str = checked(hexadecimal(64, empty=True))
     sha256: dict[str, str] = checked(mapping(hexadecimal(64), 3 * MAX_NODES))
 

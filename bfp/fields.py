@@ -284,6 +284,18 @@ def free(depth: int = 8, most: int = 100_000) -> Kind:
     return Kind(words, read, write)
 
 
+def free_object() -> Kind:
+    """``free``, where what is held is an object: names and what they stand for."""
+    inner = free()
+
+    def read(value: object, place: Place) -> Any:
+        if not isinstance(value, dict):
+            raise place.refuse(value, "an object")
+        return inner.read(value, place)
+
+    return Kind(f"an object of {inner.words}", read, inner.write)
+
+
 def dump(kind: Kind, value: Any, place: Place) -> Any:
     """JSON's value of ``value``. Raises BfpError where reading it again would."""
     data = kind.write(value)

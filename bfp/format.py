@@ -117,6 +117,12 @@ def exponent_for_maximum(maximum: np.ndarray, bits: int, signed: bool = True) ->
     return np.where(maximum > 0, e, 0)
 
 
+def exact_exponent(value: float) -> int:
+    """The coarsest exponent at which a value other than zero is an integer: 1 for 6 = 3 * 2**1."""
+    numerator, denominator = float(value).as_integer_ratio()
+    return (numerator & -numerator).bit_length() - denominator.bit_length()
+
+
 def pack_bits(q: np.ndarray, bits: int) -> np.ndarray:
     """Mantissas, any shape, to a dense little-endian bit string (uint8)."""
     flat = np.ascontiguousarray(q, np.int16).reshape(-1)

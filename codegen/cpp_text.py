@@ -32,3 +32,8 @@ def cpp_comment(text: str) -> str:
     """
     printable = (c if c.isprintable() and c != "\\" else f"<U+{ord(c):04X}>" for c in text)
     return PAIRS.sub(" ", "".join(printable))
+
+
+def upper_snake(name: str) -> str:
+    """``ENGINE_OPERATOR`` for ``EngineOperator``."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).upper()

@@ -8,7 +8,7 @@ from pathlib import Path
 import jinja2
 
 from bfp.limits import RECIPROCAL_BITS
-from codegen.cpp_text import cpp_comment, cpp_string
+from codegen.cpp_text import cpp_comment, cpp_string, upper_snake
 from codegen.features import features
 from codegen.lowering.array import FIELD_BITS
 from codegen.lowering.engine_operators import EngineOperator
@@ -34,7 +34,7 @@ def environment() -> jinja2.Environment:
     found = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
     )
-    found.filters |= {"cpp_comment": cpp_comment, "cpp_string": cpp_string}
+    found.filters |= {"cpp_comment": cpp_comment, "cpp_string": cpp_string, "upper_snake": upper_snake}
     return found
 
 

@@ -18,6 +18,8 @@
 
 namespace sbfp {
 
+static_assert(ENGINE_OPERATOR_MEMBERS == 6, "an operator without a stage");
+
 // Stage: the sums of one pass, by the layer's operator. biases: those that the epilogue adds.
 static void compute(const Layer &layer, const Tile &tile, const Pass &pass, const Word input[BANKS][BANK_ROWS],
                     const AccWord bias[GROUP_WORDS], const Word align[WEIGHT_STEPS],

@@ -10,6 +10,9 @@
 
 namespace sbfp {
 
+static_assert(ENGINE_ACTIVATION_MEMBERS == 3, "an activation that the epilogue does not know");
+static_assert(ENGINE_OPERATOR_MEMBERS == 6, "an operator of which the epilogue does not know how it ends");
+
 // What is done in each lane. larger: of sum and shortcut, instead of adding them; low, high: least and largest
 // mantissa; factor: reciprocal of what a mean counts, which may differ from pixel to pixel.
 struct Finish {
@@ -57,7 +60,7 @@ inline Finish finish_of(const Layer &layer) {
     const bool handed_on = finish.larger || (HAS_ADD && layer.op == ADD);
     finish.has_main = (finish.depthwise || handed_on) && layer.main_row >= 0;
     finish.has_shortcut = HAS_SHORTCUT && layer.has_shortcut != 0;
-    finish.relu = layer.activation != NONE;
+    finish.relu = layer.activation == RELU || layer.activation == RELU6;
     finish.relu6 = HAS_RELU6 && layer.activation == RELU6;
     finish.shortcut_unsigned = layer.shortcut_unsigned;
     finish.low = layer.low;

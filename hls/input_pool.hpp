@@ -13,6 +13,8 @@
 
 namespace sbfp {
 
+static_assert(INPUT_POOLING_MEMBERS == 3, "a pooling of inputs that is neither a mean nor the largest");
+
 // Accesses to a column's rows are a row apart; narrower maps are pooled whole, or by a layer.
 constexpr int32_t INPUT_POOL_DISTANCE = 8;
 

@@ -7,6 +7,8 @@
 
 namespace sbfp {
 
+static_assert(ENGINE_OPERATOR_MEMBERS == 6, "an operator of which it is not known whether it reads all input words");
+
 // The part of a layer that is on chip at one time.
 struct Tile {
     int32_t y;       // first output row

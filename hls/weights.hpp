@@ -14,6 +14,8 @@
 
 namespace sbfp {
 
+static_assert(ENGINE_OPERATOR_MEMBERS == 6, "an operator of which it is not known whether it has weights");
+
 constexpr int BIAS_BEATS = 4;
 
 // Rows of the on-chip buffer of dense weights: FILTERS words each.

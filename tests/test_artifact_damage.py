@@ -168,6 +168,13 @@ def test_manifest_entries_of_another_kind_are_refused(saved, key, value):
     message_of(path)
 
 
+@pytest.mark.parametrize("value", [None, 3, [[]], "text"], ids=str)
+def test_provenance_is_an_object(saved, value):
+    _, path = saved
+    rewrite(path, lambda manifest, arrays: manifest.update(provenance=value))
+    assert "provenance" in message_of(path)
+
+
 def test_missing_array_is_refused(saved):
     _, path = saved
     rewrite(path, lambda manifest, arrays: arrays.pop("m0000"))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -17,7 +17,8 @@ from bfp import BfpError, golden
 from bfp.activations import ACTIVATIONS
 from bfp.activations.relu import RELU
 from bfp.artifact import Artifact
-from bfp.operators import OPERATORS
+from bfp.graph import Node
+from bfp.operators import OPERATORS, Scaling
 from bfp.operators.conv import CONV
 from bfp.operators.identity import IDENTITY
 from calib import auto, pipeline
@@ -32,10 +33,13 @@ from calib.network import fake_quant, float_model
 from calib.observers.observer import some_images
 from calib.reconstruction.layerwise import reconstruct
 from codegen.generate import generate
+from codegen.lint.artifacts import widest_artifact
+from codegen.lowering.engine_operators import ENGINE_OPERATOR, EngineOperator, engine_operator
 from codegen.lowering.program import build
 from codegen.options import EngineOptions
 from codegen.performance.board import DEFAULT_BOARD, load_board
 from codegen.performance.estimate import estimate
+from codegen.simulation.csim import compile_engine
 
 ROOT = Path(__file__).parents[1]
 MODULE = """
@@ -160,7 +164,8 @@ from dataclasses import replace
 from bfp.activations import ACTIVATIONS
 from bfp.activations.relu import RELU
 from bfp.errors import BfpError
-from bfp.operators import OPERATORS
+from bfp.graph import Node
+from bfp.operators import OPERATORS, Scaling
 from bfp.operators.conv import CONV
 from bfp.operators.identity import IDENTITY
 
@@ -192,15 +197,35 @@ def test_a_package_whose_table_lacks_an_entry_cannot_be_imported():
     assert json.loads(done.stdout) == wanted
 
 
-@pytest.mark.parametrize("folder", ["calib/network", "calib/evaluation", "calib/reconstruction"])
-def test_no_code_asks_an_operator_for_its_name(folder):
-    """What an operator is stands in its record, and what is done with it in a table."""
-    found = []
-    for file in sorted((ROOT / folder).rglob("*.py")):
-        for part in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(part, ast.Compare) and any(
-                isinstance(side, ast.Attribute) and side.attr in ("op", "activation")
-                for side in (part.left, *part.comparators)
-            ):
-                found.append(f"{file.relative_to(ROOT)}:{part.lineno}")
-    assert not found
+@pytest.mark.parametrize(
+    "changes, fault",
+    [
+        ({"exponents": None}, "no exponent rule or no bound"),
+        ({"bound": None}, "no exponent rule or no bound"),
+        ({"scaling": Scaling.ABSORBED}, "without weights"),
+        ({"roles": ()}, "no operand"),
+    ],
+)
+def test_a_record_that_contradicts_itself_cannot_be_made(changes, fault):
+    with pytest.raises(BfpError, match=f"the record of operator 'identity' contradicts itself: .*{fault}"):
+        replace(IDENTITY, **changes)
+
+
+def test_a_shortcut_that_joins_otherwise_than_the_engine_does_it_is_refused(monkeypatch):
+    node = Node("larger", "maximum", ("one", "other"), "larger")
+    assert engine_operator(node) is EngineOperator.MAXIMUM
+    monkeypatch.setitem(ENGINE_OPERATOR._entries, "maximum", EngineOperator.ADD)
+    with pytest.raises(BfpError, match="node larger: maximum makes the larger one of both .* ADD their sum"):
+        engine_operator(node)
+
+
+@pytest.mark.parametrize("enumeration", ["ENGINE_OPERATOR", "ENGINE_ACTIVATION", "INPUT_POOLING"])
+def test_a_member_without_a_branch_does_not_compile(enumeration, tmp_path):
+    """What tells the members of an enumeration apart in C++ says how many it knows."""
+    generate([widest_artifact()], EngineOptions(2, 2, 1), load_board(DEFAULT_BOARD), tmp_path)
+    header = tmp_path / "generated" / "layer.hpp"
+    text, count = re.subn(rf"{enumeration}_MEMBERS = (\d+)", rf"{enumeration}_MEMBERS = 1\1", header.read_text())
+    assert count == 1
+    header.write_text(text)
+    with pytest.raises(BfpError, match="static assertion failed"):
+        compile_engine(tmp_path / "generated", tmp_path / "csim", optimise=["-O0"])

@@ -153,6 +153,19 @@ class Operator:
     idle_at_one_pixel: bool = False
     check: Callable[[Node, Shape], None] = lambda node, operand: None
 
+    def __post_init__(self) -> None:
+        """Raise BfpError where the record contradicts itself."""
+        faults = {
+            "it computes, but has no exponent rule or no bound": self.computes and not (self.exponents and self.bound),
+            "it absorbs scales or constants without weights": self.weights is None
+            and (self.scaling is Scaling.ABSORBED or self.shifting is Shifting.ABSORBED),
+            "its weights have no operand_range": self.weights is not None and self.exponents.operand_range is None,
+            "it has no operand": not self.roles,
+        }
+        for fault, found in faults.items():
+            if found:
+                raise BfpError(f"the record of operator {self.name!r} contradicts itself: {fault}")
+
     def takes(self, count: int) -> bool:
         """Whether the operator has so many operands."""
         if self.variadic:

@@ -15,7 +15,7 @@ import numpy as np
 
 from bfp.artifact import Artifact, operand_formats, verify
 from bfp.errors import BfpError
-from bfp.format import BlockFormat
+from bfp.format import BlockFormat, exact_exponent
 from bfp.graph import Node
 from bfp.limits import (
     ACC_LIMIT,
@@ -35,12 +35,11 @@ from bfp.parameters import (
 )
 from calib.formats.activations import ActivationFormats, scaled_input
 from calib.formats.plan import FormatPlan, weight_splits
-from calib.formats.weights import MAX_OPERAND, Chosen, WeightBlocks
+from calib.formats.weights import PROVABLE_SHIFT, Chosen, WeightBlocks
 from calib.network.float_network import FloatNetwork
 from calib.observers.statistics import Statistics
 
 MAX_PASSES = 64
-EXACT_SIX = 1  # the coarsest accumulator exponent at which 6 is an integer
 LEFT_ROOM = 8  # bits by which a mended output may still be finer than its accumulator
 
 
@@ -157,8 +156,8 @@ class _Work:
         acc = own = rule.own(node, source, target, None)
         wanted = out - MAX_REQUANTISATION_SHIFT
         if sc is not None:
-            news |= self._raise(node.shortcut, sc, np.maximum(own - MAX_OPERAND, wanted))
-            wanted, acc = np.maximum(wanted, sc - MAX_OPERAND), np.minimum(own, sc)
+            news |= self._raise(node.shortcut, sc, np.maximum(own - PROVABLE_SHIFT, wanted))
+            wanted, acc = np.maximum(wanted, sc - PROVABLE_SHIFT), np.minimum(own, sc)
         news |= self._raise(node.main, source.channel_exponents(), rule.needed(node, source, wanted))
         return news | self._mend_output(node, out, acc)
 
@@ -203,9 +202,9 @@ class _Work:
                 bias = bias - self._offset(target)
         p = derive(node, source, target, residual, weights, bias, limit=limit)
         alignment = node.operator.alignment
-        if node.act.high is None or alignment is Alignment.NONE or p.acc_exponent.max() <= EXACT_SIX:
+        if node.act.high is None or alignment is Alignment.NONE or p.acc_exponent.max() <= exact_exponent(node.act.high):
             return p
-        # An accumulator so coarse that six is no integer: shift its operands left, as far as there is room.
+        # An accumulator so coarse that the limit is no integer: shift its operands left, as far as there is room.
         bound = accumulator_bound(node, p, source, residual, self.graph.shapes[node.main][1:])
         bound = bound * np.exp2(np.minimum(p.requantisation_shift, 0))  # a finer accumulator needs less of a left shift
         room = np.floor(np.log2(ACC_LIMIT / np.maximum(bound, 1.0))).astype(np.int64) - 1
@@ -216,7 +215,7 @@ class _Work:
             room = np.minimum(room, MAX_OPERAND_SHIFT - p.main_alignment)
         if residual is not None:
             room = np.minimum(room, MAX_OPERAND_SHIFT - p.shortcut_alignment)
-        finer = p.acc_exponent - np.clip(p.acc_exponent - EXACT_SIX, 0, np.maximum(room, 0))
+        finer = p.acc_exponent - np.clip(p.acc_exponent - exact_exponent(node.act.high), 0, np.maximum(room, 0))
         return derive(node, source, target, residual, weights, bias, acc_exponent=finer, limit=limit)
 
     def _mend_sum(self, node: Node, p: Parameters, excess: np.ndarray, formats: dict[str, BlockFormat]) -> bool:

@@ -23,8 +23,8 @@ CACHED = 1 << 16  # weights that are judged at a time
 CLOSE = 1 / 256  # relative distance of two errors that float32 sums do not settle
 FLOAT32_ROUNDING = 2.0**-22  # of a sum, per term
 FLOAT32_EXPONENTS = 100  # scales beyond 2**+-100 are left to float64
-MAX_OPERAND = 20  # shift of an operand beyond which its sum could not be proved inside 32 bits
-MOST_SHIFT = {Alignment.BLOCKS: MAX_ALIGN_SHIFT, Alignment.OPERAND: MAX_OPERAND}  # of sums of products
+PROVABLE_SHIFT = 20  # shift of an operand beyond which its sum could not be proved inside 32 bits
+MOST_SHIFT = {Alignment.BLOCKS: MAX_ALIGN_SHIFT, Alignment.OPERAND: PROVABLE_SHIFT}  # of sums of products
 BIAS_BITS = 12  # resolution below the output's of a filter that has a bias only
 
 
@@ -155,7 +155,7 @@ class WeightBlocks:
         top = np.where(alive, self.natural + coarse, NEVER).max(axis=1)
         free = np.maximum(lowest, out - MAX_REQUANTISATION_SHIFT)
         if shortcut is not None:
-            free = np.maximum(free, shortcut - MAX_OPERAND)
+            free = np.maximum(free, shortcut - PROVABLE_SHIFT)
         low = np.maximum(free, top - max_spread)
         needed = self.kind.exponents.needed
         e = np.maximum(self.natural, needed(source, low, self.splits))

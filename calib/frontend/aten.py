@@ -100,6 +100,12 @@ def maximum(t: Translation, fx: FxNode, a: dict) -> None:
     two_maps(t, fx, a, "maximum")
 
 
+def largest(t: Translation, fx: FxNode, a: dict) -> None:
+    if "other" not in a:
+        t.refuse(fx, "the largest value along an axis is not supported; only the larger one of two maps is")
+    two_maps(t, fx, a, "maximum")
+
+
 def two_maps(t: Translation, fx: FxNode, a: dict, op: str) -> None:
     """An operator of two tensors of one shape, element by element."""
     first, second = t.tensor(fx, a["self"]), t.tensor(fx, a["other"])
@@ -243,6 +249,7 @@ HANDLERS: dict[str, Handler] = {
     "aten.clamp_min": clamp,
     "aten.add": add,
     "aten.maximum": maximum,
+    "aten.max": largest,
     "aten.max_pool2d": max_pool,
     "aten.max_pool2d_with_indices": max_pool,
     "aten.avg_pool2d": avg_pool,

@@ -177,6 +177,7 @@ def fuse_shortcuts(draft: Draft) -> None:
             for n in draft.nodes
             if n.output in node.inputs
             and "shortcut" in n.operator.optional
+            and n.operator.join is node.operator.join
             and n.activation == "none"
             and n.shortcut is None
             and draft.only_consumer(n.output) is node

@@ -15,7 +15,7 @@ import torch
 
 from bfp import golden
 from bfp.artifact import Artifact
-from bfp.format import BlockFormat
+from bfp.format import BlockFormat, exact_exponent
 from bfp.graph import Node
 from bfp.parameters import Parameters, Weights, clamp_integer
 from bfp.tables import computes, operator_table
@@ -137,12 +137,6 @@ def tolerance(artifact: Artifact, node: Node) -> int:
     # the limit is no integer there: the clamp is off by up to half an accumulator bit
     error = np.exp2(acc - 1.0 - artifact.formats[node.output].channel_exponents())
     return allowed + int(np.ceil(error[acc > exact_exponent(high)].max()))
-
-
-def exact_exponent(value: float) -> int:
-    """The coarsest exponent at which a value other than zero is an integer: 1 for 6 = 3 * 2**1."""
-    numerator, denominator = float(value).as_integer_ratio()
-    return (numerator & -numerator).bit_length() - denominator.bit_length()
 
 
 @torch.no_grad()

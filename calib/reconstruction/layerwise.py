@@ -18,9 +18,11 @@ import numpy as np
 import torch
 
 from bfp.artifact import Artifact, operand_formats, verify
+from bfp.errors import BfpError
 from bfp.format import mantissa_range
 from bfp.graph import Node
 from bfp.limits import ACC_LIMIT
+from bfp.operators import Join
 from bfp.parameters import Parameters, Weights, accumulator_bound, derive
 from bfp.tables import operator_table
 from calib.network import float_model
@@ -160,6 +162,8 @@ class _Fitting:
 
     def reconstructed(self, sums: torch.Tensor, operands: list[torch.Tensor], rounding: bool, bias: bool) -> Parameters:
         """New parameters; sums: the float layer's output before its activation, [N, F, OH, OW]."""
+        if self.node.shortcut and self.node.operator.join is not Join.SUM:
+            raise BfpError(f"node {self.node.name}: layer-wise reconstruction takes shortcuts off sums only")
         target = sums - operands[1] if self.node.shortcut else sums
         weights, count = self.p.weights, int(np.prod(self.floats.weight.shape[1:]))
         if rounding and count <= MAX_INPUTS:

@@ -18,7 +18,7 @@ from dataclasses import replace
 import numpy as np
 
 from bfp.graph import Graph, Node
-from bfp.operators import Shifting
+from bfp.operators import Join, Shifting
 from calib.data.images import ImageSet
 from calib.network.float_network import FloatNetwork, FloatWeights
 from calib.observers.observer import evenly, observe
@@ -53,7 +53,8 @@ def shiftable(graph: Graph) -> list[str]:
 def _takes_in(reader: Node, tensor: str) -> bool:
     """Whether the reader's biases take in constants of the tensor's channels."""
     padded = reader.main == tensor and any(p > 0 for p in reader.window.padding)
-    return reader.operator.shifting is Shifting.ABSORBED and not padded
+    added = reader.shortcut != tensor or reader.operator.join is Join.SUM
+    return reader.operator.shifting is Shifting.ABSORBED and added and not padded
 
 
 def centred(network: FloatNetwork, centre: Callable[[str], np.ndarray]) -> FloatNetwork:
@@ -65,7 +66,7 @@ def centred(network: FloatNetwork, centre: Callable[[str], np.ndarray]) -> Float
         change = np.zeros(len(w.bias))
         if node.main in shift:
             change += _passed_on(node, w, shift[node.main])
-        if node.shortcut in shift:
+        if node.shortcut in shift:  # a sum, see ``shiftable``
             change += shift[node.shortcut]
         if node.output in shift:
             change -= shift[node.output]

@@ -216,7 +216,7 @@ class Emitter:
         if p.main_alignment.any():
             rows = job.target.to_lanes(p.main_alignment)
             fields = replace(fields, main_row=self.program.add_rows("MAIN_ALIGNMENT", job.name, rows))
-        if activation is EngineActivation.RELU6:
+        if p.clamp_high is not None:
             rows = job.target.to_lanes(p.clamp_high)
             fields = replace(fields, clamp_row=self.program.add_rows("CLAMP_HIGH", job.name, rows))
         return fields

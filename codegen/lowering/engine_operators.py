@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from bfp.errors import BfpError
+from bfp.graph import Node
+from bfp.operators import Join
 from bfp.tables import Table, computes, operator_table
+
+
+# pipelined loops of the engine whose iterations are cycles of a layer's own operator
+COMPUTE_LOOPS = ("conv", "depthwise", "max_pool", "avg_pool", "add")
 
 
 class EngineOperator(Enum):
@@ -33,12 +40,19 @@ class EngineOperator(Enum):
 class Traits:
     """One of the engine's operators.
 
-    loop: the pipelined loop that counts its cycles, one of codegen.performance.counts.LOOPS. arguments: those of
-    ``compute`` (hls/engine.cpp), besides input and sums, that its stage takes.
+    loop: the pipelined loop that counts its cycles, one of COMPUTE_LOOPS. arguments: those of
+    ``compute`` (hls/engine.cpp), besides input and sums, that its stage takes. dense: every output word needs all input
+    words; otherwise its own. join: what the epilogue makes of sum and shortcut.
     """
 
     loop: str
     arguments: tuple[str, ...] = ()
+    dense: bool = False
+    join: Join = Join.SUM
+
+    def __post_init__(self) -> None:
+        if self.loop not in COMPUTE_LOOPS:
+            raise BfpError(f"the engine has no loop {self.loop!r}; known are {', '.join(COMPUTE_LOOPS)}")
 
 
 TRAITS: Table[Traits] = Table(
@@ -46,12 +60,12 @@ TRAITS: Table[Traits] = Table(
     "the engine's operator",
     EngineOperator,
     {
-        EngineOperator.CONV: Traits("conv", ("bias", "align", "dense")),
+        EngineOperator.CONV: Traits("conv", ("bias", "align", "dense"), dense=True),
         EngineOperator.DEPTHWISE: Traits("depthwise", ("bias", "depthwise", "biases")),
         EngineOperator.MAX_POOL: Traits("max_pool"),
         EngineOperator.AVG_POOL: Traits("avg_pool"),
         EngineOperator.ADD: Traits("add"),
-        EngineOperator.MAXIMUM: Traits("add"),  # the choice is made where the shortcut joins
+        EngineOperator.MAXIMUM: Traits("add", join=Join.LARGER),
     },
 )
 ENGINE_OPERATOR: Table[EngineOperator] = operator_table(
@@ -68,3 +82,14 @@ ENGINE_OPERATOR: Table[EngineOperator] = operator_table(
     },
     computes,
 )
+
+
+def engine_operator(node: Node) -> EngineOperator:
+    """The engine's operator that does the work of a node. Raises BfpError where it would join a shortcut otherwise."""
+    found = ENGINE_OPERATOR[node.op]
+    if node.shortcut and found.traits.join is not node.operator.join:
+        raise BfpError(
+            f"node {node.name}: {node.op} makes {node.operator.join.value} of its operands, and the engine's "
+            f"{found.name} {found.traits.join.value}"
+        )
+    return found

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bfp.graph import Node
 from bfp.parameters import Parameters
-from codegen.lowering.engine_operators import ENGINE_OPERATOR, EngineOperator
+from codegen.lowering.engine_operators import EngineOperator, engine_operator
 from codegen.lowering.fusion import InputPool, Pool
 from codegen.lowering.placement import Placement
 
@@ -31,7 +31,8 @@ class Job:
 
     @property
     def op(self) -> EngineOperator:
-        return ENGINE_OPERATOR[self.node.op]
+        """The engine's operator. Raises BfpError where there is none for the node."""
+        return engine_operator(self.node)
 
     @property
     def reader(self) -> Node:

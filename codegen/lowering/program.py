@@ -17,7 +17,6 @@ from codegen.lowering.emission import Emitter
 from codegen.lowering.fusion import MOST_QUEUED, MOST_WORDS, InputPool, Pool, fusible, input_pools
 from codegen.lowering.engine_operators import ENGINE_OPERATOR
 from codegen.lowering.job import Job
-from codegen.lowering.engine_operators import EngineOperator
 from codegen.options import EngineOptions
 from codegen.lowering.placement import Placement, place
 from codegen.lowering.schedule import Program, StoredTensor
@@ -52,7 +51,7 @@ def widest_operands(artifacts: list[Artifact]) -> tuple[int, int]:
     weight, activation = 1, 1
     for artifact in artifacts:
         for node in artifact.graph.computed():
-            if ENGINE_OPERATOR[node.op] is EngineOperator.CONV:
+            if ENGINE_OPERATOR[node.op].traits.dense:
                 if node.weighted:
                     weight = max(weight, mantissa_range(artifact.parameters[node.name].weights.bits, True)[1])
                 activation = max(activation, artifact.formats[node.main].high)

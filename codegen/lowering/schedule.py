@@ -11,7 +11,6 @@ from bfp.artifact import Artifact
 from bfp.format import BlockFormat
 from codegen.lowering.array import Array
 from codegen.lowering.fusion import InputPool, Pool
-from codegen.lowering.engine_operators import EngineOperator
 from codegen.lowering.layer_fields import LayerFields
 from codegen.lowering.placement import Placement
 from codegen.lowering.tiling import Tiling
@@ -59,7 +58,7 @@ class Limit:
 # their own (codegen/features.py).
 BUFFER_USERS: dict[str, Callable[[EngineLayer], bool]] = {
     "input_words": lambda layer: True,
-    "weight_steps": lambda layer: layer.fields.op is EngineOperator.CONV,
+    "weight_steps": lambda layer: layer.fields.op.traits.dense,
     "bias_words": lambda layer: layer.fields.op.weighted,
     "pool_words": lambda layer: layer.pool is not None,
     "blocks": lambda layer: layer.fields.passes.chunks > 1,

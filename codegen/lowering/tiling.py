@@ -116,7 +116,7 @@ class LayerShape:
     @property
     def dense(self) -> bool:
         """Whether every output word needs all input words."""
-        return self.op is EngineOperator.CONV
+        return self.op.traits.dense
 
     @property
     def weighted(self) -> bool:

@@ -91,5 +91,5 @@ LAY_OUT = Table(
 OPERANDS = operator_table(
     "the array",
     {"conv": dense_operands, "slice_pad": copy_operands},
-    lambda operator: operator.name in ENGINE_OPERATOR and ENGINE_OPERATOR[operator.name] is EngineOperator.CONV,
+    lambda operator: operator.name in ENGINE_OPERATOR and ENGINE_OPERATOR[operator.name].traits.dense,
 )

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from codegen.lowering.array import Array
-from codegen.lowering.engine_operators import EngineOperator
 from codegen.lowering.schedule import EngineLayer
 from codegen.lowering.tiling import BIAS_BEATS, ceil_div
 
@@ -248,7 +247,7 @@ def pass_counts(
 ) -> PassCounts:
     """The pass that computes ``group`` output words of a tile, from one chunk of their weights."""
     passes, weights, window = layer.fields.passes, layer.fields.weights, layer.fields.window
-    dense = layer.fields.op is EngineOperator.CONV
+    dense = layer.fields.op.traits.dense
     weighted = layer.fields.op.weighted
     area = window.kernel_height * window.kernel_width
     first = chunk * passes.chunk_words
@@ -281,7 +280,7 @@ def pass_counts(
 def tile_passes(layer: EngineLayer, array: Array, tile: Extent) -> tuple[PassCounts, ...]:
     """All passes over a tile, in order."""
     fields, stores = layer.fields, word_stores(layer, tile)
-    outputs = fields.output_map.out_words if fields.op is EngineOperator.CONV else tile.words
+    outputs = fields.output_map.out_words if fields.op.traits.dense else tile.words
     size, chunks = fields.passes.group_words, range(fields.passes.chunks)
     groups = [min(size, outputs - first) for first in range(0, outputs, size)]
     return tuple(pass_counts(layer, array, tile, stores, group, chunk) for group in groups for chunk in chunks)
@@ -295,7 +294,7 @@ def tile_counts(layer: EngineLayer, array: Array, tile: Extent) -> TileCounts:
     def total(what: str) -> int:
         return sum(getattr(p, what) for p in passes)
 
-    dense, pixels = fields.op is EngineOperator.CONV, total("pixels")
+    dense, pixels = fields.op.traits.dense, total("pixels")
     counts = dict.fromkeys(COUNTED, 0) | loads
     counts |= {
         "fetch_weights": total("weight_beats"),

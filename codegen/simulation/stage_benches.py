@@ -121,7 +121,7 @@ def choose(bench: Bench, calls: list[Call], program: Program, checker: Checker) 
         fields = program.layers[layer].fields
         seen |= traits(fields)
         mine, chunks = by_layer.pop(layer), fields.passes.chunks
-        chosen += mine[: min(chunks, CHUNKS_MOST) if bench.op is EngineOperator.CONV and chunks > 1 else CALLS_EACH]
+        chosen += mine[: min(chunks, CHUNKS_MOST) if bench.op and bench.op.traits.dense and chunks > 1 else CALLS_EACH]
     return chosen
 
 

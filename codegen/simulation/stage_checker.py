@@ -8,7 +8,6 @@ import numpy as np
 
 from bfp.artifact import Artifact
 from bfp.golden import run
-from codegen.lowering.engine_operators import EngineOperator
 from codegen.lowering.schedule import EngineLayer, Program
 from codegen.simulation.stage_golden import (
     GoldenLayer,
@@ -111,7 +110,7 @@ class Checker:
     def _compute(self, call: Call, layer: GoldenLayer) -> None:
         out = self.struct(call, Pass)
         check_sums(layer, call, self.struct(call, Tile), out, self.get(call, "sums", True))
-        if layer.fields.op is EngineOperator.DEPTHWISE:
+        if "biases" in layer.fields.op.traits.arguments:
             bias = to_lanes(layer.parameters.bias, layer.place_out)[out.out_word : out.out_word + out.outputs]
             expect(call, "biases", self.get(call, "biases", True), bias)
 

@@ -18,7 +18,6 @@ from bfp.golden.model import ACCUMULATE
 from bfp.format import block_of
 from bfp.operators import Alignment
 from bfp.parameters import reciprocal
-from codegen.lowering.engine_operators import EngineOperator
 from codegen.lowering.placement import Placement, place
 from codegen.lowering.schedule import Program
 from codegen.lowering.weight_image import fold_columns, pack_words
@@ -223,7 +222,7 @@ def check_weights(layer: GoldenLayer, call: Call, out: Pass, get: Callable[[str,
     """The buffers of load_weights: biases, shifts and mantissas of each output word, one after the other."""
     bias = to_lanes(layer.parameters.bias, layer.place_out)
     words = slice(out.tile_word, out.tile_word + out.words)
-    dense = layer.fields.op is EngineOperator.CONV
+    dense = layer.fields.op.traits.dense
     first = 0
     for n in range(out.outputs):
         word = out.out_word + n

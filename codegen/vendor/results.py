@@ -72,7 +72,7 @@ class Loop:
 class Csynth:
     """What synthesis to RTL estimates.
 
-    inputs: digest of what went in (codegen/vendor/inputs.py). tool: program and version; report_version: as the
+    inputs: digest of what went in (codegen/vendor/request.py). tool: program and version; report_version: as the
     report says. clock_mhz: what it was told; target_ns, estimated_ns, uncertainty_ns: periods, as the report has them.
     latency: least and most cycles of a run, None where unknown. used and available: of the chip. model: the
     project's own figures. missing: labelled, pipelined loops that the report does not name. findings: why the build
