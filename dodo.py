@@ -406,13 +406,13 @@ def task_lint():
 
 
 def task_stage_benches():
-    """the test bench of every stage by itself, at four sizes and at 8 and 5 bits, with data recorded from real layers"""
+    """the test bench of every stage by itself, at four sizes and at 8 and 5 bits, with data recorded from real layers; board=NAME"""
     folders = [BUILD / f"stage_network_{bits}bit" for bits in (8, 5)]
     networks = [STAGES / f"network_{bits}bit.toml" for bits in (8, 5)]
     calibrations = [command("calib", "calibrate", n, "--out", f) for n, f in zip(networks, folders)]
     return {
         "basename": "stage-benches",
-        "actions": [*calibrations, command("codegen.simulation.stage_benches", *folders)],
+        "actions": [*calibrations, command("codegen.simulation.stage_benches", *folders, "--board", named_board() or DEFAULT_BOARD)],
         "file_dep": [str(p) for p in (*networks, STAGES / "network.py")] + [*HLS, *CODEGEN, *CALIB, *BFP],
     }
 

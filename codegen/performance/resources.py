@@ -15,8 +15,9 @@ from __future__ import annotations
 import math
 
 from bfp.errors import BfpError
+from bfp.tables import Table
 from codegen.features import Features, Shifts, features
-from codegen.lowering.array import FIELD_BITS
+from codegen.lowering.array import FIELD_BITS, Array
 from codegen.lowering.engine_operators import EngineOperator
 from codegen.lowering.layer_fields import EngineActivation
 from codegen.lowering.schedule import Program
@@ -128,7 +129,6 @@ def epilogue_luts(program: Program, use: Features) -> int:
         ACC if EngineOperator.DEPTHWISE in use.operators else 0,  # bias
         ACC // 2 if EngineOperator.AVG_POOL in use.operators else 0,  # mean or sum
         shifter(use.operand_bits, ALIGN_BITS) + ACC if use.shortcut else 0,
-        ACC if EngineOperator.MAXIMUM in use.operators else 0,  # comparison and choice
         ACC // 2,  # ReLU
         ACC if use.relu6 else 0,  # comparison and choice
         rounding_luts(use.rounding),
@@ -162,48 +162,96 @@ def leaving_luts(pixels: int, use: Features) -> int:
     return sum(bits * multiplexer(ways) for bits, ways in chosen)
 
 
-def lut_parts(program: Program, use: Features) -> dict[str, int]:
-    """LUTs by part."""
-    a = program.array
-    word = 8 * a.lanes
-    outputs, chains = a.filters * a.pixels, a.lanes // a.chain
+def conv_luts(a: Array, use: Features) -> dict[str, int]:
+    """Of dense convolution."""
+    outputs, chains, parts = a.filters * a.pixels, a.lanes // a.chain, a.lanes // a.filters
     # with one product a DSP, a whole word is summed by the DSPs' cascade
     field = FIELD_BITS.get(a.products, 0)
     total = field + (chains - 1).bit_length() if field else use.operand_bits + use.weight_bits + a.lanes.bit_length()
-    parts = a.lanes // a.filters
-    pooled = a.lanes * use.pool_pixels
-    found = memories(program, use)
-    shallow = sum(n * lut_ram(width, depth) for name, (n, width, depth) in found.items() if "table" not in name)
-    roms = sum(lut_rom(width, depth) for name, (_, width, depth) in found.items() if "table" in name)
-    row = schedule_bits(program)
-    dense, depthwise = EngineOperator.CONV in use.operators, EngineOperator.DEPTHWISE in use.operators
-    unpack, pack = 30 + 8 + 30, 30 + 8 + 8  # per lane: 8:1 in, sign or mask, 8:1 out
-    read = a.banks * a.reads * word + word * a.filters + ACC * a.lanes + word * (1 + depthwise)
     pairs = a.lanes * (a.filters // 2) * (use.weight_bits + 1) if a.products > 1 else 0
     twins = a.lanes * (a.pixels // 2) * (use.operand_bits + 1) if a.products == 4 else 0
     return {
         # a negative mantissa borrows from the one above it
-        "mantissas side by side": (pairs + twins) * dense,
-        "sums of chains": outputs * added_in_turn(chains, field) if dense and field else 0,
-        "alignment shifters": outputs * shifter(total, use.align_bits) if dense else 0,
+        "mantissas side by side": pairs + twins,
+        "sums of chains": outputs * added_in_turn(chains, field) if field else 0,
+        "alignment shifters": outputs * shifter(total, use.align_bits),
         # the start value is chosen in the adder; between chunks it may be a partial sum
-        "accumulators": outputs * ACC * (1 + use.chunks) + a.filters * ACC * (parts - 1) // 2 if dense else 0,
+        "accumulators": outputs * ACC * (1 + use.chunks) + a.filters * ACC * (parts - 1) // 2,
+        # another word of the same beats, and a choice for every column of the buffer
+        "second word of weights": a.lanes * (16 + 8 + 16 + 4 * a.filters) if a.filters > 1 else 0,
+    }
+
+
+def depthwise_luts(a: Array, use: Features) -> dict[str, int]:
+    """Of depthwise convolution."""
+    lane = use.depthwise_weight_bits * use.operand_bits + use.depthwise_bits
+    return {"depthwise multipliers and accumulators": a.lanes * a.pixels * lane}
+
+
+def max_pool_luts(a: Array, use: Features) -> dict[str, int]:
+    """Of max pooling as a layer."""
+    return {"max pooling": a.lanes * use.pool_pixels * 9}
+
+
+def avg_pool_luts(a: Array, use: Features) -> dict[str, int]:
+    """Of average pooling as a layer; its multipliers are DSPs."""
+    return {"average pooling": a.lanes * use.pool_pixels * use.mean_bits}
+
+
+def add_luts(a: Array, use: Features) -> dict[str, int]:
+    """Of additions and copies: the epilogue does the work."""
+    return {}
+
+
+def maximum_luts(a: Array, use: Features) -> dict[str, int]:
+    """Of the larger one of two maps: in the epilogue, a comparison and a choice."""
+    return {"element-wise maximum": a.lanes * ACC}
+
+
+# LUTs of each of the engine's operators by part, beside its walk over windows and what leaves it
+OPERATOR_LUTS = Table(
+    "the model of area",
+    "the engine's operator",
+    EngineOperator,
+    {
+        EngineOperator.CONV: conv_luts,
+        EngineOperator.DEPTHWISE: depthwise_luts,
+        EngineOperator.MAX_POOL: max_pool_luts,
+        EngineOperator.AVG_POOL: avg_pool_luts,
+        EngineOperator.ADD: add_luts,
+        EngineOperator.MAXIMUM: maximum_luts,
+    },
+)
+
+
+def operator_luts(a: Array, use: Features) -> dict[str, int]:
+    """LUTs by part of all operators; zero of those that the network does not have."""
+    found = {}
+    for op, luts in OPERATOR_LUTS.items():
+        found |= {part: n * (op in use.operators) for part, n in luts(a, use).items()}
+    return found
+
+
+def lut_parts(program: Program, use: Features) -> dict[str, int]:
+    """LUTs by part."""
+    a = program.array
+    word = 8 * a.lanes
+    found = memories(program, use)
+    shallow = sum(n * lut_ram(width, depth) for name, (n, width, depth) in found.items() if "table" not in name)
+    roms = sum(lut_rom(width, depth) for name, (_, width, depth) in found.items() if "table" in name)
+    row = schedule_bits(program)
+    unpack, pack = 30 + 8 + 30, 30 + 8 + 8  # per lane: 8:1 in, sign or mask, 8:1 out
+    depthwise = EngineOperator.DEPTHWISE in use.operators
+    read = a.banks * a.reads * word + word * a.filters + ACC * a.lanes + word * (1 + depthwise)
+    return {
+        **operator_luts(a, use),
         "choice of a block's pixel": a.lanes * leaving_luts(a.pixels, use),
-        "depthwise multipliers and accumulators": a.lanes
-        * a.pixels
-        * (use.depthwise_weight_bits * use.operand_bits + use.depthwise_bits)
-        if depthwise
-        else 0,
-        "average pooling": pooled * use.mean_bits if EngineOperator.AVG_POOL in use.operators else 0,
-        "max pooling": pooled * 9 if EngineOperator.MAX_POOL in use.operators else 0,
         "pooling of inputs": a.lanes * input_pool_luts(use) + 300 if use.input_pool else 0,
         "fused max pooling": a.lanes * 2 * 9 + 150 if use.fused_pool else 0,
         "epilogue": a.lanes * epilogue_luts(program, use),
         "bank crossbar": a.pixels * word * multiplexer(a.banks) + a.banks * a.reads * 14 * multiplexer(a.banks),
         "choice between the halves of double buffers": ceil_div(read, 2),
         "packing and unpacking": a.lanes * ((3 if use.shortcut else 2) * unpack + pack),
-        # another word of the same beats, and a choice for every column of the buffer
-        "second word of weights": a.lanes * (16 + 8 + 16) + word * a.filters // 2 if dense and a.filters > 1 else 0,
         "folding of columns": a.lanes * 8 * (multiplexer(a.lanes) + 1) if use.folded else 0,
         "window walks": len({op.traits.loop for op in use.operators}) * (WALK_LUTS + WALK_PIXEL_LUTS * a.pixels),
         "shallow memories": shallow,
