@@ -25,7 +25,8 @@ struct Accumulate {
 
 // Sums of one pass; bias, align and dense are those of its output words, one
 // after the other. Between the chunks of a filter word the partial sums wait in
-// `partial`; after the last chunk complete blocks go to `complete`.
+// `partial`; after the last chunk complete blocks go to `complete`. Each memory
+// is a parameter of its own, since a pragma binds an array by its name.
 inline void conv_pass(const Layer &layer, const Tile &tile, const Pass &pass, const Word input[BANKS][BANK_ROWS],
                       const AccWord bias[GROUP_WORDS], const Word align[WEIGHT_STEPS],
                       const Word dense[DENSE_ROWS][FILTERS], AccWord partial[TILE_BLOCKS][PIXELS],

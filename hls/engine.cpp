@@ -21,6 +21,7 @@ namespace sbfp {
 static_assert(ENGINE_OPERATOR_MEMBERS == 6, "an operator without a stage");
 
 // Stage: the sums of one pass, by the layer's operator. biases: those that the epilogue adds.
+// A stage takes each of its memories and streams by name.
 static void compute(const Layer &layer, const Tile &tile, const Pass &pass, const Word input[BANKS][BANK_ROWS],
                     const AccWord bias[GROUP_WORDS], const Word align[WEIGHT_STEPS],
                     const Word dense[DENSE_ROWS][FILTERS], const Word depthwise[DEPTHWISE_STEPS],
@@ -49,6 +50,8 @@ static void compute(const Layer &layer, const Tile &tile, const Pass &pass, cons
 // One step: a pass is computed, rounded and stored, while the weights of the
 // next pass and some lines of the next tile load. It ends when all of that is
 // done, so that a step may read whatever the steps before it have stored.
+// Every memory and port is a parameter, so that in the dataflow region each half
+// of a double buffer has a name of its own.
 static void step(const Layer &layer, const Tile &tile, const Pass &pass, const Layer &next_layer,
                  const Pass &following, const Layer &load_layer, const Tile &coming, const Slice &slice,
                  const Word input[BANKS][BANK_ROWS], const AccWord bias[GROUP_WORDS], const Word align[WEIGHT_STEPS],
@@ -101,6 +104,7 @@ static void step(const Layer &layer, const Tile &tile, const Pass &pass, const L
 
 // Runs a step on the halves of the double buffers: compute reads half
 // `input_half` of the input and `weight_half` of the weights; the others load.
+// What the step computes and loads is passed one by one, as `step` takes it.
 static void run_step(const Layer &layer, const Tile &tile, const Pass &pass, const Layer &next_layer,
                      const Pass &following, const Layer &load_layer, const Tile &coming, const Slice &slice,
                      bool input_half, bool weight_half, const Word *weights, const Word *fmap_in,
