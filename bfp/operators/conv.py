@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bfp.format import BlockFormat, block_of, common_refinement
-from bfp.operators.record import Alignment, Channels, Exponents, Operator, Scaling, Shape, Shifting, WeightAxes
-from bfp.operators.rules import always, windowed_filters
+from bfp.operators.record import Alignment, Channels, Operator, Scaling, Shape, Shifting, WeightAxes
+from bfp.operators.rules import always, weighted_exponents, windowed_filters
 
 if TYPE_CHECKING:
     from bfp.graph import Node
@@ -33,11 +33,6 @@ def operand_range(source: BlockFormat, splits: tuple[int, ...]) -> tuple[np.ndar
 def own(node: Node, source: BlockFormat, target: BlockFormat, weights: Weights | None) -> np.ndarray:
     """The finest partial sum's exponent."""
     return psum_exponents(weights, source)[1].min(axis=1)
-
-
-def needed(source: BlockFormat, wanted: np.ndarray, splits: tuple[int, ...]) -> np.ndarray:
-    """A partial sum is no finer than wanted where the block's weights make up for the finest activation they meet."""
-    return wanted[:, None] - operand_range(source, splits)[0]
 
 
 def bound(node: Node, p: Parameters, source: BlockFormat, size: tuple[int, int]) -> np.ndarray:
@@ -66,7 +61,7 @@ CONV = Operator(
     shape=windowed_filters,
     negative=always,
     reach=None,
-    exponents=Exponents(own, needed, operand_range),
+    exponents=weighted_exponents(own, operand_range),
     bound=bound,
     macs=macs,
 )

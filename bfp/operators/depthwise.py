@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bfp.format import BlockFormat
-from bfp.operators.record import Alignment, Channels, Exponents, Operator, Scaling, Shape, Shifting, WeightAxes
-from bfp.operators.rules import always, windowed
+from bfp.operators.record import Alignment, Channels, Operator, Scaling, Shape, Shifting, WeightAxes
+from bfp.operators.rules import always, weighted_exponents, windowed
 
 if TYPE_CHECKING:
     from bfp.graph import Node
@@ -24,11 +24,6 @@ def operand_range(source: BlockFormat, splits: tuple[int, ...]) -> tuple[np.ndar
 def own(node: Node, source: BlockFormat, target: BlockFormat, weights: Weights | None) -> np.ndarray:
     """The product's exponent."""
     return weights.exponents[:, 0] + source.channel_exponents()
-
-
-def needed(source: BlockFormat, wanted: np.ndarray, splits: tuple[int, ...]) -> np.ndarray:
-    """The weight's exponent makes up for the activation's."""
-    return wanted[:, None] - operand_range(source, splits)[0]
 
 
 def bound(node: Node, p: Parameters, source: BlockFormat, size: tuple[int, int]) -> np.ndarray:
@@ -55,7 +50,7 @@ DEPTHWISE = Operator(
     shape=windowed,
     negative=always,
     reach=None,
-    exponents=Exponents(own, needed, operand_range),
+    exponents=weighted_exponents(own, operand_range),
     bound=bound,
     macs=macs,
 )

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from bfp.graph import Node
     from bfp.parameters import Parameters, Weights
 
+    OwnRule = Callable[[Node, BlockFormat, BlockFormat, Weights | None], np.ndarray]
+    RangeRule = Callable[[BlockFormat, tuple[int, ...]], tuple[np.ndarray, np.ndarray]]
+
 Shape = tuple[int, int, int]  # channels, height, width
 
 
@@ -99,9 +102,9 @@ class Exponents:
     [filters, blocks]; None without weights.
     """
 
-    own: Callable[[Node, BlockFormat, BlockFormat, Weights | None], np.ndarray]
+    own: OwnRule
     needed: Callable[..., np.ndarray]
-    operand_range: Callable[[BlockFormat, tuple[int, ...]], tuple[np.ndarray, np.ndarray]] | None = None
+    operand_range: RangeRule | None = None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from bfp.operators.record import Exponents, Shape
 
 if TYPE_CHECKING:
     from bfp.graph import Node
+    from bfp.operators.record import OwnRule, RangeRule
     from bfp.parameters import Parameters, Weights
 
 
@@ -35,6 +36,16 @@ def always(operands: Sequence[bool]) -> bool:
 def no_macs(node: Node, operand: Shape, output: Shape) -> int:
     """Nothing is multiplied in the array."""
     return 0
+
+
+def weighted_exponents(own: OwnRule, operand_range: RangeRule) -> Exponents:
+    """The rule of operators with weights: a result is no finer than wanted where the weights make up for the finest
+    activation that they meet."""
+
+    def needed(source: BlockFormat, wanted: np.ndarray, splits: tuple[int, ...]) -> np.ndarray:
+        return wanted[:, None] - operand_range(source, splits)[0]
+
+    return Exponents(own, needed, operand_range)
 
 
 def same_exponents(gain: int = 0) -> Exponents:

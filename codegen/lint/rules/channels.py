@@ -10,7 +10,7 @@ from clang.cindex import Cursor, CursorKind, TypeKind
 
 from codegen.lint.expressions import initialiser, lies_in, logical_operator, parameters, unary_operator, unwrap
 from codegen.lint.kernel import Finding, Kernel, Scope, at
-from codegen.lint.rules.dataflow import regions
+from codegen.lint.rules.dataflow import handed_over, regions
 
 K = CursorKind
 
@@ -61,15 +61,10 @@ def _streams(region: Scope) -> list[Cursor]:
 
 def _accesses(channel: Cursor, region: Scope, kernel: Kernel) -> Iterator[Access]:
     """Of all processes of a region."""
-    for statement in region.body.get_children():
-        call = unwrap(statement)
-        callee = kernel.callee(call) if call.kind == K.CALL_EXPR else None
-        if callee is None:
-            continue
-        for argument, parameter in zip(call.get_arguments(), parameters(callee.cursor)):
-            if lies_in(argument, channel):
-                for what, conditions in _below(parameter, callee.body, (), kernel):
-                    yield Access(callee.cursor.spelling, what, conditions)
+    for _, callee, argument, parameter in handed_over(region, kernel):
+        if lies_in(argument, channel):
+            for what, conditions in _below(parameter, callee.body, (), kernel):
+                yield Access(callee.cursor.spelling, what, conditions)
 
 
 Conditions = tuple[tuple[Cursor, bool], ...]

@@ -95,20 +95,25 @@ def _broken(uses: list[tuple[Cursor, str]]) -> str | None:
     return None
 
 
-def _uses(region: Scope, kernel: Kernel) -> list[tuple[Cursor, Cursor, str]]:
-    """(process, variable, access) of every argument of every process, in source order."""
-    found = []
+def handed_over(region: Scope, kernel: Kernel) -> Iterator[tuple[Cursor, Scope, Cursor, Cursor]]:
+    """(process, what it calls, argument, parameter) of every argument of every process, in source order."""
     for statement in region.body.get_children():
         call = unwrap(statement)
         callee = kernel.callee(call) if call.kind == K.CALL_EXPR else None
-        if callee is None:
-            continue
-        for argument, parameter in zip(call.get_arguments(), parameters(callee.cursor)):
-            variable = root(argument)
-            if variable is not None and variable.kind in (K.VAR_DECL, K.PARM_DECL):
-                found.append((call, variable, _access(parameter, callee, kernel)))
-            else:
-                found += [(call, v, "scalar") for v in variables(argument) if v.kind == K.VAR_DECL]
+        if callee is not None:
+            for argument, parameter in zip(call.get_arguments(), parameters(callee.cursor)):
+                yield call, callee, argument, parameter
+
+
+def _uses(region: Scope, kernel: Kernel) -> list[tuple[Cursor, Cursor, str]]:
+    """(process, variable, access) of every argument of every process, in source order."""
+    found = []
+    for call, callee, argument, parameter in handed_over(region, kernel):
+        variable = root(argument)
+        if variable is not None and variable.kind in (K.VAR_DECL, K.PARM_DECL):
+            found.append((call, variable, _access(parameter, callee, kernel)))
+        else:
+            found += [(call, v, "scalar") for v in variables(argument) if v.kind == K.VAR_DECL]
     return found
 
 
