@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +20,14 @@ LONGEST_FILE, LONGEST_FUNCTION, MOST_PARAMETERS = 350, 60, 8
 LONG_FILES = {
     "dodo.py": "every task of the project is declared where doit looks for it",
 }
+# the same of functions of the kernels
+LONG_KERNEL_FUNCTIONS = {
+    "conv_pass": "one pipelined loop: cut up, it would no longer show what happens in one cycle",
+    "input_pool": "one pipelined loop, likewise",
+}
+# takes each memory and stream by name; the comment above the function says why
+MANY_MEMORIES = ("compute", "conv_pass", "run_step", "step")
+KERNELS = sorted((ROOT / "hls").rglob("*.?pp"))
 # what each package may import of the others, and of other people's
 OWN = {"bfp": {"bfp"}, "calib": {"bfp", "calib"}, "codegen": {"bfp", "codegen"}, "host": {"bfp", "host"}}
 THEIRS = {
@@ -94,7 +104,7 @@ def test_files_and_functions_can_be_read(path):
 
 
 def test_kernels_can_be_read():
-    for path in (ROOT / "hls").rglob("*.?pp"):
+    for path in KERNELS:
         assert path.read_text(encoding="utf-8").count("\n") <= LONGEST_FILE, name(path)
 
 
@@ -109,6 +119,29 @@ def test_no_code_asks_an_operator_for_its_name(path):
             # "none" is the absence of an activation, not one of them; torch.fx has an ``op`` of its own
             strange = [v for v in literal if isinstance(v, str) and v not in ("none", "placeholder", "output", "call_function")]
             assert not (asked and strange), f"line {node.lineno} asks for {strange}"
+
+
+def definitions(path: Path) -> Iterator[tuple[str, int, int]]:
+    """(name, lines, parameters) of the functions of a C++ file; pragmas are no lines of theirs."""
+    text = path.read_text(encoding="utf-8")
+    for found in re.finditer(r"^(?:static |inline )*[\w:<>]+ (\w+)\(([^;{}]*)\) \{\n(.*?)^\}", text, re.M | re.S):
+        parameters = found[2].count(",") + 1 if found[2] else 0
+        yield found[1], sum(not line.startswith("#pragma") for line in found[0].split("\n")), parameters
+
+
+@pytest.mark.parametrize("path", KERNELS, ids=name)
+def test_kernel_functions_can_be_read(path):
+    for function, lines, parameters in definitions(path):
+        if function not in LONG_KERNEL_FUNCTIONS:
+            assert lines <= LONGEST_FUNCTION, function
+        if function not in MANY_MEMORIES:
+            assert parameters <= MOST_PARAMETERS, function
+
+
+def test_kernel_exceptions_are_needed():
+    found = {function: (lines, count) for path in KERNELS for function, lines, count in definitions(path)}
+    assert {f for f, (lines, _) in found.items() if lines > LONGEST_FUNCTION} == set(LONG_KERNEL_FUNCTIONS)
+    assert {f for f, (_, count) in found.items() if count > MOST_PARAMETERS} == set(MANY_MEMORIES)
 
 
 def test_exceptions_are_needed():

@@ -198,6 +198,40 @@ void write_counts(std::FILE *result, uint32_t images) {
     std::fprintf(result, "]");
 }
 
+// What the golden model expects, at the first image's values. images: how many there are.
+std::FILE *open_golden(const char *path, uint32_t &images) {
+    std::FILE *golden = open_file(path, "rb");
+    char magic[8];
+    uint32_t header[3];
+    read_exactly(golden, magic, sizeof(magic), path);
+    read_exactly(golden, header, sizeof(header), path);
+    if (std::memcmp(magic, "SBFPGOLD", sizeof(magic)) != 0 || header[0] != sbfp::IDENTITY_LOW ||
+        header[1] != sbfp::IDENTITY_HIGH) {
+        fail(std::string(path) + " does not belong to this kernel; generate it again");
+    }
+    images = header[2];
+    return golden;
+}
+
+// What the simulation found, written whole or not at all. seconds: of wall clock, and of all threads' time.
+void write_result(const char *path, uint32_t images, const Tally &tally, double seconds, double cpu_seconds) {
+    const std::string temporary = std::string(path) + ".part";
+    std::FILE *result = open_file(temporary.c_str(), "w");
+    std::fprintf(result,
+                 "{\"images\": %u, \"layers_compared\": %u, \"tensors_compared\": %lld, \"values_compared\": %lld, "
+                 "\"mismatches\": %lld, \"first_mismatch\": %s, \"macs\": %lld, \"seconds\": %.6f, "
+                 "\"cpu_seconds\": %.6f, ",
+                 images, sbfp::NUM_LAYERS, static_cast<long long>(TENSOR_COUNT),
+                 static_cast<long long>(tally.compared), static_cast<long long>(tally.mismatches),
+                 tally.first.empty() ? "null" : quoted(tally.first).c_str(),
+                 static_cast<long long>(MACS) * images, seconds, cpu_seconds);
+    write_counts(result, images);
+    std::fprintf(result, "}\n");
+    if (std::fclose(result) != 0 || std::rename(temporary.c_str(), path) != 0) {
+        fail(std::string("cannot write ") + path);
+    }
+}
+
 }  // namespace
 
 int main(int argc, char **argv) {
@@ -210,15 +244,8 @@ int main(int argc, char **argv) {
     read_exactly(file, weights.data(), weights.size() * sizeof(sbfp::Word), argv[1]);
     std::fclose(file);
 
-    std::FILE *golden = open_file(argv[2], "rb");
-    char magic[8];
-    uint32_t header[3];
-    read_exactly(golden, magic, sizeof(magic), argv[2]);
-    read_exactly(golden, header, sizeof(header), argv[2]);
-    if (std::memcmp(magic, "SBFPGOLD", sizeof(magic)) != 0 || header[0] != sbfp::IDENTITY_LOW ||
-        header[1] != sbfp::IDENTITY_HIGH) {
-        fail(std::string(argv[2]) + " does not belong to this kernel; generate it again");
-    }
+    uint32_t images = 0;
+    std::FILE *golden = open_golden(argv[2], images);
 
     Tally tally;
     double seconds = 0;
@@ -226,7 +253,7 @@ int main(int argc, char **argv) {
     std::vector<sbfp::Word> arena(static_cast<std::size_t>(FMAP_WORDS));
     Ports ports;
     std::vector<std::vector<uint8_t>> expected(static_cast<std::size_t>(TENSOR_COUNT));
-    for (uint32_t image = 0; image < header[2]; ++image) {
+    for (uint32_t image = 0; image < images; ++image) {
         // what the engine fails to write must show
         std::memset(static_cast<void *>(arena.data()), 0xa5, arena.size() * sizeof(sbfp::Word));
         for (int64_t t = 0; t < TENSOR_COUNT; ++t) {
@@ -251,27 +278,13 @@ int main(int argc, char **argv) {
         for (int64_t t = 0; t < TENSOR_COUNT; ++t) {
             compare(static_cast<int>(image), TENSORS[t], expected[static_cast<std::size_t>(t)].data(), arena, tally);
         }
-        std::fprintf(stderr, "\rC simulation: image %u of %u, %lld mismatches", image + 1, header[2],
+        std::fprintf(stderr, "\rC simulation: image %u of %u, %lld mismatches", image + 1, images,
                      static_cast<long long>(tally.mismatches));
     }
     std::fprintf(stderr, "\n");
     std::fclose(golden);
 
-    const std::string temporary = std::string(argv[3]) + ".part";
-    std::FILE *result = open_file(temporary.c_str(), "w");
-    std::fprintf(result,
-                 "{\"images\": %u, \"layers_compared\": %u, \"tensors_compared\": %lld, \"values_compared\": %lld, "
-                 "\"mismatches\": %lld, \"first_mismatch\": %s, \"macs\": %lld, \"seconds\": %.6f, "
-                 "\"cpu_seconds\": %.6f, ",
-                 header[2], sbfp::NUM_LAYERS, static_cast<long long>(TENSOR_COUNT),
-                 static_cast<long long>(tally.compared), static_cast<long long>(tally.mismatches),
-                 tally.first.empty() ? "null" : quoted(tally.first).c_str(),
-                 static_cast<long long>(MACS) * header[2], seconds, cpu_seconds);
-    write_counts(result, header[2]);
-    std::fprintf(result, "}\n");
-    if (std::fclose(result) != 0 || std::rename(temporary.c_str(), argv[3]) != 0) {
-        fail(std::string("cannot write ") + argv[3]);
-    }
+    write_result(argv[3], images, tally, seconds, cpu_seconds);
     if (tally.mismatches) {
         std::fprintf(stderr, "testbench: first mismatch: %s\n", tally.first.c_str());
     }
