@@ -3,11 +3,10 @@
 // are folded into a word.
 #pragma once
 
-#include "fetch_tile.hpp"
 #include "hls_stream.h"
+#include "jobs.hpp"
 #include "trace.hpp"
-#include "walk.hpp"
-#include "window.hpp"
+#include "words.hpp"
 
 namespace sbfp {
 
@@ -20,53 +19,50 @@ struct Line {
 };
 
 // Shift a column into the window, and store the window if it is one that is used.
-inline void feed(const Layer &layer, Word input[BANKS][BANK_ROWS], Line &line, Word column) {
+inline void feed(const LoadJob &job, Word input[BANKS][BANK_ROWS], Line &line, Word column) {
 #pragma HLS INLINE
-    const int32_t newest = (layer.taps - 1) * layer.tap_channels;
     Word next = column;
     for (int c = 0; c < LANES; ++c) {
 #pragma HLS UNROLL
-        const int32_t older = c + layer.tap_channels;
-        if (c < newest) {
+        const int32_t older = c + job.tap_channels;
+        if (c < job.newest) {
             next.lane[c] = line.window.lane[older < LANES ? older : 0];
         } else {
-            next.lane[c] = column.lane[c - newest];
+            next.lane[c] = column.lane[c - job.newest];
         }
     }
     line.window = next;
     if (line.missing > 0) {
-        line.missing -= 1;
+        line.missing = bounded<LoadJob::MOST_TAPS>(line.missing - 1);
     } else if (line.skip > 0) {
-        line.skip -= 1;
+        line.skip = bounded<LoadJob::MOST_COLUMN_STEP>(line.skip - 1);
     } else {
         input[line.at.bank][line.at.row] = line.window;
-        line.at = move(line.at, place(1));
-        line.skip = layer.col_step - 1;
+        line.at = next_place(line.at);
+        line.skip = job.column_step - 1;
     }
 }
 
 // columns: of every line, padding included.
-inline void load_tile(const Layer &layer, const Tile &tile, const Slice &slice, hls::stream<Word> &columns,
-                      Word input[BANKS][BANK_ROWS]) {
+inline void load_tile(const LoadRow &load, hls::stream<Word> &columns, Word input[BANKS][BANK_ROWS]) {
 #pragma HLS INLINE off
-    const int32_t count_of_columns = layer.in_pool != UNPOOLED ? tile.in_width : tile.map_columns;
-    const Place gap = place(tile.pitch - tile.in_width);
+    const LoadJob job = load_job(load);
     Line line;
-    line.at = place(slice.line * tile.pitch);
+    line.at = job.line_start;
     line.window = fill<int8_t, LANES>(0);
 LOAD_LINES:
-    for (int32_t n = 0; n < slice.lines; ++n) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=4096
-        line.missing = layer.taps - 1;
+    for (int32_t n = 0; n < job.lines; n = bounded<LoadJob::MOST_LINES>(n + 1)) {
+#pragma HLS LOOP_TRIPCOUNT min=0 max=4096
+        line.missing = job.taps - 1;
         line.skip = 0;
     LOAD_WORDS:
-        for (int32_t i = 0; i < count_of_columns; ++i) {
+        for (int32_t i = 0; i < job.line_columns; i = bounded<LoadJob::MOST_LINE_COLUMNS>(i + 1)) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=256
 #pragma HLS PIPELINE II=1
-            count(layer, COUNT_LOAD_TILE);
-            feed(layer, input, line, columns.read());
+            count(COUNT_LOAD_TILE);
+            feed(job, input, line, columns.read());
         }
-        line.at = move(line.at, gap);
+        line.at = move(line.at, job.line_gap);
     }
 }
 

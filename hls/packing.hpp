@@ -24,9 +24,6 @@ inline LaneBits no_bits() {
     return waiting;
 }
 
-// Beats that hold `count` mantissas of a lane, when `skip` bits come before them.
-inline int32_t beats(int32_t count, int32_t bits, int32_t skip) { return (skip + count * bits + 7) >> 3; }
-
 // The lowest `bits` bits of a mantissa, or of a beat, behind `held` bits that wait.
 struct Behind {
     int32_t held;
@@ -109,25 +106,6 @@ inline TwoWords take_two(LaneBits &waiting, int32_t bits, int32_t left, hls::str
     words.count = left > 1 && waiting.held >= wanted ? 2 : 1;
     drop_bits(waiting, words.count == 2 ? 2 * bits : bits);
     return words;
-}
-
-// Calls of take_two for 0 to 8 words of 0 to 8 bits, of which none has 0 or 1;
-// after eight words nothing waits, and all repeats.
-constexpr int8_t TAKES_OF_TWO[9][9] = {
-    {0, 0, 0, 0, 0, 0, 0, 0, 0},
-    {0, 0, 0, 0, 0, 0, 0, 0, 0},
-    {0, 1, 1, 2, 2, 3, 3, 4, 4},
-    {0, 1, 1, 2, 2, 3, 3, 4, 4},
-    {0, 1, 1, 2, 2, 3, 3, 4, 4},
-    {0, 1, 2, 2, 3, 4, 4, 5, 5},
-    {0, 1, 2, 3, 3, 4, 5, 6, 6},
-    {0, 1, 2, 3, 4, 5, 6, 7, 7},
-    {0, 1, 2, 3, 4, 5, 6, 7, 8},
-};
-
-inline int32_t takes_of_two(int32_t words, int32_t bits) {
-#pragma HLS INLINE
-    return (words >> 3) * TAKES_OF_TWO[bits][8] + TAKES_OF_TWO[bits][words & 7];
 }
 
 // Drop the bits of a beat that belong to mantissas before the first one wanted; nothing waits yet.

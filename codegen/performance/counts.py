@@ -9,8 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from codegen.lowering.array import Array
+from codegen.lowering.beats import beats, unpacking
+from codegen.lowering.compute_jobs import compute_cycles
 from codegen.lowering.schedule import EngineLayer
-from codegen.lowering.tiling import BIAS_BEATS, ceil_div
+from codegen.lowering.tiling import BIAS_BEATS
 
 # pipelined loops, by the names that the engine counts them under (generated/loops.hpp)
 LOOPS = (
@@ -39,6 +41,12 @@ LOOPS = (
 # and what each memory port's bursts are counted under
 BURSTS = ("bursts_in", "bursts_weights", "bursts_shortcut", "bursts_out")
 COUNTED = (*LOOPS, *BURSTS)
+# of which of a step's jobs each is: what loads while another layer is computed counts as its own layer's
+JOB_OF = dict.fromkeys(COUNTED, "COMPUTING")
+JOB_OF |= dict.fromkeys(("fetch_tile", "pad", "unpack_tile", "input_pool", "load_tile", "bursts_in"), "LOADING")
+JOB_OF |= dict.fromkeys(
+    ("fetch_weights", "load_bias", "load_align", "load_dense", "load_depthwise", "bursts_weights"), "WEIGHING"
+)
 # of the loops, the ones that move a beat of memory each
 BEATS = ("fetch_tile", "fetch_weights", "fetch_shortcut", "store")
 
@@ -134,29 +142,6 @@ def overlap(start: int, length: int, size: int) -> int:
     return max(0, min(start + length, size) - max(start, 0))
 
 
-def beats(count: int, bits: int, skip: int = 0) -> int:
-    """Beats that hold ``count`` mantissas of a lane behind ``skip`` bits (hls/packing.hpp)."""
-    return -(-(skip + count * bits) // 8)
-
-
-def unpacking(words: int, bits: int, filters: int) -> int:
-    """Iterations of load_dense: words are taken two at a time, as far as one more beat allows (hls/packing.hpp)."""
-    if filters == 1:
-        return words
-
-    def run(left: int) -> int:
-        held, count = 0, 0
-        while left > 0:
-            wanted = 2 * bits if left > 1 else bits
-            held += 8 if held < wanted else 0
-            taken = 2 if left > 1 and held >= wanted else 1
-            held, left, count = held - taken * bits, left - taken, count + 1
-        return count
-
-    # eight words are a whole number of beats, after which everything repeats
-    return words // 8 * run(8) + run(words % 8)
-
-
 def load_counts(layer: EngineLayer, tile: Extent) -> tuple[dict[str, int], MapLines]:
     """Counts of the loops that load a tile's input, and its lines in memory."""
     source, window, buffer = layer.fields.input_map, layer.fields.window, layer.fields.buffer
@@ -226,20 +211,6 @@ def bursts_of(rows: int, whole_lines: bool, all_rows: bool) -> Callable[[int], i
     if not whole_lines:
         return lambda words: words * rows
     return (lambda words: 1) if all_rows else (lambda words: words)
-
-
-def compute_cycles(outputs: int, pixels: int, block_pixels: int, work: int, completes: bool) -> int:
-    """Iterations of a compute stage for so many output words of a tile, ``work`` of them for a block of pixels.
-
-    Where sums become complete, the words of a block leave one a cycle (hls/finished.hpp): the next block ends no sooner
-    than after so many, and the last one's are still to leave when all is computed.
-    """
-    blocks = ceil_div(pixels, block_pixels)
-    if not completes:
-        return outputs * blocks * work
-    last = pixels - (blocks - 1) * block_pixels  # pixels of a word's last block
-    block, end = max(work, block_pixels), max(work, last)
-    return outputs * ((blocks - 1) * block + end) - end + work - 1 + last
 
 
 def pass_counts(

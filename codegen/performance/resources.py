@@ -19,8 +19,8 @@ from bfp.tables import Table
 from codegen.features import Features, Shifts, features
 from codegen.lowering.array import FIELD_BITS, Array
 from codegen.lowering.engine_operators import EngineOperator
-from codegen.lowering.layer_fields import EngineActivation
 from codegen.lowering.schedule import Program
+from codegen.lowering.step_tables import StepTables
 from codegen.lowering.tiling import ceil_div
 from codegen.performance.board import Board
 
@@ -77,13 +77,6 @@ def shifter(bits: int, by_bits: int) -> int:
 def multiplexer(ways: int) -> int:
     """LUTs per bit."""
     return 0 if ways < 2 else ceil_div(ways, 4)
-
-
-def schedule_bits(program: Program) -> int:
-    """Bits of a row of the schedule that are not the same constant in every layer."""
-    # the choice of an input's pooling is taken to be a part of that stage's control
-    choices = sum((len(kind) - 1).bit_length() for kind in (EngineOperator, EngineActivation))
-    return choices + program.layout().varying_bits(layer.fields for layer in program.layers)
 
 
 def memories(program: Program, use: Features) -> dict[str, tuple[int, int, int]]:
@@ -239,7 +232,8 @@ def lut_parts(program: Program, use: Features) -> dict[str, int]:
     found = memories(program, use)
     shallow = sum(n * lut_ram(width, depth) for name, (n, width, depth) in found.items() if "table" not in name)
     roms = sum(lut_rom(width, depth) for name, (_, width, depth) in found.items() if "table" in name)
-    row = schedule_bits(program)
+    tables = StepTables(program).tables
+    job_bits = sum(table.bits for table in tables)
     unpack, pack = 30 + 8 + 30, 30 + 8 + 8  # per lane: 8:1 in, sign or mask, 8:1 out
     depthwise = EngineOperator.DEPTHWISE in use.operators
     read = a.banks * a.reads * word + word * a.filters + ACC * a.lanes + word * (1 + depthwise)
@@ -256,7 +250,8 @@ def lut_parts(program: Program, use: Features) -> dict[str, int]:
         "window walks": len({op.traits.loop for op in use.operators}) * (WALK_LUTS + WALK_PIXEL_LUTS * a.pixels),
         "shallow memories": shallow,
         "shallow tables": roms,
-        "schedule: constants, and choices between two layers": lut_rom(row, len(program.layers)) + 2 * ceil_div(row, 2),
+        "shallow tables of jobs": sum(lut_rom(table.bits, len(table.rows)) for table in tables),
+        "registers' enables and choices of a step's jobs": ceil_div(job_bits, 2),
         "memory ports and control": PORTS * PORT_LUTS + CONTROL_LUTS,
     }
 
@@ -265,7 +260,8 @@ def resources(program: Program) -> dict:
     """Modelled DSP, BRAM36 and LUT of the engine, in all and by part."""
     a, use = program.array, features(program)
     brams = {name: n * block_rams(width, depth) for name, (n, width, depth) in memories(program, use).items()}
-    brams["schedule"] = block_rams(program.layout().bits, len(program.layers))
+    for table in StepTables(program).tables:
+        brams[f"table {table.name} of jobs"] = block_rams(table.bits, len(table.rows))
     dsps = {"array": math.ceil(a.lanes * a.filters * a.pixels / a.products)}
     # mean of average pooling: a sum by a reciprocal of 23 bits, in two parts
     dsps["means"] = 2 * a.lanes if EngineOperator.AVG_POOL in use.operators or use.input_mean else 0

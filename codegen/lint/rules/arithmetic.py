@@ -10,16 +10,6 @@ from codegen.lint.expressions import binary_operator, division_operator, factors
 from codegen.lint.kernel import Finding, Kernel, Scope, at
 
 K = CursorKind
-# Divisions that are still computed when it runs, by function and text, each with what will replace it: quotients that
-# code generation knows for every step of the network.
-DIVISIONS = {
-    ("place", "word / BANKS"): "the row of a word of the tile buffer",
-    ("place", "word % BANKS"): "the bank of a word of the tile buffer",
-    ("start_walk", "( walk . pixels + PIXELS - 1 ) / PIXELS"): "blocks of pixels of a tile",
-    ("start_walk", "walk . block_pixels / tile . width"): "rows by which a block of pixels moves a lane",
-    ("slice_at", "first / tile . in_height"): "the word of the tile that a line of the buffer belongs to",
-}
-
 
 def run_time_division(kernel: Kernel) -> Iterator[Finding]:
     """A division that is left to the hardware takes a divider of some 36 cycles, or a wide multiplier."""
@@ -31,10 +21,8 @@ def run_time_division(kernel: Kernel) -> Iterator[Finding]:
             _, divisor = c.get_children()
             if is_constant(c, kernel) or _power_of_two(divisor, kernel):
                 continue
-            text = " ".join(token.spelling for token in c.get_tokens())
-            if (function.cursor.spelling, text) not in DIVISIONS:
-                sentence = f"{operator} is computed when it runs, by something that is no power of two; count instead"
-                yield at(c, "run_time_division", f"{sentence}, or let code generation compute it")
+            sentence = f"{operator} is computed when it runs, by something that is no power of two; count instead"
+            yield at(c, "run_time_division", f"{sentence}, or let code generation compute it")
 
 
 def _power_of_two(divisor: Cursor, kernel: Kernel) -> bool:
