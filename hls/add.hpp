@@ -10,10 +10,10 @@
 
 namespace sbfp {
 
-inline void add_pass(const StepRow &where, const ComputeRow &compute, const Word input[BANKS][BANK_ROWS],
+inline void add_pass(const StepRow &where, const ComputeRow &job_row, const Word input[BANKS][BANK_ROWS],
                      hls::stream<AccWord> &complete) {
 #pragma HLS INLINE off
-    const ComputeJob job = compute_job(compute);
+    const ComputeJob job = compute_job(job_row);
     WindowWalk walk = start_walk(where, job);
     Finished<PIXELS> finished = nothing_finished<PIXELS>();
 #pragma HLS ARRAY_PARTITION variable=finished.pixel complete dim=0

@@ -20,10 +20,10 @@ struct WindowSum {
     }
 };
 
-inline void avg_pool_pass(const StepRow &where, const ComputeRow &compute, const Word input[BANKS][BANK_ROWS],
+inline void avg_pool_pass(const StepRow &where, const ComputeRow &job_row, const Word input[BANKS][BANK_ROWS],
                           hls::stream<AccWord> &complete) {
 #pragma HLS INLINE off
-    const ComputeJob job = compute_job(compute);
+    const ComputeJob job = compute_job(job_row);
     WindowWalk walk = start_walk(where, job);
     AccBlock acc = zero_block<LANES>();
 #pragma HLS ARRAY_PARTITION variable=acc.pixel complete dim=0

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "bounded.hpp"
+
 namespace sbfp {
 
 // Where the next burst starts.

@@ -27,13 +27,13 @@ struct Accumulate {
 // after the other. Between the chunks of a filter word the partial sums wait in
 // `partial`; after the last chunk complete blocks go to `complete`. Each memory
 // is a parameter of its own, since a pragma binds an array by its name.
-inline void conv_pass(const StepRow &where, const ComputeRow &compute, const Word input[BANKS][BANK_ROWS],
+inline void conv_pass(const StepRow &where, const ComputeRow &job_row, const Word input[BANKS][BANK_ROWS],
                       const AccWord bias[GROUP_WORDS], const Word align[WEIGHT_STEPS],
                       const Word dense[DENSE_ROWS][FILTERS], AccWord partial[TILE_BLOCKS][PIXELS],
                       hls::stream<AccWord> &complete) {
 #pragma HLS INLINE off
 #pragma HLS EXPRESSION_BALANCE off
-    const ComputeJob job = compute_job(compute);
+    const ComputeJob job = compute_job(job_row);
     WindowWalk walk = start_walk(where, job);
     AccBlock block = zero_block<LANES>();
 #pragma HLS ARRAY_PARTITION variable=block.pixel complete dim=0

@@ -23,11 +23,11 @@ struct DepthwiseSum {
     }
 };
 
-inline void depthwise_pass(const StepRow &where, const ComputeRow &compute, const Word input[BANKS][BANK_ROWS],
+inline void depthwise_pass(const StepRow &where, const ComputeRow &job_row, const Word input[BANKS][BANK_ROWS],
                            const AccWord bias[GROUP_WORDS], const Word depthwise[DEPTHWISE_STEPS],
                            hls::stream<AccWord> &biases, hls::stream<AccWord> &complete) {
 #pragma HLS INLINE off
-    const ComputeJob job = compute_job(compute);
+    const ComputeJob job = compute_job(job_row);
     WindowWalk walk = start_walk(where, job);
     AccBlock acc = zero_block<LANES>();
 #pragma HLS ARRAY_PARTITION variable=acc.pixel complete dim=0

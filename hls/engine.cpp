@@ -21,7 +21,7 @@ static_assert(ENGINE_OPERATOR_MEMBERS == 6, "an operator without a stage");
 
 // Stage: the sums of one pass, by the layer's operator. biases: those that the epilogue adds.
 // A stage takes each of its memories and streams by name.
-static void compute(const StepRow &where, const ComputeRow &row, const Word input[BANKS][BANK_ROWS],
+static void compute(const StepRow &where, const ComputeRow &job_row, const Word input[BANKS][BANK_ROWS],
                     const AccWord bias[GROUP_WORDS], const Word align[WEIGHT_STEPS],
                     const Word dense[DENSE_ROWS][FILTERS], const Word depthwise[DEPTHWISE_STEPS],
                     hls::stream<AccWord> &biases, hls::stream<AccWord> &sums) {
@@ -31,18 +31,18 @@ static void compute(const StepRow &where, const ComputeRow &row, const Word inpu
 #pragma HLS AGGREGATE variable=partial
 #pragma HLS ARRAY_PARTITION variable=partial dim=2 complete
     // operators that the network does not have are not built
-    const ComputeJob job = compute_job(row);
+    const ComputeJob job = compute_job(job_row);
     if (job.outputs > 0) {
         if (job.op == CONV) {
-            conv_pass(where, row, input, bias, align, dense, partial, sums);
+            conv_pass(where, job_row, input, bias, align, dense, partial, sums);
         } else if (HAS_DEPTHWISE && job.op == DEPTHWISE) {
-            depthwise_pass(where, row, input, bias, depthwise, biases, sums);
+            depthwise_pass(where, job_row, input, bias, depthwise, biases, sums);
         } else if (HAS_MAX_POOL && job.op == MAX_POOL) {
-            max_pool_pass(where, row, input, sums);
+            max_pool_pass(where, job_row, input, sums);
         } else if (HAS_AVG_POOL && job.op == AVG_POOL) {
-            avg_pool_pass(where, row, input, sums);
+            avg_pool_pass(where, job_row, input, sums);
         } else if ((HAS_ADD && job.op == ADD) || (HAS_MAXIMUM && job.op == MAXIMUM)) {
-            add_pass(where, row, input, sums);
+            add_pass(where, job_row, input, sums);
         }
     }
 }

@@ -69,7 +69,7 @@ inline Finish finish_of(const ComputeJob &job) {
 }
 
 // biases: of depthwise convolution, one for each output word.
-inline void epilogue(const StepRow &where, const ComputeRow &compute, hls::stream<AccWord> &biases,
+inline void epilogue(const StepRow &where, const ComputeRow &job_row, hls::stream<AccWord> &biases,
                      hls::stream<AccWord> &sums, hls::stream<Word> &shortcut, hls::stream<Word> &results) {
 #pragma HLS INLINE off
 // All lanes of a row are read in the same cycle.
@@ -77,7 +77,7 @@ inline void epilogue(const StepRow &where, const ComputeRow &compute, hls::strea
 #pragma HLS AGGREGATE variable=REQUANTISATION_SHIFT
 #pragma HLS AGGREGATE variable=SHORTCUT_ALIGNMENT
 #pragma HLS AGGREGATE variable=CLAMP_HIGH
-    const ComputeJob job = compute_job(compute);
+    const ComputeJob job = compute_job(job_row);
     const Step step = step_of(where);
     Finish finish = finish_of(job);
     AccWord bias = fill<int32_t, LANES>(0);

@@ -11,9 +11,9 @@ namespace sbfp {
 
 static_assert(MAP_PLACE_MEMBERS == 1, "a place of maps from which nothing is fetched");
 
-inline void fetch_tile(const LoadRow &load, const Word *memory, hls::stream<Word> &fetched) {
+inline void fetch_tile(const LoadRow &job_row, const Word *memory, hls::stream<Word> &fetched) {
 #pragma HLS INLINE off
-    const LoadJob job = load_job(load);
+    const LoadJob job = load_job(job_row);
     BurstWalk walk = first_burst(job.fetch_plane, job.fetch_inside, job.fetch_first_bursts);
     int32_t length = job.fetch_first;
 FETCH_BURSTS:
@@ -46,9 +46,9 @@ PAD:
 }
 
 // unpacked: every line in full, padding included.
-inline void unpack_tile(const LoadRow &load, hls::stream<Word> &fetched, hls::stream<Word> &unpacked) {
+inline void unpack_tile(const LoadRow &job_row, hls::stream<Word> &fetched, hls::stream<Word> &unpacked) {
 #pragma HLS INLINE off
-    const LoadJob job = load_job(load);
+    const LoadJob job = load_job(job_row);
     int32_t row = job.row;
 UNPACK_LINES:
     for (int32_t n = 0; n < job.map_lines; n = bounded<LoadJob::MOST_MAP_LINES>(n + 1)) {

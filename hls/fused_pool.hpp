@@ -42,10 +42,10 @@ inline WindowEdge window_edge(int32_t i, int32_t size, int32_t before, int32_t k
 
 // best: running maxima of the windows that rows have begun, of all output words
 // of the layer; they outlive a tile. kept: the words themselves, where the map is stored.
-inline void fused_pool(const StepRow &where, const ComputeRow &compute, hls::stream<Word> &results,
+inline void fused_pool(const StepRow &where, const ComputeRow &job_row, hls::stream<Word> &results,
                        Word best[POOL_WORDS], hls::stream<Word> &kept, hls::stream<Word> &pooled) {
 #pragma HLS INLINE off
-    const ComputeJob job = compute_job(compute);
+    const ComputeJob job = compute_job(job_row);
     const Step step = step_of(where);
     const int32_t is_unsigned = job.out_unsigned;
     Word across = fill<int8_t, LANES>(0);  // of the window in this row

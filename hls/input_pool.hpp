@@ -98,13 +98,13 @@ inline void next_word(const LoadJob &job, PoolWalk &walk) {
     }
 }
 
-static inline void input_pool(const LoadRow &load, hls::stream<Word> &unpacked, hls::stream<Word> &columns) {
+static inline void input_pool(const LoadRow &job_row, hls::stream<Word> &unpacked, hls::stream<Word> &columns) {
 #pragma HLS INLINE off
     // what an earlier call left is read, and not used: a plane's first rows end no window
     static RowsBefore before[INPUT_POOL_COLUMNS];
 #pragma HLS AGGREGATE variable=before
 #pragma HLS AGGREGATE variable=INPUT_POOL_SHIFT
-    const LoadJob job = load_job(load);
+    const LoadJob job = load_job(job_row);
     const bool pools = HAS_INPUT_POOL && job.in_pool != UNPOOLED;
     const bool average = HAS_INPUT_MEAN && job.in_pool == MEAN;
     const bool slides = HAS_INPUT_SLIDES && pools && job.in_pool_whole == 0;

@@ -9,10 +9,10 @@
 
 namespace sbfp {
 
-inline void fetch_shortcut(const StepRow &where, const ComputeRow &compute, const Word *memory,
+inline void fetch_shortcut(const StepRow &where, const ComputeRow &job_row, const Word *memory,
                            hls::stream<Word> &fetched) {
 #pragma HLS INLINE off
-    const ComputeJob job = compute_job(compute);
+    const ComputeJob job = compute_job(job_row);
     const Step step = step_of(where);
     BurstWalk walk = first_burst(step.shortcut_plane, 0, job.shortcut_plane_bursts);
     if (HAS_SHORTCUT) {
@@ -33,9 +33,9 @@ inline void fetch_shortcut(const StepRow &where, const ComputeRow &compute, cons
     }
 }
 
-inline void load_shortcut(const ComputeRow &compute, hls::stream<Word> &fetched, hls::stream<Word> &shortcut) {
+inline void load_shortcut(const ComputeRow &job_row, hls::stream<Word> &fetched, hls::stream<Word> &shortcut) {
 #pragma HLS INLINE off
-    const ComputeJob job = compute_job(compute);
+    const ComputeJob job = compute_job(job_row);
     const int32_t rows = job.has_shortcut != 0 ? job.finished_rows : 0;
     if (HAS_SHORTCUT) {
     SHORTCUT_ROWS:

@@ -44,9 +44,9 @@ inline void feed(const LoadJob &job, Word input[BANKS][BANK_ROWS], Line &line, W
 }
 
 // columns: of every line, padding included.
-inline void load_tile(const LoadRow &load, hls::stream<Word> &columns, Word input[BANKS][BANK_ROWS]) {
+inline void load_tile(const LoadRow &job_row, hls::stream<Word> &columns, Word input[BANKS][BANK_ROWS]) {
 #pragma HLS INLINE off
-    const LoadJob job = load_job(load);
+    const LoadJob job = load_job(job_row);
     Line line;
     line.at = job.line_start;
     line.window = fill<int8_t, LANES>(0);

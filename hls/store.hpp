@@ -24,10 +24,10 @@ inline bool completes_row(const ComputeJob &job, int32_t y) {
 
 // kept, pooled: row by row; a pooled row follows the one that completes it, and
 // waits in its stream while that one goes out.
-inline void pack(const StepRow &where, const ComputeRow &compute, hls::stream<Word> &kept, hls::stream<Word> &pooled,
+inline void pack(const StepRow &where, const ComputeRow &job_row, hls::stream<Word> &kept, hls::stream<Word> &pooled,
                  hls::stream<Word> &packed) {
 #pragma HLS INLINE off
-    const ComputeJob job = compute_job(compute);
+    const ComputeJob job = compute_job(job_row);
     const Step step = step_of(where);
     int32_t y = 0;  // in the tile
 PACK_ROWS:
@@ -59,9 +59,9 @@ PACK_ROWS:
     }
 }
 
-inline void store(const StepRow &where, const ComputeRow &compute, hls::stream<Word> &packed, Word *memory) {
+inline void store(const StepRow &where, const ComputeRow &job_row, hls::stream<Word> &packed, Word *memory) {
 #pragma HLS INLINE off
-    const ComputeJob job = compute_job(compute);
+    const ComputeJob job = compute_job(job_row);
     const Step step = step_of(where);
     const bool keeps = job.keeps_map != 0;
     BurstWalk map = first_burst(step.map_plane, 0, job.map_plane_bursts);

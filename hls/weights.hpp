@@ -19,10 +19,10 @@ constexpr int BIAS_BEATS = 4;
 // Rows of the on-chip buffer of dense weights: FILTERS words each.
 constexpr int DENSE_ROWS = WEIGHT_STEPS * PARTS;
 
-inline void fetch_weights(const StepRow &where, const WeightsRow &weights, const Word *memory,
+inline void fetch_weights(const StepRow &where, const WeightsRow &job_row, const Word *memory,
                           hls::stream<Word> &fetched) {
 #pragma HLS INLINE off
-    const WeightsJob job = weights_job(weights);
+    const WeightsJob job = weights_job(job_row);
     const Step step = step_of(where);
     if (job.weight_beats > 0) {
         count(BURSTS_WEIGHTS);
@@ -131,10 +131,10 @@ LOAD_BIAS:
 }
 
 // Stage: lay out what one pass needs, one output word after the other.
-inline void load_weights(const WeightsRow &weights, hls::stream<Word> &fetched, AccWord bias[GROUP_WORDS],
+inline void load_weights(const WeightsRow &job_row, hls::stream<Word> &fetched, AccWord bias[GROUP_WORDS],
                          Word align[WEIGHT_STEPS], Word dense[DENSE_ROWS][FILTERS], Word depthwise[DEPTHWISE_STEPS]) {
 #pragma HLS INLINE off
-    const WeightsJob job = weights_job(weights);
+    const WeightsJob job = weights_job(job_row);
     int32_t first = 0;       // weights of this output word
     int32_t first_align = 0;
 LOAD_WORDS_OF_WEIGHTS:

@@ -58,10 +58,10 @@ def test_every_layer_is_named_where_its_constants_are(seed, tmp_path):
     tensors = (tmp_path / "generated" / "tensors.hpp").read_text()
     stored = {t for t in artifact.graph.shapes if f'"{t}"' in tensors}
     for node in artifact.graph.nodes:
-        beside = re.search(rf"(?m)[;/] {re.escape(node.name)}: (max|avg)_pool \d+x\d+ ", schedule)
+        beside = re.search(rf"(?m)[;:] {re.escape(node.name)}: (max|avg)_pool \d+x\d+ ", schedule)
         if node.op == "concat" or beside:  # a pool in the layer before, or in those that read it
             continue
-        assert re.search(rf"(?m)^ *// \d+: {re.escape(node.name)}$", schedule), node.name
+        assert re.search(rf"(?m)^// +\d+: {re.escape(node.name)}: ", schedule), node.name
         assert re.search(rf"(?m)^ *// {re.escape(node.name)}$", tables), node.name
         assert f'"{node.name}"' in tensors or node.output not in stored, node.name
     check_stored(artifact.graph, stored)

@@ -23,10 +23,9 @@ LONG_FILES = {
 # the same of functions of the kernels
 LONG_KERNEL_FUNCTIONS = {
     "conv_pass": "one pipelined loop: cut up, it would no longer show what happens in one cycle",
-    "input_pool": "one pipelined loop, likewise",
 }
 # takes each memory and stream by name; the comment above the function says why
-MANY_MEMORIES = ("compute", "conv_pass", "run_step", "step")
+MANY_MEMORIES = ("compute", "step")
 KERNELS = sorted((ROOT / "hls").rglob("*.?pp"))
 # what each package may import of the others, and of other people's
 OWN = {"bfp": {"bfp"}, "calib": {"bfp", "calib"}, "codegen": {"bfp", "codegen"}, "host": {"bfp", "host"}}

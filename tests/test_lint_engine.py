@@ -18,12 +18,16 @@ from codegen.options import EngineOptions
 # what a mend is taken back by: file, pattern, replacement, rule that refuses it, words of its sentence
 TAKEN_BACK = [
     ("engine.cpp", r"depth=sbfp::SIM_FMAP", "depth=SIM_FMAP", "pragma_scope", "undeclared identifier 'SIM_FMAP_WORDS'"),
+    *(
+        ("engine.cpp", rf"#pragma HLS STABLE variable={job}\n", "", "stable_jobs", f"{job} is a struct that")
+        for job in ("where", "load", "weights", "pass")
+    ),
     (
-        "engine.cpp",
-        r"#pragma HLS ALLOCATION function instances=run_step limit=1\n",
-        "",
-        "single_instances",
-        "run_step is called 2 times in run_layers",
+        "fetch_tile.hpp",
+        r"FETCH_BURSTS>\(n \+ 1\)",
+        "FETCH_BURSTS>(n + job.skip)",
+        "bounded_loops",
+        "the step of n must be ++",
     ),
     (
         "engine.cpp",
@@ -50,7 +54,7 @@ TAKEN_BACK = [
         "EXPRESSION_BALANCE is lost where single_products is inlined",
     ),
     ("words.hpp", r"(shift_left\(.*\n)#pragma HLS INLINE\n", r"\1", "inlined_helpers", "shift_left is called"),
-    ("packing.hpp", r">> 3\) \* TAKES", "/ 7) * TAKES", "run_time_division", "/ is computed when it runs"),
+    ("place.hpp", r"from.row \+ by.row", "from.row / by.row", "run_time_division", "/ is computed when it runs"),
 ]
 
 

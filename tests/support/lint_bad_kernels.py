@@ -319,6 +319,19 @@ BAD = [
     ("dataflow_statements", JOIN, "    join(twice(count), words, table, sums);\n", "is computed by a call"),
     ("dataflow_statements", "    load(from", "    twice(count);\n    load(from", "process twice returns a value"),
     (
+        "stable_jobs",
+        "static void run(const Word",
+        "struct Job {\n    int32_t count;\n};\n"
+        "static void give(const Job &job, hls::stream<Word> &words, const Word *from) {\n"
+        "    load(from, job.count, words);\n}\n"
+        "static void take(const Job &job, hls::stream<Word> &words, Word *to) {\n"
+        "    store(job.count, words, to);\n}\n"
+        "static void both(const Job &job, const Word *from, Word *to) {\n#pragma HLS DATAFLOW\n"
+        "    hls::stream<Word> words;\n    give(job, words, from);\n    take(job, words, to);\n}\n"
+        "static void run(const Word",
+        "job is a struct that 2 processes read",
+    ),
+    (
         "dataflow_channels",
         "    fill(count, table);\n",
         "    fill(count, table);\n    fill(count, table);\n",
