@@ -20,7 +20,7 @@ ADDRESS_RANGE = 0x1_0000
 PS = "zynq_ultra_ps_e_0"
 POINTERS = ("weights", "fmap_in", "fmap_shortcut", "fmap_out")
 SCALARS_IN = ("layer_begin", "layer_end")
-SCALARS_OUT = ("identity_low", "identity_high")
+SCALARS_OUT = ("identity_low", "identity_high", "progress")  # progress: see hls/engine.hpp
 BUNDLES = ("gmem_weights", "gmem_in", "gmem_shortcut", "gmem_out")
 
 _CTRL_FIELDS = (

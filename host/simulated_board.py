@@ -144,6 +144,7 @@ class SimulatedBoard(Device):
     def _reset(self) -> None:
         self._registers: dict[str, int] = {}
         self._control = AP_IDLE
+        self._progress = ctypes.c_uint32()
         self._job: threading.Thread | None = None  # an older job may go on; its results are no longer looked at
 
     def _register(self, address: int) -> str | None:
@@ -163,7 +164,7 @@ class SimulatedBoard(Device):
             value = self._control
             self._control &= ~(AP_DONE | AP_READY)  # clear on read
             return value
-        value = self._registers.get(name, 0)
+        value = self._progress.value if name == "progress" else self._registers.get(name, 0)
         if name.endswith("_ctrl"):
             self._registers[name] = 0  # the valid flags clear on read, too
         return value
@@ -190,13 +191,21 @@ class SimulatedBoard(Device):
                 memory, pointers[i] = self._translate(name, words * lanes)
                 keep.append(memory)
         self._control = AP_START
+        self._progress = ctypes.c_uint32()  # of this job alone: an older one may go on
         # A thread, since a real engine returns at once and may never finish.
-        self._job = threading.Thread(target=self._run, args=(pointers, begin, end, keep), daemon=True)
+        self._job = threading.Thread(target=self._run, args=(pointers, begin, end, keep, self._progress), daemon=True)
         self._job.start()
 
-    def _run(self, pointers: list[int], begin: int, end: int, keep: list[_DeviceMemory]) -> None:
+    def _run(
+        self,
+        pointers: list[int],
+        begin: int,
+        end: int,
+        keep: list[_DeviceMemory],
+        progress: ctypes.c_uint32,
+    ) -> None:
         low, high = ctypes.c_uint32(), ctypes.c_uint32()
-        self._engine(*pointers, begin, end, ctypes.byref(low), ctypes.byref(high))
+        self._engine(*pointers, begin, end, ctypes.byref(low), ctypes.byref(high), ctypes.byref(progress))
         del keep  # only now: a freed buffer stays valid memory while the engine may write to it
         with self._lock:
             if threading.current_thread() is self._job:
@@ -228,5 +237,5 @@ def _load_engine(library: Path):
     except (OSError, AttributeError) as error:
         raise BfpError(f"{library} is not a compiled engine ({error}); build it with `doit csim`") from None
     engine.restype = None
-    engine.argtypes = [ctypes.c_void_p] * 4 + [ctypes.c_uint32] * 2 + [ctypes.POINTER(ctypes.c_uint32)] * 2
+    engine.argtypes = [ctypes.c_void_p] * 4 + [ctypes.c_uint32] * 2 + [ctypes.POINTER(ctypes.c_uint32)] * 3
     return engine

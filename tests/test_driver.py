@@ -153,6 +153,7 @@ def test_registers_lie_where_vitis_hls_puts_them():
     assert (offsets["weights_1"], offsets["weights_2"], offsets["fmap_in_1"]) == (0x10, 0x14, 0x1C)
     assert (offsets["fmap_out_2"], offsets["layer_begin"], offsets["layer_end"]) == (0x38, 0x40, 0x48)
     assert (offsets["identity_low"], offsets["identity_low_ctrl"], offsets["identity_high"]) == (0x50, 0x54, 0x60)
+    assert (offsets["progress"], offsets["progress_ctrl"]) == (0x70, 0x74)
 
 
 def test_pynq_reads_the_handoff(board, deploy):

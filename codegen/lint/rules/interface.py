@@ -8,6 +8,7 @@ from clang.cindex import Cursor, CursorKind, TypeKind
 
 from codegen.lint.expressions import lies_in, parameters
 from codegen.lint.kernel import Finding, Kernel, Scope, at, at_pragma
+from codegen.lint.rules.language import is_progress
 
 CONTROL = ("s_axilite", "ap_ctrl_hs", "ap_ctrl_chain", "ap_ctrl_none")
 # The defaults of these differ between the flows and versions of the HLS compiler.
@@ -16,12 +17,12 @@ MEMORIES = ("m_axi", "axis", "ap_memory", "bram", "ap_fifo")
 
 
 def _is_array(port: Cursor, top: Scope) -> bool:
-    """Whether a pointer is indexed or handed on; one that is only dereferenced is a register."""
+    """Whether a pointer is indexed or handed on; one that is only dereferenced is a register, as is the progress."""
     for c in top.body.walk_preorder():
         children = list(c.get_children())
         if c.kind == CursorKind.ARRAY_SUBSCRIPT_EXPR and lies_in(children[0], port):
             return True
-        if c.kind == CursorKind.CALL_EXPR and any(lies_in(a, port) for a in c.get_arguments()):
+        if c.kind == CursorKind.CALL_EXPR and not is_progress(port, [top.cursor.spelling]) and any(lies_in(a, port) for a in c.get_arguments()):
             return True
     return False
 
