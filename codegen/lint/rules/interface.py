@@ -18,11 +18,13 @@ MEMORIES = ("m_axi", "axis", "ap_memory", "bram", "ap_fifo")
 
 def _is_array(port: Cursor, top: Scope) -> bool:
     """Whether a pointer is indexed or handed on; one that is only dereferenced is a register, as is the progress."""
+    if is_progress(port, [top.cursor.spelling]):
+        return False
     for c in top.body.walk_preorder():
         children = list(c.get_children())
         if c.kind == CursorKind.ARRAY_SUBSCRIPT_EXPR and lies_in(children[0], port):
             return True
-        if c.kind == CursorKind.CALL_EXPR and not is_progress(port, [top.cursor.spelling]) and any(lies_in(a, port) for a in c.get_arguments()):
+        if c.kind == CursorKind.CALL_EXPR and any(lies_in(a, port) for a in c.get_arguments()):
             return True
     return False
 
