@@ -151,14 +151,15 @@ static void run_step(const StepRow &where, const LoadRow &load, const WeightsRow
              dense_1, depthwise_1, best, weight_memory, fmap_in, fmap_shortcut, fmap_out);
     } else {
         step(where, load, weights, pass, input_1, bias_1, align_1, dense_1, depthwise_1, input_0, bias_0, align_0,
-             dense_0, depthwise_0, best, weight_memory, fmap_in, fmap_shortcut, fmap_out);
+             dense_0, depthwise_0, best, weight_memory, fmap_in, fmap_shortcut, fmap_out, progress);
     }
+    *progress = 0;
 }
 
 // Layers [begin, end), step after step. A layer's first step loads what nothing
 // before it has loaded; what would load for a layer that is not run is left out.
 static void run_layers(uint32_t begin, uint32_t end, const Word *weight_memory, const Word *fmap_in,
-                       const Word *fmap_shortcut, Word *fmap_out) {
+                       const Word *fmap_shortcut, Word *fmap_out, volatile uint32_t *progress) {
 #pragma HLS INLINE off
     const uint32_t first = FIRST_STEP[begin];
     const uint32_t last_layer = FIRST_STEP[end - 1];
@@ -174,6 +175,7 @@ RUN_STEPS:
         const WeightsRow weights = WEIGHTS[weighs ? now.weights : 0];
         const ComputeRow pass = COMPUTES[now.compute];
         if (!now.enters || now.waits || n == first) {
+            *progress = static_cast<uint32_t>(now.layer) + 1;
             begin_step(now.layer + now.load_ahead, now.layer + now.weights_ahead, now.layer);
             run_step(where, load, weights, pass, weight_memory, fmap_in, fmap_shortcut, fmap_out);
         }
@@ -184,7 +186,7 @@ RUN_STEPS:
 
 extern "C" void sbfp_engine(const sbfp::Word *weights, const sbfp::Word *fmap_in, const sbfp::Word *fmap_shortcut,
                             sbfp::Word *fmap_out, uint32_t layer_begin, uint32_t layer_end, uint32_t *identity_low,
-                            uint32_t *identity_high) {
+                            uint32_t *identity_high, volatile uint32_t *progress) {
 #pragma HLS INTERFACE mode=m_axi port=weights bundle=gmem_weights offset=slave depth=sbfp::SIM_WEIGHT_WORDS latency=64 num_read_outstanding=16 max_read_burst_length=64
 #pragma HLS INTERFACE mode=m_axi port=fmap_in bundle=gmem_in offset=slave depth=sbfp::SIM_FMAP_WORDS latency=64 num_read_outstanding=16 max_read_burst_length=64
 #pragma HLS INTERFACE mode=m_axi port=fmap_shortcut bundle=gmem_shortcut offset=slave depth=sbfp::SIM_FMAP_WORDS latency=64 num_read_outstanding=16 max_read_burst_length=64
@@ -197,11 +199,13 @@ extern "C" void sbfp_engine(const sbfp::Word *weights, const sbfp::Word *fmap_in
 #pragma HLS INTERFACE mode=s_axilite port=layer_end bundle=control
 #pragma HLS INTERFACE mode=s_axilite port=identity_low bundle=control
 #pragma HLS INTERFACE mode=s_axilite port=identity_high bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=progress bundle=control
 #pragma HLS INTERFACE mode=s_axilite port=return bundle=control
     *identity_low = sbfp::IDENTITY_LOW;
     *identity_high = sbfp::IDENTITY_HIGH;
     const uint32_t end = layer_end < sbfp::NUM_LAYERS ? layer_end : sbfp::NUM_LAYERS;
     if (layer_begin < end) {
-        sbfp::run_layers(layer_begin, end, weights, fmap_in, fmap_shortcut, fmap_out);
+        sbfp::run_layers(layer_begin, end, weights, fmap_in, fmap_shortcut, fmap_out, progress);
     }
+    *progress = 0;
 }

@@ -1,13 +1,13 @@
 """The accelerator as Python sees it: PYNQ loads the bitstream, this drives the engine.
 
 The same code runs on a real board and, with ``device=SimulatedBoard(...)``, on
-a development machine. Only ``Overlay``, ``allocate`` and ``register_map`` of
-PYNQ are used.
+a development machine. Only ``Overlay``, ``MMIO``, ``Clocks`` and ``allocate``
+of PYNQ are used.
 """
 
 from __future__ import annotations
 
-import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +15,16 @@ from pathlib import Path
 import numpy as np
 
 from bfp import layout
-from bfp.deployment import check_file, read_deployment, read_weights
+from bfp.deployment import read_deployment, read_weights
 from bfp.errors import BfpError
 from bfp.format import dequantise, quantise
 from bfp.layout import HOST, PlacedTensor
-from host import hwh
+from host.board import Board
 from host.image import load_image, normalise
+from host.memory_check import Guard, ResultCheck
+from host.turns import Turns
 
-AP_START, AP_DONE, AP_IDLE = 0x1, 0x2, 0x4
 BOARD_TIMEOUT_S = 10.0
-SIMULATION_MARK = b"SBFP SIMULATION, NOT A BITSTREAM"
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Accelerator:
     for one run of the engine.
 
     Refuses, with a BfpError of one sentence, files that are damaged or do not
-    belong together: the identity register is read, and compared with the
-    manifest, before any buffer is allocated and before any layer runs.
+    belong together, and boards that are not as the network needs them: before
+    any layer runs. Threads may share it: they take turns.
     """
 
     def __init__(
@@ -56,51 +56,68 @@ class Accelerator:
         bitfile: str | Path | None = None,
         timeout_s: float | None = None,
     ):
-        self._buffers: list = []
-        self._overlay = None
-        self._running = False
         self.folder = Path(deploy_dir)
         self.deployment = read_deployment(deploy_dir)
+        self._turns = Turns(self.deployment.network)
         self._input = self.deployment.tensor(self.deployment.input.tensor)
         self._result = self.deployment.output
         weights = read_weights(self.deployment, deploy_dir)
         if timeout_s is None:
             timeout_s = getattr(device, "timeout_s", BOARD_TIMEOUT_S)
-        self.timeout_s = timeout_s
         bitfile = Path(bitfile or getattr(device, "bitfile", None) or self.folder / self.deployment.bitfile)
-        self._pynq = _import_pynq()
+        # pooling alone has no weights
+        sizes = (
+            max(self.deployment.weights_words, 1),
+            self.deployment.fmap_words,
+            Guard.words(self.deployment.lanes),
+        )
+        self._board = Board(self.deployment, self.folder, bitfile, device, timeout_s, sizes)
         try:
-            self._load(bitfile, device)
-            self._check_identity(bitfile)
-            self._weights = self._allocate(max(self.deployment.weights_words, 1))  # pooling alone has no weights
+            self._weights, self._arena, guard = (self._board.allocate(words) for words in sizes)
+            self._guard = Guard(guard)
+            self._guard.check()
             self._weights[: len(weights)] = weights
             self._weights.flush()
-            self._arena = self._allocate(self.deployment.fmap_words)
             self._arena[:] = 0
             self._arena.flush()
             # One arena: a layer reads, adds and writes wherever its constants say.
-            self._write_address("weights", self._weights)
-            for name in ("fmap_in", "fmap_shortcut", "fmap_out"):
-                self._write_address(name, self._arena)
+            self._board.point(
+                {
+                    "weights": self._weights.device_address,
+                    **{name: self._arena.device_address for name in ("fmap_in", "fmap_shortcut", "fmap_out")},
+                }
+            )
         except BaseException:
-            self.close()
+            self._board.close()
             raise
 
     def __enter__(self) -> Accelerator:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        try:
+            self.close()
+        except BfpError as trouble:
+            if error is None:
+                raise
+            warnings.warn(str(trouble), RuntimeWarning, stacklevel=2)  # the first error is the one to be seen
+
+    @property
+    def timeout_s(self) -> float:
+        """Longest time for one run of the engine, seconds."""
+        return self._board.timeout_s
+
+    @timeout_s.setter
+    def timeout_s(self, seconds: float) -> None:
+        self._board.timeout_s = seconds
 
     def close(self) -> None:
-        """Free the buffers. A second call does nothing."""
-        buffers, self._buffers = self._buffers, []
-        if self._running and buffers:
-            # A run that timed out may still write; loading the bitstream again stops it.
-            self._overlay.download()
-            self._running = False
-        for buffer in buffers:
-            buffer.freebuffer()
+        """Stop the engine and free the buffers; a run of another thread is waited for. A second call does nothing.
+
+        Raises BfpError, with all of that done, where an engine that did not finish could not be loaded again.
+        """
+        with self._turns.last():
+            self._board.close()
 
     def run(self, image: np.ndarray) -> np.ndarray:
         """Network output, float64 [outputs], for one preprocessed image.
@@ -109,26 +126,37 @@ class Accelerator:
         or integer mantissas of the same shape. Raises BfpError for another
         shape, for values that are not finite, and when the engine does not finish.
         """
-        self._load_input(image)
-        self._start(0, self.deployment.layers)
         result = self._result
-        values = dequantise(self.tensor(result.tensor), self.deployment.tensor(result.tensor).format)
+        tensor = self.deployment.tensor(result.tensor)
+        mantissas = self._mantissas(image)
+        with self._turns.turn("run"):
+            self._run(mantissas, tensor)
+            values = dequantise(self._read(tensor), tensor.format)
         return result.values(values[None])[0]
 
     def trace(self, image: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """Run layer by layer; yield name and mantissas, int16 [C, H, W], of every tensor when it is complete.
 
-        Where something differs, the first tensor that does is where it began.
+        Where something differs, the first tensor that does is where it began. Until its end, or its close(), no other
+        run begins: one of the same thread is refused, others wait. ``tensor`` of the same thread reads.
         """
-        self._load_input(image)
-        by_layer: dict[int, list[str]] = {}
+        self._check_open()
+        return self._trace(self._mantissas(image))
+
+    def _trace(self, mantissas: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+        by_layer: dict[int, list[PlacedTensor]] = {}
         for tensor in self.deployment.tensors:
-            by_layer.setdefault(tensor.layer_index, []).append(tensor.name)
-        for layer in range(HOST, self.deployment.layers):
-            if layer != HOST:
-                self._start(layer, layer + 1)
-            for name in by_layer.get(layer, ()):
-                yield name, self.tensor(name)
+            by_layer.setdefault(tensor.layer_index, []).append(tensor)
+        with self._turns.turn("trace", lasting=True) as turn:
+            self._begin(mantissas)
+            for layer in range(HOST, self.deployment.layers):
+                self._turns.check(turn)
+                if layer != HOST:
+                    self._board.prepare()
+                    self._board.run(layer, layer + 1)
+                for tensor in by_layer.get(layer, ()):
+                    yield tensor.name, self._read(tensor)
+                    self._turns.check(turn)
 
     def tensor(self, name: str) -> np.ndarray:
         """Mantissas, int16 [C, H, W], of a stored tensor; every one has a place of its own.
@@ -136,10 +164,9 @@ class Accelerator:
         Raises BfpError for a name that the deployment does not have.
         """
         tensor = self.deployment.tensor(name)
-        self._check_open()
-        for part in self._parts(tensor):
-            part.invalidate()
-        return layout.unpack(tensor, self._arena)
+        with self._turns.reading("look at a tensor"):
+            self._check_open()
+            return self._read(tensor)
 
     def classify(self, path: str | Path, top: int = 5) -> list[Prediction]:
         """The ``top`` most likely classes of a photograph, most likely first."""
@@ -157,76 +184,50 @@ class Accelerator:
         order = np.argsort(-logits, kind="stable")[:top]
         return [Prediction(int(i), names[i] if names else f"class {i}", float(probability[i])) for i in order]
 
-    def _load(self, bitfile: Path, device) -> None:
-        for needed in (bitfile, bitfile.with_suffix(".hwh")):
-            if not needed.is_file():
-                raise BfpError(f"{needed} does not exist; put NAME.bit and NAME.hwh of `doit build-bitstream` there")
-            if needed.parent.resolve() == self.folder.resolve():
-                check_file(self.deployment, self.folder, needed.name, "build it again with `doit build-bitstream`")
-        if device is None:
-            with open(bitfile, "rb") as f:
-                if f.read(len(SIMULATION_MARK)) == SIMULATION_MARK:
-                    raise BfpError(f"{bitfile} is the simulated board's marker; build a bitstream or use --simulate")
-        try:
-            if device is None:
-                # PYNQ caches the metadata of the bitstream loaded last, by hash of
-                # the .bit alone; stale base addresses would hang the bus.
-                self._pynq.PL.reset()
-            self._overlay = self._pynq.Overlay(str(bitfile), device=device)
-            description = self._overlay.ip_dict
-        except BfpError:
-            raise
-        except Exception as error:  # PYNQ raises bare Exception classes of many modules
-            raise BfpError(f"PYNQ cannot load {bitfile} ({error}); run on the board as root, or --simulate") from error
-        ip = self.deployment.ip
-        if ip not in description:
-            raise BfpError(f"{bitfile.with_suffix('.hwh')} has no IP {ip!r}; use the files built for this network")
-        self._registers = getattr(self._overlay, ip).register_map
-        needed = [f"{p}_{half}" for p in hwh.POINTERS for half in (1, 2)] + list(hwh.SCALARS_IN + hwh.SCALARS_OUT)
-        missing = [name for name in needed if not hasattr(self._registers, name)]
-        if missing:
-            raise BfpError(f"IP {ip!r} of {bitfile} has no register {missing[0]!r}; it is not this project's engine")
-
-    def _check_identity(self, bitfile: Path) -> None:
-        # An empty range of layers touches no memory and reports the identity.
-        self._start(0, 0)
-        identity = f"{int(self._registers.identity_high) << 32 | int(self._registers.identity_low):016x}"
-        if identity != self.deployment.identity:
-            raise BfpError(
-                f"the kernel in {bitfile} has identity {identity}, but {self.folder} was generated for "
-                f"{self.deployment.identity}; build the kernel again, or deploy the files that belong to it"
-            )
-
-    def _allocate(self, words: int):
-        shape = (words, self.deployment.lanes)
-        try:
-            buffer = self._pynq.allocate(shape, np.uint8, target=self._overlay.device)
-        except (RuntimeError, MemoryError, OSError) as error:
-            size, network = words * self.deployment.lanes, self.deployment.network
-            raise BfpError(f"no {size} contiguous bytes for {network} ({error}); free other buffers") from error
-        self._buffers.append(buffer)
-        return buffer
-
-    def _write_address(self, name: str, buffer) -> None:
-        address = buffer.device_address
-        setattr(self._registers, f"{name}_1", address & 0xFFFF_FFFF)
-        setattr(self._registers, f"{name}_2", address >> 32)
-
-    def _load_input(self, image: np.ndarray) -> None:
-        self._check_open()
+    def _mantissas(self, image: np.ndarray) -> np.ndarray:
+        """An image as the input tensor's mantissas. Raises BfpError for another shape, or values that are not finite."""
         tensor, image = self._input, np.asarray(image)
         if image.shape != tensor.shape:
             raise BfpError(
                 f"network {self.deployment.network} takes an image of {'x'.join(map(str, tensor.shape))} (channels, height, "
                 f"width), not {'x'.join(map(str, image.shape)) or 'a number'}; resize it first"
             )
-        if not np.issubdtype(image.dtype, np.integer):
-            if not np.issubdtype(image.dtype, np.floating) or not np.isfinite(image).all():
-                raise BfpError(f"the image for {self.deployment.network} holds values that are not finite numbers")
-            image = quantise(self.deployment.input.preprocessing.scaled(image), tensor.format)
-        layout.pack(tensor, image, self._arena)
-        for part in self._parts(tensor):
+        if np.issubdtype(image.dtype, np.integer):
+            return image
+        if not np.issubdtype(image.dtype, np.floating) or not np.isfinite(image).all():
+            raise BfpError(f"the image for {self.deployment.network} holds values that are not finite numbers")
+        return quantise(self.deployment.input.preprocessing.scaled(image), tensor.format)
+
+    def _run(self, mantissas: np.ndarray, result: PlacedTensor) -> None:
+        """All layers. Raises BfpError where the engine ends without having written its result."""
+        if result.layer_index == HOST:  # there is nothing that the engine would write
+            self._begin(mantissas)
+            return
+        check = ResultCheck(list(self._parts(result)))
+        for filling in ResultCheck.FILLINGS:
+            self._begin(mantissas)
+            check.fill(filling)
+            self._board.run(0, self.deployment.layers)
+            if check.written(filling):
+                return
+        raise BfpError(
+            f"the engine of {self.deployment.network} ended and did not write its result, or it cannot be seen; check the "
+            "memory ports of the block design and that nothing else writes the engine's registers, and open it again"
+        )
+
+    def _begin(self, mantissas: np.ndarray) -> None:
+        """The engine ready, and the input in its memory."""
+        self._check_open()
+        self._board.prepare()
+        self._guard.check()
+        layout.pack(self._input, mantissas, self._arena)
+        for part in self._parts(self._input):
             part.flush()
+
+    def _read(self, tensor: PlacedTensor) -> np.ndarray:
+        for part in self._parts(tensor):
+            part.invalidate()
+        return layout.unpack(tensor, self._arena)
 
     def _parts(self, tensor: PlacedTensor) -> Iterator:
         """The parts of the arena's buffer that hold a tensor's segments."""
@@ -234,36 +235,6 @@ class Accelerator:
             words = tensor.segment_words(segment, self.deployment.lanes)
             yield self._arena[segment.address : segment.address + words]
 
-    def _start(self, begin: int, end: int) -> None:
-        """Run layers [begin, end) and wait for ap_done."""
-        if self._running:
-            raise BfpError("an earlier run did not finish; close the accelerator and open it again")
-        if not int(self._registers.CTRL) & AP_IDLE:
-            raise BfpError(f"the engine of {self.deployment.network} is busy before it was started; open it again")
-        self._registers.layer_begin = begin
-        self._registers.layer_end = end
-        self._running = True
-        self._registers.CTRL = AP_START
-        deadline = time.monotonic() + self.timeout_s
-        pause = 20e-6
-        while not int(self._registers.CTRL) & AP_DONE:  # clears on read, and this is its only reader
-            if time.monotonic() > deadline:
-                raise BfpError(
-                    f"layers {begin} to {end} of {self.deployment.network} did not finish within {self.timeout_s:g} s; "
-                    "check clock and addresses, or allow more time"
-                )
-            time.sleep(pause)
-            pause = min(2 * pause, 1e-3)
-        self._running = False
-
     def _check_open(self) -> None:
-        if not self._buffers:
+        if self._board.closed:
             raise BfpError(f"the accelerator for {self.deployment.network} is closed; open it again")
-
-
-def _import_pynq():
-    try:
-        import pynq
-    except ImportError as error:
-        raise BfpError(f"PYNQ is not installed ({error}); use the board's Python, or `pip install pynq`") from None
-    return pynq
