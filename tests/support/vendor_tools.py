@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from support import toy_board as toy
 from support.boards import BOARD
-from support.vendor_reports import cosim_rpt, csynth_xml
+from support.vendor_reports import cosim_rpt, csynth_xml, schedules_of
 
 from bfp.files import write_bytes
 from codegen.vendor import build
@@ -118,6 +118,8 @@ if name == "v++" and words[:3] == ["-c", "--mode", "hls"] and [words[3], words[5
     work = Path(words[6]) / "hls"
     work.mkdir(parents=True, exist_ok=True)
     left(os.environ.get("FAKE_CSYNTH"), work / "syn" / "report" / "csynth.xml")
+    for schedule in Path(os.environ["FAKE_SCHEDULES"]).iterdir():
+        left(schedule, work / ".autopilot" / "db" / schedule.name)
     if found["package.output.syn"] == "1" and "FAKE_NO_IP" not in os.environ:
         ip = work / "impl" / "ip"
         ip.mkdir(parents=True)
@@ -161,10 +163,15 @@ class Tools:
         for name, value in values.items():
             self.monkeypatch.setenv(f"FAKE_{name.upper()}", str(value))
 
-    def csynth(self, text: str) -> None:
-        """The report that synthesis leaves."""
+    def csynth(self, text: str, schedules: dict[str, str] | None = None, ending: str = "verbose.sched.rpt") -> None:
+        """The reports that synthesis leaves; schedules: by module, without them what agrees with the other."""
         (self.files / "csynth.xml").write_text(text)
-        self.tell(csynth=self.files / "csynth.xml")
+        folder = self.files / "schedules"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        for module, report in (schedules_of(text) if schedules is None else schedules).items():
+            (folder / f"{module}.{ending}").write_text(report)
+        self.tell(csynth=self.files / "csynth.xml", schedules=folder)
 
     def cosim(self, text: str) -> None:
         """The report that co-simulation leaves."""
