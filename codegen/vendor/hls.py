@@ -101,6 +101,8 @@ def synthesise(request: Request, model: Callable[[], Modelled]) -> Csynth | None
     write_results(request.folder, request.name, request.board.name, csynth=None, implementation=None)
     (command,) = hls_commands(request, tool, "csynth", "csynth export", "")
     run(command)
+    if csynth_digest(request) != digest:
+        raise BfpError(f"the sources of {request.name} were changed while they were synthesised; run the step again")
     path = find_report(work, CSYNTH, "HLS", command.log)
     report = read_csynth(path)
     check_report(report, path, TOP, request.board)

@@ -230,6 +230,23 @@ def cosim(folder: Path, board=BOARD, **options):
     return build.cosim(folder, board, FlowOptions(**options), lambda path: write_bytes(path, b"golden"))
 
 
+def processes_with(log: Path, word: str = "") -> list[Path]:
+    """Processes that have the log of calls in their environment, as fake programs and their children do.
+
+    word: of the command line.
+    """
+    found = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            inside = f"FAKE_LOG={log}".encode() in environment.read_bytes()
+            inside = inside and word.encode() in environment.with_name("cmdline").read_bytes()
+        except OSError:
+            continue  # it has ended, or is somebody else's
+        if inside and environment.parent.name != str(os.getpid()):
+            found.append(environment.parent)
+    return found
+
+
 def package(folder: Path) -> dict[str, bytes]:
     """Content of the deployment folder."""
     return {path.name: path.read_bytes() for path in (folder / "deploy").iterdir()}
