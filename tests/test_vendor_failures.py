@@ -104,14 +104,17 @@ def test_a_failing_tool_is_reported_with_its_first_error(tools, network, program
     step(network)  # and what failed is not taken for done
 
 
+@pytest.mark.parametrize("number", [11, 9])
 @pytest.mark.parametrize("program", (*KINDS, "vivado"))
-def test_a_crash_without_a_word_is_reported(tools, network, program):
+def test_a_crash_without_a_word_is_reported(tools, network, program, number):
     tools.install(*({program} | ({"vitis_hls"} if program == "vivado" else set())), "vivado")
-    tools.tell(crash=program)
+    tools.tell(crash=program, signal=number)
     step, name = steps_of(program)
-    sentence = rf"{program.replace('+', '.')} failed with status -11: no message; the log is .*{name}"
+    before = package(network)
+    sentence = rf"{program.replace('+', '.')} failed with status -{number}: no message; the log is .*{name}"
     with pytest.raises(BfpError, match=sentence):
         step(network)
+    assert package(network) == before and not vendor.is_current("bitstream", network, BOARD, FlowOptions())
 
 
 @pytest.mark.parametrize("program", (*KINDS, "vivado"))

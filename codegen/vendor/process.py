@@ -184,5 +184,6 @@ def _show_first_error(log: Path) -> str:
     for n in range(max(0, at - AROUND), min(len(lines), at + AROUND + 1)):
         shown.append(f"{'>' if n == at else ' '} {n + 1:6d}  {printable(lines[n])}")
     print(*shown, sep="\n", file=sys.stderr)
-    write_text(log, "\n".join([*shown, "", *lines]) + "\n")
+    with suppress(BfpError):  # where there is no room, the log stays as it is
+        write_text(log, "\n".join([*shown, "", *lines]) + "\n")
     return cut(printable(lines[at].strip()), MOST_MESSAGE)
