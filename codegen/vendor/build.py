@@ -13,7 +13,8 @@ from bfp.errors import BfpError
 from codegen.performance.board import Board
 from codegen.vendor.hls import accept, cosimulate, cosimulation_is_current, synthesis_is_current, synthesise
 from codegen.vendor.implement import bitstream_is_current, check_tools, implement, show_implementation
-from codegen.vendor.request import FlowOptions, open_request
+from codegen.vendor.lock import held
+from codegen.vendor.request import FlowOptions, Request, open_request
 from codegen.vendor.results import Cosim, Csynth, Implemented, Modelled, read_results
 from codegen.vendor.tools import find_hls
 
@@ -25,15 +26,18 @@ def csynth(folder: Path, board: Board, options: FlowOptions, model: Callable[[],
     report stops the build.
     """
     request = open_request(folder, board, options)
-    result = synthesise(request, model)
-    if result:
-        accept(request, result)
-    return result
+    with held(request.vendor):
+        result = synthesise(request, model)
+        if result:
+            accept(request, result)
+        return result
 
 
 def cosim(folder: Path, board: Board, options: FlowOptions, write_golden: Callable[[Path], None]) -> Cosim | None:
     """Co-simulate a generated network; None for a dry run. write_golden: see codegen/vendor/hls.py."""
-    return cosimulate(open_request(folder, board, options), write_golden)
+    request = open_request(folder, board, options)
+    with held(request.vendor):
+        return cosimulate(request, write_golden)
 
 
 def build_bitstream(
@@ -45,14 +49,19 @@ def build_bitstream(
     and its log.
     """
     request = open_request(folder, board, options)
-    if options.dry_run:
+    with held(request.vendor):
+        return _bitstream(request, model)
+
+
+def _bitstream(request: Request, model: Callable[[], Modelled]) -> Implemented | None:
+    if request.options.dry_run:
         synthesise(request, model)
         show_implementation(request)
         return None
     if bitstream_is_current(request):
         return read_results(request.folder).implementation
     if not synthesis_is_current(request):
-        find_hls(options.tool)
+        find_hls(request.options.tool)
     check_tools(request)
     synthesised = synthesise(request, model)
     accept(request, synthesised)

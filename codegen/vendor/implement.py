@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from bfp.deployment import MANIFEST, WEIGHTS, Implementation, add_files
+from bfp.deployment import MANIFEST, WEIGHTS, Implementation, add_files, read_deployment
 from bfp.errors import BfpError
 from bfp.files import copy_file, file_digest, replacing, write_text
 from codegen.clocks import TOLERANCE, divisors, fastest_within, plain, product_for
@@ -128,6 +128,8 @@ def implement(request: Request, csynth: Csynth) -> Implemented:
     """
     write_results(request.folder, request.name, request.board.name, implementation=None)
     label = _implemented_by(request) or run_vivado(request)
+    if read_deployment(request.deploy, "generate it again").identity != request.deployment.identity:
+        raise BfpError(f"{request.name} was generated again while it was implemented; run the step again")
     out = request.vendor / "out"
     report = read_implementation(out)
     handoff = read_handoff(out / request.deployment.handoff, request.deployment.ip, report.clock_mhz)
@@ -160,6 +162,8 @@ def run_vivado(request: Request) -> str:
         shutil.rmtree(older, ignore_errors=True)
     command = vivado_command(request, vivado, repository)
     run(command)
+    if vivado_digest(request) != digest:
+        raise BfpError(f"the sources of {request.name} were changed while they were implemented; run the step again")
     for name in (request.deployment.bitfile, request.deployment.handoff):
         if not (out / name).is_file() or not (out / name).stat().st_size:
             raise BfpError(f"Vivado ended without {out / name}; see {command.log}")
