@@ -17,7 +17,7 @@ from codegen.lint.artifacts import smallest_artifact, widest_artifact
 from codegen.lowering.layer_fields import LayerFields, check_fields
 from codegen.lowering.program import build
 from codegen.options import EngineOptions
-from codegen.performance.resources import resources
+from codegen.performance.memories import block_memory, schedule_memory
 from codegen.records import Layout, Number, check_range, choice, groups, number
 from codegen.render import environment
 
@@ -211,7 +211,8 @@ def test_what_a_network_does_not_use_takes_no_memory_in_the_schedule():
     # a schedule of more layers than a LUT has entries lies in block RAM, whose words are as wide as the layout says
     for program in (small, wide):
         program.layers[:] = program.layers * 100
-    assert resources(small)["bram36_parts"]["schedule"] < resources(wide)["bram36_parts"]["schedule"]
+    few, more = (block_memory(schedule_memory(program)).range for program in (small, wide))
+    assert few.likely < more.likely
 
 
 @pytest.mark.parametrize("seed", range(8))
