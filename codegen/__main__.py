@@ -19,6 +19,7 @@ from codegen.options import EngineOptions
 from codegen.performance.board import DEFAULT_BOARD, Board, board_at
 from codegen.performance.estimate import estimate
 from codegen.performance.fitting import check_fit
+from codegen.performance.ranges import Range
 from codegen.performance.roofline import roofline
 from codegen.simulation.csim import simulate
 from codegen.vendor.lock import check_free
@@ -28,7 +29,7 @@ def run_generate(folder: Path, options: EngineOptions, board: Board) -> None:
     start = time.perf_counter()
     check_free(folder / "vendor")  # what is being synthesised must stay
     artifact = load(folder / "artifact.npz")
-    check_fit(artifact, options, board)
+    warn(check_fit(artifact, options, board))
     program, identity = generate([artifact], options, board, folder)
     print(
         f"{artifact.graph.name} for {board.name}: {len(program.layers)} layers, "
@@ -37,6 +38,12 @@ def run_generate(folder: Path, options: EngineOptions, board: Board) -> None:
         f"{program.fmap_words * options.lanes / 1e6:.2f} MB of feature maps, kernel {identity}, "
         f"written in {time.perf_counter() - start:.1f} s"
     )
+
+
+def warn(sentences: list[str]) -> None:
+    """Print warnings where errors go."""
+    for sentence in sentences:
+        print(f"warning: {printable(sentence)}", file=sys.stderr)
 
 
 def run_csim(
@@ -64,6 +71,8 @@ def run_estimate(folder: Path, options: EngineOptions, board: Board) -> None:
     result = estimate(build([load(folder / "artifact.npz")], options, board), board)
     write_json(folder / "estimate.json", result)
     write_text(folder / "roofline.svg", roofline(result))
+    warn(result["warnings"])
+    ranges = {name: Range(**ends) for name, ends in result["ranges"].items()}
     print(f"{'cycles':>10} {'MACs':>12} {'array':>6} {'MB':>7}  bound         layer          (all modelled)")
     for layer in result["layers"]:
         print(
@@ -74,7 +83,7 @@ def run_estimate(folder: Path, options: EngineOptions, board: Board) -> None:
         f"{result['network']} on {result['board']} at {result['clock_mhz']} MHz, modelled: {result['cycles']} cycles, "
         f"{result['frames_per_second']} frames/s, {100 * result['mac_efficiency']:.1f} % of the array's "
         f"{result['array']['macs_per_cycle']} multiply-accumulates a cycle, {result['ddr_bytes'] / 1e6:.1f} MB of memory "
-        f"traffic; {result['dsp']} DSP, {result['bram36']} BRAM36, {result['lut']} LUT"
+        f"traffic; {ranges['dsp']} DSP, {ranges['bram36']} BRAM36, {ranges['lut']} LUT"
     )
 
 

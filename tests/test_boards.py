@@ -83,7 +83,7 @@ def test_wrong_board_files_are_refused(old, new, sentence, tmp_path, monkeypatch
         (EngineOptions(lanes=32, filters=32, pixels=4), BOARD),
         (EngineOptions(), replace(BOARD, bram36=50)),
         (EngineOptions(), load_board("pynq_z2")),
-        (EngineOptions(), replace(BOARD, lut=15000)),
+        (EngineOptions(), replace(BOARD, lut=24000)),
     ],
 )
 def test_a_chip_too_small_is_refused_with_an_engine_that_fits(asked, board):
@@ -102,7 +102,7 @@ def test_a_chip_too_small_is_refused_with_an_engine_that_fits(asked, board):
 def test_the_offered_engine_keeps_the_lanes_where_it_can():
     artifact = random_artifact(3, 16)
     assert fitting_engine(artifact, EngineOptions(pixels=16, filters=16), BOARD).lanes == 16
-    fewer = fitting_engine(artifact, EngineOptions(), replace(BOARD, lut=15000))
+    fewer = fitting_engine(artifact, EngineOptions(), replace(BOARD, lut=24000))
     assert fewer.lanes < 16
 
 

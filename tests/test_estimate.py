@@ -23,7 +23,10 @@ from codegen.features import features
 from codegen.options import EngineOptions
 from codegen.lowering.program import build
 from codegen.render import HLS, render
-from codegen.performance.resources import added_in_turn, block_rams, refuse_what_does_not_fit, resources, shifter
+from codegen.performance.logic import added_in_turn, shifter
+from codegen.performance.memories import block_rams
+from codegen.performance.ranges import Resource
+from codegen.performance.resources import area, refuse_what_does_not_fit
 from codegen.lowering.tiling import Cutter, LayerShape
 from codegen.performance.timing import Timing
 
@@ -111,9 +114,12 @@ def test_latency_is_what_the_interface_pragmas_state():
 def test_block_ram_shapes():
     assert block_rams(72, 512) == 1 and block_rams(128, 512) == 2 and block_rams(128, 1024) == 4
     assert block_rams(128, 2048) == 8 and block_rams(1024, 32) == 0
-    used = resources(build([random_artifact(3, 16)], EngineOptions(), BOARD))
-    assert used["bram36"] == sum(used["bram36_parts"].values()) and used["lut"] == sum(used["lut_parts"].values())
-    assert used["dsp"] == sum(used["dsp_parts"].values()) and used["dsp_parts"]["array"] == 320
+    built = area(build([random_artifact(3, 16)], EngineOptions(), BOARD), BOARD)
+    for resource in Resource:
+        mine = [part.range for part in built.parts if part.resource is resource]
+        for end in ("low", "likely", "high"):
+            assert getattr(built.total(resource), end) == sum(getattr(r, end) for r in mine) > 0
+    assert built.of(Resource.DSP, "array").likely == 320
 
 
 def test_logic_is_counted_by_widths():
@@ -126,14 +132,15 @@ def test_what_a_network_does_not_have_is_not_built():
     """Fewer operators, fewer LUTs and memories; and the kernel's constants say the same."""
     programs = [build([random_artifact(seed, 16)], EngineOptions(), BOARD) for seed in range(24)]
     for program in programs:
-        use, used = features(program), resources(program)
+        use, built = features(program), area(program, BOARD)
+        parts = {part.name for part in built.parts}
         operators = {layer.fields.op for layer in program.layers}
         assert use.operators == operators
-        assert (used["lut_parts"]["depthwise multipliers and accumulators"] > 0) == (EngineOperator.DEPTHWISE in operators)
+        assert ("depthwise multipliers" in parts) == (EngineOperator.DEPTHWISE in operators)
         averages = {layer.fields.input_pool.in_pool for layer in program.layers} & {InputPooling.MEAN}
         averages |= operators & {EngineOperator.AVG_POOL}
-        assert (used["dsp_parts"]["means"] > 0) == bool(averages) and len(averages) < 2
-        assert (used["lut_parts"]["pooling of inputs"] > 0) == any(layer.input_pool for layer in program.layers)
+        assert (built.of(Resource.DSP, "means").likely > 0) == bool(averages) and len(averages) < 2
+        assert ("pooling of inputs" in parts) == any(layer.input_pool for layer in program.layers)
         config = render(program, "test")[0]["config.hpp"]
         for op in (EngineOperator.DEPTHWISE, EngineOperator.MAX_POOL, EngineOperator.AVG_POOL, EngineOperator.ADD):
             assert f"constexpr bool HAS_{op.name} = {str(op in operators).lower()};" in config

@@ -12,11 +12,12 @@ from support.vendor_reports import cosim_rpt, csynth_xml
 from support.vendor_tools import MODEL
 
 from bfp.errors import BfpError
+from codegen.performance.ranges import Area, Part, Range, Resource
 from codegen.vendor import checks
 from codegen.vendor.process import first_error
 from codegen.vendor.reports import read_cosim, read_csynth, read_implementation, read_utilisation
 from codegen.vendor.request import HLS, engine_sources
-from codegen.vendor.results import Loop, Range, Resources
+from codegen.vendor.results import Loop, Resources
 
 TARGETS = checks.loop_targets(path for path in engine_sources() if path.parent == HLS)
 
@@ -226,9 +227,15 @@ def test_a_period_of_two_decimals_is_the_clocks(tmp_path):
         checks.check_report(read_csynth(path), path, "sbfp_engine", board)
 
 
-def test_the_models_range_is_a_tenth_and_eight():
-    model = checks.modelled({"dsp": 352, "bram36": 100, "lut": 50000})
-    assert model.dsp == Range(316, 352, 396) and (model.bram36, model.lut) == (100, 50000)
+def test_the_models_range_is_that_of_the_engine_without_what_is_around_it():
+    parts = [
+        Part("array", Resource.DSP, Range(300, 320, 330), "one"),
+        Part("tiles", Resource.BRAM36, Range.exactly(100), "two"),
+        Part("adders", Resource.LUT, Range(4000, 5000, 7000), "three"),
+        Part("converters", Resource.LUT, Range(100, 200, 400), "four", around=True),
+    ]
+    model = checks.modelled(Area(tuple(parts)))
+    assert (model.dsp, model.bram36, model.lut) == (Range(300, 320, 330), Range.exactly(100), Range(4000, 5000, 7000))
 
 
 def test_cosim_reports_are_read(tmp_path):

@@ -33,12 +33,15 @@ WEIGHT_PARTS = (1 / 4, 1 / 2, 1, 2)
 SUM_PARTS = (1 / 2, 2)
 REFINED = 6  # so many arrays of each width have their buffers varied, and as many as half of it for each resource
 RESOURCES = ("dsp", "bram36", "lut")
-FIGURES = ("cycles", "frames_per_second", "mac_efficiency", "ddr_bytes", *RESOURCES)
+FIGURES = ("cycles", "frames_per_second", "mac_efficiency", "ddr_bytes", *RESOURCES, "ranges")
 
 
 @dataclass(frozen=True)
 class Point:
-    """One engine at one pair of widths, with its modelled figures (see codegen.performance.estimate)."""
+    """One engine at one pair of widths, with its modelled figures (see codegen.performance.estimate).
+
+    Figures are the likely ones; ranges: their low and high ends, by the same names, as in estimate.json.
+    """
 
     weights: int
     activations: int
@@ -52,6 +55,7 @@ class Point:
     dsp: int
     bram36: int
     lut: int
+    ranges: dict[str, dict[str, int | float]]
 
     @property
     def bits(self) -> int:

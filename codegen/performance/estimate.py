@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from codegen.lowering.schedule import Program
 from codegen.performance.board import Board
 from codegen.performance.counts import BEATS
-from codegen.performance.resources import resources
+from codegen.performance.ranges import Resource
+from codegen.performance.resources import area, warnings
 from codegen.performance.steps import program_counts, program_steps
 from codegen.performance.timing import Timing
 
@@ -123,14 +124,18 @@ def estimate_layers(program: Program, board: Board, timing: Timing) -> list[Laye
 
 
 def estimate(program: Program, board: Board, timing: Timing = Timing()) -> dict:
-    """Everything as a dictionary for estimate.json. All figures are modelled, none is measured on hardware."""
+    """Everything as a dictionary for estimate.json. All figures are modelled, none is measured on hardware.
+
+    Single figures are the likely ones; "ranges" and "parts" have their low and high ends as well.
+    """
     layers = estimate_layers(program, board, timing)
     cycles = sum(layer.cycles for layer in layers)
     macs = sum(layer.macs for layer in layers)
-    used = resources(program)
+    built, network = area(program, board), program.artifacts[0].graph.name
+    totals = {resource.value: built.total(resource) for resource in Resource}
     return {
         "modelled": True,
-        "network": program.artifacts[0].graph.name,
+        "network": network,
         "board": board.name,
         "clock_mhz": board.clock_mhz,
         "memory_gb_s": board.memory_gb_s,
@@ -144,6 +149,18 @@ def estimate(program: Program, board: Board, timing: Timing = Timing()) -> dict:
         # what no schedule goes below: all products, and all bytes
         "least_cycles_array": math.ceil(macs / program.array.macs),
         "least_cycles_memory": math.ceil(sum(layer.ddr_bytes for layer in layers) / board.bytes_per_cycle),
-        **used,
+        **{word: total.likely for word, total in totals.items()},
+        "ranges": {word: asdict(total) for word, total in totals.items()},
+        "warnings": warnings(built, network, board),
+        "parts": [
+            {
+                "name": part.name,
+                "resource": part.resource.value,
+                **asdict(part.range),
+                "around_the_engine": part.around,
+                "reason": part.reason,
+            }
+            for part in built.parts
+        ],
         "layers": [asdict(layer) for layer in layers],
     }

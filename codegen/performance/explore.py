@@ -27,6 +27,7 @@ from codegen.options import EngineOptions
 from codegen.performance.board import DEFAULT_BOARD, Board, board_at
 from codegen.performance.design_space import RESOURCES, Explorer, fastest, front, widths_of
 from codegen.performance.explore_chart import chart
+from codegen.performance.ranges import Range
 
 WIDTHS = ((8, 8), (6, 6), (5, 5), (4, 4))  # of weights and activations
 
@@ -109,16 +110,17 @@ def table(result: dict) -> list[str]:
     """Lines for people: the fastest engine of each width, and what was refused."""
     lines = [
         f"{'bits':>5} {'frames/s':>9} {'lanes':>5} {'filt.':>5} {'pix.':>4} {'MAC/cyc':>7} {'array':>6} "
-        f"{'DSP':>5} {'BRAM36':>6} {'LUT':>7}  (all modelled)"
+        f"{'DSP':>5} {'BRAM36':>6} {'LUT (low to high)':>24}  (all modelled)"
     ]
     for name, index in [("now", result["current"]), *(("best", i) for i in result["best"])]:
         if index is not None:
             p = result["points"][index]
             o = p["options"]
+            lut = Range(**p["ranges"]["lut"])
             lines.append(
                 f"{p['weights']}/{p['activations']:<3} {p['frames_per_second']:9.2f} {o['lanes']:5} {o['filters']:5} "
                 f"{o['pixels']:4} {p['macs_per_cycle']:7} {100 * p['mac_efficiency']:5.1f}% {p['dsp']:5} "
-                f"{p['bram36']:6} {p['lut']:7}  {name}"
+                f"{p['bram36']:6} {lut!s:>24}  {name}"
             )
     refused = sum(result["refused"].values())
     lines.append(f"{len(result['points'])} engines fit {result['board']}, {refused} are refused:")

@@ -18,9 +18,10 @@ from support.boards import BOARD
 from support.vendor_reports import cosim_rpt, csynth_xml, schedules_of
 
 from bfp.files import write_bytes
+from codegen.performance.ranges import Range
 from codegen.vendor import build
 from codegen.vendor.request import FlowOptions
-from codegen.vendor.results import Modelled, Range
+from codegen.vendor.results import Modelled
 
 ROOT = Path(__file__).resolve().parents[2]
 TCL = Path(__file__).resolve().parent / "vendor_tcl"
@@ -197,7 +198,7 @@ def tcl_lists(path: Path) -> list[list[str]]:
     return [line.split("\x1f") for line in lines]
 
 
-MODEL = Modelled(Range(18, 20, 22), 50, 30000)  # agrees with csynth_xml()
+MODEL = Modelled(Range(18, 20, 22), Range(50, 50, 60), Range(20000, 30000, 45000))  # agrees with csynth_xml()
 
 
 def generated(folder: Path, **changes) -> Path:
