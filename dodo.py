@@ -164,7 +164,7 @@ def evaluate(name: str, path: Path) -> dict:
 def codegen(name: str, path: Path) -> dict:
     """write HLS sources, weight image and deployment manifest for a board; board=NAME"""
     folder = BUILD / name
-    headers = ("config", "layer", "loops", "schedule", "tables", "tensors")
+    headers = ("config", "identity", "layer", "loops", "schedule", "tables", "tensors")
     generated = [folder / "generated" / f"{name}.hpp" for name in headers]
     return {
         "actions": [command("codegen", "generate", folder, *engine_words(path))],

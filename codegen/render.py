@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import jinja2
@@ -10,6 +9,7 @@ import jinja2
 from bfp.limits import RECIPROCAL_BITS
 from codegen.cpp_text import cpp_comment, cpp_string, upper_snake
 from codegen.features import features
+from codegen.identity import OWN_HEADER, engine_sources, kernel_identity
 from codegen.lowering.array import FIELD_BITS
 from codegen.lowering.engine_operators import EngineOperator
 from codegen.lowering.jobs import ENUMERATIONS
@@ -18,10 +18,9 @@ from codegen.lowering.step_tables import StepTables
 from codegen.performance.counts import BURSTS, COUNTED, JOB_OF, LOOPS
 
 TEMPLATES = Path(__file__).parent / "templates"
-HLS = Path(__file__).parent.parent / "hls"
 
 # what the kernel is compiled with, and what only the test bench is
-KERNEL_HEADERS = ("config.hpp", "jobs.hpp", "loops.hpp", "schedule.hpp", "tables.hpp")
+KERNEL_HEADERS = ("config.hpp", OWN_HEADER, "jobs.hpp", "loops.hpp", "schedule.hpp", "tables.hpp")
 BENCH_HEADERS = ("tensors.hpp",)
 NO_IDENTITY = "0" * 16
 NO_LAYER = "(no layer needs this table)"
@@ -120,23 +119,12 @@ def _context(program: Program, title: str) -> dict[str, object]:
 
 
 def render(program: Program, title: str) -> tuple[dict[str, str], str]:
-    """Generated headers by file name, and the kernel's identity (16 hex digits).
-
-    The identity is the start of a SHA-256 over everything that decides what
-    the kernel computes: generated headers, hand-written HLS and the artifact.
-    """
+    """Generated headers by file name, and the kernel's identity (16 hex digits), as codegen/identity.py makes it."""
     env, context = environment(), _context(program, title)
 
-    def text(name: str, identity: str = NO_IDENTITY) -> str:
+    def text(name: str, identity: str) -> str:
         return env.get_template(f"{name}.j2").render(context, identity=identity)
 
-    sources = {name: text(name) for name in (*KERNEL_HEADERS, *BENCH_HEADERS)}
-    hashed = hashlib.sha256()
-    for name in KERNEL_HEADERS:
-        hashed.update(sources[name].encode())
-    for path in sorted(HLS.glob("*.[ch]pp")):
-        hashed.update(path.read_bytes())
-    for artifact in program.artifacts:
-        hashed.update(artifact.digest.encode())
-    identity = hashed.hexdigest()[:16]
-    return {**sources, "config.hpp": text("config.hpp", identity)}, identity
+    sources = {name: text(name, NO_IDENTITY) for name in (*KERNEL_HEADERS, *BENCH_HEADERS)}
+    identity = kernel_identity({name: sources[name] for name in KERNEL_HEADERS}, engine_sources())
+    return {**sources, OWN_HEADER: text(OWN_HEADER, identity)}, identity

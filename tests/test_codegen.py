@@ -83,23 +83,6 @@ def test_generating_again_leaves_unchanged_sources_alone(tmp_path):
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "generated").iterdir()} == before
 
 
-def test_identity_follows_everything_that_decides_the_kernel(tmp_path, monkeypatch):
-    artifact = random_artifact(4, 4)
-
-    def identity(artifact=artifact, options=SMALL) -> str:
-        return generate([artifact], options, BOARD, tmp_path)[1]
-
-    seen = [identity(), identity(options=replace(SMALL, pixels=3)), identity(replace(artifact, digest="6" * 64))]
-    other = tmp_path / "hls"
-    shutil.copytree(render.HLS, other)
-    monkeypatch.setattr(render, "HLS", other)
-    assert identity() == seen[0]
-    (other / "engine.cpp").write_text((other / "engine.cpp").read_text() + "\n// edited\n")
-    seen.append(identity())
-    assert len(set(seen)) == len(seen)
-    assert all(re.fullmatch("[0-9a-f]{16}", i) for i in seen)
-
-
 def test_templates_are_strict():
     environment = render.environment()
     with pytest.raises(jinja2.UndefinedError):

@@ -12,11 +12,11 @@ from support.vendor_reports import cosim_rpt, csynth_xml
 from support.vendor_tools import MODEL
 
 from bfp.errors import BfpError
+from codegen.identity import HLS, engine_sources
 from codegen.performance.ranges import Area, Part, Range, Resource
 from codegen.vendor import checks
 from codegen.vendor.process import first_error
 from codegen.vendor.reports import read_cosim, read_csynth, read_implementation, read_utilisation
-from codegen.vendor.request import HLS, engine_sources
 from codegen.vendor.results import Loop, Resources
 
 TARGETS = checks.loop_targets(path for path in engine_sources() if path.parent == HLS)

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from bfp.errors import BfpError
 from bfp.files import write_text
+from codegen.identity import HLS, engine_sources
 from codegen.render import environment
 from codegen.vendor.checks import check_report, findings, loop_targets, missing_loops, with_targets
 from codegen.vendor.process import Command, run, write_script
 from codegen.vendor.reports import COSIM, CSYNTH, find_report, read_cosim, read_csynth
-from codegen.vendor.request import HLS, TEMPLATE, TOP, Request, engine_sources, engine_values, inputs_digest
+from codegen.vendor.request import TEMPLATE, TOP, Request, engine_values, inputs_digest
 from codegen.vendor.results import Cosim, Csynth, Modelled, read_results, write_results
 from codegen.vendor.schedules import find_schedules, read_schedule, slow_modules, with_schedules
 from codegen.vendor.tools import Tool, check_wanted, find_hls, find_simulator

@@ -16,10 +16,11 @@ from bfp.deployment import MANIFEST, WEIGHTS, Implementation, add_files, read_de
 from bfp.errors import BfpError
 from bfp.files import copy_file, file_digest, replacing, write_text
 from codegen.clocks import TOLERANCE, divisors, fastest_within, plain, product_for
+from codegen.identity import HLS
 from codegen.vendor.hls import csynth_digest, ip_repository, show
 from codegen.vendor.process import Command, run
 from codegen.vendor.reports import ImplementationReport, read_implementation
-from codegen.vendor.request import HLS, Request, inputs_digest
+from codegen.vendor.request import Request, inputs_digest
 from codegen.vendor.results import Csynth, Implemented, read_results, write_results
 from codegen.vendor.tools import Tool, find_vivado
 

@@ -12,10 +12,10 @@ from bfp.deployment import WEIGHTS, Deployment, read_deployment
 from bfp.errors import BfpError
 from bfp.files import file_digest
 from bfp.names import printable
+from codegen.identity import HLS
 from codegen.performance.board import Board
 from codegen.performance.timing import Timing
 
-HLS = Path(__file__).resolve().parents[2] / "hls"
 TEMPLATE = Path(__file__).resolve().parents[1] / "templates" / "hls.cfg.j2"
 TOP = "sbfp_engine"
 UNSAFE = re.compile(r"[^A-Za-z0-9_.+@=,~/-]")
@@ -112,11 +112,6 @@ def check_paths(*paths: Path) -> None:
                 f"the vendor's tools cannot take {stray[0]!r} in the path {printable(str(path))}; "
                 "move it where folders are named by letters, digits and any of _ . + @ = , ~ -"
             )
-
-
-def engine_sources() -> list[Path]:
-    """The hand-written sources that are synthesised."""
-    return sorted([*HLS.glob("*.hpp"), *HLS.glob("*.cpp"), *(HLS / "synth").glob("*.hpp")])
 
 
 def engine_values(request: Request, work: Path, steps: str) -> dict[str, object]:
