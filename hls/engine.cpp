@@ -151,9 +151,8 @@ static void run_step(const StepRow &where, const LoadRow &load, const WeightsRow
              dense_1, depthwise_1, best, weight_memory, fmap_in, fmap_shortcut, fmap_out);
     } else {
         step(where, load, weights, pass, input_1, bias_1, align_1, dense_1, depthwise_1, input_0, bias_0, align_0,
-             dense_0, depthwise_0, best, weight_memory, fmap_in, fmap_shortcut, fmap_out, progress);
+             dense_0, depthwise_0, best, weight_memory, fmap_in, fmap_shortcut, fmap_out);
     }
-    *progress = 0;
 }
 
 // Layers [begin, end), step after step. A layer's first step loads what nothing
@@ -180,6 +179,7 @@ RUN_STEPS:
             run_step(where, load, weights, pass, weight_memory, fmap_in, fmap_shortcut, fmap_out);
         }
     }
+    *progress = 0;
 }
 
 }  // namespace sbfp
