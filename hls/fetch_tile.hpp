@@ -33,42 +33,55 @@ FETCH_BURSTS:
     }
 }
 
-inline void pad_words(int32_t pad_value, int32_t words, hls::stream<Word> &unpacked) {
+// Where a line's next word lies, and the bits of its last beat that wait.
+struct UnpackWalk {
+    int32_t row;     // of its plane
+    int32_t column;
+    bool begins;     // a line begins, of whose first beat some bits may belong to columns before
+    LaneBits waiting;
+};
+
+inline UnpackWalk begin_line(int32_t row) {
 #pragma HLS INLINE
-    const Word padding = fill<int8_t, LANES>(static_cast<int8_t>(pad_value));
-PAD:
-    for (int32_t i = 0; i < words; i = bounded<LoadJob::MOST_COLUMNS>(i + 1)) {
-#pragma HLS LOOP_TRIPCOUNT min=0 max=64
-#pragma HLS PIPELINE II=1
-        count(COUNT_PAD);
-        unpacked.write(padding);
-    }
+    UnpackWalk walk;
+    walk.row = row;
+    walk.column = 0;
+    walk.begins = true;
+    walk.waiting = no_bits();
+    return walk;
 }
 
-// unpacked: every line in full, padding included.
+// unpacked: every line in full, padding included. One loop for all lines: a loop
+// of its own would cost each of them some cycles to enter.
 inline void unpack_tile(const LoadRow &job_row, hls::stream<Word> &fetched, hls::stream<Word> &unpacked) {
 #pragma HLS INLINE off
     const LoadJob job = load_job(job_row);
-    int32_t row = job.row;
-UNPACK_LINES:
-    for (int32_t n = 0; n < job.map_lines; n = bounded<LoadJob::MOST_MAP_LINES>(n + 1)) {
-#pragma HLS LOOP_TRIPCOUNT min=0 max=4096
-        const bool exists = row >= job.top && row < job.bottom;
-        const int32_t inside = exists ? job.columns_inside : 0;
-        LaneBits waiting = no_bits();
-        pad_words(job.pad_value, exists ? job.columns_before : job.columns, unpacked);
-        if (exists) {
-            skip_bits(waiting, job.skip, fetched);
-        }
-    UNPACK_WORDS:
-        for (int32_t i = 0; i < inside; i = bounded<LoadJob::MOST_COLUMNS>(i + 1)) {
-#pragma HLS LOOP_TRIPCOUNT min=0 max=256
+    const Word padding = fill<int8_t, LANES>(static_cast<int8_t>(job.pad_value));
+    UnpackWalk walk = begin_line(job.row);
+UNPACK_CYCLES:
+    for (int32_t n = 0; n < job.unpack_cycles; n = bounded<LoadJob::MOST_UNPACK_CYCLES>(n + 1)) {
+#pragma HLS LOOP_TRIPCOUNT min=0 max=65536
 #pragma HLS PIPELINE II=1
-            count(COUNT_UNPACK_TILE);
-            unpacked.write(take_word(waiting, job.in_bits, job.in_unsigned, fetched));
+        count(COUNT_UNPACK_TILE);
+        const bool exists = walk.row >= job.top && walk.row < job.bottom;
+        const bool skips = walk.begins && exists && job.skip > 0;
+        const bool takes = !skips && exists && walk.column >= job.columns_before && walk.column < job.columns_end;
+        if (skips || (takes && walk.waiting.held < job.in_bits)) {
+            add_bits(walk.waiting, BEAT_BITS, fetched.read());
         }
-        pad_words(job.pad_value, exists ? job.columns_after : 0, unpacked);
-        row = row == job.rows - 1 ? 0 : bounded<LoadJob::MOST_ROWS>(row + 1);
+        const Word word = look_at(walk.waiting, 0, job.in_bits, job.in_unsigned);
+        drop_bits(walk.waiting, skips ? job.skip : takes ? job.in_bits : 0);
+        if (skips) {
+            walk.begins = false;
+        } else {
+            unpacked.write(takes ? word : padding);
+            if (walk.column == job.columns - 1) {
+                walk = begin_line(walk.row == job.rows - 1 ? 0 : bounded<LoadJob::MOST_ROWS>(walk.row + 1));
+            } else {
+                walk.column = bounded<LoadJob::MOST_COLUMNS>(walk.column + 1);
+                walk.begins = false;
+            }
+        }
     }
 }
 

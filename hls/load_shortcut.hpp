@@ -33,22 +33,35 @@ inline void fetch_shortcut(const StepRow &where, const ComputeRow &job_row, cons
     }
 }
 
+// One loop for all rows; where a row's first beat has bits of columns before, it begins with a cycle that drops them.
 inline void load_shortcut(const ComputeRow &job_row, hls::stream<Word> &fetched, hls::stream<Word> &shortcut) {
 #pragma HLS INLINE off
     const ComputeJob job = compute_job(job_row);
-    const int32_t rows = job.has_shortcut != 0 ? job.finished_rows : 0;
+    LaneBits waiting = no_bits();
+    int32_t x = 0;
+    bool begins = true;
     if (HAS_SHORTCUT) {
-    SHORTCUT_ROWS:
-        for (int32_t row = 0; row < rows; row = bounded<ComputeJob::MOST_FINISHED_ROWS>(row + 1)) {
-#pragma HLS LOOP_TRIPCOUNT min=0 max=256
-            LaneBits waiting = no_bits();
-            skip_bits(waiting, job.shortcut_skip, fetched);
-        SHORTCUT_WORDS:
-            for (int32_t x = 0; x < job.width; x = bounded<ComputeJob::MOST_WIDTH>(x + 1)) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=256
+    SHORTCUT_CYCLES:
+        for (int32_t n = 0; n < job.shortcut_cycles; n = bounded<ComputeJob::MOST_SHORTCUT_CYCLES>(n + 1)) {
+#pragma HLS LOOP_TRIPCOUNT min=0 max=16384
 #pragma HLS PIPELINE II=1
-                count(COUNT_LOAD_SHORTCUT);
-                shortcut.write(take_word(waiting, job.shortcut_bits, job.shortcut_unsigned, fetched));
+            count(COUNT_LOAD_SHORTCUT);
+            const bool skips = begins && job.shortcut_skip > 0;
+            if (skips || waiting.held < job.shortcut_bits) {
+                add_bits(waiting, BEAT_BITS, fetched.read());
+            }
+            const Word word = look_at(waiting, 0, job.shortcut_bits, job.shortcut_unsigned);
+            drop_bits(waiting, skips ? job.shortcut_skip : job.shortcut_bits);
+            begins = false;
+            if (!skips) {
+                shortcut.write(word);
+                if (x == job.width - 1) {
+                    waiting = no_bits();
+                    x = 0;
+                    begins = true;
+                } else {
+                    x = bounded<ComputeJob::MOST_WIDTH>(x + 1);
+                }
             }
         }
     }

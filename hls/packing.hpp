@@ -108,37 +108,10 @@ inline TwoWords take_two(LaneBits &waiting, int32_t bits, int32_t left, hls::str
     return words;
 }
 
-// Drop the bits of a beat that belong to mantissas before the first one wanted; nothing waits yet.
-inline void skip_bits(LaneBits &waiting, int32_t skip, hls::stream<Word> &source) {
-#pragma HLS INLINE
-    if (skip > 0) {
-        add_bits(waiting, BEAT_BITS, source.read());
-        drop_bits(waiting, skip);
-    }
-}
-
 // Write the lowest bits that wait as a beat.
 inline void give_beat(const LaneBits &waiting, hls::stream<Word> &target) {
 #pragma HLS INLINE
     target.write(look_at(waiting, 0, BEAT_BITS, 1));
-}
-
-// Add a word; a full beat leaves.
-inline void give_word(LaneBits &waiting, int32_t bits, const Word &word, hls::stream<Word> &target) {
-#pragma HLS INLINE
-    add_bits(waiting, bits, word);
-    if (waiting.held >= BEAT_BITS) {
-        give_beat(waiting, target);
-        drop_bits(waiting, BEAT_BITS);
-    }
-}
-
-// The last, partly filled beat of a line.
-inline void flush_bits(const LaneBits &waiting, hls::stream<Word> &target) {
-#pragma HLS INLINE
-    if (waiting.held > 0) {
-        give_beat(waiting, target);
-    }
 }
 
 }  // namespace sbfp

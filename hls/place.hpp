@@ -40,13 +40,4 @@ inline Place move(Place from, Place by) {
     return to;
 }
 
-// The word behind another.
-inline Place next_place(Place from) {
-#pragma HLS INLINE
-    Place one;
-    one.row = BANKS == 1 ? 1 : 0;
-    one.bank = BANKS == 1 ? 0 : 1;
-    return move(from, one);
-}
-
 }  // namespace sbfp

@@ -22,40 +22,58 @@ inline bool completes_row(const ComputeJob &job, int32_t y) {
     return HAS_FUSED_POOL && job.pools != 0 && (y == job.out_height - 1 ? before < job.pooled_height : regular);
 }
 
+// The row that goes out: of the map or of the pooled one, and its next word.
+struct PackWalk {
+    int32_t y;  // of the map, in the tile
+    int32_t x;
+    bool pooled;
+    LaneBits waiting;
+};
+
 // kept, pooled: row by row; a pooled row follows the one that completes it, and
-// waits in its stream while that one goes out.
+// waits in its stream while that one goes out. One loop for all rows; where bits
+// are left of a row's last word, it ends with a cycle that writes them.
 inline void pack(const StepRow &where, const ComputeRow &job_row, hls::stream<Word> &kept, hls::stream<Word> &pooled,
                  hls::stream<Word> &packed) {
 #pragma HLS INLINE off
     const ComputeJob job = compute_job(job_row);
     const Step step = step_of(where);
-    int32_t y = 0;  // in the tile
-PACK_ROWS:
-    for (int32_t row = 0; row < job.finished_rows; row = bounded<ComputeJob::MOST_FINISHED_ROWS>(row + 1)) {
-#pragma HLS LOOP_TRIPCOUNT min=0 max=256
-        const bool completes = completes_row(job, step.out_y + y);
-    PACK_PARTS:
-        for (int part = 0; part < 2; ++part) {
-            const int32_t of_map = job.keeps_map != 0 ? job.width : 0;
-            const int32_t of_pool = completes ? job.pooled_width : 0;
-            const int32_t words = part == 0 ? of_map : of_pool;
-            LaneBits waiting = no_bits();
-        PACK_WORDS:
-            for (int32_t x = 0; x < words; x = bounded<ComputeJob::MOST_WIDTH>(x + 1)) {
-#pragma HLS LOOP_TRIPCOUNT min=0 max=256
+    const bool keeps = job.keeps_map != 0;
+    PackWalk walk;
+    walk.y = 0;
+    walk.x = 0;
+    walk.pooled = HAS_FUSED_POOL && !keeps;
+    walk.waiting = no_bits();
+PACK_CYCLES:
+    for (int32_t n = 0; n < job.pack_cycles; n = bounded<ComputeJob::MOST_PACK_CYCLES>(n + 1)) {
+#pragma HLS LOOP_TRIPCOUNT min=0 max=16384
 #pragma HLS PIPELINE II=1
-                count(COUNT_PACK);
-                Word word;
-                if (HAS_FUSED_POOL && part != 0) {
-                    word = pooled.read();
-                } else {
-                    word = kept.read();
-                }
-                give_word(waiting, job.out_bits, word, packed);
+        count(COUNT_PACK);
+        const int32_t words = walk.pooled ? job.pooled_width : job.width;
+        const bool rest = walk.x == words;
+        if (!rest) {
+            Word word;
+            if (HAS_FUSED_POOL && walk.pooled) {
+                word = pooled.read();
+            } else {
+                word = kept.read();
             }
-            flush_bits(waiting, packed);
+            add_bits(walk.waiting, job.out_bits, word);
+            walk.x = bounded<ComputeJob::MOST_WIDTH>(walk.x + 1);
         }
-        y = y == job.height - 1 ? 0 : bounded<ComputeJob::MOST_HEIGHT>(y + 1);
+        if (rest || walk.waiting.held >= BEAT_BITS) {
+            give_beat(walk.waiting, packed);
+            drop_bits(walk.waiting, rest ? walk.waiting.held : BEAT_BITS);
+        }
+        if (walk.x == words && walk.waiting.held == 0) {
+            // after a row of the map the pooled one that it completes, if any
+            const bool goes_on = !walk.pooled && completes_row(job, step.out_y + walk.y);
+            if (!goes_on) {
+                walk.y = walk.y == job.height - 1 ? 0 : bounded<ComputeJob::MOST_HEIGHT>(walk.y + 1);
+            }
+            walk.pooled = HAS_FUSED_POOL && (goes_on || !keeps);
+            walk.x = 0;
+        }
     }
 }
 

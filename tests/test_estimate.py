@@ -22,7 +22,8 @@ from codegen.performance.estimate import estimate, steps
 from codegen.features import features
 from codegen.options import EngineOptions
 from codegen.lowering.program import build
-from codegen.render import HLS, render
+from codegen.identity import HLS
+from codegen.render import render
 from codegen.performance.logic import added_in_turn, shifter
 from codegen.performance.memories import block_rams
 from codegen.performance.ranges import Resource

@@ -102,6 +102,7 @@ def shortcut_fields(layer: LayerFields, work: Work) -> ShortcutJobFields:
         shortcut_step=shortcut.shortcut_line_beats,
         shortcut_plane_step=height * shortcut.shortcut_line_beats,
         shortcut_length=rows * of_row,
+        shortcut_cycles=words * tile.height * (tile.width + (start_bit % 8 > 0)),
         shortcut_bits=shortcut.shortcut_bits,
         shortcut_unsigned=shortcut.shortcut_unsigned,
         shortcut_skip=start_bit % 8,
@@ -131,6 +132,11 @@ def pooled_rows(layer: LayerFields, y: int) -> int:
     return max(0, (y + pool.pool_top + 2 - pool.pool_height) // 2)
 
 
+def row_cycles(words: int, bits: int) -> int:
+    """Cycles in which a row of words is packed: one more where its last beat is not full."""
+    return words + (words * bits % 8 > 0)
+
+
 def store_fields(layer: LayerFields, work: Work) -> StoreJobFields:
     """Rows that follow each other in memory without a gap are one burst, unless rows of both maps take turns."""
     out, pool, tile, words = layer.output_map, layer.fused_pool, work.tile, work.out.outputs
@@ -150,7 +156,11 @@ def store_fields(layer: LayerFields, work: Work) -> StoreJobFields:
     of_pool = beats(pool.pooled_width, out.out_bits) if pool.pool else 0
     return StoreJobFields(
         height=rows,
-        finished_rows=words * rows,
+        pack_cycles=words
+        * (
+            (rows * row_cycles(tile.width, out.out_bits) if out.keeps_map else 0)
+            + pooled * row_cycles(pool.pooled_width, out.out_bits)
+        ),
         out_bits=out.out_bits,
         out_unsigned=layer.epilogue.low == 0,
         keeps_map=out.keeps_map,

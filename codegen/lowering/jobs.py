@@ -46,19 +46,17 @@ class FetchFields:
 
 @dataclass(frozen=True)
 class LineFields:
-    """Lines of the map, those in the padding included: `map_lines` of them, the first of which is number `row` of
-    `rows` in its plane; those from `top` to before `bottom` exist. Of its `columns`, `columns_inside` exist.
+    """Lines of the map, those in the padding included: the first one is number `row` of `rows` in its plane; those from `top` to before `bottom` exist.
     """
 
-    map_lines: int = number(default=0)
+    unpack_cycles: int = number("for all words, and for the first beat of each line that has bits to skip", default=0)
     row: int = number(default=0)
     rows: int = number(default=0)
     top: int = number(default=0)
     bottom: int = number(default=0)
     columns: int = number(default=0)
-    columns_before: int = number(default=0)
-    columns_inside: int = number(default=0)
-    columns_after: int = number(default=0)
+    columns_before: int = number("in the padding", default=0)
+    columns_end: int = number("those before this exist", default=0)
     skip: int = number("bits of the first beat that belong to columns before", default=0)
     in_bits: int = number(default=8)
     in_unsigned: bool = number(default=False)
@@ -87,10 +85,11 @@ class InputPoolJobFields:
 class BufferJobFields:
     """Where the lines go in the input buffer; with few channels, a word holds several columns (taps) of them."""
 
-    lines: int = number(default=0)
-    line_columns: int = number("that come of each", default=0)
+    load_words: int = number("columns of all lines", default=0)
+    line_columns: int = number("of each", default=0)
     line_start: int = place(default=0)
-    line_gap: int = place("from behind a line to the next", default=0)
+    next_line: int = place("from the last word of a line to the first of the next", default=0)
+    next_buffered: int = place("from a word to the next", default=0)
     column_step: int = number("map columns per buffer column", default=1)
     taps: int = number("columns per word", default=1)
     tap_channels: int = number("channels of each", default=0)
@@ -139,6 +138,7 @@ class ShortcutJobFields:
     shortcut_step: int = number(default=0)
     shortcut_plane_step: int = number(default=0)
     shortcut_length: int = number("beats of a burst", default=0)
+    shortcut_cycles: int = number("for all words, and for the first beat of each row that has bits to skip", default=0)
     shortcut_bits: int = number(default=8)
     shortcut_unsigned: bool = number(default=False)
     shortcut_skip: int = number("bits of the first beat that belong to columns before", default=0)
@@ -196,7 +196,7 @@ class StoreJobFields:
 
     store_to: MapPlace = choice(MapPlace, default=MapPlace.MEMORY)
     height: int = number(default=0)
-    finished_rows: int = number("of all words", default=0)
+    pack_cycles: int = number("for all words, and for the last beat of each row that is not full", default=0)
     out_bits: int = number(default=8)
     out_unsigned: bool = number(default=False)
     keeps_map: bool = number(default=False)

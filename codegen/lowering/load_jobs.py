@@ -25,13 +25,12 @@ from codegen.lowering.walk import Load, Tile, Work
 class Columns:
     """The columns of a map that the lines of a tile take.
 
-    before, inside, after: in the padding, existing, and in the padding again. skip: bits of the first beat that belong
+    before, inside: in the padding, and existing. skip: bits of the first beat that belong
     to columns before; first: that beat, counted from the map's line; beats: of a line.
     """
 
     before: int
     inside: int
-    after: int
     skip: int
     first: int
     beats: int
@@ -47,7 +46,6 @@ def tile_columns(layer: LayerFields, tile: Tile) -> Columns:
     return Columns(
         before=begin,
         inside=end - begin,
-        after=tile.map_columns - end,
         skip=start_bit % 8,
         first=start_bit // 8,
         beats=beats(end - begin, source.in_bits, start_bit % 8) if end > begin else 0,
@@ -132,16 +130,16 @@ def fetch_fields(layer: LayerFields, load: Load, columns: Columns, rows: Rows) -
 
 
 def line_fields(layer: LayerFields, load: Load, columns: Columns, rows: Rows) -> LineFields:
+    lines = sum(part.lines for part in plane_parts(load, rows)) if columns.skip else 0
     return LineFields(
-        map_lines=load.part.map_lines,
+        unpack_cycles=load.part.map_lines * load.tile.map_columns + lines,
         row=load.part.row,
         rows=load.tile.map_rows,
         top=rows.top,
         bottom=rows.bottom,
         columns=load.tile.map_columns,
         columns_before=columns.before if columns.inside else 0,
-        columns_inside=columns.inside,
-        columns_after=columns.after if columns.inside else 0,
+        columns_end=columns.before + columns.inside if columns.inside else 0,
         skip=columns.skip,
         in_bits=layer.input_map.in_bits,
         in_unsigned=layer.input_map.in_unsigned,
@@ -173,11 +171,13 @@ def input_pool_fields(layer: LayerFields, load: Load) -> InputPoolJobFields:
 def buffer_fields(layer: LayerFields, load: Load) -> BufferJobFields:
     tile, buffer = load.tile, layer.buffer
     pooled = layer.input_pool.in_pool is not InputPooling.UNPOOLED
+    line_columns = tile.in_width if pooled else tile.map_columns
     return BufferJobFields(
-        lines=load.part.lines,
-        line_columns=tile.in_width if pooled else tile.map_columns,
+        load_words=load.part.lines * line_columns,
+        line_columns=line_columns,
         line_start=load.part.line * tile.pitch,
-        line_gap=tile.pitch - tile.in_width,
+        next_line=tile.pitch - tile.in_width + 1,
+        next_buffered=1,
         column_step=buffer.col_step,
         taps=buffer.taps,
         tap_channels=buffer.tap_channels,

@@ -70,7 +70,6 @@ def steps(program: Program, board: Board, timing: Timing) -> list[Step]:
             tile, part = step.coming, step.count / step.coming.units
             load_beats = math.ceil(tile.load_beats * part)
             unpacking = timing.memory_latency + math.ceil(tile.load * part)
-            unpacking += math.ceil(step.count * tile.unit_lines) * timing.line_overhead
             load = max(step.bursts_in() * burst + load_beats, unpacking)
         if step.weights is not None and step.weights.weights:
             fetched = timing.memory_latency + step.weights.weights
