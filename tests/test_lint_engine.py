@@ -36,7 +36,7 @@ TAKEN_BACK = [
         "single_instances",
         "step is called 4 times in run_step",
     ),
-    ("store.hpp", r"HAS_FUSED_POOL && part", "part", "channel_ends", "channel pooled has 0 producers and 1 consumers"),
+    ("store.hpp", r"HAS_FUSED_POOL && walk.pooled\) {", "walk.pooled) {", "channel_ends", "channel pooled has 0 producers and 1 consumers"),
     ("epilogue.hpp", r"HAS_DEPTHWISE && finish", "finish", "channel_ends", "channel biases has 0 producers"),
     ("epilogue.hpp", r"HAS_SHORTCUT && finish", "finish", "channel_ends", "channel shortcut has 0 producers"),
     *(
