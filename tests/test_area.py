@@ -13,7 +13,8 @@ import pytest
 from bfp import BfpError
 from codegen.area.__main__ import main
 from codegen.area.cases import CASES, WIDTHS
-from codegen.area.compiled import STRAIGHT, TOP, Case, find_clang, flags, layout, matching, missing_clang, wrapper
+from codegen.area.compiled import CLANGS, STRAIGHT, TOP, Case, find_clang, flags, layout, matching
+from codegen.area.compiled import missing_clang, wrapper
 from codegen.area.measure import Area, area, as_declared, missing_yosys, module, yosys
 from codegen.area.operators import Operators, operators, outside
 from codegen.generate import generate
@@ -212,7 +213,7 @@ def test_every_width_is_used(generated):
     assert set(WIDTHS) <= used
 
 
-@with_clang
+@pytest.mark.skipif(find_clang() != CLANGS[0], reason=f"what is inlined, and so counted twice, is known of {CLANGS[0]}")
 def test_operators_of_the_whole_engine(generated):
     found = operators(generated)
     assert found["mean"] == Operators(1, 0)
@@ -224,4 +225,4 @@ def test_operators_of_the_whole_engine(generated):
 def test_missing_tools_are_said(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main([]) == 0
-    assert re.fullmatch(r"skipped: clang\+\+-\d+ to .* not installed .*\n", capsys.readouterr().out)
+    assert re.fullmatch(r"skipped: none of clang\+\+-16, .* is installed .*\n", capsys.readouterr().out)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bfp.errors import BfpError
 from codegen.area.cases import CASES
-from codegen.area.compiled import missing_clang
+from codegen.area.compiled import find_clang, missing_clang
 from codegen.area.measure import Area, area, as_declared, missing_yosys, module, yosys_version
 from codegen.area.operators import ARRAY, Operators, operators, outside
 from codegen.generate import generate
@@ -55,7 +55,8 @@ def operator_table(found: dict[str, Operators]) -> str:
 
 
 def report(generated: Path) -> None:
-    print(f"{yosys_version()}, UltraScale+; one cycle each, no registers; div: dividers by variables, left out")
+    print(f"{find_clang()}, {yosys_version()}, UltraScale+; one cycle each, no registers")
+    print("div: dividers by variables, left out of LUT and DSP")
     print(area_table(measured(generated)), end="\n\n")
     print("operators of the whole engine, as the sources have them (divisions: none by a power of two)")
     print(operator_table(operators(generated)))
