@@ -413,6 +413,12 @@ def task_benchmark():
         "uptodate": [False],
         "doc": "C simulation of a small CNN against hls4ml's, which gets an environment of its own below build/",
     }
+    yield {
+        "name": "control",
+        "actions": [command("codegen.area", *([BUILD / configuration(network_file()).name] if network_file() else []))],
+        "uptodate": [False],
+        "doc": "LUTs, DSPs, multiplications and divisions of the engine's control, by clang and Yosys; net=NAME",
+    }
 
 
 def task_lint():
