@@ -81,7 +81,7 @@ def run_estimate(folder: Path, options: EngineOptions, board: Board) -> None:
         )
     print(
         f"{result['network']} on {result['board']} at {result['clock_mhz']} MHz, modelled: {result['cycles']} cycles, "
-        f"{result['frames_per_second']} frames/s, {100 * result['mac_efficiency']:.1f} % of the array's "
+        f"{ranges['frames_per_second']} frames/s, {100 * result['mac_efficiency']:.1f} % of the array's "
         f"{result['array']['macs_per_cycle']} multiply-accumulates a cycle, {result['ddr_bytes'] / 1e6:.1f} MB of memory "
         f"traffic; {ranges['dsp']} DSP, {ranges['bram36']} BRAM36, {ranges['lut']} LUT"
     )

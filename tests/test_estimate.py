@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import fields, replace
 
 import pytest
 from support.boards import BOARD
@@ -26,10 +27,10 @@ from codegen.identity import HLS
 from codegen.render import render
 from codegen.performance.logic import added_in_turn, shifter
 from codegen.performance.memories import block_rams
-from codegen.performance.ranges import Resource
+from codegen.performance.ranges import Range, Resource
 from codegen.performance.resources import area, refuse_what_does_not_fit
 from codegen.lowering.tiling import Cutter, LayerShape
-from codegen.performance.timing import Timing
+from codegen.performance.timing import TIMINGS, Timing, Timings
 
 
 def test_estimate_adds_up():
@@ -172,3 +173,28 @@ def test_partial_sums_that_do_not_fit_are_refused_by_name():
     cutter = Cutter(layer, options, build_array(options, 15, 15, 27))
     with pytest.raises(BfpError, match=r"layer9: its weights come in 16 chunks, and 8 partial .* tile_blocks \(2\)"):
         cutter.candidates()
+
+
+def test_cycles_and_frames_have_ranges():
+    """Their ends are those of the machine at its best and at its worst, memory included."""
+    program = build([random_artifact(3, 16)], EngineOptions(), BOARD)
+    result = estimate(program, BOARD)
+    cycles, frames = (result["ranges"][name] for name in ("cycles", "frames_per_second"))
+    fast = replace(BOARD, memory_gb_s=BOARD.memory_gb_s_high)
+    slow = replace(BOARD, memory_gb_s=BOARD.memory_gb_s_low)
+    for end, at, timing in (("low", fast, TIMINGS.fast), ("likely", BOARD, Timing()), ("high", slow, TIMINGS.slow)):
+        assert cycles[end] == sum(step.cycles for step in steps(program, at, timing))
+    assert cycles["low"] < cycles["likely"] == result["cycles"] < cycles["high"]
+    assert frames["low"] < frames["likely"] == result["frames_per_second"] < frames["high"]
+    assert frames["low"] == pytest.approx(250e6 / cycles["high"], abs=0.01)
+    certain = estimate(program, replace(BOARD, memory_gb_s_low=3.2, memory_gb_s_high=3.2), Timings(*3 * [Timing()]))
+    assert len(set(certain["ranges"]["cycles"].values())) == 1
+
+
+def test_overheads_are_in_order_and_as_documented():
+    for field in fields(Timing):
+        low, likely, high = (getattr(timing, field.name) for timing in TIMINGS)
+        assert 0 < low <= likely <= high, field.name
+    drained = TIMINGS.likely.memory_latency + TIMINGS.likely.pipeline_depth
+    assert [drained + timing.step_overhead for timing in TIMINGS] == [200, 215, 230]
+    assert TIMINGS.range_of(lambda timing: timing.line_overhead) == Range(15, 17, 20)

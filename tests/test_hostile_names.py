@@ -149,7 +149,8 @@ def estimate(text: str) -> dict:
     layer = {"name": f"conv{text}", "macs": 9000, "ddr_bytes": 100, "cycles": 50, "bound": "compute"}
     return {
         "network": f"net{text}", "board": f"board{text}", "array": {"macs_per_cycle": 640}, "clock_mhz": 250,
-        "frames_per_second": 9.0, "mac_efficiency": 0.5, "memory_gb_s": 4.2, "layers": [layer],
+        "mac_efficiency": 0.5, "memory_gb_s": 4.2, "layers": [layer],
+        "ranges": {"frames_per_second": {"low": 8.0, "likely": 9.0, "high": 10.0}},
     }  # fmt: skip
 
 

@@ -109,16 +109,16 @@ def section(point: dict, board: Board) -> str:
 def table(result: dict) -> list[str]:
     """Lines for people: the fastest engine of each width, and what was refused."""
     lines = [
-        f"{'bits':>5} {'frames/s':>9} {'lanes':>5} {'filt.':>5} {'pix.':>4} {'MAC/cyc':>7} {'array':>6} "
+        f"{'bits':>5} {'frames/s (low to high)':>28} {'lanes':>5} {'filt.':>5} {'pix.':>4} {'MAC/cyc':>7} {'array':>6} "
         f"{'DSP':>5} {'BRAM36':>6} {'LUT (low to high)':>24}  (all modelled)"
     ]
     for name, index in [("now", result["current"]), *(("best", i) for i in result["best"])]:
         if index is not None:
             p = result["points"][index]
             o = p["options"]
-            lut = Range(**p["ranges"]["lut"])
+            frames, lut = (Range(**p["ranges"][name]) for name in ("frames_per_second", "lut"))
             lines.append(
-                f"{p['weights']}/{p['activations']:<3} {p['frames_per_second']:9.2f} {o['lanes']:5} {o['filters']:5} "
+                f"{p['weights']}/{p['activations']:<3} {frames!s:>28} {o['lanes']:5} {o['filters']:5} "
                 f"{o['pixels']:4} {p['macs_per_cycle']:7} {100 * p['mac_efficiency']:5.1f}% {p['dsp']:5} "
                 f"{p['bram36']:6} {lut!s:>24}  {name}"
             )
@@ -160,7 +160,7 @@ def main(argv: list[str] | None = None) -> int:
     best = result["points"][result["best"][0]]
     print(
         f"\nmodelled best for {result['network']} on {result['board']} at {best['weights']}/{best['activations']} bits"
-        f": {best['frames_per_second']} frames/s\n\n{section(best, board)}\n"
+        f": {Range(**best['ranges']['frames_per_second'])} frames/s\n\n{section(best, board)}\n"
     )
     print(f"{arguments.folder / 'explore.svg'}, explore.json; {time.perf_counter() - start:.1f} s")
     return 0
