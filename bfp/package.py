@@ -6,18 +6,20 @@ from pathlib import Path
 
 from bfp.deployment import SAMPLES, Deployment
 
-# what may change while a bitstream stays what it is, and what may not
+# what may change while a bitstream stays what it is, and what may not, as docs/vendor-flow.md has it
 KEEPS_BITSTREAM = (
-    "weights and biases of the same shapes and widths, at the same exponents",
+    "new weights and biases of the same shapes and widths, at the same exponents",
     "exponents of weights that change alignment shifts alone, within what the array takes",
     "exponents that all move together, where no activation has a limit",
-    "class names, preprocessing, offset and scale of the output, names of layers and tensors",
-    "comments in sources",
+    "class names, preprocessing, the output's offset and scale, names of layers and tensors",
+    "comments in sources, versions of the tools",
 )
 NEEDS_BITSTREAM = (
-    "exponents that change a requantisation shift, an operand's alignment, or ReLU6's limit",
-    "shapes, operators, activations, widths and signs of tensors and weights",
-    "options of the engine, the board, the clock, and the code of the engine's sources",
+    "exponents that change a requantisation shift, an operand's alignment or ReLU6's limit",
+    "an alignment shift wider than any layer had, or the first one of a layer",
+    "shapes, operators, activations; widths and signs of tensors and weights",
+    "options of the engine, the board, the clock",
+    "code of the engine's sources",
 )
 
 
