@@ -15,6 +15,7 @@ from bfp.deployment import check_file, check_files, read_deployment
 from bfp.errors import BfpError
 from bfp.package import KEEPS_BITSTREAM, NEEDS_BITSTREAM, describe
 from codegen.vendor import build as vendor
+from codegen.vendor import implement
 from codegen.vendor import package as packing
 from codegen.vendor.request import FlowOptions
 
@@ -168,7 +169,7 @@ def test_manifest_and_weights_are_written_both_or_neither(tools, network, monkey
         (lambda n: (n / "artifact.npz").write_bytes(b"x"), "artifact.npz is damaged or truncated"),
         (lambda n: (n / "samples.npz").write_bytes(b"x"), "samples.npz is damaged or truncated"),
         (lambda n: shutil.copy(generated(n.parent / "other", seed=9) / "artifact.npz", n),
-         "was generated from another artifact than .*artifact.npz; run `doit codegen`"),
+         "manifest of toy is of another artifact than its artifact.npz; run `doit codegen`"),
         (lambda n: (n / "deploy" / "weights.bin").write_bytes(b"x"), "weights.bin is not the one of its manifest"),
         (lambda n: files.write_text(n / "generated" / "tables.hpp", "int more;"),
          "the sources in .*generated or .*hls are not those of its manifest; run `doit codegen board=ultra96v2`"),
@@ -183,6 +184,28 @@ def test_what_does_not_belong_together_is_never_packed(tools, network, spoil, se
         bitstream(network)
     assert "\n" not in str(error.value) and package(network) == before
     assert not vendor.is_current("bitstream", network, BOARD, FlowOptions())
+
+
+@pytest.mark.parametrize(
+    "meanwhile, sentence",
+    [
+        (lambda n: generated(n, "int another;"), "toy was generated again while it was implemented; run the step again"),
+        (lambda n: shutil.copy(generated(n.parent / "other", seed=9) / "artifact.npz", n), "is of another artifact than"),
+        (lambda n: generated(n, seed=9), None),  # generated again for the same kernel: what is of now is packed
+    ],
+)
+def test_what_changes_during_hours_of_implementation_is_noticed(tools, network, monkeypatch, meanwhile, sentence):
+    tools.install("vitis_hls", "vivado")
+    real = implement.run
+    monkeypatch.setattr(implement, "run", lambda command: (real(command), meanwhile(network)))
+    if sentence is None:
+        bitstream(network)
+        check_files(read_deployment(network / "deploy"), network / "deploy")
+        assert vendor.is_current("bitstream", network, BOARD, FlowOptions())
+        return
+    with pytest.raises(BfpError, match=sentence):
+        bitstream(network)
+    assert "toy.bit" not in package(network) and read_deployment(network / "deploy").implementation is None
 
 
 @pytest.mark.parametrize("name", ["weights.bin", "toy.bit", "toy.hwh", "artifact.npz", "samples.npz"])

@@ -52,7 +52,8 @@ def build_bitstream(
         synthesise(request, model)
         show_implementation(request)
         return None
-    check_samples(request)
+    if not options.minimal:
+        check_samples(request.folder, request.deployment)
     current = synthesis_is_current(request)
     if current:
         accept(request, read_results(request.folder).csynth)

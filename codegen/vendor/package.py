@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bfp.artifact_file import load
-from bfp.deployment import MANIFEST, SAMPLES, WEIGHTS, add_files, check_file
+from bfp.deployment import MANIFEST, SAMPLES, WEIGHTS, Deployment, add_files, check_file, read_deployment, same_kernel
 from bfp.errors import BfpError
 from bfp.files import copy_file, file_digest, replacing, write_bytes
 from bfp.kernel import Implementation
@@ -25,17 +25,14 @@ def packaged(request: Request) -> list[str]:
     return [WEIGHTS, deployment.bitfile, deployment.handoff, *(() if request.options.minimal else SAMPLES)]
 
 
-def check_samples(request: Request) -> None:
-    """Raise BfpError unless the artifact that goes into the package is the manifest's, and the samples are its images."""
-    if request.options.minimal:
-        return
-    folder, deployment = request.folder, request.deployment
+def check_samples(folder: Path, deployment: Deployment) -> None:
+    """Raise BfpError unless the artifact in a folder is the manifest's, and the samples are images of its input."""
     artifact_path, samples_path = (folder / name for name in SAMPLES)
     if load(artifact_path).digest != deployment.artifact_digest:
-        raise BfpError(f"{folder / 'deploy'} was generated from another artifact than {artifact_path}; run `doit codegen`")
+        raise BfpError(f"the manifest of {deployment.network} is of another artifact than its {SAMPLES[0]}; run `doit codegen`")
     shape, wanted = load_samples(samples_path).images.shape[1:], deployment.tensor(deployment.input.tensor).shape
     if shape != wanted:
-        raise BfpError(f"{samples_path} has images of {shape}, the network takes {wanted}; run `doit calibrate` again")
+        raise BfpError(f"{SAMPLES[1]} of {deployment.network} has images of {shape}, not of {wanted}; run `doit calibrate`")
 
 
 def has_bitstream(request: Request) -> bool:
@@ -86,9 +83,12 @@ def use_again(request: Request) -> Implementation:
 
 
 def complete_package(request: Request, bitfile: Path, handoff: bytes, made: Implementation) -> None:
-    """Replace the deployment folder by one with this bitstream and the content of its handoff: whole, or not at all."""
+    """Replace the deployment folder by one with this bitstream and the content of its handoff: whole, or not at all.
+
+    Everything is checked as it was copied: during hours of implementation, somebody may have calibrated or generated
+    again. Raises BfpError where it no longer belongs together.
+    """
     deployment, names = request.deployment, packaged(request)
-    check_file(deployment, request.deploy, WEIGHTS, "run `doit codegen` again")
     with replacing(request.deploy) as folder:
         folder.mkdir(parents=True)
         for name in (MANIFEST, WEIGHTS):
@@ -97,4 +97,10 @@ def complete_package(request: Request, bitfile: Path, handoff: bytes, made: Impl
             copy_file(request.folder / name, folder / name)
         copy_file(bitfile, folder / deployment.bitfile)
         write_bytes(folder / deployment.handoff, handoff)
+        found = read_deployment(folder)
+        if not same_kernel(found, deployment):
+            raise BfpError(f"{request.name} was generated again while it was implemented; run the step again")
+        check_file(found, folder, WEIGHTS, "run `doit codegen` again")
+        if not request.options.minimal:
+            check_samples(folder, found)
         add_files(folder, names, made, request.options.minimal)
