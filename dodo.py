@@ -162,15 +162,15 @@ def evaluate(name: str, path: Path) -> dict:
 
 
 def codegen(name: str, path: Path) -> dict:
-    """write HLS sources, weight image and deployment manifest for a board; board=NAME"""
-    folder = BUILD / name
+    """write HLS sources, weight image and deployment manifest for a board; board=NAME keep_bitstream=1"""
+    folder, keep = BUILD / name, ["--keep-bitstream"] if flag("keep_bitstream") else []
     headers = ("config", "identity", "layer", "loops", "schedule", "tables", "tensors")
     generated = [folder / "generated" / f"{name}.hpp" for name in headers]
     return {
-        "actions": [command("codegen", "generate", folder, *engine_words(path))],
+        "actions": [command("codegen", "generate", folder, *keep, *engine_words(path))],
         "file_dep": [str(path), str(folder / "artifact.npz"), *CODEGEN, *HLS, *BFP],
         "targets": [*map(str, generated), str(folder / "deploy" / "manifest.json")],
-        "uptodate": [config_changed(" ".join(engine_words(path)))],
+        "uptodate": [config_changed(" ".join([*keep, *engine_words(path)]))],
     }
 
 
@@ -285,7 +285,7 @@ def tensorboard(name: str, path: Path) -> dict:
     }
 
 
-FLAGS = ("dry_run", "force", "strict", "minimal")  # of the vendor's steps: NAME=1
+FLAGS = ("dry_run", "force", "strict", "minimal", "rebuild")  # of the vendor's steps: NAME=1
 
 
 def flag(name: str) -> bool:
@@ -327,7 +327,9 @@ def vendor_step(step: str, name: str, path: Path) -> dict:
 
 def vendor_is_current(task, values: dict, step: str, folder: Path, words: list[str]) -> bool:
     """Whether a step of the vendor's tools has been done for exactly what is there now."""
-    options = FlowOptions(get_var("tool", None), force=flag("force"), strict=flag("strict"), minimal=flag("minimal"))
+    options = FlowOptions(
+        get_var("tool", None), force=flag("force"), strict=flag("strict"), minimal=flag("minimal"), rebuild=flag("rebuild")
+    )
     board, clock = words[1], words[words.index("--clock") + 1] if "--clock" in words else None
     return not flag("dry_run") and is_current(step, folder, board_at(board, clock), options)
 
@@ -358,7 +360,7 @@ def small_cosim() -> dict:
 
 
 def build_bitstream(name: str, path: Path) -> dict:
-    """synthesis, implementation and the package for the board; as csynth, and strict=1 minimal=1 jobs=N"""
+    """synthesis, implementation and the package for the board; as csynth, and strict=1 minimal=1 rebuild=1 jobs=N"""
     return vendor_step("bitstream", name, path)
 
 

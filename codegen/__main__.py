@@ -8,11 +8,13 @@ import time
 from pathlib import Path
 
 from bfp.artifact_file import load
+from bfp.deployment import read_deployment
 from bfp.errors import BfpError
-from bfp.names import printable
-from bfp.golden import quantise_input
-from bfp.samples import load_samples
 from bfp.files import write_json, write_text
+from bfp.golden import quantise_input
+from bfp.names import printable
+from bfp.package import bitstream_state
+from bfp.samples import load_samples
 from codegen.generate import generate
 from codegen.lowering.program import build
 from codegen.options import EngineOptions
@@ -25,12 +27,13 @@ from codegen.simulation.csim import simulate
 from codegen.vendor.lock import check_free
 
 
-def run_generate(folder: Path, options: EngineOptions, board: Board) -> None:
+def run_generate(folder: Path, options: EngineOptions, board: Board, keep: bool) -> None:
+    """Write everything that is generated. keep: refuse what the existing bitstream was not built for."""
     start = time.perf_counter()
     check_free(folder / "vendor")  # what is being synthesised must stay
     artifact = load(folder / "artifact.npz")
     warn(check_fit(artifact, options, board))
-    program, identity = generate([artifact], options, board, folder)
+    program, identity = generate([artifact], options, board, folder, keep)
     print(
         f"{artifact.graph.name} for {board.name}: {len(program.layers)} layers, "
         f"{sum(x.macs for x in program.layers) / 1e6:.1f} million multiply-accumulates, "
@@ -38,6 +41,8 @@ def run_generate(folder: Path, options: EngineOptions, board: Board) -> None:
         f"{program.fmap_words * options.lanes / 1e6:.2f} MB of feature maps, kernel {identity}, "
         f"written in {time.perf_counter() - start:.1f} s"
     )
+    if said := bitstream_state(read_deployment(folder / "deploy"), folder / "deploy"):
+        print(said)
 
 
 def warn(sentences: list[str]) -> None:
@@ -101,6 +106,9 @@ def main(argv: list[str] | None = None) -> int:
         command.add_argument("--engine", nargs="*", default=[], metavar="NAME=NUMBER", help="engine options")
         command.add_argument("--board", default=DEFAULT_BOARD, help="a file of codegen/boards (default %(default)s)")
         command.add_argument("--clock", metavar="MHZ", help="of the engine (default: the board's)")
+        if name == "generate":
+            text = "refuse what the bitstream in the deployment folder was not built for, naming the layer"
+            command.add_argument("--keep-bitstream", action="store_true", help=text)
         if name == "csim":
             command.add_argument("--limit", type=int, default=2, help="images to simulate (default 2)")
             command.add_argument("--compiler", help="C++ compiler (default $CXX, then g++)")
@@ -110,7 +118,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         options, board = EngineOptions.from_words(arguments.engine), board_at(arguments.board, arguments.clock)
         if arguments.command == "generate":
-            run_generate(arguments.folder, options, board)
+            run_generate(arguments.folder, options, board, arguments.keep_bitstream)
         elif arguments.command == "csim":
             limit, compiler, threaded = arguments.limit, arguments.compiler, arguments.threaded
             return run_csim(arguments.folder, options, board, limit, compiler, threaded)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 from dataclasses import replace
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 from support.boards import BOARD
 from support.random_graphs import random_artifact
-from support.renamed import renamed
+from support.renamed import named, renamed
 
 from bfp.artifact import Artifact, Preprocessing
+from bfp.artifact_file import load, save
 from bfp.errors import BfpError
 from bfp.format import mantissa_range
 from bfp.graph import Window
@@ -112,6 +114,16 @@ def test_no_value_of_a_weight_reaches_the_hardware(seed):
     artifact = random_artifact(seed, SMALL.lanes)
     texts = [render.render(build([a], SMALL, BOARD), "test") for a in (artifact, other_values(artifact, seed))]
     assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_name_reaches_the_hardware_through_a_file_either(seed, tmp_path):
+    """A file orders tensors by their names; places in the arena follow the network."""
+    artifact, found = random_artifact(seed, SMALL.lanes), []
+    for new in (str, lambda name: f"n{hashlib.sha256(name.encode()).hexdigest()[:12]}"):
+        save(named(artifact, new), tmp_path / "artifact.npz")
+        found.append(kernel(load(tmp_path / "artifact.npz")))
+    assert found[0] == found[1] == kernel(artifact)
 
 
 def test_exponents_that_all_move_together_keep_the_identity():

@@ -9,6 +9,7 @@ import numpy as np
 
 from bfp.artifact import Artifact
 from bfp.format import BlockFormat
+from bfp.kernel import Kernel
 from codegen.lowering.array import Array
 from codegen.lowering.fusion import InputPool, Pool
 from codegen.lowering.layer_fields import LayerFields
@@ -93,12 +94,14 @@ class Program:
 
     with_weights: whether dense layers' weights are laid out; without them (zeros
     in their place) a program has every size and address, and is built at once.
+    built: the kernel of an existing bitstream, whose bounds hold then; None: the weights' own.
     """
 
     options: EngineOptions
     array: Array
     artifacts: list[Artifact]
     with_weights: bool = True
+    built: Kernel | None = None
     layers: list[EngineLayer] = field(default_factory=list)
     tensors: list[StoredTensor] = field(default_factory=list)
     tables: dict[str, list[tuple[str, np.ndarray]]] = field(default_factory=lambda: {name: [] for name in TABLES})
@@ -107,6 +110,11 @@ class Program:
     weight_words: int = 0
     fmap_words: int = 0
     largest_align: int = 0
+
+    @property
+    def align_bits(self) -> int:
+        """Bits of the largest alignment shift that the array takes."""
+        return self.built.align_bits if self.built else int(self.largest_align).bit_length()
 
     def rows(self, table: str) -> int:
         return sum(len(values) for _, values in self.tables[table])

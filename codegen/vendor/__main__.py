@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
     board = board_at(arguments.board, arguments.clock)
     flow = FlowOptions(
         arguments.tool, arguments.dry_run, arguments.force, arguments.strict, arguments.minimal,
-        hours(arguments.timeout), count(arguments.jobs),
+        hours(arguments.timeout), count(arguments.jobs), arguments.rebuild,
     )  # fmt: skip
     if arguments.command == "cosim":
         done = cosim(folder, board, flow, lambda path: golden_of(folder, engine, board, path))
@@ -112,6 +112,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--force", action="store_true", help="go on whatever synthesis showed")
         command.add_argument("--strict", action="store_true", help="refuse a bitstream that needs a lower clock")
         command.add_argument("--minimal", action="store_true", help="no artifact and no samples in the package")
+        command.add_argument("--rebuild", action="store_true", help="implement although there is a bitstream of this kernel")
         command.add_argument("--timeout", metavar="HOURS", help="of each program")
         command.add_argument("--jobs", default="2", metavar="N", help="processes of Vivado (default %(default)s)")
     return made

@@ -10,17 +10,24 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support import toy_board as toy
 from support.boards import BOARD
 from support.vendor_reports import cosim_rpt, csynth_xml, schedules_of
 
-from bfp.files import write_bytes
+from bfp.artifact_file import save
+from bfp.files import write_bytes, write_text
+from bfp.samples import Samples, save_samples
+from codegen.identity import engine_sources, kernel_identity
+from codegen.lint.artifacts import smallest_artifact
 from codegen.performance.ranges import Range
+from codegen.render import BENCH_HEADERS, KERNEL_HEADERS
 from codegen.vendor import build
-from codegen.vendor.request import FlowOptions
+from codegen.vendor.request import FlowOptions, kernel_headers
 from codegen.vendor.results import Modelled
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -201,14 +208,19 @@ def tcl_lists(path: Path) -> list[list[str]]:
 MODEL = Modelled(Range(18, 20, 22), Range(50, 50, 60), Range(20000, 30000, 45000))  # agrees with csynth_xml()
 
 
-def generated(folder: Path, **changes) -> Path:
-    """A generated network of the toy; ``changes`` replace fields of its deployment."""
-    folder.mkdir()
-    toy.write(folder / "deploy", **changes)
-    (folder / "generated").mkdir()
-    (folder / "generated" / "config.hpp").write_text("// generated\n")
-    (folder / "artifact.npz").write_bytes(b"artifact")
-    (folder / "samples.npz").write_bytes(b"samples")
+def generated(folder: Path, code: str = "", seed: int = 0, **changes) -> Path:
+    """A generated network of the toy, as code generation leaves it; a folder that has one is generated again.
+
+    code: the kernel's. seed: of artifact and samples. ``changes`` replace fields of its deployment.
+    """
+    for name in (*KERNEL_HEADERS, *BENCH_HEADERS):
+        write_text(folder / "generated" / name, f"// {name} of artifact {seed}\n{code}\n")
+    network = replace(smallest_artifact(), provenance={"seed": seed})
+    images = np.full((1, toy.CHANNELS, toy.HEIGHT, toy.WIDTH), seed, np.float32)
+    save_samples(Samples(images, np.array([0]), ("first",), np.zeros((1, 2), np.float32)), folder / "samples.npz")
+    made = {"artifact_digest": save(network, folder / "artifact.npz").digest}
+    made["identity"] = kernel_identity(kernel_headers(folder), engine_sources())
+    toy.write(folder / "deploy", **{**made, **changes})
     return folder
 
 
