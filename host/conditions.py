@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -74,5 +75,14 @@ def load_stamp(device: Any) -> object:
         return loads
     from pynq.pl_server import global_state
 
-    files = Path(global_state.__file__).parent.glob("global_pl_state*.json")
-    return sorted((path.name, path.stat().st_mtime_ns) for path in files)
+    folder = os.path.dirname(global_state.__file__)
+    names = ("global_pl_state.json", "global_pl_state_.json", f"global_pl_state_{device.tag}.json")
+    return [_written(os.path.join(folder, name)) for name in names]
+
+
+def _written(path: str) -> int | None:
+    """When a file was written last, None where there is none."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return None

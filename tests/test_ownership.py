@@ -17,13 +17,17 @@ from support.driven import board, deploy, library, random_mantissas
 
 from bfp.errors import BfpError
 from host import hwh
+from host.conditions import load_stamp
 from host.driver import Accelerator
+from host.faults import Faults
 from host.ownership import lock_file
 from host.simulated_board import SimulatedBoard
 
 HOLDER = """
 import sys, time
+from host.conditions import load_stamp
 from host.driver import Accelerator
+from host.faults import Faults
 from host.simulated_board import SimulatedBoard
 from pathlib import Path
 library, deploy, lock = sys.argv[1:]
@@ -129,3 +133,32 @@ def test_an_engine_that_is_another_one_now_is_noticed(board, deploy):
         board._registers["identity_low"] ^= 1
         with pytest.raises(BfpError, match="has identity 0123456789abcdee, but .* 0123456789abcdef"):
             accelerator.run(random_mantissas())
+
+
+def test_what_pynq_writes_of_a_load_is_looked_at(tmp_path, monkeypatch):
+    """Other programs load bitstreams, too; PYNQ's record of it has another name in each version."""
+    from pynq.pl_server import global_state
+
+    class Device:
+        tag = "embedded_xrt0"
+
+    monkeypatch.setattr(global_state, "__file__", str(tmp_path / "global_state.py"))
+    stamps = [load_stamp(Device())]
+    for name in ("global_pl_state.json", "global_pl_state_.json", "global_pl_state_embedded_xrt0.json"):
+        (tmp_path / name).write_text("{}")
+        stamps.append(load_stamp(Device()))
+        os.utime(tmp_path / name, ns=(0, 5))
+        stamps.append(load_stamp(Device()))
+    assert all(one != other for one, other in zip(stamps, stamps[1:])) and load_stamp(Device()) == stamps[-1]
+
+
+def test_a_bitstream_that_another_program_loaded_is_not_replaced_by_closing(library, deploy):
+    board = SimulatedBoard(library, deploy, timeout_s=0.1, faults=Faults(never_finishes=True))
+    accelerator = Accelerator(deploy, device=board)
+    with pytest.raises(BfpError, match="did not finish"):
+        accelerator.run(random_mantissas())
+    pynq.Overlay(str(board.bitfile), device=board)
+    with pytest.raises(BfpError, match="another bitstream was loaded since"):
+        accelerator.run(random_mantissas())
+    accelerator.close()
+    assert board.loads == 2 and not board._memories
