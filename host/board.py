@@ -100,7 +100,9 @@ class Board:
         self._ownership.check()
         network = self._deployment.network
         if self._replaced():
-            raise BfpError(f"another bitstream was loaded since the accelerator for {network} was opened; open it again")
+            raise BfpError(
+                f"another bitstream was loaded since the accelerator for {network} was opened; open it again"
+            )
         if self._running:
             self._recover()
         if not self._engine.idle():
@@ -163,7 +165,8 @@ class Board:
             raise self._not_loaded(error) from error
         description = self._overlay.ip_dict
         if ip not in description:
-            raise BfpError(f"PYNQ finds no IP {ip!r} in {self._bitfile.with_suffix('.hwh')}; use the files of this network")
+            handoff = self._bitfile.with_suffix(".hwh")
+            raise BfpError(f"PYNQ finds no IP {ip!r} in {handoff}; use the files of this network")
         compare(self._handoff, description[ip], self._bitfile)
         interrupt = open_interrupt(self._handoff.interrupt, self._device)
         self._engine = Engine(mmio, self._handoff.offsets, interrupt)
@@ -195,8 +198,8 @@ class Board:
                 self._load_again()
             except Exception as error:  # PYNQ raises bare Exception classes of many modules
                 raise BfpError(
-                    f"the engine of {self._deployment.network} did not finish, and {self._bitfile} cannot be loaded again "
-                    f"({error}); close the accelerator, and restart the board if it cannot be opened"
+                    f"the engine of {self._deployment.network} did not finish, and {self._bitfile} cannot be loaded "
+                    f"again ({error}); close the accelerator, and restart the board if it cannot be opened"
                 ) from error
             self._check_loaded()
             for buffer in self._buffers:
@@ -229,8 +232,8 @@ class Board:
             stopped = self._stop_clock()
             how = "its clock is stopped" if stopped else "it may still write to memory"
             return (
-                f"the engine of {self._deployment.network} did not finish, and {self._bitfile} could not be loaded again to "
-                f"stop it ({error}); {how}, and its buffers are free: load another bitstream, or restart the board"
+                f"the engine of {self._deployment.network} did not finish, and {self._bitfile} could not be loaded "
+                f"again to stop it ({error}); {how}, and its buffers are free: load another bitstream, or restart the board"
             )
 
     def _stop_clock(self) -> bool:
@@ -247,7 +250,7 @@ class Board:
         try:
             return float(self._pynq.Clocks.fclk0_mhz)
         except Exception as error:  # PYNQ raises bare Exception classes of many modules
-            raise BfpError(f"PYNQ cannot tell the engine's clock ({error}); use the PYNQ of the board's image") from error
+            raise BfpError(f"PYNQ cannot tell the engine's clock ({error}); use the PYNQ of the image") from error
 
     def _not_loaded(self, error: Exception) -> BfpError:
         return BfpError(f"PYNQ cannot load {self._bitfile} ({error}); run on the board as root, or --simulate")

@@ -28,7 +28,7 @@ def check(accelerator: Accelerator, artifact: Artifact, images: np.ndarray) -> d
             "generate it again, or give the artifact that belongs to it"
         )
     if not len(images) or not deployment.tensors:
-        raise BfpError("nothing was compared: there is no image; ask for at least one (--limit), from samples that have one")
+        raise BfpError("nothing was compared: there is no image; ask for at least one (--limit), and give samples")
     result = {"images": 0, "tensors_compared": 0, "values_compared": 0, "mismatches": 0, "first_mismatch": None}
     seconds = 0.0
     for n, mantissas in enumerate(quantise_input(artifact, images)):

@@ -29,8 +29,8 @@ def check_memory(sizes: list[int], network: str, device: Any) -> None:
         # some of it is always in use
         enough = -(-((total or 0) - free + needed) // (1 << 20)) + 16
         raise BfpError(
-            f"network {network} takes {needed / 2**20:.1f} MB of contiguous memory, and {free >> 20}{most} MB are free; "
-            f"free other buffers, or start Linux with the kernel argument cma={enough}M"
+            f"network {network} takes {needed / 2**20:.1f} MB of contiguous memory, and {free >> 20}{most} MB are "
+            f"free; free other buffers, or start Linux with the kernel argument cma={enough}M"
         )
 
 

@@ -18,7 +18,7 @@ LOST_S = 0.02  # after which an interrupt that has not come is looked for
 
 @dataclass(frozen=True)
 class State:
-    """Registers at one moment. layer: that the engine computes, None for none. addresses: of its memories, by pointer."""
+    """Registers at one moment. layer: that the engine computes, None for none. addresses: of memories, by pointer."""
 
     control: int
     begin: int
@@ -115,7 +115,7 @@ class Engine:
         """The engine has ended, and its interrupt never came: it is polled from now on."""
         self.close()
         warnings.warn(
-            "the engine ended without its interrupt, so it is polled from now on; see whether /proc/interrupts counts it",
+            "the engine ended without its interrupt, so it is polled from now on; see whether /proc/interrupts has it",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -45,8 +45,8 @@ class Ownership:
         """Raise BfpError in a process that was forked from the owner: both would drive one engine."""
         if os.getpid() != self.process:
             raise BfpError(
-                f"the accelerator for {self.network} was opened by process {self.process} and cannot be used by its child "
-                f"{os.getpid()}; open it in the process that uses it"
+                f"the accelerator for {self.network} was opened by process {self.process} and cannot be used by its "
+                f"child {os.getpid()}; open it in the process that uses it"
             )
 
     def release(self) -> None:
@@ -84,7 +84,7 @@ def _lock(path: Path | None, device: str, network: str) -> int:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise BfpError(
-            f"lock file {path} of device {device} cannot be opened ({error.strerror}); run as root, or remove it where it is left"
+            f"lock file {path} of device {device} cannot be opened ({error.strerror}); run as root, or remove it"
         ) from None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -215,7 +215,7 @@ class SimulatedBoard(Device):
         base = getattr(self, "_base", None)
         if base is not None and base <= address < base + self._range:
             if not (self._programmed and self._ps.get(FIRST_CLOCK_REGISTER, 0) & CLOCK_ACTIVE):
-                raise BfpError("access to a register of the logic would hang the bus: it is not loaded, or has no clock")
+                raise BfpError("a register of logic that is not loaded, or has no clock, would hang the bus")
             return self._names.get(address - base, "reserved")
         if address in PS_REGISTERS:
             return None

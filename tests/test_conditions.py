@@ -67,7 +67,7 @@ def test_the_handoff_says_what_pynq_says(board, deploy, handoff):
         ("</EDKSYSTEM>", "", "is damaged"),
     ],
 )
-def test_a_handoff_that_would_hang_the_bus_is_refused_before_anything_is_loaded(board, deploy, handoff, old, new, match):
+def test_a_handoff_that_would_hang_the_bus_is_refused_before_loading(board, deploy, handoff, old, new, match):
     text = handoff.read_text()
     assert old in text
     handoff.write_text(text.replace(old, new, 1))

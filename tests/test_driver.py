@@ -135,7 +135,8 @@ def test_an_address_outside_every_buffer_is_an_error(board, deploy):
     with Accelerator(deploy, device=board) as accelerator:
         for offset, message in ((-4096, "hang the bus"), (16, "hang the bus"), (1 << 32, "hang the bus")):
             address = accelerator._arena.device_address + offset
-            accelerator._board.point({**dict.fromkeys(hwh.POINTERS, accelerator._arena.device_address), "fmap_in": address})
+            right = dict.fromkeys(hwh.POINTERS, accelerator._arena.device_address)
+            accelerator._board.point({**right, "fmap_in": address})
             with pytest.raises(BfpError, match=f"fmap_in at {address:#x}.*{message}"):
                 accelerator.run(random_mantissas())
 

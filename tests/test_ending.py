@@ -1,4 +1,4 @@
-"""Interrupted commands: the engine stopped, memory free, the usual exit status, no traceback. And a check of nothing."""
+"""Interrupted commands: the engine stopped, memory free, the usual exit status, no traceback; a check of nothing."""
 
 from __future__ import annotations
 
@@ -112,7 +112,8 @@ def test_a_program_that_ends_without_closing_stops_the_engine(library, deploy):
         "        super().download(*words); print('loaded', self.loads, flush=True)\n"
         "board = Board(sys.argv[1], sys.argv[2], timeout_s=0.1, faults=Faults(never_finishes=True))\n"
         "import numpy\n"
-        f"Accelerator(sys.argv[2], device=board).run(numpy.zeros(({toy.CHANNELS}, {toy.HEIGHT}, {toy.WIDTH}), numpy.int16))\n"
+        f"image = numpy.zeros(({toy.CHANNELS}, {toy.HEIGHT}, {toy.WIDTH}), numpy.float32)\n"
+        "Accelerator(sys.argv[2], device=board).run(image)\n"
     )
     words = [sys.executable, "-c", code, str(library), str(deploy)]
     done = subprocess.run(words, capture_output=True, text=True, cwd=Path(__file__).parents[1], timeout=60)

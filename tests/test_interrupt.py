@@ -85,7 +85,8 @@ def test_a_lost_interrupt_is_told_once_and_then_polled(library, deploy):
 
 def test_a_handoff_without_the_wire_is_polled(board, deploy):
     handoff = board.bitfile.with_suffix(".hwh")
-    handoff.write_text(handoff.read_text().replace('NAME="interrupt"', 'NAME="other"', 1).replace('PORT="interrupt"', 'PORT="other"'))
+    text = handoff.read_text().replace('NAME="interrupt"', 'NAME="other"', 1).replace('PORT="interrupt"', 'PORT="other"')
+    handoff.write_text(text)
     assert read_handoff(handoff, "sbfp_engine_0").interrupt is None
     with Accelerator(deploy, device=board) as accelerator:
         accelerator.run(random_mantissas())

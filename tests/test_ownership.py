@@ -41,7 +41,7 @@ with Accelerator(deploy, device=board):
 def test_a_second_accelerator_on_a_device_is_refused(board, deploy):
     with Accelerator(deploy, device=board) as accelerator:
         first = accelerator.run(random_mantissas())
-        with pytest.raises(BfpError, match="simulated is in use by the accelerator for toy of this process; close that"):
+        with pytest.raises(BfpError, match="simulated is in use by the accelerator for toy of this process; close"):
             Accelerator(deploy, device=board)
         np.testing.assert_array_equal(accelerator.run(random_mantissas()), first)
         assert board.loads == 1

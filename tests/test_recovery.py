@@ -54,7 +54,7 @@ def test_an_engine_without_a_clock_has_begun_no_layer(library, deploy, monkeypat
     board = SimulatedBoard(library, deploy, timeout_s=0.1)
     with Accelerator(deploy, device=board) as accelerator:
         monkeypatch.setattr(board, "_start", lambda: setattr(board, "_control", 1))
-        with pytest.raises(BfpError, match="has begun no layer; .*; check that clock and reset of the programmable logic"):
+        with pytest.raises(BfpError, match="has begun no layer; .*; check that clock and reset of the programmable"):
             accelerator.run(random_mantissas())
 
 
@@ -113,7 +113,8 @@ def test_where_loading_fails_the_clock_is_stopped_and_nothing_is_leaked(library,
 
 def test_the_first_error_is_the_one_that_is_seen(library, deploy):
     board = SimulatedBoard(library, deploy, timeout_s=0.1, faults=Faults(never_finishes=True, fails_load=1))
-    with pytest.warns(RuntimeWarning, match="its buffers are free"), pytest.raises(BfpError, match="did not finish within"):
+    warned = pytest.warns(RuntimeWarning, match="its buffers are free")
+    with warned, pytest.raises(BfpError, match="did not finish within"):
         with Accelerator(deploy, device=board) as accelerator:
             accelerator.run(random_mantissas())
     assert not board._memories

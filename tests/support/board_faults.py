@@ -193,7 +193,8 @@ def row(case: Case, seen: Observed, folder: Path) -> str:
     if seen.opening:
         then = "it can be opened"
     elif seen.again:
-        then = f"run: {seen.again}" + (f"<br>close: {seen.closing}" if seen.closing else "") + "<br>it can be opened again"
+        closed = f"<br>close: {seen.closing}" if seen.closing else ""
+        then = f"run: {seen.again}{closed}<br>it can be opened again"
     else:
         then = "the next run gives the right answer"
     return f"| {case.what} | {_plain('<br>'.join(said), folder)} | {_plain(then, folder)} |"
