@@ -11,6 +11,9 @@ import os
 import sys
 from pathlib import Path
 
+if sys.version_info < (3, 11):
+    sys.exit(f"error: the tasks' Python is {sys.version_info[0]}.{sys.version_info[1]}, and calibration needs Python 3.11 or newer")
+
 from doit import get_initial_workdir, get_var
 from doit.action import CmdAction
 from doit.tools import config_changed

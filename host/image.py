@@ -14,11 +14,12 @@ from PIL import Image
 from bfp.artifact import Preprocessing
 from bfp.errors import BfpError
 
+# by the names that every Pillow has, the board's 9.0.1 and today's
 INTERPOLATIONS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
+    "nearest": Image.NEAREST,
+    "bilinear": Image.BILINEAR,
+    "bicubic": Image.BICUBIC,
+    "lanczos": Image.LANCZOS,
 }
 MODES = {"rgb": "RGB", "bgr": "RGB", "gray": "L"}  # what PIL decodes to; normalise() swaps to BGR
 
