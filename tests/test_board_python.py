@@ -22,6 +22,7 @@ from support.random_graphs import random_artifact
 from bfp.artifact_file import save
 from codegen.generate import generate
 from codegen.options import EngineOptions
+from host.image import EXIF_ORIENTATION
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -84,6 +85,11 @@ def folder(tmp_path_factory):
     colours = Image.fromarray(rng.integers(0, 256, (57, 41, 3), dtype=np.uint8))
     for mode in ("RGB", "RGBA", "LA", "L", "P", "1"):
         colours.convert(mode).save(folder / f"{mode}.png")
+    turned = Image.Exif()
+    turned[EXIF_ORIENTATION] = 6
+    for kind in ("png", "tiff"):
+        colours.save(folder / f"turned.{kind}", exif=turned)
+    Image.fromarray(rng.integers(0, 256, (1, 5000, 3), dtype=np.uint8)).save(folder / "line.png")
     Image.fromarray(rng.integers(0, 65536, (30, 33), dtype=np.uint16)).save(folder / "deep.png")
     return folder
 
@@ -102,4 +108,4 @@ def test_the_board_computes_what_the_computer_computes(folder):
     here = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, env={**os.environ, **path})
     assert there.returncode == here.returncode == 0, there.stderr[-2000:] + here.stderr[-2000:]
     assert there.stdout.splitlines() == here.stdout.splitlines()
-    assert len(here.stdout.splitlines()) > 7 * 4 * 3
+    assert len(here.stdout.splitlines()) > 10 * 4 * 3

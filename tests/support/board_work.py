@@ -26,7 +26,7 @@ def digest(array: np.ndarray) -> str:
 
 def pictures(folder: Path) -> None:
     """Every picture by every interpolation, to pixels and to the network's input."""
-    for path in sorted(folder.glob("*.png")):
+    for path in sorted(p for kind in ("png", "tiff") for p in folder.glob(f"*.{kind}")):
         for interpolation in INTERPOLATIONS:
             for channels, count in (("rgb", 3), ("bgr", 3), ("gray", 1)):
                 pre = Preprocessing((20, 24), (127.0, 1.5, 2.5)[:count], (3.0, 5.0, 7.0)[:count], 28, interpolation, channels)
