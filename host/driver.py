@@ -17,10 +17,10 @@ import numpy as np
 from bfp import layout
 from bfp.deployment import check_file, read_deployment, read_weights
 from bfp.errors import BfpError
-from bfp.format import dequantise, quantise
+from bfp.format import dequantise
 from bfp.layout import HOST, PlacedTensor
 from host import hwh
-from host.image import load_image, normalise
+from host.inputs import ImageInput, Prepared
 
 AP_START, AP_DONE, AP_IDLE = 0x1, 0x2, 0x4
 BOARD_TIMEOUT_S = 10.0
@@ -61,7 +61,8 @@ class Accelerator:
         self._running = False
         self.folder = Path(deploy_dir)
         self.deployment = read_deployment(deploy_dir)
-        self._input = self.deployment.tensor(self.deployment.input.tensor)
+        entry = self.deployment.input
+        self._images = ImageInput(self.deployment.network, entry, self.deployment.tensor(entry.tensor))
         self._result = self.deployment.output
         weights = read_weights(self.deployment, deploy_dir)
         if timeout_s is None:
@@ -102,25 +103,38 @@ class Accelerator:
         for buffer in buffers:
             buffer.freebuffer()
 
-    def run(self, image: np.ndarray) -> np.ndarray:
-        """Network output, float64 [outputs], for one preprocessed image.
+    def run(self, image: object, draft: bool = False) -> np.ndarray:
+        """Network output, float64 [outputs], for one image of any kind that host.inputs lists.
 
-        image: float [C, H, W], quantised here with the input tensor's format,
-        or integer mantissas of the same shape. Raises BfpError for another
-        shape, for values that are not finite, and when the engine does not finish.
+        draft: decode large JPEGs smaller, see host.image. Raises BfpError for
+        what is no image of the network's, and when the engine does not finish.
         """
-        self._load_input(image)
+        return self._run(self._images.prepare(image, draft))
+
+    def run_mantissas(self, mantissas: np.ndarray) -> np.ndarray:
+        """Network output, float64 [outputs], for the input tensor's own integers [C, H, W]."""
+        return self._run(self._images.mantissas(mantissas))
+
+    def _run(self, prepared: Prepared) -> np.ndarray:
+        self._load_input(prepared)
         self._start(0, self.deployment.layers)
         result = self._result
         values = dequantise(self.tensor(result.tensor), self.deployment.tensor(result.tensor).format)
         return result.values(values[None])[0]
 
-    def trace(self, image: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    def trace(self, image: object) -> Iterator[tuple[str, np.ndarray]]:
         """Run layer by layer; yield name and mantissas, int16 [C, H, W], of every tensor when it is complete.
 
         Where something differs, the first tensor that does is where it began.
         """
-        self._load_input(image)
+        return self._trace(self._images.prepare(image))
+
+    def trace_mantissas(self, mantissas: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+        """As ``trace``, for the input tensor's own integers [C, H, W]."""
+        return self._trace(self._images.mantissas(mantissas))
+
+    def _trace(self, prepared: Prepared) -> Iterator[tuple[str, np.ndarray]]:
+        self._load_input(prepared)
         by_layer: dict[int, list[str]] = {}
         for tensor in self.deployment.tensors:
             by_layer.setdefault(tensor.layer_index, []).append(tensor.name)
@@ -141,11 +155,9 @@ class Accelerator:
             part.invalidate()
         return layout.unpack(tensor, self._arena)
 
-    def classify(self, path: str | Path, top: int = 5) -> list[Prediction]:
-        """The ``top`` most likely classes of a photograph, most likely first."""
-        pre = self.deployment.input.preprocessing
-        logits = self.run(normalise(load_image(path, pre)[None], pre)[0])
-        return self.predictions(logits, top)
+    def classify(self, image: object, top: int = 5) -> list[Prediction]:
+        """The ``top`` most likely classes of an image of any kind, most likely first."""
+        return self.predictions(self.run(image), top)
 
     def predictions(self, logits: np.ndarray, top: int = 5) -> list[Prediction]:
         """Softmax over the network output, the ``top`` largest first; ties in the order of the outputs."""
@@ -212,20 +224,10 @@ class Accelerator:
         setattr(self._registers, f"{name}_1", address & 0xFFFF_FFFF)
         setattr(self._registers, f"{name}_2", address >> 32)
 
-    def _load_input(self, image: np.ndarray) -> None:
+    def _load_input(self, prepared: Prepared) -> None:
         self._check_open()
-        tensor, image = self._input, np.asarray(image)
-        if image.shape != tensor.shape:
-            raise BfpError(
-                f"network {self.deployment.network} takes an image of {'x'.join(map(str, tensor.shape))} (channels, height, "
-                f"width), not {'x'.join(map(str, image.shape)) or 'a number'}; resize it first"
-            )
-        if not np.issubdtype(image.dtype, np.integer):
-            if not np.issubdtype(image.dtype, np.floating) or not np.isfinite(image).all():
-                raise BfpError(f"the image for {self.deployment.network} holds values that are not finite numbers")
-            image = quantise(self.deployment.input.preprocessing.scaled(image), tensor.format)
-        layout.pack(tensor, image, self._arena)
-        for part in self._parts(tensor):
+        self._images.write(prepared, self._arena)
+        for part in self._parts(self._images.tensor):
             part.flush()
 
     def _parts(self, tensor: PlacedTensor) -> Iterator:

@@ -7,6 +7,7 @@ the pixels that the float network saw. NumPy and PIL only.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -36,7 +37,7 @@ LONGEST = 16  # times the shorter side: pictures that are longer are cropped bef
 MODES = {"rgb": "RGB", "bgr": "RGB", "gray": "L"}  # what PIL decodes to; normalise() swaps to BGR
 
 
-def open_image(path: str | Path, pre: Preprocessing, draft: bool = False) -> Image.Image:
+def open_image(path: str | Path | BinaryIO, pre: Preprocessing, draft: bool = False) -> Image.Image:
     """The decoded photograph as RGB, or as gray where the network is gray; upright, what is transparent on black.
 
     draft: a JPEG may be decoded at a half, a quarter or an eighth of its size, where that is still at least twice
@@ -97,7 +98,18 @@ def eight_bits(image: Image.Image) -> Image.Image:
 
 
 def fit_image(image: Image.Image, pre: Preprocessing) -> np.ndarray:
-    """Resize and centre crop to the network's size: uint8 [H, W, C].
+    """As ``fit_picture``, as uint8 [H, W, C]."""
+    return pixels_of(fit_picture(image, pre))
+
+
+def pixels_of(picture: Image.Image) -> np.ndarray:
+    """The pixels of an RGB or gray picture, uint8 [H, W, C]."""
+    pixels = np.asarray(picture, np.uint8)
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+def fit_picture(image: Image.Image, pre: Preprocessing) -> Image.Image:
+    """Resize and centre crop to the network's size.
 
     With ``pre.resize`` the shorter side becomes that many pixels (the longer
     one truncated to an integer) and the centre is cropped, as torchvision's
@@ -108,11 +120,8 @@ def fit_image(image: Image.Image, pre: Preprocessing) -> np.ndarray:
     height, width = pre.size
     filter_ = INTERPOLATIONS[pre.interpolation]
     if pre.resize is not None:
-        image = _resize_and_crop(image, pre, filter_)
-    elif image.size != (width, height):
-        image = image.resize((width, height), filter_)
-    pixels = np.asarray(image, np.uint8)
-    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+        return _resize_and_crop(image, pre, filter_)
+    return image if image.size == (width, height) else image.resize((width, height), filter_)
 
 
 def _resize_and_crop(image: Image.Image, pre: Preprocessing, filter_: int) -> Image.Image:
@@ -138,12 +147,17 @@ def _resize_and_crop(image: Image.Image, pre: Preprocessing, filter_: int) -> Im
     return image.crop((left, top, left + width, top + height))
 
 
-def load_image(path: str | Path, pre: Preprocessing, draft: bool = False) -> np.ndarray:
-    """Read, resize and crop one photograph: uint8 [H, W, C], channels RGB or gray; draft: see ``open_image``.
+def load_picture(path: str | Path | BinaryIO, pre: Preprocessing, draft: bool = False) -> Image.Image:
+    """Read, resize and crop one photograph: RGB or gray, of the network's size; draft: see ``open_image``.
 
     Raises BfpError where the file cannot be read or does not cover the input.
     """
-    return fit_image(open_image(path, pre, draft), pre)
+    return fit_picture(open_image(path, pre, draft), pre)
+
+
+def load_image(path: str | Path | BinaryIO, pre: Preprocessing) -> np.ndarray:
+    """As ``load_picture``, as uint8 [H, W, C]."""
+    return pixels_of(load_picture(path, pre))
 
 
 def normalise(pixels: np.ndarray, pre: Preprocessing) -> np.ndarray:

@@ -15,7 +15,7 @@ from bfp import BfpError
 from bfp.artifact import Preprocessing
 from calib.data.images import open_images
 from calib.options import ImageOptions
-from host.image import EXIF_ORIENTATION, INTERPOLATIONS, fit_image, load_image
+from host.image import EXIF_ORIENTATION, INTERPOLATIONS, fit_image, load_image, load_picture, pixels_of
 
 PRE = Preprocessing((20, 24), (127.0, 100.0, 90.0), (128.0, 64.0, 32.0), 28)
 GRAY = Preprocessing((20, 24), (0.0,), (255.0,), 28, channels="gray")
@@ -174,10 +174,10 @@ def test_draft_decoding_is_asked_for_and_close(tmp_path):
     smooth = np.stack([127 + 120 * np.sin(x / 90), 127 + 120 * np.cos(y / 70), (x + y) / 12], -1).astype(np.uint8)
     path = tmp_path / "a.jpg"
     Image.fromarray(smooth).save(path, quality=95)
-    full, draft = load_image(path, PRE), load_image(path, PRE, draft=True)
+    full, draft = load_image(path, PRE), pixels_of(load_picture(path, PRE, draft=True))
     assert np.array_equal(full, straight(path, PRE))
     assert not np.array_equal(full, draft) and np.abs(full.astype(int) - draft).max() <= 4
     Image.fromarray(smooth[:100, :100]).save(path)  # no smaller decoding is twice the network's size
-    assert np.array_equal(load_image(path, PRE), load_image(path, PRE, draft=True))
+    assert np.array_equal(load_image(path, PRE), pixels_of(load_picture(path, PRE, draft=True)))
     Image.fromarray(smooth).save(tmp_path / "a.png")
-    assert np.array_equal(load_image(tmp_path / "a.png", PRE, draft=True), load_image(tmp_path / "a.png", PRE))
+    assert np.array_equal(pixels_of(load_picture(tmp_path / "a.png", PRE, draft=True)), load_image(tmp_path / "a.png", PRE))
