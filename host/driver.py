@@ -7,20 +7,24 @@ PYNQ are used.
 
 from __future__ import annotations
 
+import asyncio
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from bfp import layout
 from bfp.deployment import check_file, read_deployment, read_weights
 from bfp.errors import BfpError
 from bfp.format import dequantise
-from bfp.layout import HOST, PlacedTensor
+from bfp.layout import HOST
 from host import hwh
+from host.arena import Arena, Lap, no_lap
 from host.inputs import ImageInput, Prepared
+from host.stream import Stages, Stream
 
 AP_START, AP_DONE, AP_IDLE = 0x1, 0x2, 0x4
 BOARD_TIMEOUT_S = 10.0
@@ -76,13 +80,9 @@ class Accelerator:
             self._weights = self._allocate(max(self.deployment.weights_words, 1))  # pooling alone has no weights
             self._weights[: len(weights)] = weights
             self._weights.flush()
-            self._arena = self._allocate(self.deployment.fmap_words)
-            self._arena[:] = 0
-            self._arena.flush()
-            # One arena: a layer reads, adds and writes wherever its constants say.
             self._write_address("weights", self._weights)
-            for name in ("fmap_in", "fmap_shortcut", "fmap_out"):
-                self._write_address(name, self._arena)
+            self._arenas: list[Arena] = []
+            self._use(self._another_arena())
         except BaseException:
             self.close()
             raise
@@ -115,12 +115,61 @@ class Accelerator:
         """Network output, float64 [outputs], for the input tensor's own integers [C, H, W]."""
         return self._run(self._images.mantissas(mantissas))
 
-    def _run(self, prepared: Prepared) -> np.ndarray:
-        self._load_input(prepared)
+    def run_many(self, images: Iterable, threads: int | None = None, draft: bool = False) -> Iterator[np.ndarray]:
+        """Network outputs, float64 [outputs], in the order of the images, of any kind that ``run`` takes.
+
+        While the engine works on one image, the next are decoded by several threads (default: as many as processor
+        cores) and packed into a second memory, and the last result is read. Little is read ahead of a slow consumer.
+        What is wrong with an image is raised in its place, after the results before it.
+        """
+        stages = Stages(partial(self._images.prepare, draft=draft), self._put, self._compute, self._output)
+        stream = Stream(images, stages, self._two_arenas(), threads or os.cpu_count() or 1)
+        try:
+            yield from stream
+        finally:
+            stream.close()
+
+    async def run_async(self, image: object, draft: bool = False) -> np.ndarray:
+        """As ``run``, without holding up the event loop: a thread waits for the engine."""
+        return await asyncio.to_thread(self.run, image, draft)
+
+    def profile(self, image: object, draft: bool = False) -> tuple[np.ndarray, dict[str, float]]:
+        """As ``run``, and how many seconds each step took: decode, pack, copy, engine, unpack."""
+        steps: dict[str, float] = {}
+        before = time.perf_counter()
+
+        def lap(step: str) -> None:
+            nonlocal before
+            now = time.perf_counter()
+            steps[step] = steps.get(step, 0.0) + now - before
+            before = now
+
+        prepared = self._images.prepare(image, draft)
+        lap("decode")
+        return self._run(prepared, lap), steps
+
+    def _run(self, prepared: Prepared, lap: Lap = no_lap) -> np.ndarray:
+        self._check_open()
+        self._put(prepared, self._arena, lap)
+        self._compute(self._arena)
+        lap("engine")
+        return self._output(self._arena, lap)
+
+    def _put(self, prepared: Prepared, arena: Arena, lap: Lap = no_lap) -> None:
+        arena.put(self._images, prepared, lap)
+
+    def _compute(self, arena: Arena) -> None:
+        self._check_open()
+        if arena is not self._arena:
+            self._use(arena)
         self._start(0, self.deployment.layers)
+
+    def _output(self, arena: Arena, lap: Lap = no_lap) -> np.ndarray:
         result = self._result
-        values = dequantise(self.tensor(result.tensor), self.deployment.tensor(result.tensor).format)
-        return result.values(values[None])[0]
+        tensor = self.deployment.tensor(result.tensor)
+        output = result.values(dequantise(arena.read(tensor, lap), tensor.format)[None])[0]
+        lap("unpack")
+        return output
 
     def trace(self, image: object) -> Iterator[tuple[str, np.ndarray]]:
         """Run layer by layer; yield name and mantissas, int16 [C, H, W], of every tensor when it is complete.
@@ -134,7 +183,8 @@ class Accelerator:
         return self._trace(self._images.mantissas(mantissas))
 
     def _trace(self, prepared: Prepared) -> Iterator[tuple[str, np.ndarray]]:
-        self._load_input(prepared)
+        self._check_open()
+        self._put(prepared, self._arena)
         by_layer: dict[int, list[str]] = {}
         for tensor in self.deployment.tensors:
             by_layer.setdefault(tensor.layer_index, []).append(tensor.name)
@@ -151,9 +201,7 @@ class Accelerator:
         """
         tensor = self.deployment.tensor(name)
         self._check_open()
-        for part in self._parts(tensor):
-            part.invalidate()
-        return layout.unpack(tensor, self._arena)
+        return self._arena.read(tensor)
 
     def classify(self, image: object, top: int = 5) -> list[Prediction]:
         """The ``top`` most likely classes of an image of any kind, most likely first."""
@@ -224,17 +272,26 @@ class Accelerator:
         setattr(self._registers, f"{name}_1", address & 0xFFFF_FFFF)
         setattr(self._registers, f"{name}_2", address >> 32)
 
-    def _load_input(self, prepared: Prepared) -> None:
-        self._check_open()
-        self._images.write(prepared, self._arena)
-        for part in self._parts(self._images.tensor):
-            part.flush()
+    def _another_arena(self) -> Arena:
+        """One more memory of feature maps, of zeros."""
+        buffer = self._allocate(self.deployment.fmap_words)
+        buffer[:] = 0
+        buffer.flush()
+        self._arenas.append(Arena(buffer))
+        return self._arenas[-1]
 
-    def _parts(self, tensor: PlacedTensor) -> Iterator:
-        """The parts of the arena's buffer that hold a tensor's segments."""
-        for segment in tensor.segments:
-            words = tensor.segment_words(segment, self.deployment.lanes)
-            yield self._arena[segment.address : segment.address + words]
+    def _two_arenas(self) -> list[Arena]:
+        """For two images at once; the second is made when it is first needed."""
+        self._check_open()
+        if len(self._arenas) == 1:
+            self._another_arena()
+        return self._arenas
+
+    def _use(self, arena: Arena) -> None:
+        """Let the engine work in one of the arenas: a layer reads, adds and writes wherever its constants say."""
+        for name in ("fmap_in", "fmap_shortcut", "fmap_out"):
+            self._write_address(name, arena)
+        self._arena = arena
 
     def _start(self, begin: int, end: int) -> None:
         """Run layers [begin, end) and wait for ap_done."""
