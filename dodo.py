@@ -392,6 +392,7 @@ def task_benchmark():
         ("exponents", "choosing all exponents of ResNet-50 against the float pass and the published loop"),
         ("golden", "the golden model's images per second on ResNet-50 against torch float32"),
         ("memory", "peak memory of the statistics of 1,024 images of ResNet-50"),
+        ("overlap", "many images on a simulated engine of fixed latency, against the slower half alone"),
         ("pictures", "decoding and pixels to the engine's memory, by table against step by step"),
     ):
         action = command("calib.evaluation.benchmark", name, "--out", BUILD / "benchmark.json")

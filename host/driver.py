@@ -148,6 +148,10 @@ class Accelerator:
         lap("decode")
         return self._run(prepared, lap), steps
 
+    def run_engine(self) -> None:
+        """The engine alone, on the image that lies in its memory: to measure it."""
+        self._compute(self._arena)
+
     def _run(self, prepared: Prepared, lap: Lap = no_lap) -> np.ndarray:
         self._check_open()
         self._put(prepared, self._arena, lap)
