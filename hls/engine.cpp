@@ -159,7 +159,7 @@ static void run_step(const Layer &layer, const Tile &tile, const Pass &pass, con
 
 // Layers [begin, end), one step after the other.
 static void run_layers(uint32_t begin, uint32_t end, const Word *weights, const Word *fmap_in,
-                       const Word *fmap_shortcut, Word *fmap_out) {
+                       const Word *fmap_shortcut, Word *fmap_out, volatile uint32_t *progress) {
 #pragma HLS INLINE off
 #pragma HLS ALLOCATION function instances=run_step limit=1
     bool input_half = false;
@@ -167,6 +167,7 @@ static void run_layers(uint32_t begin, uint32_t end, const Word *weights, const 
 RUN_LAYERS:
     for (uint32_t index = begin; index < end; ++index) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=256
+        *progress = index + 1;
         const bool first_layer = index == begin;
         const bool last_layer = index + 1 == end;
         const Layer layer = LAYERS[index];
@@ -225,7 +226,7 @@ RUN_LAYERS:
 
 extern "C" void sbfp_engine(const sbfp::Word *weights, const sbfp::Word *fmap_in, const sbfp::Word *fmap_shortcut,
                             sbfp::Word *fmap_out, uint32_t layer_begin, uint32_t layer_end, uint32_t *identity_low,
-                            uint32_t *identity_high) {
+                            uint32_t *identity_high, volatile uint32_t *progress) {
 #pragma HLS INTERFACE mode=m_axi port=weights bundle=gmem_weights offset=slave depth=sbfp::SIM_WEIGHT_WORDS latency=64 num_read_outstanding=16 max_read_burst_length=64
 #pragma HLS INTERFACE mode=m_axi port=fmap_in bundle=gmem_in offset=slave depth=sbfp::SIM_FMAP_WORDS latency=64 num_read_outstanding=16 max_read_burst_length=64
 #pragma HLS INTERFACE mode=m_axi port=fmap_shortcut bundle=gmem_shortcut offset=slave depth=sbfp::SIM_FMAP_WORDS latency=64 num_read_outstanding=16 max_read_burst_length=64
@@ -238,9 +239,11 @@ extern "C" void sbfp_engine(const sbfp::Word *weights, const sbfp::Word *fmap_in
 #pragma HLS INTERFACE mode=s_axilite port=layer_end bundle=control
 #pragma HLS INTERFACE mode=s_axilite port=identity_low bundle=control
 #pragma HLS INTERFACE mode=s_axilite port=identity_high bundle=control
+#pragma HLS INTERFACE mode=s_axilite port=progress bundle=control
 #pragma HLS INTERFACE mode=s_axilite port=return bundle=control
     *identity_low = sbfp::IDENTITY_LOW;
     *identity_high = sbfp::IDENTITY_HIGH;
     const uint32_t end = layer_end < sbfp::NUM_LAYERS ? layer_end : sbfp::NUM_LAYERS;
-    sbfp::run_layers(layer_begin, end, weights, fmap_in, fmap_shortcut, fmap_out);
+    sbfp::run_layers(layer_begin, end, weights, fmap_in, fmap_shortcut, fmap_out, progress);
+    *progress = 0;
 }

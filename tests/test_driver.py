@@ -70,28 +70,37 @@ def test_trace_and_tensor_see_every_stored_tensor(board, deploy, library):
             accelerator.tensor("middle")
 
 
-# A missing flush or invalidate must show as wrong data on the simulated board.
+# A flush or invalidation that the driver forgets must show on the simulated board.
+
+TENSOR_BYTES = toy.PIXELS * toy.LANES  # of every tensor, and of the weights
+
+
+def forget(monkeypatch, board, name, size=TENSOR_BYTES):
+    """Let the board ignore one of the two for buffers of this size."""
+    real = getattr(board, name)
+    monkeypatch.setattr(board, name, lambda bo, offset, ptr, n: None if n == size else real(bo, offset, ptr, n))
 
 
 def test_missing_flush_of_the_input_shows(board, deploy, monkeypatch):
     with Accelerator(deploy, device=board) as accelerator:
         first = accelerator.run_mantissas(random_mantissas(1))
-        monkeypatch.setattr(board, "flush", lambda *_: None)
+        forget(monkeypatch, board, "flush")
         np.testing.assert_array_equal(accelerator.run_mantissas(random_mantissas(2)), first)
 
 
 def test_missing_invalidate_of_the_output_shows(board, deploy, monkeypatch):
     with Accelerator(deploy, device=board) as accelerator:
-        first = accelerator.run_mantissas(random_mantissas(1))
-        monkeypatch.setattr(board, "invalidate", lambda *_: None)
-        np.testing.assert_array_equal(accelerator.run_mantissas(random_mantissas(2)), first)
+        accelerator.run_mantissas(random_mantissas(1))
+        forget(monkeypatch, board, "invalidate")
+        with pytest.raises(BfpError, match="did not write its result, or it cannot be seen"):
+            accelerator.run_mantissas(random_mantissas(2))
 
 
 def test_missing_flush_of_the_weights_shows(board, deploy, monkeypatch):
-    flush = board.flush
-    monkeypatch.setattr(board, "flush", lambda *_: None)
-    with Accelerator(deploy, device=board) as accelerator:
-        monkeypatch.setattr(board, "flush", flush)
+    with monkeypatch.context() as patched:
+        forget(patched, board, "flush")
+        accelerator = Accelerator(deploy, device=board)
+    with accelerator:
         x = random_mantissas()
         assert (accelerator.run_mantissas(x) != real_values(2 * x + toy.weight_values()).reshape(-1)).any()
 
@@ -144,20 +153,18 @@ def test_an_address_outside_every_buffer_is_an_error(board, deploy):
     with Accelerator(deploy, device=board) as accelerator:
         for offset, message in ((-4096, "hang the bus"), (16, "hang the bus"), (1 << 32, "hang the bus")):
             address = accelerator._arena.device_address + offset
-            accelerator._registers.fmap_in_1 = address & 0xFFFFFFFF
-            accelerator._registers.fmap_in_2 = address >> 32
+            accelerator._board.point({**dict.fromkeys(hwh.POINTERS, accelerator._arena.device_address), "fmap_in": address})
             with pytest.raises(BfpError, match=f"fmap_in at {address:#x}.*{message}"):
                 accelerator.run_mantissas(random_mantissas())
-            accelerator._running = False
 
 
 def test_a_weight_buffer_that_is_too_small_is_an_error(board, deploy):
     with Accelerator(deploy, device=board) as accelerator:
         small = board.allocate((toy.PIXELS - 1, toy.LANES), np.uint8)
-        accelerator._write_address("weights", small)
+        addresses = dict.fromkeys(hwh.POINTERS, accelerator._arena.device_address)
+        accelerator._board.point({**addresses, "weights": small.device_address})
         with pytest.raises(BfpError, match="weights at .* not inside one allocated buffer"):
             accelerator.run_mantissas(random_mantissas())
-        accelerator._running = False
 
 
 def test_register_access_outside_the_address_map_is_an_error(board):
@@ -171,27 +178,23 @@ def test_registers_lie_where_vitis_hls_puts_them():
     assert (offsets["weights_1"], offsets["weights_2"], offsets["fmap_in_1"]) == (0x10, 0x14, 0x1C)
     assert (offsets["fmap_out_2"], offsets["layer_begin"], offsets["layer_end"]) == (0x38, 0x40, 0x48)
     assert (offsets["identity_low"], offsets["identity_low_ctrl"], offsets["identity_high"]) == (0x50, 0x54, 0x60)
+    assert (offsets["progress"], offsets["progress_ctrl"]) == (0x70, 0x74)
 
 
 def test_pynq_reads_the_handoff(board, deploy):
     with Accelerator(deploy, device=board) as accelerator:
-        ip = accelerator._overlay.ip_dict["sbfp_engine_0"]
+        overlay = accelerator._board._overlay
+        ip = overlay.ip_dict["sbfp_engine_0"]
         assert ip["type"] == hwh.VLNV and ip["phys_addr"] == hwh.BASE_ADDRESS and ip["addr_range"] == hwh.ADDRESS_RANGE
         assert ip["registers"]["CTRL"]["fields"]["AP_DONE"]["bit_offset"] == 1
-        clocks = accelerator._overlay.clock_dict
+        clocks = overlay.clock_dict
         assert clocks[0]["frequency"] == BOARD.clock_mhz and [c["enable"] for c in clocks.values()] == [1, 0, 0, 0]
 
 
 def test_the_simulated_board_runs_at_the_clock_of_the_deployment(library, tmp_path):
     deploy = toy.write(tmp_path / "faster", clock_mhz=300)
     with Accelerator(deploy, device=SimulatedBoard(library, deploy)) as accelerator:
-        assert accelerator._overlay.clock_dict[0]["frequency"] == 300.0
-
-
-# Time and lifetime
-
-
-# Bad input
+        assert accelerator._board._overlay.clock_dict[0]["frequency"] == 300.0
 
 
 # The engine that code generation writes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,26 +18,9 @@ from host.driver import Accelerator
 from host.simulated_board import SimulatedBoard
 
 
-def test_an_engine_that_never_finishes_times_out(tmp_path, deploy):
-    library = toy.compile_engine(tmp_path, "hanging", hang=True)
-    board = SimulatedBoard(library, deploy, timeout_s=0.1)
-    try:
-        accelerator = Accelerator(deploy, device=board)  # the identity is read without running a layer
-        started = time.monotonic()
-        with pytest.raises(BfpError, match="layers 0 to 2 of toy did not finish within 0.1 s"):
-            accelerator.run_mantissas(random_mantissas())
-        assert time.monotonic() - started < 5
-        with pytest.raises(BfpError, match="earlier run did not finish"):
-            accelerator.run_mantissas(random_mantissas())
-        accelerator.close()
-        assert not board._memories
-    finally:
-        toy.counter(library, "stop").value = 1
-
-
 def test_closing_frees_the_buffers_once_and_for_all(board, deploy):
     accelerator = Accelerator(deploy, device=board)
-    assert len(board._memories) == 2
+    assert len(board._memories) == 3  # weights, arena, guard
     accelerator.close()
     accelerator.close()
     assert not board._memories
@@ -112,11 +94,11 @@ def test_bitfiles_that_do_not_fit_are_refused(board, deploy, tmp_path):
     with pytest.raises(BfpError, match="real.hwh does not exist"):
         Accelerator(deploy, bitfile=real)
     hwh.write_hwh(real.with_suffix(".hwh"), "another_ip", toy.LANES, BOARD.clock_mhz)
-    with pytest.raises(BfpError, match="PYNQ cannot load .*real.bit .*run on the board"):
-        Accelerator(deploy, bitfile=real)  # no board here; on a board, no bitstream
     with pytest.raises(BfpError, match="no IP 'sbfp_engine_0'"):
         Accelerator(deploy, device=board, bitfile=real)
     hwh.write_hwh(real.with_suffix(".hwh"), "sbfp_engine_0", toy.LANES, BOARD.clock_mhz)
+    with pytest.raises(BfpError, match="PYNQ cannot load .*real.bit .*run on the board"):
+        Accelerator(deploy, bitfile=real)  # no board here; on a board, no bitstream
     with pytest.raises(BfpError, match="no simulation marker"):
         Accelerator(deploy, device=board, bitfile=real)
 

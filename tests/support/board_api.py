@@ -60,9 +60,10 @@ def exists(name: str) -> bool:
         except ImportError:
             continue
         for part in parts[length:]:
-            if not hasattr(found, part):
+            if part not in dir(found):
                 return False
-            found = getattr(found, part)
+            if part != parts[-1]:
+                found = getattr(found, part)
         return True
     return False
 

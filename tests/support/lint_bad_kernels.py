@@ -73,6 +73,7 @@ BAD = [
     ("preprocessor", *twice("#ifdef FAST\n    value = 1;\n#endif"), "#ifdef may give"),
     ("preprocessor", *twice("", "#define TWO 2"), "#define may give"),
     ("volatile", *twice("    volatile int32_t v = value;\n    value = v;"), "volatile forbids"),
+    ("volatile", *twice("", "int32_t peek(volatile uint32_t *progress);"), "volatile forbids"),
     ("statics", "    Word kept[DEPTH];", "    static Word kept[DEPTH];", "static kept outlives"),
     ("statics", *twice("    static int32_t calls = 0;\n    calls += 1;"), "static calls outlives"),
     (

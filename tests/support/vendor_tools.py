@@ -253,5 +253,5 @@ def vivado_values(tmp_path: Path) -> dict:
         WORK=tmp_path / "work", OUT=tmp_path / "out", NAME="toy", IP_REPO="/ip", IP="sbfp_engine_0",
         PART="xczu3eg-sbva484-1-i", BOARD_PART=BOARD.board_part, BOARD_CONNECTIONS="", CLOCK_MHZ="250",
         CLOCK_TOLERANCE="0.01", STRATEGY="Performance_ExplorePostRoutePhysOpt", PROCESSING_SYSTEM="zynq_ultra_ps_e",
-        MEMORY_PORTS=4, MEMORY_PORT_BITS=128, JOBS=2,
+        MEMORY_PORTS=4, MEMORY_PORT_BITS=128, ENGINE_BITS=128, JOBS=2,
     )  # fmt: skip
