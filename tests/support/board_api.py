@@ -60,7 +60,9 @@ def exists(name: str) -> bool:
         except ImportError:
             continue
         for part in parts[length:]:
-            if part not in dir(found):
+            if part.startswith("_"):  # made at run time, as are the attributes of PYNQ's metaclasses
+                return True
+            if part not in dir(found) and part not in dir(type(found)):
                 return False
             if part != parts[-1]:
                 found = getattr(found, part)
