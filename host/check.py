@@ -34,7 +34,7 @@ def check(accelerator: Accelerator, artifact: Artifact, images: np.ndarray) -> d
     for n, mantissas in enumerate(quantise_input(artifact, images)):
         golden = run(artifact, mantissas[None])
         start = time.perf_counter()
-        accelerator.run(mantissas)
+        accelerator.run_mantissas(mantissas)
         seconds += time.perf_counter() - start
         for tensor in deployment.tensors:
             got, want = accelerator.tensor(tensor.name), golden[tensor.name][0]

@@ -40,10 +40,10 @@ with Accelerator(deploy, device=board):
 
 def test_a_second_accelerator_on_a_device_is_refused(board, deploy):
     with Accelerator(deploy, device=board) as accelerator:
-        first = accelerator.run(random_mantissas())
+        first = accelerator.run_mantissas(random_mantissas())
         with pytest.raises(BfpError, match="simulated is in use by the accelerator for toy of this process; close"):
             Accelerator(deploy, device=board)
-        np.testing.assert_array_equal(accelerator.run(random_mantissas()), first)
+        np.testing.assert_array_equal(accelerator.run_mantissas(random_mantissas()), first)
         assert board.loads == 1
     Accelerator(deploy, device=board).close()
 
@@ -100,7 +100,7 @@ def test_a_child_process_may_not_use_its_parent_s_accelerator(board, deploy):
             child = os.fork()
         if child == 0:
             try:
-                accelerator.run(random_mantissas())
+                accelerator.run_mantissas(random_mantissas())
                 os.write(writer, b"ran")
             except BfpError as error:
                 os.write(writer, str(error).encode())
@@ -114,10 +114,10 @@ def test_a_child_process_may_not_use_its_parent_s_accelerator(board, deploy):
 
 def test_another_bitstream_that_was_loaded_since_is_noticed(board, deploy):
     with Accelerator(deploy, device=board) as accelerator:
-        accelerator.run(random_mantissas())
+        accelerator.run_mantissas(random_mantissas())
         pynq.Overlay(str(board.bitfile), device=board)
         with pytest.raises(BfpError, match="another bitstream was loaded since .* toy was opened; open it again"):
-            accelerator.run(random_mantissas())
+            accelerator.run_mantissas(random_mantissas())
 
 
 def test_addresses_that_another_program_changed_are_noticed(board, deploy):
@@ -125,14 +125,14 @@ def test_addresses_that_another_program_changed_are_noticed(board, deploy):
     with Accelerator(deploy, device=board) as accelerator:
         board.write_registers(hwh.BASE_ADDRESS + offsets["fmap_out_1"], (0).to_bytes(4, "little"))
         with pytest.raises(BfpError, match="addresses of the engine of toy were changed by another program"):
-            accelerator.run(random_mantissas())
+            accelerator.run_mantissas(random_mantissas())
 
 
 def test_an_engine_that_is_another_one_now_is_noticed(board, deploy):
     with Accelerator(deploy, device=board) as accelerator:
         board._registers["identity_low"] ^= 1
         with pytest.raises(BfpError, match="has identity 0123456789abcdee, but .* 0123456789abcdef"):
-            accelerator.run(random_mantissas())
+            accelerator.run_mantissas(random_mantissas())
 
 
 def test_what_pynq_writes_of_a_load_is_looked_at(tmp_path, monkeypatch):
@@ -156,9 +156,9 @@ def test_a_bitstream_that_another_program_loaded_is_not_replaced_by_closing(libr
     board = SimulatedBoard(library, deploy, timeout_s=0.1, faults=Faults(never_finishes=True))
     accelerator = Accelerator(deploy, device=board)
     with pytest.raises(BfpError, match="did not finish"):
-        accelerator.run(random_mantissas())
+        accelerator.run_mantissas(random_mantissas())
     pynq.Overlay(str(board.bitfile), device=board)
     with pytest.raises(BfpError, match="another bitstream was loaded since"):
-        accelerator.run(random_mantissas())
+        accelerator.run_mantissas(random_mantissas())
     accelerator.close()
     assert board.loads == 2 and not board._memories

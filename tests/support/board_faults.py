@@ -151,7 +151,7 @@ def _sentence(step: Callable[[], object]) -> str:
 def _right(accelerator: Accelerator) -> bool:
     """Whether a run gives the right answer."""
     x = np.random.default_rng(5).integers(-30, 31, (toy.CHANNELS, toy.HEIGHT, toy.WIDTH)).astype(np.int16)
-    result = accelerator.run(x)
+    result = accelerator.run_mantissas(x)
     scale = np.array([2.0**-4, 2.0**-3, 2.0**-3]).reshape(3, 1, 1)
     return bool(np.array_equal(result, ((2 * x + toy.weight_values()) * scale).reshape(-1) * 0.75 + 0.375))
 
