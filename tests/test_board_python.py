@@ -56,7 +56,7 @@ def test_the_board_extra_leaves_the_image_as_it_is():
         return tuple(map(int, version.split(".")))
 
     wanted = [*PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"]["board"]]
-    assert {re.match(r"[\w-]+", w)[0] for w in wanted} == set(IMAGE)
+    assert {re.match(r"[\w-]+", w)[0] for w in wanted} <= set(IMAGE)
     for requirement in wanted:
         name, sign, version = re.fullmatch(r"([\w-]+)(>=|<)([\d.]+)", requirement).groups()
         found, bound = numbers(IMAGE[name]), numbers(version)
