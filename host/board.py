@@ -6,7 +6,7 @@ import atexit
 import signal
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -113,11 +113,17 @@ class Board:
                 f"the addresses of the engine of {network} were changed by another program; end that, and open it again"
             )
 
-    def run(self, begin: int, end: int) -> None:
-        """Run layers [begin, end). Raises BfpError, which says where the engine stands, where it takes too long."""
+    def run(self, begin: int, end: int, given_up: Callable[[], bool] = lambda: False) -> None:
+        """Run layers [begin, end).
+
+        given_up: asked while the engine works, whether anybody still waits for it. Raises BfpError, which says where
+        the engine stands, where it takes too long or is given up.
+        """
         self._running = True
         self._engine.start(begin, end)
-        if not self._engine.wait(self.timeout_s):
+        if not self._engine.wait(self.timeout_s, given_up):
+            if given_up():
+                raise BfpError(f"a run of {self._deployment.network} was given up; the next one loads the bitstream again")
             try:
                 clock_mhz = self._clock_mhz()
             except BfpError:

@@ -262,7 +262,7 @@ class Accelerator:
                 self._use(arena)
             check.fill(filling)
             lap("copy")
-            self._board.run(0, self.deployment.layers)
+            self._board.run(0, self.deployment.layers, self._given_up)
             lap("engine")
             if check.written(filling):
                 return
@@ -270,6 +270,10 @@ class Accelerator:
             f"the engine of {self.deployment.network} ended and did not write its result, or it cannot be seen; check the "
             "memory ports of the block design and that nothing else writes the engine's registers, and open it again"
         )
+
+    def _given_up(self) -> bool:
+        """Whether the images that the engine computes belong to a stream that was left."""
+        return self._stream is not None and self._stream.given_up
 
     def _output(self, arena: Arena, lap: Lap = no_lap) -> np.ndarray:
         result = self._result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,14 +82,14 @@ class Engine:
             self.interrupt.arm()
         self._write("CTRL", AP_START)
 
-    def wait(self, timeout_s: float) -> bool:
-        """Wait until the engine has finished what was started; False where it has not within the time."""
+    def wait(self, timeout_s: float, given_up: Callable[[], bool] = lambda: False) -> bool:
+        """Wait until the engine has finished what was started; False where it has not within the time, or is given up."""
         deadline = time.monotonic() + timeout_s
         pause = SHORTEST_PAUSE_S
         came = True
         while not self.finished():
             left = deadline - time.monotonic()
-            if left <= 0:
+            if left <= 0 or given_up():
                 return False
             if self.interrupt is not None:
                 came = self.interrupt.wait(min(left, LOST_S))

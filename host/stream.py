@@ -8,12 +8,15 @@ engine works in; with two of them the engine never waits for packing or reading.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+
+GRACE_S = 1.0  # for the engine to finish what it works on when a stream ends early
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ class Stream:
             self._free.put(slot)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="prepare")
         self._ended = False
+        self.given_up = False  # what the engine still works on is waited for no more
         works = (
             (self._feed,),
             (_work, self._load, self._prepared, self._loaded),
@@ -128,12 +132,20 @@ class Stream:
         return item
 
     def close(self) -> None:
-        """End the stream: what runs is waited for, the rest is dropped. A second call does nothing."""
+        """End the stream: what runs is waited for, and given up where it takes long; the rest is dropped.
+
+        A second call does nothing.
+        """
         self._ended = True
         for channel in (self._prepared, self._free, self._loaded, self._computed, self._results):
             channel.stop()
         self._pool.shutdown(wait=True, cancel_futures=True)
-        for thread in self._threads[1:]:  # whoever makes the images may wait for ever, and touches no slot
+        at_work = self._threads[1:]  # whoever makes the images may wait for ever, and touches no slot
+        deadline = time.monotonic() + GRACE_S
+        for thread in at_work:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self.given_up = True
+        for thread in at_work:
             thread.join()
 
     def _feed(self) -> None:

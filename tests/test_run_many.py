@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from support.driven import board, deploy, library  # noqa: F401 (fixtures)
 
 from bfp.errors import BfpError
 from host.driver import Accelerator
+from host.faults import Faults
+from host.simulated_board import SimulatedBoard
 
 
 def pictures(folder, count):
@@ -80,3 +84,56 @@ def test_a_profile_names_every_step(board, deploy, tmp_path):
         output, steps = accelerator.profile(image)
         assert np.array_equal(output, accelerator.run(image))
         assert set(steps) == {"decode", "pack", "copy", "engine", "unpack"} and min(steps.values()) > 0
+
+
+def test_a_stream_whose_engine_hangs_is_given_up_when_it_is_closed(library, deploy, tmp_path):
+    """From another thread, as an interrupt would: nothing waits for the hour that a run may take."""
+    board = SimulatedBoard(library, deploy, faults=Faults(never_finishes=True))
+    accelerator = Accelerator(deploy, device=board)
+    said = []
+
+    def use():
+        try:
+            said.extend(accelerator.run_many(pictures(tmp_path, 4)))
+        except BfpError as error:
+            said.append(str(error))
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    while not board._registers.get("layer_end"):
+        time.sleep(0.01)
+    started = time.monotonic()
+    accelerator.close()
+    thread.join(10)
+    assert time.monotonic() - started < 10 and not board._memories
+    assert len(said) == 1 and "was closed during a run_many" in said[0]
+
+
+def test_other_runs_wait_for_the_stream_or_are_refused_in_it(board, deploy, tmp_path):
+    images = pictures(tmp_path, 8)
+    with Accelerator(deploy, device=board) as accelerator:
+        want = [accelerator.run(image) for image in images]
+        stream = accelerator.run_many(images)
+        found = [next(stream)]
+        for wrong in (lambda: accelerator.run(images[0]), lambda: next(accelerator.run_many(images)),
+                      lambda: next(accelerator.trace(images[0]))):  # fmt: skip
+            with pytest.raises(BfpError, match="cannot begin while a run_many .* is under way in the same thread"):
+                wrong()
+        with pytest.raises(BfpError, match="no tensor can be looked at while run_many is under way"):
+            accelerator.tensor("last")
+        other = []
+        thread = threading.Thread(target=lambda: other.append(accelerator.run(images[5])))
+        thread.start()
+        found.extend(stream)
+        thread.join(10)
+        assert all(map(np.array_equal, found, want)) and np.array_equal(other[0], want[5])
+
+
+def test_closing_ends_the_stream_with_a_sentence(board, deploy, tmp_path):
+    accelerator = Accelerator(deploy, device=board)
+    stream = accelerator.run_many(pictures(tmp_path, 4) * 100)
+    next(stream)
+    accelerator.close()
+    with pytest.raises(BfpError, match="was closed during a run_many"):
+        list(stream)
+    assert not board._memories
