@@ -78,6 +78,7 @@ class Board:
     def allocate(self, words: int) -> Any:
         """A buffer, uint8 [words, lanes]. Raises BfpError where the system has no room for it."""
         shape = (words, self._deployment.lanes)
+        check_memory([words * self._deployment.lanes], self._deployment.network, self._device)
         try:
             buffer = self._pynq.allocate(shape, np.uint8, target=self._device)
         except (RuntimeError, MemoryError, OSError) as error:

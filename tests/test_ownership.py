@@ -87,7 +87,7 @@ def test_a_lock_file_that_is_a_link_is_not_followed(library, deploy, tmp_path):
 
 def test_a_real_device_is_locked_between_processes():
     class Device:
-        name = "embedded_xrt0"
+        tag = "embedded_xrt0"
 
     assert lock_file(Device()).name == "static-bfp-embedded_xrt0.lock" and lock_file(Device()).parent.is_dir()
 
