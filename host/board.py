@@ -136,8 +136,10 @@ class Board:
     def close(self) -> None:
         """Stop the engine, then free the buffers and give the device back. A second call does nothing.
 
-        Raises BfpError, with all of that done, where the bitstream could not be loaded again to stop the engine.
+        Nor does one in a forked process, whose parent has all of that. Raises BfpError, with all of that done, where the bitstream could not be loaded again to stop the engine.
         """
+        if self._ownership.inherited():
+            return
         with later_signals():
             trouble = self._stop() if self._running else ""
             self._running = False

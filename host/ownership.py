@@ -41,9 +41,13 @@ class Ownership:
     def __del__(self) -> None:
         self._unlock()
 
+    def inherited(self) -> bool:
+        """Whether this process was forked from the owner."""
+        return os.getpid() != self.process
+
     def check(self) -> None:
         """Raise BfpError in a process that was forked from the owner: both would drive one engine."""
-        if os.getpid() != self.process:
+        if self.inherited():
             raise BfpError(
                 f"the accelerator for {self.network} was opened by process {self.process} and cannot be used by its "
                 f"child {os.getpid()}; open it in the process that uses it"
