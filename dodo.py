@@ -12,6 +12,9 @@ import signal
 import sys
 from pathlib import Path
 
+if sys.version_info < (3, 11):
+    sys.exit(f"error: the tasks' Python is {sys.version_info[0]}.{sys.version_info[1]}, and calibration needs Python 3.11 or newer")
+
 from doit import get_initial_workdir, get_var
 from doit.action import CmdAction
 from doit.tools import config_changed
@@ -406,6 +409,8 @@ def task_benchmark():
         ("exponents", "choosing all exponents of ResNet-50 against the float pass and the published loop"),
         ("golden", "the golden model's images per second on ResNet-50 against torch float32"),
         ("memory", "peak memory of the statistics of 1,024 images of ResNet-50"),
+        ("overlap", "many images on a simulated engine of fixed latency, against the slower half alone"),
+        ("pictures", "decoding and pixels to the engine's memory, by table against step by step"),
     ):
         action = command("calib.evaluation.benchmark", name, "--out", BUILD / "benchmark.json")
         yield {"name": name, "actions": [action], "uptodate": [False], "doc": doc}

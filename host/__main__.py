@@ -9,10 +9,12 @@ from pathlib import Path
 
 from bfp.errors import BfpError
 from bfp.names import printable
+from host.ending import run_to_the_end
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; returns the exit status: 1 where the self-test finds a difference, 2 for bad input."""
+    """Entry point; returns the exit status: 1 where the self-test finds a difference, 2 for bad input, 130 and 143 after
+    SIGINT and SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m host", description="Drive the accelerator on a (simulated) board.")
     commands = parser.add_subparsers(dest="command", required=True)
     classify = commands.add_parser("classify", help="print the most likely classes of photographs")
@@ -31,10 +33,9 @@ def main(argv: list[str] | None = None) -> int:
             "--simulate", metavar="LIBENGINE_SO", help="use a simulated board with this compiled engine"
         )
     arguments = parser.parse_args(argv)
+    work = {"classify": _classify, "check": _check}[arguments.command]
     try:
-        if arguments.command == "classify":
-            return _classify(arguments)
-        return _check(arguments)
+        return run_to_the_end(lambda: work(arguments))
     except BfpError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2

@@ -6,7 +6,7 @@ import atexit
 import signal
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ class Board:
         self._engine: Engine | None = None
         self._buffers: list = []
         self._running = False
+        self._reachable = True  # an access to registers that are not there would hang the bus
         self._pointed: dict[str, int] = {}
         self._stamp: object = None
         self._pynq = import_pynq()
@@ -77,6 +78,7 @@ class Board:
     def allocate(self, words: int) -> Any:
         """A buffer, uint8 [words, lanes]. Raises BfpError where the system has no room for it."""
         shape = (words, self._deployment.lanes)
+        check_memory([words * self._deployment.lanes], self._deployment.network, self._device)
         try:
             buffer = self._pynq.allocate(shape, np.uint8, target=self._device)
         except (RuntimeError, MemoryError, OSError) as error:
@@ -97,11 +99,13 @@ class Board:
         loaded.
         """
         self._ownership.check()
+        network = self._deployment.network
+        if self._replaced():
+            raise BfpError(
+                f"another bitstream was loaded since the accelerator for {network} was opened; open it again"
+            )
         if self._running:
             self._recover()
-        network = self._deployment.network
-        if not self._overlay.is_loaded() or load_stamp(self._device) != self._stamp:
-            raise BfpError(f"another bitstream was loaded since the accelerator for {network} was opened; open it again")
         if not self._engine.idle():
             raise BfpError(f"the engine of {network} is busy before it was started; open it again")
         self._check_identity()
@@ -110,20 +114,32 @@ class Board:
                 f"the addresses of the engine of {network} were changed by another program; end that, and open it again"
             )
 
-    def run(self, begin: int, end: int) -> None:
-        """Run layers [begin, end). Raises BfpError, which says where the engine stands, where it takes too long."""
+    def run(self, begin: int, end: int, given_up: Callable[[], bool] = lambda: False) -> None:
+        """Run layers [begin, end).
+
+        given_up: asked while the engine works, whether anybody still waits for it. Raises BfpError, which says where
+        the engine stands, where it takes too long or is given up.
+        """
         self._running = True
         self._engine.start(begin, end)
-        if not self._engine.wait(self.timeout_s):
+        if not self._engine.wait(self.timeout_s, given_up):
+            if given_up():
+                raise BfpError(f"a run of {self._deployment.network} was given up; the next one loads the bitstream again")
+            try:
+                clock_mhz = self._clock_mhz()
+            except BfpError:
+                clock_mhz = None
             state = self._engine.state()
-            raise BfpError(standstill(self._deployment, state, self._pointed, self.timeout_s, self._clock_mhz()))
+            raise BfpError(standstill(self._deployment, state, self._pointed, self.timeout_s, clock_mhz))
         self._running = False
 
     def close(self) -> None:
         """Stop the engine, then free the buffers and give the device back. A second call does nothing.
 
-        Raises BfpError, with all of that done, where the bitstream could not be loaded again to stop the engine.
+        Nor does one in a forked process, whose parent has all of that. Raises BfpError, with all of that done, where the bitstream could not be loaded again to stop the engine.
         """
+        if self._ownership.inherited():
+            return
         with later_signals():
             trouble = self._stop() if self._running else ""
             self._running = False
@@ -151,16 +167,17 @@ class Board:
                 # by hash of the .bit alone; stale base addresses would hang the bus
                 self._pynq.PL.reset()
             self._overlay = self._pynq.Overlay(str(self._bitfile), device=self._device)
+            mmio = self._pynq.MMIO(self._handoff.base, self._handoff.span, device=self._device)
         except BfpError:
             raise
         except Exception as error:  # PYNQ raises bare Exception classes of many modules
             raise self._not_loaded(error) from error
         description = self._overlay.ip_dict
         if ip not in description:
-            raise BfpError(f"PYNQ finds no IP {ip!r} in {self._bitfile.with_suffix('.hwh')}; use the files of this network")
+            handoff = self._bitfile.with_suffix(".hwh")
+            raise BfpError(f"PYNQ finds no IP {ip!r} in {handoff}; use the files of this network")
         compare(self._handoff, description[ip], self._bitfile)
         interrupt = open_interrupt(self._handoff.interrupt, self._device)
-        mmio = self._pynq.MMIO(self._handoff.base, self._handoff.span, device=self._device)
         self._engine = Engine(mmio, self._handoff.offsets, interrupt)
         self._check_loaded()
 
@@ -168,9 +185,7 @@ class Board:
         """What must hold after each loading: the clock and the identity."""
         self._stamp = load_stamp(self._device)
         self._engine.enable_interrupt()
-        actual = self._clock_mhz()
-        if actual is not None:
-            check_clock(actual, self._deployment.engine_clock_mhz, self._deployment.network)
+        check_clock(self._clock_mhz(), self._deployment.engine_clock_mhz, self._deployment.network)
         if not self._engine.idle():
             raise BfpError(f"the engine in {self._bitfile} is busy before it was started; restart the board")
         # an empty range of layers touches no memory and reports the identity
@@ -187,45 +202,64 @@ class Board:
 
     def _recover(self) -> None:
         """After a run that took too long: wait no more if it has ended since, otherwise load the bitstream again."""
-        if not self._engine.finished():
+        if not (self._reachable and self._engine.finished()):
             try:
-                self._overlay.download()
+                self._load_again()
             except Exception as error:  # PYNQ raises bare Exception classes of many modules
                 raise BfpError(
-                    f"the engine of {self._deployment.network} did not finish, and {self._bitfile} cannot be loaded again "
-                    f"({error}); close the accelerator, and restart the board if it cannot be opened"
+                    f"the engine of {self._deployment.network} did not finish, and {self._bitfile} cannot be loaded "
+                    f"again ({error}); close the accelerator, and restart the board if it cannot be opened"
                 ) from error
-            self._running = False
             self._check_loaded()
             for buffer in self._buffers:
                 buffer.flush()
             self._engine.point(self._pointed)
         self._running = False
 
-    def _stop(self) -> str:
-        """Make sure that the engine writes to no memory any more. What is left to be said where that was not easy."""
-        if self._engine.wait(min(GRACE_S, self.timeout_s)):
-            return ""
+    def _load_again(self) -> None:
+        """Load the bitstream once more, which stops the engine. Where that fails, nothing may answer any more."""
+        self._reachable = False
         try:
             self._overlay.download()
+        finally:
+            self._stamp = load_stamp(self._device)
+        self._reachable = True
+
+    def _replaced(self) -> bool:
+        """Whether another bitstream was loaded since, so that the engine is no more."""
+        return not self._overlay.is_loaded() or load_stamp(self._device) != self._stamp
+
+    def _stop(self) -> str:
+        """Make sure that the engine writes to no memory any more. What is left to be said where that was not easy."""
+        try:
+            if self._replaced():
+                return ""
+            if not (self._reachable and self._engine.wait(min(GRACE_S, self.timeout_s))):
+                self._load_again()
             return ""
         except Exception as error:  # PYNQ raises bare Exception classes of many modules
-            stopped = stop_clock(self._pynq, self._handoff.system, self._device)
+            stopped = self._stop_clock()
             how = "its clock is stopped" if stopped else "it may still write to memory"
             return (
-                f"the engine of {self._deployment.network} did not finish, and {self._bitfile} could not be loaded again to "
-                f"stop it ({error}); {how}, and its buffers are free: load another bitstream, or restart the board"
+                f"the engine of {self._deployment.network} did not finish, and {self._bitfile} could not be loaded "
+                f"again to stop it ({error}); {how}, and its buffers are free: load another bitstream, or restart the board"
             )
 
-    def _clock_mhz(self) -> float | None:
-        """The clock as it is set now, None on processors that PYNQ has no clocks of."""
+    def _stop_clock(self) -> bool:
+        try:
+            return stop_clock(self._pynq, self._handoff.system, self._device)
+        except Exception:  # of PYNQ: then it is said that nothing could be stopped
+            return False
+
+    def _clock_mhz(self) -> float:
+        """The clock as it is set now. Raises BfpError where PYNQ cannot tell."""
         activate = getattr(self._device, "activate", None)
         if activate is not None:
             activate()
         try:
             return float(self._pynq.Clocks.fclk0_mhz)
-        except RuntimeError:  # "Architecture not supported for Clocks"
-            return None
+        except Exception as error:  # PYNQ raises bare Exception classes of many modules
+            raise BfpError(f"PYNQ cannot tell the engine's clock ({error}); use the PYNQ of the image") from error
 
     def _not_loaded(self, error: Exception) -> BfpError:
         return BfpError(f"PYNQ cannot load {self._bitfile} ({error}); run on the board as root, or --simulate")

@@ -18,7 +18,8 @@ def check(accelerator: Accelerator, artifact: Artifact, images: np.ndarray) -> d
 
     Returns images, tensors_compared, values_compared, mismatches,
     first_mismatch (a sentence or None) and seconds on the board. Raises
-    BfpError where the accelerator was not generated from this artifact.
+    BfpError where the accelerator was not generated from this artifact, and
+    where there is nothing to compare, which is no success.
     """
     deployment = accelerator.deployment
     if deployment.artifact_digest != artifact.digest:
@@ -26,12 +27,14 @@ def check(accelerator: Accelerator, artifact: Artifact, images: np.ndarray) -> d
             f"deployment {accelerator.folder} was generated from another artifact than the one given; "
             "generate it again, or give the artifact that belongs to it"
         )
+    if not len(images) or not deployment.tensors:
+        raise BfpError("nothing was compared: there is no image; ask for at least one (--limit), and give samples")
     result = {"images": 0, "tensors_compared": 0, "values_compared": 0, "mismatches": 0, "first_mismatch": None}
     seconds = 0.0
     for n, mantissas in enumerate(quantise_input(artifact, images)):
         golden = run(artifact, mantissas[None])
         start = time.perf_counter()
-        accelerator.run(mantissas)
+        accelerator.run_mantissas(mantissas)
         seconds += time.perf_counter() - start
         for tensor in deployment.tensors:
             got, want = accelerator.tensor(tensor.name), golden[tensor.name][0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,8 @@ def check_memory(sizes: list[int], network: str, device: Any) -> None:
         # some of it is always in use
         enough = -(-((total or 0) - free + needed) // (1 << 20)) + 16
         raise BfpError(
-            f"network {network} takes {needed / 2**20:.1f} MB of contiguous memory, and {free >> 20}{most} MB are free; "
-            f"free other buffers, or start Linux with the kernel argument cma={enough}M"
+            f"network {network} takes {needed / 2**20:.1f} MB of contiguous memory, and {free >> 20}{most} MB are "
+            f"free; free other buffers, or start Linux with the kernel argument cma={enough}M"
         )
 
 
@@ -74,5 +75,14 @@ def load_stamp(device: Any) -> object:
         return loads
     from pynq.pl_server import global_state
 
-    files = Path(global_state.__file__).parent.glob("global_pl_state*.json")
-    return sorted((path.name, path.stat().st_mtime_ns) for path in files)
+    folder = os.path.dirname(global_state.__file__)
+    names = ("global_pl_state.json", "global_pl_state_.json", f"global_pl_state_{device.tag}.json")
+    return [_written(os.path.join(folder, name)) for name in names]
+
+
+def _written(path: str) -> int | None:
+    """When a file was written last, None where there is none."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return None

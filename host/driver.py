@@ -7,22 +7,27 @@ of PYNQ are used.
 
 from __future__ import annotations
 
+import asyncio
+import os
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from bfp import layout
 from bfp.deployment import read_deployment, read_weights
 from bfp.errors import BfpError
-from bfp.format import dequantise, quantise
+from bfp.format import dequantise
 from bfp.layout import HOST, PlacedTensor
+from host.arena import Arena, Lap, no_lap
 from host.board import Board
-from host.image import load_image, normalise
+from host.inputs import ImageInput, Prepared
 from host.memory_check import Guard, ResultCheck
-from host.turns import Turns
+from host.stream import Stages, Stream
+from host.turns import Turn, Turns
 
 BOARD_TIMEOUT_S = 10.0
 
@@ -59,8 +64,10 @@ class Accelerator:
         self.folder = Path(deploy_dir)
         self.deployment = read_deployment(deploy_dir)
         self._turns = Turns(self.deployment.network)
-        self._input = self.deployment.tensor(self.deployment.input.tensor)
+        entry = self.deployment.input
+        self._images = ImageInput(self.deployment.network, entry, self.deployment.tensor(entry.tensor))
         self._result = self.deployment.output
+        self._stream: Stream | None = None
         weights = read_weights(self.deployment, deploy_dir)
         if timeout_s is None:
             timeout_s = getattr(device, "timeout_s", BOARD_TIMEOUT_S)
@@ -73,20 +80,13 @@ class Accelerator:
         )
         self._board = Board(self.deployment, self.folder, bitfile, device, timeout_s, sizes)
         try:
-            self._weights, self._arena, guard = (self._board.allocate(words) for words in sizes)
+            self._weights, first, guard = (self._board.allocate(words) for words in sizes)
             self._guard = Guard(guard)
             self._guard.check()
             self._weights[: len(weights)] = weights
             self._weights.flush()
-            self._arena[:] = 0
-            self._arena.flush()
-            # One arena: a layer reads, adds and writes wherever its constants say.
-            self._board.point(
-                {
-                    "weights": self._weights.device_address,
-                    **{name: self._arena.device_address for name in ("fmap_in", "fmap_shortcut", "fmap_out")},
-                }
-            )
+            self._arenas = [self._arena_of(first)]
+            self._use(self._arenas[0])
         except BaseException:
             self._board.close()
             raise
@@ -117,45 +117,94 @@ class Accelerator:
         Raises BfpError, with all of that done, where an engine that did not finish could not be loaded again.
         """
         with self._turns.last():
+            if self._stream is not None:
+                self._stream.close()
             self._board.close()
 
-    def run(self, image: np.ndarray) -> np.ndarray:
-        """Network output, float64 [outputs], for one preprocessed image.
+    def run(self, image: object, draft: bool = False) -> np.ndarray:
+        """Network output, float64 [outputs], for one image of any kind that host.inputs lists.
 
-        image: float [C, H, W], quantised here with the input tensor's format,
-        or integer mantissas of the same shape. Raises BfpError for another
-        shape, for values that are not finite, and when the engine does not finish.
+        draft: decode large JPEGs smaller, see host.image. Raises BfpError for
+        what is no image of the network's, and when the engine does not finish.
         """
-        result = self._result
-        tensor = self.deployment.tensor(result.tensor)
-        mantissas = self._mantissas(image)
-        with self._turns.turn("run"):
-            self._run(mantissas, tensor)
-            values = dequantise(self._read(tensor), tensor.format)
-        return result.values(values[None])[0]
+        return self._run(self._images.prepare(image, draft))
 
-    def trace(self, image: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    def run_mantissas(self, mantissas: np.ndarray) -> np.ndarray:
+        """Network output, float64 [outputs], for the input tensor's own integers [C, H, W]."""
+        return self._run(self._images.mantissas(mantissas))
+
+    async def run_async(self, image: object, draft: bool = False) -> np.ndarray:
+        """As ``run``, without holding up the event loop: a thread waits for the engine, on its interrupt where it has one."""
+        return await asyncio.to_thread(self.run, image, draft)
+
+    def run_many(self, images: Iterable, threads: int | None = None, draft: bool = False) -> Iterator[np.ndarray]:
+        """Network outputs, float64 [outputs], in the order of the images, of any kind that ``run`` takes.
+
+        While the engine works on one image, the next are decoded by several threads (default: as many as processor
+        cores) and packed into a second memory, and the last result is read. Little is read ahead of a slow consumer.
+        What is wrong with an image is raised in its place, after the results before it. Until its end, or its
+        close(), no other run begins: one of the same thread is refused, others wait.
+        """
+        with self._turns.turn("run_many", lasting=True) as turn:
+            stages = Stages(partial(self._images.prepare, draft=draft), self._put, partial(self._compute, turn), self._output)
+            self._stream = Stream(images, stages, self._two_arenas(), threads or os.cpu_count() or 1)
+            try:
+                for output in self._stream:
+                    yield output
+                    self._turns.check(turn)
+                self._turns.check(turn)
+            finally:
+                self._stream.close()
+                self._stream = None
+
+    def profile(self, image: object, draft: bool = False) -> tuple[np.ndarray, dict[str, float]]:
+        """As ``run``, and how many seconds each step took: decode, pack, copy, engine, unpack."""
+        steps: dict[str, float] = {}
+        before = time.perf_counter()
+
+        def lap(step: str) -> None:
+            nonlocal before
+            now = time.perf_counter()
+            steps[step] = steps.get(step, 0.0) + now - before
+            before = now
+
+        prepared = self._images.prepare(image, draft)
+        lap("decode")
+        return self._run(prepared, lap), steps
+
+    def run_engine(self) -> None:
+        """The engine alone, on the image that lies in its memory: to measure it."""
+        with self._turns.turn("run") as turn:
+            self._compute(turn, self._arena)
+
+    def trace(self, image: object) -> Iterator[tuple[str, np.ndarray]]:
         """Run layer by layer; yield name and mantissas, int16 [C, H, W], of every tensor when it is complete.
 
         Where something differs, the first tensor that does is where it began. Until its end, or its close(), no other
         run begins: one of the same thread is refused, others wait. ``tensor`` of the same thread reads.
         """
         self._check_open()
-        return self._trace(self._mantissas(image))
+        return self._trace(self._images.prepare(image))
 
-    def _trace(self, mantissas: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    def trace_mantissas(self, mantissas: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+        """As ``trace``, for the input tensor's own integers [C, H, W]."""
+        self._check_open()
+        return self._trace(self._images.mantissas(mantissas))
+
+    def _trace(self, prepared: Prepared) -> Iterator[tuple[str, np.ndarray]]:
         by_layer: dict[int, list[PlacedTensor]] = {}
         for tensor in self.deployment.tensors:
             by_layer.setdefault(tensor.layer_index, []).append(tensor)
         with self._turns.turn("trace", lasting=True) as turn:
-            self._begin(mantissas)
+            self._ready()
+            self._put(prepared, self._arena)
             for layer in range(HOST, self.deployment.layers):
                 self._turns.check(turn)
                 if layer != HOST:
                     self._board.prepare()
                     self._board.run(layer, layer + 1)
                 for tensor in by_layer.get(layer, ()):
-                    yield tensor.name, self._read(tensor)
+                    yield tensor.name, self._arena.read(tensor)
                     self._turns.check(turn)
 
     def tensor(self, name: str) -> np.ndarray:
@@ -166,13 +215,13 @@ class Accelerator:
         tensor = self.deployment.tensor(name)
         with self._turns.reading("look at a tensor"):
             self._check_open()
-            return self._read(tensor)
+            if self._stream is not None:
+                raise BfpError("no tensor can be looked at while run_many is under way; finish or close that first")
+            return self._arena.read(tensor)
 
-    def classify(self, path: str | Path, top: int = 5) -> list[Prediction]:
-        """The ``top`` most likely classes of a photograph, most likely first."""
-        pre = self.deployment.input.preprocessing
-        logits = self.run(normalise(load_image(path, pre)[None], pre)[0])
-        return self.predictions(logits, top)
+    def classify(self, image: object, top: int = 5) -> list[Prediction]:
+        """The ``top`` most likely classes of an image of any kind, most likely first."""
+        return self.predictions(self.run(image), top)
 
     def predictions(self, logits: np.ndarray, top: int = 5) -> list[Prediction]:
         """Softmax over the network output, the ``top`` largest first; ties in the order of the outputs."""
@@ -184,30 +233,37 @@ class Accelerator:
         order = np.argsort(-logits, kind="stable")[:top]
         return [Prediction(int(i), names[i] if names else f"class {i}", float(probability[i])) for i in order]
 
-    def _mantissas(self, image: np.ndarray) -> np.ndarray:
-        """An image as the input tensor's mantissas. Raises BfpError for another shape, or values that are not finite."""
-        tensor, image = self._input, np.asarray(image)
-        if image.shape != tensor.shape:
-            raise BfpError(
-                f"network {self.deployment.network} takes an image of {'x'.join(map(str, tensor.shape))} (channels, height, "
-                f"width), not {'x'.join(map(str, image.shape)) or 'a number'}; resize it first"
-            )
-        if np.issubdtype(image.dtype, np.integer):
-            return image
-        if not np.issubdtype(image.dtype, np.floating) or not np.isfinite(image).all():
-            raise BfpError(f"the image for {self.deployment.network} holds values that are not finite numbers")
-        return quantise(self.deployment.input.preprocessing.scaled(image), tensor.format)
+    def _run(self, prepared: Prepared, lap: Lap = no_lap) -> np.ndarray:
+        with self._turns.turn("run") as turn:
+            self._ready()
+            self._put(prepared, self._arena, lap)
+            self._compute(turn, self._arena, lap)
+            return self._output(self._arena, lap)
 
-    def _run(self, mantissas: np.ndarray, result: PlacedTensor) -> None:
-        """All layers. Raises BfpError where the engine ends without having written its result."""
+    def _ready(self) -> None:
+        """The engine can be started, and what is put into memory reaches it."""
+        self._check_open()
+        self._board.prepare()
+        self._guard.check()
+
+    def _put(self, prepared: Prepared, arena: Arena, lap: Lap = no_lap) -> None:
+        arena.put(self._images, prepared, lap)
+
+    def _compute(self, turn: Turn, arena: Arena, lap: Lap = no_lap) -> None:
+        """All layers, in an arena that has its input. Raises BfpError where the engine does not write its result."""
+        result = self.deployment.tensor(self._result.tensor)
         if result.layer_index == HOST:  # there is nothing that the engine would write
-            self._begin(mantissas)
             return
-        check = ResultCheck(list(self._parts(result)))
+        check = ResultCheck(list(arena.parts(result)))
         for filling in ResultCheck.FILLINGS:
-            self._begin(mantissas)
+            self._turns.check(turn)
+            self._ready()
+            if arena is not self._arena:
+                self._use(arena)
             check.fill(filling)
-            self._board.run(0, self.deployment.layers)
+            lap("copy")
+            self._board.run(0, self.deployment.layers, self._given_up)
+            lap("engine")
             if check.written(filling):
                 return
         raise BfpError(
@@ -215,25 +271,35 @@ class Accelerator:
             "memory ports of the block design and that nothing else writes the engine's registers, and open it again"
         )
 
-    def _begin(self, mantissas: np.ndarray) -> None:
-        """The engine ready, and the input in its memory."""
+    def _given_up(self) -> bool:
+        """Whether the images that the engine computes belong to a stream that was left."""
+        return self._stream is not None and self._stream.given_up
+
+    def _output(self, arena: Arena, lap: Lap = no_lap) -> np.ndarray:
+        result = self._result
+        tensor = self.deployment.tensor(result.tensor)
+        output = result.values(dequantise(arena.read(tensor, lap), tensor.format)[None])[0]
+        lap("unpack")
+        return output
+
+    def _arena_of(self, buffer) -> Arena:
+        """A memory of feature maps, of zeros."""
+        buffer[:] = 0
+        buffer.flush()
+        return Arena(buffer)
+
+    def _two_arenas(self) -> list[Arena]:
+        """For two images at once; the second is made when it is first needed."""
         self._check_open()
-        self._board.prepare()
-        self._guard.check()
-        layout.pack(self._input, mantissas, self._arena)
-        for part in self._parts(self._input):
-            part.flush()
+        if len(self._arenas) == 1:
+            self._arenas.append(self._arena_of(self._board.allocate(self.deployment.fmap_words)))
+        return self._arenas
 
-    def _read(self, tensor: PlacedTensor) -> np.ndarray:
-        for part in self._parts(tensor):
-            part.invalidate()
-        return layout.unpack(tensor, self._arena)
-
-    def _parts(self, tensor: PlacedTensor) -> Iterator:
-        """The parts of the arena's buffer that hold a tensor's segments."""
-        for segment in tensor.segments:
-            words = tensor.segment_words(segment, self.deployment.lanes)
-            yield self._arena[segment.address : segment.address + words]
+    def _use(self, arena: Arena) -> None:
+        """Let the engine work in one of the arenas: a layer reads, adds and writes wherever its constants say."""
+        maps = dict.fromkeys(("fmap_in", "fmap_shortcut", "fmap_out"), arena.device_address)
+        self._board.point({"weights": self._weights.device_address, **maps})
+        self._arena = arena
 
     def _check_open(self) -> None:
         if self._board.closed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ LOST_S = 0.02  # after which an interrupt that has not come is looked for
 
 @dataclass(frozen=True)
 class State:
-    """Registers at one moment. layer: that the engine computes, None for none. addresses: of its memories, by pointer."""
+    """Registers at one moment. layer: that the engine computes, None for none. addresses: of memories, by pointer."""
 
     control: int
     begin: int
@@ -82,14 +82,14 @@ class Engine:
             self.interrupt.arm()
         self._write("CTRL", AP_START)
 
-    def wait(self, timeout_s: float) -> bool:
-        """Wait until the engine has finished what was started; False where it has not within the time."""
+    def wait(self, timeout_s: float, given_up: Callable[[], bool] = lambda: False) -> bool:
+        """Wait until the engine has finished what was started; False where it has not within the time, or is given up."""
         deadline = time.monotonic() + timeout_s
         pause = SHORTEST_PAUSE_S
         came = True
         while not self.finished():
             left = deadline - time.monotonic()
-            if left <= 0:
+            if left <= 0 or given_up():
                 return False
             if self.interrupt is not None:
                 came = self.interrupt.wait(min(left, LOST_S))
@@ -115,7 +115,7 @@ class Engine:
         """The engine has ended, and its interrupt never came: it is polled from now on."""
         self.close()
         warnings.warn(
-            "the engine ended without its interrupt, so it is polled from now on; see whether /proc/interrupts counts it",
+            "the engine ended without its interrupt, so it is polled from now on; see whether /proc/interrupts has it",
             RuntimeWarning,
             stacklevel=2,
         )

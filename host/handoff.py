@@ -133,7 +133,8 @@ def _check(handoff: Handoff, ip: str, path: Path) -> None:
     missing = [name for name in NEEDED if name not in handoff.offsets]
     if missing:
         raise BfpError(
-            f"IP {ip!r} of {path} has no register {missing[0]!r}; it is not this project's engine, or an older one: {AGAIN}"
+            f"IP {ip!r} of {path} has no register {missing[0]!r}; it is not this project's engine, or an older one: "
+            f"{AGAIN}"
         )
     end = handoff.base + handoff.span
     if not any(low <= handoff.base < end <= high for low, high in SYSTEMS[handoff.system].windows):
@@ -145,6 +146,6 @@ def _check(handoff: Handoff, ip: str, path: Path) -> None:
         offset = handoff.offsets[name]
         if offset % 4 or not 0 <= offset <= handoff.span - 4:
             raise BfpError(
-                f"{path} puts register {name!r} at offset {offset:#x}, outside the {handoff.span:#x} bytes of the engine, "
-                f"where an access would hang the bus; {AGAIN}"
+                f"{path} puts register {name!r} at offset {offset:#x}, outside the {handoff.span:#x} bytes of the "
+                f"engine, where an access would hang the bus; {AGAIN}"
             )

@@ -39,8 +39,8 @@ class Guard:
             if (self._buffer == self._mark).all():
                 return
         raise BfpError(
-            "the board's memory and its caches do not agree: what is flushed or invalidated does not take effect; restart "
-            "the board, and see whether another version of XRT or PYNQ was installed"
+            "the board's memory and its caches do not agree: what is flushed or invalidated does not take effect; "
+            "restart the board, and see whether another version of XRT or PYNQ was installed"
         )
 
 

@@ -39,6 +39,7 @@ PAGE = 4096
 DDR_HIGH = 0x8_0000_0000  # the DDR region of Zynq UltraScale+ that needs more than 32 address bits
 PS_REGISTERS = range(0xFD00_0000, 0x1_0000_0000)
 AP_READY = 0x8
+FIRST_CLOCK_REGISTER = CLOCK_REGISTERS + FIRST_CLOCK
 # PLLs of the processing system at reset of the PYNQ image: 33.333 MHz x 90 / 2, source of the PL clocks.
 _PLL_CONTROLS = (0xFF5E_0020, 0xFF5E_0030, 0xFD1A_0020, 0xFD1A_002C, 0xFD1A_0038)
 _PLL_RESET = 90 << 8 | 1 << 16
@@ -90,6 +91,7 @@ class SimulatedBoard(Device):
         self.faults, self.lock_file, self.meminfo = faults, lock_file, meminfo
         self.loads = self.allocations = 0  # how often a bitstream was loaded and a buffer asked for
         self._interrupt: SimulatedInterrupt | None = None
+        self._programmed = False
         self._deployment = read_deployment(deploy_dir)
         self._engine = _load_engine(Path(library))
         self._memories: dict[int, _DeviceMemory] = {}
@@ -139,9 +141,12 @@ class SimulatedBoard(Device):
                 raise BfpError(f"{bitstream.bitfile_name} is no simulation marker; a real bitstream needs a real board")
         failing = self.faults.fails_load
         self.loads += 1
+        with self._lock:
+            self._programmed = False
         if failing is not None and self.loads > failing:
             raise OSError("the FPGA manager reports an error")
         with self._lock:
+            self._programmed = True
             self._reset()
         self.post_download(bitstream, parser)
 
@@ -209,6 +214,8 @@ class SimulatedBoard(Device):
         """Name of the engine's register, None for one of the processing system."""
         base = getattr(self, "_base", None)
         if base is not None and base <= address < base + self._range:
+            if not (self._programmed and self._ps.get(FIRST_CLOCK_REGISTER, 0) & CLOCK_ACTIVE):
+                raise BfpError("a register of logic that is not loaded, or has no clock, would hang the bus")
             return self._names.get(address - base, "reserved")
         if address in PS_REGISTERS:
             return None
@@ -231,7 +238,7 @@ class SimulatedBoard(Device):
         name = self._register(address)
         if name is None:
             self._ps[address] = value
-            if address == CLOCK_REGISTERS + FIRST_CLOCK and not value & CLOCK_ACTIVE:
+            if address == FIRST_CLOCK_REGISTER and not value & CLOCK_ACTIVE:
                 self._stop_job()
         elif name == "IP_ISR":
             self._registers[name] = self._registers.get(name, 0) ^ value
@@ -246,7 +253,7 @@ class SimulatedBoard(Device):
     def _clock(self, address: int) -> int:
         """A register of the processing system, its first clock's at the fault's frequency where there is one."""
         value = self._ps.get(address, 0)
-        if address == CLOCK_REGISTERS + FIRST_CLOCK and self.faults.clock_mhz is not None:
+        if address == FIRST_CLOCK_REGISTER and self.faults.clock_mhz is not None:
             divisor = round(hwh.CLOCK_SOURCE_MHZ / self.faults.clock_mhz)
             value = value & ~0x3F3F00 | divisor << 8 | 1 << 16
         return value

@@ -20,15 +20,16 @@ def standstill(
     addresses = ", ".join(f"{name} {address:#x}" for name, address in state.addresses.items())
     changed = [name for name, address in pointed.items() if state.addresses[name] != address]
     if changed:
-        check = f"address {changed[0]} is not {pointed[changed[0]]:#x} as written, so another program uses the engine: end it"
+        first = changed[0]
+        check = f"address {first} is not {pointed[first]:#x} as written, so another program uses the engine: end it"
     elif state.layer is None:
         check = "check that clock and reset of the programmable logic run"
     else:
         check = "check the memory ports of the block design and the clock, or allow more time (timeout_s=)"
     return (
-        f"layers {state.begin} to {state.end} of {deployment.network} did not finish within {timeout_s:g} s: the engine "
-        f"{_place(deployment, state)}; control {state.control:#x}, clock {clock} of {deployment.engine_clock_mhz:.6g} MHz, "
-        f"addresses {addresses}; {check}; the next run loads the bitstream again"
+        f"layers {state.begin} to {state.end} of {deployment.network} did not finish within {timeout_s:g} s: "
+        f"the engine {_place(deployment, state)}; control {state.control:#x}, clock {clock} of "
+        f"{deployment.engine_clock_mhz:.6g} MHz, addresses {addresses}; {check}; the next run loads the bitstream again"
     )
 
 

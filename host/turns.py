@@ -50,7 +50,7 @@ class Turns:
 
     @contextmanager
     def last(self) -> Iterator[None]:
-        """A turn for closing: a call of another thread is waited for, a lasting turn and one of this thread end here."""
+        """A turn for closing: another thread's call is waited for, a lasting turn and one of this thread end here."""
         mine = Turn("close", lasting=False)
         with self._changed:
             while self._now is not None and not self._now.lasting and self._now.thread != mine.thread:
@@ -75,8 +75,8 @@ class Turns:
     def _refuse_within_own(self, what: str) -> None:
         if self._now is not None and self._now.thread == threading.get_ident():
             raise BfpError(
-                f"a {what} cannot begin while a {self._now.what} of the accelerator for {self._name} is under way in the "
-                "same thread; finish or close that first"
+                f"a {what} cannot begin while a {self._now.what} of the accelerator for {self._name} is under way in "
+                "the same thread; finish or close that first"
             )
 
     def _end(self, turn: Turn) -> None:

@@ -1,4 +1,4 @@
-"""Faults of a board, one by one: what is seen, no hang, no leak, no wrong answer, and a device that works afterwards."""
+"""Faults of a board, one by one: what is seen, no hang, no leak, no wrong answer, a device that works afterwards."""
 
 from __future__ import annotations
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from support import toy_board as toy
 from support.boards import BOARD
 from support.random_graphs import random_artifact, random_input
 from support.driven import board, deploy, library, random_mantissas
 
 from bfp.errors import BfpError
-from bfp.format import dequantise
+from bfp.format import dequantise, quantise
 from bfp.golden import run
 from codegen.simulation.csim import compile_engine
 from codegen.generate import generate
@@ -20,6 +21,7 @@ from codegen.options import EngineOptions
 from host import hwh
 from host.__main__ import main
 from host.driver import Accelerator
+from host.image import fit_image, normalise
 from host.simulated_board import DDR_HIGH, SimulatedBoard
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,8 +36,24 @@ def test_run_returns_dequantised_outputs(board, deploy):
         for seed in range(3):
             x = random_mantissas(seed)
             expected = (real_values(2 * x + toy.weight_values()).reshape(-1) + 0.5) * 0.75
-            np.testing.assert_array_equal(accelerator.run(x), expected)
+            np.testing.assert_array_equal(accelerator.run_mantissas(x), expected)
             np.testing.assert_array_equal(accelerator.run(real_values(x).astype(np.float32)), expected)
+
+
+def test_images_of_every_kind_are_the_same_image(board, deploy, tmp_path):
+    """A path, a picture, pixels, and the normalised floats of it; of any size but the last."""
+    pixels = np.random.default_rng(1).integers(0, 256, (toy.HEIGHT, toy.WIDTH, 3), dtype=np.uint8)
+    large = np.random.default_rng(2).integers(0, 256, (29, 31, 3), dtype=np.uint8)
+    with Accelerator(deploy, device=board) as accelerator:
+        pre = accelerator.deployment.input.preprocessing
+        for picture in (pixels, large):
+            Image.fromarray(picture).save(tmp_path / "a.png")
+            fitted = fit_image(Image.fromarray(picture), pre)
+            want = accelerator.run(normalise(fitted[None], pre)[0])
+            mantissas = quantise(normalise(fitted[None], pre)[0], accelerator.deployment.tensor("input").format)
+            np.testing.assert_array_equal(accelerator.run_mantissas(mantissas), want)
+            for image in (str(tmp_path / "a.png"), tmp_path / "a.png", Image.open(tmp_path / "a.png"), picture, fitted):
+                np.testing.assert_array_equal(accelerator.run(image), want)
 
 
 def test_trace_and_tensor_see_every_stored_tensor(board, deploy, library):
@@ -43,7 +61,7 @@ def test_trace_and_tensor_see_every_stored_tensor(board, deploy, library):
     runs = toy.counter(library)
     with Accelerator(deploy, device=board) as accelerator:
         before = runs.value
-        seen = dict(accelerator.trace(x))
+        seen = dict(accelerator.trace_mantissas(x))
         assert list(seen) == ["input", "first", "last"] and runs.value == before + 2
         for name, expected in (("input", x), ("first", x + w), ("last", 2 * x + w)):
             np.testing.assert_array_equal(seen[name], expected)
@@ -65,17 +83,17 @@ def forget(monkeypatch, board, name, size=TENSOR_BYTES):
 
 def test_missing_flush_of_the_input_shows(board, deploy, monkeypatch):
     with Accelerator(deploy, device=board) as accelerator:
-        first = accelerator.run(random_mantissas(1))
+        first = accelerator.run_mantissas(random_mantissas(1))
         forget(monkeypatch, board, "flush")
-        np.testing.assert_array_equal(accelerator.run(random_mantissas(2)), first)
+        np.testing.assert_array_equal(accelerator.run_mantissas(random_mantissas(2)), first)
 
 
 def test_missing_invalidate_of_the_output_shows(board, deploy, monkeypatch):
     with Accelerator(deploy, device=board) as accelerator:
-        accelerator.run(random_mantissas(1))
+        accelerator.run_mantissas(random_mantissas(1))
         forget(monkeypatch, board, "invalidate")
         with pytest.raises(BfpError, match="did not write its result, or it cannot be seen"):
-            accelerator.run(random_mantissas(2))
+            accelerator.run_mantissas(random_mantissas(2))
 
 
 def test_missing_flush_of_the_weights_shows(board, deploy, monkeypatch):
@@ -84,7 +102,7 @@ def test_missing_flush_of_the_weights_shows(board, deploy, monkeypatch):
         accelerator = Accelerator(deploy, device=board)
     with accelerator:
         x = random_mantissas()
-        assert (accelerator.run(x) != real_values(2 * x + toy.weight_values()).reshape(-1)).any()
+        assert (accelerator.run_mantissas(x) != real_values(2 * x + toy.weight_values()).reshape(-1)).any()
 
 
 def test_flush_and_invalidate_copy_only_their_own_slice(board):
@@ -135,9 +153,10 @@ def test_an_address_outside_every_buffer_is_an_error(board, deploy):
     with Accelerator(deploy, device=board) as accelerator:
         for offset, message in ((-4096, "hang the bus"), (16, "hang the bus"), (1 << 32, "hang the bus")):
             address = accelerator._arena.device_address + offset
-            accelerator._board.point({**dict.fromkeys(hwh.POINTERS, accelerator._arena.device_address), "fmap_in": address})
+            right = dict.fromkeys(hwh.POINTERS, accelerator._arena.device_address)
+            accelerator._board.point({**right, "fmap_in": address})
             with pytest.raises(BfpError, match=f"fmap_in at {address:#x}.*{message}"):
-                accelerator.run(random_mantissas())
+                accelerator.run_mantissas(random_mantissas())
 
 
 def test_a_weight_buffer_that_is_too_small_is_an_error(board, deploy):
@@ -146,7 +165,7 @@ def test_a_weight_buffer_that_is_too_small_is_an_error(board, deploy):
         addresses = dict.fromkeys(hwh.POINTERS, accelerator._arena.device_address)
         accelerator._board.point({**addresses, "weights": small.device_address})
         with pytest.raises(BfpError, match="weights at .* not inside one allocated buffer"):
-            accelerator.run(random_mantissas())
+            accelerator.run_mantissas(random_mantissas())
 
 
 def test_register_access_outside_the_address_map_is_an_error(board):
@@ -190,12 +209,12 @@ def test_generated_engine_equals_the_golden_model_in_every_tensor(tmp_path, seed
     x = random_input(artifact, seed)
     golden = run(artifact, x)
     with Accelerator(tmp_path / "deploy", device=SimulatedBoard(library, tmp_path / "deploy")) as accelerator:
-        seen = dict(accelerator.trace(x[0]))
+        seen = dict(accelerator.trace_mantissas(x[0]))
         stored = {t.name for t in accelerator.deployment.tensors}
         assert set(seen) == stored >= {artifact.graph.input, artifact.graph.output}
         for name, mantissas in seen.items():
             np.testing.assert_array_equal(mantissas, golden[name][0], err_msg=name)
-        logits = accelerator.run(x[0])
+        logits = accelerator.run_mantissas(x[0])
         output = artifact.graph.output
         np.testing.assert_array_equal(logits, dequantise(golden[output][0], artifact.formats[output]).reshape(-1))
 
@@ -204,8 +223,6 @@ def test_generated_engine_equals_the_golden_model_in_every_tensor(tmp_path, seed
 
 
 def test_command_line_prints_the_top_classes(library, deploy, tmp_path, capsys):
-    from PIL import Image
-
     pixels = np.random.default_rng(3).integers(0, 256, (toy.HEIGHT, toy.WIDTH, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photograph.png")
     arguments = ["classify", str(deploy), str(tmp_path / "photograph.png"), "--simulate", str(library), "--top", "4"]

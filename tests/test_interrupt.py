@@ -48,7 +48,7 @@ def test_a_run_waits_for_the_interrupt_and_hardly_looks(late, deploy, monkeypatc
     with Accelerator(deploy, device=late) as accelerator:
         count = looks(monkeypatch)
         for seed in range(3):
-            accelerator.run(random_mantissas(seed))
+            accelerator.run_mantissas(random_mantissas(seed))
         # once before, once after, and once whenever an interrupt would be lost
         assert count[0] <= 3 * (3 + LATE_S / engine.LOST_S)
         assert late._interrupt is not None and not late._interrupt.closed
@@ -60,8 +60,8 @@ def test_the_interrupt_comes_when_the_engine_ends(late, deploy, monkeypatch):
     monkeypatch.setattr(engine, "LOST_S", 60.0)
     with Accelerator(deploy, device=late) as accelerator:
         started = time.monotonic()
-        first = accelerator.run(random_mantissas())
-        np.testing.assert_array_equal(accelerator.run(random_mantissas()), first)
+        first = accelerator.run_mantissas(random_mantissas())
+        np.testing.assert_array_equal(accelerator.run_mantissas(random_mantissas()), first)
         assert 2 * LATE_S <= time.monotonic() - started < 30
 
 
@@ -70,25 +70,26 @@ def test_no_warning_where_interrupts_come(late, deploy):
         warnings.simplefilter("error", RuntimeWarning)
         with Accelerator(deploy, device=late) as accelerator:
             for seed in range(3):
-                accelerator.run(random_mantissas(seed))
+                accelerator.run_mantissas(random_mantissas(seed))
 
 
 def test_a_lost_interrupt_is_told_once_and_then_polled(library, deploy):
     board = SimulatedBoard(library, deploy, faults=Faults(finishes_late_s=0.05, loses_interrupt=True))
     with pytest.warns(RuntimeWarning, match="ended without its interrupt, so it is polled from now on"):
         accelerator = Accelerator(deploy, device=board)
-        first = accelerator.run(random_mantissas())
+        first = accelerator.run_mantissas(random_mantissas())
     with accelerator, warnings.catch_warnings():
         warnings.simplefilter("error")
-        np.testing.assert_array_equal(accelerator.run(random_mantissas()), first)
+        np.testing.assert_array_equal(accelerator.run_mantissas(random_mantissas()), first)
 
 
 def test_a_handoff_without_the_wire_is_polled(board, deploy):
     handoff = board.bitfile.with_suffix(".hwh")
-    handoff.write_text(handoff.read_text().replace('NAME="interrupt"', 'NAME="other"', 1).replace('PORT="interrupt"', 'PORT="other"'))
+    text = handoff.read_text().replace('NAME="interrupt"', 'NAME="other"', 1).replace('PORT="interrupt"', 'PORT="other"')
+    handoff.write_text(text)
     assert read_handoff(handoff, "sbfp_engine_0").interrupt is None
     with Accelerator(deploy, device=board) as accelerator:
-        accelerator.run(random_mantissas())
+        accelerator.run_mantissas(random_mantissas())
     assert board._interrupt is None
 
 
@@ -97,11 +98,11 @@ def test_after_a_reload_interrupts_come_again(library, deploy, monkeypatch):
     board = SimulatedBoard(library, deploy, timeout_s=0.2, faults=Faults(never_finishes=True))
     with Accelerator(deploy, device=board) as accelerator:
         with pytest.raises(Exception, match="did not finish"):
-            accelerator.run(random_mantissas())
+            accelerator.run_mantissas(random_mantissas())
         accelerator.timeout_s = 30
         board.faults = Faults(finishes_late_s=LATE_S)
         started = time.monotonic()
-        accelerator.run(random_mantissas())
+        accelerator.run_mantissas(random_mantissas())
         assert board.loads == 2 and time.monotonic() - started < 10
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 
 import numpy as np
+import pynq
 import pytest
 from support import toy_board as toy
 from support.boards import BOARD
@@ -84,7 +85,7 @@ def test_the_register_of_the_simulated_board_shows_where_the_engine_stands(tmp_p
     deploy = toy.write(tmp_path / "deploy")
     library = toy.compile_engine(tmp_path, f"hanging{layer}", hang=True)
     board = SimulatedBoard(library, deploy)
-    board.get_bitfile_metadata(str(board.bitfile))
+    pynq.Overlay(str(board.bitfile), device=board)
     offsets = {name: offset for name, offset, _, _ in hwh.registers()}
 
     def read(name):

@@ -28,7 +28,7 @@ def test_the_message_says_where_the_engine_stands(hanging, deploy):
     with Accelerator(deploy, device=board) as accelerator:  # the identity is read without running a layer
         started = time.monotonic()
         with pytest.raises(BfpError) as error:
-            accelerator.run(random_mantissas())
+            accelerator.run_mantissas(random_mantissas())
         assert time.monotonic() - started < 5
         arena, weights = accelerator._arena.device_address, accelerator._weights.device_address
     for words in (
@@ -47,26 +47,26 @@ def test_a_trace_says_which_layer(hanging, deploy):
     board, _ = hanging
     with Accelerator(deploy, device=board) as accelerator:
         with pytest.raises(BfpError, match="layers 0 to 1 of toy did not finish.*stands in layer 0"):
-            dict(accelerator.trace(random_mantissas()))
+            dict(accelerator.trace_mantissas(random_mantissas()))
 
 
 def test_an_engine_without_a_clock_has_begun_no_layer(library, deploy, monkeypatch):
     board = SimulatedBoard(library, deploy, timeout_s=0.1)
     with Accelerator(deploy, device=board) as accelerator:
         monkeypatch.setattr(board, "_start", lambda: setattr(board, "_control", 1))
-        with pytest.raises(BfpError, match="has begun no layer; .*; check that clock and reset of the programmable logic"):
-            accelerator.run(random_mantissas())
+        with pytest.raises(BfpError, match="has begun no layer; .*; check that clock and reset of the programmable"):
+            accelerator.run_mantissas(random_mantissas())
 
 
 def test_an_engine_that_ended_late_is_not_loaded_again(library, deploy):
     board = SimulatedBoard(library, deploy, timeout_s=0.1, faults=Faults(finishes_late_s=0.3))
     with Accelerator(deploy, device=board) as accelerator:
         with pytest.raises(BfpError, match="did not finish"):
-            accelerator.run(random_mantissas())
+            accelerator.run_mantissas(random_mantissas())
         board.faults = Faults()
         time.sleep(0.4)
-        first = accelerator.run(random_mantissas(1))
-        np.testing.assert_array_equal(accelerator.run(random_mantissas(1)), first)
+        first = accelerator.run_mantissas(random_mantissas(1))
+        np.testing.assert_array_equal(accelerator.run_mantissas(random_mantissas(1)), first)
         assert board.loads == 1
 
 
@@ -75,10 +75,10 @@ def test_an_engine_that_hangs_is_loaded_again_by_the_next_run(library, deploy):
     with Accelerator(deploy, device=board) as accelerator:
         for loads in (1, 2, 3):
             with pytest.raises(BfpError, match="did not finish"):
-                accelerator.run(random_mantissas(3))
+                accelerator.run_mantissas(random_mantissas(3))
             assert board.loads == loads and len(board._memories) == 3
         board.faults = Faults()
-        accelerator.run(random_mantissas(1))
+        accelerator.run_mantissas(random_mantissas(1))
         assert board.loads == 4
     assert not board._memories and board.loads == 4
 
@@ -88,7 +88,7 @@ def test_closing_stops_an_engine_that_hangs(hanging, deploy):
     board, stop = hanging
     accelerator = Accelerator(deploy, device=board)
     with pytest.raises(BfpError, match="did not finish"):
-        accelerator.run(random_mantissas())
+        accelerator.run_mantissas(random_mantissas())
     accelerator.close()
     assert board.loads == 2 and board._job is None and not board._memories
 
@@ -98,22 +98,23 @@ def test_where_loading_fails_the_clock_is_stopped_and_nothing_is_leaked(library,
     board = SimulatedBoard(library, deploy, timeout_s=0.1, faults=Faults(never_finishes=True, fails_load=1))
     accelerator = Accelerator(deploy, device=board)
     with pytest.raises(BfpError, match="did not finish within"):
-        accelerator.run(random_mantissas())
+        accelerator.run_mantissas(random_mantissas())
     if again:
         with pytest.raises(BfpError, match="cannot be loaded again .*FPGA manager.*; close the accelerator"):
-            accelerator.run(random_mantissas())
+            accelerator.run_mantissas(random_mantissas())
     with pytest.raises(BfpError, match="its clock is stopped, and its buffers are free"):
         accelerator.close()
     assert not board._memories and board._job is None
     accelerator.close()
     board.faults = Faults()
     with Accelerator(deploy, device=board) as opened:
-        opened.run(random_mantissas())
+        opened.run_mantissas(random_mantissas())
 
 
 def test_the_first_error_is_the_one_that_is_seen(library, deploy):
     board = SimulatedBoard(library, deploy, timeout_s=0.1, faults=Faults(never_finishes=True, fails_load=1))
-    with pytest.warns(RuntimeWarning, match="its buffers are free"), pytest.raises(BfpError, match="did not finish within"):
+    warned = pytest.warns(RuntimeWarning, match="its buffers are free")
+    with warned, pytest.raises(BfpError, match="did not finish within"):
         with Accelerator(deploy, device=board) as accelerator:
-            accelerator.run(random_mantissas())
+            accelerator.run_mantissas(random_mantissas())
     assert not board._memories

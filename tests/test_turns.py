@@ -29,7 +29,7 @@ def test_threads_get_the_answers_to_their_own_images(library, deploy):
     def work(accelerator, first):
         for seed in range(first, first + 8):
             x = random_mantissas(seed)
-            if not np.array_equal(accelerator.run(x), expected(x)):
+            if not np.array_equal(accelerator.run_mantissas(x), expected(x)):
                 wrong.append(seed)
 
     with Accelerator(deploy, device=board) as accelerator:
@@ -46,10 +46,10 @@ def test_a_refused_image_leaves_the_run_of_another_thread_alone(library, deploy)
     x = random_mantissas(1)
     answers = []
     with Accelerator(deploy, device=board) as accelerator:
-        thread = threading.Thread(target=lambda: answers.append(accelerator.run(x)))
+        thread = threading.Thread(target=lambda: answers.append(accelerator.run_mantissas(x)))
         thread.start()
         with pytest.raises(BfpError, match="takes mantissas|not 1x1"):
-            accelerator.run(np.zeros((1, 1), np.int16))
+            accelerator.run_mantissas(np.zeros((1, 1), np.int16))
         thread.join(30)
     np.testing.assert_array_equal(answers[0], expected(x))
 
@@ -58,24 +58,24 @@ def test_a_run_inside_a_trace_is_refused_and_the_trace_goes_on(board, deploy):
     x = random_mantissas(2)
     with Accelerator(deploy, device=board) as accelerator:
         seen = {}
-        for name, mantissas in accelerator.trace(x):
+        for name, mantissas in accelerator.trace_mantissas(x):
             seen[name] = mantissas
             with pytest.raises(BfpError, match=UNDER_WAY):
-                accelerator.run(random_mantissas(3))
+                accelerator.run_mantissas(random_mantissas(3))
             with pytest.raises(BfpError, match="a trace cannot begin"):
-                next(accelerator.trace(x))
+                next(accelerator.trace_mantissas(x))
             np.testing.assert_array_equal(accelerator.tensor(name), mantissas)
         np.testing.assert_array_equal(seen["last"], 2 * x + toy.weight_values())
-        np.testing.assert_array_equal(accelerator.run(x), expected(x))
+        np.testing.assert_array_equal(accelerator.run_mantissas(x), expected(x))
 
 
 def test_another_thread_waits_for_the_end_of_a_trace(board, deploy):
     x = random_mantissas(2)
     answers = []
     with Accelerator(deploy, device=board) as accelerator:
-        trace = accelerator.trace(x)
+        trace = accelerator.trace_mantissas(x)
         next(trace)
-        thread = threading.Thread(target=lambda: answers.append(accelerator.run(random_mantissas(9))))
+        thread = threading.Thread(target=lambda: answers.append(accelerator.run_mantissas(random_mantissas(9))))
         thread.start()
         thread.join(0.1)
         assert thread.is_alive() and not answers
@@ -87,18 +87,18 @@ def test_another_thread_waits_for_the_end_of_a_trace(board, deploy):
 
 def test_a_trace_that_is_left_lets_others_run(board, deploy):
     with Accelerator(deploy, device=board) as accelerator:
-        for _ in accelerator.trace(random_mantissas()):
+        for _ in accelerator.trace_mantissas(random_mantissas()):
             break  # the iterator ends with its last reference
-        trace = accelerator.trace(random_mantissas())
+        trace = accelerator.trace_mantissas(random_mantissas())
         next(trace)
         trace.close()
         x = random_mantissas(4)
-        np.testing.assert_array_equal(accelerator.run(x), expected(x))
+        np.testing.assert_array_equal(accelerator.run_mantissas(x), expected(x))
 
 
 def test_a_trace_ends_with_its_accelerator(board, deploy):
     accelerator = Accelerator(deploy, device=board)
-    begun, unbegun = accelerator.trace(random_mantissas()), accelerator.trace(random_mantissas())
+    begun, unbegun = accelerator.trace_mantissas(random_mantissas()), accelerator.trace_mantissas(random_mantissas())
     next(begun)
     accelerator.close()
     assert not board._memories
@@ -107,7 +107,7 @@ def test_a_trace_ends_with_its_accelerator(board, deploy):
     with pytest.raises(BfpError, match="is closed; open it again"):
         next(unbegun)
     with pytest.raises(BfpError, match="is closed; open it again"):
-        accelerator.trace(random_mantissas())
+        accelerator.trace_mantissas(random_mantissas())
 
 
 def test_closing_waits_for_the_run_of_another_thread(library, deploy):
@@ -119,7 +119,7 @@ def test_closing_waits_for_the_run_of_another_thread(library, deploy):
 
     def work():
         started.set()
-        answers.append(accelerator.run(x))
+        answers.append(accelerator.run_mantissas(x))
 
     thread = threading.Thread(target=work)
     thread.start()
