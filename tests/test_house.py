@@ -39,7 +39,10 @@ THEIRS = {
     "host": {"numpy", "PIL", "pynq", "pynqmetadata"},
 }
 # rewrites and choices that are about one operator by name: what they match is what they are for
-REWRITES = {"calib/frontend/passes.py", "codegen/lowering/fusion.py"}
+REWRITES = {
+    *("calib/frontend/passes.py", "calib/frontend/folding.py", "calib/frontend/gathers.py"),
+    "codegen/lowering/fusion.py",
+}
 
 
 @cache

@@ -43,9 +43,10 @@ def test_nested_concat_and_activation_behind_it():
 def test_batch_norm_and_sum_behind_a_concat():
     def dense(m, x):
         y = torch.cat([x, m[0](x)], 1)
-        return m[2](y) + m[1](y)
+        return m[2](F.relu(y)) + m[1](y)
 
-    check(Fn(dense, conv(padding=1), nn.BatchNorm2d(7), conv(7, 7, 1)), operators="conv identity concat conv depthwise")
+    layers = conv(padding=1), nn.BatchNorm2d(7), conv(7, 7, 1)
+    check(Fn(dense, *layers), operators="conv identity concat identity conv depthwise")
 
 
 def test_flat_concat_of_single_pixels():
@@ -63,7 +64,7 @@ def test_zero_padding_is_fused_into_the_window_or_kept():
     check(nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.MaxPool2d(3, 2)), operators="slice_pad max_pool")
     check(nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.AvgPool2d(3, 2, 1)), operators="slice_pad avg_pool")
     check(nn.Sequential(nn.ZeroPad2d((0, -1, 0, 1)), conv()), operators="slice_pad conv")
-    two = Fn(lambda m, x: m[0](y := F.pad(x, (1, 1, 1, 1))) + m[1](y), conv(), conv())
+    two = Fn(lambda m, x: m[0](y := F.pad(x, (1, 1, 1, 1))) + F.relu(m[1](y)), conv(), conv())
     check(two, operators="slice_pad conv conv")
 
 

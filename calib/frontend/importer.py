@@ -22,19 +22,22 @@ from calib.frontend.builder import Draft
 from calib.network.float_network import FloatNetwork
 from calib.frontend.aten import FRESH, translate
 from calib.frontend.passes import simplify
-from calib.frontend.translation import Translation, operator_name
+from calib.frontend.translation import Translation, operator_name, shape_of
+from calib.frontend.views import View
 
 
-def import_module(module: torch.nn.Module, input_shape: tuple[int, int, int], name: str) -> FloatNetwork:
+def import_module(module: torch.nn.Module, input_shape: tuple[int, ...], name: str) -> FloatNetwork:
     """Trace ``module`` for one image and return its graph and float weights.
 
-    input_shape: (channels, height, width). name: the network's, for messages
+    input_shape: (channels, height, width), or (channels, length) of a sequence,
+    which is a map of one row. name: the network's, for messages
     and the artifact. Batch norm is folded, activations, residual adds and
     padding are fused. The module is put into eval mode. Raises BfpError naming
     the layer, its module path and its type for whatever is not supported.
     """
-    if len(input_shape) != 3 or any(not isinstance(n, int) or n < 1 for n in input_shape):
-        raise BfpError(f"network {name}: input shape {input_shape} must be channels, height and width, all at least 1")
+    if len(input_shape) not in (2, 3) or any(not isinstance(n, int) or n < 1 for n in input_shape):
+        wanted = "channels, height and width, or channels and length, all at least 1"
+        raise BfpError(f"network {name}: input shape {input_shape} must be {wanted}")
     program = _trace(module, input_shape, name)
     signature = program.graph_signature
     state = {**program.state_dict, **program.constants}
@@ -46,17 +49,18 @@ def import_module(module: torch.nn.Module, input_shape: tuple[int, int, int], na
     if signature.buffers_to_mutate:
         changed = ", ".join(sorted(signature.buffers_to_mutate.values()))
         raise BfpError(f"network {name} writes to {changed} while it runs; the engine keeps no state between images")
-    draft = Draft(name, "input", {"input": tuple(input_shape)})
+    rows = (1,) if len(input_shape) == 2 else ()
+    draft = Draft(name, "input", {"input": (input_shape[0], *rows, *input_shape[1:])})
     translation = Translation(draft, module)
     for node in program.graph.nodes:
         if node.op == "placeholder" and node.name in owners:
             translation.constants[node] = state[owners[node.name]]
         elif node.op == "placeholder":
-            translation.tensors[node] = draft.input
+            translation.views[node] = View(draft.input)
         elif node.op == "output":
             # an input that is changed in place is listed among the results as well
             kinds = [spec.kind for spec in signature.output_specs]
-            results = [r for r, kind in zip(node.args[0], kinds) if kind == OutputKind.USER_OUTPUT]
+            results = [r for r, kind in zip(node.args[0], kinds) if kind == OutputKind.USER_OUTPUT and r is not None]
             draft.output = _only_output(translation, results)
         else:
             translate(translation, node)
@@ -69,7 +73,7 @@ def import_module(module: torch.nn.Module, input_shape: tuple[int, int, int], na
     return draft.finish()
 
 
-def _trace(module: torch.nn.Module, input_shape: tuple[int, int, int], name: str) -> torch.export.ExportedProgram:
+def _trace(module: torch.nn.Module, input_shape: tuple[int, ...], name: str) -> torch.export.ExportedProgram:
     """ATen graph of the module; its in-place operators, if any, mean the same as their functional forms."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     parameters = inspect.signature(module.forward).parameters.values()
@@ -96,7 +100,8 @@ def _trace(module: torch.nn.Module, input_shape: tuple[int, int, int], name: str
 def _export(module: torch.nn.Module, image: torch.Tensor) -> torch.export.ExportedProgram:
     program = torch.export.export(module, (image,))
     # decompositions {} only functionalises; it takes longer than the export, and few modules need it
-    return program.run_decompositions({}) if _writes_shared_values(program.graph) else program
+    nested = any(isinstance(node.target, torch._ops.HigherOrderOperator) for node in program.graph.nodes)
+    return program.run_decompositions({}) if nested or _writes_shared_values(program.graph) else program
 
 
 def _writes_shared_values(graph: torch.fx.Graph) -> bool:
@@ -121,9 +126,12 @@ def _only_output(translation: Translation, results: list[object]) -> str:
         raise BfpError(
             f"network {translation.draft.name} returns {len(results)} values ({names}); give a module that returns one"
         )
-    if results[0] not in translation.tensors:
+    if results[0] not in translation.views:
         raise BfpError(
             f"network {translation.draft.name} returns {results[0]}, which does not depend on its input; "
             "return what the network computes from the image"
         )
-    return translation.tensors[results[0]]
+    if shape_of(results[0])[0] != 1:
+        shape = shape_of(results[0])
+        translation.refuse(results[0], f"reshaping the result to {shape} is not supported; the batch axis must stay")
+    return translation.tensor(results[0], results[0])
