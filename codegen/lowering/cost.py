@@ -18,14 +18,12 @@ class Machine:
     """What tilings must know of the board and of the engine's pipelines.
 
     words_per_cycle: of the engine's lanes, that external memory sustains. In cycles, load_latency: until the first
-    word of a burst; loop_cost, line_cost: of entering a loop, and those of a line; step_cost: of a step besides the work
-    of its stages.
+    word of a burst; loop_cost: of entering a loop; step_cost: of a step besides the work of its stages.
     """
 
     words_per_cycle: float
     load_latency: int
     loop_cost: int
-    line_cost: int
     step_cost: int
 
     @staticmethod
@@ -34,7 +32,7 @@ class Machine:
         # a step ends when its pipelines have drained and the last write is answered
         step = timing.step_overhead + timing.pipeline_depth + timing.memory_latency
         words = board.bytes_per_cycle / lanes
-        return Machine(words, timing.memory_latency, timing.loop_overhead, timing.line_overhead, step)
+        return Machine(words, timing.memory_latency, timing.loop_overhead, step)
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ def load_cost(layer: LayerShape, tiling: Tiling, machine: Machine) -> tuple[floa
     # whole lines of a plane are one burst
     bursts = lines if width < layer.out_width or buffered.row_step > 1 else tiling.words
     fetch = (bursts - 1) * (machine.load_latency + machine.loop_cost) + beats
-    return max(lines * (columns + machine.line_cost), fetch, beats / machine.words_per_cycle), beats
+    return max(lines * columns, fetch, beats / machine.words_per_cycle), beats
 
 
 def tiling_cost(layer: LayerShape, tiling: Tiling, array: Array, machine: Machine) -> Cost:

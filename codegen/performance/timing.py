@@ -23,17 +23,15 @@ class Timing:
     loop_overhead: entering a pipelined loop, and filling it: the loop of a burst, each of the three of a word of
     load_weights. A published report has 12,498 cycles for an iteration whose two pipelined loops take 128 and 12,365
     (docs/performance.md): 2 to 3 for entering each. Filling a short one takes as many again.
-    line_overhead: the three short loops of one line of unpack_tile.
-    step_overhead: start and stop of a step's thirteen processes, and of what calls them, the constants of the next step,
-    among them a division of 36 cycles that says where its lines go. With the drain and the last write's answer a step
-    takes 200 to 230 cycles besides its work.
+    step_overhead: start and stop of a step's thirteen processes and of what calls them, and the rows of the next step's
+    jobs: two reads of constants, one after the other. Nothing is computed of them, so that a step takes 36 cycles less than
+    with a division: 164 to 194 with the drain and the last write's answer, besides its work. Assumed.
     """
 
     memory_latency: int = 64
     pipeline_depth: int = 40
     loop_overhead: int = 6
-    line_overhead: int = 17
-    step_overhead: int = 111
+    step_overhead: int = 75
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Timings:
 
 
 TIMINGS = Timings(
-    fast=Timing(memory_latency=48, loop_overhead=5, line_overhead=15, step_overhead=96),
+    fast=Timing(memory_latency=48, loop_overhead=5, step_overhead=60),
     likely=Timing(),
-    slow=Timing(memory_latency=96, loop_overhead=7, line_overhead=20, step_overhead=126),
+    slow=Timing(memory_latency=96, loop_overhead=7, step_overhead=90),
 )
