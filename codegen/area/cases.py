@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from codegen.area.compiled import Case
 
-# What ResNet-50's engine for the Ultra96-V2 needs, and some a bit more. Addresses are beats of its arena of 707,231 and of
-# its weights of 1,662,508; a tile has at most 8,160 words in five banks; maps have at most 224 rows, padding left out, and
-# 128 words of channels.
+# What ResNet-50's engine for the Ultra96-V2 needs, and some a bit more. Addresses are beats of its arena of 707,231
+# and of its weights of 1,662,508; a tile has at most 8,160 words in five banks; maps have at most 224 rows, padding
+# left out, and 128 words of channels.
 WIDTHS = {
     **dict.fromkeys(("in_address", "out_address", "pooled_address", "shortcut_address"), "u20"),
     **dict.fromkeys(("weight_address",), "u21"),
