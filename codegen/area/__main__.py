@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bfp.errors import BfpError
@@ -25,25 +26,19 @@ from codegen.options import EngineOptions
 from codegen.performance.board import DEFAULT_BOARD, load_board
 
 
-def measured(generated: Path) -> dict[str, tuple[Area, Area]]:
-    """Of every case, at the widths of its types and at those that it needs. Raises BfpError naming the case."""
-    found = {}
+def area_row(name: str, areas: Iterable[Area]) -> str:
+    return f"{name:32}" + "   ".join(f"{a.luts:>7}{a.dsps:>5}{a.dividers:>5}" for a in areas)
+
+
+def area_table(generated: Path) -> Iterator[str]:
+    """Rows of all cases, at the widths of the types and at those that are needed. Raises BfpError naming the case."""
+    yield f"{'':32}{'as declared':>17}{'as needed':>20}"
+    yield f"{'function':32}{'LUT':>7}{'DSP':>5}{'div':>5}{'LUT':>10}{'DSP':>5}{'div':>5}"
     for case in CASES:
         try:
-            wide, narrow = (area(module(c, generated)[0]) for c in (as_declared(case), case))
+            yield area_row(case.name, [area(module(c, generated)[0]) for c in (as_declared(case), case)])
         except BfpError as error:
             raise BfpError(f"{case.name}: {error}") from None
-        found[case.name] = (wide, narrow)
-    return found
-
-
-def area_table(found: dict[str, tuple[Area, Area]]) -> str:
-    rows = [f"{'':32}{'as declared':>17}{'as needed':>20}"]
-    rows.append(f"{'function':32}{'LUT':>7}{'DSP':>5}{'div':>5}{'LUT':>10}{'DSP':>5}{'div':>5}")
-    for name, (wide, narrow) in found.items():
-        left = f"{name:32}{wide.luts:>7}{wide.dsps:>5}{wide.dividers:>5}"
-        rows.append(f"{left}{narrow.luts:>10}{narrow.dsps:>5}{narrow.dividers:>5}")
-    return "\n".join(rows)
 
 
 def operator_table(found: dict[str, Operators]) -> str:
@@ -57,8 +52,9 @@ def operator_table(found: dict[str, Operators]) -> str:
 def report(generated: Path) -> None:
     print(f"{find_clang()}, {yosys_version()}, UltraScale+; one cycle each, no registers")
     print("div: dividers by variables, left out of LUT and DSP")
-    print(area_table(measured(generated)), end="\n\n")
-    print("operators of the whole engine, as the sources have them (divisions: none by a power of two)")
+    for row in area_table(generated):
+        print(row, flush=True)
+    print("\noperators of the whole engine, as the sources have them (divisions: none by a power of two)")
     print(operator_table(operators(generated)))
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from codegen.area.compiled import Case
 
-# What ResNet-50's engine for the Ultra96-V2 needs. Addresses are beats of its arena of 707,231 and of its weights of
-# 1,662,508; a tile has 8,160 words in five banks; maps are 224 rows high at most, and have 128 words of channels.
+# What ResNet-50's engine for the Ultra96-V2 needs, and some a bit more. Addresses are beats of its arena of 707,231
+# and of its weights of 1,662,508; a tile has at most 8,160 words in five banks; maps have at most 224 rows, padding
+# left out, and 128 words of channels.
 WIDTHS = {
     **dict.fromkeys(("in_address", "out_address", "pooled_address", "shortcut_address"), "u20"),
     **dict.fromkeys(("weight_address",), "u21"),
@@ -42,6 +43,7 @@ WIDTHS = {
     **dict.fromkeys(("first", "last"), "u1"),
     **dict.fromkeys(("line", "lines", "map_lines", "buffer_word"), "u13"),
     **dict.fromkeys(("count", "skip"), "u8"),
+    **dict.fromkeys(("columns.first",), "u8"),
     **dict.fromkeys(("columns.beats",), "u9"),
 }
 
@@ -160,6 +162,7 @@ CASES = (
         (LAYER, TILE, "Columns &result"),
         "result = tile_columns(layer, tile);",
         skip="u3",
+        first="u8",
         beats="u9",
     ),
     case(
