@@ -8,7 +8,7 @@ from codegen.features import Features
 from codegen.lowering.schedule import Program
 from codegen.lowering.tiling import ceil_div
 from codegen.performance.ranges import Part, Range, Resource, Spread
-from codegen.performance.spreads import BLOCK_MEMORIES, LUT_CONSTANTS, LUT_MEMORIES
+from codegen.performance.spreads import BLOCK_SHAPES, LUT_CONSTANTS, LUT_MEMORIES
 
 ACC = 32  # bits of an accumulator
 PORTS = 4
@@ -81,7 +81,7 @@ def block_memory(memory: Memory) -> Part:
     """The block RAMs of a memory."""
     likely = memory.copies * block_rams(memory.width_bits, memory.depth)
     most = memory.copies * block_rams(memory.width_bits, power_of_two(memory.depth)) if likely else 0
-    return Part(memory.name, Resource.BRAM36, Range(likely, likely, max(likely, most)), BLOCK_MEMORIES.reason)
+    return Part(memory.name, Resource.BRAM36, Range(likely, likely, max(likely, most)), BLOCK_SHAPES)
 
 
 def schedule_memory(program: Program) -> Memory:
@@ -97,7 +97,7 @@ def shallow(found: tuple[Memory, ...], name: str, constant: bool, spread: Spread
 
 
 def memory_parts(program: Program, use: Features) -> list[Part]:
-    """Block RAMs of all memories, and LUTs of the shallow ones but for the schedule (codegen/performance/control.py)."""
+    """Block RAMs of all memories; LUTs of the shallow ones, but for the schedule's (codegen/performance/control.py)."""
     found = memories(program, use)
     return [
         *(block_memory(memory) for memory in (*found, schedule_memory(program))),

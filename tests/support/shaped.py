@@ -17,7 +17,7 @@ from calib.network.float_network import FloatNetwork
 from calib.pipeline import build_module
 
 ACTIVATION_EXPONENT = -4  # of every tensor, so that what must keep its input's exponents does
-# of a filter, and what its blocks have more: random, so that rounding and alignment shifts range as in calibrated networks
+# of a filter, and what its blocks have more: random, so that shifts of rounding and alignment range as in real networks
 FILTER_EXPONENTS, BLOCK_EXPONENTS = (-13, -5), (0, 6)
 PRETRAINED = "pretrained"  # the argument of the zoo's callables
 
