@@ -97,7 +97,7 @@ def shallow(found: tuple[Memory, ...], name: str, constant: bool, spread: Spread
 
 
 def memory_parts(program: Program, use: Features) -> list[Part]:
-    """Block RAMs of all memories; LUTs of the shallow ones, but for the schedule's (codegen/performance/control.py)."""
+    """Block RAMs of all memories, and LUTs of the shallow ones but for the schedule (codegen/performance/control.py)."""
     found = memories(program, use)
     return [
         *(block_memory(memory) for memory in (*found, schedule_memory(program))),

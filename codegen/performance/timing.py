@@ -24,9 +24,9 @@ class Timing:
     load_weights. A published report has 12,498 cycles for an iteration whose two pipelined loops take 128 and 12,365
     (docs/performance.md): 2 to 3 for entering each. Filling a short one takes as many again.
     line_overhead: the three short loops of one line of unpack_tile.
-    step_overhead: start and stop of a step's thirteen processes, and of what calls them; the constants of the next
-    step, among them a division of 36 cycles that says where its lines go. With the drain and the last write's answer a
-    step takes 200 to 230 cycles besides its work.
+    step_overhead: start and stop of a step's thirteen processes, and of what calls them, the constants of the next step,
+    among them a division of 36 cycles that says where its lines go. With the drain and the last write's answer a step
+    takes 200 to 230 cycles besides its work.
     """
 
     memory_latency: int = 64
