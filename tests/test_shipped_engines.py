@@ -49,8 +49,8 @@ def test_the_engine_of_a_shipped_network_fits(name):
 
 @pytest.mark.parametrize("name", [n for n in NETWORKS if "weight_steps" in load_config(SHIPPED / f"{n}.toml").engine])
 def test_a_file_that_takes_another_engine_needs_it(name):
-    """The default engine likely needs more block RAM than the chip has."""
-    assert totals(shipped(name), EngineOptions())[Resource.BRAM36].likely > BOARD.bram36
+    """The default engine may need more block RAM than the chip has."""
+    assert totals(shipped(name), EngineOptions())[Resource.BRAM36].high > BOARD.bram36
 
 
 def test_shapes_alone_are_what_the_model_needs():
