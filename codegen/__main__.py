@@ -21,7 +21,7 @@ from codegen.options import EngineOptions
 from codegen.performance.board import DEFAULT_BOARD, Board, board_at
 from codegen.performance.estimate import estimate
 from codegen.performance.fitting import check_fit
-from codegen.performance.ranges import Range
+from codegen.performance.ranges import Ranges
 from codegen.performance.roofline import roofline
 from codegen.simulation.csim import simulate
 from codegen.vendor.lock import check_free
@@ -77,7 +77,7 @@ def run_estimate(folder: Path, options: EngineOptions, board: Board) -> None:
     write_json(folder / "estimate.json", result)
     write_text(folder / "roofline.svg", roofline(result))
     warn(result["warnings"])
-    ranges = {name: Range(**ends) for name, ends in result["ranges"].items()}
+    ranges = Ranges.of(result)
     print(f"{'cycles':>10} {'MACs':>12} {'array':>6} {'MB':>7}  bound         layer          (all modelled)")
     for layer in result["layers"]:
         print(
@@ -86,9 +86,9 @@ def run_estimate(folder: Path, options: EngineOptions, board: Board) -> None:
         )
     print(
         f"{result['network']} on {result['board']} at {result['clock_mhz']} MHz, modelled: {result['cycles']} cycles, "
-        f"{ranges['frames_per_second']} frames/s, {100 * result['mac_efficiency']:.1f} % of the array's "
-        f"{result['array']['macs_per_cycle']} multiply-accumulates a cycle, {result['ddr_bytes'] / 1e6:.1f} MB of memory "
-        f"traffic; {ranges['dsp']} DSP, {ranges['bram36']} BRAM36, {ranges['lut']} LUT"
+        f"{ranges.frames_per_second} frames/s, {100 * result['mac_efficiency']:.1f} % of the array's "
+        f"{result['array']['macs_per_cycle']} multiply-accumulates a cycle, {result['ddr_bytes'] / 1e6:.1f} MB of "
+        f"memory traffic; {ranges.dsp} DSP, {ranges.bram36} BRAM36, {ranges.lut} LUT"
     )
 
 

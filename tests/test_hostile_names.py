@@ -145,12 +145,15 @@ def svg_kinds(text: str) -> tuple[set, str]:
     return {(e.tag, name) for e in root.iter() for name in (*e.attrib, "")}, "".join(root.itertext())
 
 
+RANGED = ("cycles", "frames_per_second", "dsp", "bram36", "lut")
+
+
 def estimate(text: str) -> dict:
     layer = {"name": f"conv{text}", "macs": 9000, "ddr_bytes": 100, "cycles": 50, "bound": "compute"}
     return {
         "network": f"net{text}", "board": f"board{text}", "array": {"macs_per_cycle": 640}, "clock_mhz": 250,
         "mac_efficiency": 0.5, "memory_gb_s": 4.2, "layers": [layer],
-        "ranges": {"frames_per_second": {"low": 8.0, "likely": 9.0, "high": 10.0}},
+        "ranges": {name: {"low": 8, "likely": 9, "high": 10} for name in RANGED},
     }  # fmt: skip
 
 

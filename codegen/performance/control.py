@@ -38,12 +38,12 @@ def control_parts(program: Program, use: Features) -> list[Part]:
          "published load and store processes take 185 LUTs and more; likely and most are assumed"),
         ("window walks", WALK_LUTS.times(walks), "assumed, within a factor of two"),
         ("pixels of window walks", WALK_PIXEL_LUTS.times(walks * program.array.pixels),
-         "by Yosys 349 with 32 bits of state, as the source has them, 122 with the bits that the bounds need; the moves "
-         "alone are 54"),
-        ("control of the queues", QUEUE_LUTS.times(QUEUES), "assumed; csynth counts 66 for one of 32 bits with its data"),
+         "by Yosys 349 with 32 bits of state, as the source has them, 122 with the bits that the bounds need; the "
+         "moves alone are 54"),
+        ("control of the queues", QUEUE_LUTS.times(QUEUES), "assumed; csynth counts 66 for one with its data"),
         ("memory ports", PORT_LUTS.times(PORTS),
-         "csynth counts 580 to 1052 by width; two of 32 bits took 1196 each when routed; most is that and what 512 bits "
-         "are counted more"),
+         "csynth counts 580 to 1052 by width; two of 32 bits took 1196 each when routed; most is that and what 512 "
+         "bits are counted more"),
         ("registers", REGISTER_LUTS, "csynth counts 232 to 936, by the number of registers"),
     ]  # fmt: skip
     parts = [Part(name, Resource.LUT, luts, reason) for name, luts, reason in found]

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from codegen.lowering.schedule import Program
 from codegen.performance.board import Board
 from codegen.performance.counts import BEATS
-from codegen.performance.ranges import Range, Resource
+from codegen.performance.ranges import Range, Ranges, Resource
 from codegen.performance.resources import area, warnings
 from codegen.performance.steps import program_counts, program_steps
 from codegen.performance.timing import TIMINGS, Timing, Timings
@@ -165,11 +165,7 @@ def estimate(program: Program, board: Board, timings: Timings = TIMINGS) -> dict
         "least_cycles_array": math.ceil(macs / program.array.macs),
         "least_cycles_memory": math.ceil(sum(layer.ddr_bytes for layer in layers) / board.bytes_per_cycle),
         **{word: total.likely for word, total in totals.items()},
-        "ranges": {
-            "cycles": asdict(spans),
-            "frames_per_second": asdict(frames),
-            **{word: asdict(total) for word, total in totals.items()},
-        },
+        "ranges": asdict(Ranges(spans, frames, **totals)),
         "warnings": warnings(built, network, board),
         "parts": [
             {

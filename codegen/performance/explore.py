@@ -1,4 +1,4 @@
-"""``python -m codegen.performance.explore BUILD_DIR``: which engine suits a network and a board. Everything is modelled.
+"""``python -m codegen.performance.explore BUILD_DIR``: which engine suits a network and a board. All is modelled.
 
 Searches lanes, filters, pixels, buffers and mantissa widths with the estimator
 (codegen.performance.estimate) alone, and writes BUILD_DIR/explore.json and explore.svg with
@@ -27,7 +27,7 @@ from codegen.options import EngineOptions
 from codegen.performance.board import DEFAULT_BOARD, Board, board_at
 from codegen.performance.design_space import RESOURCES, Explorer, fastest, front, widths_of
 from codegen.performance.explore_chart import chart
-from codegen.performance.ranges import Range
+from codegen.performance.ranges import Ranges
 
 WIDTHS = ((8, 8), (6, 6), (5, 5), (4, 4))  # of weights and activations
 
@@ -116,11 +116,11 @@ def table(result: dict) -> list[str]:
         if index is not None:
             p = result["points"][index]
             o = p["options"]
-            frames, lut = (Range(**p["ranges"][name]) for name in ("frames_per_second", "lut"))
+            ranges = Ranges.of(p)
             lines.append(
-                f"{p['weights']}/{p['activations']:<3} {frames!s:>28} {o['lanes']:5} {o['filters']:5} "
-                f"{o['pixels']:4} {p['macs_per_cycle']:7} {100 * p['mac_efficiency']:5.1f}% {p['dsp']:5} "
-                f"{p['bram36']:6} {lut!s:>24}  {name}"
+                f"{p['weights']}/{p['activations']:<3} {ranges.frames_per_second!s:>28} {o['lanes']:5} "
+                f"{o['filters']:5} {o['pixels']:4} {p['macs_per_cycle']:7} {100 * p['mac_efficiency']:5.1f}% "
+                f"{p['dsp']:5} {p['bram36']:6} {ranges.lut!s:>24}  {name}"
             )
     refused = sum(result["refused"].values())
     lines.append(f"{len(result['points'])} engines fit {result['board']}, {refused} are refused:")
@@ -160,7 +160,7 @@ def main(argv: list[str] | None = None) -> int:
     best = result["points"][result["best"][0]]
     print(
         f"\nmodelled best for {result['network']} on {result['board']} at {best['weights']}/{best['activations']} bits"
-        f": {Range(**best['ranges']['frames_per_second'])} frames/s\n\n{section(best, board)}\n"
+        f": {Ranges.of(best).frames_per_second} frames/s\n\n{section(best, board)}\n"
     )
     print(f"{arguments.folder / 'explore.svg'}, explore.json; {time.perf_counter() - start:.1f} s")
     return 0

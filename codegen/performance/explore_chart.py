@@ -129,8 +129,8 @@ def chart(result: dict) -> str:
         'font-size="12"><rect width="100%" height="100%" fill="#fff"/>',
         f'<text x="{LEFT}" y="22" font-size="15" font-weight="bold">{escape(result["network"])} on '
         f"{escape(result['board'])}, modelled: {fitting} engines that fit, {refused} refused</text>",
-        f'<text x="{LEFT}" y="42">lines: Pareto fronts; thin: their points\' ranges; dashed: what the board has; cross: '
-        "the present engine</text>",
+        f'<text x="{LEFT}" y="42">lines: Pareto fronts; thin: their points\' ranges; dashed: the board\'s limit; '
+        "cross: the present engine</text>",
     ]
     for i, (w, a) in enumerate(result["widths"]):
         x = LEFT + 560 + 110 * i

@@ -9,7 +9,7 @@ from codegen.lowering.schedule import Program
 from codegen.lowering.step_tables import StepTables
 from codegen.lowering.tiling import ceil_div
 from codegen.performance.ranges import Part, Range, Resource, Spread
-from codegen.performance.spreads import BLOCK_MEMORIES, LUT_CONSTANTS, LUT_MEMORIES
+from codegen.performance.spreads import BLOCK_SHAPES, LUT_CONSTANTS, LUT_MEMORIES
 
 ACC = 32  # bits of an accumulator
 PORTS = 4
@@ -82,7 +82,7 @@ def block_memory(memory: Memory) -> Part:
     """The block RAMs of a memory."""
     likely = memory.copies * block_rams(memory.width_bits, memory.depth)
     most = memory.copies * block_rams(memory.width_bits, power_of_two(memory.depth)) if likely else 0
-    return Part(memory.name, Resource.BRAM36, Range(likely, likely, max(likely, most)), BLOCK_MEMORIES.reason)
+    return Part(memory.name, Resource.BRAM36, Range(likely, likely, max(likely, most)), BLOCK_SHAPES)
 
 
 def job_memories(program: Program) -> tuple[Memory, ...]:

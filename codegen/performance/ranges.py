@@ -1,4 +1,4 @@
-"""What a modelled figure likely is, and the least and the most that it may well be; and the parts that figures sum up."""
+"""What a modelled figure likely is, and the least and the most that it may well be; and the parts that it sums up."""
 
 from __future__ import annotations
 
@@ -54,6 +54,22 @@ class Range:
 
     def __str__(self) -> str:
         return f"{self.likely} ({self.low} to {self.high})" if self.low < self.high else f"{self.likely}"
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """The ranges of what an estimate says of a program, by the names that the figures bear in estimate.json."""
+
+    cycles: Range
+    frames_per_second: Range
+    dsp: Range
+    bram36: Range
+    lut: Range
+
+    @staticmethod
+    def of(estimate: dict) -> Ranges:
+        """Those of an estimate, or of an entry of "points" of an exploration."""
+        return Ranges(**{name: Range(**ends) for name, ends in estimate["ranges"].items()})
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ class ChipTooSmall(BfpError):
 
 
 def refuse_what_does_not_fit(program: Program, board: Board) -> None:
-    """Raise BfpError, with what to change, where the program likely exceeds the board: ChipTooSmall where the engine does."""
+    """Raise BfpError, with what to change, where a program likely exceeds the board: ChipTooSmall for its engine."""
     built, name = area(program, board), program.artifacts[0].graph.name
     for resource, advice in ADVICE.items():
         needed, there = built.total(resource).likely, getattr(board, resource.value)
@@ -72,8 +72,8 @@ def refuse_what_does_not_fit(program: Program, board: Board) -> None:
     size = (program.fmap_words + program.weight_words) * program.array.lanes / 2**20
     if size > board.memory_mb / 2:
         raise BfpError(
-            f"weights and feature maps of {name} take {size:.0f} MB, {board.name} has {board.memory_mb} MB in all; use a "
-            "smaller input or narrower weights"
+            f"weights and feature maps of {name} take {size:.0f} MB, {board.name} has {board.memory_mb} MB in all; use "
+            "a smaller input or narrower weights"
         )
 
 

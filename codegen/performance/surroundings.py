@@ -22,8 +22,8 @@ def converters(board: Board, lanes: int) -> int:
     """How many stand between the engine's memory ports and the board's. Raises BfpError for an unknown processor."""
     if board.processing_system not in AXI4_PORTS:
         raise BfpError(
-            f"processing_system {board.processing_system!r} of {board.name} is not known to the model of area; known are "
-            f"{', '.join(AXI4_PORTS)}"
+            f"processing_system {board.processing_system!r} of {board.name} is not known to the model of area; known "
+            f"are {', '.join(AXI4_PORTS)}"
         )
     direct = AXI4_PORTS[board.processing_system] and board.memory_port_bits == 8 * lanes
     return 0 if direct else PORTS
