@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from support import board_faults
 from support import toy_board as toy
 from support.board_python import on_the_board
 from support.boards import BOARD
@@ -49,3 +50,23 @@ def test_the_board_s_pynq_refuses_another_clock(tmp_path):
     )
     done = on_the_board("-c", code, str(library), str(deploy), env=ENVIRONMENT)
     assert "has a clock of 99.999 MHz and was built for 250" in done.stdout, done.stdout + done.stderr[-2000:]
+
+
+FAULTS = """
+import sys, tempfile, types
+from pathlib import Path
+sys.path.insert(0, "tests")
+import support
+boards = types.ModuleType("support.boards")  # the real one reads TOML, which Python 3.10 has no module for
+boards.BOARD = types.SimpleNamespace(name=sys.argv[1], clock_mhz=float(sys.argv[2]))
+sys.modules["support.boards"] = boards
+from support import board_faults, toy_board
+with tempfile.TemporaryDirectory() as folder:
+    print(board_faults.table(toy_board.compile_engine(Path(folder)), Path(folder)), end="")
+"""
+
+
+def test_the_board_s_pynq_shows_the_same_of_every_fault():
+    done = on_the_board("-c", FAULTS, BOARD.name, str(BOARD.clock_mhz), env=ENVIRONMENT)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout == board_faults.written()
