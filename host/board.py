@@ -136,7 +136,8 @@ class Board:
     def close(self) -> None:
         """Stop the engine, then free the buffers and give the device back. A second call does nothing.
 
-        Nor does one in a forked process, whose parent has all of that. Raises BfpError, with all of that done, where the bitstream could not be loaded again to stop the engine.
+        Nor does one in a forked process, whose parent has all of that. Raises BfpError, with all of that done, where the
+        bitstream could not be loaded again to stop the engine.
         """
         if self._ownership.inherited():
             return
@@ -242,7 +243,8 @@ class Board:
             how = "its clock is stopped" if stopped else "it may still write to memory"
             return (
                 f"the engine of {self._deployment.network} did not finish, and {self._bitfile} could not be loaded "
-                f"again to stop it ({error}); {how}, and its buffers are free: load another bitstream, or restart the board"
+                f"again to stop it ({error}); {how}, and its buffers are free: load another bitstream, or restart the "
+                "board"
             )
 
     def _stop_clock(self) -> bool:

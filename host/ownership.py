@@ -21,7 +21,8 @@ _owners: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # device: weak
 class Ownership:
     """Holds a device until release(), or until the process ends, however it ends.
 
-    device: PYNQ's; its tag names it. network: for the refusal of the next one. Raises BfpError where the device has an owner.
+    device: PYNQ's; its tag names it. network: for the refusal of the next one. Raises BfpError where the device has an
+    owner.
     """
 
     def __init__(self, device: Any, network: str):
