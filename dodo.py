@@ -25,6 +25,7 @@ from calib.options import ONLINE
 from calib.used_files import image_files, module_files, weight_files
 from codegen.options import EngineOptions
 from codegen.performance.board import DEFAULT_BOARD, board_at, load_board
+from codegen.render import BENCH_HEADERS, KERNEL_HEADERS
 from codegen.vendor.build import is_current
 from codegen.vendor.request import FlowOptions
 
@@ -167,8 +168,7 @@ def evaluate(name: str, path: Path) -> dict:
 def codegen(name: str, path: Path) -> dict:
     """write HLS sources, weight image and deployment manifest for a board; board=NAME keep_bitstream=1"""
     folder, keep = BUILD / name, ["--keep-bitstream"] if flag("keep_bitstream") else []
-    headers = ("config", "identity", "layer", "loops", "schedule", "tables", "tensors")
-    generated = [folder / "generated" / f"{name}.hpp" for name in headers]
+    generated = [folder / "generated" / header for header in (*KERNEL_HEADERS, *BENCH_HEADERS)]
     return {
         "actions": [command("codegen", "generate", folder, *keep, *engine_words(path))],
         "file_dep": [str(path), str(folder / "artifact.npz"), *CODEGEN, *HLS, *BFP],

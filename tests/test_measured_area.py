@@ -44,7 +44,16 @@ CONSTRUCTS = (
     ),
     small("variable quotients", TWO, "result = a / b + 5 * (a % b);", a="s12", b="p5"),
     small("shifts", TWO, "result = (a >> b) ^ (int32_t)((uint32_t)a << b) ^ (int32_t)((uint32_t)a >> b);", b="u5"),
-    small("table", TWO, "result = takes_of_two(a, b);", a="u9", b="u3"),
+    small(
+        "table",
+        TWO,
+        "result = (a >> 3) * TAKES[b][7] + TAKES[b][a & 7];",
+        "static const int8_t TAKES[8][8] = {"
+        + ", ".join("{" + ", ".join(str(-(-x * y // 9)) for x in range(8)) + "}" for y in range(8))
+        + "};",
+        a="u9",
+        b="u3",
+    ),
     small(
         "returns",
         TWO,
