@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.boards import BOARD
-from support.vendor_reports import cosim_rpt, csynth_xml
+from support.vendor_reports import TARGETS, cosim_rpt, csynth_xml, written
 from support.vendor_tools import MODEL
 
 from bfp.errors import BfpError
@@ -17,8 +17,6 @@ from codegen.vendor.process import first_error
 from codegen.vendor.reports import read_cosim, read_csynth, read_implementation, read_utilisation
 from codegen.vendor.request import HLS, engine_sources
 from codegen.vendor.results import Loop, Range, Resources
-
-TARGETS = checks.loop_targets(path for path in engine_sources() if path.parent == HLS)
 
 # In the form of Vitis HLS 2023.2 for a design whose top has loops that call pipelined ones (ranges, ~, violations).
 RECORDED = """<profile>
@@ -71,12 +69,6 @@ RECORDED = """<profile>
     </ModuleInformation>
 </profile>
 """
-
-
-def written(tmp_path: Path, text: str, name: str = "csynth.xml") -> Path:
-    path = tmp_path / name
-    path.write_text(text)
-    return path
 
 
 def test_a_recorded_report_is_read(tmp_path):
