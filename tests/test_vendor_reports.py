@@ -185,6 +185,23 @@ def test_what_a_synthesis_must_show(tmp_path, changes, findings):
     assert len(said) == len(findings) and all(re.match(p, s) for p, s in zip(findings, said)), said
 
 
+REFUSED = """<Pragma type="dependence" location="conv.hpp:54" status="ignored" parentFunction="conv_pass" variable="partial"
+    isDirective="0" options="variable=partial type=inter false"/>"""
+
+
+def test_a_pragma_that_the_compiler_did_not_take_is_a_finding(tmp_path):
+    text = csynth_xml(pragmas=REFUSED)
+    said = "pragma DEPENDENCE variable=partial type=inter false at conv.hpp:54 in conv_pass is ignored, not valid"
+    assert read_csynth(written(tmp_path, text)).refused == (said,)
+    assert found(tmp_path, pragmas=REFUSED) == (said,)
+    with_reason = text.replace('status="ignored"', 'status="warning" message="no such array"')
+    assert read_csynth(written(tmp_path, with_reason)).refused[0].endswith("is warning, not valid (no such array)")
+    with pytest.raises(BfpError, match="has a pragma without a status; it is truncated, or of a version"):
+        read_csynth(written(tmp_path, text.replace('status="ignored" ', "")))
+    before = text[: text.index("<PragmaReport>")] + text[text.index("</PragmaReport>") + len("</PragmaReport>") :]
+    assert read_csynth(written(tmp_path, before)).refused == ()  # versions that do not report them
+
+
 def test_a_report_without_the_engines_loops_is_refused(tmp_path):
     for loops in ({}, {"VITIS_LOOP_1": "1"}, {"TILES": ""}):
         with pytest.raises(BfpError, match="names none of the engine's pipelined loops; it is of a version"):

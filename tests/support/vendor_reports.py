@@ -87,6 +87,9 @@ PROFILE = Template("""<profile>
             <PerformanceEstimates><SummaryOfLoopLatency/></PerformanceEstimates>
         </Module>
     </ModuleInformation>
+    <PragmaReport>
+        <Pragma type="inline" location="engine.cpp:23" status="valid" parentFunction="step" variable="" isDirective="0" options="off"/>$pragmas
+    </PragmaReport>
 </profile>
 """)
 
@@ -108,7 +111,7 @@ def csynth_xml(board=BOARD, loops=None, target=None, **changes) -> str:
         for name, ii in loops.items()
     )
     entries = dict(version="2022.2", top="sbfp_engine", part=board.part, estimated=2.9, dsp=20, lut=30000, bram=100)
-    entries |= dict(clock=f"{clock:.2f}", uncertainty=f"{0.27 * clock:.2f}", modules=modules)
+    entries |= dict(clock=f"{clock:.2f}", uncertainty=f"{0.27 * clock:.2f}", modules=modules, pragmas="")
     return PROFILE.substitute({**entries, **changes})
 
 
