@@ -86,6 +86,14 @@ def test_control_c_ends_doit_and_the_tools(project, tools):
     assert package(project.build) == before
 
 
+def test_tasks_in_threads_run_as_well(project, tools):
+    """Signals are the main thread's, and doit may run a task in another."""
+    result = project.doit("run", "-n", "2", "-P", "thread", "csynth", "net=toy.toml")
+    assert ran(result) == ["csynth"]
+    assert read_results(project.build).csynth is not None
+    (project.build / "vendor.json").unlink()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_whatever_ends_a_step_ends_its_tool(project, tools, number):
     tools.tell(hang="vitis_hls")

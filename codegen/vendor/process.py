@@ -23,7 +23,7 @@ from bfp.names import cut, printable
 # What the first error looks like: of the tools, of their C++ compiler, of a test bench and of a simulation
 ERROR = re.compile(
     r"^(?!\s*(INFO|WARNING|CRITICAL WARNING)\b)"
-    r"(\s*(ERROR|CRITICAL ERROR|FATAL|Error|@E)\b|testbench: "
+    r"(\s*(ERROR|CRITICAL ERROR|FATAL|FATAL_ERROR|Error|@E|Abnormal program termination)\b|testbench: "
     r"|.*(\b(fatal )?error: |ERROR!!! DEADLOCK|finished: FAIL|[Ss]egmentation (fault|violation)))"
 )
 AROUND = 3  # lines shown before and after the first error
