@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 from support.boards import BOARD
 
 from codegen.generate import generate
-from codegen.lint import RULES, lint
+from codegen.lint import RULES, lint, parse
 from codegen.lint.artifacts import smallest_artifact, widest_artifact
-from codegen.lint.run import HLS
+from codegen.lint.rules.arithmetic import MEANT, run_time_products
+from codegen.lint.run import HLS, TOP
 from codegen.options import EngineOptions
 
 # what a mend is taken back by: file, pattern, replacement, rule that refuses it, words of its sentence
@@ -55,7 +57,17 @@ TAKEN_BACK = [
     ),
     ("words.hpp", r"(shift_left\(.*\n)#pragma HLS INLINE\n", r"\1", "inlined_helpers", "shift_left is called"),
     ("place.hpp", r"from.row \+ by.row", "from.row / by.row", "run_time_division", "/ is computed when it runs"),
+    ("words.hpp", r"(shift_left\(int32_t value[^{]*\{\n#pragma HLS INLINE\n)", r"\1    value *= value;\n", "run_time_product", "value *= value"),
+    ("conv.hpp", r"#pragma HLS DEPENDENCE variable=(\w+) type=inter false", r"#pragma HLS DEPENDENCE variable=\1 type=inter", "pragma_spelling", "true or false is missing"),
 ]
+
+
+def test_products_that_are_meant_are_there():
+    """The list of functions that multiply has those of the sources, and no others; the control has none."""
+    with tempfile.TemporaryDirectory() as folder:
+        generate([widest_artifact()], EngineOptions(16, 8, 5), BOARD, Path(folder))
+        kernel = parse(HLS / "engine.cpp", [HLS, HLS / "synth", Path(folder, "generated")], TOP)
+        assert MEANT == {place for place, _ in run_time_products(kernel)}
 
 
 @pytest.fixture(scope="module", params=[smallest_artifact, widest_artifact], ids=["smallest", "widest"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.boards import BOARD
-from support.vendor_reports import cosim_rpt, csynth_xml
+from support.vendor_reports import TARGETS, cosim_rpt, csynth_xml, written
 from support.vendor_tools import MODEL
 
 from bfp.errors import BfpError
@@ -18,8 +18,6 @@ from codegen.vendor import checks
 from codegen.vendor.process import first_error
 from codegen.vendor.reports import read_cosim, read_csynth, read_implementation, read_utilisation
 from codegen.vendor.results import Loop, Resources
-
-TARGETS = checks.loop_targets(path for path in engine_sources() if path.parent == HLS)
 
 # In the form of Vitis HLS 2023.2 for a design whose top has loops that call pipelined ones (ranges, ~, violations).
 RECORDED = """<profile>
@@ -72,12 +70,6 @@ RECORDED = """<profile>
     </ModuleInformation>
 </profile>
 """
-
-
-def written(tmp_path: Path, text: str, name: str = "csynth.xml") -> Path:
-    path = tmp_path / name
-    path.write_text(text)
-    return path
 
 
 def test_a_recorded_report_is_read(tmp_path):
@@ -194,6 +186,23 @@ def test_what_a_synthesis_must_show(tmp_path, changes, findings):
     assert len(said) == len(findings) and all(re.match(p, s) for p, s in zip(findings, said)), said
 
 
+REFUSED = """<Pragma type="dependence" location="conv.hpp:54" status="ignored" parentFunction="conv_pass" variable="partial"
+    isDirective="0" options="variable=partial type=inter false"/>"""
+
+
+def test_a_pragma_that_the_compiler_did_not_take_is_a_finding(tmp_path):
+    text = csynth_xml(pragmas=REFUSED)
+    said = "pragma DEPENDENCE variable=partial type=inter false at conv.hpp:54 in conv_pass is ignored, not valid"
+    assert read_csynth(written(tmp_path, text)).refused == (said,)
+    assert found(tmp_path, pragmas=REFUSED) == (said,)
+    with_reason = text.replace('status="ignored"', 'status="warning" message="no such array"')
+    assert read_csynth(written(tmp_path, with_reason)).refused[0].endswith("is warning, not valid (no such array)")
+    with pytest.raises(BfpError, match="has a pragma without a status; it is truncated, or of a version"):
+        read_csynth(written(tmp_path, text.replace('status="ignored" ', "")))
+    before = text[: text.index("<PragmaReport>")] + text[text.index("</PragmaReport>") + len("</PragmaReport>") :]
+    assert read_csynth(written(tmp_path, before)).refused == ()  # versions that do not report them
+
+
 def test_a_report_without_the_engines_loops_is_refused(tmp_path):
     for loops in ({}, {"VITIS_LOOP_1": "1"}, {"STORE_TURNS": ""}):
         with pytest.raises(BfpError, match="names none of the engine's pipelined loops; it is of a version"):
@@ -294,6 +303,8 @@ def test_what_the_script_wrote_is_complete_or_refused(tmp_path, line, sentence):
         ("INFO: x\n/a/engine.cpp:3:4: error: no such thing\nERROR: y", "/a/engine.cpp:3:4: error: no such thing"),
         ("INFO: 0 errors\nCRITICAL WARNING: x\nERROR: [Synth 8-439] module not found", "ERROR: [Synth 8-439] module not found"),
         ("INFO\n// ERROR!!! DEADLOCK DETECTED at 5 ns!\nERROR: later", "// ERROR!!! DEADLOCK DETECTED at 5 ns!"),
+        ("INFO: x\nFATAL_ERROR: Vivado Simulator kernel has stopped\nERROR: y", "FATAL_ERROR: Vivado Simulator kernel has stopped"),
+        ("Phase 2\nAbnormal program termination (11)\nPlease check", "Abnormal program termination (11)"),
         ("all well", ""),
         ("ERROR: \x1b[31mred\x1b[0m", r"ERROR: \x1b[31mred\x1b[0m"),
     ],

@@ -128,7 +128,7 @@ def findings(
     loops = list(loops)
     if not any(loop.wanted_ii is not None for loop in loops):
         raise BfpError("csynth.xml names none of the engine's pipelined loops; it is of a version that is not known")
-    found = [sentence for loop in loops if (sentence := _wrong_interval(loop, targets))]
+    found = [*report.refused, *(sentence for loop in loops if (sentence := _wrong_interval(loop, targets)))]
     # LUTs are compared in vendor.md only: synthesis to RTL is known to estimate up to 3.5 times what is placed
     if report.used.dsp not in model.dsp:
         found.append(
