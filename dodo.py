@@ -8,6 +8,7 @@ for which clock of its engine.
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -301,10 +302,24 @@ def vendor_words(path: Path) -> list[str]:
     return [*given("tool", "timeout", "jobs"), *flags, *engine_words(path)]
 
 
+class ToolAction(CmdAction):
+    """A command that ends at Ctrl-C by itself, with all that it started; doit waits for that."""
+
+    def __init__(self, words: list[str]) -> None:
+        super().__init__(words, shell=False)
+
+    def execute(self, out=None, err=None):
+        before = signal.signal(signal.SIGINT, lambda *_: None)  # not SIG_IGN, which the command would inherit
+        try:
+            return super().execute(out, err)
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
 def vendor_step(step: str, name: str, path: Path) -> dict:
     """A step of the vendor's tools. Whether it is up to date, vendor.json says: a dry run changes nothing."""
     return {
-        "actions": [command("codegen.vendor", step, BUILD / name, *vendor_words(path))],
+        "actions": [ToolAction(command("codegen.vendor", step, BUILD / name, *vendor_words(path)))],
         "task_dep": [f"codegen:{name}"],
         "uptodate": [(vendor_is_current, [step, BUILD / name, engine_words(path)])],
     }
@@ -337,7 +352,7 @@ def small_cosim() -> dict:
         "actions": [
             command("calib", "calibrate", network, "--out", folder),
             command("codegen", "generate", folder, *engine),
-            command("codegen.vendor", "cosim", folder, *vendor_words(network)),
+            ToolAction(command("codegen.vendor", "cosim", folder, *vendor_words(network))),
         ],
         "uptodate": [False],  # the first two take seconds, and the last is done once for the same inputs
         "doc": small_cosim.__doc__,

@@ -23,11 +23,13 @@ from codegen.performance.estimate import estimate
 from codegen.performance.fitting import check_fit
 from codegen.performance.roofline import roofline
 from codegen.simulation.csim import simulate
+from codegen.vendor.lock import check_free
 
 
 def run_generate(folder: Path, options: EngineOptions, board: Board, keep: bool) -> None:
     """Write everything that is generated. keep: refuse what the existing bitstream was not built for."""
     start = time.perf_counter()
+    check_free(folder / "vendor")  # what is being synthesised must stay
     artifact = load(folder / "artifact.npz")
     check_fit(artifact, options, board)
     program, identity = generate([artifact], options, board, folder, keep)

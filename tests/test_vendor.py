@@ -115,7 +115,7 @@ def test_build_bitstream_leaves_a_complete_package(tools, network, kind, capsys)
     assert "vivado: 0 s, log" in capsys.readouterr().err
     table = (network / "vendor.md").read_text()
     assert "| DSP | 20 (18 to 22) | 20 | 322 | 360 |" in table and "| BRAM18 | 100 | 100 | 301 | 432 |" in table
-    assert "| CONV_CYCLES | conv_cycles_Pipeline_CONV_CYCLES | 1 to 256 | 12 to 267 | 1 | 1 | 12 |" in table
+    assert "| CONV_CYCLES | conv_cycles_Pipeline_CONV_CYCLES | 1 to 256 | 12 to 267 | 1 | 1 | 1 | 12 |" in table
 
 
 def test_nothing_runs_twice_for_the_same_inputs(tools, network):

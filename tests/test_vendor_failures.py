@@ -6,16 +6,14 @@ Everything else: test_vendor.
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from support import toy_board as toy
 from support.boards import BOARD
 from support.vendor_reports import cosim_rpt
-from support.vendor_tools import bitstream, cosim, csynth, generated, needs_tclsh, package, Tools
+from support.vendor_tools import bitstream, cosim, csynth, generated, needs_tclsh, package, processes_with, Tools
 
 from bfp.errors import BfpError
 from codegen.performance.board import board_names, load_board
@@ -106,14 +104,17 @@ def test_a_failing_tool_is_reported_with_its_first_error(tools, network, program
     step(network)  # and what failed is not taken for done
 
 
+@pytest.mark.parametrize("number", [11, 9])
 @pytest.mark.parametrize("program", (*KINDS, "vivado"))
-def test_a_crash_without_a_word_is_reported(tools, network, program):
+def test_a_crash_without_a_word_is_reported(tools, network, program, number):
     tools.install(*({program} | ({"vitis_hls"} if program == "vivado" else set())), "vivado")
-    tools.tell(crash=program)
+    tools.tell(crash=program, signal=number)
     step, name = steps_of(program)
-    sentence = rf"{program.replace('+', '.')} failed with status -11: no message; the log is .*{name}"
+    before = package(network)
+    sentence = rf"{program.replace('+', '.')} failed with status -{number}: no message; the log is .*{name}"
     with pytest.raises(BfpError, match=sentence):
         step(network)
+    assert package(network) == before and not vendor.is_current("bitstream", network, BOARD, FlowOptions())
 
 
 @pytest.mark.parametrize("program", (*KINDS, "vivado"))
@@ -133,19 +134,6 @@ def test_a_hanging_tool_is_ended_with_all_that_it_started(tools, network, progra
     while processes_with(tools.log) and time.monotonic() < until:
         time.sleep(0.05)
     assert not processes_with(tools.log)
-
-
-def processes_with(log: Path) -> list[Path]:
-    """Processes that have a path in their environment, as the fake programs and their children do."""
-    found = []
-    for environment in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            inside = f"FAKE_LOG={log}".encode() in environment.read_bytes()
-        except OSError:
-            continue  # it has ended, or is somebody else's
-        if inside and environment.parent.name != str(os.getpid()):
-            found.append(environment.parent)
-    return found
 
 
 @pytest.mark.parametrize("program", (*KINDS, "vivado"))

@@ -189,7 +189,8 @@ def test_what_does_not_belong_together_is_never_packed(tools, network, spoil, se
 @pytest.mark.parametrize(
     "meanwhile, sentence",
     [
-        (lambda n: generated(n, "int another;"), "toy was generated again while it was implemented; run the step again"),
+        (lambda n: generated(n, "int another;"), "the sources of toy were changed while they were implemented; run the step"),
+        (lambda n: generated(n, clock_mhz=200.0), "toy was generated again while it was implemented; run the step again"),
         (lambda n: shutil.copy(generated(n.parent / "other", seed=9) / "artifact.npz", n), "is of another artifact than"),
         (lambda n: generated(n, seed=9), None),  # generated again for the same kernel: what is of now is packed
     ],

@@ -167,7 +167,7 @@ def test_a_flattened_loop_is_known_by_its_innermost_label():
 
 def found(tmp_path, model=MODEL, **changes) -> tuple[str, ...]:
     report = read_csynth(written(tmp_path, csynth_xml(**changes)))
-    return checks.findings(report, checks.with_targets(report.loops, TARGETS), model)
+    return checks.findings(report, checks.with_targets(report.loops, TARGETS), TARGETS, (), model)
 
 
 @pytest.mark.parametrize(

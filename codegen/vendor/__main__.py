@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import signal
 import sys
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
 def show_findings(folder: Path) -> None:
     """Print what the tools reported so far, without the table of loops."""
     results = read_results(folder.resolve())
-    for line in table(results) if results else ():
+    for line in table(results) if results and (results.csynth or results.cosim) else ():
         if line.startswith("| loop"):
             break
         if line:
@@ -118,7 +119,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; returns the exit status, 2 for whatever stops a step."""
+    """Entry point; returns the exit status, 2 for whatever stops a step, 130 where somebody does."""
     arguments = parser().parse_args(argv)
     try:
         run(arguments)
@@ -126,7 +127,13 @@ def main(argv: list[str] | None = None) -> int:
     except BfpError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"error: {arguments.command} was stopped; run it again", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # so that what is half written goes, as for Ctrl-C
+        if signal.getsignal(ending) is not signal.SIG_IGN:
+            signal.signal(ending, signal.default_int_handler)
     sys.exit(main())

@@ -14,8 +14,9 @@ from bfp.kernel import Implementation
 from codegen.performance.board import Board
 from codegen.vendor.hls import accept, cosimulate, cosimulation_is_current, synthesis_is_current, synthesise
 from codegen.vendor.implement import check_tools, implement, show_implementation
+from codegen.vendor.lock import held
 from codegen.vendor.package import check_samples, has_bitstream, package_is_current, use_again
-from codegen.vendor.request import FlowOptions, open_request
+from codegen.vendor.request import FlowOptions, Request, open_request
 from codegen.vendor.results import Cosim, Csynth, Modelled, read_results
 from codegen.vendor.tools import find_hls
 
@@ -27,15 +28,18 @@ def csynth(folder: Path, board: Board, options: FlowOptions, model: Callable[[],
     report stops the build.
     """
     request = open_request(folder, board, options)
-    result = synthesise(request, model)
-    if result:
-        accept(request, result)
-    return result
+    with held(request.vendor):
+        result = synthesise(request, model)
+        if result:
+            accept(request, result)
+        return result
 
 
 def cosim(folder: Path, board: Board, options: FlowOptions, write_golden: Callable[[Path], None]) -> Cosim | None:
     """Co-simulate a generated network; None for a dry run. write_golden: see codegen/vendor/hls.py."""
-    return cosimulate(open_request(folder, board, options), write_golden)
+    request = open_request(folder, board, options)
+    with held(request.vendor):
+        return cosimulate(request, write_golden)
 
 
 def build_bitstream(
@@ -48,11 +52,16 @@ def build_bitstream(
     tool's first error and its log.
     """
     request = open_request(folder, board, options)
-    if options.dry_run:
+    with held(request.vendor):
+        return _bitstream(request, model)
+
+
+def _bitstream(request: Request, model: Callable[[], Modelled]) -> Implementation | None:
+    if request.options.dry_run:
         synthesise(request, model)
         show_implementation(request)
         return None
-    if not options.minimal:
+    if not request.options.minimal:
         check_samples(request.folder, request.deployment)
     current = synthesis_is_current(request)
     if current:
@@ -60,7 +69,7 @@ def build_bitstream(
     if has_bitstream(request):
         return use_again(request)
     if not current:
-        find_hls(options.tool)
+        find_hls(request.options.tool)
     check_tools(request)
     synthesised = synthesise(request, model)
     accept(request, synthesised)

@@ -19,6 +19,7 @@ from codegen.vendor.process import Command, run, write_script
 from codegen.vendor.reports import COSIM, CSYNTH, find_report, read_cosim, read_csynth
 from codegen.vendor.request import TEMPLATE, TOP, Request, engine_values, inputs_digest, kernel_headers
 from codegen.vendor.results import Cosim, Csynth, Modelled, read_results, write_results
+from codegen.vendor.schedules import find_schedules, read_schedule, slow_modules, with_schedules
 from codegen.vendor.tools import Tool, check_wanted, find_hls, find_simulator
 
 SCRIPT = HLS / "tcl" / "hls.tcl"
@@ -101,12 +102,15 @@ def synthesise(request: Request, model: Callable[[], Modelled]) -> Csynth | None
     write_results(request.folder, request.name, request.board.name, csynth=None, implementation=None)
     (command,) = hls_commands(request, tool, "csynth", "csynth export", "")
     run(command)
+    if csynth_digest(request) != digest:
+        raise BfpError(f"the sources of {request.name} were changed while they were synthesised; run the step again")
     path = find_report(work, CSYNTH, "HLS", command.log)
     report = read_csynth(path)
     check_report(report, path, TOP, request.board)
     ip_repository(work, command.log)
+    schedules = [read_schedule(path) for path in find_schedules(work, command.log)]
     targets = loop_targets(source for source in engine_sources() if source.parent == HLS)
-    loops = with_targets(report.loops, targets)
+    loops = with_targets(with_schedules(report.loops, schedules), targets)
     csynth = Csynth(
         inputs=digest,
         tool=tool.label,
@@ -121,7 +125,7 @@ def synthesise(request: Request, model: Callable[[], Modelled]) -> Csynth | None
         model=figures,
         loops=loops,
         missing=missing_loops(loops, targets),
-        findings=findings(report, loops, figures),
+        findings=findings(report, loops, targets, slow_modules(schedules), figures),
     )
     write_results(request.folder, request.name, request.board.name, csynth=csynth)
     return csynth

@@ -139,6 +139,8 @@ def run_vivado(request: Request) -> str:
         shutil.rmtree(older, ignore_errors=True)
     command = vivado_command(request, vivado, repository)
     run(command)
+    if vivado_digest(request) != digest:
+        raise BfpError(f"the sources of {request.name} were changed while they were implemented; run the step again")
     for name in (request.deployment.bitfile, request.deployment.handoff):
         if not (out / name).is_file() or not (out / name).stat().st_size:
             raise BfpError(f"Vivado ended without {out / name}; see {command.log}")

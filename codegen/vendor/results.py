@@ -12,7 +12,7 @@ from bfp.fields import (
 )  # fmt: skip
 from bfp.files import read_file, write_json, write_text
 
-SCHEMA = 1
+SCHEMA = 2
 FILE, TABLE = "vendor.json", "vendor.md"
 MOST = 1 << 62  # of any count
 MOST_LOOPS = 10_000
@@ -56,7 +56,8 @@ class Loop:
 
     name: its label, or the labels of those that were flattened into it; module: where it stands. trips and latency:
     least and most, None where the report does not know them. ii: cycles between iterations, None where it is not
-    pipelined; wanted_ii: what its pragma asks for, None where it has none. depth: cycles of an iteration.
+    pipelined; wanted_ii: what its pragma asks for, None where it has none. depth: cycles of an iteration. aimed_ii: the
+    II that the compiler aimed at, None where no schedule says.
     """
 
     name: str = checked(NAME)
@@ -66,6 +67,7 @@ class Loop:
     ii: int | None = checked(optional(COUNT), default=None)
     wanted_ii: int | None = checked(optional(COUNT), default=None)
     depth: int | None = checked(optional(COUNT), default=None)
+    aimed_ii: int | None = checked(optional(COUNT), default=None)
 
 
 @dataclass(frozen=True)
@@ -205,9 +207,10 @@ def table(results: Results) -> list[str]:
             lines += ["", "Findings:", "", *(f"- {finding}" for finding in csynth.findings)]
         if csynth.missing:
             lines += ["", f"The report does not name these pipelined loops: {', '.join(csynth.missing)}."]
-        lines += ["", "| loop | module | trips | cycles | II | II asked for | depth |", "|---|---|---|---|---|---|---|"]
+        head = "| loop | module | trips | cycles | II | II asked for | II aimed at | depth |"
+        lines += ["", head, "|---" * 8 + "|"]
         for loop in csynth.loops:
-            cells = (loop.ii, loop.wanted_ii, loop.depth)
+            cells = (loop.ii, loop.wanted_ii, loop.aimed_ii, loop.depth)
             lines.append(
                 f"| {loop.name} | {loop.module} | {_span(loop.trips)} | {_span(loop.latency)} | "
                 + " | ".join("-" if cell is None else str(cell) for cell in cells)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ElementTree
 from string import Template
 
 from support.boards import BOARD
@@ -120,3 +121,82 @@ Simulation tool   : xsim.
 |   Verilog|{status:>10}|{least:>15}|           2000|{most:>15}|             NA|             NA|             NA|
 +----------+----------+-----------------------------------------------+-----------------------------------------------+
 """
+
+
+def schedule_rpt(module: str, loops=(), target="4.00", estimated="2.920", version="2022.2", flow="Vivado IP") -> str:
+    """The head of a module's schedule report. loops: (name with its depth, achieved II, II aimed at), "-" for none."""
+    width = max([len("Loop Name"), *(len(name) + 2 for name, *_ in loops)])
+    ruler = "        +" + "-" * width + "+---------+---------+----------+-----------+-----------+------+----------+"
+    table = [
+        ruler,
+        f"        |{'':{width}}|  Latency (cycles) | Iteration|  Initiation Interval  | Trip |          |",
+        f"        |{'Loop Name':^{width}}|   min   |   max   |  Latency |  achieved |   target  | Count| Pipelined|",
+        ruler,
+    ]
+    for name, achieved, aimed in loops:
+        pipelined = "no" if achieved == "-" else "yes"
+        table.append(
+            f"        |{name:{width}}|       12|      267|        12|{achieved:>11}|{aimed:>11}|1 ~ 256|{pipelined:>10}|"
+        )
+    table.append(ruler)
+    return f"""
+
+================================================================
+== Vitis HLS Report for '{module}'
+================================================================
+* Date:           Thu Nov 26 10:00:00 2026
+
+* Version:        {version} (Build 1 on Nov 26 2026)
+* Project:        engine
+* Solution:       solution ({flow} Flow Target)
+* Product family: zynquplus
+* Target device:  xczu3eg-sbva484-1-i
+
+
+================================================================
+== Performance Estimates
+================================================================
++ Timing:{" "}
+    * Summary:{" "}
+    +--------+---------+----------+------------+
+    |  Clock |  Target | Estimated| Uncertainty|
+    +--------+---------+----------+------------+
+    |ap_clk  |  {target} ns|  {estimated} ns|     1.08 ns|
+    +--------+---------+----------+------------+
+
++ Latency:{" "}
+    * Summary:{" "}
+    +---------+---------+----------+----------+-----+-----+---------+
+    |  Latency (cycles) |  Latency (absolute) |  Interval | Pipeline|
+    |   min   |   max   |    min   |    max   | min | max |   Type  |
+    +---------+---------+----------+----------+-----+-----+---------+
+    |       14|      269|  56.000 ns|  1.076 us|   14|  269|       no|
+    +---------+---------+----------+----------+-----+-----+---------+
+
+    + Detail:{" "}
+        * Instance:{" "}
+        N/A
+
+        * Loop:{" "}
+""" + ("\n".join(table) if loops else "        N/A") + """
+
+============================================================
++ Verbose Summary: Schedule
+============================================================
+* Number of FSM states : 6
+ST_1 : Operation 8 [1/1] (0.00ns)   --->   "%j = alloca i32 1" | a | b | c | d | e | f | g |
+"""
+
+
+def schedules_of(csynth: str) -> dict[str, str]:
+    """Schedule reports that agree with a csynth.xml, by module; none where that is damaged."""
+    try:
+        modules = ElementTree.fromstring(csynth).findall("ModuleInformation/Module")
+    except ElementTree.ParseError:
+        modules = []
+    found = {}
+    for module in modules:
+        loops = module.findall("PerformanceEstimates/SummaryOfLoopLatency/*")
+        rows = [(f"- {x.tag}", x.findtext("PipelineII", "-"), "1" if x.findtext("PipelineII") else "-") for x in loops]
+        found[module.findtext("Name", "")] = schedule_rpt(module.findtext("Name", ""), rows)
+    return found

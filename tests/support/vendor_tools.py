@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from support import toy_board as toy
 from support.boards import BOARD
-from support.vendor_reports import cosim_rpt, csynth_xml
+from support.vendor_reports import cosim_rpt, csynth_xml, schedules_of
 
 from bfp.artifact_file import save
 from bfp.files import write_bytes, write_text
@@ -69,7 +69,7 @@ if told("HANG"):
 if told("FAIL"):
     wrong("no licence")
 if told("CRASH"):
-    os.kill(os.getpid(), 11)
+    os.kill(os.getpid(), int(os.environ.get("FAKE_SIGNAL", "11")))
 if told("NOTHING"):
     sys.exit(0)
 
@@ -125,6 +125,8 @@ if name == "v++" and words[:3] == ["-c", "--mode", "hls"] and [words[3], words[5
     work = Path(words[6]) / "hls"
     work.mkdir(parents=True, exist_ok=True)
     left(os.environ.get("FAKE_CSYNTH"), work / "syn" / "report" / "csynth.xml")
+    for schedule in Path(os.environ["FAKE_SCHEDULES"]).iterdir():
+        left(schedule, work / ".autopilot" / "db" / schedule.name)
     if found["package.output.syn"] == "1" and "FAKE_NO_IP" not in os.environ:
         ip = work / "impl" / "ip"
         ip.mkdir(parents=True)
@@ -168,10 +170,15 @@ class Tools:
         for name, value in values.items():
             self.monkeypatch.setenv(f"FAKE_{name.upper()}", str(value))
 
-    def csynth(self, text: str) -> None:
-        """The report that synthesis leaves."""
+    def csynth(self, text: str, schedules: dict[str, str] | None = None, ending: str = "verbose.sched.rpt") -> None:
+        """The reports that synthesis leaves; schedules: by module, without them what agrees with the other."""
         (self.files / "csynth.xml").write_text(text)
-        self.tell(csynth=self.files / "csynth.xml")
+        folder = self.files / "schedules"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        for module, report in (schedules_of(text) if schedules is None else schedules).items():
+            (folder / f"{module}.{ending}").write_text(report)
+        self.tell(csynth=self.files / "csynth.xml", schedules=folder)
 
     def cosim(self, text: str) -> None:
         """The report that co-simulation leaves."""
@@ -233,6 +240,23 @@ def bitstream(folder: Path, board=BOARD, **options):
 def cosim(folder: Path, board=BOARD, **options):
     """The step cosim, with golden data that no fake program reads."""
     return build.cosim(folder, board, FlowOptions(**options), lambda path: write_bytes(path, b"golden"))
+
+
+def processes_with(log: Path, word: str = "") -> list[Path]:
+    """Processes that have the log of calls in their environment, as fake programs and their children do.
+
+    word: of the command line.
+    """
+    found = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            inside = f"FAKE_LOG={log}".encode() in environment.read_bytes()
+            inside = inside and word.encode() in environment.with_name("cmdline").read_bytes()
+        except OSError:
+            continue  # it has ended, or is somebody else's
+        if inside and environment.parent.name != str(os.getpid()):
+            found.append(environment.parent)
+    return found
 
 
 def package(folder: Path) -> dict[str, bytes]:
