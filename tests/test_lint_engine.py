@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 import shutil
+import tempfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from support.boards import BOARD
 
 from codegen.generate import generate
-from codegen.lint import RULES, lint
+from codegen.lint import RULES, lint, parse
 from codegen.lint.artifacts import smallest_artifact, widest_artifact
-from codegen.lint.run import HLS
+from codegen.lint.rules.arithmetic import DIVISIONS, MEANT, PRODUCTS, run_time_products
+from codegen.lint.run import HLS, TOP
 from codegen.options import EngineOptions
 
 # what a mend is taken back by: file, pattern, replacement, rule that refuses it, words of its sentence
@@ -51,7 +54,23 @@ TAKEN_BACK = [
     ),
     ("words.hpp", r"(shift_left\(.*\n)#pragma HLS INLINE\n", r"\1", "inlined_helpers", "shift_left is called"),
     ("packing.hpp", r">> 3\) \* TAKES", "/ 7) * TAKES", "run_time_division", "/ is computed when it runs"),
+    ("words.hpp", r"(shift_left\(int32_t value[^{]*\{\n#pragma HLS INLINE\n)", r"\1    value *= value;\n", "run_time_product", "value *= value"),
+    ("conv.hpp", r"#pragma HLS DEPENDENCE variable=(\w+) type=inter false", r"#pragma HLS DEPENDENCE variable=\1 type=inter", "pragma_spelling", "true or false is missing"),
 ]
+
+
+def test_what_the_lint_still_allows_is_there():
+    """The lists of divisions and products of the control have what the sources have, so that they can only shrink."""
+    with tempfile.TemporaryDirectory() as folder:
+        generate([widest_artifact()], EngineOptions(16, 8, 5), BOARD, Path(folder))
+        kernel = parse(HLS / "engine.cpp", [HLS, HLS / "synth", Path(folder, "generated")], TOP)
+        products = Counter(place for place, _ in run_time_products(kernel))
+    assert {place: n for place, n in products.items() if place not in MEANT} == PRODUCTS
+    assert MEANT <= set(products)
+    sources = " ".join(" ".join(path.read_text().split()) for path in HLS.glob("*.hpp"))
+    spaced = re.sub(r"\s", "", sources)
+    for _, text in DIVISIONS:
+        assert re.sub(r"\s", "", text) in spaced, text
 
 
 @pytest.fixture(scope="module", params=[smallest_artifact, widest_artifact], ids=["smallest", "widest"])

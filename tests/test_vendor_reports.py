@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.boards import BOARD
-from support.vendor_reports import cosim_rpt, csynth_xml
+from support.vendor_reports import TARGETS, cosim_rpt, csynth_xml, written
 from support.vendor_tools import MODEL
 
 from bfp.errors import BfpError
@@ -17,8 +17,6 @@ from codegen.vendor import checks
 from codegen.vendor.process import first_error
 from codegen.vendor.reports import read_cosim, read_csynth, read_implementation, read_utilisation
 from codegen.vendor.results import Loop, Range, Resources
-
-TARGETS = checks.loop_targets(path for path in engine_sources() if path.parent == HLS)
 
 # In the form of Vitis HLS 2023.2 for a design whose top has loops that call pipelined ones (ranges, ~, violations).
 RECORDED = """<profile>
@@ -71,12 +69,6 @@ RECORDED = """<profile>
     </ModuleInformation>
 </profile>
 """
-
-
-def written(tmp_path: Path, text: str, name: str = "csynth.xml") -> Path:
-    path = tmp_path / name
-    path.write_text(text)
-    return path
 
 
 def test_a_recorded_report_is_read(tmp_path):
@@ -191,6 +183,23 @@ def found(tmp_path, model=MODEL, **changes) -> tuple[str, ...]:
 def test_what_a_synthesis_must_show(tmp_path, changes, findings):
     said = found(tmp_path, **changes)
     assert len(said) == len(findings) and all(re.match(p, s) for p, s in zip(findings, said)), said
+
+
+REFUSED = """<Pragma type="dependence" location="conv.hpp:54" status="ignored" parentFunction="conv_pass" variable="partial"
+    isDirective="0" options="variable=partial type=inter false"/>"""
+
+
+def test_a_pragma_that_the_compiler_did_not_take_is_a_finding(tmp_path):
+    text = csynth_xml(pragmas=REFUSED)
+    said = "pragma DEPENDENCE variable=partial type=inter false at conv.hpp:54 in conv_pass is ignored, not valid"
+    assert read_csynth(written(tmp_path, text)).refused == (said,)
+    assert found(tmp_path, pragmas=REFUSED) == (said,)
+    with_reason = text.replace('status="ignored"', 'status="warning" message="no such array"')
+    assert read_csynth(written(tmp_path, with_reason)).refused[0].endswith("is warning, not valid (no such array)")
+    with pytest.raises(BfpError, match="has a pragma without a status; it is truncated, or of a version"):
+        read_csynth(written(tmp_path, text.replace('status="ignored" ', "")))
+    before = text[: text.index("<PragmaReport>")] + text[text.index("</PragmaReport>") + len("</PragmaReport>") :]
+    assert read_csynth(written(tmp_path, before)).refused == ()  # versions that do not report them
 
 
 def test_a_report_without_the_engines_loops_is_refused(tmp_path):

@@ -6,9 +6,8 @@ import re
 
 import pytest
 from support.boards import BOARD
-from support.vendor_reports import csynth_xml, schedule_rpt
+from support.vendor_reports import TARGETS, csynth_xml, schedule_rpt, written
 from support.vendor_tools import MODEL, Tools, bitstream, csynth, generated, needs_tclsh, package
-from test_vendor_reports import TARGETS, written
 
 from bfp.errors import BfpError
 from codegen.generate import generate

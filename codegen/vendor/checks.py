@@ -133,7 +133,7 @@ def findings(
     loops = list(loops)
     if not any(loop.wanted_ii is not None for loop in loops):
         raise BfpError("csynth.xml names none of the engine's pipelined loops; it is of a version that is not known")
-    found = [sentence for loop in loops if (sentence := _wrong_interval(loop, targets))]
+    found = [*report.refused, *(sentence for loop in loops if (sentence := _wrong_interval(loop, targets)))]
     if not model.dsp.low <= report.used.dsp <= model.dsp.high:
         found.append(
             f"{report.used.dsp} DSPs are off the model's {model.dsp.figure} ({model.dsp.low} to {model.dsp.high} agree)"

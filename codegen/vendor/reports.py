@@ -23,7 +23,10 @@ UNKNOWN = ("?", "undef", "-", "NA")
 
 @dataclass(frozen=True)
 class CsynthReport:
-    """csynth.xml as it is. Periods in ns, latency in cycles; loops without what their pragmas ask for."""
+    """csynth.xml as it is. Periods in ns, latency in cycles; loops without what their pragmas ask for.
+
+    refused: pragmas that the compiler did not take as they stand, a sentence each.
+    """
 
     version: str
     top: str
@@ -35,6 +38,7 @@ class CsynthReport:
     used: Resources
     available: Resources
     loops: tuple[Loop, ...]
+    refused: tuple[str, ...] = ()
 
 
 def refuse(path: Path, reason: str) -> BfpError:
@@ -142,6 +146,19 @@ def _loops(path: Path, parent: ElementTree.Element, module: str) -> Iterator[Loo
         yield from _loops(path, element, module)
 
 
+def _refused_pragmas(path: Path, root: ElementTree.Element) -> Iterator[str]:
+    """Every pragma of the report that is not valid: the compiler goes on without it, and ends with status 0."""
+    for pragma in root.iterfind("PragmaReport/Pragma"):
+        status = pragma.get("status", "")
+        if not status:
+            raise refuse(path, "has a pragma without a status")
+        if status != "valid":
+            keys = ("type", "options", "location", "parentFunction", "message")
+            kind, options, place, function, message = (pragma.get(key, "") for key in keys)
+            reason = f" ({message})" if message else ""
+            yield printable(f"pragma {kind.upper()} {options} at {place} in {function} is {status}, not valid{reason}")
+
+
 def read_csynth(path: Path) -> CsynthReport:
     """csynth.xml of a synthesis. Raises BfpError where something that is needed is missing, or is nonsense."""
     root = _root(path)
@@ -173,6 +190,7 @@ def read_csynth(path: Path) -> CsynthReport:
         used=_resources(path, root, "Resources"),
         available=_resources(path, root, "AvailableResources"),
         loops=tuple(loops),
+        refused=tuple(_refused_pragmas(path, root)),
     )
 
 

@@ -110,6 +110,7 @@ class DependenceCheck {
 """
 TWICE = "inline int32_t twice(int32_t value) {\n#pragma HLS INLINE\n    return 2 * value;\n}"
 LOOP = "LOAD:\n    for (int32_t i = 0; i < count; ++i) {"
+PIPELINED = "\n#pragma HLS LOOP_TRIPCOUNT min=1 max=DEPTH\n#pragma HLS PIPELINE II=1"
 JOIN = "    join(count, words, table, sums);\n"
 
 
@@ -120,8 +121,8 @@ def twice(body: str, before: str = "") -> tuple[str, str]:
 
 def loop(head: str) -> tuple[str, str]:
     return (
-        LOOP,
-        f"LOAD:\n    int32_t n = count;\n    int32_t i = 0;\n    {head} {{\n        n = n - 1;\n        i += 1;",
+        f"{LOOP}{PIPELINED}",
+        f"LOAD:\n    int32_t n = count;\n    int32_t i = 0;\n    {head} {{{PIPELINED}\n        n = n - 1;\n        i += 1;",
     )
 
 

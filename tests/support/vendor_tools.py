@@ -37,7 +37,7 @@ PROGRAMS = ("vitis_hls", "vitis-run", "v++", "vivado")
 
 # FAKE_FAIL, FAKE_HANG, FAKE_NOTHING name programs that fail, never end, or end well without doing anything.
 FAKE = f"""#!{sys.executable}
-import json, os, subprocess, sys, time
+import json, os, re, subprocess, sys, time
 from pathlib import Path
 
 name, words = Path(sys.argv[0]).name, sys.argv[1:]
@@ -79,14 +79,19 @@ def tcl(script, bed):
     wrapper.write_text(text)
     sys.exit(subprocess.run([{TCLSH!r}, str(wrapper)]).returncode)
 
+FLAG, COUNT, WORDS = "0|1|true|false", "[0-9]+", ".+"
 CFG = {{
-    "part": "part", "flow_target": "hls", "clock": "hls", "clock_uncertainty": "hls", "syn.top": "hls",
-    "syn.file": "hls",
-    "syn.cflags": "hls", "tb.file": "hls", "tb.cflags": "hls", "syn.interface.m_axi_addr64": "hls",
-    "syn.interface.m_axi_alignment_byte_size": "hls", "syn.interface.m_axi_max_widen_bitwidth": "hls",
-    "syn.interface.m_axi_latency": "hls", "package.output.format": "hls", "package.output.syn": "hls",
-    "package.ip.vendor": "hls", "package.ip.library": "hls", "package.ip.name": "hls", "package.ip.version": "hls",
-    "cosim.O": "hls", "cosim.rtl": "hls", "cosim.tool": "hls", "cosim.random_stall": "hls", "cosim.argv": "hls",
+    "part": {{"part": "[a-z0-9]+-[a-z0-9]+-[-a-z0-9]+"}},
+    "hls": {{
+        "flow_target": "vivado|vitis", "clock": "[0-9.]+(ns|MHz|)", "clock_uncertainty": "[0-9.]+(ns|%|MHz|)",
+        "syn.top": "[a-z_]+", "syn.file": WORDS, "syn.cflags": WORDS, "tb.file": WORDS, "tb.cflags": WORDS,
+        "syn.interface.m_axi_addr64": FLAG, "syn.interface.m_axi_alignment_byte_size": COUNT,
+        "syn.interface.m_axi_max_widen_bitwidth": COUNT, "syn.interface.m_axi_latency": COUNT,
+        "package.output.format": "ip_catalog|xo|syn_dcp|sysgen|rtl", "package.output.syn": FLAG,
+        "package.ip.vendor": WORDS, "package.ip.library": WORDS, "package.ip.name": WORDS,
+        "package.ip.version": "[0-9]+[.][0-9]+([.][0-9]+)?", "cosim.O": FLAG, "cosim.rtl": "verilog|vhdl",
+        "cosim.tool": "auto|vcs|modelsim|riviera|xceilum|xsim", "cosim.random_stall": FLAG, "cosim.argv": WORDS,
+    }},
 }}
 
 def configuration(path):
@@ -99,7 +104,7 @@ def configuration(path):
             section = "hls"
             continue
         key, equals, value = line.partition("=")
-        if not equals or CFG.get(key) != section:
+        if not equals or not re.fullmatch(CFG[section].get(key, "(?!)"), value) or key in found:
             wrong("unknown configuration " + line)
         found[key] = value
     for key in ("syn.file", "tb.file"):

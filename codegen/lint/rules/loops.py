@@ -71,8 +71,11 @@ def _direction(step: Cursor, counter: Cursor) -> bool | None:
 
 
 def tripcounts(kernel: Kernel) -> Iterator[Finding]:
-    """Without a trip count the vendor's report has no cycles for a loop with a run-time bound."""
+    """Without a trip count the vendor's report has no cycles for a loop with a run-time bound; others need none."""
     for loop in kernel.loops:
+        if has_constant_bound(loop, kernel) and loop.pragma("LOOP_TRIPCOUNT"):
+            sentence = "the number of iterations is constant; leave LOOP_TRIPCOUNT out, which could say another"
+            yield at_pragma(loop.pragma("LOOP_TRIPCOUNT"), "tripcounts", sentence)
         if bound(loop) is not None and not has_constant_bound(loop, kernel) and not loop.pragma("LOOP_TRIPCOUNT"):
             sentence = "the bound is known only when it runs; add #pragma HLS LOOP_TRIPCOUNT min=.. max=.."
             yield at(loop.cursor, "tripcounts", sentence)
@@ -88,10 +91,11 @@ def pipelines(kernel: Kernel) -> Iterator[Finding]:
         for function in kernel.reachable(scope):
             inside += [s for s in kernel.loops if s.function is function]
         for loop in inside:
-            if loop.pragma("UNROLL") and has_constant_bound(loop, kernel):
+            unroll = loop.pragma("UNROLL")
+            if unroll and unroll.get("factor") is None and has_constant_bound(loop, kernel):
                 continue
             where = f"{loop.cursor.location.file.name}:{loop.cursor.location.line}"
-            sentence = f"the loop at {where} lies below this PIPELINE and is not one of constant bounds with UNROLL"
+            sentence = f"the loop at {where} lies below this PIPELINE and is not one of constant bounds with UNROLL and no factor"
             yield at_pragma(pragma, "pipelines", sentence)
 
 
