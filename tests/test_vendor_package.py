@@ -17,6 +17,7 @@ from bfp.package import KEEPS_BITSTREAM, NEEDS_BITSTREAM, describe
 from codegen.vendor import build as vendor
 from codegen.vendor import implement
 from codegen.vendor import package as packing
+from codegen.vendor import request
 from codegen.vendor.request import FlowOptions
 
 pytestmark = needs_tclsh
@@ -79,7 +80,22 @@ def test_new_weights_of_the_same_kernel_take_the_bitstream_that_is_there(tools, 
     assert newer.artifact_digest != older.artifact_digest and after["artifact.npz"] == (network / "artifact.npz").read_bytes()
     check_files(newer, network / "deploy")
     assert vendor.is_current("bitstream", network, BOARD, FlowOptions())
-    assert [name for name, _, _ in tools.calls] == ["vitis_hls", "vivado"]
+    assert vendor.is_current("csynth", network, BOARD, FlowOptions()) is not bare
+    assert [name for name, _, _ in tools.calls] == ["vitis_hls", "vivado"] and "warning" not in said
+
+
+def test_a_bitstream_of_other_scripts_is_used_again_with_a_warning(tools, network, monkeypatch, tmp_path, capsys):
+    tools.install("vitis_hls", "vivado")
+    assert bitstream(network).scripts == request.scripts_digest()
+    shutil.copytree(request.HLS, tmp_path / "hls")
+    monkeypatch.setattr(request, "HLS", tmp_path / "hls")
+    script = tmp_path / "hls" / "tcl" / "vivado.tcl"
+    for text, warned in (("\n# a comment\n", False), ("\nputs more\n", True)):
+        script.write_text(script.read_text() + text)
+        generated(network, seed=int(warned) + 1)
+        bitstream(network)
+        assert ("warning: toy.bit was made by other scripts than those of now" in capsys.readouterr().out) is warned
+    assert len(tools.calls) == 2
 
 
 def test_another_bitstream_is_built_where_it_is_asked_for(tools, network):

@@ -20,7 +20,7 @@ from codegen.vendor.hls import csynth_digest, ip_repository, show
 from codegen.vendor.package import complete_package
 from codegen.vendor.process import Command, run
 from codegen.vendor.reports import ImplementationReport, read_implementation
-from codegen.vendor.request import Request, inputs_digest
+from codegen.vendor.request import Request, inputs_digest, scripts_digest
 from codegen.vendor.results import Csynth, Implemented, write_results
 from codegen.vendor.tools import Tool, find_vivado
 
@@ -107,7 +107,9 @@ def implement(request: Request, csynth: Csynth) -> Implementation:
     tree = read_handoff(handoff, request.deployment.ip, report.clock_mhz)
     clock = settle_clock(request, report)
     tools = {"hls": csynth.tool, "vivado": label}
-    made = Implementation(clock.mhz, clock.setup_ns, report.hold_ns, report.strategy, tools, clock.note)
+    made = Implementation(
+        clock.mhz, clock.setup_ns, report.hold_ns, report.strategy, tools, clock.note, scripts_digest()
+    )
     if clock.note:
         set_handoff_clock(tree, handoff, clock)
         text = ElementTree.tostring(tree.getroot(), encoding="UTF-8", xml_declaration=True)
