@@ -22,7 +22,8 @@ from codegen.performance.estimate import estimate, steps
 from codegen.features import features
 from codegen.options import EngineOptions
 from codegen.lowering.program import build
-from codegen.render import HLS, render
+from codegen.identity import HLS
+from codegen.render import render
 from codegen.performance.resources import added_in_turn, block_rams, refuse_what_does_not_fit, resources, shifter
 from codegen.lowering.tiling import Cutter, LayerShape
 from codegen.performance.timing import Timing
