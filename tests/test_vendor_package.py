@@ -18,6 +18,7 @@ from codegen.vendor import build as vendor
 from codegen.vendor import implement
 from codegen.vendor import package as packing
 from codegen.vendor import request
+from codegen.vendor.__main__ import main
 from codegen.vendor.request import FlowOptions
 
 pytestmark = needs_tclsh
@@ -82,6 +83,18 @@ def test_new_weights_of_the_same_kernel_take_the_bitstream_that_is_there(tools, 
     assert vendor.is_current("bitstream", network, BOARD, FlowOptions())
     assert vendor.is_current("csynth", network, BOARD, FlowOptions()) is not bare
     assert [name for name, _, _ in tools.calls] == ["vitis_hls", "vivado"] and "warning" not in said
+
+
+def test_the_command_needs_nothing_but_the_package(tools, network, capsys):
+    tools.install("vitis_hls", "vivado")
+    bitstream(network)
+    without_tools(tools, network)
+    generated(network, seed=1)
+    capsys.readouterr()
+    assert main(["bitstream", str(network)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 2 and "is used again" in said[0] and said[1] == "toy: bitstream done"
+    check_files(read_deployment(network / "deploy"), network / "deploy")
 
 
 def test_a_bitstream_of_other_scripts_is_used_again_with_a_warning(tools, network, monkeypatch, tmp_path, capsys):
