@@ -10,6 +10,7 @@ for which clock of its engine.
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 from doit import get_initial_workdir, get_var
@@ -309,6 +310,8 @@ class ToolAction(CmdAction):
         super().__init__(words, shell=False)
 
     def execute(self, out=None, err=None):
+        if threading.current_thread() is not threading.main_thread():  # doit -n 2 -P thread
+            return super().execute(out, err)
         before = signal.signal(signal.SIGINT, lambda *_: None)  # not SIG_IGN, which the command would inherit
         try:
             return super().execute(out, err)

@@ -60,6 +60,17 @@ def test_a_version_is_read_for_the_floor(tools, monkeypatch, kind, fake, sentenc
     assert not tools.calls
 
 
+def test_asking_for_a_version_leaves_nothing_where_it_runs(tools, tmp_path, monkeypatch):
+    """Some programs write a log into the folder that they are started in."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    program = tools.folder / "vivado"
+    program.write_text("#!/bin/sh\necho log > vivado.log\necho Vivado v2022.1\n")
+    program.chmod(0o755)
+    assert probing.find_vivado().version == "2022.1" and not list(folder.iterdir())
+
+
 def test_a_program_that_cannot_be_run_is_a_sentence(tools, network):
     program = tools.folder / "vitis_hls"
     program.write_bytes(b"\x7fELF of another machine")

@@ -296,6 +296,8 @@ def test_what_the_script_wrote_is_complete_or_refused(tmp_path, line, sentence):
         ("INFO: x\n/a/engine.cpp:3:4: error: no such thing\nERROR: y", "/a/engine.cpp:3:4: error: no such thing"),
         ("INFO: 0 errors\nCRITICAL WARNING: x\nERROR: [Synth 8-439] module not found", "ERROR: [Synth 8-439] module not found"),
         ("INFO\n// ERROR!!! DEADLOCK DETECTED at 5 ns!\nERROR: later", "// ERROR!!! DEADLOCK DETECTED at 5 ns!"),
+        ("INFO: x\nFATAL_ERROR: Vivado Simulator kernel has stopped\nERROR: y", "FATAL_ERROR: Vivado Simulator kernel has stopped"),
+        ("Phase 2\nAbnormal program termination (11)\nPlease check", "Abnormal program termination (11)"),
         ("all well", ""),
         ("ERROR: \x1b[31mred\x1b[0m", r"ERROR: \x1b[31mred\x1b[0m"),
     ],

@@ -16,6 +16,7 @@ from support.vendor_tools import PROGRAMS, Tools, bitstream, csynth, generated, 
 from support.vendor_tools import processes_with
 
 from bfp.errors import BfpError
+from codegen.vendor import __main__ as vendor_main
 from codegen.vendor import hls, implement, process
 from codegen.vendor.lock import check_free, held
 from codegen.vendor.results import read_results
@@ -86,6 +87,14 @@ def test_control_c_ends_doit_and_the_tools(project, tools):
     assert package(project.build) == before
 
 
+def test_tasks_in_threads_run_as_well(project, tools):
+    """Signals are the main thread's, and doit may run a task in another."""
+    result = project.doit("run", "-n", "2", "-P", "thread", "csynth", "net=toy.toml")
+    assert ran(result) == ["csynth"]
+    assert read_results(project.build).csynth is not None
+    (project.build / "vendor.json").unlink()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_whatever_ends_a_step_ends_its_tool(project, tools, number):
     tools.tell(hang="vitis_hls")
@@ -109,7 +118,7 @@ def test_what_is_ignored_stays_ignored(project, tools):
     nothing_is_left(tools, project.build)
 
 
-def test_a_step_that_is_stopped_before_its_tool_runs_says_so(project, tools):
+def test_a_step_that_is_stopped_as_it_asks_for_a_version(project, tools):
     tools.tell(hang_version="vitis_hls")
     running = subprocess.Popen(
         step(project, "csynth"), cwd=project.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -118,8 +127,18 @@ def test_a_step_that_is_stopped_before_its_tool_runs_says_so(project, tools):
         time.sleep(0.05)
     running.send_signal(signal.SIGTERM)
     said = running.communicate(timeout=60)[0]
-    assert running.returncode == 130 and said == "error: csynth was stopped; run it again\n"
+    assert running.returncode == 2, said
+    assert said == "error: vitis_hls was stopped by SIGTERM, with all that it started\n"
     nothing_is_left(tools, project.build)
+
+
+def test_a_step_that_is_stopped_where_no_tool_runs(monkeypatch, capsys):
+    def stopped(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(vendor_main, "run", stopped)
+    assert vendor_main.main(["csynth", "folder"]) == 130
+    assert capsys.readouterr().err == "error: csynth was stopped; run it again\n"
 
 
 def test_a_second_doit_in_the_same_folder_is_refused(project, tools):
@@ -186,3 +205,19 @@ def test_a_log_that_cannot_be_written_is_a_sentence(tmp_path, monkeypatch):
     (network / "vendor" / "csynth.log").mkdir(parents=True)
     with pytest.raises(BfpError, match=r"csynth.log cannot be written \(Is a directory\); make room, or write to another"):
         csynth(network)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_a_tool_leaves_behind_ends_with_it(tmp_path, monkeypatch, fails):
+    tools, network = Tools(tmp_path, monkeypatch), generated(tmp_path / "toy")
+    tools.install("vitis_hls")
+    tools.tell(leaves="vitis_hls", fail="vitis_hls" if fails else "")
+    if fails:
+        with pytest.raises(BfpError, match="no licence"):
+            csynth(network)
+    else:
+        csynth(network)
+    until = time.monotonic() + 10
+    while processes_with(tools.log) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not processes_with(tools.log)

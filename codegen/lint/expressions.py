@@ -38,13 +38,14 @@ def division_operator(cursor: Cursor) -> str:
 
 def arithmetic_operator(cursor: Cursor) -> str:
     """``mul``, ``add`` or ``sub`` for a product, sum or difference, "" for any other; looks below casts."""
-    cursor = _below_casts(cursor)
+    cursor = below_casts(cursor)
     if cursor.kind not in (K.BINARY_OPERATOR, K.COMPOUND_ASSIGNMENT_OPERATOR):
         return ""
     return OPERATIONS.get(conf.lib.clang_getCursorBinaryOperatorKind(cursor), "")
 
 
-def _below_casts(cursor: Cursor) -> Cursor:
+def below_casts(cursor: Cursor) -> Cursor:
+    """The expression below parentheses and casts, written or not."""
     cursor = unwrap(cursor)
     while cursor.kind in CASTS:
         cursor = unwrap(list(cursor.get_children())[-1])
@@ -53,7 +54,7 @@ def _below_casts(cursor: Cursor) -> Cursor:
 
 def factors(cursor: Cursor) -> tuple[Cursor, Cursor] | None:
     """Both sides of a multiplication, None for any other expression; looks below casts."""
-    cursor = _below_casts(cursor)
+    cursor = below_casts(cursor)
     if cursor.kind != K.BINARY_OPERATOR or conf.lib.clang_getCursorBinaryOperatorKind(cursor) != MULTIPLY:
         return None
     left, right = cursor.get_children()

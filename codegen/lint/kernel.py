@@ -17,7 +17,7 @@ K = CursorKind
 FUNCTIONS = (K.FUNCTION_DECL, K.FUNCTION_TEMPLATE, K.CXX_METHOD, K.CONSTRUCTOR, K.DESTRUCTOR, K.CONVERSION_FUNCTION)
 # of the ordinary compiler, beside those that it gives anyhow; the HLS compiler's pragmas are this lint's business
 # and rules say more of recursion and of sizes
-WARNINGS = ("-Wuninitialized", "-Wtype-limits", "-Wparentheses", "-Wno-unknown-pragmas")
+WARNINGS = ("-Wuninitialized", "-Wconditional-uninitialized", "-Wtype-limits", "-Wparentheses", "-Wno-unknown-pragmas")
 WARNINGS += ("-Wno-infinite-recursion", "-Wno-vla-extension")
 LOOPS = (K.FOR_STMT, K.WHILE_STMT, K.DO_STMT, K.CXX_FOR_RANGE_STMT)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -23,7 +25,7 @@ from bfp.names import cut, printable
 # What the first error looks like: of the tools, of their C++ compiler, of a test bench and of a simulation
 ERROR = re.compile(
     r"^(?!\s*(INFO|WARNING|CRITICAL WARNING)\b)"
-    r"(\s*(ERROR|CRITICAL ERROR|FATAL|Error|@E)\b|testbench: "
+    r"(\s*(ERROR|CRITICAL ERROR|FATAL|FATAL_ERROR|Error|@E|Abnormal program termination)\b|testbench: "
     r"|.*(\b(fatal )?error: |ERROR!!! DEADLOCK|finished: FAIL|[Ss]egmentation (fault|violation)))"
 )
 AROUND = 3  # lines shown before and after the first error
@@ -82,11 +84,8 @@ def run(command: Command) -> None:
     except OSError as error:
         reason = error.strerror or error
         raise BfpError(f"{error.filename} cannot be written ({reason}); make room, or write to another folder") from None
-    with output, _noted_signals() as signals:
-        status = _wait(command, output, signals)
-    if signals:
-        name = signal.Signals(signals[0]).name
-        raise BfpError(f"{command.name} was stopped by {name}, with all that it started; the log is {command.log}")
+    with output:
+        status = _run(command, output, shown=True)
     if status == 0:
         return
     first = _show_first_error(command.log)
@@ -96,6 +95,29 @@ def run(command: Command) -> None:
             f"{f' (it said {first})' if first else ''}; the log is {command.log}; timeout=HOURS gives it longer"
         )
     raise BfpError(f"{command.name} failed with status {status}: {first or 'no message'}; the log is {command.log}")
+
+
+def ask(command: Command) -> str | None:
+    """What a command says, whatever its status; None where it does not end in time. Shows and writes nothing.
+
+    Raises BfpError where it cannot be run, or for a signal, as ``run`` does.
+    """
+    with tempfile.TemporaryFile() as output:
+        if _run(command, output, shown=False) is None:
+            return None
+        output.seek(0)
+        return output.read().decode("utf-8", "replace")
+
+
+def _run(command: Command, output: BinaryIO, shown: bool) -> int | None:
+    """Exit status of the command, None where it was stopped at its time limit. Raises BfpError for a signal."""
+    with _noted_signals() as signals:
+        status = _wait(command, output, signals, shown)
+    if signals:
+        name = signal.Signals(signals[0]).name
+        log = f"; the log is {command.log}" if shown else ""
+        raise BfpError(f"{command.name} was stopped by {name}, with all that it started{log}")
+    return status
 
 
 @contextmanager
@@ -119,8 +141,10 @@ def _noted_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _wait(command: Command, output: BinaryIO, signals: Sequence[int]) -> int | None:
+def _wait(command: Command, output: BinaryIO, signals: Sequence[int], shown: bool) -> int | None:
     """Exit status of the command; None where it was stopped, at its time limit or for a signal.
+
+    shown: whether stderr has the time.
 
     Raises BfpError where the system cannot run it.
     """
@@ -133,23 +157,21 @@ def _wait(command: Command, output: BinaryIO, signals: Sequence[int]) -> int | N
         )  # fmt: skip
     except OSError as error:
         raise BfpError(f"{command.words[0]} cannot be run ({error.strerror or error}); install it again") from None
-    shown = 0.0
+    due = 0.0 if shown else math.inf  # when the time is shown next
     try:
         while True:
             seconds = time.monotonic() - started
-            if seconds >= shown:
+            if seconds >= due:
                 print(f"\r{command.name}: {seconds:.0f} s, log {command.log}", end="", file=sys.stderr, flush=True)
-                shown += SHOWING_S
+                due += SHOWING_S
             if seconds > command.timeout_s or signals:
-                _stop(process)
                 return None
             with suppress(subprocess.TimeoutExpired):
                 return process.wait(timeout=min(LOOKING_S, command.timeout_s))
-    except BaseException:
-        _stop(process)
-        raise
     finally:
-        print(file=sys.stderr)
+        _stop(process)  # what it started and left behind would go on writing
+        if shown:
+            print(file=sys.stderr)
 
 
 def _stop(process: subprocess.Popen) -> None:

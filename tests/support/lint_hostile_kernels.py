@@ -75,7 +75,7 @@ HOSTILE = [
         "pragma_place",
         "    static const int32_t OFFSET = 3;",
         "#pragma HLS DEPENDENCE variable=table type=inter false\n    static const int32_t OFFSET = 3;\n"
-        '    sbfp::DependenceCheck<DEPTH> also("table", 4);',
+        '    sbfp::DependenceCheck<DEPTH> also("table", 4);\n    also.write(0, 0);\n    also.read(0, 0);',
         "DEPENDENCE must stand directly in a loop",
     ),
     ("pipelines", FILL, FILL.replace("UNROLL", "UNROLL factor=2"), "with UNROLL and no factor"),
@@ -119,7 +119,21 @@ HOSTILE = [
         *twice("    value = sq<int32_t>(value);", "template <class T>\nT sq(T a) {\n#pragma HLS INLINE\n    return a * a;\n}"),
         "the product a * a is computed",
     ),
+    (
+        "balanced_chains",
+        *twice("    for (int i = 0; i < LANES; ++i) {\n#pragma HLS UNROLL\n        value = value + value * value;\n    }"),
+        "fill has a chain of products",
+    ),
+    # loops and claims
+    ("bounded_loops", LOOP, LOOP.replace("++i", "i += 0"), "of a constant"),
+    ("bounded_loops", LOOP, LOOP.replace("++i", "i += -1"), "of a constant"),
+    ("unchecked_dependences", "        check.read(i, i);\n", "", "tell it every read and write"),
     # the language
+    ("statics", WORD, f"{WORD}\n    static int32_t calls;", "calls is a variable that every process may use"),
+    ("pointers", *twice("    int32_t b = 1;\n    const int32_t *p = value > 3 ? &value : &b;\n    value = *p;"), "p may point"),
+    ("pointers", *twice("", "inline const int32_t *pick(const int32_t *p) {\n    return p;\n}"), "pick returns a pointer"),
+    ("constructs", WORD, f"struct Box {{\n    hls::stream<int32_t> items;\n}};\n{WORD}", "stream items in a struct"),
+    ("compiler_warnings", *twice("    int32_t q;\n    switch (value) {\n        case 1:\n            q = 3;\n    }\n    value = q;"), "uninit"),
     ("constructs", *twice("    auto f = [](int32_t v) { return v; };\n    value = f(value);"), "a lambda is not"),
     ("constructs", *twice('    asm("nop");'), "asm is not for kernels"),
     ("constructs", *twice("    value = *reinterpret_cast<const int16_t *>(&value);"), "reinterpret_cast is not"),

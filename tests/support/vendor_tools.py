@@ -35,7 +35,8 @@ TCLSH = shutil.which("tclsh")
 needs_tclsh = pytest.mark.skipif(not TCLSH, reason="tclsh is not installed")
 PROGRAMS = ("vitis_hls", "vitis-run", "v++", "vivado")
 
-# FAKE_FAIL, FAKE_HANG, FAKE_NOTHING name programs that fail, never end, or end well without doing anything.
+# FAKE_FAIL, FAKE_HANG, FAKE_NOTHING, FAKE_LEAVES name programs that fail, never end, end well without doing anything,
+# or leave a process behind.
 FAKE = f"""#!{sys.executable}
 import json, os, re, subprocess, sys, time
 from pathlib import Path
@@ -66,6 +67,8 @@ if told("HANG"):
     stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
     subprocess.Popen([sys.executable, "-c", stubborn])
     time.sleep(600)
+if told("LEAVES"):
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 if told("FAIL"):
     wrong("no licence")
 if told("CRASH"):

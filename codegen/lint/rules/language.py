@@ -20,6 +20,7 @@ DISGUISES = re.compile(r"\\\s*$|%:|\?\?[=/'()!<>-]|\b(u8|[uUL])?R\"")
 FLOAT_ARGUMENT = re.compile(r"<.*\b(float|double|half|_Float16|__fp16|__float128)\b")
 FLOATS = (TypeKind.FLOAT, TypeKind.DOUBLE, TypeKind.LONGDOUBLE, TypeKind.FLOAT128, TypeKind.HALF)
 ARRAYS = (TypeKind.CONSTANTARRAY, TypeKind.INCOMPLETEARRAY, TypeKind.VARIABLEARRAY, TypeKind.DEPENDENTSIZEDARRAY)
+STRUCTS = (K.STRUCT_DECL, K.CLASS_DECL, K.CLASS_TEMPLATE)
 DECLARATIONS = (K.VAR_DECL, K.PARM_DECL, K.FIELD_DECL, K.TYPEDEF_DECL, K.TYPE_ALIAS_DECL)
 # Statics in dataflow processes that are wanted: partial sums outlive a pass, never a tile (see hls/engine.cpp); rows
 # of a pooled input are written before they are read, but only a static says so to an ordinary compiler.
@@ -53,9 +54,13 @@ def recursion(kernel: Kernel) -> Iterator[Finding]:
 
 def pointers(kernel: Kernel) -> Iterator[Finding]:
     for c in kernel.cursors:
+        if c.kind in FUNCTIONS and c.is_definition() and _points(c.result_type):
+            yield at(c, "pointers", f"{c.spelling} returns a pointer or a reference; return a value or an index")
         if c.kind not in DECLARATIONS:
             continue
         kind = c.type.get_canonical()
+        if c.kind == K.VAR_DECL and _points(kind) and any(x.kind == K.CONDITIONAL_OPERATOR for x in c.walk_preorder()):
+            yield at(c, "pointers", f"{c.spelling} may point to one of two variables; choose the value, or an index")
         if c.kind == K.FIELD_DECL and element(kind).kind in (TypeKind.POINTER, TypeKind.LVALUEREFERENCE):
             sentence = (
                 f"member {c.spelling} is a pointer or a reference; hold an index, or pass the pointer to the function"
@@ -115,6 +120,8 @@ def constructs(kernel: Kernel) -> Iterator[Finding]:
         name = names.get(c.kind)
         if c.kind == K.CSTYLE_CAST_EXPR and c.type.get_canonical().kind == TypeKind.POINTER:
             name = "a cast to a pointer"
+        elif c.kind == K.FIELD_DECL and "hls::stream<" in c.type.spelling + element(c.type).spelling:
+            name = f"stream {c.spelling} in a struct"
         elif c.kind == K.FIELD_DECL and c.is_bitfield():
             name = f"bit-field {c.spelling}"
         elif c.kind in FUNCTIONS and c.type.kind == TypeKind.FUNCTIONPROTO and c.type.is_function_variadic():
@@ -183,7 +190,8 @@ def volatile(kernel: Kernel) -> Iterator[Finding]:
 
 def statics(kernel: Kernel) -> Iterator[Finding]:
     """State that survives a dataflow process, or that two may share, makes iterations depend on each other, unseen."""
-    for c in kernel.globals:
+    members = [c for c in kernel.cursors if c.kind == K.VAR_DECL and c.semantic_parent.kind in STRUCTS]
+    for c in (*kernel.globals, *members):
         if not _constant(c):
             sentence = f"{c.spelling} is a variable that every process may use, unseen; make it constant or pass it in"
             yield at(c, "statics", sentence)

@@ -10,6 +10,7 @@ from codegen.lint.expressions import (
     binary_operator,
     bound,
     has_constant_bound,
+    integer_value,
     lies_in,
     parts,
     unary_operator,
@@ -65,7 +66,8 @@ def _direction(step: Cursor, counter: Cursor) -> bool | None:
     if step.kind == K.UNARY_OPERATOR:
         return {"++": True, "--": False}.get(unary_operator(step))
     constants = all(v.type.is_const_qualified() or v.kind != K.VAR_DECL for v in variables(children[-1]))
-    if step.kind == K.COMPOUND_ASSIGNMENT_OPERATOR and constants:
+    value = integer_value(children[-1])
+    if step.kind == K.COMPOUND_ASSIGNMENT_OPERATOR and constants and (value is None or value > 0):
         return {"+=": True, "-=": False}.get(binary_operator(step))
     return None
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from clang.cindex import Cursor, CursorKind, Type, TypeKind
 
-from codegen.lint.expressions import constant_value, element, expression_value
+from codegen.lint.expressions import constant_value, element, expression_value, lies_in
 from codegen.lint.kernel import Finding, Kernel, Scope, at_pragma
 from codegen.lint.pragmas import KNOWN, NAME, OPERATIONS, VARIABLE, Known, Whole, options_of
 from codegen.simulation.source_text import Pragma, blank_comments
@@ -318,16 +318,21 @@ def unchecked_dependences(kernel: Kernel) -> Iterator[Finding]:
     for pragma, scope in kernel.owners.items():
         if pragma.name != "DEPENDENCE" or not pragma.has("false") or scope is None:
             continue
-        checked = [
-            s.spelling.strip('"')
-            for c in scope.function.body.walk_preorder()
-            if c.kind == K.VAR_DECL and "DependenceCheck" in c.type.spelling
-            for s in c.walk_preorder()
-            if s.kind == K.STRING_LITERAL
-        ]
-        if pragma.get("variable") not in checked:
-            name = pragma.get("variable")
-            sentence = (
-                f'the claim about {name} is not asserted; declare DependenceCheck<SIZE> check("{name}", distance)'
-            )
-            yield at_pragma(pragma, "unchecked_dependences", sentence)
+        name, body = pragma.get("variable"), scope.function.body
+        checks = [c for c in body.walk_preorder() if c.kind == K.VAR_DECL and _checks(c, name)]
+        told = {c.spelling for c in body.walk_preorder() if c.kind == K.CALL_EXPR and _is_of(c, checks)}
+        if not {"read", "write"} <= told:
+            sentence = f"the claim about {name} is not asserted; declare DependenceCheck<SIZE> check(\"{name}\", distance)"
+            yield at_pragma(pragma, "unchecked_dependences", f"{sentence}, and tell it every read and write")
+
+
+def _checks(variable: Cursor, name: str | None) -> bool:
+    """Whether a variable is a check of the array of this name."""
+    names = [s.spelling.strip('"') for s in variable.walk_preorder() if s.kind == K.STRING_LITERAL]
+    return "DependenceCheck" in variable.type.spelling and name in names
+
+
+def _is_of(call: Cursor, variables: list[Cursor]) -> bool:
+    """Whether a member of one of the variables is called."""
+    children = list(call.get_children())
+    return bool(children) and any(lies_in(children[0], variable) for variable in variables)
