@@ -17,7 +17,8 @@ class Implementation:
 
     clock_mhz: of the engine, as the handoff sets it; setup_slack_ns: the worst one at that clock, hold_slack_ns: the
     worst one. strategy: of the vendor's implementation that was taken. tools: name and version of each program.
-    note: what the user should know of it, one line, or empty.
+    note: what the user should know of it, one line, or empty. scripts: digest of those that called the tools and drew the
+    block design, or empty where it is not known.
     """
 
     clock_mhz: float = checked(CLOCK)
@@ -26,6 +27,7 @@ class Implementation:
     strategy: str = checked(TEXT)
     tools: dict[str, str] = checked(mapping(TEXT, 8))
     note: str = checked(TEXT, default="")
+    scripts: str = checked(hexadecimal(16, empty=True), default="")
 
 
 @dataclass(frozen=True)

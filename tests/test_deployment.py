@@ -179,7 +179,9 @@ def test_damaged_files_are_refused(deploy):
 
 
 @pytest.mark.parametrize("name", ["weights.bin", "manifest.json"])
-@pytest.mark.parametrize("what", ["pipe", "folder", "link to nowhere", "link to itself", "missing"])
+@pytest.mark.parametrize(
+    "what", ["pipe", "link to a pipe", "link to a device", "folder", "link to nowhere", "link to itself", "missing"]
+)
 def test_what_is_no_ordinary_file_is_refused_at_once(deploy, name, what):
     path = deploy / name
     path.unlink()
@@ -188,7 +190,9 @@ def test_what_is_no_ordinary_file_is_refused_at_once(deploy, name, what):
     elif what == "folder":
         path.mkdir()
     elif what != "missing":
-        path.symlink_to(path if what == "link to itself" else deploy / "nowhere")
+        os.mkfifo(deploy / "pipe")
+        links = {"link to a pipe": deploy / "pipe", "link to a device": "/dev/zero", "link to itself": path}
+        path.symlink_to(links.get(what, deploy / "nowhere"))
     with pytest.raises(BfpError, match=f"{name} (is no ordinary file|does not exist|cannot be read)") as error:
         open_deployment(deploy)
     assert "\n" not in str(error.value)

@@ -27,7 +27,7 @@ from codegen.identity import HLS
 from codegen.render import render
 from codegen.performance.logic import added_in_turn, shifter
 from codegen.performance.memories import block_rams
-from codegen.performance.ranges import Range, Resource
+from codegen.performance.ranges import Resource
 from codegen.performance.resources import area, refuse_what_does_not_fit
 from codegen.lowering.tiling import Cutter, LayerShape
 from codegen.performance.timing import TIMINGS, Timing, Timings

@@ -17,6 +17,8 @@ from bfp.package import KEEPS_BITSTREAM, NEEDS_BITSTREAM, describe
 from codegen.vendor import build as vendor
 from codegen.vendor import implement
 from codegen.vendor import package as packing
+from codegen.vendor import request
+from codegen.vendor.__main__ import main
 from codegen.vendor.request import FlowOptions
 
 pytestmark = needs_tclsh
@@ -79,7 +81,34 @@ def test_new_weights_of_the_same_kernel_take_the_bitstream_that_is_there(tools, 
     assert newer.artifact_digest != older.artifact_digest and after["artifact.npz"] == (network / "artifact.npz").read_bytes()
     check_files(newer, network / "deploy")
     assert vendor.is_current("bitstream", network, BOARD, FlowOptions())
-    assert [name for name, _, _ in tools.calls] == ["vitis_hls", "vivado"]
+    assert vendor.is_current("csynth", network, BOARD, FlowOptions()) is not bare
+    assert [name for name, _, _ in tools.calls] == ["vitis_hls", "vivado"] and "warning" not in said
+
+
+def test_the_command_needs_nothing_but_the_package(tools, network, capsys):
+    tools.install("vitis_hls", "vivado")
+    bitstream(network)
+    without_tools(tools, network)
+    generated(network, seed=1)
+    capsys.readouterr()
+    assert main(["bitstream", str(network)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 2 and "is used again" in said[0] and said[1] == "toy: bitstream done"
+    check_files(read_deployment(network / "deploy"), network / "deploy")
+
+
+def test_a_bitstream_of_other_scripts_is_used_again_with_a_warning(tools, network, monkeypatch, tmp_path, capsys):
+    tools.install("vitis_hls", "vivado")
+    assert bitstream(network).scripts == request.scripts_digest()
+    shutil.copytree(request.HLS, tmp_path / "hls")
+    monkeypatch.setattr(request, "HLS", tmp_path / "hls")
+    script = tmp_path / "hls" / "tcl" / "vivado.tcl"
+    for text, warned in (("\n# a comment\n", False), ("\nputs more\n", True)):
+        script.write_text(script.read_text() + text)
+        generated(network, seed=int(warned) + 1)
+        bitstream(network)
+        assert ("warning: toy.bit was made by other scripts than those of now" in capsys.readouterr().out) is warned
+    assert len(tools.calls) == 2
 
 
 def test_another_bitstream_is_built_where_it_is_asked_for(tools, network):
@@ -189,7 +218,8 @@ def test_what_does_not_belong_together_is_never_packed(tools, network, spoil, se
 @pytest.mark.parametrize(
     "meanwhile, sentence",
     [
-        (lambda n: generated(n, "int another;"), "toy was generated again while it was implemented; run the step again"),
+        (lambda n: generated(n, "int another;"), "the sources of toy were changed while they were implemented; run the step"),
+        (lambda n: generated(n, clock_mhz=200.0), "toy was generated again while it was implemented; run the step again"),
         (lambda n: shutil.copy(generated(n.parent / "other", seed=9) / "artifact.npz", n), "is of another artifact than"),
         (lambda n: generated(n, seed=9), None),  # generated again for the same kernel: what is of now is packed
     ],

@@ -60,7 +60,8 @@ def run(arguments: argparse.Namespace) -> None:
         print("dry run: nothing was run")
         return
     show_findings(folder)
-    print(f"{folder.name}: {arguments.command} done; see {folder / TABLE} and {folder / FILE}")
+    reported = f"; see {folder / TABLE} and {folder / FILE}" if read_results(folder.resolve()) else ""
+    print(f"{folder.name}: {arguments.command} done{reported}")
 
 
 def show_findings(folder: Path) -> None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from bfp.deployment import read_deployment
 from bfp.errors import BfpError
 from bfp.files import read_file, write_text
 from bfp.kernel import Implementation
@@ -21,7 +20,7 @@ from codegen.vendor.hls import csynth_digest, ip_repository, show
 from codegen.vendor.package import complete_package
 from codegen.vendor.process import Command, run
 from codegen.vendor.reports import ImplementationReport, read_implementation
-from codegen.vendor.request import Request, inputs_digest
+from codegen.vendor.request import Request, inputs_digest, scripts_digest
 from codegen.vendor.results import Csynth, Implemented, write_results
 from codegen.vendor.tools import Tool, find_vivado
 
@@ -103,15 +102,15 @@ def implement(request: Request, csynth: Csynth) -> Implementation:
     """
     write_results(request.folder, request.name, request.board.name, implementation=None)
     label = _implemented_by(request) or run_vivado(request)
-    if read_deployment(request.deploy, "generate it again").identity != request.deployment.identity:
-        raise BfpError(f"{request.name} was generated again while it was implemented; run the step again")
     out = request.vendor / "out"
     report = read_implementation(out)
     handoff = out / request.deployment.handoff
     tree = read_handoff(handoff, request.deployment.ip, report.clock_mhz)
     clock = settle_clock(request, report)
     tools = {"hls": csynth.tool, "vivado": label}
-    made = Implementation(clock.mhz, clock.setup_ns, report.hold_ns, report.strategy, tools, clock.note)
+    made = Implementation(
+        clock.mhz, clock.setup_ns, report.hold_ns, report.strategy, tools, clock.note, scripts_digest()
+    )
     if clock.note:
         set_handoff_clock(tree, handoff, clock)
         text = ElementTree.tostring(tree.getroot(), encoding="UTF-8", xml_declaration=True)

@@ -16,7 +16,7 @@ from bfp.errors import BfpError
 from bfp.files import copy_file, file_digest, replacing, write_bytes
 from bfp.kernel import Implementation
 from bfp.samples import load_samples
-from codegen.vendor.request import Request
+from codegen.vendor.request import Request, scripts_digest
 
 
 def packaged(request: Request) -> list[str]:
@@ -79,6 +79,8 @@ def use_again(request: Request) -> Implementation:
         f"{deployment.bitfile} is of this kernel, {deployment.identity}, and is used again: the package has the weights, "
         "classes and preprocessing of now, and nothing was synthesised; rebuild=1 builds another"
     )
+    if deployment.implementation.scripts != scripts_digest():
+        print(f"warning: {deployment.bitfile} was made by other scripts than those of now (hls/tcl); rebuild=1 takes them")
     return deployment.implementation
 
 

@@ -143,6 +143,16 @@ def engine_values(request: Request, work: Path, steps: str) -> dict[str, object]
     }
 
 
+def scripts_digest() -> str:
+    """Digest, 16 hexadecimal digits, of the scripts that call the tools and draw the block design, but for comments."""
+    digest = hashlib.sha256()
+    for path in (*sorted((HLS / "tcl").glob("*.tcl")), TEMPLATE):
+        lines = read_file(path, "script", "install the project again").decode().splitlines()
+        code = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        digest.update("\n".join([path.name, *code, ""]).encode())
+    return digest.hexdigest()[:16]
+
+
 def inputs_digest(request: Request, files: Iterable[Path], *values: object) -> str:
     """SHA-256 of what a step depends on: files, board, and other values. The same digest: nothing is to be done."""
     digest = hashlib.sha256()

@@ -14,7 +14,7 @@ import numpy as np
 from support.boards import BOARD
 
 from bfp.artifact import NetworkInput, NetworkOutput, Preprocessing
-from bfp.deployment import MANIFEST, Deployment, content_digest, write_deployment
+from bfp.deployment import MANIFEST, Deployment, add_files, content_digest, write_deployment
 from bfp.files import json_text
 from bfp.format import BlockFormat
 from bfp.kernel import Implementation, Kernel, KernelLayer
@@ -102,9 +102,16 @@ def weight_image():
     return weights.tobytes()
 
 
-def write(folder, **changes):
-    """A correct deployment folder; ``changes`` replace fields of the deployment."""
-    write_deployment(deployment(**changes), weight_image(), folder)
+def write(folder, implementation=None, **changes):
+    """A correct deployment folder; ``changes`` replace fields of the deployment.
+
+    implementation: with a bitstream that was made so, which no board can load.
+    """
+    made = write_deployment(deployment(**changes), weight_image(), folder)
+    if implementation is not None:
+        for name in (made.bitfile, made.handoff):
+            (folder / name).write_bytes(b"of no board")
+        add_files(folder, [made.bitfile, made.handoff], implementation)
     return folder
 
 
