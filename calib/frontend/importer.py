@@ -38,6 +38,9 @@ def import_module(module: torch.nn.Module, input_shape: tuple[int, ...], name: s
     if len(input_shape) not in (2, 3) or any(not isinstance(n, int) or n < 1 for n in input_shape):
         wanted = "channels, height and width, or channels and length, all at least 1"
         raise BfpError(f"network {name}: input shape {input_shape} must be {wanted}")
+    module = as_module(module)
+    if module is None:
+        raise BfpError(f"network {name}: give a torch.nn.Module or a torch.export program")
     program = _trace(module, input_shape, name)
     signature = program.graph_signature
     state = {**program.state_dict, **program.constants}
@@ -60,7 +63,8 @@ def import_module(module: torch.nn.Module, input_shape: tuple[int, ...], name: s
         elif node.op == "output":
             # an input that is changed in place is listed among the results as well
             kinds = [spec.kind for spec in signature.output_specs]
-            results = [r for r, kind in zip(node.args[0], kinds) if kind == OutputKind.USER_OUTPUT and r is not None]
+            values = [r for r, kind in zip(node.args[0], kinds) if kind == OutputKind.USER_OUTPUT]
+            results = [r for r in values if isinstance(r, torch.fx.Node)]  # numbers and None say nothing of the image
             draft.output = _only_output(translation, results)
         else:
             translate(translation, node)
@@ -73,11 +77,20 @@ def import_module(module: torch.nn.Module, input_shape: tuple[int, ...], name: s
     return draft.finish()
 
 
+def as_module(value: object) -> torch.nn.Module | None:
+    """A module in eval mode of what a callable returns: of a module or an exported program; None for anything else."""
+    if isinstance(value, torch.export.ExportedProgram):
+        return value.module()
+    if not isinstance(value, torch.nn.Module):
+        return None
+    with contextlib.suppress(NotImplementedError):  # what torch has exported stays in the mode it was exported in
+        value.eval()
+    return value
+
+
 def _trace(module: torch.nn.Module, input_shape: tuple[int, ...], name: str) -> torch.export.ExportedProgram:
     """ATen graph of the module; its in-place operators, if any, mean the same as their functional forms."""
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    parameters = inspect.signature(module.forward).parameters.values()
-    needed = [p.name for p in parameters if p.default is inspect.Parameter.empty and p.kind in kinds]
+    needed = _needed_inputs(module)
     if len(needed) > 1:
         raise BfpError(f"network {name} takes {len(needed)} inputs ({', '.join(needed)}); give a module that takes one")
     example = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
@@ -85,8 +98,12 @@ def _trace(module: torch.nn.Module, input_shape: tuple[int, ...], name: str) -> 
     # when tracing fails, torch logs and prints pages of its own; the sentence below is for the user
     level, logging.root.manager.disable = logging.root.manager.disable, logging.CRITICAL
     try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            return _export(module.eval(), image)
+        with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            return _export(module, image)
+    except _NoScript as error:
+        raise BfpError(
+            f"network {name} is a TorchScript module that torch cannot export ({error}); give the module it was made from"
+        ) from None
     except Exception as error:  # torch raises many types here, all mean that the module is not traceable
         reason = re.sub(r"\s+", " ", str(error).strip().split("\n")[0])[:200].rstrip(".")
         raise BfpError(
@@ -97,8 +114,35 @@ def _trace(module: torch.nn.Module, input_shape: tuple[int, ...], name: str) -> 
         logging.root.manager.disable = level
 
 
+class _NoScript(Exception):
+    """A TorchScript module that torch does not bring into an exported program."""
+
+
+def _needed_inputs(module: torch.nn.Module) -> list[str]:
+    """Names of the inputs without a default that ``forward`` has."""
+    if isinstance(module, torch.jit.ScriptModule):
+        arguments = module.forward.schema.arguments[1:]
+        return [a.name for a in arguments if not a.has_default_value()]
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = inspect.signature(module.forward).parameters.values()
+    return [p.name for p in parameters if p.default is inspect.Parameter.empty and p.kind in kinds]
+
+
+def _from_script(module: torch.jit.ScriptModule, image: torch.Tensor) -> torch.export.ExportedProgram:
+    """A traced or scripted module as an exported program. Raises _NoScript where this torch does not make one of it."""
+    try:
+        from torch._export.converter import TS2EPConverter
+
+        return TS2EPConverter(module, (image,), {}).convert()
+    except Exception as error:  # torch raises many types here
+        raise _NoScript(re.sub(r"\s+", " ", str(error).strip().split("\n")[0])[:200].rstrip(".")) from None
+
+
 def _export(module: torch.nn.Module, image: torch.Tensor) -> torch.export.ExportedProgram:
-    program = torch.export.export(module, (image,))
+    if isinstance(module, torch.jit.ScriptModule):
+        program = _from_script(module, image)
+    else:
+        program = torch.export.export(module, (image,))
     # decompositions {} only functionalises; it takes longer than the export, and few modules need it
     nested = any(isinstance(node.target, torch._ops.HigherOrderOperator) for node in program.graph.nodes)
     return program.run_decompositions({}) if nested or _writes_shared_values(program.graph) else program
