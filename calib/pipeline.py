@@ -24,7 +24,8 @@ from bfp.samples import Samples, save_samples
 from calib import quantisation
 from calib.config import WEIGHT_WORDS, NetworkConfig
 from calib.data.images import ImageSet, open_images
-from calib.frontend.importer import as_module, import_module
+from calib.frontend.importer import import_module
+from calib.frontend.tracing import as_module
 from calib.network import float_model
 from calib.network.float_network import FloatNetwork
 from calib.observers import observer

@@ -11,7 +11,8 @@ from support.small_modules import Fn, conv
 from torch import nn
 
 from bfp.errors import BfpError
-from calib.frontend.importer import as_module, import_module
+from calib.frontend.importer import import_module
+from calib.frontend.tracing import as_module
 from calib.network.float_model import run
 
 CONTEXTS = {

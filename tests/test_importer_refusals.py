@@ -136,3 +136,27 @@ def test_negative_variance():
 def test_input_shape_that_is_none(shape):
     with pytest.raises(BfpError, match="input shape"):
         import_module(nn.ReLU(), shape, "net")
+
+
+def test_all_obstacles_are_listed_once_with_hints():
+    """Each operator where it occurs first, what follows from one is no other, and what no result needs is none."""
+
+    def forward(m, x):
+        F.gelu(m[0](x))
+        y = m[1](m[0](x))
+        y = m[2](F.silu(y)) * torch.sigmoid(y.mean((2, 3), keepdim=True))
+        return m[3](F.silu(y))
+
+    with pytest.raises(BfpError) as error:
+        import_module(Fn(forward, conv(), nn.GroupNorm(2, 4), nn.SiLU(), conv(4, dilation=2)), (3, 9, 8), "net")
+    message = str(error.value)
+    assert message.startswith("network net has 7 obstacles: (1) layer l1 (GroupNorm, node group_norm, aten.group_norm")
+    for fragment in ("use batch norm", "(and 2 more of aten.silu)", "product of two maps", "dilation (2, 2)", "supported are"):
+        assert message.count(fragment) == 1, message
+    assert "gelu" not in message and "\n" not in message
+
+
+def test_an_attention_network_is_refused():
+    layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+    with pytest.raises(BfpError, match="attention and recurrent layers are not taken"):
+        import_module(Fn(lambda m, x: m[0](x.flatten(2).mT).mean(1), layer), (16, 4, 4), "net")

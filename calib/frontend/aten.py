@@ -122,6 +122,6 @@ def translate(t: Translation, fx: FxNode) -> None:
     elif constants.is_constant(t, fx):
         constants.evaluate(t, fx)
     elif name not in HANDLERS:
-        t.refuse(fx, f"{name} is not supported; supported are {SUPPORTED}")
+        t.refuse(fx, f"{name} is not supported", SUPPORTED)
     else:
         HANDLERS[name](t, fx, bind(fx))
