@@ -115,6 +115,10 @@ class Accelerator:
         values = dequantise(self.tensor(result.tensor), self.deployment.tensor(result.tensor).format)
         return result.values(values[None])[0]
 
+    def returned(self, image: np.ndarray) -> np.ndarray:
+        """What the network returns for one image, as of ``run``: the host computes what lies behind the last tensor."""
+        return self._result.returned(self.run(image)[None])[0]
+
     def trace(self, image: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """Run layer by layer; yield name and mantissas, int16 [C, H, W], of every tensor when it is complete.
 

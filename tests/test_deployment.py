@@ -68,7 +68,7 @@ def without(key):
         (put("outputs", 0, "classes", value=["a", "b"]), "output last has 18 values and 2 class names"),
         (put("outputs", 0, "classes", 3, value="\x1b[2J"), r"outputs\[0\].classes\[3\] is '\\x1b\[2J', not printable"),
         (put("outputs", 0, "tensor", value="nothing"), "output tensor 'nothing'"),
-        (put("outputs", 0, "host", value=["softmax"]), "host operator 'softmax' is not known; update the project"),
+        (put("outputs", 0, "host", value=["softmin"]), "host operator 'softmin' is not known; update the project"),
         (put("outputs", 0, "scale", value=float("inf")), "damaged or no JSON"),
         (put("outputs", value=[]), "outputs: it has 0 entries"),
         (put("inputs", 0, "preprocessing", "size", value=[4, 4]), "its preprocessing makes \\(4, 4\\)"),

@@ -11,6 +11,7 @@ from support.boards import BOARD
 from support.random_graphs import random_artifact, random_input
 from support.driven import board, deploy, library, random_mantissas
 
+from bfp.artifact import NetworkOutput
 from bfp.errors import BfpError
 from bfp.format import dequantise
 from bfp.golden import run
@@ -36,6 +37,16 @@ def test_run_returns_dequantised_outputs(board, deploy):
             expected = (real_values(2 * x + toy.weight_values()).reshape(-1) + 0.5) * 0.75
             np.testing.assert_array_equal(accelerator.run(x), expected)
             np.testing.assert_array_equal(accelerator.run(real_values(x).astype(np.float32)), expected)
+
+
+def test_what_the_host_computes_comes_behind_the_run(board, tmp_path):
+    """Softmax over the channels of each pixel, for one; ``run`` gives what it is computed from."""
+    size = toy.CHANNELS, toy.HEIGHT, toy.WIDTH
+    output = NetworkOutput("last", 0.5, 0.75, host=(f"reshape.{'.'.join(map(str, size))}", "softmax.1", "permute.0.2.3.1"))
+    with Accelerator(toy.write(tmp_path, outputs=(output,)), device=board) as accelerator:
+        logits, found = (f(random_mantissas()) for f in (accelerator.run, accelerator.returned))
+    e = np.exp(logits.reshape(size))
+    np.testing.assert_allclose(found, (e / e.sum(0)).transpose(1, 2, 0), rtol=1e-12)
 
 
 def test_trace_and_tensor_see_every_stored_tensor(board, deploy, library):

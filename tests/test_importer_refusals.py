@@ -49,7 +49,7 @@ class Constant(nn.Module):
 REFUSALS = {
     "dilation": (nn.Sequential(conv(dilation=2)), ["layer 0", "conv2d", "dilation (2, 2)", "only 1"]),
     "transposed": (nn.Sequential(nn.ConvTranspose2d(3, 3, 2)), ["layer 0", "aten.conv_transpose2d", "supported are"]),
-    "sigmoid": (nn.Sequential(conv(), nn.Sigmoid()), ["layer 1", "aten.sigmoid", "supported are conv2d"]),
+    "sigmoid": (nn.Sequential(conv(), nn.Sigmoid(), conv(4)), ["layer 1", "aten.sigmoid", "supported are conv2d"]),
     "leaky": (nn.Sequential(nn.LeakyReLU()), ["layer 0", "leaky_relu"]),
     "multiply": (Fn(lambda m, x: x * x), ["top module", "aten.mul", "product of two maps"]),
     "multiply by a computed factor": (Fn(lambda m, x: x * x.mean((2, 3), keepdim=True)), ["product of two maps"]),
@@ -74,7 +74,7 @@ REFUSALS = {
     "flipped rows": (Fn(lambda m, x: m[0](x.flip(2)), conv()), ["aten.flip", "rearranging"]),
     "reflect": (nn.Sequential(nn.ReflectionPad2d(1)), ["layer 0", "pad"]),
     "pad value": (nn.Sequential(nn.ConstantPad2d(1, 3.0)), ["layer 0", "value 3.0"]),
-    "permute": (Fn(lambda m, x: x.permute(0, 1, 3, 2)), ["aten.permute"]),
+    "permute": (Fn(lambda m, x: m[0](x.permute(0, 1, 3, 2)), conv()), ["aten.permute", "rearranging"]),
     "batch axis": (Fn(lambda m, x: x.flatten()), ["reshaping", "batch axis"]),
     "unflattened": (nn.Sequential(nn.Linear(8, 2)), ["layer 0", "flatten before it"]),
     "pool of flat": (Fn(lambda m, x: F.max_pool2d(x.view(1, 3, 72), 2)), ["not a map"]),

@@ -8,13 +8,16 @@ engine cannot compute is refused here, by name.
 from __future__ import annotations
 
 import torch
+from torch.fx import Node as FxNode
 from torch.export.graph_signature import OutputKind
 
 from bfp.errors import BfpError
 from bfp.graph import Node
 from calib.frontend.builder import Draft
 from calib.network.float_network import FloatNetwork
+from calib.frontend import host_tail
 from calib.frontend.aten import translate
+from calib.frontend.host_tail import Step
 from calib.frontend.passes import simplify
 from calib.frontend.refusals import Refusal, report
 from calib.frontend.tracing import as_module, trace
@@ -52,7 +55,10 @@ def import_module(module: torch.nn.Module, input_shape: tuple[int, ...], name: s
     draft = Draft(name, "input", {"input": (input_shape[0], *rows, *input_shape[1:])})
     translation = Translation(draft, module)
     obstacles: list[Refusal] = []
-    needed = _needed(program)
+    results = _results(program)
+    steps = host_tail.tail(results[0]) if len(results) == 1 else []
+    behind = host_tail.on_host(steps)
+    needed = _needed(program, steps, behind)
     for node in program.graph.nodes:
         if node.op == "placeholder" and node.name in owners:
             translation.constants[node] = state[owners[node.name]]
@@ -64,10 +70,10 @@ def import_module(module: torch.nn.Module, input_shape: tuple[int, ...], name: s
             except Refusal as obstacle:
                 obstacles.append(obstacle)
                 translation.assume(node)
-    results = _results(program)
     if obstacles:
         raise BfpError(report(name, obstacles))
-    draft.output = _only_output(translation, results)
+    _check_output(translation, results, steps, behind)
+    draft.output, draft.host = host_tail.finish(translation, results[0], steps)
     simplify(draft)
     if draft.output == draft.input:
         # the engine stores what a node computes, so an empty network is one copy
@@ -77,37 +83,37 @@ def import_module(module: torch.nn.Module, input_shape: tuple[int, ...], name: s
     return draft.finish()
 
 
-def _results(program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
+def _results(program: torch.export.ExportedProgram) -> list[FxNode]:
     """The values that the module returns; numbers and None beside them say nothing of the image."""
     # an input that is changed in place is listed among the results as well
     kinds = [spec.kind for spec in program.graph_signature.output_specs]
     (output,) = (n for n in program.graph.nodes if n.op == "output")
     values = [r for r, kind in zip(output.args[0], kinds) if kind == OutputKind.USER_OUTPUT]
-    return [r for r in values if isinstance(r, torch.fx.Node)]
+    return [r for r in values if isinstance(r, FxNode)]
 
 
-def _needed(program: torch.export.ExportedProgram) -> set[torch.fx.Node]:
-    """The calls that a result depends on."""
-    found = set(_results(program))
+def _needed(program: torch.export.ExportedProgram, steps: list[Step], behind: set[FxNode]) -> set[FxNode]:
+    """The calls that the engine's part of a result depends on; ``behind`` are those that the host computes."""
+    host = [step for step in steps if step.fx in behind]
+    found = {host[0].operand} if host else set(_results(program))
     for node in reversed(program.graph.nodes):
         if node in found:
             found.update(node.all_input_nodes)
     return found
 
 
-def _only_output(translation: Translation, results: list[object]) -> str:
-    """The tensor that the module returns; refuses any other number of them."""
+def _check_output(t: Translation, results: list[FxNode], steps: list[Step], behind: set[FxNode]) -> None:
+    """Refuse any other number of results than one, and one that is not computed from the image."""
+    name = t.draft.name
     if len(results) != 1:
         names = ", ".join(str(r) for r in results)
+        raise BfpError(f"network {name} returns {len(results)} values ({names}); give a module that returns one")
+    last = next((step.operand for step in steps if step.fx in behind), results[0])
+    if last not in t.views:
         raise BfpError(
-            f"network {translation.draft.name} returns {len(results)} values ({names}); give a module that returns one"
-        )
-    if results[0] not in translation.views:
-        raise BfpError(
-            f"network {translation.draft.name} returns {results[0]}, which does not depend on its input; "
+            f"network {name} returns {last}, which does not depend on its input; "
             "return what the network computes from the image"
         )
-    if shape_of(results[0])[0] != 1:
-        shape = shape_of(results[0])
-        translation.refuse(results[0], f"reshaping the result to {shape} is not supported; the batch axis must stay")
-    return translation.tensor(results[0], results[0])
+    if shape_of(last)[0] != 1:
+        shape = shape_of(last)
+        t.refuse(last, f"reshaping the result to {shape} is not supported; the batch axis must stay")
