@@ -49,6 +49,35 @@ def test_batch_norm_and_sum_behind_a_concat():
     check(Fn(dense, *layers), operators="conv identity concat identity conv depthwise")
 
 
+def layers_of(filters):
+    return conv(3, filters), conv(3, filters), conv(2 * filters), conv(2 * filters)
+
+
+def test_a_concatenation_that_grows_is_stored_once():
+    """As in DenseNet: all features so far, and the new ones behind them."""
+
+    def dense(m, x):
+        features = [m[0](x)]
+        for layer in m[1:]:
+            features.append(layer(F.relu(torch.cat(features, 1)) if len(features) > 1 else F.relu(features[0])))
+        return torch.cat(features, 1)
+
+    layers = [conv(padding=1), *(conv(4 * n, 4, padding=1) for n in range(1, 6))]
+    graph = check(Fn(dense, *layers))
+    concats = [n for n in graph.nodes if n.op == "concat"]
+    assert [len(n.inputs) for n in concats] == [2] * 5 and all(a.output in b.inputs for a, b in zip(concats, concats[1:]))
+    assert [n.op for n in graph.nodes].count("identity") == 5  # the activations, no copies
+
+    def two_tails(m, x):
+        y, z = m[0](x), m[1](x)
+        joined = [torch.cat(parts, 1) for parts in ([y, z], [y, z, F.relu(y)], [y, z, F.relu(z)])]
+        return sum(layer(part) for layer, part in zip(m[2:], joined))
+
+    check(Fn(two_tails, conv(), conv(), conv(8), conv(12), conv(12)))
+    same = Fn(lambda m, x: m[2](torch.cat([y := m[0](x), z := m[1](x)], 1)) + m[3](F.relu(torch.cat([y, z], 1))), *layers_of(4))
+    check(same, operators="conv conv concat conv identity conv")
+
+
 def test_flat_concat_of_single_pixels():
     def heads(m, x):
         return m[2](torch.cat([m[0](x).mean((2, 3)), m[1](x).mean((2, 3))], 1))

@@ -49,7 +49,7 @@ class Constant(nn.Module):
 REFUSALS = {
     "dilation": (nn.Sequential(conv(dilation=2)), ["layer 0", "conv2d", "dilation (2, 2)", "only 1"]),
     "transposed": (nn.Sequential(nn.ConvTranspose2d(3, 3, 2)), ["layer 0", "aten.conv_transpose2d", "supported are"]),
-    "sigmoid": (nn.Sequential(conv(), nn.Sigmoid()), ["layer 1", "aten.sigmoid", "supported are conv2d"]),
+    "sigmoid": (nn.Sequential(conv(), nn.Sigmoid(), conv(4)), ["layer 1", "aten.sigmoid", "supported are conv2d"]),
     "leaky": (nn.Sequential(nn.LeakyReLU()), ["layer 0", "leaky_relu"]),
     "multiply": (Fn(lambda m, x: x * x), ["top module", "aten.mul", "product of two maps"]),
     "multiply by a computed factor": (Fn(lambda m, x: x * x.mean((2, 3), keepdim=True)), ["product of two maps"]),
@@ -74,7 +74,7 @@ REFUSALS = {
     "flipped rows": (Fn(lambda m, x: m[0](x.flip(2)), conv()), ["aten.flip", "rearranging"]),
     "reflect": (nn.Sequential(nn.ReflectionPad2d(1)), ["layer 0", "pad"]),
     "pad value": (nn.Sequential(nn.ConstantPad2d(1, 3.0)), ["layer 0", "value 3.0"]),
-    "permute": (Fn(lambda m, x: x.permute(0, 1, 3, 2)), ["aten.permute"]),
+    "permute": (Fn(lambda m, x: m[0](x.permute(0, 1, 3, 2)), conv()), ["aten.permute", "rearranging"]),
     "batch axis": (Fn(lambda m, x: x.flatten()), ["reshaping", "batch axis"]),
     "unflattened": (nn.Sequential(nn.Linear(8, 2)), ["layer 0", "flatten before it"]),
     "pool of flat": (Fn(lambda m, x: F.max_pool2d(x.view(1, 3, 72), 2)), ["not a map"]),
@@ -136,3 +136,27 @@ def test_negative_variance():
 def test_input_shape_that_is_none(shape):
     with pytest.raises(BfpError, match="input shape"):
         import_module(nn.ReLU(), shape, "net")
+
+
+def test_all_obstacles_are_listed_once_with_hints():
+    """Each operator where it occurs first, what follows from one is no other, and what no result needs is none."""
+
+    def forward(m, x):
+        F.gelu(m[0](x))
+        y = m[1](m[0](x))
+        y = m[2](F.silu(y)) * torch.sigmoid(y.mean((2, 3), keepdim=True))
+        return m[3](F.silu(y))
+
+    with pytest.raises(BfpError) as error:
+        import_module(Fn(forward, conv(), nn.GroupNorm(2, 4), nn.SiLU(), conv(4, dilation=2)), (3, 9, 8), "net")
+    message = str(error.value)
+    assert message.startswith("network net has 7 obstacles: (1) layer l1 (GroupNorm, node group_norm, aten.group_norm")
+    for fragment in ("use batch norm", "(and 2 more of aten.silu)", "product of two maps", "dilation (2, 2)", "supported are"):
+        assert message.count(fragment) == 1, message
+    assert "gelu" not in message and "\n" not in message
+
+
+def test_an_attention_network_is_refused():
+    layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+    with pytest.raises(BfpError, match="attention and recurrent layers are not taken"):
+        import_module(Fn(lambda m, x: m[0](x.flatten(2).mT).mean(1), layer), (16, 4, 4), "net")

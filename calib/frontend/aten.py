@@ -53,6 +53,7 @@ Handler = Callable[[Translation, FxNode, dict], None]
 NAMED: dict[Handler, str] = {
     layers.convolution: "conv2d",
     layers.convolution_1d: "conv1d",
+    layers.convolution_of_any_rank: "convolution _convolution",
     layers.linear: "linear",
     layers.batch_norm: "batch_norm _native_batch_norm_legit_no_training",
     arithmetic.relu: "relu",
@@ -121,6 +122,6 @@ def translate(t: Translation, fx: FxNode) -> None:
     elif constants.is_constant(t, fx):
         constants.evaluate(t, fx)
     elif name not in HANDLERS:
-        t.refuse(fx, f"{name} is not supported; supported are {SUPPORTED}")
+        t.refuse(fx, f"{name} is not supported", SUPPORTED)
     else:
         HANDLERS[name](t, fx, bind(fx))

@@ -19,6 +19,7 @@ class Draft:
     float64 where a batch normalisation is in them.
     affine: names of the depthwise nodes that scale and shift channels, as batch normalisations do.
     gathers: names of the convolutions that only bring channels and pixels to new places.
+    host: steps of bfp.host_operators behind the output.
     word: channels of a memory word of the engine that costs are counted for; no result depends on it.
     groups: of a grouped convolution by its name; its weight array has the channels of one group.
     """
@@ -28,6 +29,7 @@ class Draft:
     shapes: dict[str, tuple[int, int, int]]
     output: str = ""
     word: int = 16
+    host: tuple[str, ...] = ()
     nodes: list[Node] = field(default_factory=list)
     weights: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
     affine: set[str] = field(default_factory=set)
@@ -104,4 +106,4 @@ class Draft:
             weights[node.name] = FloatWeights(weight, bias)
         graph = Graph(self.name, (self.input,), (self.output,), tuple(self.nodes), dict(self.shapes))
         graph.validate()
-        return FloatNetwork(graph, weights)
+        return FloatNetwork(graph, weights, host=self.host)

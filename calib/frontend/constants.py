@@ -13,6 +13,9 @@ from calib.frontend.translation import Translation, operator_name, shape_of
 # of their operand these need nothing but shape and type
 LIKE = {f"aten.{name}" for name in "zeros_like ones_like full_like new_zeros new_ones new_full".split()}
 
+# among real numbers these only lose digits, which the engine's own precision decides about
+CONVERSIONS = {"aten._to_copy", "aten.to"}
+
 
 def is_constant(t: Translation, fx: FxNode) -> bool:
     """Whether a call's result follows from stored values, shapes and numbers alone, always the same."""
@@ -27,6 +30,10 @@ def evaluate(t: Translation, fx: FxNode) -> None:
     def value(node: FxNode) -> object:
         return t.constants[node] if node in t.constants else torch.zeros(shape_of(node), dtype=node.meta["val"].dtype)
 
+    if operator_name(fx) in CONVERSIONS and fx.meta["val"].dtype.is_floating_point:
+        (stored,) = map(value, fx.all_input_nodes)
+        t.constants[fx] = stored if stored.dtype.is_floating_point else stored.to(fx.meta["val"].dtype)
+        return
     with np.errstate(all="ignore"):
         result = fx.target(*map_arg(fx.args, value), **map_arg(fx.kwargs, value))
     t.constants[fx] = result

@@ -23,6 +23,13 @@ def convolution_1d(t: Translation, fx: FxNode, a: dict) -> None:
     convolve(t, fx, a, *t.line(fx, a["input"]))
 
 
+def convolution_of_any_rank(t: Translation, fx: FxNode, a: dict) -> None:
+    """``aten.convolution``, as TorchScript has it."""
+    if a["transposed"]:
+        t.refuse(fx, "transposed convolution is not supported")
+    (convolution_1d if len(shape_of(a["input"])) == 3 else convolution)(t, fx, a)
+
+
 def convolve(t: Translation, fx: FxNode, a: dict, source: str, along: int | None) -> None:
     """A convolution of a tensor; ``along`` is the one axis, None for both."""
     weight = t.constant(fx, a["weight"], "weight")

@@ -28,6 +28,7 @@ def simplify(draft: Draft) -> None:
     lower_groups(draft)
     settle(draft)
     fuse_shortcuts(draft)
+    nest_concats(draft)
     copy_concat_inputs(draft)
 
 
@@ -180,6 +181,24 @@ def fuse_shortcuts(draft: Draft) -> None:
         place = draft.nodes.index(node)
         draft.nodes.insert(place, draft.nodes.pop(draft.nodes.index(conv)))
         draft.absorb(conv, node, inputs=(conv.main, other), activation=node.activation)
+
+
+def nest_concats(draft: Draft) -> None:
+    """A concatenation that begins with all of an earlier one holds that one, so that what grows is stored once."""
+    open_ones: dict[tuple[str, ...], str] = {}
+    placed = {t for node in draft.nodes if not node.operator.computes for t in node.inputs}
+    for node in list(draft.nodes):
+        if node.operator.computes:
+            continue
+        flat = node.inputs
+        count = next((k for k in range(len(flat), 1, -1) if flat[:k] in open_ones), 0)
+        if count == len(flat):
+            draft.bypass(node, open_ones[flat])
+            continue
+        if count:
+            draft.substitute(node, replace(node, inputs=(open_ones.pop(flat[:count]), *flat[count:])))
+        if node.output not in placed:
+            open_ones[flat] = node.output
 
 
 def copy_concat_inputs(draft: Draft) -> None:

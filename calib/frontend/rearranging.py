@@ -27,7 +27,8 @@ def reshape(t: Translation, fx: FxNode, a: dict) -> None:
 
 def rearrange(t: Translation, fx: FxNode, a: dict) -> None:
     """Any operator of one value that moves elements: it is run on their numbers, -1 where it writes a zero."""
-    (value,) = (v for v in fx.all_input_nodes if v in t.views)
+    value = a["self"]
+    t.view(fx, value)
     moved = run_on_numbers(t, fx, {value: t.index(value)})
     tensor = t.views[value].tensor
     if isinstance(moved, (list, tuple)):
@@ -130,7 +131,9 @@ def run_on_numbers(t: Translation, fx: FxNode, numbers: dict[FxNode, np.ndarray]
     """The call's own operator on the numbers of its operands' elements; constants are what they are."""
 
     def operand(node: FxNode) -> object:
-        return torch.from_numpy(numbers[node]) if node in numbers else t.constants[node]
+        if node in numbers:
+            return torch.from_numpy(numbers[node])
+        return t.constants[node] if node in t.constants else torch.zeros(shape_of(node))  # its shape alone counts
 
     kept = map_arg(fx.args, operand), dict(map_arg(fx.kwargs, operand))
     if "pad" in fx.target._schema.name:

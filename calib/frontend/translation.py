@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch.fx import Node as FxNode
 
-from bfp.errors import BfpError
 from bfp.graph import Node
 from calib.frontend.builder import Draft
+from calib.frontend.refusals import Refusal
 from calib.frontend.views import View, gather, is_order, numbers
 
 
@@ -25,6 +25,7 @@ class Translation:
 
     def __init__(self, draft: Draft, module: torch.nn.Module) -> None:
         self.draft = draft
+        self.classes = {path: type(m).__name__ for path, m in module.named_modules() if path}
         self.leaves = {path for path, m in module.named_modules() if path and not list(m.children())}
         self.views: dict[FxNode, View] = {}
         self.several: dict[FxNode, list[View]] = {}  # of a call with several results, each one
@@ -35,11 +36,27 @@ class Translation:
         stack = [entry[0] for entry in fx.meta.get("nn_module_stack", {}).values()]
         return re.sub(r"@\d+", "", stack[-1]) if stack else ""
 
-    def refuse(self, fx: FxNode, reason: str) -> NoReturn:
-        """Raise BfpError: network, module path and node, then the reason."""
+    def refuse(self, fx: FxNode, reason: str, known: str = "") -> NoReturn:
+        """Raise Refusal: network, module path, class and node, then the reason."""
         where = self.path(fx)
+        kind = f"{self.classes[where]}, " if where in self.classes else ""
         place = f"layer {where}" if where else "the top module"
-        raise BfpError(f"network {self.draft.name}, {place} (node {fx.name}, {fx.target}): {reason}")
+        raise Refusal(self.draft.name, operator_name(fx), f"{place} ({kind}node {fx.name}, {fx.target})", reason, known)
+
+    def assume(self, fx: FxNode) -> None:
+        """Go on behind a call that was refused, as if its results were tensors of the draft, to find what else is."""
+        value = fx.meta.get("val")
+        found = []
+        for part in value if isinstance(value, (tuple, list)) else [value]:
+            shape = tuple(part.shape) if isinstance(part, torch.Tensor) else (1,)
+            is_map = 2 <= len(shape) <= 4 and shape[0] == 1
+            channels, *size = (*shape[1:2], *(1,) * (4 - len(shape)), *shape[2:]) if is_map else (prod(shape), 1, 1)
+            name = self.draft.unique("refused")
+            self.draft.shapes[name] = (channels, *size)
+            found.append(View(name))
+        self.views[fx] = found[0]
+        if isinstance(value, (tuple, list)):
+            self.several[fx] = found
 
     def node_name(self, fx: FxNode) -> str:
         """Unique readable name: the layer's path, or the enclosing module's path and the operator."""
