@@ -125,7 +125,7 @@ class Board:
             if given_up():
                 raise BfpError(f"a run of {self._deployment.network} was given up; the next one loads the bitstream again")
             try:
-                clock_mhz = self._clock_mhz()
+                clock_mhz = self.clock_mhz()
             except BfpError:
                 clock_mhz = None
             state = self._engine.state()
@@ -182,7 +182,7 @@ class Board:
         """What must hold after each loading: the clock and the identity."""
         self._stamp = load_stamp(self._device)
         self._engine.enable_interrupt()
-        check_clock(self._clock_mhz(), self._deployment.engine_clock_mhz, self._deployment.network)
+        check_clock(self.clock_mhz(), self._deployment.engine_clock_mhz, self._deployment.network)
         if not self._engine.idle():
             raise BfpError(f"the engine in {self._bitfile} is busy before it was started; restart the board")
         # an empty range of layers touches no memory and reports the identity
@@ -248,7 +248,7 @@ class Board:
         except Exception:  # of PYNQ: then it is said that nothing could be stopped
             return False
 
-    def _clock_mhz(self) -> float:
+    def clock_mhz(self) -> float:
         """The clock as it is set now. Raises BfpError where PYNQ cannot tell."""
         activate = getattr(self._device, "activate", None)
         if activate is not None:

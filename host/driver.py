@@ -111,6 +111,11 @@ class Accelerator:
     def timeout_s(self, seconds: float) -> None:
         self._board.timeout_s = seconds
 
+    @property
+    def clock_mhz(self) -> float:
+        """The engine's clock as it is set now."""
+        return self._board.clock_mhz()
+
     def close(self) -> None:
         """Stop the engine and free the buffers; a run of another thread is waited for. A second call does nothing.
 
