@@ -16,14 +16,8 @@ import pytest
 from PIL import Image
 from support import board_api
 from support.board_python import PINS, on_the_board
-from support.boards import BOARD
-from support.deployed import put_references
-from support.random_graphs import random_artifact
+from support.deployed import build
 
-from bfp.artifact_file import load, save
-from codegen.generate import generate
-from codegen.options import EngineOptions
-from codegen.simulation.csim import compile_engine
 from host.image import EXIF_ORIENTATION
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -80,11 +74,7 @@ def test_tasks_refuse_an_older_python_in_one_sentence(tmp_path):
 def folder(tmp_path_factory):
     """An artifact, its deployment, and pictures of every mode."""
     folder = tmp_path_factory.mktemp("board")
-    save(random_artifact(4, lanes=16), folder / "artifact.npz")
-    artifact = load(folder / "artifact.npz")  # with its digest
-    generate([artifact], EngineOptions(), BOARD, folder)
-    compile_engine(folder / "generated", folder / "csim", optimise=("-O1",))
-    put_references(folder / "deploy", artifact)
+    build(folder, 4)
     rng = np.random.default_rng(0)
     colours = Image.fromarray(rng.integers(0, 256, (57, 41, 3), dtype=np.uint8))
     for mode in ("RGB", "RGBA", "LA", "L", "P", "1"):

@@ -13,16 +13,12 @@ import pytest
 from PIL import Image
 from support import toy_board as toy
 from support.boards import BOARD
+from support.deployed import build
 from support.driven import deploy, library  # noqa: F401 (fixtures)
-from support.deployed import put_references
-from support.random_graphs import random_artifact
 
-from bfp.artifact_file import load, save
+from bfp.artifact_file import load
 from bfp.deployment import add_files
 from bfp.files import write_json
-from codegen.generate import generate
-from codegen.options import EngineOptions
-from codegen.simulation.csim import compile_engine
 from host.__main__ import main
 
 
@@ -44,13 +40,8 @@ def pictures(tmp_path):
 def built(tmp_path_factory):
     """A generated engine with its artifact and samples in the folder; (folder of the deployment, library)."""
     folder = tmp_path_factory.mktemp("built")
-    artifact = random_artifact(0, lanes=16)
-    save(artifact, folder / "artifact.npz")
-    artifact = load(folder / "artifact.npz")
-    generate([artifact], EngineOptions(), BOARD, folder)
-    _, built_library = compile_engine(folder / "generated", folder / "csim", optimise=("-O1",))
-    put_references(folder / "deploy", artifact)
-    return folder / "deploy", built_library
+    build(folder, 0)
+    return folder / "deploy", folder / "csim" / "libengine.so"
 
 
 def run(capsys, *words):
