@@ -78,6 +78,7 @@ class Board:
     def allocate(self, words: int) -> Any:
         """A buffer, uint8 [words, lanes]. Raises BfpError where the system has no room for it."""
         shape = (words, self._deployment.lanes)
+        check_memory([words * self._deployment.lanes], self._deployment.network, self._device)
         try:
             buffer = self._pynq.allocate(shape, np.uint8, target=self._device)
         except (RuntimeError, MemoryError, OSError) as error:
@@ -135,8 +136,11 @@ class Board:
     def close(self) -> None:
         """Stop the engine, then free the buffers and give the device back. A second call does nothing.
 
-        Raises BfpError, with all of that done, where the bitstream could not be loaded again to stop the engine.
+        Nor does one in a forked process, whose parent has all of that. Raises BfpError, with all of that done, where the
+        bitstream could not be loaded again to stop the engine.
         """
+        if self._ownership.inherited():
+            return
         with later_signals():
             trouble = self._stop() if self._running else ""
             self._running = False
@@ -239,7 +243,8 @@ class Board:
             how = "its clock is stopped" if stopped else "it may still write to memory"
             return (
                 f"the engine of {self._deployment.network} did not finish, and {self._bitfile} could not be loaded "
-                f"again to stop it ({error}); {how}, and its buffers are free: load another bitstream, or restart the board"
+                f"again to stop it ({error}); {how}, and its buffers are free: load another bitstream, or restart the "
+                "board"
             )
 
     def _stop_clock(self) -> bool:

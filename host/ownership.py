@@ -21,7 +21,8 @@ _owners: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # device: weak
 class Ownership:
     """Holds a device until release(), or until the process ends, however it ends.
 
-    device: PYNQ's. network: for the refusal of the next one. Raises BfpError where the device has an owner.
+    device: PYNQ's; its tag names it. network: for the refusal of the next one. Raises BfpError where the device has an
+    owner.
     """
 
     def __init__(self, device: Any, network: str):
@@ -32,18 +33,22 @@ class Ownership:
             owner = _owner(device)
             if owner is not None:
                 raise BfpError(
-                    f"device {device.name} is in use by the accelerator for {owner.network} of this process; "
+                    f"device {device.tag} is in use by the accelerator for {owner.network} of this process; "
                     "close that first"
                 )
-            self._handle = _lock(lock_file(device), device.name, network)
+            self._handle = _lock(lock_file(device), device.tag, network)
             _owners[device] = weakref.ref(self)
 
     def __del__(self) -> None:
         self._unlock()
 
+    def inherited(self) -> bool:
+        """Whether this process was forked from the owner."""
+        return os.getpid() != self.process
+
     def check(self) -> None:
         """Raise BfpError in a process that was forked from the owner: both would drive one engine."""
-        if os.getpid() != self.process:
+        if self.inherited():
             raise BfpError(
                 f"the accelerator for {self.network} was opened by process {self.process} and cannot be used by its "
                 f"child {os.getpid()}; open it in the process that uses it"
@@ -68,7 +73,7 @@ def lock_file(device: Any) -> Path | None:
     if own is not False:
         return own
     folder = LOCKS if os.access(LOCKS, os.W_OK) else Path(tempfile.gettempdir())
-    return folder / f"static-bfp-{device.name}.lock"
+    return folder / f"static-bfp-{device.tag}.lock"
 
 
 def _owner(device: Any) -> Ownership | None:

@@ -144,3 +144,12 @@ def test_enough_memory_or_none_that_is_told_is_not_refused(library, deploy, tmp_
         Accelerator(deploy, device=SimulatedBoard(library, deploy, meminfo=path)).close()
     board = SimulatedBoard(library, deploy, meminfo=meminfo(tmp_path, 11))
     refused(board, deploy, "takes 0.0 MB")  # three pages are 12 kB
+
+
+def test_memory_that_others_took_meanwhile_is_told_as_well(library, deploy, tmp_path):
+    board = SimulatedBoard(library, deploy, meminfo=meminfo(tmp_path, 12))
+    with Accelerator(deploy, device=board) as accelerator:
+        meminfo(tmp_path, 0)
+        with pytest.raises(BfpError, match="network toy takes .* 0 of 128 MB are free; .* kernel argument cma="):
+            accelerator._board.allocate(6)
+        assert len(board._memories) == 3

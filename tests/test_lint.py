@@ -92,6 +92,11 @@ def test_any_other_volatile_is_refused(old, new, tmp_path):
     assert "volatile" in {f.rule for f in findings(tmp_path, text)}
 
 
+def test_a_progress_output_must_be_volatile(tmp_path):
+    """Without it synthesis keeps the last write of a call only."""
+    assert {f.rule for f in findings(tmp_path, with_progress("uint32_t *progress"))} == {"interface"}
+
+
 def test_another_name_is_no_progress(tmp_path):
     text = with_progress("volatile uint32_t *progress").replace("progress", "state")
     assert {f.rule for f in findings(tmp_path, text)} == {"volatile", "interface"}

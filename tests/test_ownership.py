@@ -87,13 +87,14 @@ def test_a_lock_file_that_is_a_link_is_not_followed(library, deploy, tmp_path):
 
 def test_a_real_device_is_locked_between_processes():
     class Device:
-        name = "embedded_xrt0"
+        tag = "embedded_xrt0"
 
     assert lock_file(Device()).name == "static-bfp-embedded_xrt0.lock" and lock_file(Device()).parent.is_dir()
 
 
 def test_a_child_process_may_not_use_its_parent_s_accelerator(board, deploy):
     with Accelerator(deploy, device=board) as accelerator:
+        accelerator._board._running = True  # at worst: the child must not stop what its parent runs
         reader, writer = os.pipe()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that this process has threads
@@ -105,9 +106,12 @@ def test_a_child_process_may_not_use_its_parent_s_accelerator(board, deploy):
             except BfpError as error:
                 os.write(writer, str(error).encode())
             finally:
+                accelerator.close()
+                os.write(writer, f" loads {board.loads}, buffers {len(board._memories)}".encode())
                 os._exit(0)
         os.waitpid(child, 0)
-        assert b"cannot be used by its child" in os.read(reader, 1000)
+        said = os.read(reader, 1000)
+        assert b"cannot be used by its child" in said and said.endswith(b" loads 1, buffers 3")
         os.close(reader)
         os.close(writer)
 
