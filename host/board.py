@@ -114,14 +114,22 @@ class Board:
                 f"the addresses of the engine of {network} were changed by another program; end that, and open it again"
             )
 
-    def run(self, begin: int, end: int, given_up: Callable[[], bool] = lambda: False) -> None:
-        """Run layers [begin, end).
+    def run(self, begin: int, end: int) -> None:
+        """Run layers [begin, end). Raises BfpError as ``finish`` does."""
+        self.start(begin, end)
+        self.finish()
 
-        given_up: asked while the engine works, whether anybody still waits for it. Raises BfpError, which says where
-        the engine stands, where it takes too long or is given up.
-        """
+    def start(self, begin: int, end: int) -> None:
+        """Start layers [begin, end) of an engine that is prepared."""
         self._running = True
         self._engine.start(begin, end)
+
+    def finish(self, given_up: Callable[[], bool] = lambda: False) -> None:
+        """Wait for what was started.
+
+        given_up: asked while the engine works, whether nobody waits for it any more. Raises BfpError, which says where
+        the engine stands, where it takes too long or is given up.
+        """
         if not self._engine.wait(self.timeout_s, given_up):
             if given_up():
                 raise BfpError(f"a run of {self._deployment.network} was given up; the next one loads the bitstream again")
