@@ -18,7 +18,7 @@ if sys.version_info < (3, 11):
 
 from doit import get_initial_workdir, get_var
 from doit.action import CmdAction
-from doit.tools import config_changed
+from doit.tools import Interactive, config_changed
 
 from bfp import BfpError
 from calib.config import SHIPPED, find_network, load_config
@@ -89,12 +89,22 @@ def configuration(path: Path):
 
 
 def named_board() -> str | None:
-    """The board named by ``board=``, or None. Ends doit with one sentence where there is none of that name."""
+    """The board named by ``board=``, or None. Ends doit with one sentence where there is none of that name.
+
+    ``doit deploy`` takes a host's name there, too, as long as no board has that name.
+    """
     name = get_var("board", None)
     try:
         return name and load_board(name).word
     except BfpError as error:
+        if any(word.split(":")[0] == "deploy" for word in sys.argv[1:]) and get_var("host", None) is None:
+            return None
         sys.exit(f"error: {error}")
+
+
+def named_host() -> str | None:
+    """Where to deploy: ``host=``, or what ``board=`` names if that is no board."""
+    return get_var("host", None) or (None if named_board() else get_var("board", None))
 
 
 def per_network(make, default: tuple[str, ...] = (), alone=None):
@@ -370,10 +380,27 @@ def build_bitstream(name: str, path: Path) -> dict:
     return vendor_step("bitstream", name, path)
 
 
+def deploy(name: str, path: Path) -> dict:
+    """the package onto a board, and its self-test there: host=USER@HOST:PORT, or host=local for a folder, simulated; folder=PATH"""
+    host, folder = named_host(), get_var("folder", None)
+    if host is None:
+        sentence = f"say where the board is: doit deploy:{name} host=USER@HOST, or host=local for a folder of this machine"
+        return {"actions": [(refuse, [sentence])]}
+    words = command("codegen.deploy", BUILD / name, "--host", host)
+    if folder:
+        words += ["--folder", from_here(folder) if host == "local" else folder]
+    # passwords of ssh and sudo are typed, so that the terminal is the program's own
+    return {
+        "actions": [Interactive(words, shell=False)],
+        "task_dep": [f"estimate:{name}", *([f"csim:{name}"] if host == "local" else [])],
+        "uptodate": [False],
+    }
+
+
 def task_networks():
     # each brings its own description
     for make in (calibrate, evaluate, codegen, estimate, explore, csim, simulate_board, baselines, report, sweep,
-                 ablation, tensorboard, csynth, cosim, build_bitstream):  # fmt: skip
+                 ablation, tensorboard, csynth, cosim, build_bitstream, deploy):  # fmt: skip
         yield from per_network(make, QUICK if make is csim else (), small_cosim if make is cosim else None)
 
 

@@ -114,19 +114,27 @@ class Board:
                 f"the addresses of the engine of {network} were changed by another program; end that, and open it again"
             )
 
-    def run(self, begin: int, end: int, given_up: Callable[[], bool] = lambda: False) -> None:
-        """Run layers [begin, end).
+    def run(self, begin: int, end: int) -> None:
+        """Run layers [begin, end). Raises BfpError as ``finish`` does."""
+        self.start(begin, end)
+        self.finish()
 
-        given_up: asked while the engine works, whether anybody still waits for it. Raises BfpError, which says where
-        the engine stands, where it takes too long or is given up.
-        """
+    def start(self, begin: int, end: int) -> None:
+        """Start layers [begin, end) of an engine that is prepared."""
         self._running = True
         self._engine.start(begin, end)
+
+    def finish(self, given_up: Callable[[], bool] = lambda: False) -> None:
+        """Wait for what was started.
+
+        given_up: asked while the engine works, whether nobody waits for it any more. Raises BfpError, which says where
+        the engine stands, where it takes too long or is given up.
+        """
         if not self._engine.wait(self.timeout_s, given_up):
             if given_up():
                 raise BfpError(f"a run of {self._deployment.network} was given up; the next one loads the bitstream again")
             try:
-                clock_mhz = self._clock_mhz()
+                clock_mhz = self.clock_mhz()
             except BfpError:
                 clock_mhz = None
             state = self._engine.state()
@@ -186,7 +194,7 @@ class Board:
         """What must hold after each loading: the clock and the identity."""
         self._stamp = load_stamp(self._device)
         self._engine.enable_interrupt()
-        check_clock(self._clock_mhz(), self._deployment.engine_clock_mhz, self._deployment.network)
+        check_clock(self.clock_mhz(), self._deployment.engine_clock_mhz, self._deployment.network)
         if not self._engine.idle():
             raise BfpError(f"the engine in {self._bitfile} is busy before it was started; restart the board")
         # an empty range of layers touches no memory and reports the identity
@@ -253,7 +261,7 @@ class Board:
         except Exception:  # of PYNQ: then it is said that nothing could be stopped
             return False
 
-    def _clock_mhz(self) -> float:
+    def clock_mhz(self) -> float:
         """The clock as it is set now. Raises BfpError where PYNQ cannot tell."""
         activate = getattr(self._device, "activate", None)
         if activate is not None:

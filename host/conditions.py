@@ -22,7 +22,7 @@ def check_memory(sizes: list[int], network: str, device: Any) -> None:
     Systems that do not say how much they have are not asked.
     """
     path = getattr(device, "meminfo", MEMINFO)
-    free, total = (_kilobytes(path, field) for field in ("CmaFree", "CmaTotal"))
+    free, total = (meminfo_bytes(path, field) for field in ("CmaFree", "CmaTotal"))
     needed = sum(-(-size // PAGE) * PAGE for size in sizes)
     if free is not None and free < needed:
         most = "" if total is None else f" of {total >> 20}"
@@ -34,7 +34,7 @@ def check_memory(sizes: list[int], network: str, device: Any) -> None:
         )
 
 
-def _kilobytes(path: Path | None, field: str) -> int | None:
+def meminfo_bytes(path: Path | None, field: str) -> int | None:
     """A figure of /proc/meminfo in bytes, None where it is not there."""
     try:
         text = "" if path is None else path.read_text(encoding="utf-8")

@@ -23,13 +23,15 @@ GRACE_S = 1.0  # for the engine to finish what it works on when a stream ends ea
 class Stages:
     """What happens to each image, in this order.
 
-    prepare(image): in several threads at once, decoding. load(prepared, slot): packing into a free slot. compute(slot):
-    the engine, one slot at a time. read(slot): its result, after which the slot is free.
+    prepare(image): in several threads at once, decoding. load(prepared, slot): packing into a free slot. start(slot),
+    finish(slot): the engine, one slot at a time; the next one is started before anything else is done with the last.
+    read(slot): its result, after which the slot is free.
     """
 
     prepare: Callable[[Any], Any]
     load: Callable[[Any, Any], None]
-    compute: Callable[[Any], None]
+    start: Callable[[Any], None]
+    finish: Callable[[Any], None]
     read: Callable[[Any], Any]
 
 
@@ -73,6 +75,13 @@ class Channel:
             self._changed.notify_all()
             return item
 
+    def get_now(self) -> object | None:
+        """The oldest item, None where there is none now."""
+        with self._changed:
+            item = self._items.popleft() if self._items and not self._stopped else None
+            self._changed.notify_all()
+            return item
+
     def stop(self) -> None:
         """Wake whoever waits."""
         with self._changed:
@@ -98,12 +107,13 @@ class Stream:
         for slot in slots:
             self._free.put(slot)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="prepare")
+        self._begun: object = None  # the slot that the engine works in
         self._ended = False
         self.given_up = False  # what the engine still works on is waited for no more
         works = (
             (self._feed,),
             (_work, self._load, self._prepared, self._loaded),
-            (_work, self._compute, self._loaded, self._computed),
+            (self._compute,),
             (_work, self._read, self._computed, self._results),
         )
         self._threads = [threading.Thread(target=_until_stopped, args=work, daemon=True) for work in works]
@@ -166,9 +176,40 @@ class Stream:
         self._stages.load(prepared, slot)
         return slot
 
-    def _compute(self, slot: object) -> object:
-        self._stages.compute(slot)
-        return slot
+    def _compute(self) -> None:
+        """Keeps the engine at work: between the end of a run and the start of the next nothing is waited for."""
+        item = self._loaded.get()
+        try:
+            while not _is_last(item):
+                item = self._one_run(item)
+            self._computed.put(item)
+        finally:
+            if self._begun is not None:  # the stream was left in between
+                with suppress(BaseException):
+                    self._stages.finish(self._begun)
+
+    def _one_run(self, slot: object) -> object:
+        """Finish a slot, started here unless that was begun, begin the next if it is there; returns what follows."""
+        try:
+            if self._begun is None:
+                self._begin(slot)
+            self._stages.finish(slot)
+            self._begun = None
+        except BaseException as error:
+            self._begun = None
+            return _Failure(error)
+        following = self._loaded.get_now()
+        if following is not None and not _is_last(following):
+            try:
+                self._begin(following)
+            except BaseException as error:
+                self._begun, following = None, _Failure(error)
+        self._computed.put(slot)
+        return self._loaded.get() if following is None else following
+
+    def _begin(self, slot: object) -> None:
+        self._stages.start(slot)
+        self._begun = slot
 
     def _read(self, slot: object) -> object:
         result = self._stages.read(slot)
@@ -180,7 +221,7 @@ def _work(stage: Callable[[Any], object], source: Channel, target: Channel) -> N
     """Put through the stage what comes; the end and a failure go through as they are, and nothing after them."""
     while True:
         item = source.get()
-        if item is not _END and not isinstance(item, _Failure):
+        if not _is_last(item):
             try:
                 item = stage(item)
             except _Stopped:
@@ -188,8 +229,13 @@ def _work(stage: Callable[[Any], object], source: Channel, target: Channel) -> N
             except BaseException as error:
                 item = _Failure(error)
         target.put(item)
-        if item is _END or isinstance(item, _Failure):
+        if _is_last(item):
             return
+
+
+def _is_last(item: object) -> bool:
+    """Nothing comes after the end, or a failure."""
+    return item is _END or isinstance(item, _Failure)
 
 
 def _until_stopped(work: Callable[..., None], *arguments: object) -> None:

@@ -16,12 +16,8 @@ import pytest
 from PIL import Image
 from support import board_api
 from support.board_python import PINS, on_the_board
-from support.boards import BOARD
-from support.random_graphs import random_artifact
+from support.deployed import build
 
-from bfp.artifact_file import save
-from codegen.generate import generate
-from codegen.options import EngineOptions
 from host.image import EXIF_ORIENTATION
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,9 +74,7 @@ def test_tasks_refuse_an_older_python_in_one_sentence(tmp_path):
 def folder(tmp_path_factory):
     """An artifact, its deployment, and pictures of every mode."""
     folder = tmp_path_factory.mktemp("board")
-    artifact = random_artifact(4, lanes=16)
-    save(artifact, folder / "artifact.npz")
-    generate([artifact], EngineOptions(), BOARD, folder)
+    build(folder, 4)
     rng = np.random.default_rng(0)
     colours = Image.fromarray(rng.integers(0, 256, (57, 41, 3), dtype=np.uint8))
     for mode in ("RGB", "RGBA", "LA", "L", "P", "1"):
@@ -92,6 +86,21 @@ def folder(tmp_path_factory):
     Image.fromarray(rng.integers(0, 256, (1, 5000, 3), dtype=np.uint8)).save(folder / "line.png")
     Image.fromarray(rng.integers(0, 65536, (30, 33), dtype=np.uint16)).save(folder / "deep.png")
     return folder
+
+
+def test_the_boards_program_drives_the_simulated_board(folder):
+    """pynq 3.0.1 under the driver: layers against the golden model, pictures, many of them, figures."""
+    simulated = ("--simulate", folder / "csim" / "libengine.so")
+    done = on_the_board("-m", "host", "verify", folder / "deploy", *simulated)
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+    assert "2 images" in done.stdout and "bit-equal" in done.stdout
+    done = on_the_board("-m", "host", "bench", folder / "deploy", "--seconds", "0.1", *simulated)
+    assert done.returncode == 0 and "images/s" in done.stdout, done.stdout + done.stderr[-2000:]
+    done = on_the_board("-m", "host", "info", folder / "deploy", *simulated)
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+    for name in ("pynq", "numpy"):
+        assert f"{name} {IMAGE[name]}" in done.stdout
+    assert f"Pillow {IMAGE['pillow']}" in done.stdout and "3.10." in done.stdout
 
 
 def test_the_board_has_the_names_of_the_table():

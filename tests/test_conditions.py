@@ -101,7 +101,7 @@ def test_another_clock_is_refused(library, deploy, clock):
 def test_the_clock_of_the_handoff_is_what_pynq_sets(library, tmp_path, clock):
     deploy = toy.write(tmp_path / "clocked", clock_mhz=clock)
     with Accelerator(deploy, device=SimulatedBoard(library, deploy)) as accelerator:
-        assert accelerator._board._clock_mhz() == pytest.approx(clock, rel=1e-4)
+        assert accelerator._board.clock_mhz() == pytest.approx(clock, rel=1e-4)
 
 
 def test_the_clock_of_the_implementation_counts(library, tmp_path):
@@ -118,7 +118,7 @@ def test_two_boards_have_clocks_of_their_own(library, tmp_path):
     decks = [toy.write(tmp_path / str(clock), clock_mhz=clock) for clock in (250, 300)]
     first, second = (Accelerator(deploy, device=SimulatedBoard(library, deploy)) for deploy in decks)
     with first, second:
-        clocks = [a._board._clock_mhz() for a in (first, second, first)]
+        clocks = [a._board.clock_mhz() for a in (first, second, first)]
         assert clocks == pytest.approx([250, 300, 250], rel=1e-4)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -14,7 +15,7 @@ class Machine:
     """Stages that write down what they do. waits: seconds of each stage."""
 
     def __init__(self, prepare=0.0, load=0.0, compute=0.0, read=0.0):
-        self.waits = {"prepare": prepare, "load": load, "compute": compute, "read": read}
+        self.waits = {"prepare": prepare, "load": load, "start": 0.0, "compute": compute, "read": read}
         self.memory = {}
         self.log, self._lock = [], threading.Lock()
 
@@ -33,14 +34,17 @@ class Machine:
         def load(image, slot):
             self.memory[slot] = check("load", image)
 
-        def compute(slot):
+        def start(slot):
+            check("start", self.memory[slot])
+
+        def finish(slot):
             self.memory[slot] = check("compute", self.memory[slot]) * 10
 
         def read(slot):
             check("read", self.memory[slot] // 10)
             return self.memory[slot]
 
-        return Stages(lambda image: check("prepare", image), load, compute, read)
+        return Stages(lambda image: check("prepare", image), load, start, finish, read)
 
     def count(self, stage):
         with self._lock:
@@ -66,55 +70,70 @@ def test_images_that_take_unequally_long_to_decode_keep_their_order():
         time.sleep(0.02 if image % 3 == 0 else 0)
         return image
 
-    stages = Machine().stages()
-    assert list(Stream(range(12), Stages(prepare, stages.load, stages.compute, stages.read), (0, 1), 4)) == [
-        10 * i for i in range(12)
-    ]
+    stages = replace(Machine().stages(), prepare=prepare)
+    assert list(Stream(range(12), stages, (0, 1), 4)) == [10 * i for i in range(12)]
 
 
 def test_the_engine_computes_one_slot_at_a_time_and_never_one_that_is_loaded():
     busy, seen = [], []
     stages = Machine().stages()
 
-    def compute(slot):
+    def start(slot):
         busy.append(slot)
-        time.sleep(0.003)
         seen.append(len(busy))
-        stages.compute(slot)
-        busy.pop()
+
+    def finish(slot):
+        time.sleep(0.003)
+        stages.finish(slot)
+        assert busy.pop() == slot
 
     def load(image, slot):
         assert slot not in busy
         stages.load(image, slot)
 
-    assert len(list(Stream(range(15), Stages(stages.prepare, load, compute, stages.read), (0, 1), 2))) == 15
-    assert set(seen) == {1}
+    assert len(list(Stream(range(15), replace(stages, load=load, start=start, finish=finish), (0, 1), 2))) == 15
+    assert set(seen) == {1} and not busy
 
 
 def test_loading_the_next_goes_on_while_the_engine_works():
     """Without a clock: the engine of an image ends only when the next has been loaded."""
     loaded = [threading.Event() for _ in range(6)]
-    stages = Machine().stages()
+    machine = Machine()
+    stages = machine.stages()
 
     def load(image, slot):
         stages.load(image, slot)
         loaded[image].set()
 
-    def compute(slot):
-        following = min(5, stages_image(slot) + 1)
-        assert loaded[following].wait(10)
-        stages.compute(slot)
+    def finish(slot):
+        assert loaded[min(5, machine.memory[slot] + 1)].wait(10)
+        stages.finish(slot)
 
-    machine = {}
+    assert len(list(Stream(range(6), replace(stages, load=load, finish=finish), (0, 1), 1))) == 6
 
-    def stages_image(slot):
-        return machine[slot]
 
-    def load_and_note(image, slot):
-        machine[slot] = image
-        load(image, slot)
+def test_the_next_is_started_before_the_last_is_read():
+    """What the engine would wait for: reading an image goes on only once the next has been started."""
+    started = [threading.Event() for _ in range(6)]
+    machine = Machine()
+    stages = machine.stages()
 
-    assert len(list(Stream(range(6), Stages(stages.prepare, load_and_note, compute, stages.read), (0, 1), 1))) == 6
+    def start(slot):
+        started[machine.memory[slot]].set()
+
+    def read(slot):
+        assert started[min(5, machine.memory[slot] // 10 + 1)].wait(10)
+        return stages.read(slot)
+
+    assert list(Stream(range(6), replace(stages, start=start, read=read), (0, 1), 1)) == [0, 10, 20, 30, 40, 50]
+
+
+def test_a_run_that_was_begun_when_the_stream_is_left_is_finished():
+    machine = Machine(compute=0.02)
+    stream = Stream(range(100), machine.stages(), (0, 1), 1)
+    next(stream)
+    stream.close()
+    assert machine.count("start") == machine.count("compute")
 
 
 def test_a_slow_consumer_is_not_run_away_from():
@@ -135,7 +154,7 @@ def test_a_slow_consumer_is_not_run_away_from():
     assert len(taken) <= 14 and not stage_threads()
 
 
-@pytest.mark.parametrize("stage", ["prepare", "load", "compute", "read"])
+@pytest.mark.parametrize("stage", ["prepare", "load", "start", "compute", "read"])
 def test_a_failure_comes_in_its_place_and_ends_the_stream(stage):
     machine = Machine()
     stream = Stream(range(100), machine.stages(fail=(stage, 5)), (0, 1), 3)

@@ -15,6 +15,7 @@ from bfp.files import replacing
 
 ROOT = Path(__file__).parents[2]
 PINS = Path(__file__).with_name("board_image.txt")
+NOTEBOOK = ("nbclient", "ipykernel")
 VERSION = (3, 10)
 BUILD_LIMIT_S = 50  # the package index answers in seconds or not at all
 
@@ -51,6 +52,16 @@ def board_python() -> Path:
             ):
                 _step([str(word) for word in words])
     return folder / "bin" / "python"
+
+
+def notebook_python() -> Path:
+    """The board's interpreter with what executes notebooks, as the image has it. Skips the test where that is not there."""
+    python = board_python()
+    if subprocess.run([python, "-c", "import nbclient, ipykernel"], capture_output=True).returncode:
+        done = subprocess.run([python, "-m", "pip", "install", "--quiet", *NOTEBOOK], capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"nbclient is not installed and cannot be had here: {done.stderr.strip().splitlines()[-1]}")
+    return python
 
 
 def _step(words: list[str]) -> None:
