@@ -21,6 +21,7 @@ from codegen.options import EngineOptions
 from codegen.performance.board import DEFAULT_BOARD, Board, board_at
 from codegen.performance.estimate import estimate
 from codegen.performance.fitting import check_fit
+from codegen.performance.ranges import Ranges
 from codegen.performance.roofline import roofline
 from codegen.simulation.csim import simulate
 from codegen.vendor.lock import check_free
@@ -31,7 +32,7 @@ def run_generate(folder: Path, options: EngineOptions, board: Board, keep: bool)
     start = time.perf_counter()
     check_free(folder / "vendor")  # what is being synthesised must stay
     artifact = load(folder / "artifact.npz")
-    check_fit(artifact, options, board)
+    warn(check_fit(artifact, options, board))
     program, identity = generate([artifact], options, board, folder, keep)
     print(
         f"{artifact.graph.name} for {board.name}: {len(program.layers)} layers, "
@@ -42,6 +43,12 @@ def run_generate(folder: Path, options: EngineOptions, board: Board, keep: bool)
     )
     if said := bitstream_state(read_deployment(folder / "deploy"), folder / "deploy"):
         print(said)
+
+
+def warn(sentences: list[str]) -> None:
+    """Print warnings where errors go."""
+    for sentence in sentences:
+        print(f"warning: {printable(sentence)}", file=sys.stderr)
 
 
 def run_csim(
@@ -69,6 +76,8 @@ def run_estimate(folder: Path, options: EngineOptions, board: Board) -> None:
     result = estimate(build([load(folder / "artifact.npz")], options, board), board)
     write_json(folder / "estimate.json", result)
     write_text(folder / "roofline.svg", roofline(result))
+    warn(result["warnings"])
+    ranges = Ranges.of(result)
     print(f"{'cycles':>10} {'MACs':>12} {'array':>6} {'MB':>7}  bound         layer          (all modelled)")
     for layer in result["layers"]:
         print(
@@ -77,9 +86,9 @@ def run_estimate(folder: Path, options: EngineOptions, board: Board) -> None:
         )
     print(
         f"{result['network']} on {result['board']} at {result['clock_mhz']} MHz, modelled: {result['cycles']} cycles, "
-        f"{result['frames_per_second']} frames/s, {100 * result['mac_efficiency']:.1f} % of the array's "
-        f"{result['array']['macs_per_cycle']} multiply-accumulates a cycle, {result['ddr_bytes'] / 1e6:.1f} MB of memory "
-        f"traffic; {result['dsp']} DSP, {result['bram36']} BRAM36, {result['lut']} LUT"
+        f"{ranges.frames_per_second} frames/s, {100 * result['mac_efficiency']:.1f} % of the array's "
+        f"{result['array']['macs_per_cycle']} multiply-accumulates a cycle, {result['ddr_bytes'] / 1e6:.1f} MB of "
+        f"memory traffic; {ranges.dsp} DSP, {ranges.bram36} BRAM36, {ranges.lut} LUT"
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import astuple, is_dataclass
+from enum import Enum
 from pathlib import Path
 
 from bfp.deployment import Deployment, check_file, read_deployment
@@ -11,7 +13,6 @@ from bfp.kernel import Kernel, KernelLayer
 from codegen.lowering.layer_fields import LayerFields
 from codegen.lowering.schedule import EngineLayer, Program
 from codegen.performance.board import Board
-from codegen.records import groups
 
 BUILD = "build one with `doit build-bitstream`"
 
@@ -21,8 +22,9 @@ def _digest(text: str) -> str:
 
 
 def _constants(fields: LayerFields) -> str:
-    """All constants of a layer, as the schedule has them."""
-    return _digest(" ".join(f.text(group.of(fields)) for group in groups(LayerFields) for f in group.fields))
+    """All constants of a layer, of which its jobs are made."""
+    groups = (astuple(value) if is_dataclass(value) else (value,) for value in vars(fields).values())
+    return _digest(" ".join(str(v.value if isinstance(v, Enum) else int(v)) for group in groups for v in group))
 
 
 def _shifts(program: Program, layer: EngineLayer) -> str:

@@ -113,7 +113,8 @@ def test_build_bitstream_leaves_a_complete_package(tools, network, kind, capsys)
     assert not list(network.rglob("*.part"))
     assert "vivado: 0 s, log" in capsys.readouterr().err
     table = (network / "vendor.md").read_text()
-    assert "| DSP | 20 (18 to 22) | 20 | 322 | 360 |" in table and "| BRAM18 | 100 | 100 | 301 | 432 |" in table
+    assert "| DSP | 20 (18 to 22) | 20 | 322 | 360 |" in table and "| BRAM18 | 100 (100 to 120) | 100 | 301 | 432 |" in table
+    assert "| LUT | 30000 (20000 to 45000) | 30000 |" in table
     assert "| CONV_CYCLES | conv_cycles_Pipeline_CONV_CYCLES | 1 to 256 | 12 to 267 | 1 | 1 | 1 | 12 |" in table
 
 

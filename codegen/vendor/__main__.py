@@ -17,7 +17,7 @@ from codegen.generate import generate
 from codegen.lowering.program import build
 from codegen.options import EngineOptions
 from codegen.performance.board import DEFAULT_BOARD, Board, board_at
-from codegen.performance.resources import resources
+from codegen.performance.resources import area
 from codegen.simulation.csim import write_golden
 from codegen.vendor.build import build_bitstream, cosim, csynth
 from codegen.vendor.checks import modelled
@@ -28,7 +28,7 @@ from codegen.vendor.results import FILE, TABLE, Modelled, read_results, table
 def model_of(folder: Path, options: EngineOptions, board: Board) -> Modelled:
     """What the project's model says of a network's engine."""
     artifact = load(folder / "artifact.npz")
-    return modelled(resources(build([artifact], options, board, with_weights=False)))
+    return modelled(area(build([artifact], options, board, with_weights=False), board))
 
 
 def golden_of(folder: Path, options: EngineOptions, board: Board, path: Path) -> None:

@@ -59,6 +59,7 @@ def vivado_command(request: Request, vivado: Tool, repository: Path) -> Command:
         "SBFP_PROCESSING_SYSTEM": board.processing_system,
         "SBFP_MEMORY_PORTS": board.memory_ports,
         "SBFP_MEMORY_PORT_BITS": board.memory_port_bits,
+        "SBFP_ENGINE_BITS": 8 * request.deployment.lanes,
         "SBFP_CLOCK_MHZ": board.clock_mhz,
         "SBFP_CLOCK_TOLERANCE": TOLERANCE,
         "SBFP_STRATEGY": STRATEGY,

@@ -34,8 +34,10 @@ extern "C" {
 uint32_t runs = 0;
 volatile uint32_t stop = 0;
 void sbfp_engine(const Word *weights, const Word *fmap_in, const Word *fmap_shortcut, Word *fmap_out,
-                 uint32_t layer_begin, uint32_t layer_end, uint32_t *identity_low, uint32_t *identity_high) {
+                 uint32_t layer_begin, uint32_t layer_end, uint32_t *identity_low, uint32_t *identity_high,
+                 volatile uint32_t *progress) {
     for (uint32_t layer = layer_begin; layer < layer_end; ++layer) {
+        *progress = layer + 1;
         runs++;
 #ifdef HANG
         while (!stop) usleep(1000);
@@ -47,6 +49,7 @@ void sbfp_engine(const Word *weights, const Word *fmap_in, const Word *fmap_shor
                 else
                     fmap_out[12 + p].lane[l] = fmap_in[6 + p].lane[l] + fmap_shortcut[p].lane[l];
     }
+    *progress = 0;
     *identity_low = static_cast<uint32_t>(IDENTITY);
     *identity_high = static_cast<uint32_t>(IDENTITY >> 32);
 }

@@ -24,10 +24,11 @@ from bfp.files import write_bytes, write_text
 from bfp.samples import Samples, save_samples
 from codegen.identity import engine_sources, kernel_identity
 from codegen.lint.artifacts import smallest_artifact
+from codegen.performance.ranges import Range
 from codegen.render import BENCH_HEADERS, KERNEL_HEADERS
 from codegen.vendor import build
 from codegen.vendor.request import FlowOptions, kernel_headers
-from codegen.vendor.results import Modelled, Range
+from codegen.vendor.results import Modelled
 
 ROOT = Path(__file__).resolve().parents[2]
 TCL = Path(__file__).resolve().parent / "vendor_tcl"
@@ -212,7 +213,7 @@ def tcl_lists(path: Path) -> list[list[str]]:
     return [line.split("\x1f") for line in lines]
 
 
-MODEL = Modelled(Range(18, 20, 22), 50, 30000)  # agrees with csynth_xml()
+MODEL = Modelled(Range(18, 20, 22), Range(50, 50, 60), Range(20000, 30000, 45000))  # agrees with csynth_xml()
 
 
 def generated(folder: Path, code: str = "", seed: int = 0, **changes) -> Path:
@@ -297,5 +298,5 @@ def vivado_values(tmp_path: Path) -> dict:
         WORK=tmp_path / "work", OUT=tmp_path / "out", NAME="toy", IP_REPO="/ip", IP="sbfp_engine_0",
         PART="xczu3eg-sbva484-1-i", BOARD_PART=BOARD.board_part, BOARD_CONNECTIONS="", CLOCK_MHZ="250",
         CLOCK_TOLERANCE="0.01", STRATEGY="Performance_ExplorePostRoutePhysOpt", PROCESSING_SYSTEM="zynq_ultra_ps_e",
-        MEMORY_PORTS=4, MEMORY_PORT_BITS=128, JOBS=2,
+        MEMORY_PORTS=4, MEMORY_PORT_BITS=128, ENGINE_BITS=128, JOBS=2,
     )  # fmt: skip
