@@ -13,9 +13,12 @@ import sys
 import threading
 from pathlib import Path
 
+if sys.version_info < (3, 11):
+    sys.exit(f"error: the tasks' Python is {sys.version_info[0]}.{sys.version_info[1]}, and calibration needs Python 3.11 or newer")
+
 from doit import get_initial_workdir, get_var
 from doit.action import CmdAction
-from doit.tools import config_changed
+from doit.tools import Interactive, config_changed
 
 from bfp import BfpError
 from calib.config import SHIPPED, find_network, load_config
@@ -23,6 +26,7 @@ from calib.options import ONLINE
 from calib.used_files import image_files, module_files, weight_files
 from codegen.options import EngineOptions
 from codegen.performance.board import DEFAULT_BOARD, board_at, load_board
+from codegen.render import BENCH_HEADERS, KERNEL_HEADERS
 from codegen.vendor.build import is_current
 from codegen.vendor.request import FlowOptions
 
@@ -85,12 +89,22 @@ def configuration(path: Path):
 
 
 def named_board() -> str | None:
-    """The board named by ``board=``, or None. Ends doit with one sentence where there is none of that name."""
+    """The board named by ``board=``, or None. Ends doit with one sentence where there is none of that name.
+
+    ``doit deploy`` takes a host's name there, too, as long as no board has that name.
+    """
     name = get_var("board", None)
     try:
         return name and load_board(name).word
     except BfpError as error:
+        if any(word.split(":")[0] == "deploy" for word in sys.argv[1:]) and get_var("host", None) is None:
+            return None
         sys.exit(f"error: {error}")
+
+
+def named_host() -> str | None:
+    """Where to deploy: ``host=``, or what ``board=`` names if that is no board."""
+    return get_var("host", None) or (None if named_board() else get_var("board", None))
 
 
 def per_network(make, default: tuple[str, ...] = (), alone=None):
@@ -163,15 +177,14 @@ def evaluate(name: str, path: Path) -> dict:
 
 
 def codegen(name: str, path: Path) -> dict:
-    """write HLS sources, weight image and deployment manifest for a board; board=NAME"""
-    folder = BUILD / name
-    headers = ("config", "layer", "loops", "schedule", "tables", "tensors")
-    generated = [folder / "generated" / f"{name}.hpp" for name in headers]
+    """write HLS sources, weight image and deployment manifest for a board; board=NAME keep_bitstream=1"""
+    folder, keep = BUILD / name, ["--keep-bitstream"] if flag("keep_bitstream") else []
+    generated = [folder / "generated" / header for header in (*KERNEL_HEADERS, *BENCH_HEADERS)]
     return {
-        "actions": [command("codegen", "generate", folder, *engine_words(path))],
+        "actions": [command("codegen", "generate", folder, *keep, *engine_words(path))],
         "file_dep": [str(path), str(folder / "artifact.npz"), *CODEGEN, *HLS, *BFP],
         "targets": [*map(str, generated), str(folder / "deploy" / "manifest.json")],
-        "uptodate": [config_changed(" ".join(engine_words(path)))],
+        "uptodate": [config_changed(" ".join([*keep, *engine_words(path)]))],
     }
 
 
@@ -286,7 +299,7 @@ def tensorboard(name: str, path: Path) -> dict:
     }
 
 
-FLAGS = ("dry_run", "force", "strict", "minimal")  # of the vendor's steps: NAME=1
+FLAGS = ("dry_run", "force", "strict", "minimal", "rebuild")  # of the vendor's steps: NAME=1
 
 
 def flag(name: str) -> bool:
@@ -330,7 +343,9 @@ def vendor_step(step: str, name: str, path: Path) -> dict:
 
 def vendor_is_current(task, values: dict, step: str, folder: Path, words: list[str]) -> bool:
     """Whether a step of the vendor's tools has been done for exactly what is there now."""
-    options = FlowOptions(get_var("tool", None), force=flag("force"), strict=flag("strict"), minimal=flag("minimal"))
+    options = FlowOptions(
+        get_var("tool", None), force=flag("force"), strict=flag("strict"), minimal=flag("minimal"), rebuild=flag("rebuild")
+    )
     board, clock = words[1], words[words.index("--clock") + 1] if "--clock" in words else None
     return not flag("dry_run") and is_current(step, folder, board_at(board, clock), options)
 
@@ -361,14 +376,31 @@ def small_cosim() -> dict:
 
 
 def build_bitstream(name: str, path: Path) -> dict:
-    """synthesis, implementation and the package for the board; as csynth, and strict=1 minimal=1 jobs=N"""
+    """synthesis, implementation and the package for the board; as csynth, and strict=1 minimal=1 rebuild=1 jobs=N"""
     return vendor_step("bitstream", name, path)
+
+
+def deploy(name: str, path: Path) -> dict:
+    """the package onto a board, and its self-test there: host=USER@HOST:PORT, or host=local for a folder, simulated; folder=PATH"""
+    host, folder = named_host(), get_var("folder", None)
+    if host is None:
+        sentence = f"say where the board is: doit deploy:{name} host=USER@HOST, or host=local for a folder of this machine"
+        return {"actions": [(refuse, [sentence])]}
+    words = command("codegen.deploy", BUILD / name, "--host", host)
+    if folder:
+        words += ["--folder", from_here(folder) if host == "local" else folder]
+    # passwords of ssh and sudo are typed, so that the terminal is the program's own
+    return {
+        "actions": [Interactive(words, shell=False)],
+        "task_dep": [f"estimate:{name}", *([f"csim:{name}"] if host == "local" else [])],
+        "uptodate": [False],
+    }
 
 
 def task_networks():
     # each brings its own description
     for make in (calibrate, evaluate, codegen, estimate, explore, csim, simulate_board, baselines, report, sweep,
-                 ablation, tensorboard, csynth, cosim, build_bitstream):  # fmt: skip
+                 ablation, tensorboard, csynth, cosim, build_bitstream, deploy):  # fmt: skip
         yield from per_network(make, QUICK if make is csim else (), small_cosim if make is cosim else None)
 
 
@@ -407,6 +439,8 @@ def task_benchmark():
         ("exponents", "choosing all exponents of ResNet-50 against the float pass and the published loop"),
         ("golden", "the golden model's images per second on ResNet-50 against torch float32"),
         ("memory", "peak memory of the statistics of 1,024 images of ResNet-50"),
+        ("overlap", "many images on a simulated engine of fixed latency, against the slower half alone"),
+        ("pictures", "decoding and pixels to the engine's memory, by table against step by step"),
     ):
         action = command("calib.evaluation.benchmark", name, "--out", BUILD / "benchmark.json")
         yield {"name": name, "actions": [action], "uptodate": [False], "doc": doc}
@@ -415,6 +449,12 @@ def task_benchmark():
         "actions": [command("calib.evaluation.benchmark.hls4ml.comparison")],
         "uptodate": [False],
         "doc": "C simulation of a small CNN against hls4ml's, which gets an environment of its own below build/",
+    }
+    yield {
+        "name": "control",
+        "actions": [command("codegen.area", *([BUILD / configuration(network_file()).name] if network_file() else []))],
+        "uptodate": [False],
+        "doc": "LUTs, DSPs, multiplications and divisions of the engine's control, by clang and Yosys; net=NAME",
     }
 
 

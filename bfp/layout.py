@@ -11,6 +11,7 @@ docs/architecture.md), and the driver packs and unpacks them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,9 @@ from bfp.names import shown
 
 MAX_WORDS = 2**32  # of a memory
 HOST = -1  # the layer of what the host writes
+# of the 64 bits of eight bytes: the lower of each two bytes, of each two pairs, of each two fours
+_HALVES = tuple(map(np.uint64, (0x00FF_00FF_00FF_00FF, 0x0000_FFFF_0000_FFFF, 0x0000_0000_FFFF_FFFF)))
+_EVERY = tuple(map(np.uint64, (0x0001_0001_0001_0001, 0x0000_0001_0000_0001, 1)))  # a one at the start of each
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,60 @@ def line_words(width: int, bits: int) -> int:
 def plane_count(channels: int, lanes: int) -> int:
     """Planes that a segment of so many channels takes."""
     return -(-channels // lanes)
+
+
+def pack_lines(codes: np.ndarray, bits: int) -> np.ndarray:
+    """Codes below ``2**bits``, uint8 [..., width], as streams of ``bits`` bits: uint8 [..., line_words(width, bits)]."""
+    width = codes.shape[-1]
+    if bits == 8:
+        return codes
+    eights = np.zeros((*codes.shape[:-1], -(-width // 8) * 8), np.uint8)
+    eights[..., :width] = codes
+    words = eights.view("<u8")
+    # neighbours close up: bytes in pairs, pairs in fours, fours in eights
+    for step, mask in enumerate(_HALVES):
+        upper = words & ~mask
+        upper >>= np.uint64((8 - bits) << step)
+        words &= mask
+        words |= upper
+    stream = eights.reshape(*eights.shape[:-1], -1, 8)[..., :bits]
+    return stream.reshape(*codes.shape[:-1], -1)[..., : line_words(width, bits)]
+
+
+def unpack_lines(streams: np.ndarray, bits: int, width: int) -> np.ndarray:
+    """Inverse of :func:`pack_lines`: uint8 [..., width]."""
+    if bits == 8:
+        return streams[..., :width]
+    count, ahead = -(-width // 8), streams.shape[:-1]
+    held = np.zeros((*ahead, count * bits), np.uint8)
+    held[..., : streams.shape[-1]] = streams[..., : count * bits]
+    eights = np.zeros((*ahead, count, 8), np.uint8)
+    eights[..., :bits] = held.reshape(*ahead, count, bits)
+    words = eights.view("<u8")
+    for step, mask in reversed(list(enumerate(_HALVES))):
+        lower = np.uint64((1 << (bits << step)) - 1) * _EVERY[step]
+        upper = words & ~lower
+        upper <<= np.uint64((8 - bits) << step)
+        words &= lower
+        words |= upper
+    return eights.reshape(*ahead, -1)[..., :width]
+
+
+def channel_lanes(tensor: PlacedTensor, arena: np.ndarray) -> Iterator[np.ndarray]:
+    """For each channel of a tensor in turn, where its streams lie in the arena: views uint8 [height, line_words]."""
+    words, lanes = arena.shape
+    check(tensor, words, lanes)
+    for segment in tensor.segments:
+        end = segment.address + tensor.segment_words(segment, lanes)
+        planes = arena[segment.address : end].reshape(-1, tensor.shape[1], tensor.line_words, lanes)
+        for c in range(segment.stop - segment.start):
+            yield planes[c // lanes, :, :, c % lanes]
+
+
+def clear(tensor: PlacedTensor, arena: np.ndarray) -> None:
+    """Zeros wherever a tensor lies in the arena, in unused lanes too."""
+    for segment in tensor.segments:
+        arena[segment.address : segment.address + tensor.segment_words(segment, arena.shape[1])] = 0
 
 
 def check(tensor: PlacedTensor, words: int, lanes: int) -> None:
@@ -110,9 +168,7 @@ def pack(tensor: PlacedTensor, mantissas: np.ndarray, arena: np.ndarray) -> None
         codes = np.zeros((count * lanes, height, width), np.uint8)
         held = mantissas[segment.start : segment.stop].astype(np.int64)
         codes[: len(held)] = held & ((1 << fmt.bits) - 1)
-        if fmt.bits < 8:
-            stream = np.unpackbits(codes[..., None], axis=-1, count=fmt.bits, bitorder="little")
-            codes = np.packbits(stream.reshape(count * lanes, height, -1), axis=-1, bitorder="little")
+        codes = pack_lines(codes, fmt.bits)
         end = segment.address + count * height * line
         target = arena[segment.address : end].reshape(count, height, line, lanes)
         target[:] = codes.reshape(count, lanes, height, line).transpose(0, 2, 3, 1)
@@ -128,10 +184,7 @@ def unpack(tensor: PlacedTensor, arena: np.ndarray) -> np.ndarray:
         end = segment.address + tensor.segment_words(segment, lanes)
         raw = np.asarray(arena)[segment.address : end].reshape(-1, height, line, lanes)
         codes = raw.transpose(0, 3, 1, 2).reshape(-1, height, line)[: segment.stop - segment.start]
-        if bits < 8:
-            stream = np.unpackbits(np.ascontiguousarray(codes), axis=-1, count=width * bits, bitorder="little")
-            codes = np.packbits(stream.reshape(-1, height, width, bits), axis=-1, bitorder="little")[..., 0]
-        values = codes.astype(np.int16)
+        values = unpack_lines(codes, bits, width).astype(np.int16)
         signed = np.where(values >> (bits - 1), values - (1 << bits), values)
         mantissas[segment.start : segment.stop] = signed if tensor.format.signed else values
     return mantissas

@@ -1,43 +1,74 @@
-"""``python -m host classify|check``: photographs through the accelerator, and its self-test."""
+"""``python -m host run|bench|verify|info``: the accelerator on a board, from pictures to figures."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 from bfp.errors import BfpError
 from bfp.names import printable
+from host.ending import run_to_the_end
+
+BENCH_SECONDS = 5.0
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; returns the exit status: 1 where the self-test finds a difference, 2 for bad input."""
-    parser = argparse.ArgumentParser(prog="python -m host", description="Drive the accelerator on a (simulated) board.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    classify = commands.add_parser("classify", help="print the most likely classes of photographs")
-    classify.add_argument("deploy_dir", help="folder with manifest.json, weights.bin and the bitstream")
-    classify.add_argument("images", nargs="+", metavar="IMAGE")
-    classify.add_argument("--top", type=int, default=5, help="number of classes (default 5)")
-    check = commands.add_parser("check", help="compare every stored tensor with the golden model")
-    check.add_argument("deploy_dir", help="folder with manifest.json, weights.bin and the bitstream")
-    check.add_argument("--artifact", required=True, type=Path, help="artifact.npz that it was generated from")
-    check.add_argument("--samples", required=True, type=Path, help="samples.npz with preprocessed images")
-    check.add_argument("--limit", type=int, default=2, help="images to compare (default 2)")
-    check.add_argument("--show", type=int, default=0, metavar="N", help="classify all samples, print the N best classes")
-    check.add_argument("--out", type=Path, help="write the result to this JSON file")
-    for command in (classify, check):
-        command.add_argument(
-            "--simulate", metavar="LIBENGINE_SO", help="use a simulated board with this compiled engine"
-        )
-    arguments = parser.parse_args(argv)
+    """Entry point; returns the exit status: 1 where the self-test finds a difference, 2 for bad input, 130 and 143 after
+    SIGINT and SIGTERM."""
+    arguments = _parser().parse_args(argv)
     try:
-        if arguments.command == "classify":
-            return _classify(arguments)
-        return _check(arguments)
+        return run_to_the_end(lambda: arguments.work(arguments))
     except BfpError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m host", description="Drive the accelerator on a (simulated) board.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, work: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        found = commands.add_parser(name, help=text, description=text)
+        found.add_argument("deploy_dir", help="folder with manifest.json, weights.bin and the bitstream")
+        found.add_argument("--simulate", metavar="LIBENGINE_SO", help="use a simulated board with this compiled engine")
+        found.set_defaults(work=work)
+        return found
+
+    for name, text in (("run", "what is in pictures: their most likely classes"), ("classify", "as run (its older name)")):
+        run = command(name, _run, text)
+        run.add_argument("images", nargs="+", metavar="IMAGE", help="files and folders; a folder of folders brings labels")
+        run.add_argument("--top", type=int, default=5, help="number of classes (default 5)")
+        run.add_argument("--csv", type=Path, metavar="FILE", help="write the classes to this CSV file, too")
+        run.add_argument("--json", type=Path, metavar="FILE", help="write them to this JSON file, too")
+        _draft(run)
+    bench = command("bench", _bench, "images a second, latency, where the time goes, power")
+    bench.add_argument("images", nargs="*", metavar="IMAGE", help="files and folders (default: the deployment's samples)")
+    bench.add_argument("--seconds", type=float, default=BENCH_SECONDS, help="of each part (default %(default)g)")
+    bench.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this JSON file, too")
+    _draft(bench)
+    verify = command("verify", _verify, "every stored tensor against the golden model, layer by layer")
+    _references(verify, required=False)
+    verify.add_argument("--until", metavar="LAYER", help="the last layer (or its tensor) to run and compare")
+    check = command("check", _check, "every stored tensor after a whole run, against the golden model")
+    _references(check, required=True)
+    check.add_argument("--show", type=int, default=0, metavar="N", help="classify all samples, print the N best classes")
+    info = command("info", _info, "the deployment, the board and the versions of what runs here")
+    info.add_argument("--files", action="store_true", help="the files only: the board is not touched")
+    return parser
+
+
+def _draft(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--draft", action="store_true", help="decode large JPEGs smaller: quicker, not to the last bit")
+
+
+def _references(command: argparse.ArgumentParser, required: bool) -> None:
+    here = "" if required else " (default: the one in the folder)"
+    command.add_argument("--artifact", required=required, type=Path, help=f"artifact.npz that it was generated from{here}")
+    command.add_argument("--samples", required=required, type=Path, help=f"samples.npz with preprocessed images{here}")
+    command.add_argument("--limit", type=int, default=2, help="images to compare (default 2)")
+    command.add_argument("--out", type=Path, help="write the result to this JSON file")
 
 
 def _open(arguments: argparse.Namespace):
@@ -54,31 +85,53 @@ def _open(arguments: argparse.Namespace):
     return Accelerator(arguments.deploy_dir, device=device)
 
 
-def _classify(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
+    from host.classify import classify_all
+
     with _open(arguments) as accelerator:
-        for path in arguments.images:
-            started = time.perf_counter()
-            predictions = accelerator.classify(path, arguments.top)
-            seconds = time.perf_counter() - started
-            print(f"{printable(path)}: {seconds:.2f} s{' (simulated)' if arguments.simulate else ''}", file=sys.stderr)
-            print(printable(path))
-            for prediction in predictions:
-                print(f"  {100 * prediction.probability:6.2f} %  {prediction.name}")
+        classify_all(accelerator, arguments.images, arguments.top, arguments.draft, arguments.csv, arguments.json)
     return 0
 
 
-def _check(arguments: argparse.Namespace) -> int:
-    from bfp.artifact_file import load
+def _bench(arguments: argparse.Namespace) -> int:
+    from bfp.deployment import read_deployment
     from bfp.files import write_json
-    from bfp.samples import load_samples
-    from host.check import check
+    from host.bench import bench, table
+    from host.check import reference
+    from host.sources import find_pictures
 
-    artifact = load(arguments.artifact)
-    samples = load_samples(arguments.samples)
+    if arguments.images:
+        images: list = [source.path for source in find_pictures(arguments.images)]
+    else:
+        folder = Path(arguments.deploy_dir)
+        images = list(reference(folder, read_deployment(folder), None, None)[1].images)
     with _open(arguments) as accelerator:
-        result = check(accelerator, artifact, samples.images[: arguments.limit])
-        if arguments.show:
-            _show(accelerator, samples, arguments.show)
+        result = bench(accelerator, images, arguments.seconds, arguments.draft)
+    if arguments.json:
+        write_json(arguments.json, {**result, "simulated": bool(arguments.simulate)})
+    print(table(result, simulated=bool(arguments.simulate)))
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    return _compare(arguments, by_layer=True, until=arguments.until, show=0)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    return _compare(arguments, by_layer=False, until=None, show=arguments.show)
+
+
+def _compare(arguments: argparse.Namespace, by_layer: bool, until: str | None, show: int) -> int:
+    from bfp.deployment import read_deployment
+    from bfp.files import write_json
+    from host.check import check, reference
+
+    folder = Path(arguments.deploy_dir)
+    artifact, samples = reference(folder, read_deployment(folder), arguments.artifact, arguments.samples)
+    with _open(arguments) as accelerator:
+        result = check(accelerator, artifact, samples.images[: max(arguments.limit, 0)], by_layer, until)
+        if show:
+            _show(accelerator, samples, show)
     if arguments.out:
         write_json(arguments.out, {"network": artifact.graph.name, **result})
     verdict = "bit-equal" if not result["mismatches"] else f"DIFFERENT: {result['first_mismatch']}"
@@ -95,12 +148,23 @@ def _show(accelerator, samples, top: int) -> None:
     for name, image, logits in zip(samples.names, samples.images, samples.logits):
         # a photograph goes all the way: file, preprocessing, accelerator
         is_file = Path(name).is_file()
-        board = accelerator.classify(name, top) if is_file else accelerator.predictions(accelerator.run(image), top)
+        board = accelerator.classify(name if is_file else image, top)
         print(f"\n{Path(name).name if is_file else name}\n  {'accelerator':40}float network")
         for ours, theirs in zip(board, accelerator.predictions(logits.astype(float), top)):
             columns = [f"{100 * p.probability:5.1f} %  {p.name[:28]}" for p in (ours, theirs)]
             print(f"  {columns[0]:40}{columns[1]}")
     print()
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    from host.info import board_rows, of_files, of_software, text
+
+    rows, usable = of_files(Path(arguments.deploy_dir)) + of_software(), True
+    if not arguments.files:
+        board, usable = board_rows(lambda: _open(arguments))
+        rows += board
+    print("\n".join(printable(line) for line in text(rows).splitlines()))
+    return 0 if usable else 1
 
 
 if __name__ == "__main__":

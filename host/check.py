@@ -2,23 +2,62 @@
 
 from __future__ import annotations
 
-import sys
 import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
 from bfp.artifact import Artifact
+from bfp.artifact_file import load
+from bfp.deployment import Deployment, check_file
 from bfp.errors import BfpError
 from bfp.golden import quantise_input, run
+from bfp.layout import HOST, PlacedTensor
+from bfp.names import shown
+from bfp.samples import Samples, load_samples
 from host.driver import Accelerator
+from host.progress import Progress
+
+ARTIFACT, SAMPLES = "artifact.npz", "samples.npz"
 
 
-def check(accelerator: Accelerator, artifact: Artifact, images: np.ndarray) -> dict:
+class _Enough(Exception):
+    """The golden model has computed all that is compared."""
+
+
+@dataclass
+class _Result:
+    images: int = 0
+    tensors_compared: int = 0
+    values_compared: int = 0
+    mismatches: int = 0
+    first_mismatch: str | None = None
+    seconds: float = 0.0
+
+    def compare(self, image: int, tensor: PlacedTensor, got: np.ndarray, want: np.ndarray) -> None:
+        wrong = np.argwhere(got != want)
+        self.tensors_compared += 1
+        self.values_compared += int(want.size)
+        self.mismatches += len(wrong)
+        if len(wrong) and self.first_mismatch is None:
+            c, y, x = (int(v) for v in wrong[0])
+            self.first_mismatch = (
+                f"image {image}, layer {tensor.layer}, tensor {tensor.name}, channel {c}, row {y}, column {x}: "
+                f"golden model {want[c, y, x]}, board {got[c, y, x]}"
+            )
+
+
+def check(
+    accelerator: Accelerator, artifact: Artifact, images: np.ndarray, by_layer: bool = False, until: str | None = None
+) -> dict:
     """Compare all tensors for float images [N, C, H, W].
 
-    Returns images, tensors_compared, values_compared, mismatches,
-    first_mismatch (a sentence or None) and seconds on the board. Raises
-    BfpError where the accelerator was not generated from this artifact.
+    by_layer: run one layer after the other, and look at its tensors before the next, so that the first difference is
+    where it began. until: the last layer to compare, or the layer of the tensor of that name; with ``by_layer`` only.
+    Returns images, tensors_compared, values_compared, mismatches, first_mismatch (a sentence or None) and seconds on
+    the board. Raises BfpError where the accelerator was not generated from this artifact, for a layer that it has not,
+    and where there is nothing to compare, which is no success.
     """
     deployment = accelerator.deployment
     if deployment.artifact_digest != artifact.digest:
@@ -26,26 +65,92 @@ def check(accelerator: Accelerator, artifact: Artifact, images: np.ndarray) -> d
             f"deployment {accelerator.folder} was generated from another artifact than the one given; "
             "generate it again, or give the artifact that belongs to it"
         )
-    result = {"images": 0, "tensors_compared": 0, "values_compared": 0, "mismatches": 0, "first_mismatch": None}
-    seconds = 0.0
-    for n, mantissas in enumerate(quantise_input(artifact, images)):
-        golden = run(artifact, mantissas[None])
-        start = time.perf_counter()
-        accelerator.run(mantissas)
-        seconds += time.perf_counter() - start
-        for tensor in deployment.tensors:
-            got, want = accelerator.tensor(tensor.name), golden[tensor.name][0]
-            wrong = np.argwhere(got != want)
-            result["tensors_compared"] += 1
-            result["values_compared"] += int(want.size)
-            result["mismatches"] += len(wrong)
-            if len(wrong) and result["first_mismatch"] is None:
-                c, y, x = (int(v) for v in wrong[0])
-                result["first_mismatch"] = (
-                    f"image {n}, layer {tensor.layer}, tensor {tensor.name}, channel {c}, row {y}, column {x}: "
-                    f"golden model {want[c, y, x]}, board {got[c, y, x]}"
+    compared = tensors_until(deployment, until)
+    if not len(images) or not compared:
+        raise BfpError("nothing was compared: there is no image; ask for at least one (--limit), and give samples")
+    result = _Result()
+    with Progress("board: image", len(images)) as progress:
+        for n, mantissas in enumerate(quantise_input(artifact, images)):
+            golden = golden_tensors(artifact, mantissas, [t.name for t in compared])
+            start = time.perf_counter()
+            if by_layer:
+                _trace(accelerator, mantissas, {t.name: t for t in compared}, golden, n, result)
+            else:
+                accelerator.run_mantissas(mantissas)
+                for tensor in compared:
+                    result.compare(n, tensor, accelerator.tensor(tensor.name), golden[tensor.name])
+            result.seconds += time.perf_counter() - start
+            result.images += 1
+            progress.step(result.images, f", {result.mismatches} mismatches")
+    return asdict(result)
+
+
+def tensors_until(deployment: Deployment, until: str | None) -> list[PlacedTensor]:
+    """The tensors of all layers up to the one of this name, or of the tensor of this name; all of them for None."""
+    if until is None:
+        return list(deployment.tensors)
+    last = [t.layer_index for t in deployment.tensors if until in (t.layer, t.name)]
+    if not last:
+        layers = ", ".join(dict.fromkeys(t.layer for t in deployment.tensors))
+        raise BfpError(f"network {deployment.network} has no layer or tensor {shown(until)}; its layers are {layers}")
+    return [t for t in deployment.tensors if t.layer_index <= max(last)]
+
+
+def golden_tensors(artifact: Artifact, mantissas: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
+    """The golden model's tensors of these names, int16 [C, H, W]; what comes after them is not computed."""
+    found: dict[str, np.ndarray] = {}
+    wanted = set(names)
+
+    def observe(name: str, values: np.ndarray) -> None:
+        if name in wanted:
+            found[name] = values[0]
+        if len(found) == len(wanted):
+            raise _Enough
+
+    try:
+        run(artifact, mantissas[None], keep=(), observe=observe)
+    except _Enough:
+        pass
+    return found
+
+
+def _trace(
+    accelerator: Accelerator,
+    mantissas: np.ndarray,
+    compared: dict[str, PlacedTensor],
+    golden: dict[str, np.ndarray],
+    image: int,
+    result: _Result,
+) -> None:
+    last = max(t.layer_index for t in compared.values())
+    layers = max(last - HOST, 1)
+    seen = 0
+    trace = accelerator.trace_mantissas(mantissas)
+    with Progress(f"image {image + 1}: layer", layers) as progress:
+        for name, got in trace:
+            if name in compared:
+                result.compare(image, compared[name], got, golden[name])
+                progress.step(compared[name].layer_index - HOST, f", {result.mismatches} mismatches")
+                seen += 1
+            if seen == len(compared):
+                break
+    trace.close()
+
+
+def reference(folder: Path, deployment: Deployment, artifact: Path | None, samples: Path | None) -> tuple[Artifact, Samples]:
+    """What a deployment is verified against: the files named, or those in its folder.
+
+    Raises BfpError where they are not there, as in a folder that was made with ``minimal``, or not the manifest's.
+    """
+    paths = []
+    for name, given in ((ARTIFACT, artifact), (SAMPLES, samples)):
+        path = given or folder / name
+        if given is None:
+            if not path.exists():
+                raise BfpError(
+                    f"{folder} has no {name}, as where it was built with minimal=1, so that nothing can be verified; put "
+                    f"the network's {name} there, or name it with --{name.split('.')[0]}"
                 )
-        result["images"] += 1
-        print(f"\rboard: image {n + 1} of {len(images)}, {result['mismatches']} mismatches", end="", file=sys.stderr)
-    print(file=sys.stderr)
-    return {**result, "seconds": seconds}
+            check_file(deployment, folder, name, "copy it again")
+        paths.append(path)
+    return load(paths[0]), load_samples(paths[1])

@@ -1,30 +1,35 @@
 """The accelerator as Python sees it: PYNQ loads the bitstream, this drives the engine.
 
 The same code runs on a real board and, with ``device=SimulatedBoard(...)``, on
-a development machine. Only ``Overlay``, ``allocate`` and ``register_map`` of
-PYNQ are used.
+a development machine. Only ``Overlay``, ``MMIO``, ``Clocks`` and ``allocate``
+of PYNQ are used.
 """
 
 from __future__ import annotations
 
+import asyncio
+import os
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from bfp import layout
-from bfp.deployment import check_file, read_deployment, read_weights
+from bfp.deployment import read_deployment, read_weights
 from bfp.errors import BfpError
-from bfp.format import dequantise, quantise
+from bfp.format import dequantise
 from bfp.layout import HOST, PlacedTensor
-from host import hwh
-from host.image import load_image, normalise
+from host.arena import Arena, Lap, no_lap
+from host.board import Board
+from host.inputs import ImageInput, Prepared
+from host.memory_check import Guard, ResultCheck
+from host.stream import Stages, Stream
+from host.turns import Turn, Turns
 
-AP_START, AP_DONE, AP_IDLE = 0x1, 0x2, 0x4
 BOARD_TIMEOUT_S = 10.0
-SIMULATION_MARK = b"SBFP SIMULATION, NOT A BITSTREAM"
 
 
 @dataclass(frozen=True)
@@ -45,8 +50,8 @@ class Accelerator:
     for one run of the engine.
 
     Refuses, with a BfpError of one sentence, files that are damaged or do not
-    belong together: the identity register is read, and compared with the
-    manifest, before any buffer is allocated and before any layer runs.
+    belong together, and boards that are not as the network needs them: before
+    any layer runs. Threads may share it: they take turns.
     """
 
     def __init__(
@@ -56,79 +61,163 @@ class Accelerator:
         bitfile: str | Path | None = None,
         timeout_s: float | None = None,
     ):
-        self._buffers: list = []
-        self._overlay = None
-        self._running = False
         self.folder = Path(deploy_dir)
         self.deployment = read_deployment(deploy_dir)
-        self._input = self.deployment.tensor(self.deployment.input.tensor)
+        self._turns = Turns(self.deployment.network)
+        entry = self.deployment.input
+        self._images = ImageInput(self.deployment.network, entry, self.deployment.tensor(entry.tensor))
         self._result = self.deployment.output
+        self._output_tensor = self.deployment.tensor(self._result.tensor)
+        self._stream: Stream | None = None
         weights = read_weights(self.deployment, deploy_dir)
         if timeout_s is None:
             timeout_s = getattr(device, "timeout_s", BOARD_TIMEOUT_S)
-        self.timeout_s = timeout_s
         bitfile = Path(bitfile or getattr(device, "bitfile", None) or self.folder / self.deployment.bitfile)
-        self._pynq = _import_pynq()
+        # pooling alone has no weights
+        sizes = (
+            max(self.deployment.weights_words, 1),
+            self.deployment.fmap_words,
+            Guard.words(self.deployment.lanes),
+        )
+        self._board = Board(self.deployment, self.folder, bitfile, device, timeout_s, sizes)
         try:
-            self._load(bitfile, device)
-            self._check_identity(bitfile)
-            self._weights = self._allocate(max(self.deployment.weights_words, 1))  # pooling alone has no weights
+            self._weights, first, guard = (self._board.allocate(words) for words in sizes)
+            self._guard = Guard(guard)
+            self._guard.check()
             self._weights[: len(weights)] = weights
             self._weights.flush()
-            self._arena = self._allocate(self.deployment.fmap_words)
-            self._arena[:] = 0
-            self._arena.flush()
-            # One arena: a layer reads, adds and writes wherever its constants say.
-            self._write_address("weights", self._weights)
-            for name in ("fmap_in", "fmap_shortcut", "fmap_out"):
-                self._write_address(name, self._arena)
+            self._arenas = [self._arena_of(first)]
+            self._use(self._arenas[0])
         except BaseException:
-            self.close()
+            self._board.close()
             raise
 
     def __enter__(self) -> Accelerator:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        try:
+            self.close()
+        except BfpError as trouble:
+            if error is None:
+                raise
+            warnings.warn(str(trouble), RuntimeWarning, stacklevel=2)  # the first error is the one to be seen
+
+    @property
+    def timeout_s(self) -> float:
+        """Longest time for one run of the engine, seconds."""
+        return self._board.timeout_s
+
+    @timeout_s.setter
+    def timeout_s(self, seconds: float) -> None:
+        self._board.timeout_s = seconds
+
+    @property
+    def clock_mhz(self) -> float:
+        """The engine's clock as it is set now."""
+        return self._board.clock_mhz()
 
     def close(self) -> None:
-        """Free the buffers. A second call does nothing."""
-        buffers, self._buffers = self._buffers, []
-        if self._running and buffers:
-            # A run that timed out may still write; loading the bitstream again stops it.
-            self._overlay.download()
-            self._running = False
-        for buffer in buffers:
-            buffer.freebuffer()
+        """Stop the engine and free the buffers; a run of another thread is waited for. A second call does nothing.
 
-    def run(self, image: np.ndarray) -> np.ndarray:
-        """Network output, float64 [outputs], for one preprocessed image.
-
-        image: float [C, H, W], quantised here with the input tensor's format,
-        or integer mantissas of the same shape. Raises BfpError for another
-        shape, for values that are not finite, and when the engine does not finish.
+        Raises BfpError, with all of that done, where an engine that did not finish could not be loaded again.
         """
-        self._load_input(image)
-        self._start(0, self.deployment.layers)
-        result = self._result
-        values = dequantise(self.tensor(result.tensor), self.deployment.tensor(result.tensor).format)
-        return result.values(values[None])[0]
+        with self._turns.last():
+            if self._stream is not None:
+                self._stream.close()
+            self._board.close()
 
-    def trace(self, image: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    def run(self, image: object, draft: bool = False) -> np.ndarray:
+        """Network output, float64 [outputs], for one image of any kind that host.inputs lists.
+
+        draft: decode large JPEGs smaller, see host.image. Raises BfpError for
+        what is no image of the network's, and when the engine does not finish.
+        """
+        return self._run(self._images.prepare(image, draft))
+
+    def run_mantissas(self, mantissas: np.ndarray) -> np.ndarray:
+        """Network output, float64 [outputs], for the input tensor's own integers [C, H, W]."""
+        return self._run(self._images.mantissas(mantissas))
+
+    async def run_async(self, image: object, draft: bool = False) -> np.ndarray:
+        """As ``run``, without holding up the event loop: a thread waits for the engine, on its interrupt where it has one."""
+        return await asyncio.to_thread(self.run, image, draft)
+
+    def run_many(self, images: Iterable, threads: int | None = None, draft: bool = False) -> Iterator[np.ndarray]:
+        """Network outputs, float64 [outputs], in the order of the images, of any kind that ``run`` takes.
+
+        While the engine works on one image, the next are decoded by several threads (default: as many as processor
+        cores) and packed into a second memory, and the last result is read. Little is read ahead of a slow consumer.
+        What is wrong with an image is raised in its place, after the results before it. Until its end, or its
+        close(), no other run begins: one of the same thread is refused, others wait.
+        """
+        with self._turns.turn("run_many", lasting=True) as turn:
+            prepare = partial(self._images.prepare, draft=draft)
+            start, finish = partial(self._start, turn), partial(self._finish, turn)
+            stages = Stages(prepare, self._put, start, finish, self._output)
+            self._stream = Stream(images, stages, self._two_arenas(), threads or os.cpu_count() or 1)
+            try:
+                for output in self._stream:
+                    yield output
+                    self._turns.check(turn)
+                self._turns.check(turn)
+            finally:
+                self._stream.close()
+                self._stream = None
+
+    def profile(self, image: object, draft: bool = False) -> tuple[np.ndarray, dict[str, float]]:
+        """As ``run``, and how many seconds each step took: decode, pack, copy, engine, unpack."""
+        steps: dict[str, float] = {}
+        before = time.perf_counter()
+
+        def lap(step: str) -> None:
+            nonlocal before
+            now = time.perf_counter()
+            steps[step] = steps.get(step, 0.0) + now - before
+            before = now
+
+        prepared = self._images.prepare(image, draft)
+        lap("decode")
+        return self._run(prepared, lap), steps
+
+    def run_engine(self) -> None:
+        """The engine alone, on the image that lies in its memory: to measure it."""
+        with self._turns.turn("run") as turn:
+            self._compute(turn, self._arena)
+
+    def returned(self, image: object) -> np.ndarray:
+        """What the network returns for one image, as of ``run``: the host computes what lies behind the last tensor."""
+        return self._result.returned(self.run(image)[None])[0]
+
+    def trace(self, image: object) -> Iterator[tuple[str, np.ndarray]]:
         """Run layer by layer; yield name and mantissas, int16 [C, H, W], of every tensor when it is complete.
 
-        Where something differs, the first tensor that does is where it began.
+        Where something differs, the first tensor that does is where it began. Until its end, or its close(), no other
+        run begins: one of the same thread is refused, others wait. ``tensor`` of the same thread reads.
         """
-        self._load_input(image)
-        by_layer: dict[int, list[str]] = {}
+        self._check_open()
+        return self._trace(self._images.prepare(image))
+
+    def trace_mantissas(self, mantissas: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+        """As ``trace``, for the input tensor's own integers [C, H, W]."""
+        self._check_open()
+        return self._trace(self._images.mantissas(mantissas))
+
+    def _trace(self, prepared: Prepared) -> Iterator[tuple[str, np.ndarray]]:
+        by_layer: dict[int, list[PlacedTensor]] = {}
         for tensor in self.deployment.tensors:
-            by_layer.setdefault(tensor.layer_index, []).append(tensor.name)
-        for layer in range(HOST, self.deployment.layers):
-            if layer != HOST:
-                self._start(layer, layer + 1)
-            for name in by_layer.get(layer, ()):
-                yield name, self.tensor(name)
+            by_layer.setdefault(tensor.layer_index, []).append(tensor)
+        with self._turns.turn("trace", lasting=True) as turn:
+            self._ready()
+            self._put(prepared, self._arena)
+            for layer in range(HOST, self.deployment.layers):
+                self._turns.check(turn)
+                if layer != HOST:
+                    self._board.prepare()
+                    self._board.run(layer, layer + 1)
+                for tensor in by_layer.get(layer, ()):
+                    yield tensor.name, self._arena.read(tensor)
+                    self._turns.check(turn)
 
     def tensor(self, name: str) -> np.ndarray:
         """Mantissas, int16 [C, H, W], of a stored tensor; every one has a place of its own.
@@ -136,16 +225,15 @@ class Accelerator:
         Raises BfpError for a name that the deployment does not have.
         """
         tensor = self.deployment.tensor(name)
-        self._check_open()
-        for part in self._parts(tensor):
-            part.invalidate()
-        return layout.unpack(tensor, self._arena)
+        with self._turns.reading("look at a tensor"):
+            self._check_open()
+            if self._stream is not None:
+                raise BfpError("no tensor can be looked at while run_many is under way; finish or close that first")
+            return self._arena.read(tensor)
 
-    def classify(self, path: str | Path, top: int = 5) -> list[Prediction]:
-        """The ``top`` most likely classes of a photograph, most likely first."""
-        pre = self.deployment.input.preprocessing
-        logits = self.run(normalise(load_image(path, pre)[None], pre)[0])
-        return self.predictions(logits, top)
+    def classify(self, image: object, top: int = 5) -> list[Prediction]:
+        """The ``top`` most likely classes of an image of any kind, most likely first."""
+        return self.predictions(self.run(image), top)
 
     def predictions(self, logits: np.ndarray, top: int = 5) -> list[Prediction]:
         """Softmax over the network output, the ``top`` largest first; ties in the order of the outputs."""
@@ -157,113 +245,87 @@ class Accelerator:
         order = np.argsort(-logits, kind="stable")[:top]
         return [Prediction(int(i), names[i] if names else f"class {i}", float(probability[i])) for i in order]
 
-    def _load(self, bitfile: Path, device) -> None:
-        for needed in (bitfile, bitfile.with_suffix(".hwh")):
-            if not needed.is_file():
-                raise BfpError(f"{needed} does not exist; put NAME.bit and NAME.hwh of `doit build-bitstream` there")
-            if needed.parent.resolve() == self.folder.resolve():
-                check_file(self.deployment, self.folder, needed.name, "build it again with `doit build-bitstream`")
-        if device is None:
-            with open(bitfile, "rb") as f:
-                if f.read(len(SIMULATION_MARK)) == SIMULATION_MARK:
-                    raise BfpError(f"{bitfile} is the simulated board's marker; build a bitstream or use --simulate")
-        try:
-            if device is None:
-                # PYNQ caches the metadata of the bitstream loaded last, by hash of
-                # the .bit alone; stale base addresses would hang the bus.
-                self._pynq.PL.reset()
-            self._overlay = self._pynq.Overlay(str(bitfile), device=device)
-            description = self._overlay.ip_dict
-        except BfpError:
-            raise
-        except Exception as error:  # PYNQ raises bare Exception classes of many modules
-            raise BfpError(f"PYNQ cannot load {bitfile} ({error}); run on the board as root, or --simulate") from error
-        ip = self.deployment.ip
-        if ip not in description:
-            raise BfpError(f"{bitfile.with_suffix('.hwh')} has no IP {ip!r}; use the files built for this network")
-        self._registers = getattr(self._overlay, ip).register_map
-        needed = [f"{p}_{half}" for p in hwh.POINTERS for half in (1, 2)] + list(hwh.SCALARS_IN + hwh.SCALARS_OUT)
-        missing = [name for name in needed if not hasattr(self._registers, name)]
-        if missing:
-            raise BfpError(f"IP {ip!r} of {bitfile} has no register {missing[0]!r}; it is not this project's engine")
+    def _run(self, prepared: Prepared, lap: Lap = no_lap) -> np.ndarray:
+        with self._turns.turn("run") as turn:
+            self._ready()
+            self._put(prepared, self._arena, lap)
+            self._compute(turn, self._arena, lap)
+            return self._output(self._arena, lap)
 
-    def _check_identity(self, bitfile: Path) -> None:
-        # An empty range of layers touches no memory and reports the identity.
-        self._start(0, 0)
-        identity = f"{int(self._registers.identity_high) << 32 | int(self._registers.identity_low):016x}"
-        if identity != self.deployment.identity:
-            raise BfpError(
-                f"the kernel in {bitfile} has identity {identity}, but {self.folder} was generated for "
-                f"{self.deployment.identity}; build the kernel again, or deploy the files that belong to it"
-            )
-
-    def _allocate(self, words: int):
-        shape = (words, self.deployment.lanes)
-        try:
-            buffer = self._pynq.allocate(shape, np.uint8, target=self._overlay.device)
-        except (RuntimeError, MemoryError, OSError) as error:
-            size, network = words * self.deployment.lanes, self.deployment.network
-            raise BfpError(f"no {size} contiguous bytes for {network} ({error}); free other buffers") from error
-        self._buffers.append(buffer)
-        return buffer
-
-    def _write_address(self, name: str, buffer) -> None:
-        address = buffer.device_address
-        setattr(self._registers, f"{name}_1", address & 0xFFFF_FFFF)
-        setattr(self._registers, f"{name}_2", address >> 32)
-
-    def _load_input(self, image: np.ndarray) -> None:
+    def _ready(self) -> None:
+        """The engine can be started, and what is put into memory reaches it."""
         self._check_open()
-        tensor, image = self._input, np.asarray(image)
-        if image.shape != tensor.shape:
-            raise BfpError(
-                f"network {self.deployment.network} takes an image of {'x'.join(map(str, tensor.shape))} (channels, height, "
-                f"width), not {'x'.join(map(str, image.shape)) or 'a number'}; resize it first"
-            )
-        if not np.issubdtype(image.dtype, np.integer):
-            if not np.issubdtype(image.dtype, np.floating) or not np.isfinite(image).all():
-                raise BfpError(f"the image for {self.deployment.network} holds values that are not finite numbers")
-            image = quantise(self.deployment.input.preprocessing.scaled(image), tensor.format)
-        layout.pack(tensor, image, self._arena)
-        for part in self._parts(tensor):
-            part.flush()
+        self._board.prepare()
+        self._guard.check()
 
-    def _parts(self, tensor: PlacedTensor) -> Iterator:
-        """The parts of the arena's buffer that hold a tensor's segments."""
-        for segment in tensor.segments:
-            words = tensor.segment_words(segment, self.deployment.lanes)
-            yield self._arena[segment.address : segment.address + words]
+    def _put(self, prepared: Prepared, arena: Arena, lap: Lap = no_lap) -> None:
+        arena.put(self._images, prepared, lap)
 
-    def _start(self, begin: int, end: int) -> None:
-        """Run layers [begin, end) and wait for ap_done."""
-        if self._running:
-            raise BfpError("an earlier run did not finish; close the accelerator and open it again")
-        if not int(self._registers.CTRL) & AP_IDLE:
-            raise BfpError(f"the engine of {self.deployment.network} is busy before it was started; open it again")
-        self._registers.layer_begin = begin
-        self._registers.layer_end = end
-        self._running = True
-        self._registers.CTRL = AP_START
-        deadline = time.monotonic() + self.timeout_s
-        pause = 20e-6
-        while not int(self._registers.CTRL) & AP_DONE:  # clears on read, and this is its only reader
-            if time.monotonic() > deadline:
-                raise BfpError(
-                    f"layers {begin} to {end} of {self.deployment.network} did not finish within {self.timeout_s:g} s; "
-                    "check clock and addresses, or allow more time"
-                )
-            time.sleep(pause)
-            pause = min(2 * pause, 1e-3)
-        self._running = False
+    def _compute(self, turn: Turn, arena: Arena, lap: Lap = no_lap) -> None:
+        """All layers, in an arena that has its input."""
+        self._start(turn, arena, lap)
+        self._finish(turn, arena, lap)
+
+    def _start(self, turn: Turn, arena: Arena, lap: Lap = no_lap, filling: int = ResultCheck.FILLINGS[0]) -> None:
+        """Start the engine in an arena; filling: what lies in the place of the result until it is written."""
+        self._turns.check(turn)
+        self._ready()
+        if arena is not self._arena:
+            self._use(arena)
+        if self._output_tensor.layer_index != HOST:  # otherwise there is nothing that the engine would write
+            ResultCheck(list(arena.parts(self._output_tensor))).fill(filling)
+            lap("copy")
+            self._board.start(0, self.deployment.layers)
+
+    def _finish(self, turn: Turn, arena: Arena, lap: Lap = no_lap) -> None:
+        """Wait for the engine; a result that looks as if it were not written is computed again, over another filling.
+
+        Raises BfpError where that is not written either.
+        """
+        if self._output_tensor.layer_index == HOST:
+            return
+        check = ResultCheck(list(arena.parts(self._output_tensor)))
+        for filling, following in zip(ResultCheck.FILLINGS, (*ResultCheck.FILLINGS[1:], None)):
+            self._board.finish(self._given_up)
+            lap("engine")
+            if check.written(filling):
+                return
+            if following is not None:
+                self._start(turn, arena, lap, following)
+        raise BfpError(
+            f"the engine of {self.deployment.network} ended and did not write its result, or it cannot be seen; check the "
+            "memory ports of the block design and that nothing else writes the engine's registers, and open it again"
+        )
+
+    def _given_up(self) -> bool:
+        """Whether the images that the engine computes belong to a stream that was left."""
+        return self._stream is not None and self._stream.given_up
+
+    def _output(self, arena: Arena, lap: Lap = no_lap) -> np.ndarray:
+        tensor = self._output_tensor
+        output = self._result.values(dequantise(arena.read(tensor, lap), tensor.format)[None])[0]
+        lap("unpack")
+        return output
+
+    def _arena_of(self, buffer) -> Arena:
+        """A memory of feature maps, of zeros."""
+        buffer[:] = 0
+        buffer.flush()
+        return Arena(buffer)
+
+    def _two_arenas(self) -> list[Arena]:
+        """For two images at once; the second is made when it is first needed."""
+        self._check_open()
+        if len(self._arenas) == 1:
+            self._arenas.append(self._arena_of(self._board.allocate(self.deployment.fmap_words)))
+        return self._arenas
+
+    def _use(self, arena: Arena) -> None:
+        """Let the engine work in one of the arenas: a layer reads, adds and writes wherever its constants say."""
+        maps = dict.fromkeys(("fmap_in", "fmap_shortcut", "fmap_out"), arena.device_address)
+        self._board.point({"weights": self._weights.device_address, **maps})
+        self._arena = arena
 
     def _check_open(self) -> None:
-        if not self._buffers:
+        if self._board.closed:
             raise BfpError(f"the accelerator for {self.deployment.network} is closed; open it again")
-
-
-def _import_pynq():
-    try:
-        import pynq
-    except ImportError as error:
-        raise BfpError(f"PYNQ is not installed ({error}); use the board's Python, or `pip install pynq`") from None
-    return pynq

@@ -3,8 +3,9 @@
 On a real board Vivado writes this file and PYNQ reads base address, clock and
 registers from it. The simulated board has no Vivado, so the same facts are
 written here, in the same form: IP with its VLNV, processing system with its
-clock parameters, address ranges, and the registers at the offsets Vitis HLS
-assigns. Only what pynqmetadata reads is written.
+clock parameters, address ranges, the interrupt's wire, and the registers at the
+offsets Vitis HLS assigns. Only what pynqmetadata reads is written, of any
+version that pynq 3.0.1 to 4.0.0 come with.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ VLNV = "sbfp:hls:sbfp_engine:1.0"
 BASE_ADDRESS = 0xA000_0000
 ADDRESS_RANGE = 0x1_0000
 PS = "zynq_ultra_ps_e_0"
+CLOCK_SOURCE_MHZ = 1500
 POINTERS = ("weights", "fmap_in", "fmap_shortcut", "fmap_out")
 SCALARS_IN = ("layer_begin", "layer_end")
-SCALARS_OUT = ("identity_low", "identity_high")
+SCALARS_OUT = ("identity_low", "identity_high", "progress")  # progress: see hls/engine.hpp
+INTERRUPT, INTERRUPT_INPUT = "interrupt", "pl_ps_irq0"
 BUNDLES = ("gmem_weights", "gmem_in", "gmem_shortcut", "gmem_out")
 
 _CTRL_FIELDS = (
@@ -77,13 +80,22 @@ def write_hwh(path: str | Path, ip: str, lanes: int, clock_mhz: float) -> None:
     write_bytes(path, ET.tostring(root, encoding="UTF-8", xml_declaration=True))
 
 
-def _module(modules: ET.Element, instance: str, vlnv: str) -> ET.Element:
-    name = vlnv.split(":")[2]
-    return ET.SubElement(modules, "MODULE", FULLNAME=f"/{instance}", INSTANCE=instance, MODTYPE=name, VLNV=vlnv)
+def _module(modules: ET.Element, instance: str, vlnv: str, in_logic: bool) -> ET.Element:
+    """A block; in_logic: of the programmable logic, by which older versions of PYNQ tell the processing system."""
+    names = {"FULLNAME": f"/{instance}", "INSTANCE": instance, "MODTYPE": vlnv.split(":")[2], "VLNV": vlnv}
+    return ET.SubElement(modules, "MODULE", IS_PL=str(in_logic).upper(), **names)
+
+
+def _interrupt_port(module: ET.Element, name: str, direction: str, other: str, other_port: str, signal: str) -> None:
+    """An end of the interrupt's wire: a port of the block, and the port of the other block that it leads to."""
+    ports = ET.SubElement(module, "PORTS")
+    port = ET.SubElement(ports, "PORT", DIR=direction, NAME=name, SIGIS="INTERRUPT", SIGNAME=signal)
+    ET.SubElement(ET.SubElement(port, "CONNECTIONS"), "CONNECTION", INSTANCE=other, PORT=other_port)
 
 
 def _engine(modules: ET.Element, ip: str, lanes: int) -> None:
-    module = _module(modules, ip, VLNV)
+    module = _module(modules, ip, VLNV, in_logic=True)
+    _interrupt_port(module, INTERRUPT, "O", PS, INTERRUPT_INPUT, f"{ip}_{INTERRUPT}")
     block = ET.SubElement(
         ET.SubElement(module, "ADDRESSBLOCKS"),
         "ADDRESSBLOCK",
@@ -114,13 +126,15 @@ def _engine(modules: ET.Element, ip: str, lanes: int) -> None:
 
 
 def _processing_system(modules: ET.Element, ip: str, clock_mhz: float) -> None:
-    module = _module(modules, PS, "xilinx.com:ip:zynq_ultra_ps_e:3.4")
+    module = _module(modules, PS, "xilinx.com:ip:zynq_ultra_ps_e:3.4", in_logic=False)
+    _interrupt_port(module, INTERRUPT_INPUT, "I", ip, INTERRUPT, f"{ip}_{INTERRUPT}")
     parameters = {}
+    first, second = _divisors(clock_mhz)
     for clock in range(4):
         parameters[f"PSU__FPGA_PL{clock}_ENABLE"] = str(int(clock == 0))
         control = f"PSU__CRL_APB__PL{clock}_REF_CTRL"
-        parameters[f"{control}__DIVISOR0"] = str(max(1, round(1500 / clock_mhz)))
-        parameters[f"{control}__DIVISOR1"] = "1"
+        parameters[f"{control}__DIVISOR0"] = str(first)
+        parameters[f"{control}__DIVISOR1"] = str(second)
         parameters[f"{control}__SRCSEL"] = "IOPLL"
         parameters[f"{control}__ACT_FREQMHZ"] = str(clock_mhz)
     _parameters(module, parameters)
@@ -131,6 +145,12 @@ def _processing_system(modules: ET.Element, ip: str, clock_mhz: float) -> None:
     memory_map = ET.SubElement(module, "MEMORYMAP")
     end = BASE_ADDRESS + ADDRESS_RANGE - 1
     _range(memory_map, "Reg", BASE_ADDRESS, end, ip, "REGISTER", "M_AXI_HPM0_FPD", "s_axi_control")
+
+
+def _divisors(clock_mhz: float) -> tuple[int, int]:
+    """The two divisors, of six bits, by which the clock's source comes nearest to a clock."""
+    pairs = [(first, second) for second in range(1, 64) for first in range(1, 64)]
+    return min(pairs, key=lambda pair: (abs(CLOCK_SOURCE_MHZ / (pair[0] * pair[1]) - clock_mhz), pair[1]))
 
 
 def _properties(parent: ET.Element, **values: object) -> None:

@@ -7,6 +7,7 @@ the pixels that the float network saw. NumPy and PIL only.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -14,27 +15,71 @@ from PIL import Image
 from bfp.artifact import Preprocessing
 from bfp.errors import BfpError
 
+# by the names that every Pillow has, the board's 9.0.1 and today's
 INTERPOLATIONS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
+    "nearest": Image.NEAREST,
+    "bilinear": Image.BILINEAR,
+    "bicubic": Image.BICUBIC,
+    "lanczos": Image.LANCZOS,
 }
+EXIF_ORIENTATION = 0x0112
+# what makes a picture upright, by its orientation; 1 is upright
+TURNS = {
+    2: Image.FLIP_LEFT_RIGHT,
+    3: Image.ROTATE_180,
+    4: Image.FLIP_TOP_BOTTOM,
+    5: Image.TRANSPOSE,
+    6: Image.ROTATE_270,
+    7: Image.TRANSVERSE,
+    8: Image.ROTATE_90,
+}
+LONGEST = 16  # times the shorter side: pictures that are longer are cropped before they are resized
 MODES = {"rgb": "RGB", "bgr": "RGB", "gray": "L"}  # what PIL decodes to; normalise() swaps to BGR
 
 
-def open_image(path: str | Path, pre: Preprocessing) -> Image.Image:
-    """The decoded photograph as RGB, or as gray where the network is gray.
+def open_image(path: str | Path | BinaryIO, pre: Preprocessing, draft: bool = False) -> Image.Image:
+    """The decoded photograph as RGB, or as gray where the network is gray; upright, what is transparent on black.
 
-    Raises BfpError where the file is missing or is no image that can be read.
+    draft: a JPEG may be decoded at a half, a quarter or an eighth of its size, where that is still at least twice
+    what the network takes: quicker, and not to the last bit the same pixels. Raises BfpError where the file is
+    missing or is no image that can be read.
     """
     try:
         with Image.open(path) as image:
-            return eight_bits(image).convert(MODES[pre.channels])
+            if draft:
+                side = 2 * (pre.resize or max(pre.size))
+                image.draft(None, (side, side))
+            image.load()
+            return as_network_takes(image, pre)
     except FileNotFoundError:
         raise BfpError(f"image {path} does not exist; check the name") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise BfpError(f"image {path} cannot be read ({error}); give a readable JPEG, PNG or similar file") from None
+
+
+def as_network_takes(image: Image.Image, pre: Preprocessing) -> Image.Image:
+    """A picture of any mode, upright, on black, as RGB or gray. Raises ValueError for pixels of more than 16 bits."""
+    return on_black(eight_bits(upright(image))).convert(MODES[pre.channels])
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The picture turned and mirrored as its EXIF orientation says; as it is where it says nothing that can be read."""
+    try:
+        orientation = image.getexif().get(EXIF_ORIENTATION)
+    except Exception:  # damaged EXIF raises whatever its parser trips over, and a picture is still a picture
+        return image
+    turn = TURNS.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
+
+
+def on_black(image: Image.Image) -> Image.Image:
+    """The picture with what is transparent in it laid on black; the colours that lie under transparency do not count."""
+    if "A" not in image.getbands() and "a" not in image.getbands() and "transparency" not in image.info:
+        return image
+    layers = image.convert("RGBA")
+    black = Image.new("RGB", image.size)
+    black.paste(layers.convert("RGB"), mask=layers.getchannel("A"))
+    return black
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
@@ -44,6 +89,8 @@ def eight_bits(image: Image.Image) -> Image.Image:
     """
     if not image.mode.startswith(("I", "F")):
         return image
+    if "transparency" in image.info:
+        raise ValueError("one of its 16-bit colours is transparent")
     pixels = np.asarray(image)
     if image.mode == "F" or pixels.min() < 0 or pixels.max() > 0xFFFF:
         raise ValueError("its pixels have more than 16 bits")
@@ -51,42 +98,66 @@ def eight_bits(image: Image.Image) -> Image.Image:
 
 
 def fit_image(image: Image.Image, pre: Preprocessing) -> np.ndarray:
-    """Resize and centre crop to the network's size: uint8 [H, W, C].
+    """As ``fit_picture``, as uint8 [H, W, C]."""
+    return pixels_of(fit_picture(image, pre))
+
+
+def pixels_of(picture: Image.Image) -> np.ndarray:
+    """The pixels of an RGB or gray picture, uint8 [H, W, C]."""
+    pixels = np.asarray(picture, np.uint8)
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+def fit_picture(image: Image.Image, pre: Preprocessing) -> Image.Image:
+    """Resize and centre crop to the network's size.
 
     With ``pre.resize`` the shorter side becomes that many pixels (the longer
     one truncated to an integer) and the centre is cropped, as torchvision's
     Resize and CenterCrop do on PIL images. Without it, an image of the right
     size is taken as it is, any other is resized to the size exactly.
+    Raises BfpError where the resized image does not cover the network's input.
     """
     height, width = pre.size
     filter_ = INTERPOLATIONS[pre.interpolation]
     if pre.resize is not None:
-        w, h = image.size
-        short, long = min(w, h), max(w, h)
-        other = int(pre.resize * long / short)
-        new = (pre.resize, other) if w <= h else (other, pre.resize)
-        if new != image.size:
-            image = image.resize(new, filter_)
-        w, h = image.size
-        if w < width or h < height:
-            raise BfpError(
-                f"an image of {h} x {w} pixels after resizing is smaller than the network's input {height} x {width}; "
-                "make resize at least as large as size"
-            )
-        left, top = int(round((w - width) / 2.0)), int(round((h - height) / 2.0))
-        image = image.crop((left, top, left + width, top + height))
-    elif image.size != (width, height):
-        image = image.resize((width, height), filter_)
-    pixels = np.asarray(image, np.uint8)
-    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+        return _resize_and_crop(image, pre, filter_)
+    return image if image.size == (width, height) else image.resize((width, height), filter_)
 
 
-def load_image(path: str | Path, pre: Preprocessing) -> np.ndarray:
-    """Read, resize and crop one photograph: uint8 [H, W, C], channels RGB or gray.
+def _resize_and_crop(image: Image.Image, pre: Preprocessing, filter_: int) -> Image.Image:
+    """The centre of the image whose shorter side is ``pre.resize``."""
+    height, width = pre.size
+    w, h = image.size
+    short, long = min(w, h), max(w, h)
+    other = int(pre.resize * long / short)
+    new_w, new_h = (pre.resize, other) if w <= h else (other, pre.resize)
+    if new_w < width or new_h < height:
+        raise BfpError(
+            f"an image of {new_h} x {new_w} pixels after resizing is smaller than the network's input {height} x {width}; "
+            "make resize at least as large as size"
+        )
+    left, top = int(round((new_w - width) / 2.0)), int(round((new_h - height) / 2.0))
+    if long > LONGEST * short:
+        # a line of 100,000 pixels would become millions of columns; only what is kept of them is computed
+        across, down = w / new_w, h / new_h
+        box = (left * across, top * down, (left + width) * across, (top + height) * down)
+        return image.resize((width, height), filter_, box)
+    if (new_w, new_h) != image.size:
+        image = image.resize((new_w, new_h), filter_)
+    return image.crop((left, top, left + width, top + height))
+
+
+def load_picture(path: str | Path | BinaryIO, pre: Preprocessing, draft: bool = False) -> Image.Image:
+    """Read, resize and crop one photograph: RGB or gray, of the network's size; draft: see ``open_image``.
 
     Raises BfpError where the file cannot be read or does not cover the input.
     """
-    return fit_image(open_image(path, pre), pre)
+    return fit_picture(open_image(path, pre, draft), pre)
+
+
+def load_image(path: str | Path | BinaryIO, pre: Preprocessing) -> np.ndarray:
+    """As ``load_picture``, as uint8 [H, W, C]."""
+    return pixels_of(load_picture(path, pre))
 
 
 def normalise(pixels: np.ndarray, pre: Preprocessing) -> np.ndarray:

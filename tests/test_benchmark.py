@@ -13,7 +13,7 @@ from support.published_rule import direct_published_step
 from bfp import BfpError
 from bfp.format import exponent_for_maximum
 from calib import pipeline
-from calib.evaluation.benchmark import memory, published_loop, results
+from calib.evaluation.benchmark import memory, pictures, published_loop, results
 from calib.evaluation.benchmark.__main__ import NETWORK, main
 from calib.config import load_config
 
@@ -64,6 +64,14 @@ def test_every_benchmark_leaves_its_figures(network, tmp_path, capsys):
     assert e["images"] == 6 and e["exponents"] == 6 + 182
     assert e["loop_to_choose"] == sum(e["loop_seconds"].values()) / e["seconds"]["choose"]
     assert set(content["golden"]["batches"]) == {"1", "8"}
+
+
+def test_pictures_are_measured_in_every_step(tmp_path):
+    entry = pictures.measure(repeats=1)
+    results.store("pictures", entry, tmp_path / "benchmark.json")
+    assert all(figure > 0 for _, figure, _ in entry["table"])
+    factors = [what for what, _, unit in entry["table"] if "at least 10" in unit]
+    assert [f.split(":")[0] for f in factors] == ["8 bits", "5 bits", "8 bits, after that"]
 
 
 def test_the_benchmarks_network_is_resnet50_at_224():

@@ -58,10 +58,10 @@ def test_every_layer_is_named_where_its_constants_are(seed, tmp_path):
     tensors = (tmp_path / "generated" / "tensors.hpp").read_text()
     stored = {t for t in artifact.graph.shapes if f'"{t}"' in tensors}
     for node in artifact.graph.nodes:
-        beside = re.search(rf"(?m)[;/] {re.escape(node.name)}: (max|avg)_pool \d+x\d+ ", schedule)
+        beside = re.search(rf"(?m)[;:] {re.escape(node.name)}: (max|avg)_pool \d+x\d+ ", schedule)
         if node.op == "concat" or beside:  # a pool in the layer before, or in those that read it
             continue
-        assert re.search(rf"(?m)^ *// \d+: {re.escape(node.name)}$", schedule), node.name
+        assert re.search(rf"(?m)^// +\d+: {re.escape(node.name)}: ", schedule), node.name
         assert re.search(rf"(?m)^ *// {re.escape(node.name)}$", tables), node.name
         assert f'"{node.name}"' in tensors or node.output not in stored, node.name
     check_stored(artifact.graph, stored)
@@ -81,23 +81,6 @@ def test_generating_again_leaves_unchanged_sources_alone(tmp_path):
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "generated").iterdir()}
     generate([artifact], EngineOptions(), BOARD, tmp_path)
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "generated").iterdir()} == before
-
-
-def test_identity_follows_everything_that_decides_the_kernel(tmp_path, monkeypatch):
-    artifact = random_artifact(4, 4)
-
-    def identity(artifact=artifact, options=SMALL) -> str:
-        return generate([artifact], options, BOARD, tmp_path)[1]
-
-    seen = [identity(), identity(options=replace(SMALL, pixels=3)), identity(replace(artifact, digest="6" * 64))]
-    other = tmp_path / "hls"
-    shutil.copytree(render.HLS, other)
-    monkeypatch.setattr(render, "HLS", other)
-    assert identity() == seen[0]
-    (other / "engine.cpp").write_text((other / "engine.cpp").read_text() + "\n// edited\n")
-    seen.append(identity())
-    assert len(set(seen)) == len(seen)
-    assert all(re.fullmatch("[0-9a-f]{16}", i) for i in seen)
 
 
 def test_templates_are_strict():
@@ -227,15 +210,15 @@ def test_driver_refuses_the_kernel_of_another_network_before_it_runs_anything(bu
 def test_difference_on_the_board_is_reported_with_its_place(built, monkeypatch):
     artifact, _, _, folder, _, library = built[0]
     output = artifact.graph.output
-    honest = host.check.run
+    honest = host.check.golden_tensors
 
     def differs(*args):
         values = honest(*args)
         values[output] = values[output].copy()
-        values[output][0, -1, 0, -1] += 1
+        values[output][-1, 0, -1] += 1
         return values
 
-    monkeypatch.setattr(host.check, "run", differs)
+    monkeypatch.setattr(host.check, "golden_tensors", differs)
     with Accelerator(folder / "deploy", device=SimulatedBoard(library, folder / "deploy")) as accelerator:
         result = check(accelerator, artifact, np.zeros((1, *artifact.graph.shapes[artifact.graph.input])))
     channels, _, width = artifact.graph.shapes[output]

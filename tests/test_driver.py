@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from support import toy_board as toy
 from support.boards import BOARD
 from support.random_graphs import random_artifact, random_input
 from support.driven import board, deploy, library, random_mantissas
 
+from bfp.artifact import NetworkOutput
 from bfp.errors import BfpError
-from bfp.format import dequantise
+from bfp.format import dequantise, quantise
 from bfp.golden import run
 from codegen.simulation.csim import compile_engine
 from codegen.generate import generate
@@ -20,6 +22,7 @@ from codegen.options import EngineOptions
 from host import hwh
 from host.__main__ import main
 from host.driver import Accelerator
+from host.image import fit_image, normalise
 from host.simulated_board import DDR_HIGH, SimulatedBoard
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,8 +37,35 @@ def test_run_returns_dequantised_outputs(board, deploy):
         for seed in range(3):
             x = random_mantissas(seed)
             expected = (real_values(2 * x + toy.weight_values()).reshape(-1) + 0.5) * 0.75
-            np.testing.assert_array_equal(accelerator.run(x), expected)
+            np.testing.assert_array_equal(accelerator.run_mantissas(x), expected)
             np.testing.assert_array_equal(accelerator.run(real_values(x).astype(np.float32)), expected)
+
+
+def test_images_of_every_kind_are_the_same_image(board, deploy, tmp_path):
+    """A path, a picture, pixels, and the normalised floats of it; of any size but the last."""
+    pixels = np.random.default_rng(1).integers(0, 256, (toy.HEIGHT, toy.WIDTH, 3), dtype=np.uint8)
+    large = np.random.default_rng(2).integers(0, 256, (29, 31, 3), dtype=np.uint8)
+    with Accelerator(deploy, device=board) as accelerator:
+        pre = accelerator.deployment.input.preprocessing
+        for picture in (pixels, large):
+            Image.fromarray(picture).save(tmp_path / "a.png")
+            fitted = fit_image(Image.fromarray(picture), pre)
+            want = accelerator.run(normalise(fitted[None], pre)[0])
+            mantissas = quantise(normalise(fitted[None], pre)[0], accelerator.deployment.tensor("input").format)
+            np.testing.assert_array_equal(accelerator.run_mantissas(mantissas), want)
+            for image in (str(tmp_path / "a.png"), tmp_path / "a.png", Image.open(tmp_path / "a.png"), picture, fitted):
+                np.testing.assert_array_equal(accelerator.run(image), want)
+
+
+def test_what_the_host_computes_comes_behind_the_run(board, tmp_path):
+    """Softmax over the channels of each pixel, for one; ``run`` gives what it is computed from."""
+    size = toy.CHANNELS, toy.HEIGHT, toy.WIDTH
+    output = NetworkOutput("last", 0.5, 0.75, host=(f"reshape.{'.'.join(map(str, size))}", "softmax.1", "permute.0.2.3.1"))
+    pixels = np.random.default_rng(5).integers(0, 256, (toy.HEIGHT, toy.WIDTH, 3), dtype=np.uint8)
+    with Accelerator(toy.write(tmp_path, outputs=(output,)), device=board) as accelerator:
+        logits, found = accelerator.run(pixels), accelerator.returned(pixels)
+    e = np.exp(logits.reshape(size))
+    np.testing.assert_allclose(found, (e / e.sum(0)).transpose(1, 2, 0), rtol=1e-12)
 
 
 def test_trace_and_tensor_see_every_stored_tensor(board, deploy, library):
@@ -43,7 +73,7 @@ def test_trace_and_tensor_see_every_stored_tensor(board, deploy, library):
     runs = toy.counter(library)
     with Accelerator(deploy, device=board) as accelerator:
         before = runs.value
-        seen = dict(accelerator.trace(x))
+        seen = dict(accelerator.trace_mantissas(x))
         assert list(seen) == ["input", "first", "last"] and runs.value == before + 2
         for name, expected in (("input", x), ("first", x + w), ("last", 2 * x + w)):
             np.testing.assert_array_equal(seen[name], expected)
@@ -52,30 +82,39 @@ def test_trace_and_tensor_see_every_stored_tensor(board, deploy, library):
             accelerator.tensor("middle")
 
 
-# A missing flush or invalidate must show as wrong data on the simulated board.
+# A flush or invalidation that the driver forgets must show on the simulated board.
+
+TENSOR_BYTES = toy.PIXELS * toy.LANES  # of every tensor, and of the weights
+
+
+def forget(monkeypatch, board, name, size=TENSOR_BYTES):
+    """Let the board ignore one of the two for buffers of this size."""
+    real = getattr(board, name)
+    monkeypatch.setattr(board, name, lambda bo, offset, ptr, n: None if n == size else real(bo, offset, ptr, n))
 
 
 def test_missing_flush_of_the_input_shows(board, deploy, monkeypatch):
     with Accelerator(deploy, device=board) as accelerator:
-        first = accelerator.run(random_mantissas(1))
-        monkeypatch.setattr(board, "flush", lambda *_: None)
-        np.testing.assert_array_equal(accelerator.run(random_mantissas(2)), first)
+        first = accelerator.run_mantissas(random_mantissas(1))
+        forget(monkeypatch, board, "flush")
+        np.testing.assert_array_equal(accelerator.run_mantissas(random_mantissas(2)), first)
 
 
 def test_missing_invalidate_of_the_output_shows(board, deploy, monkeypatch):
     with Accelerator(deploy, device=board) as accelerator:
-        first = accelerator.run(random_mantissas(1))
-        monkeypatch.setattr(board, "invalidate", lambda *_: None)
-        np.testing.assert_array_equal(accelerator.run(random_mantissas(2)), first)
+        accelerator.run_mantissas(random_mantissas(1))
+        forget(monkeypatch, board, "invalidate")
+        with pytest.raises(BfpError, match="did not write its result, or it cannot be seen"):
+            accelerator.run_mantissas(random_mantissas(2))
 
 
 def test_missing_flush_of_the_weights_shows(board, deploy, monkeypatch):
-    flush = board.flush
-    monkeypatch.setattr(board, "flush", lambda *_: None)
-    with Accelerator(deploy, device=board) as accelerator:
-        monkeypatch.setattr(board, "flush", flush)
+    with monkeypatch.context() as patched:
+        forget(patched, board, "flush")
+        accelerator = Accelerator(deploy, device=board)
+    with accelerator:
         x = random_mantissas()
-        assert (accelerator.run(x) != real_values(2 * x + toy.weight_values()).reshape(-1)).any()
+        assert (accelerator.run_mantissas(x) != real_values(2 * x + toy.weight_values()).reshape(-1)).any()
 
 
 def test_flush_and_invalidate_copy_only_their_own_slice(board):
@@ -126,20 +165,19 @@ def test_an_address_outside_every_buffer_is_an_error(board, deploy):
     with Accelerator(deploy, device=board) as accelerator:
         for offset, message in ((-4096, "hang the bus"), (16, "hang the bus"), (1 << 32, "hang the bus")):
             address = accelerator._arena.device_address + offset
-            accelerator._registers.fmap_in_1 = address & 0xFFFFFFFF
-            accelerator._registers.fmap_in_2 = address >> 32
+            right = dict.fromkeys(hwh.POINTERS, accelerator._arena.device_address)
+            accelerator._board.point({**right, "fmap_in": address})
             with pytest.raises(BfpError, match=f"fmap_in at {address:#x}.*{message}"):
-                accelerator.run(random_mantissas())
-            accelerator._running = False
+                accelerator.run_mantissas(random_mantissas())
 
 
 def test_a_weight_buffer_that_is_too_small_is_an_error(board, deploy):
     with Accelerator(deploy, device=board) as accelerator:
         small = board.allocate((toy.PIXELS - 1, toy.LANES), np.uint8)
-        accelerator._write_address("weights", small)
+        addresses = dict.fromkeys(hwh.POINTERS, accelerator._arena.device_address)
+        accelerator._board.point({**addresses, "weights": small.device_address})
         with pytest.raises(BfpError, match="weights at .* not inside one allocated buffer"):
-            accelerator.run(random_mantissas())
-        accelerator._running = False
+            accelerator.run_mantissas(random_mantissas())
 
 
 def test_register_access_outside_the_address_map_is_an_error(board):
@@ -153,27 +191,23 @@ def test_registers_lie_where_vitis_hls_puts_them():
     assert (offsets["weights_1"], offsets["weights_2"], offsets["fmap_in_1"]) == (0x10, 0x14, 0x1C)
     assert (offsets["fmap_out_2"], offsets["layer_begin"], offsets["layer_end"]) == (0x38, 0x40, 0x48)
     assert (offsets["identity_low"], offsets["identity_low_ctrl"], offsets["identity_high"]) == (0x50, 0x54, 0x60)
+    assert (offsets["progress"], offsets["progress_ctrl"]) == (0x70, 0x74)
 
 
 def test_pynq_reads_the_handoff(board, deploy):
     with Accelerator(deploy, device=board) as accelerator:
-        ip = accelerator._overlay.ip_dict["sbfp_engine_0"]
+        overlay = accelerator._board._overlay
+        ip = overlay.ip_dict["sbfp_engine_0"]
         assert ip["type"] == hwh.VLNV and ip["phys_addr"] == hwh.BASE_ADDRESS and ip["addr_range"] == hwh.ADDRESS_RANGE
         assert ip["registers"]["CTRL"]["fields"]["AP_DONE"]["bit_offset"] == 1
-        clocks = accelerator._overlay.clock_dict
+        clocks = overlay.clock_dict
         assert clocks[0]["frequency"] == BOARD.clock_mhz and [c["enable"] for c in clocks.values()] == [1, 0, 0, 0]
 
 
 def test_the_simulated_board_runs_at_the_clock_of_the_deployment(library, tmp_path):
     deploy = toy.write(tmp_path / "faster", clock_mhz=300)
     with Accelerator(deploy, device=SimulatedBoard(library, deploy)) as accelerator:
-        assert accelerator._overlay.clock_dict[0]["frequency"] == 300.0
-
-
-# Time and lifetime
-
-
-# Bad input
+        assert accelerator._board._overlay.clock_dict[0]["frequency"] == 300.0
 
 
 # The engine that code generation writes
@@ -187,12 +221,12 @@ def test_generated_engine_equals_the_golden_model_in_every_tensor(tmp_path, seed
     x = random_input(artifact, seed)
     golden = run(artifact, x)
     with Accelerator(tmp_path / "deploy", device=SimulatedBoard(library, tmp_path / "deploy")) as accelerator:
-        seen = dict(accelerator.trace(x[0]))
+        seen = dict(accelerator.trace_mantissas(x[0]))
         stored = {t.name for t in accelerator.deployment.tensors}
         assert set(seen) == stored >= {artifact.graph.input, artifact.graph.output}
         for name, mantissas in seen.items():
             np.testing.assert_array_equal(mantissas, golden[name][0], err_msg=name)
-        logits = accelerator.run(x[0])
+        logits = accelerator.run_mantissas(x[0])
         output = artifact.graph.output
         np.testing.assert_array_equal(logits, dequantise(golden[output][0], artifact.formats[output]).reshape(-1))
 
@@ -201,8 +235,6 @@ def test_generated_engine_equals_the_golden_model_in_every_tensor(tmp_path, seed
 
 
 def test_command_line_prints_the_top_classes(library, deploy, tmp_path, capsys):
-    from PIL import Image
-
     pixels = np.random.default_rng(3).integers(0, 256, (toy.HEIGHT, toy.WIDTH, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photograph.png")
     arguments = ["classify", str(deploy), str(tmp_path / "photograph.png"), "--simulate", str(library), "--top", "4"]

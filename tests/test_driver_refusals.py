@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,30 +18,13 @@ from host.driver import Accelerator
 from host.simulated_board import SimulatedBoard
 
 
-def test_an_engine_that_never_finishes_times_out(tmp_path, deploy):
-    library = toy.compile_engine(tmp_path, "hanging", hang=True)
-    board = SimulatedBoard(library, deploy, timeout_s=0.1)
-    try:
-        accelerator = Accelerator(deploy, device=board)  # the identity is read without running a layer
-        started = time.monotonic()
-        with pytest.raises(BfpError, match="layers 0 to 2 of toy did not finish within 0.1 s"):
-            accelerator.run(random_mantissas())
-        assert time.monotonic() - started < 5
-        with pytest.raises(BfpError, match="earlier run did not finish"):
-            accelerator.run(random_mantissas())
-        accelerator.close()
-        assert not board._memories
-    finally:
-        toy.counter(library, "stop").value = 1
-
-
 def test_closing_frees_the_buffers_once_and_for_all(board, deploy):
     accelerator = Accelerator(deploy, device=board)
-    assert len(board._memories) == 2
+    assert len(board._memories) == 3  # weights, arena, guard
     accelerator.close()
     accelerator.close()
     assert not board._memories
-    for use in (lambda: accelerator.run(random_mantissas()), lambda: accelerator.tensor("last")):
+    for use in (lambda: accelerator.run_mantissas(random_mantissas()), lambda: accelerator.tensor("last")):
         with pytest.raises(BfpError, match="is closed"):
             use()
 
@@ -51,10 +34,15 @@ def test_closing_frees_the_buffers_once_and_for_all(board, deploy):
     [
         (np.zeros((3, 3, 2), np.float32), "takes an image of 3x2x3 .* not 3x3x2"),
         (np.zeros((1, 3, 2, 3), np.float32), "not 1x3x2x3"),
-        (np.float32(1), "not a number"),
+        (np.array(1.0, np.float32), "not a number"),
+        (1.0, "takes a path, a PIL picture or an array, not float"),
         (np.full((3, 2, 3), np.nan), "not finite"),
         (np.full((3, 2, 3), "x"), "not finite numbers"),
-        (np.full((3, 2, 3), 200), "takes mantissas -127..127"),
+        (np.full((3, 2, 3), 7), "an image of int64: pixels are uint8 .H, W, C., .* pass mantissas to run_mantissas"),
+        (np.zeros((3, 2, 3), np.uint8), "takes pixels as uint8 .height, width, 3., not 3x2x3; put the channels last"),
+        (np.zeros((2, 3), np.uint8), "not 2x3; put the channels last"),
+        (np.zeros((0, 3, 3), np.uint8), "not 0x3x3"),
+        (Path("none.png"), "none.png does not exist"),
     ],
 )
 def test_wrong_images_are_refused(board, deploy, image, message):
@@ -62,11 +50,27 @@ def test_wrong_images_are_refused(board, deploy, image, message):
         accelerator.run(image)
 
 
+@pytest.mark.parametrize(
+    "mantissas, message",
+    [
+        (np.full((3, 2, 3), 200), "takes mantissas -127..127"),
+        (np.full((3, 2, 3), 200, np.uint8), "takes mantissas -127..127"),
+        (np.full((3, 2, 3), 2**16 + 1), "takes mantissas -127..127"),
+        (np.zeros((3, 2, 3), np.float32), "float32 are no mantissas of toy; pass an image to run"),
+        (np.zeros((2, 3, 3), int), "takes an image of 3x2x3 .* not 2x3x3"),
+    ],
+)
+def test_wrong_mantissas_are_refused(board, deploy, mantissas, message):
+    with Accelerator(deploy, device=board) as accelerator, pytest.raises(BfpError, match=message):
+        accelerator.run_mantissas(mantissas)
+
+
 def test_a_bitstream_whose_hash_is_known_is_compared_before_it_is_loaded(board, deploy):
     for kind in (".bit", ".hwh"):
         shutil.copy(board.bitfile.with_suffix(kind), deploy / f"toy{kind}")
-    Accelerator(deploy, device=board, bitfile=deploy / "toy.bit").close()  # nothing is known of it yet
-    added = add_files(deploy, ["toy.bit", "toy.hwh"])
+    with pytest.raises(BfpError, match="toy.bit is none of its package: manifest.json does not list it; build it again"):
+        Accelerator(deploy, device=board, bitfile=deploy / "toy.bit")
+    added = add_files(deploy, ["toy.bit", "toy.hwh"], toy.MADE)
     assert sorted(added.files) == ["toy.bit", "toy.hwh", "weights.bin"] and read_deployment(deploy) == added
     Accelerator(deploy, device=board, bitfile=deploy / "toy.bit").close()
     again = toy.write(deploy)  # generated again: what lies there keeps its hash
@@ -91,11 +95,11 @@ def test_bitfiles_that_do_not_fit_are_refused(board, deploy, tmp_path):
     with pytest.raises(BfpError, match="real.hwh does not exist"):
         Accelerator(deploy, bitfile=real)
     hwh.write_hwh(real.with_suffix(".hwh"), "another_ip", toy.LANES, BOARD.clock_mhz)
-    with pytest.raises(BfpError, match="PYNQ cannot load .*real.bit .*run on the board"):
-        Accelerator(deploy, bitfile=real)  # no board here; on a board, no bitstream
     with pytest.raises(BfpError, match="no IP 'sbfp_engine_0'"):
         Accelerator(deploy, device=board, bitfile=real)
     hwh.write_hwh(real.with_suffix(".hwh"), "sbfp_engine_0", toy.LANES, BOARD.clock_mhz)
+    with pytest.raises(BfpError, match="PYNQ cannot load .*real.bit .*run on the board"):
+        Accelerator(deploy, bitfile=real)  # no board here; on a board, no bitstream
     with pytest.raises(BfpError, match="no simulation marker"):
         Accelerator(deploy, device=board, bitfile=real)
 

@@ -56,6 +56,57 @@ def test_members_of_a_template_are_known(tmp_path):
     assert [f.rule for f in findings(tmp_path, wrong)] == ["partitions"]
 
 
+# what makes a progress output of the good kernel's, handed on to the function that the top function calls
+PROGRESS = (
+    ("run(const Word *from, Word *to, int32_t count)", "run(const Word *from, Word *to, int32_t count, {})"),
+    ("top(const Word *from, Word *to, int32_t count)", "top(const Word *from, Word *to, int32_t count, {})"),
+    ("    run(from, to, count);", "    run(from, to, count, progress);\n    *progress = 0;"),
+    (
+        "#pragma HLS INTERFACE mode=s_axilite port=count bundle=control\n",
+        "#pragma HLS INTERFACE mode=s_axilite port=count bundle=control\n"
+        "#pragma HLS INTERFACE mode=s_axilite port=progress bundle=control\n",
+    ),
+)
+
+
+def with_progress(parameter: str) -> str:
+    text = GOOD
+    for old, new in PROGRESS:
+        assert text.count(old) == 1
+        text = text.replace(old, new.format(parameter))
+    return text
+
+
+def test_the_progress_output_is_the_one_volatile(tmp_path):
+    assert findings(tmp_path, with_progress("volatile uint32_t *progress")) == []
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("volatile uint32_t *progress", "volatile uint64_t *progress"),
+        ("volatile uint32_t *progress", "volatile uint32_t *const progress"),
+        ("*progress = 0;", "*static_cast<volatile uint32_t *>(progress) = 0;"),
+        ('extern "C"', 'void peek(volatile uint32_t *progress);\n\nextern "C"'),
+    ],
+)
+def test_any_other_volatile_is_refused(old, new, tmp_path):
+    text = with_progress("volatile uint32_t *progress")
+    assert old in text
+    text = text.replace(old, new)
+    assert "volatile" in {f.rule for f in findings(tmp_path, text)}
+
+
+def test_a_progress_output_must_be_volatile(tmp_path):
+    """Without it synthesis keeps the last write of a call only."""
+    assert {f.rule for f in findings(tmp_path, with_progress("uint32_t *progress"))} == {"interface"}
+
+
+def test_another_name_is_no_progress(tmp_path):
+    text = with_progress("volatile uint32_t *progress").replace("progress", "state")
+    assert {f.rule for f in findings(tmp_path, text)} == {"volatile", "interface"}
+
+
 def test_header_that_is_not_for_kernels(tmp_path):
     """The lint has no other headers: include guards of its own must stand in for them here."""
     (tmp_path / "vector").write_text("#pragma once\n")

@@ -50,11 +50,14 @@ def test_second_run_does_nothing(project):
 def test_edited_template_regenerates_and_does_not_recalibrate(project):
     template = project.root / "codegen" / "templates" / "config.hpp.j2"
     kernel = project.read("csim")["kernel"]
-    template.write_text(template.read_text().replace("| cpp_comment }}", "| cpp_comment }}, edited", 1))
-    result = project.doit("csim", "net=toy.toml")
-    assert ran(result) == ["codegen", "csim"] and skipped(result) == ["calibrate"]
-    assert f"// {NAME}, edited" in (project.build / "generated" / "config.hpp").read_text()
-    assert project.read("csim")["kernel"] != kernel
+    original = template.read_text()
+    edits = {"| cpp_comment }}, edited": f"// {NAME}, edited", '| cpp_comment }}\n#define EDITED ""': "#define EDITED"}
+    for edit, line in edits.items():
+        template.write_text(original.replace("| cpp_comment }}", edit, 1))
+        result = project.doit("csim", "net=toy.toml")
+        assert ran(result) == ["codegen", "csim"] and skipped(result) == ["calibrate"]
+        assert line in (project.build / "generated" / "config.hpp").read_text()
+        assert (project.read("csim")["kernel"] == kernel) is line.startswith("//")  # a comment is not in the hardware
     assert project.read("csim")["mismatches"] == 0
 
 
@@ -187,6 +190,19 @@ def test_evaluation_and_board(project):
     assert ran(project.doit("report", "net=toy.toml")) == []
 
 
+def test_deploy_says_where_to_and_takes_a_host_in_either_word(project):
+    refused = refusal(project.doit("deploy", "net=toy.toml"))
+    assert f"doit deploy:{NAME} host=USER@HOST, or host=local" in refused
+    for words in (("board=local",), ("host=local", "folder=there")):
+        folder = project.user / "there" if "folder=there" in words else project.build / "board"
+        done = project.doit("deploy", "net=toy.toml", *words)
+        assert done.returncode == 0 and "self-test: passed" in done.stdout, done.stdout + done.stderr
+        assert (folder / "board").is_file() and (folder / "deploy" / "estimate.json").is_file()
+    # no bitstream, before ssh is asked for
+    assert f"has no {NAME}.bit; make it with `doit build-bitstream`" in refusal(project.doit("deploy", "net=toy.toml", "board=10.0.0.1"))
+    assert "board '10.0.0.1' is not known" in refusal(project.doit("csim", "net=toy.toml", "board=10.0.0.1"))
+
+
 def classify(project: Project, image: Path) -> subprocess.CompletedProcess:
     library = str(project.build / "csim" / "libengine.so")
     words = ["-m", "host", "classify", str(project.build / "deploy"), str(image), "--simulate", library]
@@ -248,7 +264,7 @@ def test_mistakes_in_the_file_are_refused_before_any_work(project, old, new, wor
 def test_unsupported_layer_is_refused_with_its_node_and_type(project):
     name = project.network("odd", model='"toy_net:unsupported"', arguments="{}", weights='"random"')
     message = refusal(project.doit("csim", f"net={name}"))
-    assert "layer 1 (node sigmoid" in message and "aten.sigmoid is not supported" in message
+    assert "layer 1 (Sigmoid, node sigmoid" in message and "aten.sigmoid is not supported" in message
 
 
 def test_weights_of_another_network_are_refused(project):

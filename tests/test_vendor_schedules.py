@@ -168,7 +168,7 @@ def test_every_loop_that_is_not_unrolled_bears_a_label(tmp_path):
         ([("CONV_CYCLES", "2", "1")], (), ["loop CONV_CYCLES in m has II=2, its pragma asks for II=1"]),
         ([("CONV_CYCLES", "1", "3")], (), ["loop CONV_CYCLES in m was scheduled for II=3, its pragma asks for II=1"]),
         ([("CONV_CYCLES1", "2", "1")], (), ["loop CONV_CYCLES1 in m has II=2, its pragma asks for II=1"]),
-        ([("PACK_ROWS1_PACK_PARTS_2_PACK_WORDS", "2", "1")], (), ["loop PACK_ROWS1_PACK_PARTS_2_PACK_WORDS in m has II=2"]),
+        ([("STORE_TURNS1_STORE_PARTS_2_STORE_BURST", "2", "1")], (), ["loop STORE_TURNS1_STORE_PARTS_2_STORE_BURST in m has II=2"]),
         ([("VITIS_LOOP_33_1", "1", "1")], (), []),
         ([("VITIS_LOOP_33_1", "4", "1")], (), ["loop VITIS_LOOP_33_1 in m has II=4, and bears no label of the sources"]),
         ([("TILES", "-", "-")], (), []),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
-from support.vendor_tools import TCL, hls_values, needs_tclsh, run_tcl, vivado_values
+from support.vendor_tools import ROOT, TCL, hls_values, needs_tclsh, run_tcl, vivado_values
 
 pytestmark = needs_tclsh
 
@@ -83,9 +85,6 @@ def test_the_test_bed_refuses_what_is_not_documented(tmp_path):
 
 
 def bed(tmp_path, name, text):
-    import os
-    import subprocess
-
     script = tmp_path / "lines.tcl"
     script.write_text(f"source {{{TCL / 'strict.tcl'}}}\nsource {{{TCL / name}}}\n{text}\n")
     environment = {"PATH": os.environ["PATH"], "FAKE_COMMANDS": str(tmp_path / "lines"), "SBFP_IP": "ip"}
@@ -121,6 +120,65 @@ def test_vivado_script_connects_everything_and_exports_both_files(tmp_path, sour
     }  # fmt: skip
     for name in ("utilization.rpt", "hierarchy.rpt", "timing.rpt"):
         assert (tmp_path / "out" / name).is_file()
+
+
+def connections(commands, kind):
+    """The pairs of end points that a connecting command joined, by the look-ups before it."""
+    names = {"connect_bd_net": "get_bd_pins", "connect_bd_intf_net": "get_bd_intf_pins"}
+    found = []
+    for at, command in enumerate(commands):
+        if command[0] == kind:
+            assert [c[0] for c in commands[at - 2 : at]] == 2 * [names[kind]]
+            found.append((commands[at - 2][1], commands[at - 1][1]))
+    return found
+
+
+def test_the_engine_s_interrupt_is_the_first_line_of_the_processing_system(tmp_path):
+    status, commands, error = run_vivado(tmp_path)
+    assert status == 0, error
+    assert ("sbfp_engine_0/interrupt", "ps/pl_ps_irq0") in connections(commands, "connect_bd_net")
+    enabled = commands.index(["set_property", "-dict", "CONFIG.PSU__USE__IRQ0 1", "ps"])
+    assert enabled < commands.index(["get_bd_pins", "ps/pl_ps_irq0"])  # the pin is there only then
+
+
+def test_the_interrupt_of_zynq_7000_is_its_own_line(tmp_path):
+    script = (ROOT / "hls" / "tcl" / "vivado.tcl").read_text()
+    procedures = script[script.index("array set interrupt_inputs") : script.index("# One SmartConnect")]
+    cells = "create_bd_cell -type ip -vlnv xilinx.com:ip:processing_system7 ps\n"
+    cells += "create_bd_cell -type ip -vlnv sbfp:hls:sbfp_engine:1.0 engine\n"
+    argument = "proc argument {name} {return $::env($name)}\n"
+    for system, ending in (("processing_system7", 0), ("versal_cips", 1)):
+        text = f"{procedures}\n{argument}set ::env(SBFP_PROCESSING_SYSTEM) {system}\n{cells}connect_interrupt engine"
+        status, error = bed(tmp_path, "vivado.tcl", text)
+        assert status == ending, error
+        assert ending == 0 or "the interrupt input of processing system versal_cips is not known" in error
+    enabling = "CONFIG.PCW_USE_FABRIC_INTERRUPT 1 CONFIG.PCW_IRQ_F2P_INTR 1"
+    status, error = bed(tmp_path, "vivado.tcl", text.replace("versal_cips", "processing_system7").replace(enabling, ""))
+    assert status and "no pin ps/IRQ_F2P without PCW_IRQ_F2P_INTR" in error
+
+
+def test_memory_ports_as_wide_as_the_engine_s_words_need_no_converter(tmp_path):
+    status, commands, error = run_vivado(tmp_path)
+    assert status == 0, error
+    bundles = ("weights", "in", "shortcut", "out")
+    drawn = connections(commands, "connect_bd_intf_net")
+    for port, bundle in enumerate(bundles):
+        assert (f"sbfp_engine_0/m_axi_gmem_{bundle}", f"ps/S_AXI_HP{port}_FPD") in drawn
+    converters = [c[-1] for c in commands if c[0] == "create_bd_cell" and "smartconnect" in c[-2]]
+    assert converters == ["registers"]
+
+
+@pytest.mark.parametrize("engine, port", [(64, 128), (256, 128), (128, 64)])
+def test_other_widths_take_one_converter_each(tmp_path, engine, port):
+    values = {**vivado_values(tmp_path), "ENGINE_BITS": engine, "MEMORY_PORT_BITS": port}
+    status, commands, error = run_vivado(tmp_path, values)
+    assert status == 0, error
+    drawn = connections(commands, "connect_bd_intf_net")
+    for at, bundle in enumerate(("weights", "in", "shortcut", "out")):
+        assert (f"sbfp_engine_0/m_axi_gmem_{bundle}", f"memory_{bundle}/S00_AXI") in drawn
+        assert (f"memory_{bundle}/M00_AXI", f"ps/S_AXI_HP{at}_FPD") in drawn
+    converters = [c[-1] for c in commands if c[0] == "create_bd_cell" and "smartconnect" in c[-2]]
+    assert converters == ["registers", "memory_weights", "memory_in", "memory_shortcut", "memory_out"]
 
 
 def reported(tmp_path) -> dict[str, str]:

@@ -185,7 +185,7 @@ def test_sources_that_change_under_a_tool_are_noticed(tmp_path, monkeypatch, pro
 
     def and_change(command):
         real(command)
-        (network / "generated" / "config.hpp").write_text("// another\n")
+        (network / "generated" / "config.hpp").write_text("int another;\n")
 
     monkeypatch.setattr(module, "run", and_change)
     before = package(network)
@@ -194,6 +194,7 @@ def test_sources_that_change_under_a_tool_are_noticed(tmp_path, monkeypatch, pro
     assert package(network) == before
     monkeypatch.setattr(module, "run", real)
     tools.log.unlink()
+    generated(network, "int another;")
     bitstream(network)
     assert [name for name, _, _ in tools.calls] == ["vitis_hls", "vivado"]
 

@@ -54,6 +54,7 @@ _RULES: tuple[Rule, ...] = (
     interface.interface,
     dataflow.dataflow_statements,
     dataflow.dataflow_channels,
+    dataflow.stable_jobs,
     channels.channel_ends,
 )
 # by name, which is what findings carry

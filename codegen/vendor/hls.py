@@ -12,11 +12,12 @@ from pathlib import Path
 
 from bfp.errors import BfpError
 from bfp.files import write_text
-from codegen.render import environment
+from codegen.identity import HLS, OWN_HEADER, engine_sources, kernel_digest
+from codegen.render import BENCH_HEADERS, environment
 from codegen.vendor.checks import check_report, findings, loop_targets, missing_loops, with_targets
 from codegen.vendor.process import Command, run, write_script
 from codegen.vendor.reports import COSIM, CSYNTH, find_report, read_cosim, read_csynth
-from codegen.vendor.request import HLS, TEMPLATE, TOP, Request, engine_sources, engine_values, inputs_digest
+from codegen.vendor.request import TEMPLATE, TOP, Request, engine_values, inputs_digest, kernel_headers
 from codegen.vendor.results import Cosim, Csynth, Modelled, read_results, write_results
 from codegen.vendor.schedules import find_schedules, read_schedule, slow_modules, with_schedules
 from codegen.vendor.tools import Tool, check_wanted, find_hls, find_simulator
@@ -63,9 +64,9 @@ def dry_tool(request: Request) -> Tool:
 
 
 def csynth_digest(request: Request) -> str:
-    """Digest of what synthesis depends on."""
-    generated = sorted((request.folder / "generated").glob("*.hpp"))
-    return inputs_digest(request, [*generated, *engine_sources(), SCRIPT, TEMPLATE], "csynth")
+    """Digest of what synthesis depends on: the kernel, however it is commented on, and how the tool is called."""
+    kernel = kernel_digest(kernel_headers(request.folder), engine_sources())
+    return inputs_digest(request, [SCRIPT, TEMPLATE], "csynth", kernel)
 
 
 def ip_repository(folder: Path, log: Path) -> Path:
@@ -143,6 +144,7 @@ def accept(request: Request, csynth: Csynth) -> None:
 def cosim_digest(request: Request) -> str:
     """Digest of what co-simulation depends on: the synthesis', its test bench and the data."""
     benches = sorted([*(HLS / "testbench").glob("*.cpp"), *(HLS / "csim").glob("*.h*")])
+    benches += [request.folder / "generated" / name for name in (OWN_HEADER, *BENCH_HEADERS)]
     data = [request.folder / "artifact.npz", request.folder / "samples.npz"]
     return inputs_digest(request, [*benches, *(path for path in data if path.is_file())], csynth_digest(request))
 

@@ -11,6 +11,7 @@ from bfp.fields import (
     NAME, TEXT, Kind, Place, checked, dump, fixed, hexadecimal, number, optional, parse, record, tuple_of, whole,
 )  # fmt: skip
 from bfp.files import read_file, write_json, write_text
+from codegen.performance.ranges import Range
 
 SCHEMA = 2
 FILE, TABLE = "vendor.json", "vendor.md"
@@ -33,21 +34,12 @@ class Resources:
 
 
 @dataclass(frozen=True)
-class Range:
-    """A modelled figure, with the least and the most that agree with it."""
-
-    low: int = checked(COUNT)
-    figure: int = checked(COUNT)
-    high: int = checked(COUNT)
-
-
-@dataclass(frozen=True)
 class Modelled:
-    """What the project's own model says of the engine (codegen/performance)."""
+    """What the project's own model says of the engine, without what is drawn around it (codegen/performance)."""
 
     dsp: Range = checked(record(Range))
-    bram36: int = checked(COUNT)
-    lut: int = checked(COUNT)
+    bram36: Range = checked(record(Range))
+    lut: Range = checked(record(Range))
 
 
 @dataclass(frozen=True)
@@ -175,11 +167,7 @@ def table(results: Results) -> list[str]:
     csynth, made = results.csynth, results.implementation
     if csynth:
         model = csynth.model
-        modelled = {
-            "dsp": f"{model.dsp.figure} ({model.dsp.low} to {model.dsp.high})",
-            "bram18": str(2 * model.bram36),
-            "lut": str(model.lut),
-        }
+        modelled = {"dsp": model.dsp, "bram18": model.bram36.times(2), "lut": model.lut}
         lines += ["| | modelled | csynth estimates | implemented | on the chip |", "|---|---|---|---|---|"]
         for key, name in (("dsp", "DSP"), ("bram18", "BRAM18"), ("uram", "URAM"), ("lut", "LUT"), ("ff", "FF")):
             placed = getattr(made.used, key) if made else "-"

@@ -16,9 +16,12 @@
 #   SBFP_PROCESSING_SYSTEM  IP of the processing system
 #   SBFP_MEMORY_PORTS       of the processing system, S_AXI_HP0 and so on
 #   SBFP_MEMORY_PORT_BITS   bits of each
+#   SBFP_ENGINE_BITS        bits of a word of the engine's memory interfaces
 #
-#   PS M_AXI_HPM0 -> engine s_axi_control       registers
-#   engine m_axi_gmem_* -> PS S_AXI_HP0..       external memory, a port for each
+#   PS M_AXI_HPM0 -> converter -> engine s_axi_control     registers
+#   engine m_axi_gmem_* -> PS S_AXI_HP0..                  external memory, a port for each; both speak AXI4, so
+#                                                          that only different widths need a converter, one each
+#   engine interrupt -> PS pl_ps_irq0                      the first line, which PYNQ serves
 
 proc argument {name} {
     if {![info exists ::env($name)] || $::env($name) eq ""} {
@@ -29,6 +32,17 @@ proc argument {name} {
 
 # The memory interfaces of hls/engine.cpp, in the order of the ports that they take.
 set bundles {weights in shortcut out}
+
+# Of each processing system: its first interrupt input, and the properties that enable it (AMD PG201, PG082). More
+# than one source would be joined by a concatenation of the bits; one is connected as it is.
+array set interrupt_inputs {
+    zynq_ultra_ps_e pl_ps_irq0
+    processing_system7 IRQ_F2P
+}
+array set interrupt_properties {
+    zynq_ultra_ps_e {CONFIG.PSU__USE__IRQ0 1}
+    processing_system7 {CONFIG.PCW_USE_FABRIC_INTERRUPT 1 CONFIG.PCW_IRQ_F2P_INTR 1}
+}
 
 proc newer {one other} {
     return [package vcompare [lindex $one 0] [lindex $other 0]]
@@ -153,8 +167,17 @@ proc connect_clocks_and_reset {ip} {
     connect_bd_net [get_bd_pins reset/peripheral_aresetn] [get_bd_pins $ip/ap_rst_n]
 }
 
+proc connect_interrupt {ip} {
+    set cell [argument SBFP_PROCESSING_SYSTEM]
+    if {![info exists ::interrupt_inputs($cell)]} {
+        error "the interrupt input of processing system $cell is not known"
+    }
+    set_property -dict $::interrupt_properties($cell) [get_bd_cells ps]
+    connect_bd_net [get_bd_pins $ip/interrupt] [get_bd_pins ps/$::interrupt_inputs($cell)]
+}
+
 # One SmartConnect between two interfaces: it converts widths, bursts and protocols.
-proc connect_axi {name source target} {
+proc connect_converted {name source target} {
     set cell [create_bd_cell -type ip -vlnv xilinx.com:ip:smartconnect $name]
     set_property -dict [list CONFIG.NUM_SI 1 CONFIG.NUM_MI 1] $cell
     connect_bd_net [get_bd_pins ps/pl_clk0] [get_bd_pins $name/aclk]
@@ -163,16 +186,26 @@ proc connect_axi {name source target} {
     connect_bd_intf_net [get_bd_intf_pins $name/M00_AXI] [get_bd_intf_pins $target]
 }
 
+# A memory interface of the engine and a port of the processing system: as they are where they are equally wide.
+proc connect_memory {name source target} {
+    if {[argument SBFP_ENGINE_BITS] == [argument SBFP_MEMORY_PORT_BITS]} {
+        connect_bd_intf_net [get_bd_intf_pins $source] [get_bd_intf_pins $target]
+    } else {
+        connect_converted $name $source $target
+    }
+}
+
 proc create_design {} {
     set ip [argument SBFP_IP]
     create_bd_design sbfp
     create_processing_system
     create_bd_cell -type ip -vlnv sbfp:hls:sbfp_engine:1.0 $ip
     connect_clocks_and_reset $ip
-    connect_axi registers ps/M_AXI_HPM0_FPD $ip/s_axi_control
+    connect_interrupt $ip
+    connect_converted registers ps/M_AXI_HPM0_FPD $ip/s_axi_control
     set port 0
     foreach bundle $::bundles {
-        connect_axi memory_$bundle $ip/m_axi_gmem_$bundle ps/S_AXI_HP${port}_FPD
+        connect_memory memory_$bundle $ip/m_axi_gmem_$bundle ps/S_AXI_HP${port}_FPD
         incr port
     }
     assign_bd_address

@@ -164,16 +164,25 @@ struct Ports {
     std::vector<sbfp::Word> out;
 };
 
+// The engine says that it stands in no layer once it has ended.
+void check_ended(uint32_t progress) {
+    if (progress != 0) {
+        fail("the engine ended and names layer " + std::to_string(progress - 1) + " as the one that it computes");
+    }
+}
+
 // One image, one layer a call: what a layer stores, the next one finds in all ports.
 void run_by_layers(const std::vector<sbfp::Word> &weights, std::vector<sbfp::Word> &arena, Ports &ports) {
     uint32_t low = 0;
     uint32_t high = 0;
+    uint32_t progress = 0;
     ports.out = arena;
     for (uint32_t layer = 0; layer < sbfp::NUM_LAYERS; ++layer) {
         ports.in = ports.out;
         ports.shortcut = ports.out;
         sbfp_engine(weights.data(), ports.in.data(), ports.shortcut.data(), ports.out.data(), layer, layer + 1, &low,
-                    &high);
+                    &high, &progress);
+        check_ended(progress);
         if (low != sbfp::IDENTITY_LOW || high != sbfp::IDENTITY_HIGH) {
             fail("the engine names another identity than its sources");
         }
@@ -266,12 +275,15 @@ int main(int argc, char **argv) {
         }
         uint32_t low = 0;
         uint32_t high = 0;
+        uint32_t progress = 0;
         const std::clock_t cpu = std::clock();
         const auto start = std::chrono::steady_clock::now();
         if (by_layers) {
             run_by_layers(weights, arena, ports);
         } else {
-            sbfp_engine(weights.data(), arena.data(), arena.data(), arena.data(), 0, sbfp::NUM_LAYERS, &low, &high);
+            sbfp_engine(weights.data(), arena.data(), arena.data(), arena.data(), 0, sbfp::NUM_LAYERS, &low, &high,
+                        &progress);
+            check_ended(progress);
         }
         seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
         cpu_seconds += static_cast<double>(std::clock() - cpu) / CLOCKS_PER_SEC;

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from support.lint_kernels import JOIN, LOOP, PIPELINED, TWICE, in_a_namespace, loop, one_end, twice
+from support.lint_bad_dataflow import BAD_DATAFLOW
+from support.lint_kernels import LOOP, PIPELINED, TWICE, in_a_namespace, loop, one_end, twice
 
 # rule, what is replaced, by what, words of the sentence
 BAD = [
@@ -73,6 +74,7 @@ BAD = [
     ("preprocessor", *twice("#ifdef FAST\n    value = 1;\n#endif"), "#ifdef may give"),
     ("preprocessor", *twice("", "#define TWO 2"), "#define may give"),
     ("volatile", *twice("    volatile int32_t v = value;\n    value = v;"), "volatile forbids"),
+    ("volatile", *twice("", "int32_t peek(volatile uint32_t *progress);"), "volatile forbids"),
     ("statics", "    Word kept[DEPTH];", "    static Word kept[DEPTH];", "static kept outlives"),
     ("statics", *twice("    static int32_t calls = 0;\n    calls += 1;"), "static calls outlives"),
     (
@@ -303,46 +305,5 @@ BAD = [
         "leaves depth to defaults",
     ),
     ("interface", "bundle=gmem1", "bundle=gmem0", "ports from and to share a bundle"),
-    ("dataflow_statements", JOIN, f"    count = count + 1;\n{JOIN}", "holds only declarations and calls"),
-    (
-        "dataflow_statements",
-        JOIN,
-        f"    if (count > 0) {{\n    {JOIN}    }}\n{JOIN}",
-        "holds only declarations and calls",
-    ),
-    (
-        "dataflow_statements",
-        "#pragma HLS AGGREGATE variable=table\n    load",
-        "#pragma HLS AGGREGATE variable=table\n    const int32_t n = twice(count);\n    load",
-        "n is computed in a dataflow region",
-    ),
-    ("dataflow_statements", JOIN, "    join(twice(count), words, table, sums);\n", "is computed by a call"),
-    ("dataflow_statements", "    load(from", "    twice(count);\n    load(from", "process twice returns a value"),
-    (
-        "dataflow_channels",
-        "    fill(count, table);\n",
-        "    fill(count, table);\n    fill(count, table);\n",
-        "has 2 producers",
-    ),
-    ("dataflow_channels", "    fill(count, table);\n", "", "channel table has no producer"),
-    ("dataflow_channels", "    store(count, sums, to);\n", "", "channel sums has 0 consumers"),
-    (
-        "dataflow_channels",
-        f"    load(from, count, words);\n    fill(count, table);\n{JOIN}",
-        f"    fill(count, table);\n{JOIN}    load(from, count, words);\n",
-        "is read by join before load writes it",
-    ),
-    (
-        "dataflow_channels",
-        "        words.write(memory[i]);",
-        "        words.write(memory[i]);\n        words.read();",
-        "is read and written by",
-    ),
-    (
-        "dataflow_channels",
-        "    Word table[DEPTH];\n",
-        "    Word table[DEPTH];\n    hls::stream<Word> more;\n    load(from, count, more);\n"
-        "    store(count, more, to);\n",
-        "is used by process",
-    ),
+    *BAD_DATAFLOW,
 ]

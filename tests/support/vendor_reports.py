@@ -58,7 +58,7 @@ PROFILE = Template("""<profile>
             <Interval-max>98766</Interval-max>
         </SummaryOfOverallLatency>
         <SummaryOfLoopLatency>
-            <RUN_LAYERS>
+            <RUN_STEPS>
                 <Slack>2.92</Slack>
                 <TripCount><range><min>1</min><max>256</max></range></TripCount>
                 <Latency><range><min>?</min><max>?</max></range></Latency>
@@ -70,7 +70,7 @@ PROFILE = Template("""<profile>
                     <IterationLatency>100</IterationLatency>
                     <InstanceList/>
                 </TILES>
-            </RUN_LAYERS>
+            </RUN_STEPS>
         </SummaryOfLoopLatency>
     </PerformanceEstimates>
     <AreaEstimates>
@@ -100,7 +100,7 @@ def csynth_xml(board=BOARD, loops=None, target=None, **changes) -> str:
     loops: II of each by name, empty where it is not pipelined; target: of the clock in ns; changes: other entries.
     """
     clock = 1000 / board.clock_mhz if target is None else target
-    loops = {"CONV_CYCLES": "1", "PACK_ROWS_PACK_PARTS_PACK_WORDS": "1"} if loops is None else loops
+    loops = {"CONV_CYCLES": "1", "STORE_TURNS_STORE_PARTS_STORE_BURST": "1"} if loops is None else loops
     modules = "".join(
         MODULE.substitute(
             name=name,

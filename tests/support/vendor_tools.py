@@ -10,17 +10,25 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support import toy_board as toy
 from support.boards import BOARD
 from support.vendor_reports import cosim_rpt, csynth_xml, schedules_of
 
-from bfp.files import write_bytes
+from bfp.artifact_file import save
+from bfp.files import write_bytes, write_text
+from bfp.samples import Samples, save_samples
+from codegen.identity import engine_sources, kernel_identity
+from codegen.lint.artifacts import smallest_artifact
+from codegen.performance.ranges import Range
+from codegen.render import BENCH_HEADERS, KERNEL_HEADERS
 from codegen.vendor import build
-from codegen.vendor.request import FlowOptions
-from codegen.vendor.results import Modelled, Range
+from codegen.vendor.request import FlowOptions, kernel_headers
+from codegen.vendor.results import Modelled
 
 ROOT = Path(__file__).resolve().parents[2]
 TCL = Path(__file__).resolve().parent / "vendor_tcl"
@@ -205,17 +213,22 @@ def tcl_lists(path: Path) -> list[list[str]]:
     return [line.split("\x1f") for line in lines]
 
 
-MODEL = Modelled(Range(18, 20, 22), 50, 30000)  # agrees with csynth_xml()
+MODEL = Modelled(Range(18, 20, 22), Range(50, 50, 60), Range(20000, 30000, 45000))  # agrees with csynth_xml()
 
 
-def generated(folder: Path, **changes) -> Path:
-    """A generated network of the toy; ``changes`` replace fields of its deployment."""
-    folder.mkdir()
-    toy.write(folder / "deploy", **changes)
-    (folder / "generated").mkdir()
-    (folder / "generated" / "config.hpp").write_text("// generated\n")
-    (folder / "artifact.npz").write_bytes(b"artifact")
-    (folder / "samples.npz").write_bytes(b"samples")
+def generated(folder: Path, code: str = "", seed: int = 0, **changes) -> Path:
+    """A generated network of the toy, as code generation leaves it; a folder that has one is generated again.
+
+    code: the kernel's. seed: of artifact and samples. ``changes`` replace fields of its deployment.
+    """
+    for name in (*KERNEL_HEADERS, *BENCH_HEADERS):
+        write_text(folder / "generated" / name, f"// {name} of artifact {seed}\n{code}\n")
+    network = replace(smallest_artifact(), provenance={"seed": seed})
+    images = np.full((1, toy.CHANNELS, toy.HEIGHT, toy.WIDTH), seed, np.float32)
+    save_samples(Samples(images, np.array([0]), ("first",), np.zeros((1, 2), np.float32)), folder / "samples.npz")
+    made = {"artifact_digest": save(network, folder / "artifact.npz").digest}
+    made["identity"] = kernel_identity(kernel_headers(folder), engine_sources())
+    toy.write(folder / "deploy", **{**made, **changes})
     return folder
 
 
@@ -285,5 +298,5 @@ def vivado_values(tmp_path: Path) -> dict:
         WORK=tmp_path / "work", OUT=tmp_path / "out", NAME="toy", IP_REPO="/ip", IP="sbfp_engine_0",
         PART="xczu3eg-sbva484-1-i", BOARD_PART=BOARD.board_part, BOARD_CONNECTIONS="", CLOCK_MHZ="250",
         CLOCK_TOLERANCE="0.01", STRATEGY="Performance_ExplorePostRoutePhysOpt", PROCESSING_SYSTEM="zynq_ultra_ps_e",
-        MEMORY_PORTS=4, MEMORY_PORT_BITS=128, JOBS=2,
+        MEMORY_PORTS=4, MEMORY_PORT_BITS=128, ENGINE_BITS=128, JOBS=2,
     )  # fmt: skip

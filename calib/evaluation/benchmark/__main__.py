@@ -1,4 +1,4 @@
-"""``python -m calib.evaluation.benchmark exponents|golden|memory [--out build/benchmark.json]``."""
+"""``python -m calib.evaluation.benchmark exponents|golden|memory|pictures|overlap [--out build/benchmark.json]``."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ NETWORK = Path(__file__).with_name("resnet50.toml")
 def main(argv: list[str] | None = None) -> int:
     """Measure, print the figures, put them into the results file; 2 after one line on stderr about bad input."""
     parser = argparse.ArgumentParser(prog="python -m calib.evaluation.benchmark", description=__doc__)
-    parser.add_argument("benchmark", choices=("exponents", "golden", "memory"))
+    parser.add_argument("benchmark", choices=("exponents", "golden", "memory", "pictures", "overlap"))
     parser.add_argument("--network", type=Path, default=NETWORK, help="a network's file (default: ResNet-50)")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args(argv)
     from calib import pipeline
-    from calib.evaluation.benchmark import exponents, golden, memory
+    from calib.evaluation.benchmark import exponents, golden, memory, overlap, pictures
 
     try:
         if arguments.benchmark == "memory":
             entry = memory.measure(arguments.network)
+        elif arguments.benchmark in ("pictures", "overlap"):
+            entry = {"pictures": pictures, "overlap": overlap}[arguments.benchmark].measure()
         else:
             prepared = pipeline.prepare(load_config(arguments.network))
             entry = {"exponents": exponents, "golden": golden}[arguments.benchmark].measure(prepared)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,16 +20,6 @@ from codegen.lint.kernel import Finding, Kernel, Scope, at
 
 K = CursorKind
 OPERATORS = (K.BINARY_OPERATOR, K.COMPOUND_ASSIGNMENT_OPERATOR)
-# Divisions that are still computed when it runs, by function and text, each with what will replace it: quotients that
-# code generation knows for every step of the network.
-DIVISIONS = {
-    ("place", "word / BANKS"): "the row of a word of the tile buffer",
-    ("place", "word % BANKS"): "the bank of a word of the tile buffer",
-    ("start_walk", "( walk . pixels + PIXELS - 1 ) / PIXELS"): "blocks of pixels of a tile",
-    ("start_walk", "walk . block_pixels / tile . width"): "rows by which a block of pixels moves a lane",
-    ("slice_at", "first / tile . in_height"): "the word of the tile that a line of the buffer belongs to",
-}
-
 
 # Products that are meant, by file and function: the array's, and the means'; fits() asks the compiler alone. Any number.
 MEANT = {
@@ -39,34 +28,6 @@ MEANT = {
     ("products.hpp", "packed_products"),
     ("products.hpp", "single_products"),
     ("rounding.hpp", "mean"),
-}
-# Products of the control that are still computed when it runs, by file and function, and how many: a counter, or code
-# generation, will replace them. None may be added.
-PRODUCTS = {
-    ("epilogue.hpp", "epilogue"): 2,
-    ("fetch_tile.hpp", "fetch_tile"): 3,
-    ("fetch_tile.hpp", "map_row"): 2,
-    ("fetch_tile.hpp", "tile_columns"): 2,
-    ("fused_pool.hpp", "fused_pool"): 2,
-    ("input_pool.hpp", "input_pool"): 1,
-    ("load_shortcut.hpp", "fetch_shortcut"): 5,
-    ("load_shortcut.hpp", "load_shortcut"): 1,
-    ("load_tile.hpp", "feed"): 1,
-    ("load_tile.hpp", "load_tile"): 1,
-    ("packing.hpp", "beats"): 1,
-    ("packing.hpp", "takes_of_two"): 1,
-    ("rounding.hpp", "reciprocal"): 3,
-    ("store.hpp", "store"): 9,
-    ("walk.hpp", "finished_rows"): 1,
-    ("walk.hpp", "pass_at"): 1,
-    ("walk.hpp", "slice_at"): 4,
-    ("walk.hpp", "tile_at"): 6,
-    ("walk.hpp", "tiles"): 2,
-    ("walk.hpp", "units"): 1,
-    ("weights.hpp", "fetch_weights"): 1,
-    ("weights.hpp", "weight_range"): 4,
-    ("window.hpp", "cycles"): 6,
-    ("window.hpp", "start_walk"): 13,
 }
 
 
@@ -89,16 +50,15 @@ def arithmetic(kernel: Kernel) -> Iterator[tuple[tuple[str, str], Cursor]]:
 
 def run_time_division(kernel: Kernel) -> Iterator[Finding]:
     """A division that is left to the hardware takes a divider of some 36 cycles, or a wide multiplier."""
-    for (_, function), c in arithmetic(kernel):
+    for _, c in arithmetic(kernel):
         operator = division_operator(c)
         if not operator:
             continue
         _, divisor = c.get_children()
         if is_constant(c, kernel) or _power_of_two(divisor, kernel):
             continue
-        if (function, _text(c)) not in DIVISIONS:
-            sentence = f"{operator} is computed when it runs, by something that is no power of two; count instead"
-            yield at(c, "run_time_division", f"{sentence}, or let code generation compute it")
+        sentence = f"{operator} is computed when it runs, by something that is no power of two; count instead"
+        yield at(c, "run_time_division", f"{sentence}, or let code generation compute it")
 
 
 def run_time_products(kernel: Kernel) -> list[tuple[tuple[str, str], Cursor]]:
@@ -109,10 +69,8 @@ def run_time_products(kernel: Kernel) -> list[tuple[tuple[str, str], Cursor]]:
 
 def run_time_product(kernel: Kernel) -> Iterator[Finding]:
     """A product of two values of 32 bits takes 3 DSPs, which are the array's; the control counts instead."""
-    count = Counter()
     for place, c in run_time_products(kernel):
-        count[place] += 1
-        if place not in MEANT and count[place] > PRODUCTS.get(place, 0):
+        if place not in MEANT:
             sentence = f"the product {_text(c)} is computed when it runs; count instead"
             yield at(c, "run_time_product", f"{sentence}, or let code generation compute it")
 

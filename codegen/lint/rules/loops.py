@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from clang.cindex import Cursor, CursorKind
@@ -52,7 +53,7 @@ def _unbounded(loop: Scope) -> str | None:
         return f"the bound {moving.spelling} is changed within the loop; copy it before the loop"
     up = _direction(step, counter)
     if up is None:
-        return f"the step of {counter.spelling} must be ++, --, += or -= of a constant"
+        return f"the step of {counter.spelling} must be ++, --, += or -= of a constant, or = bounded<MOST>({counter.spelling} + 1)"
     if up != binary_operator(condition).startswith("<"):
         return f"the counter {counter.spelling} is stepped away from its bound; turn the comparison or the step round"
     return None
@@ -63,6 +64,9 @@ def _direction(step: Cursor, counter: Cursor) -> bool | None:
     children = list(step.get_children())
     if not children or not lies_in(children[0], counter):
         return None
+    if step.kind == K.BINARY_OPERATOR and binary_operator(step) == "=":
+        # no wider than its bound needs (hls/bounded.hpp), by one
+        return True if re.fullmatch(r"(\w+)=bounded<[^;]+>\(\1\+1\)", text(step)) else None
     if step.kind == K.UNARY_OPERATOR:
         return {"++": True, "--": False}.get(unary_operator(step))
     constants = all(v.type.is_const_qualified() or v.kind != K.VAR_DECL for v in variables(children[-1]))
@@ -70,6 +74,11 @@ def _direction(step: Cursor, counter: Cursor) -> bool | None:
     if step.kind == K.COMPOUND_ASSIGNMENT_OPERATOR and constants and (value is None or value > 0):
         return {"+=": True, "-=": False}.get(binary_operator(step))
     return None
+
+
+def text(cursor: Cursor) -> str:
+    """The source of an expression, without blanks."""
+    return "".join(token.spelling for token in cursor.get_tokens())
 
 
 def tripcounts(kernel: Kernel) -> Iterator[Finding]:

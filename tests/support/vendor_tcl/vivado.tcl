@@ -22,12 +22,18 @@ foreach gp {0 1 2 3 4 5 6} {
 }
 set pins(ps) {pl_clk0 pl_resetn0 maxihpm0_fpd_aclk saxihp0_fpd_aclk saxihp1_fpd_aclk saxihp2_fpd_aclk saxihp3_fpd_aclk
     pl_ps_irq0 M_AXI_HPM0_FPD S_AXI_HP0_FPD S_AXI_HP1_FPD S_AXI_HP2_FPD S_AXI_HP3_FPD}
+set pins(ps7) {FCLK_CLK0 FCLK_RESET0_N IRQ_F2P}
+# pins that are there once a property of the processing system says so
+array set enabled_by {
+    ps/pl_ps_irq0 PSU__USE__IRQ0
+    ps/IRQ_F2P PCW_IRQ_F2P_INTR
+}
 set pins(reset) {slowest_sync_clk ext_reset_in peripheral_aresetn interconnect_aresetn}
 set pins(smartconnect) {aclk aresetn S00_AXI M00_AXI}
 set pins(engine) {ap_clk ap_rst_n interrupt s_axi_control m_axi_gmem_weights m_axi_gmem_in m_axi_gmem_shortcut
     m_axi_gmem_out}
 array set kinds {
-    xilinx.com:ip:zynq_ultra_ps_e ps xilinx.com:ip:proc_sys_reset reset xilinx.com:ip:smartconnect smartconnect
+    xilinx.com:ip:zynq_ultra_ps_e ps xilinx.com:ip:processing_system7 ps7 xilinx.com:ip:proc_sys_reset reset xilinx.com:ip:smartconnect smartconnect
     sbfp:hls:sbfp_engine:1.0 engine
 }
 set config(PSU__OVERRIDE__BASIC_CLOCK) [expr {[fake FIXED_CLOCK 0] ? 1 : 0}]
@@ -49,6 +55,9 @@ proc end_point {kind path} {
     lassign [split $path /] cell pin
     if {![info exists ::cells($cell)] || $pin ni $::pins($::cells($cell))} {
         error "ERROR: \[BD 5-106\] no $kind $path"
+    }
+    if {[info exists ::enabled_by($path)] && ![info exists ::config($::enabled_by($path))]} {
+        error "ERROR: \[BD 5-106\] no $kind $path without $::enabled_by($path)"
     }
     return $path
 }
@@ -88,11 +97,29 @@ documented create_bd_cell {-type -vlnv} {} 1 1 {
     set ::cells([lindex $words 0]) $::kinds($option(-vlnv))
     return [lindex $words 0]
 }
+documented get_bd_cells {} {-quiet} 1 1 {
+    if {![info exists ::cells([lindex $words 0])]} {
+        error "ERROR: \[BD 5-106\] no cell [lindex $words 0]"
+    }
+    return [lindex $words 0]
+}
 documented apply_bd_automation {-rule -config} {-quiet} 1 1 {one_of $option(-rule) xilinx.com:bd_rule:zynq_ultra_ps_e}
 documented get_bd_pins {} {-quiet} 1 1 {return [end_point pin [lindex $words 0]]}
 documented get_bd_intf_pins {} {-quiet} 1 1 {return [end_point interface [lindex $words 0]]}
 documented connect_bd_net {-net} {} 2 99 {}
-documented connect_bd_intf_net {} {} 2 2 {}
+documented connect_bd_intf_net {} {} 2 2 {
+    # what needs no converter: AXI4 of the engine's bursts to AXI4 of the same width; all others differ in kind
+    lassign $words source target
+    if {[string match */m_axi_gmem_* $source] && [string match ps/S_AXI_HP*_FPD $target]} {
+        set port [expr {[string index $target 11] + 2}]
+        set bits $::config(PSU__SAXIGP${port}__DATA_WIDTH)
+        if {$bits != $::env(SBFP_ENGINE_BITS)} {
+            error "ERROR: \[BD 41-237\] DATA_WIDTH does not match between $target($bits) and $source($::env(SBFP_ENGINE_BITS))"
+        }
+    } elseif {$source eq "ps/M_AXI_HPM0_FPD" && [string match */s_axi_control $target]} {
+        error "ERROR: \[BD 41-237\] PROTOCOL does not match between $target(AXI4LITE) and $source(AXI4)"
+    }
+}
 documented assign_bd_address {} {} 0 1 {}
 documented validate_bd_design {} {-force} 0 1 {}
 documented save_bd_design {} {} 0 1 {}
@@ -175,6 +202,8 @@ documented set_property {-dict} {} 1 3 {
         set key [regsub {^CONFIG\.} $name {}]
         set kind [expr {[info exists ::cells($object)] ? $::cells($object) : $object}]
         if {$kind eq "ps" && $key in $::ps_properties && $key ne $name} {
+            set ::config($key) $value
+        } elseif {$kind eq "ps7" && $name in {CONFIG.PCW_USE_FABRIC_INTERRUPT CONFIG.PCW_IRQ_F2P_INTR}} {
             set ::config($key) $value
         } elseif {$kind eq "smartconnect" && $name in {CONFIG.NUM_SI CONFIG.NUM_MI}} {
         } elseif {$kind eq "project" && $name in {board_part board_connections ip_repo_paths}} {

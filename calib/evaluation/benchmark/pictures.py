@@ -1,0 +1,122 @@
+"""What a picture costs before the engine: decoding, and pixels to memory by table against step by step.
+
+On one core of this machine; the ratio of the two ways, measured in turns, is what carries over to a board's.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from bfp import layout
+from bfp.artifact import Preprocessing
+from bfp.errors import BfpError
+from bfp.format import BlockFormat, quantise
+from bfp.layout import HOST, PlacedTensor, Segment
+from calib.data.images import random_photograph
+from calib.evaluation.benchmark.results import alternate, ratio
+from host.image import load_picture, normalise
+from host.pixels import PixelWriter
+
+SIZE, LANES = 224, 16
+PRE = Preprocessing((SIZE, SIZE), (123.675, 116.28, 103.53), (58.395, 57.12, 57.375), 256)
+PHOTOGRAPH = Preprocessing((1500, 2000), PRE.mean, PRE.std)  # the size of the JPEG that is decoded
+FORMATS = {8: -5, 5: -2}  # mantissa width and exponent
+REPEATS = 21
+
+
+def measure(repeats: int = REPEATS) -> dict:
+    """Milliseconds of each step, and by what factor the table is quicker, in a process of its own on one core."""
+    command = [sys.executable, "-m", "calib.evaluation.benchmark.pictures", str(repeats)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3])
+    if done.returncode:
+        raise BfpError(f"measuring what pictures cost failed with status {done.returncode}")
+    return {"size": SIZE, "repeats": repeats, "table": json.loads(done.stdout)}
+
+
+def main() -> None:
+    """Packing first: once large pictures have been decoded, the heap of a process keeps what arrays of floats need."""
+    repeats = int(sys.argv[1])
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    rows = [row for bits, exponent in FORMATS.items() for row in _packing(f"{bits} bits", bits, exponent, repeats)]
+    rows += _decoding(repeats)
+    rows += _packing("8 bits, after that", 8, FORMATS[8], repeats)
+    print(json.dumps(rows))
+
+
+def _decoding(repeats: int) -> list[list]:
+    jpeg = io.BytesIO()
+    random_photograph(PHOTOGRAPH, np.random.default_rng(0)).save(jpeg, "JPEG", quality=90)
+
+    def load(draft: bool) -> Callable[[], object]:
+        return lambda: load_picture(io.BytesIO(jpeg.getvalue()), PRE, draft)
+
+    seconds = alternate({"full": load(False), "draft": load(True)}, max(1, repeats // 4))
+    height, width = PHOTOGRAPH.size
+    return [
+        [f"decode and resize a JPEG of {width} x {height}", _milliseconds(seconds["full"]), "ms"],
+        ["the same, draft", _milliseconds(seconds["draft"]), "ms"],
+    ]
+
+
+def _packing(name: str, bits: int, exponent: int, repeats: int) -> list[list]:
+    """Step by step against the table, after both have been found to write the same memory."""
+    picture = random_photograph(PRE, np.random.default_rng(1))
+    pixels = np.asarray(picture)
+    tensor = PlacedTensor("input", "(host)", HOST, (3, SIZE, SIZE), BlockFormat(bits, True, (0, 3), (exponent,)),
+                          (Segment(0, 3, 0),))  # fmt: skip
+    words = tensor.segment_words(tensor.segments[0], LANES)
+    stepwise, direct = (np.zeros((words, LANES), np.uint8) for _ in range(2))
+    writer = PixelWriter(tensor, PRE)
+    image = normalise(pixels[None], PRE)[0]
+
+    def quantise_and_pack() -> None:
+        bit_by_bit(tensor, quantise(image, tensor.format), stepwise)
+
+    quantise_and_pack()
+    writer.write(picture, direct)
+    assert np.array_equal(stepwise, direct)
+    seconds = alternate(
+        {
+            "normalise": lambda: normalise(pixels[None], PRE),
+            "pack": quantise_and_pack,
+            "table": lambda: writer.write(picture, direct),
+        },
+        repeats,
+    )
+    return [
+        [f"{name}: normalise", _milliseconds(seconds["normalise"]), "ms"],
+        [f"{name}: quantise and pack, step by step", _milliseconds(seconds["pack"]), "ms"],
+        [f"{name}: pixels to memory by table", _milliseconds(seconds["table"]), "ms (to be at most 1.5)"],
+        [f"{name}: quantise and pack / table", ratio(seconds["pack"], seconds["table"]), "(to be at least 10 in a fresh process)"],
+    ]
+
+
+def bit_by_bit(tensor: PlacedTensor, mantissas: np.ndarray, arena: np.ndarray) -> None:
+    """As layout.pack, for one segment, by single bits: the reference."""
+    fmt, (_, height, _), lanes = tensor.format, tensor.shape, arena.shape[1]
+    if mantissas.min() < fmt.low or mantissas.max() > fmt.high:
+        raise BfpError(f"tensor {tensor.name} has mantissas outside {fmt.low}..{fmt.high}")
+    count = layout.plane_count(len(mantissas), lanes)
+    codes = np.zeros((count * lanes, *mantissas.shape[1:]), np.uint8)
+    codes[: len(mantissas)] = mantissas.astype(np.int64) & ((1 << fmt.bits) - 1)
+    if fmt.bits < 8:
+        stream = np.unpackbits(codes[..., None], axis=-1, count=fmt.bits, bitorder="little")
+        codes = np.packbits(stream.reshape(count * lanes, height, -1), axis=-1, bitorder="little")
+    target = arena.reshape(count, height, tensor.line_words, lanes)
+    target[:] = codes.reshape(count, lanes, height, -1).transpose(0, 2, 3, 1)
+
+
+def _milliseconds(seconds: list[float]) -> float:
+    return 1e3 * float(np.median(seconds))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""The folder that is put on a board: the deployment, what drives it, and a program that knows where everything is.
+
+    board           the launcher: sources the board's environment, as root, and starts host/
+    __main__.py     what it starts
+    deploy/         manifest, weights, bitstream and handoff, artifact and samples, the modelled figures
+    bfp/ host/      as here
+    notebook.ipynb  the same from Python
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from bfp.deployment import MANIFEST, Deployment, check_file, read_deployment, read_weights
+from bfp.errors import BfpError
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("bfp", "host")
+ESTIMATE, ARTIFACT, SAMPLES = "estimate.json", "artifact.npz", "samples.npz"
+LIBRARY = "libengine.so"
+NOTEBOOK = "notebook.ipynb"
+# of PYNQ's images; each is sourced where it exists
+ENVIRONMENT = (
+    "/etc/profile.d/boardname.sh",
+    "/etc/profile.d/xrt_setup.sh",
+    "/etc/profile.d/pynq_venv.sh",
+    "/usr/local/share/pynq-venv/bin/activate",
+)
+START = '''"""Starts the board's program from its own folder, whatever lies where it is called from."""
+
+import sys
+
+from host.__main__ import main
+
+sys.exit(main())
+'''
+
+
+@dataclass(frozen=True)
+class Package:
+    """What a package holds. verifiable: artifact and samples are in it; simulated: the compiled engine, no bitstream."""
+
+    deployment: Deployment
+    verifiable: bool
+    simulated: bool
+
+
+def stage(build: Path, folder: Path, simulated: bool, environment: tuple[str, ...] = ENVIRONMENT) -> Package:
+    """Make the package of a network's build folder in a new folder.
+
+    simulated: with the engine that g++ compiled instead of a bitstream. environment: scripts that the launcher sources.
+    Raises BfpError where a file is missing or not the manifest's.
+    """
+    source, target = build / "deploy", folder / "deploy"
+    deployment = read_deployment(source)
+    read_weights(deployment, source)
+    target.mkdir(parents=True)
+    names = [MANIFEST, *deployment.files]
+    if simulated:
+        library = build / "csim" / LIBRARY
+        if not library.is_file():
+            raise BfpError(f"{library} does not exist; build it with `doit csim`")
+        shutil.copyfile(library, folder / LIBRARY)
+        names += [name for name in (ARTIFACT, SAMPLES) if name not in names]
+    else:
+        for name in (deployment.bitfile, deployment.handoff):
+            if name not in deployment.files:
+                raise BfpError(f"{source} has no {name}; make it with `doit build-bitstream`")
+    for name in names:
+        _copy(deployment, source, build, target, name)
+    if (build / ESTIMATE).is_file():
+        shutil.copyfile(build / ESTIMATE, target / ESTIMATE)
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, folder / package, ignore=lambda _, found: [n for n in found if n == "__pycache__"])
+    shutil.copyfile(ROOT / "host" / NOTEBOOK, folder / NOTEBOOK)
+    (folder / "__main__.py").write_text(START, encoding="utf-8")
+    launcher = folder / "board"
+    launcher.write_text(launcher_text(simulated, environment), encoding="utf-8")
+    launcher.chmod(0o755)
+    return Package(deployment, all((target / name).is_file() for name in (ARTIFACT, SAMPLES)), simulated)
+
+
+def _copy(deployment: Deployment, source: Path, build: Path, target: Path, name: str) -> None:
+    """One file of the deployment's folder; artifact and samples of a simulated package may lie beside that."""
+    if name in deployment.files:
+        check_file(deployment, source, name, "make it again with `doit build-bitstream`, or `doit codegen`")
+    found = source / name if (source / name).is_file() else build / name
+    if not found.is_file():
+        raise BfpError(f"{source / name} does not exist; make it again with `doit codegen`")
+    shutil.copyfile(found, target / name)
+
+
+def launcher_text(simulated: bool, environment: tuple[str, ...] = ENVIRONMENT) -> str:
+    """The launcher, a program for bash. environment: absolute paths of scripts."""
+    scripts = " ".join(map(shlex.quote, environment))
+    as_root = '[ "$(id -u)" = 0 ] || exec sudo -- "$here/board" "$@"\n'
+    sources = f'for script in {scripts}; do\n    if [ -e "$script" ]; then . "$script"; fi\ndone\n'
+    return (
+        "#!/bin/bash\n"
+        "# run, bench, verify or info, with the words that `python -m host` takes behind the deployment\n"
+        'here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)\n'
+        'if [ $# = 0 ]; then echo "usage: $0 run IMAGE... | bench | verify | info" >&2; exit 2; fi\n'
+        + ("" if simulated else as_root + sources)
+        + 'command=$1; shift\n'
+        # root's files in a user's folder could not be replaced by the next copy
+        "export PYTHONDONTWRITEBYTECODE=1\n"
+        f'exec "${{PYTHON:-python3}}" "$here" "$command" "$here/deploy" "$@"'
+        + (f' --simulate "$here/{LIBRARY}"' if simulated else "")
+        + "\n"
+    )

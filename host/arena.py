@@ -1,0 +1,53 @@
+"""The feature maps' memory of one run: what the engine reads its input from, and leaves every tensor in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from bfp import layout
+from bfp.layout import PlacedTensor
+from host.inputs import ImageInput, Prepared
+
+Lap = Callable[[str], None]  # told the name of each step that has just ended
+
+
+def no_lap(_: str) -> None:
+    """Where nobody measures."""
+
+
+class Arena:
+    """A buffer, uint8 [words, lanes], with PYNQ's flush(), invalidate() and device_address."""
+
+    def __init__(self, buffer: Any):
+        self.buffer = buffer
+
+    @property
+    def device_address(self) -> int:
+        """Where the engine finds it, bytes."""
+        return int(self.buffer.device_address)
+
+    def put(self, images: ImageInput, prepared: Prepared, lap: Lap = no_lap) -> None:
+        """Write the network's input, and let the engine see it."""
+        images.write(prepared, self.buffer)
+        lap("pack")
+        for part in self.parts(images.tensor):
+            part.flush()
+        lap("copy")
+
+    def read(self, tensor: PlacedTensor, lap: Lap = no_lap) -> np.ndarray:
+        """Mantissas, int16 [C, H, W], as the engine left them."""
+        for part in self.parts(tensor):
+            part.invalidate()
+        lap("copy")
+        mantissas = layout.unpack(tensor, self.buffer)
+        lap("unpack")
+        return mantissas
+
+    def parts(self, tensor: PlacedTensor) -> Iterator:
+        """The parts of the buffer that hold a tensor's segments."""
+        for segment in tensor.segments:
+            words = tensor.segment_words(segment, self.buffer.shape[1])
+            yield self.buffer[segment.address : segment.address + words]

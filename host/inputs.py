@@ -1,0 +1,126 @@
+"""What the accelerator takes as an image, and how each kind gets into its memory.
+
+    a path               decoded, turned upright, resized and cropped
+    a PIL picture        likewise
+    uint8 [H, W, C]      pixels, RGB or gray, of any size: resized and cropped as a picture
+    float [C, H, W]      normalised: (pixel - mean) / std, in the network's order of channels
+
+Mantissas are no image: they have a way of their own, so that pixels are never taken for them.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Union
+
+import numpy as np
+from PIL import Image
+
+from bfp import layout
+from bfp.artifact import NetworkInput
+from bfp.errors import BfpError
+from bfp.format import quantise
+from bfp.layout import PlacedTensor
+from host.image import as_network_takes, fit_picture, load_picture
+from host.pixels import PixelWriter
+
+Prepared = Union[Image.Image, np.ndarray]  # what can be written: a picture of the network's size, or mantissas
+
+
+class ImageInput:
+    """One input of a network: turns images into what can be written (slow, in any thread), and writes that (quick)."""
+
+    def __init__(self, network: str, entry: NetworkInput, tensor: PlacedTensor):
+        self.network, self.pre, self.tensor = network, entry.preprocessing, tensor
+        self._refusal, self._writer = None, None
+        try:
+            self._writer = PixelWriter(tensor, self.pre)
+        except BfpError as error:  # floats and mantissas can still be given
+            self._refusal = error
+
+    def prepare(self, image: object, draft: bool = False) -> Prepared:
+        """A picture of the network's size, or mantissas, int16 [C, H, W], of an image of any of the kinds above.
+
+        draft: of host.image. Raises BfpError, one sentence, for any other kind, shape or value.
+        """
+        pixels = isinstance(image, np.ndarray) and image.dtype == np.uint8
+        if self._writer is None and (pixels or isinstance(image, (str, os.PathLike, Image.Image))):
+            raise BfpError(f"network {self.network}: {self._refusal}")
+        if isinstance(image, (str, os.PathLike)):
+            return load_picture(Path(image), self.pre, draft)
+        if isinstance(image, Image.Image):
+            return self._picture(image)
+        if not isinstance(image, np.ndarray):
+            raise BfpError(
+                f"network {self.network} takes a path, a PIL picture or an array, not {type(image).__name__}; convert it first"
+            )
+        if pixels:
+            return self._pixels(image)
+        if np.issubdtype(image.dtype, np.integer):
+            raise BfpError(
+                f"network {self.network} was given an image of {image.dtype}: pixels are uint8 [H, W, C], normalised images "
+                "float [C, H, W]; convert it, or pass mantissas to run_mantissas"
+            )
+        return self.quantised(image)
+
+    def _picture(self, image: Image.Image) -> Image.Image:
+        try:
+            image.load()
+            return fit_picture(as_network_takes(image, self.pre), self.pre)
+        except (OSError, ValueError, SyntaxError) as error:
+            raise BfpError(f"the picture for {self.network} cannot be read ({error}); give a readable one") from None
+
+    def _pixels(self, image: np.ndarray) -> Image.Image:
+        channels, height, width = self.tensor.shape
+        shaped = image.ndim == 3 and image.shape[2] == channels and image.size
+        if not shaped or (image.shape == self.tensor.shape and image.shape != (height, width, channels)):
+            raise BfpError(
+                f"network {self.network} takes pixels as uint8 [height, width, {channels}], not {_shape(image)}; "
+                "put the channels last"
+            )
+        return fit_picture(Image.fromarray(image if channels > 1 else image[:, :, 0]), self.pre)
+
+    def quantised(self, image: np.ndarray) -> np.ndarray:
+        """Mantissas, int16 [C, H, W], of a normalised image. Raises BfpError for another shape or what is not finite."""
+        self._check_shape(image)
+        if not np.issubdtype(image.dtype, np.floating) or not np.isfinite(image).all():
+            raise BfpError(f"the image for {self.network} holds values that are not finite numbers")
+        return quantise(self.pre.scaled(image), self.tensor.format)
+
+    def mantissas(self, mantissas: np.ndarray) -> np.ndarray:
+        """The mantissas as they are. Raises BfpError unless they are integers of the tensor's shape and range."""
+        mantissas = np.asarray(mantissas)
+        self._check_shape(mantissas)
+        if not np.issubdtype(mantissas.dtype, np.integer):
+            raise BfpError(f"{mantissas.dtype} are no mantissas of {self.network}; pass an image to run")
+        low, high = self.tensor.format.low, self.tensor.format.high
+        if mantissas.min() < low or mantissas.max() > high:
+            raise BfpError(
+                f"network {self.network} takes mantissas {low}..{high}, but {mantissas.min()}..{mantissas.max()} were "
+                "given; quantise them with the input's format"
+            )
+        # signed as packing wants them, so that unsigned types cannot wrap
+        return mantissas.astype(np.int16)
+
+    def write(self, prepared: Prepared, arena: np.ndarray) -> None:
+        """Put what ``prepare``, ``quantised`` or ``mantissas`` made into the arena, uint8 [words, lanes]."""
+        if isinstance(prepared, Image.Image):
+            self._writer.write(prepared, arena)
+        else:
+            layout.pack(self.tensor, prepared, arena)
+
+    def _check_shape(self, image: np.ndarray) -> None:
+        if image.shape != self.tensor.shape:
+            raise BfpError(
+                f"network {self.network} takes an image of {_shape_of(self.tensor.shape)} (channels, height, width), "
+                f"not {_shape(image)}; resize it first"
+            )
+
+
+def _shape(array: np.ndarray) -> str:
+    return _shape_of(array.shape) or "a number"
+
+
+def _shape_of(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))

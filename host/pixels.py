@@ -1,0 +1,80 @@
+"""Pixels straight to the engine's memory: one table from a pixel's 256 values to the byte of its mantissa.
+
+The table is made by the very functions that normalise and quantise float
+images, so that both ways give the same mantissas to the last bit. A pixel is
+looked up and written into its lane; no float image is ever made. PIL does the
+looking up, since it has a picture's bytes already and is quick on small processors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image
+
+from bfp import layout
+from bfp.artifact import Preprocessing
+from bfp.errors import BfpError
+from bfp.format import BlockFormat, quantise
+from bfp.layout import PlacedTensor
+from host.image import MODES, normalise
+
+VALUES = 256  # of a pixel
+# what PIL writes out of its memory, by the network's order of channels: the bytes of a pixel, the last one without meaning
+RAW = {"rgb": ("RGBX", 4), "bgr": ("BGRX", 4), "gray": ("L", 1)}
+COLOURS_OF = {"rgb": 3, "bgr": 3, "gray": 1}
+COLOURS = np.uint32(0x00FF_FFFF)  # of the four bytes of a pixel, low byte first, those that are channels
+
+
+def mantissa_table(pre: Preprocessing, fmt: BlockFormat) -> np.ndarray:
+    """Mantissas, int16 [C, 256], of every value of a pixel in each of the network's channels."""
+    channels = len(pre.mean)
+    square = replace(pre, size=(16, VALUES // 16))
+    every = np.repeat(np.arange(VALUES, dtype=np.uint8), channels).reshape(1, *square.size, channels)
+    return quantise(pre.scaled(normalise(every, square)), fmt).reshape(channels, VALUES)
+
+
+class PixelWriter:
+    """Writes pictures of one input into arenas.
+
+    Raises BfpError where format and preprocessing do not fit each other, and for inputs that are no pictures: of
+    another number of channels than the preprocessing's colours.
+    """
+
+    def __init__(self, tensor: PlacedTensor, pre: Preprocessing):
+        channels = COLOURS_OF[pre.channels]
+        if tensor.shape != (channels, *pre.size) or tensor.format.channels != channels or len(pre.mean) != channels:
+            raise BfpError(
+                f"input {tensor.name} of {'x'.join(map(str, tensor.shape))} takes no pictures, its preprocessing makes "
+                f"{channels} channels of {tuple(pre.size)}; give it normalised floats, or mantissas"
+            )
+        self._tensor, self._pre = tensor, pre
+        codes = mantissa_table(pre, tensor.format) & ((1 << tensor.format.bits) - 1)
+        # PIL looks values up in its own order of bands
+        self._table = (codes[::-1] if pre.channels == "bgr" else codes).reshape(-1).tolist()
+
+    def write(self, picture: Image.Image, arena: np.ndarray) -> None:
+        """Put a picture, RGB or gray and of the network's size, into the arena, uint8 [words, lanes].
+
+        Raises BfpError for another mode or size.
+        """
+        tensor, mode = self._tensor, MODES[self._pre.channels]
+        channels, height, width = tensor.shape
+        if picture.mode != mode or picture.size != (width, height):
+            raise BfpError(
+                f"a picture of {picture.size[1]} x {picture.size[0]} pixels and mode {picture.mode} was given, the network "
+                f"takes {height} x {width} and mode {mode}; resize it or convert it first"
+            )
+        arena = np.asarray(arena)  # a plain view: slices of a PYNQ buffer cost more
+        raw, size = RAW[self._pre.channels]
+        looked_up = np.frombuffer(picture.point(self._table).tobytes("raw", raw), np.uint8).reshape(height, width, size)
+        layout.clear(tensor, arena)
+        bits, (first, *others), lanes = tensor.format.bits, tensor.segments, arena.shape[1]
+        if (bits, channels, size, lanes % 4) == (8, 3, 4, 0) and not others:
+            # all channels lie in the first four bytes of a word, so that a pixel is one write
+            words = arena[first.address : first.address + height * width]
+            words.view("<u4")[:, 0] = looked_up.view("<u4").reshape(-1) & COLOURS
+            return
+        for channel, lane in enumerate(layout.channel_lanes(tensor, arena)):
+            lane[:] = layout.pack_lines(looked_up[:, :, channel], bits)

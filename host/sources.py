@@ -1,0 +1,53 @@
+"""Pictures named on the command line: files, folders, and folders of classes, whose pictures bring their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bfp.errors import BfpError
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One picture. label: index of its class, None where it is not known."""
+
+    path: Path
+    label: int | None = None
+
+
+def find_pictures(names: Iterable[str | Path], classes: int | None = None) -> list[Source]:
+    """The pictures in the order of the names, those of a folder in the order of theirs.
+
+    A folder that holds folders is one of classes: the label of a picture is the index of its folder among them, sorted
+    by name, as in calibration. classes: how many there are, None where no label is asked for. Raises BfpError for what does not exist, for a folder
+    without pictures, and for one with more classes than the network has.
+    """
+    found: list[Source] = []
+    for name in map(Path, names):
+        if name.is_dir():
+            found += _folder(name, classes)
+        elif name.exists():
+            found.append(Source(name))
+        else:
+            raise BfpError(f"image {name} does not exist; check the name")
+    return found
+
+
+def _folder(folder: Path, classes: int | None) -> list[Source]:
+    # hidden folders are no classes: they would shift the labels of all others
+    groups = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if classes is not None and len(groups) > classes:
+        raise BfpError(f"folder {folder} has {len(groups)} folders of classes, and the network {classes} classes; give one for each")
+    labelled = [Source(p, label) for label, group in enumerate(groups) for p in _pictures(group)]
+    found = labelled or [Source(p) for p in _pictures(folder)]
+    if not found:
+        raise BfpError(f"folder {folder} holds no images ({', '.join(sorted(SUFFIXES))}); give another")
+    return found
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())

@@ -1,0 +1,243 @@
+"""Many images through the accelerator: while the engine works on one, the next is decoded and packed, the last one read.
+
+The stages run in threads of their own, joined by channels that hold few items,
+so that nothing is read ahead of a slow consumer. A slot is a memory that the
+engine works in; with two of them the engine never waits for packing or reading.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+GRACE_S = 1.0  # for the engine to finish what it works on when a stream ends early
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What happens to each image, in this order.
+
+    prepare(image): in several threads at once, decoding. load(prepared, slot): packing into a free slot. start(slot),
+    finish(slot): the engine, one slot at a time; the next one is started before anything else is done with the last.
+    read(slot): its result, after which the slot is free.
+    """
+
+    prepare: Callable[[Any], Any]
+    load: Callable[[Any, Any], None]
+    start: Callable[[Any], None]
+    finish: Callable[[Any], None]
+    read: Callable[[Any], Any]
+
+
+class _Stopped(Exception):
+    """Nobody wants the rest."""
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """Travels in place of an image's result, so that those before it come first."""
+
+    error: BaseException
+
+
+_END = object()
+
+
+class Channel:
+    """A queue of at most ``most`` items between two threads, that both can leave."""
+
+    def __init__(self, most: int):
+        self._most, self._items, self._stopped = most, deque(), False
+        self._changed = threading.Condition()
+
+    def put(self, item: object) -> None:
+        """Append when there is room. Raises _Stopped once the channel is stopped."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or len(self._items) < self._most)
+            if self._stopped:
+                raise _Stopped
+            self._items.append(item)
+            self._changed.notify_all()
+
+    def get(self) -> object:
+        """The oldest item, when there is one. Raises _Stopped once the channel is stopped."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or self._items)
+            if self._stopped:
+                raise _Stopped
+            item = self._items.popleft()
+            self._changed.notify_all()
+            return item
+
+    def get_now(self) -> object | None:
+        """The oldest item, None where there is none now."""
+        with self._changed:
+            item = self._items.popleft() if self._items and not self._stopped else None
+            self._changed.notify_all()
+            return item
+
+    def stop(self) -> None:
+        """Wake whoever waits."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+
+class Stream:
+    """The results of many images, in their order. Iterate over it once; close() ends it early.
+
+    slots: two or more, for whatever the stages know them as. threads: that prepare images. results: how many may wait
+    for a slow consumer.
+
+    What a stage raises for an image, the iteration raises in its place, after the results before it; then the stream
+    has ended. No stage runs any more once it has ended or close() has returned.
+    """
+
+    def __init__(self, images: Iterable, stages: Stages, slots: Sequence, threads: int, results: int = 2):
+        self._stages, self._images = stages, images
+        self._prepared = Channel(threads)
+        self._free, self._loaded, self._computed = (Channel(len(slots)) for _ in range(3))
+        self._results = Channel(results)
+        for slot in slots:
+            self._free.put(slot)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="prepare")
+        self._begun: object = None  # the slot that the engine works in
+        self._ended = False
+        self.given_up = False  # what the engine still works on is waited for no more
+        works = (
+            (self._feed,),
+            (_work, self._load, self._prepared, self._loaded),
+            (self._compute,),
+            (_work, self._read, self._computed, self._results),
+        )
+        self._threads = [threading.Thread(target=_until_stopped, args=work, daemon=True) for work in works]
+        for thread in self._threads:
+            thread.start()
+
+    def __iter__(self) -> Iterator:
+        return self
+
+    def __next__(self) -> Any:
+        if self._ended:
+            raise StopIteration
+        try:
+            item = self._results.get()
+        except _Stopped:
+            raise StopIteration from None
+        except BaseException:  # interrupted while waiting
+            self.close()
+            raise
+        if item is _END:
+            self.close()
+            raise StopIteration
+        if isinstance(item, _Failure):
+            self.close()
+            raise item.error
+        return item
+
+    def close(self) -> None:
+        """End the stream: what runs is waited for, and given up where it takes long; the rest is dropped.
+
+        A second call does nothing.
+        """
+        self._ended = True
+        for channel in (self._prepared, self._free, self._loaded, self._computed, self._results):
+            channel.stop()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        at_work = self._threads[1:]  # whoever makes the images may wait for ever, and touches no slot
+        deadline = time.monotonic() + GRACE_S
+        for thread in at_work:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self.given_up = True
+        for thread in at_work:
+            thread.join()
+
+    def _feed(self) -> None:
+        """Hands out the images; the channel's room, not their number, says how many are decoded ahead."""
+        try:
+            for image in self._images:
+                self._prepared.put(self._pool.submit(self._stages.prepare, image))
+        except _Stopped:
+            raise
+        except BaseException as error:  # of whoever made the images
+            self._prepared.put(_Failure(error))
+        else:
+            self._prepared.put(_END)
+
+    def _load(self, future: Future) -> object:
+        prepared = future.result()
+        slot = self._free.get()
+        self._stages.load(prepared, slot)
+        return slot
+
+    def _compute(self) -> None:
+        """Keeps the engine at work: between the end of a run and the start of the next nothing is waited for."""
+        item = self._loaded.get()
+        try:
+            while not _is_last(item):
+                item = self._one_run(item)
+            self._computed.put(item)
+        finally:
+            if self._begun is not None:  # the stream was left in between
+                with suppress(BaseException):
+                    self._stages.finish(self._begun)
+
+    def _one_run(self, slot: object) -> object:
+        """Finish a slot, started here unless that was begun, begin the next if it is there; returns what follows."""
+        try:
+            if self._begun is None:
+                self._begin(slot)
+            self._stages.finish(slot)
+            self._begun = None
+        except BaseException as error:
+            self._begun = None
+            return _Failure(error)
+        following = self._loaded.get_now()
+        if following is not None and not _is_last(following):
+            try:
+                self._begin(following)
+            except BaseException as error:
+                self._begun, following = None, _Failure(error)
+        self._computed.put(slot)
+        return self._loaded.get() if following is None else following
+
+    def _begin(self, slot: object) -> None:
+        self._stages.start(slot)
+        self._begun = slot
+
+    def _read(self, slot: object) -> object:
+        result = self._stages.read(slot)
+        self._free.put(slot)
+        return result
+
+
+def _work(stage: Callable[[Any], object], source: Channel, target: Channel) -> None:
+    """Put through the stage what comes; the end and a failure go through as they are, and nothing after them."""
+    while True:
+        item = source.get()
+        if not _is_last(item):
+            try:
+                item = stage(item)
+            except _Stopped:
+                raise
+            except BaseException as error:
+                item = _Failure(error)
+        target.put(item)
+        if _is_last(item):
+            return
+
+
+def _is_last(item: object) -> bool:
+    """Nothing comes after the end, or a failure."""
+    return item is _END or isinstance(item, _Failure)
+
+
+def _until_stopped(work: Callable[..., None], *arguments: object) -> None:
+    with suppress(_Stopped):
+        work(*arguments)

@@ -1,0 +1,40 @@
+"""A small network's build folder with everything that a board needs, and a compiled engine for the simulated one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from support.boards import BOARD
+from support.random_graphs import random_artifact, random_input
+
+from bfp.artifact import Artifact
+from bfp.artifact_file import load, save
+from bfp.deployment import add_files
+from bfp.format import dequantise
+from bfp.samples import Samples, save_samples
+from codegen.generate import generate
+from codegen.options import EngineOptions
+from codegen.simulation.csim import compile_engine
+
+
+def build(folder: Path, seed: int) -> Artifact:
+    """artifact.npz, deploy/ with what it is verified with, csim/libengine.so; returns the artifact."""
+    save(random_artifact(seed, lanes=16), folder / "artifact.npz")
+    artifact = load(folder / "artifact.npz")  # with its digest
+    generate([artifact], EngineOptions(), BOARD, folder)
+    compile_engine(folder / "generated", folder / "csim", optimise=("-O1",))
+    put_references(folder / "deploy", artifact)
+    return artifact
+
+
+def put_references(deploy: Path, artifact: Artifact) -> None:
+    """artifact.npz and samples.npz, two images, with their hashes in the manifest."""
+    shapes, entry = artifact.graph.shapes, artifact.graph.input
+    mantissas = np.concatenate([random_input(artifact, seed)[:1] for seed in (0, 1)])
+    images = dequantise(mantissas, artifact.formats[entry]).astype(np.float32)
+    logits = np.zeros((2, int(np.prod(shapes[artifact.graph.output]))))
+    save(artifact, deploy / "artifact.npz")
+    save_samples(Samples(images, np.full(2, -1), ("first", "second"), logits), deploy / "samples.npz")
+    add_files(deploy, ["artifact.npz", "samples.npz"])
