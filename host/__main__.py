@@ -96,7 +96,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _bench(arguments: argparse.Namespace) -> int:
     from bfp.deployment import read_deployment
     from bfp.files import write_json
-    from host.bench import bench, table
+    from host.bench import as_given, bench, table
     from host.check import reference
     from host.sources import find_pictures
 
@@ -104,7 +104,8 @@ def _bench(arguments: argparse.Namespace) -> int:
         images: list = [source.path for source in find_pictures(arguments.images)]
     else:
         folder = Path(arguments.deploy_dir)
-        images = list(reference(folder, read_deployment(folder), None, None)[1].images)
+        deployment = read_deployment(folder)
+        images = as_given(reference(folder, deployment, None, None)[1].images, deployment)
     with _open(arguments) as accelerator:
         result = bench(accelerator, images, arguments.seconds, arguments.draft)
     if arguments.json:
