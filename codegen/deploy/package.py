@@ -97,7 +97,9 @@ def launcher_text(simulated: bool, environment: tuple[str, ...] = ENVIRONMENT) -
     """The launcher, a program for bash. environment: absolute paths of scripts."""
     scripts = " ".join(map(shlex.quote, environment))
     as_root = '[ "$(id -u)" = 0 ] || exec sudo -- "$here/board" "$@"\n'
-    sources = f'for script in {scripts}; do\n    if [ -e "$script" ]; then . "$script"; fi\ndone\n'
+    # without the command's words, which they might take for theirs, and whatever they say is no output of it
+    sources = f'words=("$@"); set --\nfor script in {scripts}; do\n    if [ -e "$script" ]; then . "$script" > /dev/null; fi\ndone\n'
+    sources += 'set -- "${words[@]}"\n'
     return (
         "#!/bin/bash\n"
         "# run, bench, verify or info, with the words that `python -m host` takes behind the deployment\n"
