@@ -12,6 +12,7 @@ from bfp.names import printable
 from host.ending import run_to_the_end
 
 BENCH_SECONDS = 5.0
+NEEDED = ("numpy", "PIL")  # and pynq, which the driver asks for
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -21,8 +22,16 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return run_to_the_end(lambda: arguments.work(arguments))
     except BfpError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        return 2
+        return _refused(str(error))
+    except ModuleNotFoundError as error:
+        if error.name not in NEEDED:
+            raise
+        return _refused(f"{sys.executable} has no {error.name}; use PYNQ's environment, as the launcher `board` does")
+
+
+def _refused(sentence: str) -> int:
+    print(f"error: {printable(sentence)}", file=sys.stderr)
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:
