@@ -16,6 +16,8 @@ from bfp.errors import BfpError
 from bfp.fields import Place, parse
 from bfp.files import read_file
 from host.driver import Accelerator
+from host.image import denormalise
+from host.pixels import COLOURS_OF
 from host.power import PowerMeter
 from host.progress import Progress
 
@@ -28,6 +30,12 @@ STEPS = {
     "unpack": "unpack the output",
 }
 PERCENTILES = (50, 95, 99)
+
+
+def as_given(images: np.ndarray, deployment: Deployment) -> list[np.ndarray]:
+    """Samples, float [N, C, H, W], as a user has them: pixels, or where the network takes no pictures as they are."""
+    pre = deployment.input.preprocessing
+    return list(denormalise(images, pre) if images.shape[1] == COLOURS_OF[pre.channels] else images)
 
 
 def bench(accelerator: Accelerator, images: list[Any], seconds: float, draft: bool = False) -> dict:

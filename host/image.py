@@ -177,3 +177,10 @@ def normalise(pixels: np.ndarray, pre: Preprocessing) -> np.ndarray:
         pixels = pixels[..., ::-1]
     mean, std = np.asarray(pre.mean, np.float32), np.asarray(pre.std, np.float32)
     return np.ascontiguousarray(((pixels.astype(np.float32) - mean) / std).transpose(0, 3, 1, 2))
+
+
+def denormalise(images: np.ndarray, pre: Preprocessing) -> np.ndarray:
+    """Inverse of ``normalise``: float [N, C, H, W] to the nearest pixels, uint8 [N, H, W, C] in RGB or gray."""
+    mean, std = np.asarray(pre.mean, np.float32), np.asarray(pre.std, np.float32)
+    pixels = np.clip(np.rint(images.transpose(0, 2, 3, 1) * std + mean), 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(pixels[..., ::-1] if pre.channels == "bgr" else pixels)

@@ -35,7 +35,7 @@ def board(made, tmp_path, monkeypatch):
     return fake_board(tmp_path / "board", monkeypatch, sys.executable, made / "csim" / "libengine.so")
 
 
-def deploy(made, board, capfd, *words, host="root@board"):
+def deploy(made, board, capfd, *words, host="xilinx@board"):
     status = main([str(made), "--host", host, "--environment", str(board.environment), *words])
     said = capfd.readouterr()
     return status, said.out, said.err
@@ -88,7 +88,7 @@ def one_sentence(err, *words):
 def test_a_board_that_is_not_reached(made, board, capfd, monkeypatch):
     monkeypatch.setenv("FAKE_SSH", "unreachable")
     status, _, err = deploy(made, board, capfd)
-    assert status == 2 and one_sentence(err, "root@board is not reached by ssh", "No route to host", "`ssh root@board` works")
+    assert status == 2 and one_sentence(err, "xilinx@board is not reached by ssh", "No route to host", "`ssh xilinx@board` works")
     monkeypatch.setenv("FAKE_SSH", "lost")
     status, _, err = deploy(made, board, capfd)
     assert status == 2 and one_sentence(err, "lost during the self-test")
@@ -111,7 +111,7 @@ def test_sudo_that_asks_for_a_password_is_explained_or_passed_through(made, boar
     monkeypatch.setenv("FAKE_SUDO", "password")
     status, _, err = deploy(made, board, capfd)
     assert status == 2
-    assert one_sentence(err, "sudo on root@board asks for a password", "`ssh -t root@board ./static-bfp/seed0/board verify`")
+    assert one_sentence(err, "sudo on xilinx@board asks for a password", "`ssh -t xilinx@board ./static-bfp/seed0/board verify`")
     assert (board.home / "static-bfp" / "seed0" / "board").is_file()
     # with a terminal, ssh gets one on the board
     monkeypatch.setattr("codegen.deploy.remote.sys.stdin", type("Terminal", (), {"isatty": lambda self: True})())
@@ -119,6 +119,18 @@ def test_sudo_that_asks_for_a_password_is_explained_or_passed_through(made, boar
     assert status == 1 and "the accelerator is driven by root" in out
     options, _, line = asked(board)[-2]
     assert "-t" in options and line == "./static-bfp/seed0/board verify"
+
+
+def test_a_board_without_sudo_wants_root(made, board, capfd):
+    program(board.bin / "sudo", "#!/bin/sh\necho 'sh: sudo: not found' >&2\nexit 127\n")
+    status, _, err = deploy(made, board, capfd, host="xilinx@board")
+    assert status == 2 and one_sentence(err, "xilinx@board has no sudo", "deploy to root@HOST")
+
+
+def test_what_the_environment_says_and_does_is_no_part_of_the_command(made, board, capfd):
+    board.environment.write_text(board.environment.read_text() + 'echo noise "$@"; set -- other words\n')
+    status, out, _ = deploy(made, board, capfd)
+    assert status == 0 and "noise" not in out and "bit-equal" in out
 
 
 def test_a_board_without_the_environment_says_so(made, board, capfd):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
 import sys
 import types
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -238,3 +240,12 @@ def test_info_says_what_is_there(deploy, library, tmp_path, capsys, monkeypatch)
     assert run(capsys, "info", deploy, "--files")[0] == 0
     status, _, err = run(capsys, "info", tmp_path)
     assert status == 2 and "does not exist" in err
+
+
+def test_a_python_without_the_boards_packages_is_refused_in_one_sentence(deploy):
+    """As the image's own, outside PYNQ's environment."""
+    for missing in ("numpy", "PIL"):
+        code = f"import sys; sys.modules[{missing!r}] = None; from host.__main__ import main; sys.exit(main(sys.argv[1:]))"
+        words = [sys.executable, "-c", code, "run", str(deploy), "a.png"]
+        done = subprocess.run(words, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+        assert done.returncode == 2 and f"has no {missing}; use PYNQ's environment" in done.stderr, done.stderr

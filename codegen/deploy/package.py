@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,10 +95,14 @@ def _copy(deployment: Deployment, source: Path, build: Path, target: Path, name:
 
 
 def launcher_text(simulated: bool, environment: tuple[str, ...] = ENVIRONMENT) -> str:
-    """The launcher, a program for bash. environment: absolute paths of scripts."""
+    """The launcher, a program for bash. environment: absolute paths of scripts. PYTHON= names another interpreter."""
+    # of this machine: the one that has what a simulated board needs
+    python = shlex.quote(sys.executable) if simulated else "python3"
     scripts = " ".join(map(shlex.quote, environment))
     as_root = '[ "$(id -u)" = 0 ] || exec sudo -- "$here/board" "$@"\n'
-    sources = f'for script in {scripts}; do\n    if [ -e "$script" ]; then . "$script"; fi\ndone\n'
+    # without the command's words, which they might take for theirs, and whatever they say is no output of it
+    sources = f'words=("$@"); set --\nfor script in {scripts}; do\n    if [ -e "$script" ]; then . "$script" > /dev/null; fi\ndone\n'
+    sources += 'set -- "${words[@]}"\n'
     return (
         "#!/bin/bash\n"
         "# run, bench, verify or info, with the words that `python -m host` takes behind the deployment\n"
@@ -107,7 +112,7 @@ def launcher_text(simulated: bool, environment: tuple[str, ...] = ENVIRONMENT) -
         + 'command=$1; shift\n'
         # root's files in a user's folder could not be replaced by the next copy
         "export PYTHONDONTWRITEBYTECODE=1\n"
-        f'exec "${{PYTHON:-python3}}" "$here" "$command" "$here/deploy" "$@"'
+        f'exec "${{PYTHON:-{python}}}" "$here" "$command" "$here/deploy" "$@"'
         + (f' --simulate "$here/{LIBRARY}"' if simulated else "")
         + "\n"
     )

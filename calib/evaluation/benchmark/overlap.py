@@ -31,7 +31,7 @@ PRE = Preprocessing((SIZE, SIZE), (123.675, 116.28, 103.53), (58.395, 57.12, 57.
 PHOTOGRAPH = Preprocessing((375, 500), PRE.mean, PRE.std)  # the size of the JPEGs
 PHOTOGRAPHS = 8
 RATIOS = (0.25, 0.9, 1.1, 4.0)  # the engine's latency, in times of the host's
-SECONDS, ROUNDS = 1.0, 7  # of each measurement
+SECONDS, ROUNDS = 0.5, 9  # of each measurement
 WANTED = 0.95
 ENGINE = """
 #include <stdint.h>
