@@ -38,6 +38,7 @@ SHIPPED = Path(__file__).parent / "networks"
 AUTO_GROUP = 16  # channels that share an exponent where the file leaves it to us: a memory word
 CHANNELS = {"rgb": 3, "bgr": 3, "gray": 1}
 WEIGHT_WORDS = ("model", "random")
+ONNX = ".onnx"
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,11 @@ class NetworkConfig:
     engine: dict[str, int] = field(default_factory=dict)
     board: str | None = None
     sweep: SweepOptions = SweepOptions()
+
+    @property
+    def onnx(self) -> Path | None:
+        """The ONNX file that the network comes from, None where a callable makes it."""
+        return Path(resolve(self.model, self.path.parent)) if self.model.endswith(ONNX) else None
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -120,8 +126,8 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
         raise top.fail("name", f"is {name!r}; it must be letters, digits, '_', '-' and '.' (it names a folder)")
     model = top.text("model", ...)
-    if not re.fullmatch(r"[\w.]+:\w+", model):
-        raise top.fail("model", f"is {model!r}; it must be 'module:callable'")
+    if not (re.fullmatch(r"[\w.]+:\w+", model) or model.endswith(ONNX)):
+        raise top.fail("model", f"is {model!r}; it must be 'module:callable', or the path of an {ONNX} file")
     weights, fallback = top.text("weights", "model"), top.text("weights_fallback", None)
     config = NetworkConfig(
         path=path,

@@ -25,6 +25,7 @@ from calib import quantisation
 from calib.config import WEIGHT_WORDS, NetworkConfig
 from calib.data.images import ImageSet, open_images
 from calib.frontend.importer import import_module
+from calib.frontend.onnx.network import onnx_module
 from calib.frontend.tracing import as_module
 from calib.network import float_model
 from calib.network.float_network import FloatNetwork
@@ -186,7 +187,12 @@ def some_images(prepared: Prepared, limit: int) -> np.ndarray:
 
 
 def build_module(config: NetworkConfig) -> torch.nn.Module:
-    """Call the file's ``module:callable``; a module beside the file is importable. Raises BfpError."""
+    """Call the file's ``module:callable``, or read its ONNX file; a module beside the file is importable.
+
+    Raises BfpError.
+    """
+    if config.onnx is not None:
+        return onnx_module(config.onnx, config.input_shape)
     name, function = config.model.split(":")
     beside = config.path.parent / name.split(".")[0]
     if (beside.is_dir() or beside.with_suffix(".py").is_file()) and str(config.path.parent) not in sys.path:
