@@ -106,7 +106,8 @@ def prepare(config: NetworkConfig, adapted: bool = True) -> Prepared:
             f"model {config.model} has other weights each time it is built, so that no later run can evaluate what "
             "this one makes; name a file as weights, or seed in the callable"
         )
-    load_weights(module, weights, config.seed, weight_images(calibration) if weights == "random" else None)
+    images = weight_images(calibration) if weights == "random" else None
+    notes += load_weights(module, weights, config.seed, images)
     network = import_module(module, config.input_shape, config.name)
     classes = load_classes(config)
     outputs = int(np.prod(network.graph.shapes[network.graph.output]))
