@@ -106,7 +106,10 @@ def prepare(config: NetworkConfig, adapted: bool = True) -> Prepared:
             f"model {config.model} has other weights each time it is built, so that no later run can evaluate what "
             "this one makes; name a file as weights, or seed in the callable"
         )
-    images = weight_images(calibration) if weights == "random" else None
+    images = None
+    if weights == "random":
+        images = weight_images(calibration)
+        images = images.reshape(len(images), *config.input_shape)
     notes += load_weights(module, weights, config.seed, images)
     network = import_module(module, config.input_shape, config.name)
     classes = load_classes(config)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bfp.artifact import Preprocessing
+from bfp.artifact import ARRAY, Preprocessing
 from bfp.errors import BfpError
 
 INTERPOLATIONS = {
@@ -26,8 +26,10 @@ MODES = {"rgb": "RGB", "bgr": "RGB", "gray": "L"}  # what PIL decodes to; normal
 def open_image(path: str | Path, pre: Preprocessing) -> Image.Image:
     """The decoded photograph as RGB, or as gray where the network is gray.
 
-    Raises BfpError where the file is missing or is no image that can be read.
+    Raises BfpError where the file is missing or is no image that can be read, and for a network of arrays.
     """
+    if pre.channels == ARRAY:
+        raise BfpError(f"image {path} is no input of this network, which takes arrays of {len(pre.mean)} channels; give one")
     try:
         with Image.open(path) as image:
             return eight_bits(image).convert(MODES[pre.channels])
@@ -90,16 +92,17 @@ def load_image(path: str | Path, pre: Preprocessing) -> np.ndarray:
 
 
 def normalise(pixels: np.ndarray, pre: Preprocessing) -> np.ndarray:
-    """Pixels, uint8 [N, H, W, C] in RGB or gray, to the network's input: float32 [N, C, H, W].
+    """Pixels, uint8 [N, H, W, C] in RGB or gray (arrays: float32, too), to the network's input: float32 [N, C, H, W].
 
     ``(pixel - mean) / std`` with mean and std in the network's own channel
     order (RGB is reversed first where the network takes BGR). Raises BfpError
     for another shape or type.
     """
     expected = (*pre.size, len(pre.mean))
-    if pixels.ndim != 4 or pixels.shape[1:] != expected or pixels.dtype != np.uint8:
+    types = (np.uint8, np.float32) if pre.channels == ARRAY else (np.uint8,)
+    if pixels.ndim != 4 or pixels.shape[1:] != expected or pixels.dtype not in types:
         raise BfpError(
-            f"images are {pixels.dtype} of shape {pixels.shape}, the network takes uint8 of shape "
+            f"images are {pixels.dtype} of shape {pixels.shape}, the network takes {' or '.join(t.__name__ for t in types)} of shape "
             f"(images, {', '.join(map(str, expected))}); resize them or convert their channels first"
         )
     if pre.channels == "bgr":
