@@ -25,6 +25,7 @@ from calib import quantisation
 from calib.config import WEIGHT_WORDS, NetworkConfig
 from calib.data.images import ImageSet, open_images
 from calib.frontend.importer import import_module
+from calib.frontend.onnx.network import onnx_module
 from calib.frontend.tracing import as_module
 from calib.network import float_model
 from calib.network.float_network import FloatNetwork
@@ -105,7 +106,11 @@ def prepare(config: NetworkConfig, adapted: bool = True) -> Prepared:
             f"model {config.model} has other weights each time it is built, so that no later run can evaluate what "
             "this one makes; name a file as weights, or seed in the callable"
         )
-    load_weights(module, weights, config.seed, weight_images(calibration) if weights == "random" else None)
+    images = None
+    if weights == "random":
+        images = weight_images(calibration)
+        images = images.reshape(len(images), *config.input_shape)
+    notes += load_weights(module, weights, config.seed, images)
     network = import_module(module, config.input_shape, config.name)
     classes = load_classes(config)
     outputs = int(np.prod(network.graph.shapes[network.graph.output]))
@@ -186,7 +191,12 @@ def some_images(prepared: Prepared, limit: int) -> np.ndarray:
 
 
 def build_module(config: NetworkConfig) -> torch.nn.Module:
-    """Call the file's ``module:callable``; a module beside the file is importable. Raises BfpError."""
+    """Call the file's ``module:callable``, or read its ONNX file; a module beside the file is importable.
+
+    Raises BfpError.
+    """
+    if config.onnx is not None:
+        return onnx_module(config.onnx, config.input_shape)
     name, function = config.model.split(":")
     beside = config.path.parent / name.split(".")[0]
     if (beside.is_dir() or beside.with_suffix(".py").is_file()) and str(config.path.parent) not in sys.path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import re
 from pathlib import Path
@@ -11,7 +12,9 @@ from calib.options import ImageOptions
 
 
 def module_files(config: NetworkConfig) -> list[str]:
-    """Python files of a model that lies beside the network's file."""
+    """Python files of a model that lies beside the network's file; of an ONNX file, it and what begins with its name."""
+    if config.onnx is not None:
+        return sorted(str(p) for p in config.onnx.parent.glob(f"{glob.escape(config.onnx.stem)}*") if p.is_file())
     beside = config.path.parent / config.model.split(":")[0].split(".")[0]
     found = beside.rglob("*.py") if beside.is_dir() else [beside.with_suffix(".py")]
     return sorted(str(p) for p in found if p.is_file())
