@@ -8,7 +8,9 @@ for which clock of its engine.
 """
 
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
 if sys.version_info < (3, 11):
@@ -24,6 +26,7 @@ from calib.options import ONLINE
 from calib.used_files import image_files, module_files, weight_files
 from codegen.options import EngineOptions
 from codegen.performance.board import DEFAULT_BOARD, board_at, load_board
+from codegen.render import BENCH_HEADERS, KERNEL_HEADERS
 from codegen.vendor.build import is_current
 from codegen.vendor.request import FlowOptions
 
@@ -174,15 +177,14 @@ def evaluate(name: str, path: Path) -> dict:
 
 
 def codegen(name: str, path: Path) -> dict:
-    """write HLS sources, weight image and deployment manifest for a board; board=NAME"""
-    folder = BUILD / name
-    headers = ("config", "layer", "loops", "schedule", "tables", "tensors")
-    generated = [folder / "generated" / f"{name}.hpp" for name in headers]
+    """write HLS sources, weight image and deployment manifest for a board; board=NAME keep_bitstream=1"""
+    folder, keep = BUILD / name, ["--keep-bitstream"] if flag("keep_bitstream") else []
+    generated = [folder / "generated" / header for header in (*KERNEL_HEADERS, *BENCH_HEADERS)]
     return {
-        "actions": [command("codegen", "generate", folder, *engine_words(path))],
+        "actions": [command("codegen", "generate", folder, *keep, *engine_words(path))],
         "file_dep": [str(path), str(folder / "artifact.npz"), *CODEGEN, *HLS, *BFP],
         "targets": [*map(str, generated), str(folder / "deploy" / "manifest.json")],
-        "uptodate": [config_changed(" ".join(engine_words(path)))],
+        "uptodate": [config_changed(" ".join([*keep, *engine_words(path)]))],
     }
 
 
@@ -297,7 +299,7 @@ def tensorboard(name: str, path: Path) -> dict:
     }
 
 
-FLAGS = ("dry_run", "force", "strict", "minimal")  # of the vendor's steps: NAME=1
+FLAGS = ("dry_run", "force", "strict", "minimal", "rebuild")  # of the vendor's steps: NAME=1
 
 
 def flag(name: str) -> bool:
@@ -314,10 +316,26 @@ def vendor_words(path: Path) -> list[str]:
     return [*given("tool", "timeout", "jobs"), *flags, *engine_words(path)]
 
 
+class ToolAction(CmdAction):
+    """A command that ends at Ctrl-C by itself, with all that it started; doit waits for that."""
+
+    def __init__(self, words: list[str]) -> None:
+        super().__init__(words, shell=False)
+
+    def execute(self, out=None, err=None):
+        if threading.current_thread() is not threading.main_thread():  # doit -n 2 -P thread
+            return super().execute(out, err)
+        before = signal.signal(signal.SIGINT, lambda *_: None)  # not SIG_IGN, which the command would inherit
+        try:
+            return super().execute(out, err)
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
 def vendor_step(step: str, name: str, path: Path) -> dict:
     """A step of the vendor's tools. Whether it is up to date, vendor.json says: a dry run changes nothing."""
     return {
-        "actions": [command("codegen.vendor", step, BUILD / name, *vendor_words(path))],
+        "actions": [ToolAction(command("codegen.vendor", step, BUILD / name, *vendor_words(path)))],
         "task_dep": [f"codegen:{name}"],
         "uptodate": [(vendor_is_current, [step, BUILD / name, engine_words(path)])],
     }
@@ -325,7 +343,9 @@ def vendor_step(step: str, name: str, path: Path) -> dict:
 
 def vendor_is_current(task, values: dict, step: str, folder: Path, words: list[str]) -> bool:
     """Whether a step of the vendor's tools has been done for exactly what is there now."""
-    options = FlowOptions(get_var("tool", None), force=flag("force"), strict=flag("strict"), minimal=flag("minimal"))
+    options = FlowOptions(
+        get_var("tool", None), force=flag("force"), strict=flag("strict"), minimal=flag("minimal"), rebuild=flag("rebuild")
+    )
     board, clock = words[1], words[words.index("--clock") + 1] if "--clock" in words else None
     return not flag("dry_run") and is_current(step, folder, board_at(board, clock), options)
 
@@ -348,7 +368,7 @@ def small_cosim() -> dict:
         "actions": [
             command("calib", "calibrate", network, "--out", folder),
             command("codegen", "generate", folder, *engine),
-            command("codegen.vendor", "cosim", folder, *vendor_words(network)),
+            ToolAction(command("codegen.vendor", "cosim", folder, *vendor_words(network))),
         ],
         "uptodate": [False],  # the first two take seconds, and the last is done once for the same inputs
         "doc": small_cosim.__doc__,
@@ -356,7 +376,7 @@ def small_cosim() -> dict:
 
 
 def build_bitstream(name: str, path: Path) -> dict:
-    """synthesis, implementation and the package for the board; as csynth, and strict=1 minimal=1 jobs=N"""
+    """synthesis, implementation and the package for the board; as csynth, and strict=1 minimal=1 rebuild=1 jobs=N"""
     return vendor_step("bitstream", name, path)
 
 
@@ -429,6 +449,12 @@ def task_benchmark():
         "actions": [command("calib.evaluation.benchmark.hls4ml.comparison")],
         "uptodate": [False],
         "doc": "C simulation of a small CNN against hls4ml's, which gets an environment of its own below build/",
+    }
+    yield {
+        "name": "control",
+        "actions": [command("codegen.area", *([BUILD / configuration(network_file()).name] if network_file() else []))],
+        "uptodate": [False],
+        "doc": "LUTs, DSPs, multiplications and divisions of the engine's control, by clang and Yosys; net=NAME",
     }
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from bfp import host_operators
 from bfp.errors import BfpError
 from bfp.fields import NAME, TEXT, checked, choice, fixed, number, optional, record, tuple_of
 from bfp.format import BlockFormat, mantissa_range
@@ -59,8 +60,7 @@ class NetworkOutput:
     """One output, and what turns its mantissas into the numbers that the network returns.
 
     offset: constant that the mantissas leave out; scale: what one unit of the tensor stands for; see ``values``.
-    classes: names of its values, or none. host: operators that the host runs on the values, in order, by name; no
-    name is known yet.
+    classes: names of its values, or none. host: steps of bfp.host_operators that the host runs on the values, in order.
     """
 
     tensor: str = checked(NAME)
@@ -72,6 +72,10 @@ class NetworkOutput:
     def values(self, stored: np.ndarray) -> np.ndarray:
         """The output [N, values] from the real values of its tensor's mantissas [N, C, H, W]."""
         return (stored.reshape(len(stored), -1) + self.offset) * self.scale
+
+    def returned(self, values: np.ndarray) -> np.ndarray:
+        """What the network returns, [N, ...], from the output [N, values]: what the host computes is done, too."""
+        return host_operators.apply(self.host, np.asarray(values, np.float64))
 
 
 @dataclass(frozen=True)
@@ -101,8 +105,8 @@ class Artifact:
         classes: tuple[str, ...] = (),
         **fields: object,
     ) -> Artifact:
-        """An artifact with one input and one output; ``offset`` and ``scale`` are the output's, other fields its own."""
-        result = {name: fields.pop(name) for name in ("offset", "scale") if name in fields}
+        """An artifact with one input and one output; ``offset``, ``scale`` and ``host`` are the output's, other fields its own."""
+        result = {name: fields.pop(name) for name in ("offset", "scale", "host") if name in fields}
         ends = NetworkInput(graph.input, preprocessing), NetworkOutput(graph.output, classes=tuple(classes), **result)
         return Artifact(graph, formats, parameters, ends[:1], ends[1:], **fields)
 
@@ -211,8 +215,7 @@ def verify_output(end: NetworkOutput, shape: Shape, where: str) -> None:
         raise BfpError(f"{where}: output {end.tensor} has {values} values and {len(end.classes)} class names")
     for name in end.classes:
         check_text(name, "class name", where)
-    if end.host:
-        raise BfpError(f"{where}: host operator {shown(end.host[0])} is not known; update the project")
+    host_operators.check(end.host, values, f"{where}, output {end.tensor}")
 
 
 def verify_weights(graph: Graph, node: Node, weights: Weights | None) -> None:

@@ -3,15 +3,18 @@
     manifest.json   this module's Deployment, indented JSON
     weights.bin     the weight image, words of ``lanes`` bytes
     NAME.bit        bitstream, and its hardware handoff NAME.hwh, once they are built
+    artifact.npz    what it was generated from, and samples.npz, images of it: for the board's verification, with the
+                    bitstream, unless that was asked to be minimal
 
-The manifest has the SHA-256 of every other file, and one of itself. Everything is checked here, before any hardware
-is touched.
+The manifest has the SHA-256 of every other file, and one of itself; classes and preprocessing stand in it. A file that
+it does not list is none of the package. Everything is checked here, before any hardware is touched.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,41 +24,25 @@ from bfp import layout
 from bfp.artifact import NetworkInput, NetworkOutput, verify_input, verify_output
 from bfp.errors import BfpError
 from bfp.fields import (
-    FILE_NAME, NAME, TEXT, Kind, Place, canonical, checked, dump, hexadecimal, mapping, number, optional, parse, record,
-    tuple_of, whole,
+    FILE_NAME, FLAG, NAME, TEXT, Kind, Place, canonical, checked, dump, hexadecimal, limited, mapping, optional, parse,
+    record, tuple_of, whole,
 )  # fmt: skip
-from bfp.files import file_digest, read_file, write_bytes, write_json
+from bfp.files import file_digest, json_text, read_file, replacing, write_text
+from bfp.kernel import CLOCK, Implementation, Kernel
 from bfp.layout import HOST, MAX_WORDS, PlacedTensor
 from bfp.limits import MAX_ENDS, MAX_MEMORY, MAX_NODES
 from bfp.names import shown
 
 # 2: output offset; 3: output scale; 4: board and clock; 5: lists of inputs and outputs, hashes of all files;
-# 6: how the bitstream was implemented
-SCHEMA = 6
+# 6: how the bitstream was implemented; 7: what it holds of each layer, and what the package has
+SCHEMA = 7
 MANIFEST, WEIGHTS = "manifest.json", "weights.bin"
+SAMPLES = ("artifact.npz", "samples.npz")  # for the board's verification
 MISSING = "give the deployment folder that `doit codegen` wrote"
 AGAIN = "generate the deployment folder again with `doit codegen`"
+BUILD = "build it with `doit build-bitstream`"
 HASH = hexadecimal(64)
-
-
-CLOCK = number(1, 2000)  # MHz
-
-
-@dataclass(frozen=True)
-class Implementation:
-    """How the bitstream of the folder was made.
-
-    clock_mhz: of the engine, as the handoff sets it; setup_slack_ns: the worst one at that clock, hold_slack_ns: the
-    worst one. strategy: of the vendor's implementation that was taken. tools: name and version of each program.
-    note: what the user should know of it, one line, or empty.
-    """
-
-    clock_mhz: float = checked(CLOCK)
-    setup_slack_ns: float = checked(number(-1000, 1000))
-    hold_slack_ns: float = checked(number(-1000, 1000))
-    strategy: str = checked(TEXT)
-    tools: dict[str, str] = checked(mapping(TEXT, 8))
-    note: str = checked(TEXT, default="")
+LANES = limited(whole(2, 64), lambda lanes: lanes & (lanes - 1) == 0, "a power of two from 2 to 64")
 
 
 @dataclass(frozen=True)
@@ -63,12 +50,12 @@ class Deployment:
     """One network on one engine.
 
     artifact_digest: the artifact it was generated from; float_digest: the float weights that that was calibrated from,
-    or empty. identity: of the kernel that belongs to these files, 16 hexadecimal digits. board, clock_mhz: for which
-    it was generated. lanes: bytes of a word. layers: of the engine's schedule. weights_words, fmap_words: sizes of
+    or empty. identity: of the kernel that belongs to these files, 16 hexadecimal digits; kernel: what that holds.
+    board, clock_mhz: for which it was generated. lanes: bytes of a word. weights_words, fmap_words: sizes of
     the weight image and of the feature-map arena. ip: the engine's name in the block design. inputs, outputs: in the
     graph's order. tensors: all that are stored, in the order of the layers that write them. files: SHA-256 of every
-    other file of the folder, by name. implementation: of the bitstream, None before there is one. digest: SHA-256 of
-    the manifest without it.
+    other file of the folder, by name. implementation: of the bitstream, None before there is one. minimal: whether
+    artifact and samples were to be left out. digest: SHA-256 of the manifest without it.
     """
 
     network: str = checked(NAME)
@@ -77,8 +64,8 @@ class Deployment:
     identity: str = checked(hexadecimal(16))
     board: str = checked(TEXT)
     clock_mhz: float = checked(CLOCK)
-    lanes: int = checked(whole(1, 64))
-    layers: int = checked(whole(1, MAX_NODES))
+    lanes: int = checked(LANES)
+    kernel: Kernel = checked(record(Kernel))
     weights_words: int = checked(whole(0, MAX_WORDS))
     fmap_words: int = checked(whole(1, MAX_WORDS))
     ip: str = checked(NAME)
@@ -87,8 +74,14 @@ class Deployment:
     tensors: tuple[PlacedTensor, ...] = checked(tuple_of(record(PlacedTensor), 1, MAX_NODES))
     files: dict[str, str] = checked(mapping(HASH, MAX_ENDS, keys=FILE_NAME), default_factory=dict)
     implementation: Implementation | None = checked(optional(record(Implementation)), default=None)
+    minimal: bool = checked(FLAG, default=False)
     digest: str = checked(HASH, default="")
     schema: int = checked(whole(SCHEMA, SCHEMA), default=SCHEMA)
+
+    @property
+    def layers(self) -> int:
+        """Layers of the engine's schedule."""
+        return len(self.kernel.layers)
 
     @property
     def engine_clock_mhz(self) -> float:
@@ -137,7 +130,7 @@ def content_digest(data: dict) -> str:
 
 
 def verify(deployment: Deployment) -> None:
-    """Raise BfpError unless tensors lie inside the arena and inputs, outputs and layers are there."""
+    """Raise BfpError unless tensors lie inside the arena, inputs, outputs and layers are there, and files belong together."""
     for what, words in (("weights", deployment.weights_words), ("feature maps", deployment.fmap_words)):
         if words * deployment.lanes > MAX_MEMORY:
             raise BfpError(f"its {what} take {words * deployment.lanes} bytes, more than {MAX_MEMORY}")
@@ -155,52 +148,97 @@ def verify(deployment: Deployment) -> None:
         layout.check(tensor, deployment.fmap_words, deployment.lanes)
         if (tensor.layer_index == HOST) != (tensor.name in inputs) or tensor.layer_index >= deployment.layers:
             raise BfpError(f"tensor {tensor.name!r} comes from layer {tensor.layer_index} of {deployment.layers}")
+        if tensor.layer_index != HOST and tensor.layer != deployment.kernel.layers[tensor.layer_index].name:
+            raise BfpError(f"tensor {tensor.name!r} comes from {tensor.layer!r}, and layer {tensor.layer_index} is another")
     for entry in deployment.inputs:
         verify_input(entry, by_name[entry.tensor].shape, f"network {deployment.network}")
     for end in deployment.outputs:
         verify_output(end, by_name[end.tensor].shape, f"network {deployment.network}")
-    if WEIGHTS not in deployment.files:
+    verify_files(deployment)
+
+
+def verify_files(deployment: Deployment) -> None:
+    """Raise BfpError unless the package has weights, a bitstream as a whole or none, and nothing that it cannot have."""
+    files, bitstream = deployment.files, (deployment.bitfile, deployment.handoff)
+    if WEIGHTS not in files:
         raise BfpError(f"it has no hash of {WEIGHTS}")
+    for name in files:
+        if name not in (WEIGHTS, *bitstream, *SAMPLES):
+            raise BfpError(f"its file {shown(name)} is none of a package")
+        if name in SAMPLES and deployment.minimal:
+            raise BfpError(f"it is minimal, and has {name}")
+    built = deployment.implementation is not None
+    for name in bitstream:
+        if (name in files) is not built:
+            missing = f"no hash of {name}" if built else f"a hash of {name}"
+            raise BfpError(f"it has {missing} and {'says' if built else 'does not say'} how a bitstream was made")
 
 
 def write_deployment(deployment: Deployment, weights: bytes, folder: str | Path) -> Deployment:
-    """Write weight image and manifest, each whole or not at all; returns the deployment with hashes and digest.
+    """Write weight image and manifest, both or neither; returns the deployment with hashes and digest.
 
-    A bitstream and a handoff that lie there already keep their place among the files, and what the manifest said of
-    their implementation: whether the bitstream is this deployment's, its identity tells the driver. Raises BfpError
-    where the folder cannot be written, or for a deployment that could not be read.
+    What the folder's older manifest lists stays listed where it belongs to the new one as well: the bitstream, where
+    identity, board and clock are equal, artifact and samples, where the artifact is. Raises BfpError where the folder
+    cannot be written, or for a deployment that could not be read.
     """
     folder = Path(folder)
-    files = {WEIGHTS: hashlib.sha256(weights).hexdigest()}
-    files.update(_digests(folder, (n for n in (deployment.bitfile, deployment.handoff) if (folder / n).is_file())))
-    made = deployment.implementation or _implementation_of(folder, files, deployment.bitfile)
-    complete, data = _complete(replace(deployment, files=files, implementation=made), folder / MANIFEST)
-    write_bytes(folder / WEIGHTS, weights)
-    write_json(folder / MANIFEST, data)
+    kept = replace(deployment, **_kept(deployment, folder))
+    files = {WEIGHTS: hashlib.sha256(weights).hexdigest(), **kept.files}
+    complete, data = _complete(replace(kept, files=files), folder / MANIFEST)
+    with replacing(folder / MANIFEST) as manifest, replacing(folder / WEIGHTS) as image:
+        manifest.write_text(json_text(data), encoding="utf-8")
+        image.write_bytes(weights)
+    for name in set(SAMPLES) - set(files):
+        with suppress(OSError):  # of an older artifact; what the manifest does not list, nobody takes
+            (folder / name).unlink()
     return complete
 
 
-def _implementation_of(folder: Path, files: dict[str, str], bitfile: str) -> Implementation | None:
-    """What the folder's older manifest says of the bitstream that still lies there; None where it cannot be read."""
+def _kept(deployment: Deployment, folder: Path) -> dict[str, object]:
+    """Fields of the folder's older manifest that hold for this deployment, too: of files that still lie there."""
     try:
         older = read_deployment(folder)
     except BfpError:
-        return None
-    return older.implementation if bitfile in files and older.files.get(bitfile) == files[bitfile] else None
+        return {}
+    found = {name for name, digest in older.files.items() if _is(folder / name, digest)}
+    kept: dict[str, object] = {}
+    names = found & set(SAMPLES) if older.artifact_digest == deployment.artifact_digest else set()
+    bitstream = {older.bitfile, older.handoff}
+    if older.implementation is not None and same_kernel(older, deployment) and bitstream <= found:
+        names |= bitstream
+        kept |= {"implementation": older.implementation, "minimal": older.minimal}
+    return {**kept, "files": {name: digest for name, digest in older.files.items() if name in names}}
 
 
-def add_files(folder: str | Path, names: list[str], implementation: Implementation | None = None) -> Deployment:
+def same_kernel(older: Deployment, newer: Deployment) -> bool:
+    """Whether the bitstream of one deployment is that of the other: for the same kernel, files, board and clock."""
+    kernels = ((d.identity, d.network, d.ip, d.board, d.clock_mhz) for d in (older, newer))
+    return len(set(kernels)) == 1
+
+
+def _is(path: Path, digest: str) -> bool:
+    """Whether a file is there, and is the one with this hash."""
+    try:
+        return file_digest(path, "file", BUILD) == digest
+    except BfpError:
+        return False
+
+
+def add_files(
+    folder: str | Path, names: Iterable[str], implementation: Implementation | None = None, minimal: bool = False
+) -> Deployment:
     """Put the hashes of files of the folder into its manifest, which is written again, whole.
 
-    implementation: of the bitstream, where that is among them. Raises BfpError where the manifest or a file cannot be
-    read.
+    implementation: of the bitstream, where that is among them. minimal: artifact and samples are to be left out, and are
+    no longer listed. Raises BfpError where the manifest or a file cannot be read, or the files do not belong together.
     """
     folder = Path(folder)
     deployment = read_deployment(folder)
-    files = {**deployment.files, **_digests(folder, names)}
+    listed = {name: digest for name, digest in deployment.files.items() if not (minimal and name in SAMPLES)}
+    files = {**listed, **_digests(folder, names)}
     made = implementation or deployment.implementation
-    complete, data = _complete(replace(deployment, files=files, implementation=made), folder / MANIFEST)
-    write_json(folder / MANIFEST, data)
+    complete, data = _complete(replace(deployment, files=files, implementation=made, minimal=minimal), folder / MANIFEST)
+    write_text(folder / MANIFEST, json_text(data))
     return complete
 
 
@@ -224,7 +262,8 @@ def read_deployment(folder: str | Path, again: str = AGAIN) -> Deployment:
     """Read and check ``manifest.json``. Raises BfpError, one sentence that ends with ``again``, for what does not fit."""
     path = Path(folder) / MANIFEST
     place = Place(f"deployment {path}", again)
-    data = parse(read_file(path, "deployment", MISSING), place)
+    raw = read_file(path, "deployment", MISSING)
+    data = parse(raw, place)
     schema = data.get("schema") if isinstance(data, dict) else None
     if type(schema) is not int:
         raise BfpError(f"{place.file} is damaged or no manifest: its schema is {shown(schema)}; {again}")
@@ -232,7 +271,8 @@ def read_deployment(folder: str | Path, again: str = AGAIN) -> Deployment:
         advice = "update the project" if schema > SCHEMA else again
         raise BfpError(f"{place.file} has schema {shown(schema)}, this version reads {SCHEMA}; {advice}")
     deployment = DEPLOYMENT.read(data, place)
-    if content_digest(data) != deployment.digest:
+    # the same content in other characters, such as 1E5 for 1e5, is damage as well
+    if content_digest(data) != deployment.digest or raw != json_text(data).encode():
         raise BfpError(f"{place.file} was changed: its digest is not that of its content; {again}")
     try:
         verify(deployment)
@@ -253,7 +293,15 @@ def read_weights(deployment: Deployment, folder: str | Path) -> np.ndarray:
 
 
 def check_file(deployment: Deployment, folder: str | Path, name: str, advice: str) -> None:
-    """Raise BfpError, which ends with ``advice``, where a file is another than the one whose hash the manifest has."""
-    expected = deployment.files.get(name)
-    if expected is not None and file_digest(Path(folder) / name, "file", advice) != expected:
-        raise BfpError(f"file {Path(folder) / name} is not the one of its manifest: their SHA-256 differ; {advice}")
+    """Raise BfpError, which ends with ``advice``, for a file that the manifest does not list, or that is another one."""
+    path, expected = Path(folder) / name, deployment.files.get(name)
+    if expected is None:
+        raise BfpError(f"file {path} is none of its package: {MANIFEST} does not list it; {advice}")
+    if file_digest(path, "file", advice) != expected:
+        raise BfpError(f"file {path} is not the one of its manifest: their SHA-256 differ; {advice}")
+
+
+def check_files(deployment: Deployment, folder: str | Path) -> None:
+    """Raise BfpError unless every file that the manifest lists lies in the folder, and is the one that it lists."""
+    for name in deployment.files:
+        check_file(deployment, folder, name, "copy or make the folder again")

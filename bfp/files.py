@@ -93,9 +93,14 @@ def write_text(path: str | Path, text: str) -> None:
     write_bytes(path, data)
 
 
+def json_text(data: object, indent: int | None = 2) -> str:
+    """Indented JSON, keys in the order given, numbers that JSON has. Raises ValueError for others."""
+    return json.dumps(data, indent=indent, allow_nan=False) + "\n"
+
+
 def write_json(path: str | Path, data: object, indent: int | None = 2) -> None:
-    """Indented JSON, keys in the order given, numbers that JSON has. Raises BfpError where the system refuses."""
-    write_text(path, json.dumps(data, indent=indent, allow_nan=False) + "\n")
+    """Replace a file by the JSON of ``data``. Raises BfpError where the system refuses."""
+    write_text(path, json_text(data, indent))
 
 
 def open_file(path: str | Path, what: str, advice: str) -> BinaryIO:

@@ -25,6 +25,7 @@ from calib import quantisation
 from calib.config import WEIGHT_WORDS, NetworkConfig
 from calib.data.images import ImageSet, open_images
 from calib.frontend.importer import import_module
+from calib.frontend.tracing import as_module
 from calib.network import float_model
 from calib.network.float_network import FloatNetwork
 from calib.observers import observer
@@ -201,9 +202,10 @@ def build_module(config: NetworkConfig) -> torch.nn.Module:
         raise BfpError(
             f"{where} with arguments {config.arguments} cannot be built ({type(error).__name__}: {reason}); correct it"
         ) from None
-    if not isinstance(module, torch.nn.Module):
-        raise BfpError(f"{where} returns {type(module).__name__}; it must return a torch.nn.Module")
-    return module.eval()
+    found = as_module(module)
+    if found is None:
+        raise BfpError(f"{where} returns {type(module).__name__}; it must return a torch.nn.Module or a torch.export program")
+    return found
 
 
 def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:

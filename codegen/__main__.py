@@ -8,26 +8,32 @@ import time
 from pathlib import Path
 
 from bfp.artifact_file import load
+from bfp.deployment import read_deployment
 from bfp.errors import BfpError
-from bfp.names import printable
-from bfp.golden import quantise_input
-from bfp.samples import load_samples
 from bfp.files import write_json, write_text
+from bfp.golden import quantise_input
+from bfp.names import printable
+from bfp.package import bitstream_state
+from bfp.samples import load_samples
 from codegen.generate import generate
 from codegen.lowering.program import build
 from codegen.options import EngineOptions
 from codegen.performance.board import DEFAULT_BOARD, Board, board_at
 from codegen.performance.estimate import estimate
 from codegen.performance.fitting import check_fit
+from codegen.performance.ranges import Ranges
 from codegen.performance.roofline import roofline
 from codegen.simulation.csim import simulate
+from codegen.vendor.lock import check_free
 
 
-def run_generate(folder: Path, options: EngineOptions, board: Board) -> None:
+def run_generate(folder: Path, options: EngineOptions, board: Board, keep: bool) -> None:
+    """Write everything that is generated. keep: refuse what the existing bitstream was not built for."""
     start = time.perf_counter()
+    check_free(folder / "vendor")  # what is being synthesised must stay
     artifact = load(folder / "artifact.npz")
-    check_fit(artifact, options, board)
-    program, identity = generate([artifact], options, board, folder)
+    warn(check_fit(artifact, options, board))
+    program, identity = generate([artifact], options, board, folder, keep)
     print(
         f"{artifact.graph.name} for {board.name}: {len(program.layers)} layers, "
         f"{sum(x.macs for x in program.layers) / 1e6:.1f} million multiply-accumulates, "
@@ -35,6 +41,14 @@ def run_generate(folder: Path, options: EngineOptions, board: Board) -> None:
         f"{program.fmap_words * options.lanes / 1e6:.2f} MB of feature maps, kernel {identity}, "
         f"written in {time.perf_counter() - start:.1f} s"
     )
+    if said := bitstream_state(read_deployment(folder / "deploy"), folder / "deploy"):
+        print(said)
+
+
+def warn(sentences: list[str]) -> None:
+    """Print warnings where errors go."""
+    for sentence in sentences:
+        print(f"warning: {printable(sentence)}", file=sys.stderr)
 
 
 def run_csim(
@@ -62,6 +76,8 @@ def run_estimate(folder: Path, options: EngineOptions, board: Board) -> None:
     result = estimate(build([load(folder / "artifact.npz")], options, board), board)
     write_json(folder / "estimate.json", result)
     write_text(folder / "roofline.svg", roofline(result))
+    warn(result["warnings"])
+    ranges = Ranges.of(result)
     print(f"{'cycles':>10} {'MACs':>12} {'array':>6} {'MB':>7}  bound         layer          (all modelled)")
     for layer in result["layers"]:
         print(
@@ -70,9 +86,9 @@ def run_estimate(folder: Path, options: EngineOptions, board: Board) -> None:
         )
     print(
         f"{result['network']} on {result['board']} at {result['clock_mhz']} MHz, modelled: {result['cycles']} cycles, "
-        f"{result['frames_per_second']} frames/s, {100 * result['mac_efficiency']:.1f} % of the array's "
-        f"{result['array']['macs_per_cycle']} multiply-accumulates a cycle, {result['ddr_bytes'] / 1e6:.1f} MB of memory "
-        f"traffic; {result['dsp']} DSP, {result['bram36']} BRAM36, {result['lut']} LUT"
+        f"{ranges.frames_per_second} frames/s, {100 * result['mac_efficiency']:.1f} % of the array's "
+        f"{result['array']['macs_per_cycle']} multiply-accumulates a cycle, {result['ddr_bytes'] / 1e6:.1f} MB of "
+        f"memory traffic; {ranges.dsp} DSP, {ranges.bram36} BRAM36, {ranges.lut} LUT"
     )
 
 
@@ -90,6 +106,9 @@ def main(argv: list[str] | None = None) -> int:
         command.add_argument("--engine", nargs="*", default=[], metavar="NAME=NUMBER", help="engine options")
         command.add_argument("--board", default=DEFAULT_BOARD, help="a file of codegen/boards (default %(default)s)")
         command.add_argument("--clock", metavar="MHZ", help="of the engine (default: the board's)")
+        if name == "generate":
+            text = "refuse what the bitstream in the deployment folder was not built for, naming the layer"
+            command.add_argument("--keep-bitstream", action="store_true", help=text)
         if name == "csim":
             command.add_argument("--limit", type=int, default=2, help="images to simulate (default 2)")
             command.add_argument("--compiler", help="C++ compiler (default $CXX, then g++)")
@@ -99,7 +118,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         options, board = EngineOptions.from_words(arguments.engine), board_at(arguments.board, arguments.clock)
         if arguments.command == "generate":
-            run_generate(arguments.folder, options, board)
+            run_generate(arguments.folder, options, board, arguments.keep_bitstream)
         elif arguments.command == "csim":
             limit, compiler, threaded = arguments.limit, arguments.compiler, arguments.threaded
             return run_csim(arguments.folder, options, board, limit, compiler, threaded)

@@ -27,7 +27,7 @@ class Shifts:
 
 @dataclass(frozen=True)
 class Features:
-    """operators: of its layers. align_bits: of the largest alignment shift.
+    """operators: of its layers. align_bits: of the largest alignment shift that there may be.
 
     pool_pixels: pixel lanes of the pooling stages, one where every pooled map
     is a single pixel. depthwise_steps: weights of the depthwise buffer.
@@ -117,7 +117,7 @@ def features(program: Program) -> Features:
         rounding=Shifts.of(program.tables["REQUANTISATION_SHIFT"]),
         mean_rounding=Shifts.of(program.tables["INPUT_POOL_SHIFT"]),
         chunks=any(f.passes.chunks > 1 for f in rows),
-        align_bits=int(program.largest_align).bit_length(),
+        align_bits=program.align_bits,
         pool_pixels=1 if single else program.array.pixels,
         depthwise_steps=max((layer.tiling.weight_steps for layer in depthwise), default=1),
         folded=any(f.buffer.taps > 1 for f in rows),

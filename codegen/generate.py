@@ -6,17 +6,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from bfp.artifact import Artifact
 from bfp.deployment import WEIGHTS, Deployment, write_deployment
+from bfp.errors import BfpError
 from bfp.files import write_bytes, write_text
+from bfp.kernel import Kernel
 from bfp.layout import HOST, PlacedTensor, Segment
 from codegen.lowering.program import build
 from codegen.lowering.schedule import Program, StoredTensor
 from codegen.options import EngineOptions
 from codegen.performance.board import Board
 from codegen.render import render
+from codegen.reuse import bitstream_in, kernel_of, refusal
 
 IP_NAME = "sbfp_engine_0"
 
@@ -68,10 +72,10 @@ def deployment(program: Program, identity: str, weights_words: int, board: Board
         artifact_digest=artifact.digest,
         float_digest=artifact.float_digest,
         identity=identity,
+        kernel=kernel_of(program),
         board=board.name,
         clock_mhz=board.clock_mhz,
         lanes=program.options.lanes,
-        layers=len(program.layers),
         weights_words=weights_words,
         fmap_words=program.fmap_words,
         ip=IP_NAME,
@@ -81,21 +85,66 @@ def deployment(program: Program, identity: str, weights_words: int, board: Board
     )
 
 
-def generate(artifacts: list[Artifact], options: EngineOptions, board: Board, out: Path) -> tuple[Program, str]:
+@dataclass(frozen=True)
+class Generated:
+    """A program, its headers by file name, and its kernel's identity."""
+
+    program: Program
+    sources: dict[str, str]
+    identity: str
+
+    @staticmethod
+    def of(artifacts: list[Artifact], options: EngineOptions, board: Board, built: Kernel | None = None) -> Generated:
+        """Of these networks. built: see codegen.lowering.schedule.Program. Raises BfpError naming the layer."""
+        program = build(artifacts, options, board, built=built)
+        title = ", ".join(a.graph.name for a in artifacts) if len(artifacts) < 4 else f"{len(artifacts)} networks"
+        return Generated(program, *render(program, title))
+
+
+def generate(
+    artifacts: list[Artifact], options: EngineOptions, board: Board, out: Path, keep: bool = False
+) -> tuple[Program, str]:
     """Write generated sources, weight image and (for a single network) the manifest below ``out``.
 
-    board: for whose memory and clock layers are cut; the manifest names both. Returns
-    the program and the kernel's identity. Raises BfpError naming the layer that does
-    not fit the engine.
+    board: for whose memory and clock layers are cut; the manifest names both. Where a bitstream lies in ``out/deploy``
+    that was built for this network, board and clock, or for more than the network now needs, it stays in the package.
+    keep: that it must. Returns the program and the kernel's identity. Raises BfpError naming the layer that does not
+    fit the engine, or, with ``keep``, the existing bitstream.
     """
-    program = build(artifacts, options, board)
-    title = ", ".join(a.graph.name for a in artifacts) if len(artifacts) < 4 else f"{len(artifacts)} networks"
-    sources, identity = render(program, title)
-    image = program.weight_image()
+    deploy = out / "deploy"
+    made = Generated.of(artifacts, options, board)
+    if len(artifacts) == 1:
+        made = fitted(made, artifacts[0], board, deploy, keep)
+    image = made.program.weight_image()
     if len(artifacts) == 1:  # checks all that it writes, so that nothing is written of what is refused
-        write_deployment(deployment(program, identity, len(image), board), image.tobytes(), out / "deploy")
+        manifest = deployment(made.program, made.identity, len(image), board)
+        write_deployment(manifest, image.tobytes(), deploy)
     else:
-        write_bytes(out / "deploy" / WEIGHTS, image.tobytes())
-    for name, text in sources.items():
+        write_bytes(deploy / WEIGHTS, image.tobytes())
+    for name, text in made.sources.items():
         write_text(out / "generated" / name, text)
-    return program, identity
+    return made.program, made.identity
+
+
+def fitted(made: Generated, artifact: Artifact, board: Board, deploy: Path, keep: bool) -> Generated:
+    """The same network for the bitstream that lies in ``deploy``, where that was built for as much; otherwise as it is.
+
+    keep: refuse the latter, with a BfpError that names the first layer that differs.
+    """
+    older = bitstream_in(deploy, board)
+    if older is None:
+        if keep:
+            raise BfpError(f"{deploy} has no bitstream for {board.name} at {board.clock_mhz:.6g} MHz to keep; build one first")
+        return made
+    if made.identity == older.identity:
+        return made
+    try:
+        same = Generated.of([artifact], made.program.options, board, older.kernel)
+        reason = older.kernel.difference(kernel_of(same.program))
+    except BfpError as error:
+        same, reason = made, str(error)
+    if same.identity == older.identity:
+        return same
+    if keep:
+        raise refusal(deploy, older, reason)
+    return made

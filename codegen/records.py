@@ -1,141 +1,127 @@
-"""Constants that reach the engine: frozen dataclasses that know the width of each field.
+"""Constants that reach the engine: frozen dataclasses, whose rows are packed into as few bits as their values need.
 
 A *record* is a frozen dataclass whose fields are groups; a *group* is a frozen dataclass whose fields are made with
-:func:`number` or :func:`choice`, and whose docstring is its comment. The C++ struct and its rows
-(codegen/templates/records.j2), the check that values fit, and the bits of a row are all made from these classes, so
-that none of them can disagree with another.
-
-A group whose fields all have defaults is *optional*: a record that does not use it holds the defaults. Where no record
-of a table uses a group, the group takes no memory: its fields become constants of the C++ type.
+:func:`number`, :func:`choice` or :func:`place`, and whose docstring is its comment. The rows of a table are packed:
+a field has the bits that the widest of its values needs, none where all are equal, and lies in one of the row's words.
+The C++ structs of a row and of a record, the function that takes a row apart, the rows and their bits are all made
+from these classes (codegen/templates/records.j2), so that none of them can disagree with another.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
-from dataclasses import MISSING, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from operator import index
 from typing import Any, get_type_hints
 
 from bfp.errors import BfpError
 
-NATIVE_BITS = (8, 16, 32)  # widths of C++ integers; C++ code computes with native integers only
-CHOICE_BITS = 32  # of an enumeration
+WORD_BITS = 64  # of the words of a row, native integers of C++
+VALUE_BITS = 32  # of a field's value, once it is unpacked; signed
 
 
 @dataclass(frozen=True)
 class Number:
-    """A C++ integer of ``bits`` bits, sign included. Raises ValueError for a width that no native integer has."""
+    """An integer, or a truth value."""
 
-    bits: int
-    signed: bool = True
+    cpp = "int32_t"
+    parts = ("",)
 
-    def __post_init__(self) -> None:
-        if self.bits not in NATIVE_BITS:
-            raise ValueError(f"no native integer has {self.bits} bits; there are {NATIVE_BITS}")
-
-    @property
-    def cpp(self) -> str:
-        """Name of the C++ type."""
-        return f"{'' if self.signed else 'u'}int{self.bits}_t"
-
-    @cached_property
-    def least(self) -> int:
-        """The smallest value that the type has."""
-        return -(2 ** (self.bits - 1)) if self.signed else 0
-
-    @cached_property
-    def most(self) -> int:
-        """The largest value that the type has."""
-        return 2 ** (self.bits - 1 if self.signed else self.bits) - 1
-
-    def holds(self, value: int) -> bool:
-        """Whether the type has this value. Raises TypeError for what is no whole number."""
-        return self.least <= index(value) <= self.most
-
-    def text(self, value: int) -> str:
-        """The value in C++; True and False are 1 and 0."""
-        return str(index(value))
+    def split(self, value: int, banks: int) -> tuple[int, ...]:
+        """Its parts. Raises TypeError for what is no whole number."""
+        return (index(value),)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A C++ enumeration with the name, members and values of a Python one."""
+    """A member of an enumeration, which C++ has with the same name, members and values."""
 
     kind: type[Enum]
-    bits: int = CHOICE_BITS
+    parts = ("",)
 
     @property
     def cpp(self) -> str:
         """Name of the C++ type."""
         return self.kind.__name__
 
-    def holds(self, value: Enum) -> bool:
-        """True. Raises TypeError for what is no member."""
+    def split(self, value: Enum, banks: int) -> tuple[int, ...]:
+        """Its value. Raises TypeError for what is no member."""
         if not isinstance(value, self.kind):
             raise TypeError(f"{value!r} is no member of {self.kind.__name__}")
-        return True
+        return (value.value,)
 
-    def text(self, value: Enum) -> str:
-        """The value in C++."""
-        return value.name
+
+@dataclass(frozen=True)
+class Place:
+    """A word of the input buffer, or a distance between two, that C++ has as row and bank (hls/window.hpp)."""
+
+    cpp = "Place"
+    parts = (".row", ".bank")
+
+    def split(self, value: int, banks: int) -> tuple[int, ...]:
+        """Row and bank. Raises ValueError for a word before the buffer's first."""
+        if index(value) < 0:
+            raise ValueError(f"word {value} lies before the input buffer")
+        return divmod(value, banks)
 
 
 @dataclass(frozen=True)
 class Field:
-    """One field of a group, by its name in Python and in C++. about: its comment, or nothing."""
+    """One field of a group, by its name in Python and in C++. about: its comment, or nothing.
+
+    each: name of the C++ constant that says how many values it has, None for a single one.
+    """
 
     name: str
-    type: Number | Choice
+    type: Number | Choice | Place
     about: str
+    each: str | None
 
-    def text(self, values: object) -> str:
-        """The field's value in C++, of a group's values."""
-        return self.type.text(getattr(values, self.name))
+    def values(self, group: object) -> tuple[Any, ...]:
+        """Its values, of a group's."""
+        value = getattr(group, self.name)
+        return (value,) if self.each is None else tuple(value)
 
 
 @dataclass(frozen=True)
 class Group:
-    """One group of a record, by the name of the record's field. about: its comment.
-
-    unused: what the group is in a record that does not use it; None where every record uses it.
-    """
+    """One group of a record, by the name of the record's field. about: its comment."""
 
     name: str
     about: str
     fields: tuple[Field, ...]
-    unused: object | None
-
-    def of(self, record: object) -> object:
-        """The group's values in a record."""
-        return getattr(record, self.name)
 
 
-def number(bits: int, about: str = "", *, signed: bool = True, default: object = MISSING) -> Any:
-    """A field that holds an integer, or a truth value, in ``bits`` bits."""
-    return dataclasses.field(default=default, metadata={"type": Number(bits, signed), "about": about})
+def number(about: str = "", *, default: object = dataclasses.MISSING, each: str | None = None) -> Any:
+    """A field that holds an integer, or a truth value; each: as many of them as this C++ constant says."""
+    return dataclasses.field(default=default, metadata={"type": Number(), "about": about, "each": each})
 
 
-def choice(kind: type[Enum], about: str = "", *, default: object = MISSING) -> Any:
+def choice(kind: type[Enum], about: str = "", *, default: object = dataclasses.MISSING) -> Any:
     """A field that holds a member of an enumeration."""
-    return dataclasses.field(default=default, metadata={"type": Choice(kind), "about": about})
+    return dataclasses.field(default=default, metadata={"type": Choice(kind), "about": about, "each": None})
+
+
+def place(about: str = "", *, default: object = dataclasses.MISSING, each: str | None = None) -> Any:
+    """A field that holds the number of a word of the input buffer, or a distance between two."""
+    return dataclasses.field(default=default, metadata={"type": Place(), "about": about, "each": each})
 
 
 def _group(name: str, kind: type) -> Group:
     declared = dataclasses.fields(kind)
     for f in declared:
         if "type" not in f.metadata:
-            raise TypeError(f"{kind.__name__}.{f.name} has no width; make it with number() or choice()")
-    fields = tuple(Field(f.name, f.metadata["type"], f.metadata["about"]) for f in declared)
-    optional = all(f.default is not MISSING for f in declared)
-    return Group(name, " ".join(kind.__doc__.split()), fields, kind() if optional else None)
+            raise TypeError(f"{kind.__name__}.{f.name} has no type; make it with number(), choice() or place()")
+    fields = tuple(Field(f.name, f.metadata["type"], f.metadata["about"], f.metadata["each"]) for f in declared)
+    return Group(name, " ".join(kind.__doc__.split()), fields)
 
 
 @lru_cache(maxsize=None)
 def groups(record: type) -> tuple[Group, ...]:
-    """The groups of a record's class, in order. Raises TypeError for a field without a width, or with another's name."""
+    """The groups of a record's class, in order. Raises TypeError for a field without a type, or with another's name."""
     kinds = get_type_hints(record)
     found = tuple(_group(f.name, kinds[f.name]) for f in dataclasses.fields(record))
     names = [field.name for group in found for field in group.fields]
@@ -144,52 +130,96 @@ def groups(record: type) -> tuple[Group, ...]:
     return found
 
 
-def check_range(record: object, owner: str, table: str, advice: str) -> None:
-    """Raise BfpError where a value does not fit its field, and TypeError where it is of another kind.
+@dataclass(frozen=True)
+class Slot:
+    """Where a part of a field lies in a row. path: the part in C++, such as ``start.row`` or ``first_x[2]``.
 
-    owner: whose record it is, such as "layer conv1"; table: what the record is a row of; advice: what to change.
+    word, shift, bits: of the row; no bits: all rows have the value ``low``. low, high: the least and largest value.
     """
-    for group in groups(type(record)):
-        values = group.of(record)
-        for field in group.fields:
-            value = getattr(values, field.name)
-            if not field.type.holds(value):
-                raise BfpError(
-                    f"{owner}: its {field.name} is {value}, and {table} has {field.type.bits} bits for it "
-                    f"({field.type.cpp}); {advice}"
-                )
+
+    path: str
+    type: Number | Choice | Place
+    word: int
+    shift: int
+    bits: int
+    low: int
+    high: int
+
+
+def _bits(low: int, high: int) -> int:
+    if low == high:
+        return 0
+    return high.bit_length() if low >= 0 else max(high.bit_length(), (-low - 1).bit_length()) + 1
 
 
 @dataclass(frozen=True)
-class Layout:
-    """How the rows of a table are stored. constant: names of the groups that no row uses."""
+class Packing:
+    """How the rows of a table are stored. words: so many of 64 bits each row has; slots: of all parts, in order.
+
+    bounds: of every number, by its name: the largest value of any row, over all its values.
+    """
 
     groups: tuple[Group, ...]
-    constant: frozenset[str]
+    slots: tuple[Slot, ...]
+    bounds: dict[str, int]
+    words: int
+    banks: int
 
     @staticmethod
-    def of(record: type, rows: Iterable[object]) -> Layout:
-        """The layout of a table with these rows, all of the class ``record``."""
-        rows, found = list(rows), groups(record)
-        unused = (g.name for g in found if g.unused is not None and all(g.of(row) == g.unused for row in rows))
-        return Layout(found, frozenset(unused))
+    def of(record: type, rows: Sequence[object], banks: int) -> Packing:
+        """The packing of a table with these rows, all of the class ``record``; at least one.
 
-    @property
-    def stored(self) -> tuple[Group, ...]:
-        """The groups that take memory."""
-        return tuple(group for group in self.groups if group.name not in self.constant)
+        banks: of the input buffer. Raises BfpError where a value needs more than 32 bits.
+        """
+        found, slots, bounds = groups(record), [], {}
+        word, used = 0, 0
+        columns = list(zip(*(_parts(found, row, banks) for row in rows)))
+        for (path, field), values in zip(_paths(found, rows[0]), columns):
+            low, high = min(values), max(values)
+            if low < -(2 ** (VALUE_BITS - 1)) or high >= 2 ** (VALUE_BITS - 1):
+                raise BfpError(
+                    f"the schedule's {field.name} would go from {low} to {high}, and the engine computes with "
+                    f"{VALUE_BITS} bits; use more lanes, or a smaller network or input"
+                )
+            bits = _bits(low, high)
+            if used + bits > WORD_BITS:
+                word, used = word + 1, 0
+            slots.append(Slot(path, field.type, word, used, bits, low, high))
+            bounds[field.name] = max(high, bounds.get(field.name, 0))
+            used += bits
+        return Packing(found, tuple(slots), bounds, word + 1, banks)
 
     @property
     def bits(self) -> int:
-        """Bits of a row in memory."""
-        return sum(field.type.bits for group in self.stored for field in group.fields)
+        """Bits of a row in memory: those that are not the same in every row."""
+        return sum(slot.bits for slot in self.slots)
 
-    def varying_bits(self, rows: Iterable[object]) -> int:
-        """Bits that the numbers of a row need, of those numbers that are not the same in every row."""
-        rows, total = list(rows), 0
-        for group in self.stored:
-            for field in group.fields:
-                if isinstance(field.type, Number):
-                    values = {index(getattr(group.of(row), field.name)) for row in rows}
-                    total += max(map(abs, values)).bit_length() + (min(values) < 0) if len(values) > 1 else 0
-        return total
+    def row(self, record: object) -> tuple[int, ...]:
+        """The words of a row."""
+        words = [0] * self.words
+        for slot, value in zip(self.slots, _parts(self.groups, record, self.banks)):
+            words[slot.word] |= (value & ((1 << slot.bits) - 1)) << slot.shift
+        return tuple(words)
+
+
+def _paths(found: Iterable[Group], record: object) -> list[tuple[str, Field]]:
+    """The parts of a record's fields in C++, in order."""
+    paths = []
+    for group in found:
+        values = getattr(record, group.name)
+        for field in group.fields:
+            for n in range(len(field.values(values))):
+                member = field.name if field.each is None else f"{field.name}[{n}]"
+                paths += [(member + part, field) for part in field.type.parts]
+    return paths
+
+
+def _parts(found: Iterable[Group], record: object, banks: int) -> list[int]:
+    """The values of these parts."""
+    return [
+        part
+        for group in found
+        for field in group.fields
+        for value in field.values(getattr(record, group.name))
+        for part in field.type.split(value, banks)
+    ]

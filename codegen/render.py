@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import jinja2
@@ -10,17 +9,18 @@ import jinja2
 from bfp.limits import RECIPROCAL_BITS
 from codegen.cpp_text import cpp_comment, cpp_string, upper_snake
 from codegen.features import features
+from codegen.identity import OWN_HEADER, engine_sources, kernel_identity
 from codegen.lowering.array import FIELD_BITS
 from codegen.lowering.engine_operators import EngineOperator
-from codegen.lowering.layer_fields import ENUMERATIONS
-from codegen.lowering.schedule import BUFFER_USERS, TABLES, Program
-from codegen.performance.counts import BURSTS, COUNTED, LOOPS
+from codegen.lowering.jobs import ENUMERATIONS
+from codegen.lowering.schedule import BUFFER_USERS, ENTRIES, TABLES, Program
+from codegen.lowering.step_tables import StepTables
+from codegen.performance.counts import BURSTS, COUNTED, JOB_OF, LOOPS
 
 TEMPLATES = Path(__file__).parent / "templates"
-HLS = Path(__file__).parent.parent / "hls"
 
 # what the kernel is compiled with, and what only the test bench is
-KERNEL_HEADERS = ("config.hpp", "layer.hpp", "loops.hpp", "schedule.hpp", "tables.hpp")
+KERNEL_HEADERS = ("config.hpp", OWN_HEADER, "jobs.hpp", "loops.hpp", "schedule.hpp", "tables.hpp")
 BENCH_HEADERS = ("tensors.hpp",)
 NO_IDENTITY = "0" * 16
 NO_LAYER = "(no layer needs this table)"
@@ -49,6 +49,16 @@ def _tables(program: Program) -> list[dict]:
     return tables
 
 
+def _entries(program: Program) -> list[dict]:
+    """Tables of single integers."""
+    tables = []
+    for name, comment in ENTRIES.items():
+        blocks = [{"layer": layer, "row": v.tolist(), "count": len(v)} for layer, v in program.entries[name]]
+        blocks = blocks or [{"layer": NO_LAYER, "row": [0], "count": 1}]
+        tables.append({"name": name, "comment": comment, "blocks": blocks})
+    return tables
+
+
 def _tensors(program: Program) -> tuple[list[dict], list[dict]]:
     tensors, segments = [], []
     for t in program.tensors:
@@ -73,7 +83,7 @@ def _context(program: Program, title: str) -> dict[str, object]:
     """What the templates read."""
     limits = {what: program.limit(what) for what in BUFFER_USERS}
     tensors, segments = _tensors(program)
-    reciprocals = [{"layer": layer, "row": row.tolist(), "count": len(row)} for layer, row in program.reciprocals]
+    steps = StepTables(program)
     banks = program.array.banks
     return {
         "title": title,
@@ -86,40 +96,35 @@ def _context(program: Program, title: str) -> dict[str, object]:
         "input_words": -(-limits["input_words"].size // banks) * banks,
         "weight_words": max(program.weight_words, 1),
         "fmap_words": program.fmap_words,
+        "output_words": max(layer.fields.output_map.out_words for layer in program.layers),
+        "input_pool_rows": max(program.rows("INPUT_POOL_SHIFT"), 1),
+        "average_rows": max(program.count("RECIPROCAL_ROW"), 1),
+        "average_columns": max(program.count("RECIPROCAL_COLUMN"), 1),
         "macs": sum(layer.macs for layer in program.layers),
         "tables": _tables(program),
-        "reciprocals": reciprocals or [{"layer": NO_LAYER, "row": [0], "count": 1}],
+        "entries": _entries(program),
         "reciprocal_bits": RECIPROCAL_BITS,
         "enumerations": ENUMERATIONS,
-        "layout": program.layout(),
+        "step_tables": steps.tables,
+        "first_steps": steps.first_steps,
         "field_bits": FIELD_BITS,
         "layers": program.layers,
         "loops": LOOPS,
         "bursts": BURSTS,
         "counted": COUNTED,
+        "kinds": JOB_OF,
         "tensors": tensors,
         "segments": segments,
     }
 
 
 def render(program: Program, title: str) -> tuple[dict[str, str], str]:
-    """Generated headers by file name, and the kernel's identity (16 hex digits).
-
-    The identity is the start of a SHA-256 over everything that decides what
-    the kernel computes: generated headers, hand-written HLS and the artifact.
-    """
+    """Generated headers by file name, and the kernel's identity (16 hex digits), as codegen/identity.py makes it."""
     env, context = environment(), _context(program, title)
 
-    def text(name: str, identity: str = NO_IDENTITY) -> str:
+    def text(name: str, identity: str) -> str:
         return env.get_template(f"{name}.j2").render(context, identity=identity)
 
-    sources = {name: text(name) for name in (*KERNEL_HEADERS, *BENCH_HEADERS)}
-    hashed = hashlib.sha256()
-    for name in KERNEL_HEADERS:
-        hashed.update(sources[name].encode())
-    for path in sorted(HLS.glob("*.[ch]pp")):
-        hashed.update(path.read_bytes())
-    for artifact in program.artifacts:
-        hashed.update(artifact.digest.encode())
-    identity = hashed.hexdigest()[:16]
-    return {**sources, "config.hpp": text("config.hpp", identity)}, identity
+    sources = {name: text(name, NO_IDENTITY) for name in (*KERNEL_HEADERS, *BENCH_HEADERS)}
+    identity = kernel_identity({name: sources[name] for name in KERNEL_HEADERS}, engine_sources())
+    return {**sources, OWN_HEADER: text(OWN_HEADER, identity)}, identity

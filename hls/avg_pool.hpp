@@ -4,8 +4,8 @@
 
 #include "finished.hpp"
 #include "hls_stream.h"
+#include "jobs.hpp"
 #include "trace.hpp"
-#include "walk.hpp"
 #include "window.hpp"
 
 namespace sbfp {
@@ -20,37 +20,38 @@ struct WindowSum {
     }
 };
 
-inline void avg_pool_pass(const Layer &layer, const Tile &tile, const Pass &pass, const Word input[BANKS][BANK_ROWS],
+inline void avg_pool_pass(const StepRow &where, const ComputeRow &job_row, const Word input[BANKS][BANK_ROWS],
                           hls::stream<AccWord> &complete) {
 #pragma HLS INLINE off
-    WindowWalk walk = start_walk(layer, tile, pass, 1);
+    const ComputeJob job = compute_job(job_row);
+    WindowWalk walk = start_walk(where, job);
     AccBlock acc = zero_block<LANES>();
 #pragma HLS ARRAY_PARTITION variable=acc.pixel complete dim=0
     Finished<POOL_PIXELS> finished = nothing_finished<POOL_PIXELS>();
 #pragma HLS ARRAY_PARTITION variable=finished.pixel complete dim=0
-    const int32_t total = cycles(walk, pass);
 AVG_POOL_CYCLES:
-    for (int32_t n = 0; n < total; ++n) {
+    for (int32_t n = 0; n < job.cycles; n = bounded<ComputeJob::MOST_CYCLES>(n + 1)) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=1048576
 #pragma HLS PIPELINE II=1
-        count(layer, COUNT_AVG_POOL);
-        if (!waits(walk, finished)) {
+        count(COUNT_AVG_POOL);
+        if (!waits<1>(walk, job, finished)) {
             Word activations[PIXELS];
 #pragma HLS AGGREGATE variable=activations
 #pragma HLS ARRAY_PARTITION variable=activations complete
-            read_pixels(walk, input, activations);
+            read_pixels(walk, job, input, activations);
             for (int p = 0; p < POOL_PIXELS; ++p) {
 #pragma HLS UNROLL
-                const WindowSum sum = {walk.step == 0, layer.in_unsigned};
+                const WindowSum sum = {walk.step == 0, job.operand_unsigned};
                 update_pixel(sum, acc, p, activations[p]);
             }
-            if (walk.step == walk.steps - 1) {
-                finish(walk, acc, finished);
+            if (walk.step == job.steps - 1) {
+                finish(walk, job, acc, finished);
             }
-            advance(walk);
+            advance<1>(walk, job);
         }
         give_sums<MEAN_BITS>(finished, complete);
     }
+    expect_done(walk, job, finished);
 }
 
 }  // namespace sbfp

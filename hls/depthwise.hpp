@@ -4,8 +4,8 @@
 
 #include "finished.hpp"
 #include "hls_stream.h"
+#include "jobs.hpp"
 #include "trace.hpp"
-#include "walk.hpp"
 #include "weights.hpp"
 #include "window.hpp"
 
@@ -23,46 +23,47 @@ struct DepthwiseSum {
     }
 };
 
-inline void depthwise_pass(const Layer &layer, const Tile &tile, const Pass &pass, const Word input[BANKS][BANK_ROWS],
+inline void depthwise_pass(const StepRow &where, const ComputeRow &job_row, const Word input[BANKS][BANK_ROWS],
                            const AccWord bias[GROUP_WORDS], const Word depthwise[DEPTHWISE_STEPS],
                            hls::stream<AccWord> &biases, hls::stream<AccWord> &complete) {
 #pragma HLS INLINE off
-    WindowWalk walk = start_walk(layer, tile, pass, 1);
+    const ComputeJob job = compute_job(job_row);
+    WindowWalk walk = start_walk(where, job);
     AccBlock acc = zero_block<LANES>();
 #pragma HLS ARRAY_PARTITION variable=acc.pixel complete dim=0
     int32_t first_weight = 0;  // of this output word
     Finished<PIXELS> finished = nothing_finished<PIXELS>();
 #pragma HLS ARRAY_PARTITION variable=finished.pixel complete dim=0
-    const int32_t total = cycles(walk, pass);
 DEPTHWISE_CYCLES:
-    for (int32_t n = 0; n < total; ++n) {
+    for (int32_t n = 0; n < job.cycles; n = bounded<ComputeJob::MOST_CYCLES>(n + 1)) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=1048576
 #pragma HLS PIPELINE II=1
-        count(layer, COUNT_DEPTHWISE);
-        if (!waits(walk, finished)) {
+        count(COUNT_DEPTHWISE);
+        if (!waits<1>(walk, job, finished)) {
             Word activations[PIXELS];
 #pragma HLS AGGREGATE variable=activations
 #pragma HLS ARRAY_PARTITION variable=activations complete
-            read_pixels(walk, input, activations);
+            read_pixels(walk, job, input, activations);
             const Word w = depthwise[first_weight + walk.step];
             for (int p = 0; p < PIXELS; ++p) {
 #pragma HLS UNROLL
-                const DepthwiseSum sum = {walk.step == 0, layer.in_unsigned};
+                const DepthwiseSum sum = {walk.step == 0, job.operand_unsigned};
                 update_pixel(sum, acc, p, activations[p], w);
             }
             if (walk.step == 0 && walk.block == 0) {
                 biases.write(bias[walk.output]);
             }
-            if (walk.step == walk.steps - 1) {
-                finish(walk, acc, finished);
+            if (walk.step == job.steps - 1) {
+                finish(walk, job, acc, finished);
             }
-            if (ends_output(walk)) {
-                first_weight += walk.steps;
+            if (ends_output<1>(walk, job)) {
+                first_weight = bounded<DEPTHWISE_STEPS>(first_weight + job.steps);
             }
-            advance(walk);
+            advance<1>(walk, job);
         }
         give_sums<DEPTHWISE_BITS>(finished, complete);
     }
+    expect_done(walk, job, finished);
 }
 
 }  // namespace sbfp

@@ -14,7 +14,6 @@
 #include "max_pool.hpp"
 #include "schedule.hpp"
 #include "store.hpp"
-#include "walk.hpp"
 
 namespace sbfp {
 
@@ -22,7 +21,7 @@ static_assert(ENGINE_OPERATOR_MEMBERS == 6, "an operator without a stage");
 
 // Stage: the sums of one pass, by the layer's operator. biases: those that the epilogue adds.
 // A stage takes each of its memories and streams by name.
-static void compute(const Layer &layer, const Tile &tile, const Pass &pass, const Word input[BANKS][BANK_ROWS],
+static void compute(const StepRow &where, const ComputeRow &job_row, const Word input[BANKS][BANK_ROWS],
                     const AccWord bias[GROUP_WORDS], const Word align[WEIGHT_STEPS],
                     const Word dense[DENSE_ROWS][FILTERS], const Word depthwise[DEPTHWISE_STEPS],
                     hls::stream<AccWord> &biases, hls::stream<AccWord> &sums) {
@@ -32,17 +31,18 @@ static void compute(const Layer &layer, const Tile &tile, const Pass &pass, cons
 #pragma HLS AGGREGATE variable=partial
 #pragma HLS ARRAY_PARTITION variable=partial dim=2 complete
     // operators that the network does not have are not built
-    if (pass.outputs > 0) {
-        if (layer.op == CONV) {
-            conv_pass(layer, tile, pass, input, bias, align, dense, partial, sums);
-        } else if (HAS_DEPTHWISE && layer.op == DEPTHWISE) {
-            depthwise_pass(layer, tile, pass, input, bias, depthwise, biases, sums);
-        } else if (HAS_MAX_POOL && layer.op == MAX_POOL) {
-            max_pool_pass(layer, tile, pass, input, sums);
-        } else if (HAS_AVG_POOL && layer.op == AVG_POOL) {
-            avg_pool_pass(layer, tile, pass, input, sums);
-        } else if ((HAS_ADD && layer.op == ADD) || (HAS_MAXIMUM && layer.op == MAXIMUM)) {
-            add_pass(layer, tile, pass, input, sums);
+    const ComputeJob job = compute_job(job_row);
+    if (job.outputs > 0) {
+        if (job.op == CONV) {
+            conv_pass(where, job_row, input, bias, align, dense, partial, sums);
+        } else if (HAS_DEPTHWISE && job.op == DEPTHWISE) {
+            depthwise_pass(where, job_row, input, bias, depthwise, biases, sums);
+        } else if (HAS_MAX_POOL && job.op == MAX_POOL) {
+            max_pool_pass(where, job_row, input, sums);
+        } else if (HAS_AVG_POOL && job.op == AVG_POOL) {
+            avg_pool_pass(where, job_row, input, sums);
+        } else if ((HAS_ADD && job.op == ADD) || (HAS_MAXIMUM && job.op == MAXIMUM)) {
+            add_pass(where, job_row, input, sums);
         }
     }
 }
@@ -52,15 +52,19 @@ static void compute(const Layer &layer, const Tile &tile, const Pass &pass, cons
 // done, so that a step may read whatever the steps before it have stored.
 // Every memory and port is a parameter, so that in the dataflow region each half
 // of a double buffer has a name of its own.
-static void step(const Layer &layer, const Tile &tile, const Pass &pass, const Layer &next_layer,
-                 const Pass &following, const Layer &load_layer, const Tile &coming, const Slice &slice,
+static void step(const StepRow &where, const LoadRow &load, const WeightsRow &weights, const ComputeRow &pass,
                  const Word input[BANKS][BANK_ROWS], const AccWord bias[GROUP_WORDS], const Word align[WEIGHT_STEPS],
                  const Word dense[DENSE_ROWS][FILTERS], const Word depthwise[DEPTHWISE_STEPS],
                  Word next_input[BANKS][BANK_ROWS], AccWord next_bias[GROUP_WORDS], Word next_align[WEIGHT_STEPS],
                  Word next_dense[DENSE_ROWS][FILTERS], Word next_depthwise[DEPTHWISE_STEPS], Word best[POOL_WORDS],
-                 const Word *weights, const Word *fmap_in, const Word *fmap_shortcut, Word *fmap_out) {
+                 const Word *weight_memory, const Word *fmap_in, const Word *fmap_shortcut, Word *fmap_out) {
 #pragma HLS INLINE off
 #pragma HLS DATAFLOW
+// The jobs do not change while the step runs: no process waits for them.
+#pragma HLS STABLE variable=where
+#pragma HLS STABLE variable=load
+#pragma HLS STABLE variable=weights
+#pragma HLS STABLE variable=pass
     hls::stream<Word> tile_beats;
 #pragma HLS STREAM variable=tile_beats depth=128
     hls::stream<Word> unpacked;
@@ -87,28 +91,25 @@ static void step(const Layer &layer, const Tile &tile, const Pass &pass, const L
 #pragma HLS STREAM variable=pooled depth=POOLED_QUEUE
     hls::stream<Word> packed;
 #pragma HLS STREAM variable=packed depth=128
-    fetch_tile(load_layer, coming, slice, fmap_in, tile_beats);
-    unpack_tile(load_layer, coming, slice, tile_beats, unpacked);
-    input_pool(load_layer, coming, slice, unpacked, columns);
-    load_tile(load_layer, coming, slice, columns, next_input);
-    fetch_weights(next_layer, following, weights, weight_beats);
-    load_weights(next_layer, following, weight_beats, next_bias, next_align, next_dense, next_depthwise);
-    fetch_shortcut(layer, tile, pass, fmap_shortcut, shortcut_beats);
-    load_shortcut(layer, tile, pass, shortcut_beats, shortcut);
-    compute(layer, tile, pass, input, bias, align, dense, depthwise, biases, sums);
-    epilogue(layer, tile, pass, biases, sums, shortcut, results);
-    fused_pool(layer, tile, pass, results, best, kept, pooled);
-    pack(layer, tile, pass, kept, pooled, packed);
-    store(layer, tile, pass, packed, fmap_out);
+    fetch_tile(load, fmap_in, tile_beats);
+    unpack_tile(load, tile_beats, unpacked);
+    input_pool(load, unpacked, columns);
+    load_tile(load, columns, next_input);
+    fetch_weights(where, weights, weight_memory, weight_beats);
+    load_weights(weights, weight_beats, next_bias, next_align, next_dense, next_depthwise);
+    fetch_shortcut(where, pass, fmap_shortcut, shortcut_beats);
+    load_shortcut(pass, shortcut_beats, shortcut);
+    compute(where, pass, input, bias, align, dense, depthwise, biases, sums);
+    epilogue(where, pass, biases, sums, shortcut, results);
+    fused_pool(where, pass, results, best, kept, pooled);
+    pack(where, pass, kept, pooled, packed);
+    store(where, pass, packed, fmap_out);
 }
 
-// Runs a step on the halves of the double buffers: compute reads half
-// `input_half` of the input and `weight_half` of the weights; the others load.
-// What the step computes and loads is passed one by one, as `step` takes it.
-static void run_step(const Layer &layer, const Tile &tile, const Pass &pass, const Layer &next_layer,
-                     const Pass &following, const Layer &load_layer, const Tile &coming, const Slice &slice,
-                     bool input_half, bool weight_half, const Word *weights, const Word *fmap_in,
-                     const Word *fmap_shortcut, Word *fmap_out) {
+// Runs a step on the halves of the double buffers: compute reads those that the
+// step names; the others load.
+static void run_step(const StepRow &where, const LoadRow &load, const WeightsRow &weights, const ComputeRow &pass,
+                     const Word *weight_memory, const Word *fmap_in, const Word *fmap_shortcut, Word *fmap_out) {
 #pragma HLS INLINE off
 #pragma HLS ALLOCATION function instances=step limit=1
     static Word input_0[BANKS][BANK_ROWS];
@@ -138,88 +139,47 @@ static void run_step(const Layer &layer, const Tile &tile, const Pass &pass, con
     // of fused max pooling
     static Word best[POOL_WORDS];
 #pragma HLS AGGREGATE variable=best
-    if (!input_half && !weight_half) {
-        step(layer, tile, pass, next_layer, following, load_layer, coming, slice, input_0, bias_0, align_0, dense_0,
-             depthwise_0, input_1, bias_1, align_1, dense_1, depthwise_1, best, weights, fmap_in, fmap_shortcut,
-             fmap_out);
-    } else if (!input_half) {
-        step(layer, tile, pass, next_layer, following, load_layer, coming, slice, input_0, bias_1, align_1, dense_1,
-             depthwise_1, input_1, bias_0, align_0, dense_0, depthwise_0, best, weights, fmap_in, fmap_shortcut,
-             fmap_out);
-    } else if (!weight_half) {
-        step(layer, tile, pass, next_layer, following, load_layer, coming, slice, input_1, bias_0, align_0, dense_0,
-             depthwise_0, input_0, bias_1, align_1, dense_1, depthwise_1, best, weights, fmap_in, fmap_shortcut,
-             fmap_out);
+    const Step halves = step_of(where);
+    if (!halves.input_half && !halves.weight_half) {
+        step(where, load, weights, pass, input_0, bias_0, align_0, dense_0, depthwise_0, input_1, bias_1, align_1,
+             dense_1, depthwise_1, best, weight_memory, fmap_in, fmap_shortcut, fmap_out);
+    } else if (!halves.input_half) {
+        step(where, load, weights, pass, input_0, bias_1, align_1, dense_1, depthwise_1, input_1, bias_0, align_0,
+             dense_0, depthwise_0, best, weight_memory, fmap_in, fmap_shortcut, fmap_out);
+    } else if (!halves.weight_half) {
+        step(where, load, weights, pass, input_1, bias_0, align_0, dense_0, depthwise_0, input_0, bias_1, align_1,
+             dense_1, depthwise_1, best, weight_memory, fmap_in, fmap_shortcut, fmap_out);
     } else {
-        step(layer, tile, pass, next_layer, following, load_layer, coming, slice, input_1, bias_1, align_1, dense_1,
-             depthwise_1, input_0, bias_0, align_0, dense_0, depthwise_0, best, weights, fmap_in, fmap_shortcut,
-             fmap_out);
+        step(where, load, weights, pass, input_1, bias_1, align_1, dense_1, depthwise_1, input_0, bias_0, align_0,
+             dense_0, depthwise_0, best, weight_memory, fmap_in, fmap_shortcut, fmap_out);
     }
 }
 
-// Layers [begin, end), one step after the other.
-static void run_layers(uint32_t begin, uint32_t end, const Word *weights, const Word *fmap_in,
+// Layers [begin, end), step after step. A layer's first step loads what nothing
+// before it has loaded; what would load for a layer that is not run is left out.
+static void run_layers(uint32_t begin, uint32_t end, const Word *weight_memory, const Word *fmap_in,
                        const Word *fmap_shortcut, Word *fmap_out, volatile uint32_t *progress) {
 #pragma HLS INLINE off
-#pragma HLS ALLOCATION function instances=run_step limit=1
-    bool input_half = false;
-    bool weight_half = false;
-RUN_LAYERS:
-    for (uint32_t index = begin; index < end; ++index) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=256
-        *progress = index + 1;
-        const bool first_layer = index == begin;
-        const bool last_layer = index + 1 == end;
-        const Layer layer = LAYERS[index];
-        const Layer after = LAYERS[last_layer ? index : index + 1];
-        Tile tile = first_tile(layer);
-        Pass pass = first_pass(layer, tile);
-        if (first_layer || layer.early_lines == 0) {
-            // nothing can be computed before the first tile is there
-            const Pass following = first_layer ? pass : no_pass();
-            const Slice whole = slice_at(layer, tile, 0, units(layer, tile));
-            run_step(layer, tile, no_pass(), layer, following, layer, tile, whole, !input_half, !weight_half, weights,
-                     fmap_in, fmap_shortcut, fmap_out);
-        }
-        const int32_t count = tiles(layer);
-    TILES:
-        for (int32_t n = 0; n < count; ++n) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=256
-            const bool last_tile = n == count - 1;
-            const Layer load_layer = last_tile ? after : layer;
-            const Tile coming = last_tile ? first_tile(after) : next_tile(layer, tile);
-            const bool late = last_tile && (last_layer || after.early_lines == 0);
-            const int32_t share = last_tile ? after.early_lines : layer.slice_lines;
-            const int32_t begins = last_tile ? after.early_pass : 0;
-            const int32_t to_load = late ? 0 : units(load_layer, coming);
-            int32_t loaded = 0;
-            const int32_t all = passes(layer, tile);
-        PASSES:
-            for (int32_t p = 0; p < all; ++p) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=256
-                const bool last_pass = p == all - 1;
-                const Layer next_layer = last_pass ? load_layer : layer;
-                Pass following;
-                if (!last_pass) {
-                    following = next_pass(layer, tile, pass);
-                } else if (last_tile && last_layer) {
-                    following = no_pass();
-                } else {
-                    following = first_pass(load_layer, coming);
-                }
-                const int32_t left = to_load - loaded;
-                const int32_t part = p < begins ? 0 : last_pass ? left : least(share, left);
-                const Slice slice = slice_at(load_layer, coming, loaded, part);
-                run_step(layer, tile, pass, next_layer, following, load_layer, coming, slice, input_half, weight_half,
-                         weights, fmap_in, fmap_shortcut, fmap_out);
-                loaded += part;
-                weight_half = !weight_half;
-                pass = following;
-            }
-            input_half = !input_half;
-            tile = coming;
+    const uint32_t first = FIRST_STEP[begin];
+    const uint32_t last_layer = FIRST_STEP[end - 1];
+    const uint32_t stop = FIRST_STEP[end];
+RUN_STEPS:
+    for (uint32_t n = first; n < stop; ++n) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=1024
+        const StepRow where = STEPS[n];
+        const Step now = step_of(where);
+        const bool loads = !(now.load_ahead && n >= last_layer);
+        const bool weighs = !(now.weights_ahead && n >= last_layer) && !(now.enters && n != first);
+        const LoadRow load = LOADS[loads ? now.load : 0];
+        const WeightsRow weights = WEIGHTS[weighs ? now.weights : 0];
+        const ComputeRow pass = COMPUTES[now.compute];
+        if (!now.enters || now.waits || n == first) {
+            *progress = static_cast<uint32_t>(now.layer) + 1;
+            begin_step(now.layer + now.load_ahead, now.layer + now.weights_ahead, now.layer);
+            run_step(where, load, weights, pass, weight_memory, fmap_in, fmap_shortcut, fmap_out);
         }
     }
+    *progress = 0;
 }
 
 }  // namespace sbfp
@@ -244,6 +204,8 @@ extern "C" void sbfp_engine(const sbfp::Word *weights, const sbfp::Word *fmap_in
     *identity_low = sbfp::IDENTITY_LOW;
     *identity_high = sbfp::IDENTITY_HIGH;
     const uint32_t end = layer_end < sbfp::NUM_LAYERS ? layer_end : sbfp::NUM_LAYERS;
-    sbfp::run_layers(layer_begin, end, weights, fmap_in, fmap_shortcut, fmap_out, progress);
+    if (layer_begin < end) {
+        sbfp::run_layers(layer_begin, end, weights, fmap_in, fmap_shortcut, fmap_out, progress);
+    }
     *progress = 0;
 }

@@ -3,10 +3,10 @@
 #pragma once
 
 #include "hls_stream.h"
+#include "jobs.hpp"
 #include "rounding.hpp"
 #include "tables.hpp"
 #include "trace.hpp"
-#include "walk.hpp"
 
 namespace sbfp {
 
@@ -51,26 +51,25 @@ struct Finish {
     }
 };
 
-inline Finish finish_of(const Layer &layer) {
+inline Finish finish_of(const ComputeJob &job) {
 #pragma HLS INLINE
     Finish finish;
-    finish.average = HAS_AVG_POOL && layer.op == AVG_POOL;
-    finish.depthwise = HAS_DEPTHWISE && layer.op == DEPTHWISE;
-    finish.larger = HAS_MAXIMUM && layer.op == MAXIMUM;
-    const bool handed_on = finish.larger || (HAS_ADD && layer.op == ADD);
-    finish.has_main = (finish.depthwise || handed_on) && layer.main_row >= 0;
-    finish.has_shortcut = HAS_SHORTCUT && layer.has_shortcut != 0;
-    finish.relu = layer.activation == RELU || layer.activation == RELU6;
-    finish.relu6 = HAS_RELU6 && layer.activation == RELU6;
-    finish.shortcut_unsigned = layer.shortcut_unsigned;
-    finish.low = layer.low;
-    finish.high = layer.high;
+    finish.average = HAS_AVG_POOL && job.op == AVG_POOL;
+    finish.depthwise = HAS_DEPTHWISE && job.op == DEPTHWISE;
+    finish.larger = HAS_MAXIMUM && job.op == MAXIMUM;
+    finish.has_main = job.has_main != 0;
+    finish.has_shortcut = HAS_SHORTCUT && job.has_shortcut != 0;
+    finish.relu = job.activation == RELU || job.activation == RELU6;
+    finish.relu6 = HAS_RELU6 && job.activation == RELU6;
+    finish.shortcut_unsigned = job.shortcut_unsigned;
+    finish.low = job.low;
+    finish.high = job.high;
     finish.factor = 0;
     return finish;
 }
 
 // biases: of depthwise convolution, one for each output word.
-inline void epilogue(const Layer &layer, const Tile &tile, const Pass &pass, hls::stream<AccWord> &biases,
+inline void epilogue(const StepRow &where, const ComputeRow &job_row, hls::stream<AccWord> &biases,
                      hls::stream<AccWord> &sums, hls::stream<Word> &shortcut, hls::stream<Word> &results) {
 #pragma HLS INLINE off
 // All lanes of a row are read in the same cycle.
@@ -78,48 +77,52 @@ inline void epilogue(const Layer &layer, const Tile &tile, const Pass &pass, hls
 #pragma HLS AGGREGATE variable=REQUANTISATION_SHIFT
 #pragma HLS AGGREGATE variable=SHORTCUT_ALIGNMENT
 #pragma HLS AGGREGATE variable=CLAMP_HIGH
-    const int32_t pixels = tile.height * tile.width;
-    const int32_t total = finished_rows(tile, pass) * tile.width;
-    Finish finish = finish_of(layer);
+    const ComputeJob job = compute_job(job_row);
+    const Step step = step_of(where);
+    Finish finish = finish_of(job);
     AccWord bias = fill<int32_t, LANES>(0);
     TableRow main_shift;
     TableRow shift;
     TableRow shortcut_shift;
     AccWord clamp;
-    int32_t word = pass.out_word;
+    int32_t word = step.out_word;
     int32_t left = 0;  // pixels of the word
-    int32_t y = tile.y;
-    int32_t x = tile.x;
+    int32_t x = 0;     // in the tile
+    int32_t row = step.average_row;
+    int32_t column = step.average_column;
 EPILOGUE_PIXELS:
-    for (int32_t n = 0; n < total; ++n) {
+    for (int32_t n = 0; n < job.results; n = bounded<ComputeJob::MOST_RESULTS>(n + 1)) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=16384
 #pragma HLS PIPELINE II=1
-        count(layer, COUNT_EPILOGUE);
+        count(COUNT_EPILOGUE);
         if (left == 0) {
             if (HAS_DEPTHWISE && finish.depthwise) {
                 bias = biases.read();
             }
-            main_shift = MAIN_ALIGNMENT[finish.has_main ? layer.main_row + word : 0];
-            shift = REQUANTISATION_SHIFT[layer.round_row + word];
-            shortcut_shift = SHORTCUT_ALIGNMENT[finish.has_shortcut ? layer.shortcut_row + word : 0];
-            clamp = CLAMP_HIGH[finish.relu6 ? layer.clamp_row + word : 0];
-            word += 1;
-            left = pixels;
-            y = tile.y;
-            x = tile.x;
+            main_shift = MAIN_ALIGNMENT[finish.has_main ? job.main_row + word : 0];
+            shift = REQUANTISATION_SHIFT[job.round_row + word];
+            shortcut_shift = SHORTCUT_ALIGNMENT[finish.has_shortcut ? job.shortcut_row + word : 0];
+            clamp = CLAMP_HIGH[finish.relu6 ? job.clamp_row + word : 0];
+            word = bounded<OUTPUT_WORDS>(word + 1);
+            left = job.pixels;
+            x = 0;
+            row = step.average_row;
+            column = step.average_column;
         }
-        left -= 1;
+        left = bounded<ComputeJob::MOST_PIXELS>(left - 1);
         const AccWord sum = sums.read();
         Word other = fill<int8_t, LANES>(0);
         if (HAS_SHORTCUT && finish.has_shortcut) {
             other = shortcut.read();
         }
-        finish.factor = finish.average ? reciprocal(layer, layer.kernel_height, layer.kernel_width, y, x) : 0;
-        if (x == tile.x + tile.width - 1) {
-            x = tile.x;
-            y += 1;
+        finish.factor = finish.average ? reciprocal(row, column) : 0;
+        if (x == job.width - 1) {
+            x = 0;
+            row = low_bits<AVERAGE_ROWS>(row + 1);
+            column = step.average_column;
         } else {
-            x += 1;
+            x = bounded<ComputeJob::MOST_WIDTH>(x + 1);
+            column = low_bits<AVERAGE_COLUMNS>(column + 1);
         }
         results.write(map<int8_t>(finish, sum, main_shift, bias, other, shortcut_shift, clamp, shift));
     }

@@ -37,17 +37,18 @@ inline Finished<N> nothing_finished() {
 
 // Whether the walk has to wait in this cycle: for the words of the block before
 // the one that it would end, or since it has come to its end.
-template <int N>
-inline bool waits(const WindowWalk &walk, const Finished<N> &finished) {
+template <int PARTS_EACH, int N>
+inline bool waits(const WindowWalk &walk, const ComputeJob &job, const Finished<N> &finished) {
 #pragma HLS INLINE
-    return walk.output == walk.outputs || (finished.left > 0 && ends_block(walk));
+    return walk.output == job.outputs || (finished.left > 0 && ends_block<PARTS_EACH>(walk, job));
 }
 
 // The block that the walk ends in this cycle leaves from now on, those of its pixels that belong to the tile.
 template <int N>
-inline void finish(const WindowWalk &walk, const Block<LANES> &block, Finished<N> &finished) {
+inline void finish(const WindowWalk &walk, const ComputeJob &job, const Block<LANES> &block,
+                   Finished<N> &finished) {
 #pragma HLS INLINE
-    finished.left = least(walk.block_pixels, walk.pixels_left);
+    finished.left = walk.pixels_left < job.block_pixels ? walk.pixels_left : job.block_pixels;
     finished.next = 0;
     for (int p = 0; p < N; ++p) {
 #pragma HLS UNROLL
@@ -69,9 +70,16 @@ inline void give_sums(Finished<N> &finished, hls::stream<AccWord> &sums) {
             word.lane[i] = narrow(finished.pixel[finished.next][i], BITS);
         }
         sums.write(word);
-        finished.left -= 1;
-        finished.next += 1;
+        finished.left = bounded<N>(finished.left - 1);
+        finished.next = bounded<N>(finished.next + 1);
     }
+}
+
+// After its last cycle a pass has computed and given all, and not a cycle before.
+template <int N>
+inline void expect_done(const WindowWalk &walk, const ComputeJob &job, const Finished<N> &finished) {
+#pragma HLS INLINE
+    expect_true(walk.output == job.outputs && finished.left == 0, "a pass is not done after the cycles of its job");
 }
 
 }  // namespace sbfp

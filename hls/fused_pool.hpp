@@ -8,8 +8,8 @@
 
 #include "dependence_check.hpp"
 #include "hls_stream.h"
+#include "jobs.hpp"
 #include "trace.hpp"
-#include "walk.hpp"
 #include "words.hpp"
 
 namespace sbfp {
@@ -42,33 +42,33 @@ inline WindowEdge window_edge(int32_t i, int32_t size, int32_t before, int32_t k
 
 // best: running maxima of the windows that rows have begun, of all output words
 // of the layer; they outlive a tile. kept: the words themselves, where the map is stored.
-inline void fused_pool(const Layer &layer, const Tile &tile, const Pass &pass, hls::stream<Word> &results,
+inline void fused_pool(const StepRow &where, const ComputeRow &job_row, hls::stream<Word> &results,
                        Word best[POOL_WORDS], hls::stream<Word> &kept, hls::stream<Word> &pooled) {
 #pragma HLS INLINE off
-    const int32_t total = finished_rows(tile, pass) * tile.width;
-    const int32_t is_unsigned = layer.low == 0;
+    const ComputeJob job = compute_job(job_row);
+    const Step step = step_of(where);
+    const int32_t is_unsigned = job.out_unsigned;
     Word across = fill<int8_t, LANES>(0);  // of the window in this row
-    int32_t line = pass.out_word * layer.pooled_width;
-    int32_t y = tile.y;
+    int32_t line = step.pooled_line;
+    int32_t y = 0;  // in the tile
     int32_t x = 0;
     DependenceCheck<POOL_WORDS> check("best", FUSED_POOL_DISTANCE);
 FUSED_POOL_WORDS:
-    for (int32_t n = 0; n < total; ++n) {
+    for (int32_t n = 0; n < job.results; n = bounded<ComputeJob::MOST_RESULTS>(n + 1)) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=16384
 #pragma HLS PIPELINE II=1
 // A maximum is read and written once per row, and a row has at least
 // FUSED_POOL_DISTANCE pixels.
 #pragma HLS DEPENDENCE variable=best type=inter false
-        count(layer, COUNT_FUSED_POOL);
+        count(COUNT_FUSED_POOL);
         const Word value = results.read();
-        if (layer.keeps_map != 0) {
+        if (job.keeps_map != 0) {
             kept.write(value);
         }
-        if (HAS_FUSED_POOL && layer.pool != 0) {
+        if (HAS_FUSED_POOL && job.pools != 0) {
             const WindowEdge row =
-                window_edge(y, layer.out_height, layer.pool_top, layer.pool_height, layer.pooled_height);
-            const WindowEdge column =
-                window_edge(x, layer.out_width, layer.pool_left, layer.pool_width, layer.pooled_width);
+                window_edge(step.out_y + y, job.out_height, job.pool_top, job.pool_height, job.pooled_height);
+            const WindowEdge column = window_edge(x, job.width, job.pool_left, job.pool_width, job.pooled_width);
             const Word joined = map<int8_t>(LargerMantissa{is_unsigned}, across, value);
             if (column.ends) {
                 const Word in_row = column.begins && !column.joins ? value : joined;
@@ -82,15 +82,15 @@ FUSED_POOL_WORDS:
                 best[at] = row.begins ? in_row : both;
             }
             across = column.begins ? value : joined;
-            if (x != tile.width - 1) {
-                x += 1;
+            if (x != job.width - 1) {
+                x = bounded<ComputeJob::MOST_WIDTH>(x + 1);
             } else {
                 x = 0;
-                if (y != tile.y + tile.height - 1) {
-                    y += 1;
+                if (y != job.height - 1) {
+                    y = bounded<ComputeJob::MOST_HEIGHT>(y + 1);
                 } else {
-                    y = tile.y;
-                    line += layer.pooled_width;
+                    y = 0;
+                    line = bounded<POOL_WORDS>(line + job.pooled_width);
                 }
             }
         }

@@ -3,70 +3,69 @@
 // are folded into a word.
 #pragma once
 
-#include "fetch_tile.hpp"
 #include "hls_stream.h"
+#include "jobs.hpp"
 #include "trace.hpp"
-#include "walk.hpp"
-#include "window.hpp"
+#include "words.hpp"
 
 namespace sbfp {
+
+// Columns between two that complete a word, or before the first one.
+constexpr int32_t MOST_MISSING =
+    LoadJob::MOST_TAPS > LoadJob::MOST_COLUMN_STEP ? LoadJob::MOST_TAPS : LoadJob::MOST_COLUMN_STEP;
 
 // Where the next word of a line goes.
 struct Line {
     Place at;
-    int32_t missing;  // columns until the first word is complete
-    int32_t skip;     // columns until the next one that is used
+    int32_t column;   // that comes next
+    int32_t missing;  // columns until the next one that completes a word
     Word window;      // the last `taps` columns, oldest first
 };
 
-// Shift a column into the window, and store the window if it is one that is used.
-inline void feed(const Layer &layer, Word input[BANKS][BANK_ROWS], Line &line, Word column) {
+// Shift a column into the window.
+inline Word shifted(const LoadJob &job, const Word &window, const Word &column) {
 #pragma HLS INLINE
-    const int32_t newest = (layer.taps - 1) * layer.tap_channels;
     Word next = column;
     for (int c = 0; c < LANES; ++c) {
 #pragma HLS UNROLL
-        const int32_t older = c + layer.tap_channels;
-        if (c < newest) {
-            next.lane[c] = line.window.lane[older < LANES ? older : 0];
+        const int32_t older = c + job.tap_channels;
+        if (c < job.newest) {
+            next.lane[c] = window.lane[older < LANES ? older : 0];
         } else {
-            next.lane[c] = column.lane[c - newest];
+            next.lane[c] = column.lane[c - job.newest];
         }
     }
-    line.window = next;
-    if (line.missing > 0) {
-        line.missing -= 1;
-    } else if (line.skip > 0) {
-        line.skip -= 1;
-    } else {
-        input[line.at.bank][line.at.row] = line.window;
-        line.at = move(line.at, place(1));
-        line.skip = layer.col_step - 1;
-    }
+    return next;
 }
 
-// columns: of every line, padding included.
-inline void load_tile(const Layer &layer, const Tile &tile, const Slice &slice, hls::stream<Word> &columns,
-                      Word input[BANKS][BANK_ROWS]) {
+// columns: of every line, padding included. The last one of a line completes a word.
+inline void load_tile(const LoadRow &job_row, hls::stream<Word> &columns, Word input[BANKS][BANK_ROWS]) {
 #pragma HLS INLINE off
-    const int32_t count_of_columns = layer.in_pool != UNPOOLED ? tile.in_width : tile.map_columns;
-    const Place gap = place(tile.pitch - tile.in_width);
+    const LoadJob job = load_job(job_row);
     Line line;
-    line.at = place(slice.line * tile.pitch);
+    line.at = job.line_start;
+    line.column = 0;
+    line.missing = job.taps - 1;
     line.window = fill<int8_t, LANES>(0);
-LOAD_LINES:
-    for (int32_t n = 0; n < slice.lines; ++n) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=4096
-        line.missing = layer.taps - 1;
-        line.skip = 0;
-    LOAD_WORDS:
-        for (int32_t i = 0; i < count_of_columns; ++i) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=256
+LOAD_WORDS:
+    for (int32_t n = 0; n < job.load_words; n = bounded<LoadJob::MOST_LOAD_WORDS>(n + 1)) {
+#pragma HLS LOOP_TRIPCOUNT min=0 max=65536
 #pragma HLS PIPELINE II=1
-            count(layer, COUNT_LOAD_TILE);
-            feed(layer, input, line, columns.read());
+        count(COUNT_LOAD_TILE);
+        const bool last = line.column == job.line_columns - 1;
+        line.window = shifted(job, line.window, columns.read());
+        if (line.missing == 0) {
+            input[line.at.bank][line.at.row] = line.window;
+            line.at = move(line.at, last ? job.next_line : job.next_buffered);
         }
-        line.at = move(line.at, gap);
+        if (last) {
+            line.missing = job.taps - 1;
+        } else if (line.missing == 0) {
+            line.missing = job.column_step - 1;
+        } else {
+            line.missing = bounded<MOST_MISSING>(line.missing - 1);
+        }
+        line.column = last ? 0 : bounded<LoadJob::MOST_LINE_COLUMNS>(line.column + 1);
     }
 }
 

@@ -3,16 +3,17 @@
 
 #include "finished.hpp"
 #include "hls_stream.h"
+#include "jobs.hpp"
 #include "trace.hpp"
-#include "walk.hpp"
 #include "window.hpp"
 
 namespace sbfp {
 
-inline void max_pool_pass(const Layer &layer, const Tile &tile, const Pass &pass, const Word input[BANKS][BANK_ROWS],
+inline void max_pool_pass(const StepRow &where, const ComputeRow &job_row, const Word input[BANKS][BANK_ROWS],
                           hls::stream<AccWord> &complete) {
 #pragma HLS INLINE off
-    WindowWalk walk = start_walk(layer, tile, pass, 1);
+    const ComputeJob job = compute_job(job_row);
+    WindowWalk walk = start_walk(where, job);
     Word best[PIXELS];
 #pragma HLS AGGREGATE variable=best
 #pragma HLS ARRAY_PARTITION variable=best complete
@@ -22,34 +23,34 @@ inline void max_pool_pass(const Layer &layer, const Tile &tile, const Pass &pass
     }
     Finished<POOL_PIXELS> finished = nothing_finished<POOL_PIXELS>();
 #pragma HLS ARRAY_PARTITION variable=finished.pixel complete dim=0
-    const int32_t total = cycles(walk, pass);
 MAX_POOL_CYCLES:
-    for (int32_t n = 0; n < total; ++n) {
+    for (int32_t n = 0; n < job.cycles; n = bounded<ComputeJob::MOST_CYCLES>(n + 1)) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=1048576
 #pragma HLS PIPELINE II=1
-        count(layer, COUNT_MAX_POOL);
-        if (!waits(walk, finished)) {
+        count(COUNT_MAX_POOL);
+        if (!waits<1>(walk, job, finished)) {
             Word activations[PIXELS];
 #pragma HLS AGGREGATE variable=activations
 #pragma HLS ARRAY_PARTITION variable=activations complete
-            read_pixels(walk, input, activations);
+            read_pixels(walk, job, input, activations);
             for (int p = 0; p < POOL_PIXELS; ++p) {
 #pragma HLS UNROLL
-                const Word larger = map<int8_t>(LargerMantissa{layer.in_unsigned}, activations[p], best[p]);
+                const Word larger = map<int8_t>(LargerMantissa{job.operand_unsigned}, activations[p], best[p]);
                 best[p] = walk.step == 0 ? activations[p] : larger;
             }
-            if (walk.step == walk.steps - 1) {
+            if (walk.step == job.steps - 1) {
                 AccBlock block = zero_block<LANES>();
                 for (int p = 0; p < POOL_PIXELS; ++p) {
 #pragma HLS UNROLL
-                    set_pixel(block, p, map<int32_t>(Operand{layer.in_unsigned}, best[p]));
+                    set_pixel(block, p, map<int32_t>(Operand{job.operand_unsigned}, best[p]));
                 }
-                finish(walk, block, finished);
+                finish(walk, job, block, finished);
             }
-            advance(walk);
+            advance<1>(walk, job);
         }
         give_sums<OPERAND_BITS>(finished, complete);
     }
+    expect_done(walk, job, finished);
 }
 
 }  // namespace sbfp

@@ -24,9 +24,6 @@ inline LaneBits no_bits() {
     return waiting;
 }
 
-// Beats that hold `count` mantissas of a lane, when `skip` bits come before them.
-inline int32_t beats(int32_t count, int32_t bits, int32_t skip) { return (skip + count * bits + 7) >> 3; }
-
 // The lowest `bits` bits of a mantissa, or of a beat, behind `held` bits that wait.
 struct Behind {
     int32_t held;
@@ -111,56 +108,10 @@ inline TwoWords take_two(LaneBits &waiting, int32_t bits, int32_t left, hls::str
     return words;
 }
 
-// Calls of take_two for 0 to 8 words of 0 to 8 bits, of which none has 0 or 1;
-// after eight words nothing waits, and all repeats.
-constexpr int8_t TAKES_OF_TWO[9][9] = {
-    {0, 0, 0, 0, 0, 0, 0, 0, 0},
-    {0, 0, 0, 0, 0, 0, 0, 0, 0},
-    {0, 1, 1, 2, 2, 3, 3, 4, 4},
-    {0, 1, 1, 2, 2, 3, 3, 4, 4},
-    {0, 1, 1, 2, 2, 3, 3, 4, 4},
-    {0, 1, 2, 2, 3, 4, 4, 5, 5},
-    {0, 1, 2, 3, 3, 4, 5, 6, 6},
-    {0, 1, 2, 3, 4, 5, 6, 7, 7},
-    {0, 1, 2, 3, 4, 5, 6, 7, 8},
-};
-
-inline int32_t takes_of_two(int32_t words, int32_t bits) {
-#pragma HLS INLINE
-    return (words >> 3) * TAKES_OF_TWO[bits][8] + TAKES_OF_TWO[bits][words & 7];
-}
-
-// Drop the bits of a beat that belong to mantissas before the first one wanted; nothing waits yet.
-inline void skip_bits(LaneBits &waiting, int32_t skip, hls::stream<Word> &source) {
-#pragma HLS INLINE
-    if (skip > 0) {
-        add_bits(waiting, BEAT_BITS, source.read());
-        drop_bits(waiting, skip);
-    }
-}
-
 // Write the lowest bits that wait as a beat.
 inline void give_beat(const LaneBits &waiting, hls::stream<Word> &target) {
 #pragma HLS INLINE
     target.write(look_at(waiting, 0, BEAT_BITS, 1));
-}
-
-// Add a word; a full beat leaves.
-inline void give_word(LaneBits &waiting, int32_t bits, const Word &word, hls::stream<Word> &target) {
-#pragma HLS INLINE
-    add_bits(waiting, bits, word);
-    if (waiting.held >= BEAT_BITS) {
-        give_beat(waiting, target);
-        drop_bits(waiting, BEAT_BITS);
-    }
-}
-
-// The last, partly filled beat of a line.
-inline void flush_bits(const LaneBits &waiting, hls::stream<Word> &target) {
-#pragma HLS INLINE
-    if (waiting.held > 0) {
-        give_beat(waiting, target);
-    }
 }
 
 }  // namespace sbfp

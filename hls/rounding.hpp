@@ -1,7 +1,6 @@
 // From sums to mantissas: reciprocals of averages, rounding shift, saturation.
 #pragma once
 
-#include "layer.hpp"
 #include "tables.hpp"
 #include "words.hpp"
 
@@ -36,23 +35,11 @@ inline int32_t mean(int32_t sum, int32_t reciprocal) {
     return product;
 }
 
-// Rows (or columns) of a window that count, between the bounds that do.
-inline int32_t counted(int32_t start, int32_t kernel, int32_t low, int32_t high) {
+// Reciprocal of the divisor of a pooled pixel, times 2^RECIPROCAL_BITS; not above one. row, column: its entries in the
+// tables that lead there.
+inline int32_t reciprocal(int32_t row, int32_t column) {
 #pragma HLS INLINE
-    const int32_t from = start > low ? start : low;
-    const int32_t to = start + kernel < high ? start + kernel : high;
-    return to - from;
-}
-
-// Reciprocal of the divisor of pooled pixel (y, x), times 2^RECIPROCAL_BITS; not above one.
-inline int32_t reciprocal(const Layer &layer, int32_t kernel_height, int32_t kernel_width, int32_t y, int32_t x) {
-#pragma HLS INLINE
-    const int32_t rows =
-        counted(y * layer.stride_height - layer.pad_top, kernel_height, layer.count_top, layer.count_bottom);
-    const int32_t cols =
-        counted(x * layer.stride_width - layer.pad_left, kernel_width, layer.count_left, layer.count_right);
-    const int32_t at = layer.reciprocal_row + (rows - layer.rows_min) * layer.cols_span + cols - layer.cols_min;
-    return RECIPROCAL[at] & ((2 << RECIPROCAL_BITS) - 1);
+    return RECIPROCAL[RECIPROCAL_ROW[row] + RECIPROCAL_COLUMN[column]] & ((2 << RECIPROCAL_BITS) - 1);
 }
 
 }  // namespace sbfp

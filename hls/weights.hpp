@@ -8,52 +8,31 @@
 // LANES input channels. A depthwise step is one word. What a pass needs is one burst.
 #pragma once
 
+#include "jobs.hpp"
 #include "packing.hpp"
 #include "trace.hpp"
-#include "walk.hpp"
 
 namespace sbfp {
-
-static_assert(ENGINE_OPERATOR_MEMBERS == 6, "an operator of which it is not known whether it has weights");
 
 constexpr int BIAS_BEATS = 4;
 
 // Rows of the on-chip buffer of dense weights: FILTERS words each.
 constexpr int DENSE_ROWS = WEIGHT_STEPS * PARTS;
 
-// What one pass reads, from `start` on, for each of its output words.
-struct WeightRange {
-    int32_t outputs;
-    int32_t start;
-    int32_t align;  // beats of alignment shifts
-    int32_t words;  // of mantissas
-    int32_t beats;  // of bias, alignment shifts and mantissas
-};
-
-inline WeightRange weight_range(const Layer &layer, const Pass &pass) {
-    WeightRange range;
-    const int32_t area = layer.kernel_height * layer.kernel_width;
-    range.outputs = layer.op == CONV || layer.op == DEPTHWISE ? pass.outputs : 0;
-    range.start = layer.weight_address + pass.out_word * layer.word_beats + pass.chunk * layer.chunk_beats;
-    range.align = layer.has_align ? pass.words : 0;
-    range.words = layer.op == CONV ? pass.words * area * LANES : area;
-    range.beats = BIAS_BEATS + range.align + beats(range.words, layer.weight_bits, 0);
-    return range;
-}
-
-inline void fetch_weights(const Layer &layer, const Pass &pass, const Word *memory, hls::stream<Word> &fetched) {
+inline void fetch_weights(const StepRow &where, const WeightsRow &job_row, const Word *memory,
+                          hls::stream<Word> &fetched) {
 #pragma HLS INLINE off
-    const WeightRange range = weight_range(layer, pass);
-    const int32_t total = range.outputs * range.beats;
-    if (total > 0) {
-        count(layer, BURSTS_WEIGHTS);
+    const WeightsJob job = weights_job(job_row);
+    const Step step = step_of(where);
+    if (job.weight_beats > 0) {
+        count(BURSTS_WEIGHTS);
     }
 FETCH_WEIGHTS:
-    for (int32_t i = 0; i < total; ++i) {
+    for (int32_t i = 0; i < job.weight_beats; ++i) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=WEIGHT_STEPS*LANES
 #pragma HLS PIPELINE II=1
-        count(layer, COUNT_FETCH_WEIGHTS);
-        fetched.write(memory[range.start + i]);
+        count(COUNT_FETCH_WEIGHTS);
+        fetched.write(memory[step.weights_start + i]);
     }
 }
 
@@ -74,23 +53,22 @@ inline AccWord unpack_bias(const Word raw[BIAS_BEATS]) {
 }
 
 // Two words a cycle, where they are there and lie in different columns of the buffer.
-inline void load_dense(const Layer &layer, int32_t first_row, int32_t words, hls::stream<Word> &fetched,
+inline void load_dense(const WeightsJob &job, int32_t first_row, hls::stream<Word> &fetched,
                        Word dense[DENSE_ROWS][FILTERS]) {
 #pragma HLS INLINE off
     LaneBits waiting = no_bits();
     int32_t row = first_row;
     int32_t word = 0;
-    int32_t left = words;
-    const int32_t takes = FILTERS > 1 ? takes_of_two(words, layer.weight_bits) : words;
+    int32_t left = job.weight_words;
 LOAD_DENSE:
-    for (int32_t i = 0; i < takes; ++i) {
+    for (int32_t i = 0; i < job.weight_takes; i = bounded<WeightsJob::MOST_WEIGHT_TAKES>(i + 1)) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=WEIGHT_STEPS*LANES
 #pragma HLS PIPELINE II=1
-        count(layer, COUNT_LOAD_DENSE);
-        const TwoWords two = take_two(waiting, layer.weight_bits, FILTERS > 1 ? left : 1, fetched);
+        count(COUNT_LOAD_DENSE);
+        const TwoWords two = take_two(waiting, job.weight_bits, FILTERS > 1 ? left : 1, fetched);
         const bool wraps = word == FILTERS - 1;
-        const int32_t next_row = wraps ? row + 1 : row;
-        const int32_t next_word = wraps ? 0 : word + 1;
+        const int32_t next_row = wraps ? bounded<DENSE_ROWS>(row + 1) : row;
+        const int32_t next_word = wraps ? 0 : bounded<FILTERS - 1>(word + 1);
         for (int f = 0; f < FILTERS; ++f) {
 #pragma HLS UNROLL
             if (f == word) {
@@ -103,35 +81,34 @@ LOAD_DENSE:
             row = next_row;
             word = next_word;
         } else {
-            row = next_word == FILTERS - 1 ? next_row + 1 : next_row;
-            word = next_word == FILTERS - 1 ? 0 : next_word + 1;
+            row = next_word == FILTERS - 1 ? bounded<DENSE_ROWS>(next_row + 1) : next_row;
+            word = next_word == FILTERS - 1 ? 0 : bounded<FILTERS - 1>(next_word + 1);
         }
-        left -= two.count;
+        left = bounded<WeightsJob::MOST_WEIGHT_WORDS>(left - two.count);
     }
 }
 
-inline void load_depthwise(const Layer &layer, int32_t first, int32_t words, hls::stream<Word> &fetched,
+inline void load_depthwise(const WeightsJob &job, int32_t first, hls::stream<Word> &fetched,
                            Word depthwise[DEPTHWISE_STEPS]) {
 #pragma HLS INLINE off
     LaneBits waiting = no_bits();
 LOAD_DEPTHWISE:
-    for (int32_t i = 0; i < words; ++i) {
+    for (int32_t i = 0; i < job.weight_words; i = bounded<WeightsJob::MOST_WEIGHT_WORDS>(i + 1)) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=WEIGHT_STEPS
 #pragma HLS PIPELINE II=1
-        count(layer, COUNT_LOAD_DEPTHWISE);
-        depthwise[first + i] = take_word(waiting, layer.weight_bits, 0, fetched);
+        count(COUNT_LOAD_DEPTHWISE);
+        depthwise[first + i] = take_word(waiting, job.weight_bits, 0, fetched);
     }
 }
 
-inline void load_align(const Layer &layer, int32_t first, int32_t words, hls::stream<Word> &fetched,
-                       Word align[WEIGHT_STEPS]) {
+inline void load_align(const WeightsJob &job, int32_t first, hls::stream<Word> &fetched, Word align[WEIGHT_STEPS]) {
 #pragma HLS INLINE off
 LOAD_ALIGN:
-    for (int32_t i = 0; i < words; ++i) {
+    for (int32_t i = 0; i < job.align_rows; i = bounded<WeightsJob::MOST_ALIGN_ROWS>(i + 1)) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=WEIGHT_STEPS
 #pragma HLS PIPELINE II=1
-        count(layer, COUNT_LOAD_ALIGN);
-        if (layer.has_align) {
+        count(COUNT_LOAD_ALIGN);
+        if (job.has_align) {
             align[first + i] = fetched.read();
         } else {
             align[first + i] = fill<int8_t, LANES>(0);
@@ -139,41 +116,39 @@ LOAD_ALIGN:
     }
 }
 
-inline AccWord load_bias(const Layer &layer, hls::stream<Word> &fetched) {
+inline AccWord load_bias(hls::stream<Word> &fetched) {
 #pragma HLS INLINE off
     Word raw[BIAS_BEATS];
 #pragma HLS AGGREGATE variable=raw
 #pragma HLS ARRAY_PARTITION variable=raw complete
 LOAD_BIAS:
-    for (int32_t i = 0; i < BIAS_BEATS; ++i) {
+    for (int i = 0; i < BIAS_BEATS; ++i) {
 #pragma HLS PIPELINE II=1
-        count(layer, COUNT_LOAD_BIAS);
+        count(COUNT_LOAD_BIAS);
         raw[i] = fetched.read();
     }
     return unpack_bias(raw);
 }
 
 // Stage: lay out what one pass needs, one output word after the other.
-inline void load_weights(const Layer &layer, const Pass &pass, hls::stream<Word> &fetched, AccWord bias[GROUP_WORDS],
+inline void load_weights(const WeightsRow &job_row, hls::stream<Word> &fetched, AccWord bias[GROUP_WORDS],
                          Word align[WEIGHT_STEPS], Word dense[DENSE_ROWS][FILTERS], Word depthwise[DEPTHWISE_STEPS]) {
 #pragma HLS INLINE off
-    const WeightRange range = weight_range(layer, pass);
-    const int32_t rows = range.words / FILTERS;
+    const WeightsJob job = weights_job(job_row);
     int32_t first = 0;       // weights of this output word
     int32_t first_align = 0;
 LOAD_WORDS_OF_WEIGHTS:
-    for (int32_t output = 0; output < range.outputs; ++output) {
+    for (int32_t output = 0; output < job.weight_outputs; output = bounded<GROUP_WORDS>(output + 1)) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=GROUP_WORDS
-        bias[output] = load_bias(layer, fetched);
-        if (!HAS_DEPTHWISE || layer.op == CONV) {
-            load_align(layer, first_align, pass.words, fetched, align);
-            load_dense(layer, first, range.words, fetched, dense);
-            first += rows;
+        bias[output] = load_bias(fetched);
+        if (!HAS_DEPTHWISE || job.depthwise == 0) {
+            load_align(job, first_align, fetched, align);
+            load_dense(job, first, fetched, dense);
         } else {
-            load_depthwise(layer, first, range.words, fetched, depthwise);
-            first += range.words;
+            load_depthwise(job, first, fetched, depthwise);
         }
-        first_align += pass.words;
+        first = bounded<DENSE_ROWS + DEPTHWISE_STEPS>(first + job.weight_rows);
+        first_align = bounded<WEIGHT_STEPS>(first_align + job.align_rows);
     }
 }
 

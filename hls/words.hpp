@@ -9,7 +9,6 @@ namespace sbfp {
 
 static_assert(LANES >= 2 && (LANES & (LANES - 1)) == 0, "LANES must be a power of two");
 static_assert(FILTERS >= 1 && LANES % FILTERS == 0, "FILTERS must divide LANES");
-static_assert(INPUT_WORDS % BANKS == 0, "the input buffer has whole rows of banks");
 static_assert(PIXELS <= BANKS * READS, "every pixel lane needs a port of a bank");
 
 // A word of output channels is computed in so many parts, one after the other.

@@ -185,6 +185,10 @@ class Accelerator:
         with self._turns.turn("run") as turn:
             self._compute(turn, self._arena)
 
+    def returned(self, image: object) -> np.ndarray:
+        """What the network returns for one image, as of ``run``: the host computes what lies behind the last tensor."""
+        return self._result.returned(self.run(image)[None])[0]
+
     def trace(self, image: object) -> Iterator[tuple[str, np.ndarray]]:
         """Run layer by layer; yield name and mantissas, int16 [C, H, W], of every tensor when it is complete.
 

@@ -26,16 +26,16 @@ from codegen.performance.timing import Timing
 
 
 def test_the_machine_is_the_boards_and_the_timings():
-    timing = Timing(memory_latency=50, pipeline_depth=30, line_overhead=3, step_overhead=20)
-    assert Machine.of(BOARD, Timing(), 16) == Machine(0.8, 64, 4, 144)
-    assert Machine.of(BOARD, timing, 8) == Machine(1.6, 50, 3, 100)
+    timing = Timing(memory_latency=50, pipeline_depth=30, loop_overhead=2, step_overhead=20)
+    assert Machine.of(BOARD, Timing(), 16) == Machine(0.8, 64, 6, 179)
+    assert Machine.of(BOARD, timing, 8) == Machine(1.6, 50, 2, 100)
     kv260 = load_board("kv260")
     assert Machine.of(kv260, Timing(), 16).words_per_cycle == pytest.approx(14.4e9 / 250e6 / 16)
 
 
 def test_layers_are_cut_for_the_board():
     """On a fast memory other tilings are best than on a slow one, and each board's own are the better ones there."""
-    fast, slow = load_board("kv260"), replace(BOARD, memory_gb_s=0.8)
+    fast, slow = load_board("kv260"), replace(BOARD, memory_gb_s_low=0.7, memory_gb_s=0.8, memory_gb_s_high=0.9)
     options = EngineOptions(input_words=400, weight_steps=64)
     own, others, differ = 0, 0, 0
     for seed in range(20):
@@ -64,6 +64,7 @@ def test_a_board_is_named_by_its_file(word):
         ("dsp = 360\n", "", "must have exactly the keys .*dsp"),
         ("dsp = 360", 'dsp = "many"', "dsp is 'many'; it must be of type int"),
         ("memory_gb_s = 3.2", "memory_gb_s = 3", "memory_gb_s is 3; it must be of type float"),
+        ("memory_gb_s = 3.2", "memory_gb_s = 4.2", "memory_gb_s is 4.2; it must lie between its ends 3.0 and 3.95"),
         ("dsp = 360", "dsp = 360\nvolts = 5", "must have exactly the keys"),
     ],
 )
@@ -83,7 +84,7 @@ def test_wrong_board_files_are_refused(old, new, sentence, tmp_path, monkeypatch
         (EngineOptions(lanes=32, filters=32, pixels=4), BOARD),
         (EngineOptions(), replace(BOARD, bram36=50)),
         (EngineOptions(), load_board("pynq_z2")),
-        (EngineOptions(), replace(BOARD, lut=15000)),
+        (EngineOptions(), replace(BOARD, lut=24000)),
     ],
 )
 def test_a_chip_too_small_is_refused_with_an_engine_that_fits(asked, board):
@@ -102,7 +103,7 @@ def test_a_chip_too_small_is_refused_with_an_engine_that_fits(asked, board):
 def test_the_offered_engine_keeps_the_lanes_where_it_can():
     artifact = random_artifact(3, 16)
     assert fitting_engine(artifact, EngineOptions(pixels=16, filters=16), BOARD).lanes == 16
-    fewer = fitting_engine(artifact, EngineOptions(), replace(BOARD, lut=15000))
+    fewer = fitting_engine(artifact, EngineOptions(), replace(BOARD, lut=24000))
     assert fewer.lanes < 16
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 from support import toy_board as toy
 
-from bfp.deployment import read_deployment, read_weights
+from bfp.deployment import DEPLOYMENT, Deployment, add_files, check_files, content_digest, read_deployment, read_weights, write_deployment
 from bfp.errors import BfpError
 from host.driver import Accelerator
 
@@ -39,11 +41,18 @@ def without(key):
     return lambda data: data.pop(key)
 
 
+def both(first, second):
+    return lambda data: (first(data), second(data))
+
+
+LAYERS = DEPLOYMENT.write(toy.deployment())["kernel"]["layers"]
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
-        (put("schema", value=7), "schema 7, this version reads 6; update"),
-        (put("schema", value=5), "schema 5, this version reads 6; generate the deployment folder again"),
+        (put("schema", value=8), "schema 8, this version reads 7; update"),
+        (put("schema", value=6), "schema 6, this version reads 7; generate the deployment folder again with `doit codegen`"),
         (put("schema", value="x"), "no manifest: its schema is 'x'"),
         (without("schema"), "no manifest: its schema is None"),
         (put("identity", value="12"), "identity is '12', not 16 hexadecimal digits"),
@@ -57,18 +66,29 @@ def without(key):
         (put("files", value={}), "no hash of weights.bin"),
         (put("files", "../weights.bin", value="00" * 32), "files is '../weights.bin', not a file's name"),
         (put("fmap_words", value=17), "ends at word 18 of an arena of 17"),
-        (put("lanes", value=0), "lanes is 0, not a whole number from 1 to 64"),
+        (put("lanes", value=0), "lanes is 0, not a whole number from 2 to 64"),
+        (put("lanes", value=12), "lanes is 12, not a power of two from 2 to 64"),
         (put("lanes", value=True), "lanes is True, not a whole number"),
         (put("clock_mhz", value=0), "clock_mhz is 0"),
         (put("clock_mhz", value="fast"), "clock_mhz is 'fast', not a number"),
         (without("board"), "the key 'board' is missing"),
         (put("board", value="a\nb"), r"board is 'a\\nb', not printable text"),
-        (put("layers", value=1), "tensor 'last' comes from layer 1 of 1"),
+        (put("kernel", "layers", value=LAYERS[:1]), "tensor 'last' comes from layer 1 of 1"),
+        (put("kernel", "layers", value=LAYERS[::-1]), "tensor 'first' comes from 'layer 0', and layer 0 is another"),
+        (put("kernel", "layers", 0, "aligned", value=1), r"kernel.layers\[0\].aligned is 1, not true or false"),
+        (put("kernel", "layers", 1, "shifts", value="x" * 16), r"layers\[1\].shifts is 'x+', not 16 hexadecimal"),
+        (put("kernel", "align_bits", value=5), "align_bits is 5, not a whole number from 0 to 4"),
+        (put("files", "toy.bit", value="00" * 32), "it has a hash of toy.bit and does not say how a bitstream was made"),
+        (put("files", "other.bit", value="00" * 32), "its file 'other.bit' is none of a package"),
+        (put("implementation", value=DEPLOYMENT.write(toy.deployment(implementation=toy.MADE))["implementation"]),
+         "it has no hash of toy.bit and says how a bitstream was made"),
+        (both(put("minimal", value=True), put("files", "samples.npz", value="00" * 32)), "it is minimal, and has samples.npz"),
+        (put("minimal", value=None), "minimal is None, not true or false"),
         (put("tensors", 1, "layer_index", value=-1), "tensor 'first' comes from layer -1"),
         (put("outputs", 0, "classes", value=["a", "b"]), "output last has 18 values and 2 class names"),
         (put("outputs", 0, "classes", 3, value="\x1b[2J"), r"outputs\[0\].classes\[3\] is '\\x1b\[2J', not printable"),
         (put("outputs", 0, "tensor", value="nothing"), "output tensor 'nothing'"),
-        (put("outputs", 0, "host", value=["softmax"]), "host operator 'softmax' is not known; update the project"),
+        (put("outputs", 0, "host", value=["softmin"]), "host operator 'softmin' is not known; update the project"),
         (put("outputs", 0, "scale", value=float("inf")), "damaged or no JSON"),
         (put("outputs", value=[]), "outputs: it has 0 entries"),
         (put("inputs", 0, "preprocessing", "size", value=[4, 4]), "its preprocessing makes \\(4, 4\\)"),
@@ -80,14 +100,13 @@ def without(key):
     ],
 )
 def test_manifests_that_do_not_fit_are_refused(deploy, change, message):
-    def signed(data):
-        return toy.content_digest(data) if "Infinity" not in json.dumps(data) else ""
-
     path = deploy / "manifest.json"
     data = json.loads(path.read_text())
     change(data)
-    data["digest"] = signed(data)
-    path.write_text(json.dumps(data))
+    if "Infinity" in json.dumps(data):
+        path.write_text(json.dumps(data))
+    else:
+        toy.edit(deploy, change)
     with pytest.raises(BfpError, match=message) as error:
         open_deployment(deploy)
     assert "\n" not in str(error.value) and len(str(error.value).replace(str(path), "")) < 300
@@ -97,6 +116,36 @@ def test_a_manifest_edited_by_hand_is_refused(deploy):
     toy.edit(deploy, put("outputs", 0, "offset", value=0.25), signed=False)
     with pytest.raises(BfpError, match="was changed: its digest is not that of its content; generate"):
         open_deployment(deploy)
+
+
+def test_no_flipped_bit_of_a_manifest_is_taken(tmp_path):
+    """Not one of thousands, and above all none that leaves valid JSON of the right types."""
+    names = tuple(f"ü {i}" for i in range(18))  # an escape has letters whose case means nothing
+    output = replace(toy.deployment().output, offset=1e-7, classes=names)
+    path = toy.write(tmp_path, outputs=(output,)) / "manifest.json"
+    original = path.read_bytes()
+    rng, said = np.random.default_rng(0), set()
+    for position in rng.choice(8 * len(original), 4000, replace=False):
+        flipped = bytearray(original)
+        flipped[position // 8] ^= 1 << position % 8
+        path.write_bytes(flipped)
+        with pytest.raises(BfpError) as error:
+            read_deployment(tmp_path)
+        said.add(str(error.value).replace(str(path), "")[:30])
+    assert {"deployment  was changed: its di"[:30], "deployment  is damaged or no J"} <= said
+    for same in (original.replace(b"1e-07", b"1E-07"), original.replace(b"u00fc", b"u00FC"), original.rstrip()):
+        assert same != original and json.loads(same) == json.loads(original)
+        path.write_bytes(same)
+        with pytest.raises(BfpError, match="was changed: its digest is not that of its content"):
+            read_deployment(tmp_path)
+    path.write_bytes(original)
+    assert read_deployment(tmp_path).output == output
+
+
+@pytest.mark.parametrize("field", [f.name for f in fields(Deployment) if f.name not in ("schema", "digest")])
+def test_the_digest_covers_every_field(field):
+    data = DEPLOYMENT.write(toy.deployment())
+    assert content_digest({**data, field: "another"}) != content_digest(data)
 
 
 def test_a_deployment_of_several_inputs_is_read_and_not_driven(deploy):
@@ -130,7 +179,9 @@ def test_damaged_files_are_refused(deploy):
 
 
 @pytest.mark.parametrize("name", ["weights.bin", "manifest.json"])
-@pytest.mark.parametrize("what", ["pipe", "folder", "link to nowhere", "link to itself", "missing"])
+@pytest.mark.parametrize(
+    "what", ["pipe", "link to a pipe", "link to a device", "folder", "link to nowhere", "link to itself", "missing"]
+)
 def test_what_is_no_ordinary_file_is_refused_at_once(deploy, name, what):
     path = deploy / name
     path.unlink()
@@ -139,7 +190,9 @@ def test_what_is_no_ordinary_file_is_refused_at_once(deploy, name, what):
     elif what == "folder":
         path.mkdir()
     elif what != "missing":
-        path.symlink_to(path if what == "link to itself" else deploy / "nowhere")
+        os.mkfifo(deploy / "pipe")
+        links = {"link to a pipe": deploy / "pipe", "link to a device": "/dev/zero", "link to itself": path}
+        path.symlink_to(links.get(what, deploy / "nowhere"))
     with pytest.raises(BfpError, match=f"{name} (is no ordinary file|does not exist|cannot be read)") as error:
         open_deployment(deploy)
     assert "\n" not in str(error.value)

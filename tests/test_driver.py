@@ -12,6 +12,7 @@ from support.boards import BOARD
 from support.random_graphs import random_artifact, random_input
 from support.driven import board, deploy, library, random_mantissas
 
+from bfp.artifact import NetworkOutput
 from bfp.errors import BfpError
 from bfp.format import dequantise, quantise
 from bfp.golden import run
@@ -54,6 +55,17 @@ def test_images_of_every_kind_are_the_same_image(board, deploy, tmp_path):
             np.testing.assert_array_equal(accelerator.run_mantissas(mantissas), want)
             for image in (str(tmp_path / "a.png"), tmp_path / "a.png", Image.open(tmp_path / "a.png"), picture, fitted):
                 np.testing.assert_array_equal(accelerator.run(image), want)
+
+
+def test_what_the_host_computes_comes_behind_the_run(board, tmp_path):
+    """Softmax over the channels of each pixel, for one; ``run`` gives what it is computed from."""
+    size = toy.CHANNELS, toy.HEIGHT, toy.WIDTH
+    output = NetworkOutput("last", 0.5, 0.75, host=(f"reshape.{'.'.join(map(str, size))}", "softmax.1", "permute.0.2.3.1"))
+    pixels = np.random.default_rng(5).integers(0, 256, (toy.HEIGHT, toy.WIDTH, 3), dtype=np.uint8)
+    with Accelerator(toy.write(tmp_path, outputs=(output,)), device=board) as accelerator:
+        logits, found = accelerator.run(pixels), accelerator.returned(pixels)
+    e = np.exp(logits.reshape(size))
+    np.testing.assert_allclose(found, (e / e.sum(0)).transpose(1, 2, 0), rtol=1e-12)
 
 
 def test_trace_and_tensor_see_every_stored_tensor(board, deploy, library):

@@ -68,8 +68,9 @@ def test_wrong_mantissas_are_refused(board, deploy, mantissas, message):
 def test_a_bitstream_whose_hash_is_known_is_compared_before_it_is_loaded(board, deploy):
     for kind in (".bit", ".hwh"):
         shutil.copy(board.bitfile.with_suffix(kind), deploy / f"toy{kind}")
-    Accelerator(deploy, device=board, bitfile=deploy / "toy.bit").close()  # nothing is known of it yet
-    added = add_files(deploy, ["toy.bit", "toy.hwh"])
+    with pytest.raises(BfpError, match="toy.bit is none of its package: manifest.json does not list it; build it again"):
+        Accelerator(deploy, device=board, bitfile=deploy / "toy.bit")
+    added = add_files(deploy, ["toy.bit", "toy.hwh"], toy.MADE)
     assert sorted(added.files) == ["toy.bit", "toy.hwh", "weights.bin"] and read_deployment(deploy) == added
     Accelerator(deploy, device=board, bitfile=deploy / "toy.bit").close()
     again = toy.write(deploy)  # generated again: what lies there keeps its hash

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import fields, replace
 
 import pytest
 from support.boards import BOARD
@@ -22,10 +23,14 @@ from codegen.performance.estimate import estimate, steps
 from codegen.features import features
 from codegen.options import EngineOptions
 from codegen.lowering.program import build
-from codegen.render import HLS, render
-from codegen.performance.resources import added_in_turn, block_rams, refuse_what_does_not_fit, resources, shifter
+from codegen.identity import HLS
+from codegen.render import render
+from codegen.performance.logic import added_in_turn, shifter
+from codegen.performance.memories import block_rams
+from codegen.performance.ranges import Resource
+from codegen.performance.resources import area, refuse_what_does_not_fit
 from codegen.lowering.tiling import Cutter, LayerShape
-from codegen.performance.timing import Timing
+from codegen.performance.timing import TIMINGS, Timing, Timings
 
 
 def test_estimate_adds_up():
@@ -111,9 +116,12 @@ def test_latency_is_what_the_interface_pragmas_state():
 def test_block_ram_shapes():
     assert block_rams(72, 512) == 1 and block_rams(128, 512) == 2 and block_rams(128, 1024) == 4
     assert block_rams(128, 2048) == 8 and block_rams(1024, 32) == 0
-    used = resources(build([random_artifact(3, 16)], EngineOptions(), BOARD))
-    assert used["bram36"] == sum(used["bram36_parts"].values()) and used["lut"] == sum(used["lut_parts"].values())
-    assert used["dsp"] == sum(used["dsp_parts"].values()) and used["dsp_parts"]["array"] == 320
+    built = area(build([random_artifact(3, 16)], EngineOptions(), BOARD), BOARD)
+    for resource in Resource:
+        mine = [part.range for part in built.parts if part.resource is resource]
+        for end in ("low", "likely", "high"):
+            assert getattr(built.total(resource), end) == sum(getattr(r, end) for r in mine) > 0
+    assert built.of(Resource.DSP, "array").likely == 320
 
 
 def test_logic_is_counted_by_widths():
@@ -126,14 +134,15 @@ def test_what_a_network_does_not_have_is_not_built():
     """Fewer operators, fewer LUTs and memories; and the kernel's constants say the same."""
     programs = [build([random_artifact(seed, 16)], EngineOptions(), BOARD) for seed in range(24)]
     for program in programs:
-        use, used = features(program), resources(program)
+        use, built = features(program), area(program, BOARD)
+        parts = {part.name for part in built.parts}
         operators = {layer.fields.op for layer in program.layers}
         assert use.operators == operators
-        assert (used["lut_parts"]["depthwise multipliers and accumulators"] > 0) == (EngineOperator.DEPTHWISE in operators)
+        assert ("depthwise multipliers" in parts) == (EngineOperator.DEPTHWISE in operators)
         averages = {layer.fields.input_pool.in_pool for layer in program.layers} & {InputPooling.MEAN}
         averages |= operators & {EngineOperator.AVG_POOL}
-        assert (used["dsp_parts"]["means"] > 0) == bool(averages) and len(averages) < 2
-        assert (used["lut_parts"]["pooling of inputs"] > 0) == any(layer.input_pool for layer in program.layers)
+        assert (built.of(Resource.DSP, "means").likely > 0) == bool(averages) and len(averages) < 2
+        assert ("pooling of inputs" in parts) == any(layer.input_pool for layer in program.layers)
         config = render(program, "test")[0]["config.hpp"]
         for op in (EngineOperator.DEPTHWISE, EngineOperator.MAX_POOL, EngineOperator.AVG_POOL, EngineOperator.ADD):
             assert f"constexpr bool HAS_{op.name} = {str(op in operators).lower()};" in config
@@ -164,3 +173,27 @@ def test_partial_sums_that_do_not_fit_are_refused_by_name():
     cutter = Cutter(layer, options, build_array(options, 15, 15, 27))
     with pytest.raises(BfpError, match=r"layer9: its weights come in 16 chunks, and 8 partial .* tile_blocks \(2\)"):
         cutter.candidates()
+
+
+def test_cycles_and_frames_have_ranges():
+    """Their ends are those of the machine at its best and at its worst, memory included."""
+    program = build([random_artifact(3, 16)], EngineOptions(), BOARD)
+    result = estimate(program, BOARD)
+    cycles, frames = (result["ranges"][name] for name in ("cycles", "frames_per_second"))
+    fast = replace(BOARD, memory_gb_s=BOARD.memory_gb_s_high)
+    slow = replace(BOARD, memory_gb_s=BOARD.memory_gb_s_low)
+    for end, at, timing in (("low", fast, TIMINGS.fast), ("likely", BOARD, Timing()), ("high", slow, TIMINGS.slow)):
+        assert cycles[end] == sum(step.cycles for step in steps(program, at, timing))
+    assert cycles["low"] < cycles["likely"] == result["cycles"] < cycles["high"]
+    assert frames["low"] < frames["likely"] == result["frames_per_second"] < frames["high"]
+    assert frames["low"] == pytest.approx(250e6 / cycles["high"], abs=0.01)
+    certain = estimate(program, replace(BOARD, memory_gb_s_low=3.2, memory_gb_s_high=3.2), Timings(*3 * [Timing()]))
+    assert len(set(certain["ranges"]["cycles"].values())) == 1
+
+
+def test_overheads_are_in_order_and_as_documented():
+    for field in fields(Timing):
+        low, likely, high = (getattr(timing, field.name) for timing in TIMINGS)
+        assert 0 < low <= likely <= high, field.name
+    drained = TIMINGS.likely.memory_latency + TIMINGS.likely.pipeline_depth
+    assert [drained + timing.step_overhead for timing in TIMINGS] == [164, 179, 194]

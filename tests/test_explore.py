@@ -188,6 +188,12 @@ def test_the_picture(folder, result):
     assert len(lines) == len(result["fronts"])
     dots = [e for e in picture.iter() if e.tag.endswith("circle") and len(e)]
     assert len(dots) == sum(len(f["points"]) for f in result["fronts"])
+    assert len([e for e in picture.iter() if e.get("class") == "range"]) == len(dots)
+    titles = ["".join(dot.itertext()) for dot in dots]
+    for front in result["fronts"]:
+        for index in front["points"]:
+            lut = result["points"][index]["ranges"]["lut"]
+            assert any(f"{lut['likely']} ({lut['low']} to {lut['high']}) LUT" in title for title in titles)
 
 
 @pytest.mark.parametrize(

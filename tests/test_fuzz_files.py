@@ -15,6 +15,7 @@ from bfp import artifact_file, deployment, samples
 from bfp.archive import read_arrays, write_arrays
 from bfp.errors import BfpError
 from bfp.fields import canonical
+from bfp.files import json_text
 
 MOST = 300  # characters of a refusal, the file's path left out
 pytestmark = pytest.mark.filterwarnings("error")  # no arithmetic goes wrong on the way
@@ -49,7 +50,7 @@ def check_manifest(folder, data: object, signed: bool) -> bool:
     path = folder / deployment.MANIFEST
     if signed and isinstance(data, dict) and finite(data):
         data["digest"] = deployment.content_digest(data)
-    path.write_bytes(text_of(data))
+    path.write_bytes(json_text(data).encode() if finite(data) else text_of(data))
     try:
         read = deployment.read_deployment(folder)
     except BfpError as error:

@@ -23,10 +23,9 @@ LONG_FILES = {
 # the same of functions of the kernels
 LONG_KERNEL_FUNCTIONS = {
     "conv_pass": "one pipelined loop: cut up, it would no longer show what happens in one cycle",
-    "input_pool": "one pipelined loop, likewise",
 }
 # takes each memory and stream by name; the comment above the function says why
-MANY_MEMORIES = ("compute", "conv_pass", "run_step", "step")
+MANY_MEMORIES = ("compute", "step")
 KERNELS = sorted((ROOT / "hls").rglob("*.?pp"))
 # what each package may import of the others, and of other people's
 OWN = {"bfp": {"bfp"}, "calib": {"bfp", "calib"}, "codegen": {"bfp", "codegen"}, "host": {"bfp", "host"}}
@@ -40,7 +39,10 @@ THEIRS = {
     "host": {"numpy", "PIL", "pynq", "pynqmetadata"},
 }
 # rewrites and choices that are about one operator by name: what they match is what they are for
-REWRITES = {"calib/frontend/passes.py", "codegen/lowering/fusion.py"}
+REWRITES = {
+    *("calib/frontend/passes.py", "calib/frontend/folding.py", "calib/frontend/gathers.py"),
+    "codegen/lowering/fusion.py",
+}
 
 
 @cache

@@ -161,8 +161,8 @@ def test_residual_add_is_fused():
 
 def test_shortcut_computed_after_the_convolution():
     """The later of two convolutions takes the sum; an operand without one makes the convolution move behind it."""
-    graph = check(Fn(lambda m, x: m[0](x) + m[1](x), conv(), conv()), operators="conv conv")
-    assert graph.nodes[1].name == "l1" and graph.nodes[1].inputs == ("input", "l0")
+    graph = check(Fn(lambda m, x: m[0](x) + m[1](F.relu(x)), conv(), conv()), operators="conv identity conv")
+    assert graph.nodes[2].name == "l1" and graph.nodes[2].inputs == ("relu", "l0")
     late = Fn(lambda m, x: m[0](x) + F.max_pool2d(m[1](x), 3), conv(k=3, stride=3), conv(k=1))
     graph = check(late, operators="conv max_pool conv")
     assert graph.nodes[2].name == "l0" and graph.nodes[2].shortcut == "max_pool2d"
@@ -184,11 +184,11 @@ def test_maximum_of_two_maps():
 
 
 def test_three_way_sum():
-    three = Fn(lambda m, x: m[0](x) + m[1](x) + m[2](x), conv(), conv(), conv())
-    graph = check(three, operators="conv conv conv")
-    assert [n.shortcut for n in graph.nodes] == [None, "l0", "l1"]
-    right = Fn(lambda m, x: m[0](x) + (m[1](x) + F.relu(m[2](x))), conv(), conv(), conv())
-    check(right, operators="conv conv conv")
+    three = Fn(lambda m, x: m[0](x) + m[1](F.relu(x)) + m[2](F.relu6(x)), conv(), conv(), conv())
+    graph = check(three, operators="conv identity conv identity conv")
+    assert [n.shortcut for n in graph.nodes if n.op == "conv"] == [None, "l0", "l1"]
+    right = Fn(lambda m, x: m[0](x) + (m[1](F.relu6(x)) + F.relu(m[2](x))), conv(), conv(), conv())
+    check(right, operators="identity conv conv conv")
 
 
 def test_sum_that_is_read_twice_and_is_the_output_too():

@@ -43,9 +43,39 @@ def test_nested_concat_and_activation_behind_it():
 def test_batch_norm_and_sum_behind_a_concat():
     def dense(m, x):
         y = torch.cat([x, m[0](x)], 1)
-        return m[2](y) + m[1](y)
+        return m[2](F.relu(y)) + m[1](y)
 
-    check(Fn(dense, conv(padding=1), nn.BatchNorm2d(7), conv(7, 7, 1)), operators="conv identity concat conv depthwise")
+    layers = conv(padding=1), nn.BatchNorm2d(7), conv(7, 7, 1)
+    check(Fn(dense, *layers), operators="conv identity concat identity conv depthwise")
+
+
+def layers_of(filters):
+    return conv(3, filters), conv(3, filters), conv(2 * filters), conv(2 * filters)
+
+
+def test_a_concatenation_that_grows_is_stored_once():
+    """As in DenseNet: all features so far, and the new ones behind them."""
+
+    def dense(m, x):
+        features = [m[0](x)]
+        for layer in m[1:]:
+            features.append(layer(F.relu(torch.cat(features, 1)) if len(features) > 1 else F.relu(features[0])))
+        return torch.cat(features, 1)
+
+    layers = [conv(padding=1), *(conv(4 * n, 4, padding=1) for n in range(1, 6))]
+    graph = check(Fn(dense, *layers))
+    concats = [n for n in graph.nodes if n.op == "concat"]
+    assert [len(n.inputs) for n in concats] == [2] * 5 and all(a.output in b.inputs for a, b in zip(concats, concats[1:]))
+    assert [n.op for n in graph.nodes].count("identity") == 5  # the activations, no copies
+
+    def two_tails(m, x):
+        y, z = m[0](x), m[1](x)
+        joined = [torch.cat(parts, 1) for parts in ([y, z], [y, z, F.relu(y)], [y, z, F.relu(z)])]
+        return sum(layer(part) for layer, part in zip(m[2:], joined))
+
+    check(Fn(two_tails, conv(), conv(), conv(8), conv(12), conv(12)))
+    same = Fn(lambda m, x: m[2](torch.cat([y := m[0](x), z := m[1](x)], 1)) + m[3](F.relu(torch.cat([y, z], 1))), *layers_of(4))
+    check(same, operators="conv conv concat conv identity conv")
 
 
 def test_flat_concat_of_single_pixels():
@@ -63,7 +93,7 @@ def test_zero_padding_is_fused_into_the_window_or_kept():
     check(nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.MaxPool2d(3, 2)), operators="slice_pad max_pool")
     check(nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.AvgPool2d(3, 2, 1)), operators="slice_pad avg_pool")
     check(nn.Sequential(nn.ZeroPad2d((0, -1, 0, 1)), conv()), operators="slice_pad conv")
-    two = Fn(lambda m, x: m[0](y := F.pad(x, (1, 1, 1, 1))) + m[1](y), conv(), conv())
+    two = Fn(lambda m, x: m[0](y := F.pad(x, (1, 1, 1, 1))) + F.relu(m[1](y)), conv(), conv())
     check(two, operators="slice_pad conv conv")
 
 

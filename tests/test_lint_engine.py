@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 from support.boards import BOARD
 
 from codegen.generate import generate
-from codegen.lint import RULES, lint
+from codegen.lint import RULES, lint, parse
 from codegen.lint.artifacts import smallest_artifact, widest_artifact
-from codegen.lint.run import HLS
+from codegen.lint.rules.arithmetic import MEANT, run_time_products
+from codegen.lint.run import HLS, TOP
 from codegen.options import EngineOptions
 
 # what a mend is taken back by: file, pattern, replacement, rule that refuses it, words of its sentence
 TAKEN_BACK = [
     ("engine.cpp", r"depth=sbfp::SIM_FMAP", "depth=SIM_FMAP", "pragma_scope", "undeclared identifier 'SIM_FMAP_WORDS'"),
+    *(
+        ("engine.cpp", rf"#pragma HLS STABLE variable={job}\n", "", "stable_jobs", f"{job} is a struct that")
+        for job in ("where", "load", "weights", "pass")
+    ),
     (
-        "engine.cpp",
-        r"#pragma HLS ALLOCATION function instances=run_step limit=1\n",
-        "",
-        "single_instances",
-        "run_step is called 2 times in run_layers",
+        "fetch_tile.hpp",
+        r"FETCH_BURSTS>\(n \+ 1\)",
+        "FETCH_BURSTS>(n + job.skip)",
+        "bounded_loops",
+        "the step of n must be ++",
     ),
     (
         "engine.cpp",
@@ -32,7 +38,7 @@ TAKEN_BACK = [
         "single_instances",
         "step is called 4 times in run_step",
     ),
-    ("store.hpp", r"HAS_FUSED_POOL && part", "part", "channel_ends", "channel pooled has 0 producers and 1 consumers"),
+    ("store.hpp", r"HAS_FUSED_POOL && walk.pooled\) {", "walk.pooled) {", "channel_ends", "channel pooled has 0 producers and 1 consumers"),
     ("epilogue.hpp", r"HAS_DEPTHWISE && finish", "finish", "channel_ends", "channel biases has 0 producers"),
     ("epilogue.hpp", r"HAS_SHORTCUT && finish", "finish", "channel_ends", "channel shortcut has 0 producers"),
     *(
@@ -50,8 +56,18 @@ TAKEN_BACK = [
         "EXPRESSION_BALANCE is lost where single_products is inlined",
     ),
     ("words.hpp", r"(shift_left\(.*\n)#pragma HLS INLINE\n", r"\1", "inlined_helpers", "shift_left is called"),
-    ("packing.hpp", r">> 3\) \* TAKES", "/ 7) * TAKES", "run_time_division", "/ is computed when it runs"),
+    ("place.hpp", r"from.row \+ by.row", "from.row / by.row", "run_time_division", "/ is computed when it runs"),
+    ("words.hpp", r"(shift_left\(int32_t value[^{]*\{\n#pragma HLS INLINE\n)", r"\1    value *= value;\n", "run_time_product", "value *= value"),
+    ("conv.hpp", r"#pragma HLS DEPENDENCE variable=(\w+) type=inter false", r"#pragma HLS DEPENDENCE variable=\1 type=inter", "pragma_spelling", "true or false is missing"),
 ]
+
+
+def test_products_that_are_meant_are_there():
+    """The list of functions that multiply has those of the sources, and no others; the control has none."""
+    with tempfile.TemporaryDirectory() as folder:
+        generate([widest_artifact()], EngineOptions(16, 8, 5), BOARD, Path(folder))
+        kernel = parse(HLS / "engine.cpp", [HLS, HLS / "synth", Path(folder, "generated")], TOP)
+        assert MEANT == {place for place, _ in run_time_products(kernel)}
 
 
 @pytest.fixture(scope="module", params=[smallest_artifact, widest_artifact], ids=["smallest", "widest"])

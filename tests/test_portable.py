@@ -58,7 +58,10 @@ def plain(tmp_path_factory) -> Path:
     (folder / "stream" / "hls_stream.h").write_text(STREAM)
     for size in SIZES:
         for name, network in NETWORKS.items():
-            generate([network()], EngineOptions(*size), BOARD, folder / name / "x".join(map(str, size)))
+            out = folder / name / "x".join(map(str, size))
+            generate([network()], EngineOptions(*size), BOARD, out)
+            for header in (out / "generated").glob("*.hpp"):
+                header.write_text(stripped(header.read_text()))
     return folder
 
 
@@ -135,13 +138,14 @@ FOUR = {"PRODUCTS": 4, "PIXELS": 10, "READS": 2, "CHAIN": 2, "LARGEST_WEIGHT": 1
 )
 def test_products_that_do_not_fit_are_refused(changes, refusal, plain, tmp_path):
     """The engine's own check of the array that code generation has chosen."""
-    text = (plain / "smallest" / "16x8x5" / "generated" / "config.hpp").read_text()
+    generated = plain / "smallest" / "16x8x5" / "generated"
+    text = (generated / "config.hpp").read_text()
     for name, value in changes.items():
         text, count = re.subn(rf"(constexpr int {name} =) \d+;", rf"\1 {value};", text)
         assert count == 1, name
     (tmp_path / "config.hpp").write_text(text)
     (tmp_path / "unit.cpp").write_text('#include "products.hpp"\n')
-    include = [f"-I{tmp_path}", f"-I{plain / 'hls'}"]
+    include = [f"-I{path}" for path in (tmp_path, plain / "hls", generated)]
     command = ["g++", "-std=c++14", "-fsyntax-only", *include, str(tmp_path / "unit.cpp")]
     result = subprocess.run(command, capture_output=True, text=True)
     assert (result.returncode == 0) == (refusal is None) and (refusal or "") in result.stderr, result.stderr
@@ -149,14 +153,15 @@ def test_products_that_do_not_fit_are_refused(changes, refusal, plain, tmp_path)
 
 def test_words_that_the_compiler_does_not_make_are_refused(plain, tmp_path):
     """The engine's own limit, which depends on the lanes alone; the options stay below it."""
-    text = (plain / "smallest" / "16x8x5" / "generated" / "config.hpp").read_text()
+    generated = plain / "smallest" / "16x8x5" / "generated"
+    text = (generated / "config.hpp").read_text()
     for lanes, pixels, accepted in ((64, 32, True), (128, 1, True), (256, 1, False)):
         changed = re.sub(r"(int LANES =) \d+;", rf"\1 {lanes};", text)
         changed = re.sub(r"(int PIXELS =) \d+;", rf"\1 {pixels};", changed)
         changed = re.sub(r"(int BANKS =) \d+;", r"\1 1;", changed)
         (tmp_path / "config.hpp").write_text(re.sub(r"(int READS =) \d+;", rf"\1 {pixels};", changed))
         (tmp_path / "unit.cpp").write_text('#include "words.hpp"\n')
-        include = [f"-I{tmp_path}", f"-I{plain / 'hls'}"]
+        include = [f"-I{path}" for path in (tmp_path, plain / "hls", generated)]
         command = ["g++", "-std=c++14", "-fsyntax-only", *include, str(tmp_path / "unit.cpp")]
         result = subprocess.run(command, capture_output=True, text=True)
         assert (result.returncode == 0) == accepted, result.stderr

@@ -1,11 +1,13 @@
-"""Records of constants: struct, rows, range check and bits of a made-up one, and of the schedule's row."""
+"""Packed records: structs, rows and bits of a made-up one in C++, and of the engine's jobs."""
 
 from __future__ import annotations
 
+import random
 import re
 import subprocess
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from enum import Enum
+from types import SimpleNamespace
 
 import pytest
 from support.boards import BOARD
@@ -14,40 +16,35 @@ from support.random_graphs import random_artifact
 
 from bfp import BfpError
 from codegen.lint.artifacts import smallest_artifact, widest_artifact
-from codegen.lowering.layer_fields import LayerFields, check_fields
 from codegen.lowering.program import build
+from codegen.lowering.step_tables import StepTables
 from codegen.options import EngineOptions
-from codegen.performance.resources import resources
-from codegen.records import Layout, Number, check_range, choice, groups, number
+from codegen.records import WORD_BITS, Packing, choice, groups, number, place
 from codegen.render import environment
 
+BANKS, LANES = 5, 3
 HEADER = """{% import "records.j2" as records %}
 #include <cstdint>
 #include <cstdio>
+constexpr int LANES = 3;
+struct Place { int32_t row; int32_t bank; };
+static int32_t narrow(int32_t value, int bits) {
+    return static_cast<int32_t>(static_cast<uint32_t>(value) << (32 - bits)) >> (32 - bits);
+}
 {{ records.enumeration(colour) }}
-struct Made {
-{{- records.members(layout) }}
-};
-static const Made ROWS[] = {
-{%- for row in rows %}
-    {{ "{" }}
-{{- records.row(layout, row) }}
-    {{ "}" }},
-{%- endfor %}
-};
+{{ records.structs(table) }}
+{{ records.unpack(table) }}
+{{ records.rows(table) }}
 int main() {
-    for (const Made &row : ROWS) {
-{%- for group in layout.groups %}{% for field in group.fields %}
-        std::printf("%lld ", static_cast<long long>(row.{{ field.name }}));
-{%- endfor %}{% endfor %}
+    (void)narrow;
+    for (const MadeRow &row : MADE) {
+        const MadeJob job = made_job(row);
+{%- for slot in table.packing.slots %}
+        std::printf("%d ", static_cast<int>(job.{{ slot.path }}));
+{%- endfor %}
         std::printf("\\n");
     }
-    const Made &row = ROWS[0];
-    std::size_t bytes = 0;
-{%- for group in layout.stored %}{% for field in group.fields %}
-    bytes += sizeof(row.{{ field.name }});
-{%- endfor %}{% endfor %}
-    std::printf("%zu\\n", 8 * bytes);
+    std::printf("%d %d\\n", MadeJob::MOST_WIDTH, MadeJob::MOST_OFFSET);
     return 0;
 }
 """
@@ -67,18 +64,20 @@ class Shape:
     """
 
     colour: Colour = choice(Colour, "of its outside")
-    width: int = number(16)
-    depth: int = number(32, "may be negative")
-    tiny: int = number(8, signed=False)
+    width: int = number()
+    depth: int = number("may be negative")
+    start: int = place("of a word")
 
 
 @dataclass(frozen=True)
 class Handle:
     """Its handle, if it has one."""
 
-    has_handle: bool = number(8, default=False)
+    has_handle: bool = number(default=False)
     inside: Colour = choice(Colour, default=Colour.GREEN)
-    offset: int = number(16, default=-1)
+    offset: int = number(default=-1)
+    x: tuple[int, ...] = number(each="LANES", default=(0,) * LANES)
+    base: tuple[int, ...] = place(each="LANES", default=(0,) * LANES)
 
 
 @dataclass(frozen=True)
@@ -89,136 +88,153 @@ class Made:
     handle: Handle
 
 
-PLAIN = Made(Shape(Colour.RED, 2**15 - 1, -(2**31), 255), Handle())
-HANDLED = Made(Shape(Colour.GREEN, -(2**15), 2**31 - 1, 0), Handle(True, Colour.RED, 7))
+PLAIN = Made(Shape(Colour.RED, 2**15 - 1, -(2**31), 0), Handle())
+HANDLED = Made(Shape(Colour.GREEN, 3, 2**31 - 1, 23), Handle(True, Colour.RED, 7, (1, 2, 300), (4, 5, 99)))
 
 
-def numbers(row: Made) -> list[int]:
-    values = [getattr(getattr(row, g.name), f.name) for g in groups(Made) for f in g.fields]
-    return [v.value if isinstance(v, Enum) else int(v) for v in values]
+def packing(*rows: Made) -> Packing:
+    return Packing.of(Made, rows, BANKS)
+
+
+def unpacked(found: Packing, words: tuple[int, ...]) -> list[int]:
+    """The parts of a row."""
+    values = []
+    for slot in found.slots:
+        code = words[slot.word] >> slot.shift & (1 << slot.bits) - 1
+        negative = slot.low < 0 and slot.bits and code >> (slot.bits - 1)
+        values.append(slot.low if not slot.bits else code - (1 << slot.bits) if negative else code)
+    return values
+
+
+def parts(row: Made) -> list[int]:
+    """The parts of a row, in words of their own."""
+    found: list[int] = []
+    for group in groups(Made):
+        for field in group.fields:
+            for value in field.values(getattr(row, group.name)):
+                is_place = field.name in ("start", "base")
+                found += divmod(value, BANKS) if is_place else [value.value if isinstance(value, Enum) else int(value)]
+    return found
 
 
 @pytest.mark.parametrize("compiler", EVERY)
 @pytest.mark.parametrize("rows", [[PLAIN], [PLAIN, HANDLED], [HANDLED]], ids=["plain", "both", "handled"])
-def test_generated_struct_has_the_values_in_the_bits_that_are_said(compiler, rows, tmp_path):
+def test_generated_rows_say_what_was_packed(compiler, rows, tmp_path):
     if EVERY[compiler] is None:
         pytest.skip(NO_CLANG)
-    layout = Layout.of(Made, rows)
-    text = environment().from_string(HEADER).render(layout=layout, rows=rows, colour=Colour)
+    found = packing(*rows)
+    table = SimpleNamespace(
+        name="MADE",
+        row="MadeRow",
+        record="MadeJob",
+        function="made_job",
+        packing=found,
+        rows=rows,
+        users=["a */ b"] * len(rows),
+        bits=found.bits,
+    )
+    text = environment().from_string(HEADER).render(table=table, colour=Colour)
     (tmp_path / "made.cpp").write_text(text)
-    flags = ["-std=c++14", "-O0", "-Wall", "-Wextra", "-Werror"]
+    flags = ["-std=c++14", "-O0", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Werror"]
     command = [EVERY[compiler], *flags, str(tmp_path / "made.cpp"), "-o", str(tmp_path / "made")]
     assert subprocess.run(command, capture_output=True, text=True).stderr == ""
     printed = subprocess.run([str(tmp_path / "made")], capture_output=True, text=True).stdout.splitlines()
-    assert [list(map(int, line.split())) for line in printed[:-1]] == [numbers(row) for row in rows]
-    assert int(printed[-1]) == layout.bits
-
-
-def test_a_group_that_no_row_uses_takes_no_memory():
-    plain, both = Layout.of(Made, [PLAIN]), Layout.of(Made, [PLAIN, HANDLED])
-    assert (plain.constant, both.constant) == ({"handle"}, frozenset())
-    assert (plain.bits, both.bits) == (32 + 16 + 32 + 8, 32 + 16 + 32 + 8 + 8 + 32 + 16)
-    render = environment().from_string('{% import "records.j2" as r %}{{ r.members(layout) }}').render
-    assert "static constexpr int16_t offset = -1;" in render(layout=plain)
-    assert "static constexpr Colour inside = GREEN;" in render(layout=plain)
-    assert "static constexpr" not in render(layout=both)
-    assert "    uint8_t tiny;\n" in render(layout=both)
-    assert "    Colour colour;  // of its outside\n" in render(layout=both)
-    lines = render(layout=plain).split("\n")
+    assert [list(map(int, line.split())) for line in printed[:-1]] == [parts(row) for row in rows]
+    widths, offsets = ([getattr(getattr(r, g), n) for r in rows] for g, n in (("shape", "width"), ("handle", "offset")))
+    assert printed[-1] == f"{max(widths)} {max(0, *offsets)}"
+    lines = text.split("\n")
     first = next(i for i, line in enumerate(lines) if line.startswith("    // Its shape: "))
     assert lines[first].endswith(" and is") and lines[first + 1] == "    // therefore wrapped."
 
 
-def test_only_numbers_that_vary_are_counted():
-    assert Layout.of(Made, [PLAIN, PLAIN]).varying_bits([PLAIN, PLAIN]) == 0
-    other = replace(PLAIN, shape=replace(PLAIN.shape, width=3, tiny=15))
-    # up to 32,767, and up to 255
-    assert Layout.of(Made, [PLAIN, other]).varying_bits([PLAIN, other]) == 15 + 8
+def test_what_is_the_same_in_every_row_takes_no_bits():
+    assert packing(PLAIN).bits == packing(PLAIN, PLAIN).bits == 0
+    other = replace(PLAIN, shape=replace(PLAIN.shape, width=3, start=2))
+    assert packing(PLAIN, other).bits == 15 + 2  # up to 32,767, and bank 2 of row 0
     signed = replace(PLAIN, shape=replace(PLAIN.shape, width=-3))
-    assert Layout.of(Made, [PLAIN, signed]).varying_bits([PLAIN, signed]) == 16
+    assert packing(PLAIN, signed).bits == 16
 
 
-@pytest.mark.parametrize(
-    "name, least, most, bits",
-    [("width", -(2**15), 2**15 - 1, 16), ("depth", -(2**31), 2**31 - 1, 32), ("tiny", 0, 255, 8)],
-)
-def test_what_a_field_cannot_hold_is_refused_with_what_to_change(name, least, most, bits):
-    def check(value):
-        shape = replace(PLAIN.shape, **{name: value})
-        check_range(replace(PLAIN, shape=shape), "cup 3", "the shelf", "use a larger one")
+@pytest.mark.parametrize("seed", range(20))
+def test_rows_of_random_values_come_back_and_no_field_lies_in_two_words(seed):
+    rng = random.Random(seed)
 
-    check(least)
-    check(most)
-    for value in (least - 1, most + 1):
-        with pytest.raises(BfpError) as error:
-            check(value)
-        expected = rf"cup 3: its {name} is {value}, and the shelf has {bits} bits for it \(u?int{bits}_t\); use a .* one"
-        assert re.fullmatch(expected, str(error.value))
+    def value(bits: int) -> int:
+        return rng.randrange(-(2**bits), 2**bits)
+
+    def row() -> Made:
+        shape = Shape(rng.choice(list(Colour)), value(rng.randrange(31)), value(31), rng.randrange(5000))
+        xs, bases = (tuple(rng.randrange(2 ** rng.randrange(1, 20)) for _ in range(LANES)) for _ in range(2))
+        return Made(shape, Handle(rng.random() < 0.5, rng.choice(list(Colour)), value(rng.randrange(9)), xs, bases))
+
+    rows = [row() for _ in range(rng.randrange(1, 9))]
+    found = packing(*rows)
+    assert all(slot.shift + slot.bits <= WORD_BITS for slot in found.slots)
+    for made in rows:
+        words = found.row(made)
+        assert len(words) == found.words and all(0 <= word < 2**WORD_BITS for word in words)
+        assert unpacked(found, words) == parts(made)
+
+
+def test_what_the_engine_cannot_compute_with_is_refused_with_what_to_change():
+    for depth in (2**31, -(2**31) - 1):
+        wrong = replace(PLAIN, shape=replace(PLAIN.shape, depth=depth))
+        with pytest.raises(BfpError, match=r"the schedule's depth would go from .* use more lanes, or a smaller network"):
+            packing(wrong)
     with pytest.raises(TypeError):
-        check(1.5)
+        packing(replace(PLAIN, shape=replace(PLAIN.shape, depth=1.5)))
+    with pytest.raises(ValueError, match="word -1 lies before the input buffer"):
+        packing(replace(PLAIN, shape=replace(PLAIN.shape, start=-1)))
 
 
 def test_a_choice_is_a_member_of_its_own_enumeration():
-    wrong = replace(PLAIN, handle=replace(PLAIN.handle, inside="GREEN"))
     with pytest.raises(TypeError, match="'GREEN' is no member of Colour"):
-        check_range(wrong, "cup 3", "the shelf", "use a larger one")
+        packing(replace(PLAIN, handle=replace(PLAIN.handle, inside="GREEN")))
 
 
-def test_fields_without_a_native_width_or_a_name_of_their_own_are_refused():
-    with pytest.raises(ValueError, match="no native integer has 12 bits"):
-        Number(12)
-
+def test_fields_without_a_type_or_a_name_of_their_own_are_refused():
     @dataclass(frozen=True)
     class Bare:
-        """No width."""
+        """No type."""
 
         size: int = 0
 
     def record(**kinds: type) -> type:
         return dataclass(frozen=True)(type("Holder", (), {"__annotations__": kinds}))
 
-    with pytest.raises(TypeError, match="Bare.size has no width; make it with"):
+    with pytest.raises(TypeError, match="Bare.size has no type; make it with"):
         groups(record(bare=Bare))
-    with pytest.raises(TypeError, match="Holder has two fields has_handle"):
+    with pytest.raises(TypeError, match="Holder has two fields base"):
         groups(record(left=Handle, top=Shape, right=Handle))
 
 
-# -- the schedule's row ------------------------------------------------------------
+# -- the engine's tables -----------------------------------------------------------
 
 
-def test_a_constant_that_the_schedule_cannot_hold_is_refused():
-    row = build([smallest_artifact()], EngineOptions(), BOARD).layers[0].fields
-
-    def changed(group: str, name: str, value: int) -> LayerFields:
-        return replace(row, **{group: replace(getattr(row, group), **{name: value})})
-
-    check_fields("conv1", changed("input_map", "in_address", 2**31 - 1))
-    check_fields("conv1", changed("epilogue", "round_row", 2**15 - 1))
-    for group, name, value in (
-        ("input_map", "in_address", 2**31),
-        ("epilogue", "round_row", 2**15),
-        ("window", "pad_top", -(2**15) - 1),
-    ):
-        with pytest.raises(BfpError, match=f"layer conv1: its {name} is {value}, .* use more lanes, or a smaller"):
-            check_fields("conv1", changed(group, name, value))
+def tables(artifact) -> dict[str, object]:
+    return {table.name: table for table in StepTables(build([artifact], EngineOptions(), BOARD)).tables}
 
 
 def test_what_a_network_does_not_use_takes_no_memory_in_the_schedule():
-    small, wide = (build([a], EngineOptions(), BOARD) for a in (smallest_artifact(), widest_artifact()))
-    assert small.layout().constant == {"input_pool", "fused_pool", "shortcut", "average"}
-    assert wide.layout().constant == frozenset()
-    assert small.layout().bits < wide.layout().bits
-    # a schedule of more layers than a LUT has entries lies in block RAM, whose words are as wide as the layout says
-    for program in (small, wide):
-        program.layers[:] = program.layers * 100
-    assert resources(small)["bram36_parts"]["schedule"] < resources(wide)["bram36_parts"]["schedule"]
+    small, wide = tables(smallest_artifact()), tables(widest_artifact())
+    for table, path in (("COMPUTES", "pooled_height"), ("COMPUTES", "has_shortcut"), ("LOADS", "in_pool")):
+        bits = [next(s.bits for s in found[table].packing.slots if s.path == path) for found in (small, wide)]
+        assert bits[0] == 0 < bits[1]
+    assert small["COMPUTES"].bits < wide["COMPUTES"].bits
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_group_is_constant_exactly_where_no_layer_uses_it(seed):
-    program = build([random_artifact(seed, 16)], EngineOptions(), BOARD)
-    layers, constant = program.layers, program.layout().constant
-    assert ("fused_pool" in constant) == all(layer.pool is None for layer in layers)
-    assert ("input_pool" in constant) == all(layer.input_pool is None for layer in layers)
-    assert ("shortcut" in constant) == all(not layer.fields.shortcut.has_shortcut for layer in layers)
-    assert {f.name for f in fields(LayerFields)} >= constant
+def test_every_job_is_stored_once_and_every_step_names_its_own(seed):
+    artifact = random_artifact(seed, 16)
+    found = StepTables(build([artifact], EngineOptions(), BOARD))
+    for jobs in (found.loads, found.weights, found.computes):
+        assert len(set(jobs.rows)) == len(jobs.rows) == len(jobs.users)
+    for row, step in zip(found.rows, found.walk.steps, strict=True):
+        order = row.order
+        assert (order.load > 0) == (step.load is not None) and (order.compute > 0) == (step.work is not None)
+        assert max(order.load, 0) < len(found.loads.rows) and order.compute < len(found.computes.rows)
+        if step.work is not None:
+            assert found.computes.rows[order.compute].walk.outputs == step.work.out.outputs
+    firsts = [n for n, step in enumerate(found.walk.steps) if step.enters]
+    assert found.first_steps == [*firsts, len(found.rows)]
+    assert all(re.fullmatch(r".+: .+", user) for user in found.users)

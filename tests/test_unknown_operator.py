@@ -219,11 +219,11 @@ def test_a_shortcut_that_joins_otherwise_than_the_engine_does_it_is_refused(monk
         engine_operator(node)
 
 
-@pytest.mark.parametrize("enumeration", ["ENGINE_OPERATOR", "ENGINE_ACTIVATION", "INPUT_POOLING"])
+@pytest.mark.parametrize("enumeration", ["ENGINE_OPERATOR", "ENGINE_ACTIVATION", "INPUT_POOLING", "MAP_PLACE"])
 def test_a_member_without_a_branch_does_not_compile(enumeration, tmp_path):
     """What tells the members of an enumeration apart in C++ says how many it knows."""
     generate([widest_artifact()], EngineOptions(2, 2, 1), load_board(DEFAULT_BOARD), tmp_path)
-    header = tmp_path / "generated" / "layer.hpp"
+    header = tmp_path / "generated" / "jobs.hpp"
     text, count = re.subn(rf"{enumeration}_MEMBERS = (\d+)", rf"{enumeration}_MEMBERS = 1\1", header.read_text())
     assert count == 1
     header.write_text(text)

@@ -1,6 +1,6 @@
 """The vendor flow without the vendor: fake tools on PATH, the project's own scripts in a strict test bed.
 
-What goes wrong: test_vendor_failures; the scripts alone: test_vendor_scripts; reports: test_vendor_reports; tasks:
+What goes wrong: test_vendor_failures; the package: test_vendor_package; the scripts alone: test_vendor_scripts; reports: test_vendor_reports; tasks:
 test_vendor_tasks.
 """
 
@@ -13,12 +13,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from support import toy_board as toy
 from support.boards import BOARD
 from support.vendor_reports import csynth_xml
 from support.vendor_tools import ROOT, bitstream, cosim, csynth, generated, generated_for, needs_tclsh, package, Tools
 
-from bfp.deployment import read_deployment
+from bfp.deployment import check_files, read_deployment
 from bfp.errors import BfpError
 from codegen.performance.board import board_names, load_board
 from codegen.performance.timing import Timing
@@ -95,7 +94,8 @@ def test_versions_from_the_floor_on_are_taken(tools, network, version):
 def test_build_bitstream_leaves_a_complete_package(tools, network, kind, capsys):
     tools.install(kind, "vivado")
     made = bitstream(network, jobs=3)
-    assert made.clock_mhz == 249.9975 and made.board_part == "avnet.com:ultra96v2:part0:1.2" and made.note == ""
+    assert made.clock_mhz == 249.9975 and made.note == ""
+    assert read_results(network).implementation.board_part == "avnet.com:ultra96v2:part0:1.2"
     assert [name for name, _, _ in tools.calls] == [kind, "vivado"]
     _, arguments, values = tools.calls[1]
     assert arguments[:2] == ["-mode", "batch"] and arguments[-1] == str(ROOT / "hls" / "tcl" / "vivado.tcl")
@@ -108,54 +108,34 @@ def test_build_bitstream_leaves_a_complete_package(tools, network, kind, capsys)
     deployment = read_deployment(network / "deploy")
     assert set(deployment.files) == names - {"manifest.json"}
     assert deployment.clock_mhz == 250 and deployment.engine_clock_mhz == 249.9975
+    assert deployment.implementation == made and not deployment.minimal
+    check_files(deployment, network / "deploy")
     assert deployment.implementation.tools == {"hls": f"{kind} 2022.2", "vivado": "vivado 2022.2"}
     assert not list(network.rglob("*.part"))
     assert "vivado: 0 s, log" in capsys.readouterr().err
     table = (network / "vendor.md").read_text()
-    assert "| DSP | 20 (18 to 22) | 20 | 322 | 360 |" in table and "| BRAM18 | 100 | 100 | 301 | 432 |" in table
-    assert "| CONV_CYCLES | conv_cycles_Pipeline_CONV_CYCLES | 1 to 256 | 12 to 267 | 1 | 1 | 12 |" in table
-
-
-def test_a_minimal_package_has_neither_artifact_nor_samples(tools, network):
-    tools.install("vitis_hls", "vivado")
-    bitstream(network)
-    bitstream(network, minimal=True)
-    assert set(package(network)) == {"manifest.json", "weights.bin", "toy.bit", "toy.hwh"}
-    assert [name for name, _, _ in tools.calls] == ["vitis_hls", "vivado"]  # packing alone was done again
-    bitstream(network)
-    assert len(package(network)) == 6 and len(tools.calls) == 2
+    assert "| DSP | 20 (18 to 22) | 20 | 322 | 360 |" in table and "| BRAM18 | 100 (100 to 120) | 100 | 301 | 432 |" in table
+    assert "| LUT | 30000 (20000 to 45000) | 30000 |" in table
+    assert "| CONV_CYCLES | conv_cycles_Pipeline_CONV_CYCLES | 1 to 256 | 12 to 267 | 1 | 1 | 1 | 12 |" in table
 
 
 def test_nothing_runs_twice_for_the_same_inputs(tools, network):
     tools.install("vitis_hls", "vivado")
     csynth(network)
-    bitstream(network)
+    made = bitstream(network)
     assert [name for name, _, _ in tools.calls] == ["vitis_hls", "vivado"]
     before = package(network)
     for step in ("csynth", "bitstream"):
         assert vendor.is_current(step, network, BOARD, FlowOptions())
-    assert bitstream(network) == read_results(network).implementation and package(network) == before
+    assert bitstream(network) == made and package(network) == before
     assert len(tools.calls) == 2
-    # code generation writes the manifest again: the bitstream stays what it is
-    toy.write(network / "deploy")
-    deployment = read_deployment(network / "deploy")
-    assert deployment.engine_clock_mhz == 249.9975 and "toy.bit" in deployment.files
-    assert not vendor.is_current("bitstream", network, BOARD, FlowOptions())
-    bitstream(network)
-    assert len(tools.calls) == 2 and package(network) == before
-    (network / "generated" / "config.hpp").write_text("// another\n")
+    generated(network)  # code generation writes the same manifest again
+    assert package(network) == before and vendor.is_current("bitstream", network, BOARD, FlowOptions())
+    generated(network, "constexpr int another = 1;")
     for step in ("csynth", "bitstream"):
         assert not vendor.is_current(step, network, BOARD, FlowOptions())
     bitstream(network)
     assert [name for name, _, _ in tools.calls] == 2 * ["vitis_hls", "vivado"]
-
-
-def test_another_bitstream_has_no_older_implementation(tools, network):
-    tools.install("vitis_hls", "vivado")
-    bitstream(network)
-    (network / "deploy" / "toy.bit").write_bytes(b"by hand")
-    toy.write(network / "deploy")
-    assert read_deployment(network / "deploy").implementation is None
 
 
 def clock_of(handoff: bytes) -> dict[str, str]:
@@ -169,7 +149,8 @@ def test_missed_timing_gives_the_fastest_clock_that_meets_it(tools, network, sla
     tools.tell(slacks_impl_1="-9 0.01", slacks_impl_2=f"{slack} 0.01")
     made = bitstream(network)
     clock = round(1499.985 / divisor, 6)
-    assert made.clock_mhz == pytest.approx(clock, abs=2e-6) and made.setup_ns == float(slack)
+    assert made.clock_mhz == pytest.approx(clock, abs=2e-6)
+    assert read_results(network).implementation.setup_ns == float(slack)
     assert made.note == (
         f"toy misses the timing of 249.998 MHz by {-float(slack):.3f} ns "
         f"(Performance_ExplorePostRoutePhysOpt); it runs at {clock:.6g} MHz, the fastest clock that meets its timing"
@@ -233,7 +214,7 @@ def test_cosim_runs_the_rtl_and_is_done_once(tools, network, kind):
     assert (network / "vendor" / "cosim" / "golden.bin").read_bytes() == b"golden"
     if kind != "v++":
         assert "cosim_design" in [c[0] for c in tools.commands]
-    (network / "samples.npz").write_bytes(b"others")
+    generated(network, seed=1)
     assert not vendor.is_current("cosim", network, BOARD, FlowOptions(tool=kind))
 
 
@@ -273,7 +254,8 @@ def test_every_board_goes_all_the_way(tools, tmp_path, name):
     installed = f"{board.board_part.split()[-1]}:1.9"
     tools.tell(board_parts=installed)
     network = generated_for(board, tmp_path / "toy")
-    assert bitstream(network, board).board_part == installed
+    bitstream(network, board)
+    assert read_results(network).implementation.board_part == installed
     commands = tools.commands
     assert ["set_part", board.part] in commands
     assert ["create_clock", "-period", str(1000 / board.clock_mhz), "-name", "default"] in commands

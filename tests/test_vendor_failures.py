@@ -6,16 +6,14 @@ Everything else: test_vendor.
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from support import toy_board as toy
 from support.boards import BOARD
 from support.vendor_reports import cosim_rpt
-from support.vendor_tools import bitstream, cosim, csynth, generated, needs_tclsh, package, Tools
+from support.vendor_tools import bitstream, cosim, csynth, generated, needs_tclsh, package, processes_with, Tools
 
 from bfp.errors import BfpError
 from codegen.performance.board import board_names, load_board
@@ -62,6 +60,17 @@ def test_a_version_is_read_for_the_floor(tools, monkeypatch, kind, fake, sentenc
     assert not tools.calls
 
 
+def test_asking_for_a_version_leaves_nothing_where_it_runs(tools, tmp_path, monkeypatch):
+    """Some programs write a log into the folder that they are started in."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    program = tools.folder / "vivado"
+    program.write_text("#!/bin/sh\necho log > vivado.log\necho Vivado v2022.1\n")
+    program.chmod(0o755)
+    assert probing.find_vivado().version == "2022.1" and not list(folder.iterdir())
+
+
 def test_a_program_that_cannot_be_run_is_a_sentence(tools, network):
     program = tools.folder / "vitis_hls"
     program.write_bytes(b"\x7fELF of another machine")
@@ -106,14 +115,17 @@ def test_a_failing_tool_is_reported_with_its_first_error(tools, network, program
     step(network)  # and what failed is not taken for done
 
 
+@pytest.mark.parametrize("number", [11, 9])
 @pytest.mark.parametrize("program", (*KINDS, "vivado"))
-def test_a_crash_without_a_word_is_reported(tools, network, program):
+def test_a_crash_without_a_word_is_reported(tools, network, program, number):
     tools.install(*({program} | ({"vitis_hls"} if program == "vivado" else set())), "vivado")
-    tools.tell(crash=program)
+    tools.tell(crash=program, signal=number)
     step, name = steps_of(program)
-    sentence = rf"{program.replace('+', '.')} failed with status -11: no message; the log is .*{name}"
+    before = package(network)
+    sentence = rf"{program.replace('+', '.')} failed with status -{number}: no message; the log is .*{name}"
     with pytest.raises(BfpError, match=sentence):
         step(network)
+    assert package(network) == before and not vendor.is_current("bitstream", network, BOARD, FlowOptions())
 
 
 @pytest.mark.parametrize("program", (*KINDS, "vivado"))
@@ -135,19 +147,6 @@ def test_a_hanging_tool_is_ended_with_all_that_it_started(tools, network, progra
     assert not processes_with(tools.log)
 
 
-def processes_with(log: Path) -> list[Path]:
-    """Processes that have a path in their environment, as the fake programs and their children do."""
-    found = []
-    for environment in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            inside = f"FAKE_LOG={log}".encode() in environment.read_bytes()
-        except OSError:
-            continue  # it has ended, or is somebody else's
-        if inside and environment.parent.name != str(os.getpid()):
-            found.append(environment.parent)
-    return found
-
-
 @pytest.mark.parametrize("program", (*KINDS, "vivado"))
 def test_a_tool_that_ends_well_without_results_is_a_sentence(tools, network, program):
     tools.install(*({program} | ({"vitis_hls"} if program == "vivado" else set())), "vivado")
@@ -161,8 +160,8 @@ def test_a_tool_that_ends_well_without_results_is_a_sentence(tools, network, pro
 def test_results_of_an_earlier_run_are_not_taken(tools, network):
     tools.install("vitis_hls", "vivado")
     bitstream(network)
+    generated(network, "constexpr int another = 1;")
     before = package(network)
-    (network / "generated" / "config.hpp").write_text("// another\n")
     tools.tell(no_ip=1)
     with pytest.raises(BfpError, match="HLS ended without an exported IP below .*; see .*csynth.log"):
         bitstream(network)
@@ -284,7 +283,7 @@ def test_bad_requests_are_refused(tools, network, tmp_path):
         csynth(network, load_board("ultra96v2", 214.3))
     old = generated(tmp_path / "old")
     toy.edit(old / "deploy", lambda data: data.update(schema=3))
-    with pytest.raises(BfpError, match="has schema 3, this version reads 6; run `doit codegen board=ultra96v2`"):
+    with pytest.raises(BfpError, match="has schema 3, this version reads 7; run `doit codegen board=ultra96v2`"):
         bitstream(old)
     (old / "deploy" / "manifest.json").write_text("{")
     with pytest.raises(BfpError, match="manifest.json is damaged or no JSON .*; run `doit codegen"):
@@ -318,22 +317,6 @@ def test_command_line_fails_in_one_sentence_without_the_tools(tmp_path, monkeypa
 def test_command_line_refuses_numbers_that_are_none(tmp_path, capsys, option, word):
     assert main(["csynth", str(tmp_path), f"--{option}={word}"]) == 2
     assert capsys.readouterr().err.startswith(f"error: {option} {word!r} is no ")
-
-
-def test_a_package_that_cannot_be_completed_stays_what_it_was(tools, network, monkeypatch):
-    tools.install("vitis_hls", "vivado")
-    bitstream(network)
-    before = package(network)
-    (network / "samples.npz").write_bytes(b"others")
-
-    def full(*_):
-        raise BfpError("no room")
-
-    monkeypatch.setattr(implement, "add_files", full)
-    with pytest.raises(BfpError, match="no room"):
-        bitstream(network)
-    assert package(network) == before and not vendor.is_current("bitstream", network, BOARD, FlowOptions())
-    assert {path.name for path in network.iterdir() if path.name.startswith((".", "deploy"))} == {"deploy"}
 
 
 def test_vendor_json_that_is_damaged_is_made_again(tools, network):

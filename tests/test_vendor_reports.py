@@ -8,17 +8,16 @@ from pathlib import Path
 
 import pytest
 from support.boards import BOARD
-from support.vendor_reports import cosim_rpt, csynth_xml
+from support.vendor_reports import TARGETS, cosim_rpt, csynth_xml, written
 from support.vendor_tools import MODEL
 
 from bfp.errors import BfpError
+from codegen.identity import HLS, engine_sources
+from codegen.performance.ranges import Area, Part, Range, Resource
 from codegen.vendor import checks
 from codegen.vendor.process import first_error
 from codegen.vendor.reports import read_cosim, read_csynth, read_implementation, read_utilisation
-from codegen.vendor.request import HLS, engine_sources
-from codegen.vendor.results import Loop, Range, Resources
-
-TARGETS = checks.loop_targets(path for path in engine_sources() if path.parent == HLS)
+from codegen.vendor.results import Loop, Resources
 
 # In the form of Vitis HLS 2023.2 for a design whose top has loops that call pipelined ones (ranges, ~, violations).
 RECORDED = """<profile>
@@ -73,12 +72,6 @@ RECORDED = """<profile>
 """
 
 
-def written(tmp_path: Path, text: str, name: str = "csynth.xml") -> Path:
-    path = tmp_path / name
-    path.write_text(text)
-    return path
-
-
 def test_a_recorded_report_is_read(tmp_path):
     report = read_csynth(written(tmp_path, RECORDED))
     assert (report.version, report.top, report.part) == ("2023.2", "main", "xc7z020-clg400-1")
@@ -94,7 +87,7 @@ def test_a_recorded_report_is_read(tmp_path):
 
 def test_loops_inside_loops_and_unknown_counts_are_read(tmp_path):
     report = read_csynth(written(tmp_path, csynth_xml()))
-    assert [loop.name for loop in report.loops[:2]] == ["RUN_LAYERS", "TILES"]
+    assert [loop.name for loop in report.loops[:2]] == ["RUN_STEPS", "TILES"]
     assert report.loops[0].latency is None and report.loops[0].trips == (1, 256)
     assert report.loops[1].latency == (700, 700) and report.loops[1].ii is None
     for old, new in (("98765", "?"), ("98765", "undef")):
@@ -134,7 +127,7 @@ def test_every_pipelined_loop_of_the_engine_has_a_target():
     """The labels are what a report calls the loops; each pragma that asks for an II belongs to one of them."""
     pragmas = sum(path.read_text().count("#pragma HLS PIPELINE") for path in engine_sources() if path.parent == HLS)
     wanted = [label for label, ii in TARGETS.items() if ii is not None]
-    assert len(wanted) == pragmas > 15 and set(TARGETS.values()) == {1, None} and TARGETS["RUN_LAYERS"] is None
+    assert len(wanted) == pragmas > 15 and set(TARGETS.values()) == {1, None} and TARGETS["RUN_STEPS"] is None
 
 
 @pytest.mark.parametrize(
@@ -159,15 +152,15 @@ def test_targets_are_those_of_the_loop_itself(tmp_path):
 
 
 def test_a_flattened_loop_is_known_by_its_innermost_label():
-    assert checks.innermost_label("PACK_ROWS_PACK_PARTS_PACK_WORDS", TARGETS) == "PACK_WORDS"
+    assert checks.innermost_label("STORE_TURNS_STORE_PARTS_STORE_BURST", TARGETS) == "STORE_BURST"
     assert checks.innermost_label("LOAD_WORDS_OF_WEIGHTS", TARGETS) == "LOAD_WORDS_OF_WEIGHTS"
     assert checks.innermost_label("VITIS_LOOP_45_3", TARGETS) is None
-    assert checks.innermost_label("PACK_ROWS_VITIS_LOOP_45_3", TARGETS) is None
+    assert checks.innermost_label("STORE_TURNS_VITIS_LOOP_45_3", TARGETS) is None
 
 
 def found(tmp_path, model=MODEL, **changes) -> tuple[str, ...]:
     report = read_csynth(written(tmp_path, csynth_xml(**changes)))
-    return checks.findings(report, checks.with_targets(report.loops, TARGETS), model)
+    return checks.findings(report, checks.with_targets(report.loops, TARGETS), TARGETS, (), model)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +169,7 @@ def found(tmp_path, model=MODEL, **changes) -> tuple[str, ...]:
         ({}, []),
         ({"loops": {"CONV_CYCLES": "2"}}, ["loop CONV_CYCLES in conv_cycles_Pipeline_CONV_CYCLES has II=2, .* asks for II=1"]),
         ({"loops": {"STORE_BURST": ""}}, ["loop STORE_BURST in .* is not pipelined, its pragma asks for II=1"]),
-        ({"loops": {"TILES": "", "PAD": "1"}}, []),
+        ({"loops": {"STORE_TURNS": "", "PACK_CYCLES": "1"}}, []),
         ({"dsp": 18}, []),
         ({"dsp": 22}, []),
         ({"dsp": 17}, [r"17 DSPs are off the model's 20 \(18 to 22 agree\)"]),
@@ -185,7 +178,7 @@ def found(tmp_path, model=MODEL, **changes) -> tuple[str, ...]:
         ({"bram": 433}, ["433 block RAMs of 18 kbit are more than the 432 of the chip"]),
         ({"estimated": 4.0}, []),
         ({"estimated": 4.001}, ["the estimated clock of 4.001 ns is above the target of 4.0 ns"]),
-        ({"loops": {"PAD": "3"}, "dsp": 1, "estimated": 9}, ["loop PAD", "1 DSPs are off", "the estimated clock of 9.0 ns"]),
+        ({"loops": {"PACK_CYCLES": "3"}, "dsp": 1, "estimated": 9}, ["loop PACK_CYCLES", "1 DSPs are off", "the estimated clock of 9.0 ns"]),
     ],
 )
 def test_what_a_synthesis_must_show(tmp_path, changes, findings):
@@ -193,8 +186,25 @@ def test_what_a_synthesis_must_show(tmp_path, changes, findings):
     assert len(said) == len(findings) and all(re.match(p, s) for p, s in zip(findings, said)), said
 
 
+REFUSED = """<Pragma type="dependence" location="conv.hpp:54" status="ignored" parentFunction="conv_pass" variable="partial"
+    isDirective="0" options="variable=partial type=inter false"/>"""
+
+
+def test_a_pragma_that_the_compiler_did_not_take_is_a_finding(tmp_path):
+    text = csynth_xml(pragmas=REFUSED)
+    said = "pragma DEPENDENCE variable=partial type=inter false at conv.hpp:54 in conv_pass is ignored, not valid"
+    assert read_csynth(written(tmp_path, text)).refused == (said,)
+    assert found(tmp_path, pragmas=REFUSED) == (said,)
+    with_reason = text.replace('status="ignored"', 'status="warning" message="no such array"')
+    assert read_csynth(written(tmp_path, with_reason)).refused[0].endswith("is warning, not valid (no such array)")
+    with pytest.raises(BfpError, match="has a pragma without a status; it is truncated, or of a version"):
+        read_csynth(written(tmp_path, text.replace('status="ignored" ', "")))
+    before = text[: text.index("<PragmaReport>")] + text[text.index("</PragmaReport>") + len("</PragmaReport>") :]
+    assert read_csynth(written(tmp_path, before)).refused == ()  # versions that do not report them
+
+
 def test_a_report_without_the_engines_loops_is_refused(tmp_path):
-    for loops in ({}, {"VITIS_LOOP_1": "1"}, {"TILES": ""}):
+    for loops in ({}, {"VITIS_LOOP_1": "1"}, {"STORE_TURNS": ""}):
         with pytest.raises(BfpError, match="names none of the engine's pipelined loops; it is of a version"):
             found(tmp_path, loops=loops)
 
@@ -202,7 +212,7 @@ def test_a_report_without_the_engines_loops_is_refused(tmp_path):
 def test_loops_that_a_report_does_not_name_are_listed(tmp_path):
     report = read_csynth(written(tmp_path, csynth_xml()))
     missing = checks.missing_loops(report.loops, TARGETS)
-    assert "STORE_BURST" in missing and not {"CONV_CYCLES", "PACK_WORDS", "TILES"} & set(missing)
+    assert "FETCH_BURST" in missing and not {"CONV_CYCLES", "STORE_TURNS", "STORE_PARTS"} & set(missing)
 
 
 @pytest.mark.parametrize(
@@ -226,9 +236,15 @@ def test_a_period_of_two_decimals_is_the_clocks(tmp_path):
         checks.check_report(read_csynth(path), path, "sbfp_engine", board)
 
 
-def test_the_models_range_is_a_tenth_and_eight():
-    model = checks.modelled({"dsp": 352, "bram36": 100, "lut": 50000})
-    assert model.dsp == Range(316, 352, 396) and (model.bram36, model.lut) == (100, 50000)
+def test_the_models_range_is_that_of_the_engine_without_what_is_around_it():
+    parts = [
+        Part("array", Resource.DSP, Range(300, 320, 330), "one"),
+        Part("tiles", Resource.BRAM36, Range.exactly(100), "two"),
+        Part("adders", Resource.LUT, Range(4000, 5000, 7000), "three"),
+        Part("converters", Resource.LUT, Range(100, 200, 400), "four", around=True),
+    ]
+    model = checks.modelled(Area(tuple(parts)))
+    assert (model.dsp, model.bram36, model.lut) == (Range(300, 320, 330), Range.exactly(100), Range(4000, 5000, 7000))
 
 
 def test_cosim_reports_are_read(tmp_path):
@@ -287,6 +303,8 @@ def test_what_the_script_wrote_is_complete_or_refused(tmp_path, line, sentence):
         ("INFO: x\n/a/engine.cpp:3:4: error: no such thing\nERROR: y", "/a/engine.cpp:3:4: error: no such thing"),
         ("INFO: 0 errors\nCRITICAL WARNING: x\nERROR: [Synth 8-439] module not found", "ERROR: [Synth 8-439] module not found"),
         ("INFO\n// ERROR!!! DEADLOCK DETECTED at 5 ns!\nERROR: later", "// ERROR!!! DEADLOCK DETECTED at 5 ns!"),
+        ("INFO: x\nFATAL_ERROR: Vivado Simulator kernel has stopped\nERROR: y", "FATAL_ERROR: Vivado Simulator kernel has stopped"),
+        ("Phase 2\nAbnormal program termination (11)\nPlease check", "Abnormal program termination (11)"),
         ("all well", ""),
         ("ERROR: \x1b[31mred\x1b[0m", r"ERROR: \x1b[31mred\x1b[0m"),
     ],

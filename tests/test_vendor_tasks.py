@@ -6,6 +6,7 @@ import json
 import os
 
 import pytest
+import torch
 from support.project import NAME, Project, ran, refusal, skipped
 from support.vendor_reports import csynth_xml
 from support.vendor_tools import PROGRAMS, Tools, needs_tclsh
@@ -68,7 +69,7 @@ def test_from_a_network_to_a_package(project, tools):
     assert skipped(project.doit("csynth", "net=toy.toml")) == ["calibrate", "codegen", "csynth"]
     result = project.doit("build-bitstream", "net=toy.toml")
     assert ran(result) == ["build-bitstream"]
-    assert "| DSP | 8 (7 to 17) | 8 | 322 | 360 |" in result.stdout
+    assert "| DSP | 8 (7 to 16) | 8 | 322 | 360 |" in result.stdout
     assert skipped(project.doit("build-bitstream", "net=toy.toml")) == ["calibrate", "codegen", "build-bitstream"]
     assert [name for name, _, _ in tools.calls] == ["vitis_hls", "vivado"]
     deploy = project.build / "deploy"
@@ -78,7 +79,7 @@ def test_from_a_network_to_a_package(project, tools):
     deployment = read_deployment(deploy)
     assert deployment.implementation.tools == {"hls": "vitis_hls 2022.2", "vivado": "vivado 2022.2"}
     data = json.loads((project.build / "vendor.json").read_text())
-    assert data["csynth"]["model"]["dsp"] == {"low": 7, "figure": 8, "high": 17}
+    assert data["csynth"]["model"]["dsp"] == {"low": 7, "likely": 8, "high": 16}
     # a dry run between does not make anything run again, and the simulated board takes the package
     assert project.doit("build-bitstream", "net=toy.toml", "dry_run=1").returncode == 0
     assert skipped(project.doit("csynth", "net=toy.toml"))[-1] == "csynth"
@@ -86,6 +87,34 @@ def test_from_a_network_to_a_package(project, tools):
     assert project.read("board")["mismatches"] == 0
     assert [name for name, _, _ in tools.calls] == ["vitis_hls", "vivado"]
     assert read_deployment(deploy).engine_clock_mhz == 249.9975  # C simulation wrote the manifest again
+
+
+def test_new_weights_of_the_same_exponents_rewrite_manifest_and_weights_alone(project, tools):
+    """After the test above: calibrated again, with class names, and without any tool."""
+    deploy, weights = project.build / "deploy", project.user / "toy.pth"
+    older, before = read_deployment(deploy), {p.name: p.read_bytes() for p in deploy.iterdir() if p.is_file()}
+    state = torch.load(weights)
+    state["4.weight"][0, :8] *= 0.9  # not the largest of its filter, or of none
+    torch.save(state, weights)
+    network = project.user / "toy.toml"
+    original = network.read_text()
+    network.write_text(original.replace("arguments", 'classes = ["a", "b", "c", "d"]\narguments', 1))
+    result = project.doit("build-bitstream", "net=toy.toml", "keep_bitstream=1")
+    assert ran(result) == ["calibrate", "codegen", "build-bitstream"]
+    assert result.stdout.count(f"{NAME}.bit is of this kernel, {older.identity}, and ") == 2
+    assert "stays: it runs at 249.998 MHz" in result.stdout and "nothing was synthesised" in result.stdout
+    newer, after = read_deployment(deploy), {p.name: p.read_bytes() for p in deploy.iterdir() if p.is_file()}
+    assert newer.output.classes == ("a", "b", "c", "d") and newer.artifact_digest != older.artifact_digest
+    assert (newer.identity, newer.implementation, set(after)) == (older.identity, older.implementation, set(before))
+    assert {n for n in after if after[n] == before[n]} == {f"{NAME}.bit", f"{NAME}.hwh"} and not tools.calls
+    assert skipped(project.doit("build-bitstream", "net=toy.toml", "keep_bitstream=1"))[-1] == "build-bitstream"
+    # other exponents: refused where the bitstream is to be kept, and the older package stays
+    network.write_text(original.replace('"max"', '"max"\nweights = 5'))
+    message = refusal(project.doit("build-bitstream", "net=toy.toml", "keep_bitstream=1"))
+    assert message.startswith("error: the bitstream in ") and f"{NAME}/deploy was not built for this: layer " in message
+    assert {p.name: p.read_bytes() for p in deploy.iterdir() if p.is_file()} == after
+    network.write_text(original)
+    assert ran(project.doit("codegen", "net=toy.toml")) == ["calibrate", "codegen"]
 
 
 def test_a_clock_reaches_sources_tools_and_package(project, tools):
@@ -103,8 +132,8 @@ def test_a_clock_reaches_sources_tools_and_package(project, tools):
 def test_findings_end_the_task_and_force_goes_on(project, tools):
     tools.install("vitis_hls", "vivado")
     tools.csynth(csynth_xml(dsp=8, loops={"CONV_CYCLES": "8"}))
-    header = project.build / "generated" / "config.hpp"
-    header.write_text(header.read_text() + "// changed\n")
+    template = project.root / "codegen" / "templates" / "config.hpp.j2"
+    template.write_text(template.read_text() + "static_assert(LANES, \"changed\");\n")
     for task in ("csynth", "build-bitstream", "csynth"):
         message = refusal(project.doit(task, "net=toy.toml"))
         assert "has II=8, its pragma asks for II=1; see " in message and message.endswith("force=1 goes on all the same")

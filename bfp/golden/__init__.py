@@ -5,6 +5,6 @@ the generated C++. Integers go through BLAS only where their bound is proved
 to be exact in the float type used. One module per operator.
 """
 
-from bfp.golden.model import logits, quantise_input, run
+from bfp.golden.model import logits, quantise_input, returned, run
 
-__all__ = ["logits", "quantise_input", "run"]
+__all__ = ["logits", "quantise_input", "returned", "run"]

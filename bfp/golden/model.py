@@ -81,6 +81,11 @@ def run(
     return {t: v for t, v in values.items() if t in kept}
 
 
+def returned(artifact: Artifact, mantissas: np.ndarray) -> np.ndarray:
+    """What the network returns for input mantissas [N, C, H, W], float64 [N, ...]: what the host computes is done, too."""
+    return artifact.result.returned(logits(artifact, mantissas))
+
+
 def logits(artifact: Artifact, mantissas: np.ndarray) -> np.ndarray:
     """Network output for a batch of input mantissas [N, C, H, W], as float64 [N, outputs]."""
     out = artifact.graph.output

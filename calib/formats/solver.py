@@ -74,6 +74,7 @@ def quantise_network(
         *(network.graph, formats, parameters, scaled_input(plan.preprocessing, network), classes),
         offset=work.output_offset(formats),
         scale=network.output_scale,
+        host=network.host,
         provenance={"adjustments": work.adjustments(formats), "notes": list(plan.notes)},
         float_digest=float_digest,
     )

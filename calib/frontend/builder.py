@@ -17,20 +17,35 @@ class Draft:
 
     weights: per convolution (weight, bias), shaped as in FloatWeights;
     float64 where a batch normalisation is in them.
-    batch_norms: names of the depthwise nodes that are batch normalisations.
+    affine: names of the depthwise nodes that scale and shift channels, as batch normalisations do.
+    gathers: names of the convolutions that only bring channels and pixels to new places.
+    host: steps of bfp.host_operators behind the output.
+    word: channels of a memory word of the engine that costs are counted for; no result depends on it.
+    groups: of a grouped convolution by its name; its weight array has the channels of one group.
     """
 
     name: str
     input: str
     shapes: dict[str, tuple[int, int, int]]
     output: str = ""
+    word: int = 16
+    host: tuple[str, ...] = ()
     nodes: list[Node] = field(default_factory=list)
     weights: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
-    batch_norms: set[str] = field(default_factory=set)
+    affine: set[str] = field(default_factory=set)
+    gathers: set[str] = field(default_factory=set)
+    groups: dict[str, int] = field(default_factory=dict)
 
     def producer(self, tensor: str) -> Node | None:
         """The node that writes ``tensor``; None for the network's input."""
         return next((n for n in self.nodes if n.output == tensor), None)
+
+    def negative(self, tensor: str) -> bool:
+        """Whether a value of ``tensor`` may be below zero."""
+        node = self.producer(tensor)
+        if node is None:
+            return True
+        return not node.act.non_negative and node.operator.negative([self.negative(t) for t in node.inputs])
 
     def only_consumer(self, tensor: str) -> Node | None:
         """The node that reads ``tensor``, if nothing else does and it is not the network's output."""
@@ -45,14 +60,22 @@ class Draft:
             candidate = f"{name}_{count}"
         return candidate
 
+    def current(self, node: Node) -> Node | None:
+        """The node of this name as it is now, None where it is gone."""
+        return next((n for n in self.nodes if n.name == node.name), None)
+
+    def remove(self, node: Node) -> None:
+        """Take a node out; its output has, or gets, another producer, or the caller takes out the tensor as well."""
+        self.nodes.remove(node)
+        self.weights.pop(node.name, None)
+
     def substitute(self, old: Node, new: Node) -> None:
         """Put ``new`` at the place of ``old``."""
         self.nodes[self.nodes.index(old)] = new
 
     def bypass(self, node: Node, tensor: str) -> None:
         """Remove ``node``; whoever read its output reads ``tensor``."""
-        self.nodes.remove(node)
-        self.weights.pop(node.name, None)
+        self.remove(node)
         self.shapes.pop(node.output)
         for reader in [n for n in self.nodes if node.output in n.inputs]:
             inputs = tuple(tensor if t == node.output else t for t in reader.inputs)
@@ -83,4 +106,4 @@ class Draft:
             weights[node.name] = FloatWeights(weight, bias)
         graph = Graph(self.name, (self.input,), (self.output,), tuple(self.nodes), dict(self.shapes))
         graph.validate()
-        return FloatNetwork(graph, weights)
+        return FloatNetwork(graph, weights, host=self.host)

@@ -7,35 +7,40 @@ engine cannot compute is refused here, by name.
 
 from __future__ import annotations
 
-import contextlib
-import inspect
-import io
-import logging
-import re
-
 import torch
+from torch.fx import Node as FxNode
 from torch.export.graph_signature import OutputKind
 
 from bfp.errors import BfpError
 from bfp.graph import Node
 from calib.frontend.builder import Draft
 from calib.network.float_network import FloatNetwork
-from calib.frontend.aten import FRESH, translate
+from calib.frontend import host_tail
+from calib.frontend.aten import translate
+from calib.frontend.host_tail import Step
 from calib.frontend.passes import simplify
-from calib.frontend.translation import Translation, operator_name
+from calib.frontend.refusals import Refusal, report
+from calib.frontend.tracing import as_module, trace
+from calib.frontend.translation import Translation, shape_of
+from calib.frontend.views import View
 
 
-def import_module(module: torch.nn.Module, input_shape: tuple[int, int, int], name: str) -> FloatNetwork:
+def import_module(module: torch.nn.Module, input_shape: tuple[int, ...], name: str) -> FloatNetwork:
     """Trace ``module`` for one image and return its graph and float weights.
 
-    input_shape: (channels, height, width). name: the network's, for messages
+    input_shape: (channels, height, width), or (channels, length) of a sequence,
+    which is a map of one row. name: the network's, for messages
     and the artifact. Batch norm is folded, activations, residual adds and
     padding are fused. The module is put into eval mode. Raises BfpError naming
     the layer, its module path and its type for whatever is not supported.
     """
-    if len(input_shape) != 3 or any(not isinstance(n, int) or n < 1 for n in input_shape):
-        raise BfpError(f"network {name}: input shape {input_shape} must be channels, height and width, all at least 1")
-    program = _trace(module, input_shape, name)
+    if len(input_shape) not in (2, 3) or any(not isinstance(n, int) or n < 1 for n in input_shape):
+        wanted = "channels, height and width, or channels and length, all at least 1"
+        raise BfpError(f"network {name}: input shape {input_shape} must be {wanted}")
+    module = as_module(module)
+    if module is None:
+        raise BfpError(f"network {name}: give a torch.nn.Module or a torch.export program")
+    program = trace(module, input_shape, name)
     signature = program.graph_signature
     state = {**program.state_dict, **program.constants}
     owners = {
@@ -46,20 +51,29 @@ def import_module(module: torch.nn.Module, input_shape: tuple[int, int, int], na
     if signature.buffers_to_mutate:
         changed = ", ".join(sorted(signature.buffers_to_mutate.values()))
         raise BfpError(f"network {name} writes to {changed} while it runs; the engine keeps no state between images")
-    draft = Draft(name, "input", {"input": tuple(input_shape)})
+    rows = (1,) if len(input_shape) == 2 else ()
+    draft = Draft(name, "input", {"input": (input_shape[0], *rows, *input_shape[1:])})
     translation = Translation(draft, module)
+    obstacles: list[Refusal] = []
+    results = _results(program)
+    steps = host_tail.tail(results[0]) if len(results) == 1 else []
+    behind = host_tail.on_host(steps)
+    needed = _needed(program, steps, behind)
     for node in program.graph.nodes:
         if node.op == "placeholder" and node.name in owners:
             translation.constants[node] = state[owners[node.name]]
         elif node.op == "placeholder":
-            translation.tensors[node] = draft.input
-        elif node.op == "output":
-            # an input that is changed in place is listed among the results as well
-            kinds = [spec.kind for spec in signature.output_specs]
-            results = [r for r, kind in zip(node.args[0], kinds) if kind == OutputKind.USER_OUTPUT]
-            draft.output = _only_output(translation, results)
-        else:
-            translate(translation, node)
+            translation.views[node] = View(draft.input)
+        elif node.op == "call_function" and node in needed:
+            try:
+                translate(translation, node)
+            except Refusal as obstacle:
+                obstacles.append(obstacle)
+                translation.assume(node)
+    if obstacles:
+        raise BfpError(report(name, obstacles))
+    _check_output(translation, results, steps, behind)
+    draft.output, draft.host = host_tail.finish(translation, results[0], steps)
     simplify(draft)
     if draft.output == draft.input:
         # the engine stores what a node computes, so an empty network is one copy
@@ -69,61 +83,37 @@ def import_module(module: torch.nn.Module, input_shape: tuple[int, int, int], na
     return draft.finish()
 
 
-def _trace(module: torch.nn.Module, input_shape: tuple[int, int, int], name: str) -> torch.export.ExportedProgram:
-    """ATen graph of the module; its in-place operators, if any, mean the same as their functional forms."""
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    parameters = inspect.signature(module.forward).parameters.values()
-    needed = [p.name for p in parameters if p.default is inspect.Parameter.empty and p.kind in kinds]
-    if len(needed) > 1:
-        raise BfpError(f"network {name} takes {len(needed)} inputs ({', '.join(needed)}); give a module that takes one")
-    example = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
-    image = torch.zeros(1, *input_shape, dtype=example.dtype, device=example.device)
-    # when tracing fails, torch logs and prints pages of its own; the sentence below is for the user
-    level, logging.root.manager.disable = logging.root.manager.disable, logging.CRITICAL
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            return _export(module.eval(), image)
-    except Exception as error:  # torch raises many types here, all mean that the module is not traceable
-        reason = re.sub(r"\s+", " ", str(error).strip().split("\n")[0])[:200].rstrip(".")
-        raise BfpError(
-            f"network {name} cannot be traced with an input of shape {tuple(input_shape)} "
-            f"({type(error).__name__}: {reason}); check the input size, and that forward has no control flow on data"
-        ) from None
-    finally:
-        logging.root.manager.disable = level
+def _results(program: torch.export.ExportedProgram) -> list[FxNode]:
+    """The values that the module returns; numbers and None beside them say nothing of the image."""
+    # an input that is changed in place is listed among the results as well
+    kinds = [spec.kind for spec in program.graph_signature.output_specs]
+    (output,) = (n for n in program.graph.nodes if n.op == "output")
+    values = [r for r, kind in zip(output.args[0], kinds) if kind == OutputKind.USER_OUTPUT]
+    return [r for r in values if isinstance(r, FxNode)]
 
 
-def _export(module: torch.nn.Module, image: torch.Tensor) -> torch.export.ExportedProgram:
-    program = torch.export.export(module, (image,))
-    # decompositions {} only functionalises; it takes longer than the export, and few modules need it
-    return program.run_decompositions({}) if _writes_shared_values(program.graph) else program
+def _needed(program: torch.export.ExportedProgram, steps: list[Step], behind: set[FxNode]) -> set[FxNode]:
+    """The calls that the engine's part of a result depends on; ``behind`` are those that the host computes."""
+    host = [step for step in steps if step.fx in behind]
+    found = {host[0].operand} if host else set(_results(program))
+    for node in reversed(program.graph.nodes):
+        if node in found:
+            found.update(node.all_input_nodes)
+    return found
 
 
-def _writes_shared_values(graph: torch.fx.Graph) -> bool:
-    """Whether an in-place operator may write to what another node reads, perhaps through a view.
-
-    It cannot where its operand is newly computed and has no other reader: then it is the same as its
-    functional form.
-    """
-    for node in graph.nodes:
-        if node.op == "call_function" and getattr(node.target, "_schema", None) and node.target._schema.is_mutable:
-            operand = node.args[0]
-            fresh = operand.op == "call_function" and operator_name(operand).rstrip("_") in FRESH
-            if not fresh or len(operand.users) != 1:
-                return True
-    return False
-
-
-def _only_output(translation: Translation, results: list[object]) -> str:
-    """The tensor that the module returns; refuses any other number of them."""
+def _check_output(t: Translation, results: list[FxNode], steps: list[Step], behind: set[FxNode]) -> None:
+    """Refuse any other number of results than one, and one that is not computed from the image."""
+    name = t.draft.name
     if len(results) != 1:
         names = ", ".join(str(r) for r in results)
+        raise BfpError(f"network {name} returns {len(results)} values ({names}); give a module that returns one")
+    last = next((step.operand for step in steps if step.fx in behind), results[0])
+    if last not in t.views:
         raise BfpError(
-            f"network {translation.draft.name} returns {len(results)} values ({names}); give a module that returns one"
-        )
-    if results[0] not in translation.tensors:
-        raise BfpError(
-            f"network {translation.draft.name} returns {results[0]}, which does not depend on its input; "
+            f"network {name} returns {last}, which does not depend on its input; "
             "return what the network computes from the image"
         )
-    return translation.tensors[results[0]]
+    if shape_of(last)[0] != 1:
+        shape = shape_of(last)
+        t.refuse(last, f"reshaping the result to {shape} is not supported; the batch axis must stay")

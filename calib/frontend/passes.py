@@ -9,6 +9,9 @@ import numpy as np
 from bfp.activations import composed
 from bfp.graph import Node, Window
 from calib.frontend.builder import Draft
+from calib.frontend.folding import fold_into_producers, fold_into_readers, merge_branches
+from calib.frontend.gathers import settle
+from calib.frontend.groups import lower_groups
 
 
 def simplify(draft: Draft) -> None:
@@ -16,10 +19,16 @@ def simplify(draft: Draft) -> None:
     drop_unused(draft)
     drop_without_effect(draft)
     merge_slice_pads(draft)
-    fold_batch_norms(draft)
+    fold_into_producers(draft)
     fuse_padding(draft)
+    merge_branches(draft)
+    fold_into_producers(draft)
+    fold_into_readers(draft)
     fuse_activations(draft)
+    lower_groups(draft)
+    settle(draft)
     fuse_shortcuts(draft)
+    nest_concats(draft)
     copy_concat_inputs(draft)
 
 
@@ -30,15 +39,14 @@ def drop_unused(draft: Draft) -> None:
         if node.output in needed:
             needed.update(node.inputs)
     for node in [n for n in draft.nodes if n.output not in needed]:
-        draft.nodes.remove(node)
-        draft.weights.pop(node.name, None)
+        draft.remove(node)
         draft.shapes.pop(node.output)
 
 
 def drop_without_effect(draft: Draft) -> None:
     """Remove slices of everything, padding by nothing and poolings of one pixel."""
     for node in list(draft.nodes):
-        node = _current(draft, node)
+        node = draft.current(node)
         idle = node.operator.idle_at_one_pixel and node.activation == "none"
         same = node.window == Window() and draft.shapes[node.output] == draft.shapes[node.main]
         if idle and same and node.channel_offset == 0:
@@ -48,7 +56,7 @@ def drop_without_effect(draft: Draft) -> None:
 def merge_slice_pads(draft: Draft) -> None:
     """Merge chains of slices and paddings, where one stride, crop, padding and channel offset says the same."""
     for first in list(draft.nodes):
-        first = _current(draft, first)
+        first = draft.current(first)
         while first is not None and first.op == "slice_pad":
             second = draft.only_consumer(first.output)
             if second is None or second.op != "slice_pad":
@@ -58,7 +66,7 @@ def merge_slice_pads(draft: Draft) -> None:
                 break
             window, offset = merged
             draft.absorb(first, second, window=window, channel_offset=offset)
-            first = _current(draft, first)
+            first = draft.current(first)
 
 
 def _compose(draft: Draft, first: Node, second: Node) -> tuple[Window, int] | None:
@@ -98,26 +106,10 @@ def _places(size: int, window: Window, axis: int, count: int) -> np.ndarray:
     return np.where((index >= 0) & (index < size), index, -1)
 
 
-def fold_batch_norms(draft: Draft) -> None:
-    """Scale and shift of a batch normalisation go into the convolution in front of it, in float64."""
-    for node in list(draft.nodes):
-        if node.name not in draft.batch_norms:
-            continue
-        node = _current(draft, node)
-        conv = draft.producer(node.main)
-        if conv is None or not conv.weighted or draft.only_consumer(conv.output) is not node:
-            continue
-        weight, bias = (a.astype(np.float64) for a in draft.weights[conv.name])
-        scale, shift = draft.weights[node.name]
-        scale = scale.reshape(-1)
-        draft.weights[conv.name] = weight * scale[:, None, None, None], bias * scale + shift
-        draft.absorb(conv, node)
-
-
 def fuse_padding(draft: Draft) -> None:
     """Zero padding of rows and columns goes into the window of the convolution behind it."""
     for node in list(draft.nodes):
-        node = _current(draft, node)
+        node = draft.current(node)
         conv = draft.only_consumer(node.output)
         if node.op != "slice_pad" or conv is None or not conv.weighted:
             continue
@@ -133,7 +125,7 @@ def fuse_padding(draft: Draft) -> None:
 def fuse_activations(draft: Draft) -> None:
     """An activation goes into the node that computes its operand, if nothing else reads that operand."""
     for node in list(draft.nodes):
-        node = _current(draft, node)
+        node = draft.current(node)
         if node.op != "identity" or node.activation == "none":
             continue
         before = draft.producer(node.main)
@@ -169,7 +161,7 @@ def fuse_shortcuts(draft: Draft) -> None:
     The convolution moves to the place of the sum: nothing between reads it.
     """
     for node in list(draft.nodes):
-        node = _current(draft, node)
+        node = draft.current(node)
         if node.op != "add" or node.inputs[0] == node.inputs[1]:
             continue
         candidates = [
@@ -191,6 +183,24 @@ def fuse_shortcuts(draft: Draft) -> None:
         draft.absorb(conv, node, inputs=(conv.main, other), activation=node.activation)
 
 
+def nest_concats(draft: Draft) -> None:
+    """A concatenation that begins with all of an earlier one holds that one, so that what grows is stored once."""
+    open_ones: dict[tuple[str, ...], str] = {}
+    placed = {t for node in draft.nodes if not node.operator.computes for t in node.inputs}
+    for node in list(draft.nodes):
+        if node.operator.computes:
+            continue
+        flat = node.inputs
+        count = next((k for k in range(len(flat), 1, -1) if flat[:k] in open_ones), 0)
+        if count == len(flat):
+            draft.bypass(node, open_ones[flat])
+            continue
+        if count:
+            draft.substitute(node, replace(node, inputs=(open_ones.pop(flat[:count]), *flat[count:])))
+        if node.output not in placed:
+            open_ones[flat] = node.output
+
+
 def copy_concat_inputs(draft: Draft) -> None:
     """Copy what cannot be written straight into a concatenation: the input, and tensors already in one."""
     placed: set[str] = {draft.input}
@@ -208,8 +218,3 @@ def copy_concat_inputs(draft: Draft) -> None:
             placed.add(tensor)
             inputs.append(tensor)
         draft.substitute(node, replace(node, inputs=tuple(inputs)))
-
-
-def _current(draft: Draft, node: Node) -> Node | None:
-    """The node of this name as it is now."""
-    return next((n for n in draft.nodes if n.name == node.name), None)

@@ -10,55 +10,109 @@ import numpy as np
 import torch
 from torch.fx import Node as FxNode
 
-from bfp.errors import BfpError
 from bfp.graph import Node
 from calib.frontend.builder import Draft
+from calib.frontend.refusals import Refusal
+from calib.frontend.views import View, gather, is_order, numbers
 
 
 class Translation:
-    """State of one import: which ATen value is which tensor of the draft, and which is a constant.
+    """State of one import: which ATen value is which elements of the draft's tensors, and which is a constant.
 
-    A tensor of the draft is channels x height x width; the ATen value may be
-    that map, flat [1, C*H*W], or [1, C, H*W]: the order of elements is the same.
+    A tensor of the draft is channels x height x width; the ATen value is a view of it: that map, or flat, or in
+    another order (see View). Constants are torch's tensors and numbers, or lists of them.
     """
 
     def __init__(self, draft: Draft, module: torch.nn.Module) -> None:
         self.draft = draft
+        self.classes = {path: type(m).__name__ for path, m in module.named_modules() if path}
         self.leaves = {path for path, m in module.named_modules() if path and not list(m.children())}
-        self.tensors: dict[FxNode, str] = {}
-        self.constants: dict[FxNode, torch.Tensor] = {}
+        self.views: dict[FxNode, View] = {}
+        self.several: dict[FxNode, list[View]] = {}  # of a call with several results, each one
+        self.constants: dict[FxNode, object] = {}
 
     def path(self, fx: FxNode) -> str:
         """Path of the innermost module that the call belongs to; empty for the top one."""
         stack = [entry[0] for entry in fx.meta.get("nn_module_stack", {}).values()]
         return re.sub(r"@\d+", "", stack[-1]) if stack else ""
 
-    def refuse(self, fx: FxNode, reason: str) -> NoReturn:
-        """Raise BfpError: network, module path and node, then the reason."""
+    def refuse(self, fx: FxNode, reason: str, known: str = "") -> NoReturn:
+        """Raise Refusal: network, module path, class and node, then the reason."""
         where = self.path(fx)
+        kind = f"{self.classes[where]}, " if where in self.classes else ""
         place = f"layer {where}" if where else "the top module"
-        raise BfpError(f"network {self.draft.name}, {place} (node {fx.name}, {fx.target}): {reason}")
+        raise Refusal(self.draft.name, operator_name(fx), f"{place} ({kind}node {fx.name}, {fx.target})", reason, known)
+
+    def assume(self, fx: FxNode) -> None:
+        """Go on behind a call that was refused, as if its results were tensors of the draft, to find what else is."""
+        value = fx.meta.get("val")
+        found = []
+        for part in value if isinstance(value, (tuple, list)) else [value]:
+            shape = tuple(part.shape) if isinstance(part, torch.Tensor) else (1,)
+            is_map = 2 <= len(shape) <= 4 and shape[0] == 1
+            channels, *size = (*shape[1:2], *(1,) * (4 - len(shape)), *shape[2:]) if is_map else (prod(shape), 1, 1)
+            name = self.draft.unique("refused")
+            self.draft.shapes[name] = (channels, *size)
+            found.append(View(name))
+        self.views[fx] = found[0]
+        if isinstance(value, (tuple, list)):
+            self.several[fx] = found
 
     def node_name(self, fx: FxNode) -> str:
         """Unique readable name: the layer's path, or the enclosing module's path and the operator."""
         where = self.path(fx)
-        kind = operator_name(fx).split(".")[1].strip("_")
+        kind = operator_name(fx).split(".")[-1].strip("_")
         name = where if where in self.leaves else f"{where}.{kind}" if where else kind
         return self.draft.unique(re.sub(r"[^A-Za-z0-9_.]", "_", name))
 
-    def tensor(self, fx: FxNode, value: object) -> str:
-        """Tensor of the draft behind an operand; refuses scalars and constants."""
-        if not isinstance(value, FxNode) or value not in self.tensors:
+    def view(self, fx: FxNode, value: object) -> View:
+        """What an operand is; refuses scalars and constants."""
+        if not isinstance(value, FxNode) or value not in self.views:
             what = f"the number {value}" if isinstance(value, (int, float)) else f"the constant {value}"
-            self.refuse(fx, f"operand {what} is not supported; only what is computed from the image can be an operand")
-        return self.tensors[value]
+            self.refuse(fx, f"operand {what} is not supported; only what is computed from the image can be one")
+        return self.views[value]
+
+    def index(self, value: FxNode) -> np.ndarray:
+        """Which element of its tensor each element of a value is, int64 in the value's shape."""
+        found = self.views[value].index
+        return numbers(shape_of(value)) if found is None else found
+
+    def index_of(self, view: View) -> np.ndarray:
+        """Which element of its tensor each element of a view is, int64 in some shape."""
+        return numbers(self.draft.shapes[view.tensor]) if view.index is None else view.index
+
+    def tensor(self, fx: FxNode, value: object) -> str:
+        """A tensor of the draft that has the operand's elements in order; they are brought into it where they must."""
+        view = self.view(fx, value)
+        if view.index is not None:
+            self.views[value] = view = View(self.ordered(value, view, shape_of(value)))
+        return view.tensor
+
+    def elements(self, fx: FxNode, value: object) -> View:
+        """An operand whose tensor holds its elements and no others, in any order: for what is computed one by one."""
+        view = self.view(fx, value)
+        if view.index is not None and not is_order(view.index, prod(self.draft.shapes[view.tensor])):
+            return View(self.tensor(fx, value))
+        return view
 
     def map(self, fx: FxNode, value: object) -> str:
         """Like tensor, for operators that need channels x height x width."""
+        view = self.view(fx, value)
+        shape = shape_of(value)
+        if view.index is None and len(shape) == 4 and shape != (1, *self.draft.shapes[view.tensor]):
+            self.views[value] = View(self.ordered(value, View(view.tensor, numbers(shape)), shape))
         tensor = self.tensor(fx, value)
         if shape_of(value) != (1, *self.draft.shapes[tensor]):
             self.refuse(fx, f"operand of shape {shape_of(value)} is not a map of channels x rows x columns")
         return tensor
+
+    def line(self, fx: FxNode, value: object) -> tuple[str, int]:
+        """Like map, for operators along one axis: the tensor, and whether rows (0) or columns (1) are that axis."""
+        tensor = self.tensor(fx, value)
+        channels, height, width = self.draft.shapes[tensor]
+        if shape_of(value) != (1, channels, height * width) or min(height, width) > 1:
+            self.refuse(fx, f"operand of shape {shape_of(value)} is not channels x one axis")
+        return tensor, 0 if width == 1 < height else 1
 
     def channel_first(self, fx: FxNode, value: object) -> str:
         """Like tensor, where axis 1 must be the channels: not a flattened map of several pixels."""
@@ -67,12 +121,38 @@ class Translation:
             self.refuse(fx, f"operand of shape {shape_of(value)} is a flattened map, whose axis 1 is not the channels")
         return tensor
 
+    def ordered(self, fx: FxNode, view: View, shape: tuple[int, ...]) -> str:
+        """A tensor that has the elements of a view, a value of this shape that ``fx`` made, in order.
+
+        Refuses an order that no choice of channels and of pixels at one stride brings about.
+        """
+        if view.index is None:
+            return view.tensor
+        source = self.draft.shapes[view.tensor]
+        wanted = (*shape[1:2], *(1,) * (4 - len(shape)), *shape[2:])
+        if len(shape) == 3 and source[2] == 1 < source[1]:
+            wanted = (*shape[1:], 1)
+        found = gather(view.index.reshape(wanted), source) if shape[0] == 1 and 2 <= len(shape) <= 4 else None
+        if found is None:
+            self.refuse(
+                fx,
+                f"rearranging a map of {source} into {shape} is not supported where anything but a linear layer reads "
+                "it; only channels and pixels at one stride can be chosen, and the batch axis must stay",
+            )
+        offset = found.offset(source[0])
+        if offset is not None:
+            return self.node(fx, "slice_pad", (view.tensor,), wanted[0], window=found.window, channel_offset=offset)
+        weights = found.weights(source[0]), np.zeros(wanted[0], np.float32)
+        name = self.node(fx, "conv", (view.tensor,), wanted[0], weights, window=found.window)
+        self.draft.gathers.add(name)
+        return name
+
     def constant(self, fx: FxNode, value: FxNode | None, what: str) -> np.ndarray | None:
         """Weights in their own precision, None where there are none. Refuses NaN, infinity and computed weights."""
         if value is None:
             return None
         if value not in self.constants:
-            self.refuse(fx, f"its {what} is computed by {value}; only stored weights are supported")
+            self.refuse(fx, f"its {what} is computed by {value} from the image; only constant weights are supported")
         stored = self.constants[value].detach().cpu()
         # NumPy has no bfloat16
         array = (stored if stored.dtype in (torch.float32, torch.float64) else stored.float()).numpy()
@@ -80,7 +160,17 @@ class Translation:
             self.refuse(fx, f"its {what} holds NaN or infinity; check the weights file")
         return array
 
-    def emit(
+    def number(self, fx: FxNode, value: object) -> torch.Tensor | None:
+        """A constant operand of arithmetic as float64 of its own shape, None where it is computed from the image."""
+        if isinstance(value, FxNode) and value not in self.constants:
+            return None
+        stored = self.constants[value] if isinstance(value, FxNode) else value
+        found = torch.as_tensor(stored, dtype=torch.float64, device="cpu").detach()
+        if not torch.isfinite(found).all():
+            self.refuse(fx, f"its operand {value} holds NaN or infinity; check the weights file")
+        return found
+
+    def node(
         self,
         fx: FxNode,
         op: str,
@@ -88,22 +178,29 @@ class Translation:
         channels: int | None = None,
         weights: tuple[np.ndarray, np.ndarray] | None = None,
         **fields: object,
-    ) -> Node:
-        """Append a node; its output is the value of ``fx``. ``channels`` defaults to the operand's."""
+    ) -> str:
+        """Append a node that the call needs and return its tensor. ``channels`` defaults to the operand's."""
         name = self.node_name(fx)
         node = Node(name, op, inputs, name, source=(self.path(fx) or name,), **fields)
         operand = self.draft.shapes[inputs[0]]
-        shape = (channels or operand[0], *node.window.output_size(*operand[1:]))
-        value = fx.meta["val"]
-        expected = tuple((value[0] if isinstance(value, (tuple, list)) else value).shape)
-        if expected[0] != 1 or prod(shape) != prod(expected):
-            self.refuse(fx, f"its result of shape {expected} is not supported; {shape} was expected")
         self.draft.nodes.append(node)
-        self.draft.shapes[name] = shape
+        self.draft.shapes[name] = (channels or operand[0], *node.window.output_size(*operand[1:]))
         if weights is not None:
             self.draft.weights[name] = weights
-        self.tensors[fx] = name
-        return node
+        return name
+
+    def emit(self, fx: FxNode, op: str, inputs: tuple[str, ...], *arguments: object, **fields: object) -> str:
+        """Append the node whose output is the value of ``fx``, in order, and return it. Arguments as of ``node``."""
+        self.views[fx] = View(self.node(fx, op, inputs, *arguments, **fields))
+        self.check_result(fx)
+        return self.views[fx].tensor
+
+    def check_result(self, fx: FxNode) -> None:
+        """Refuse a call whose view has not as many elements as its value."""
+        view, expected = self.views[fx], shape_of(fx)
+        count = prod(self.draft.shapes[view.tensor]) if view.index is None else view.index.size
+        if count != prod(expected):
+            self.refuse(fx, f"its result of shape {expected} is not supported; {count} elements were expected")
 
 
 def operator_name(fx: FxNode) -> str:
@@ -122,14 +219,17 @@ def bind(fx: FxNode) -> dict[str, object]:
 
 
 def shape_of(fx: FxNode) -> tuple[int, ...]:
-    """Shape of an ATen value, batch included."""
-    return tuple(fx.meta["val"].shape)
+    """Shape of an ATen value, batch included; of the first one where a call has several."""
+    value = fx.meta["val"]
+    return tuple((value[0] if isinstance(value, (tuple, list)) else value).shape)
 
 
-def pair(value: object) -> tuple[int, int]:
-    """An ATen int list of one or two elements as (rows, columns)."""
+def pair(value: object, along: int | None = None, other: int = 1) -> tuple[int, int]:
+    """An ATen int list as (rows, columns): of two axes, or of one axis ``along`` which the other one has ``other``."""
     values = [value] if isinstance(value, int) else list(value)
-    return (values[0], values[-1])
+    if along is None:
+        return (values[0], values[-1])
+    return (values[0], other) if along == 0 else (other, values[0])
 
 
 def axis(dimension: int, rank: int) -> int:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+import numpy as np
 import torch
 
+from bfp import host_operators
 from bfp.errors import BfpError
 from bfp.graph import Node
 from calib.network.executor import execute
@@ -42,6 +44,11 @@ def logits(network: FloatNetwork, images: torch.Tensor) -> torch.Tensor:
     """The network's output for a batch [N, C, H, W], flattened to [N, outputs]."""
     out = network.graph.output
     return run(network, images, keep=[out])[out].flatten(1) * network.output_scale
+
+
+def returned(network: FloatNetwork, images: torch.Tensor) -> np.ndarray:
+    """What the network returns for a batch, float64 [N, ...]: what the host computes is done, too."""
+    return host_operators.apply(network.host, logits(network, images).cpu().double().numpy())
 
 
 def computing(network: FloatNetwork) -> Callable[[Node, list[torch.Tensor]], torch.Tensor]:

@@ -30,6 +30,7 @@ class FloatNetwork:
 
     input_scale: by which the channels of normalised images are divided to become the input tensor; None: by nothing.
     output_scale: by which the output tensor is multiplied to become the network's output.
+    host: steps of bfp.host_operators behind the network's output.
     reach: furthest value that each channel's mantissas shall hold, float64 [C], of the tensors where
     calib.transforms.sequence has chosen it.
     """
@@ -38,6 +39,7 @@ class FloatNetwork:
     weights: dict[str, FloatWeights]
     input_scale: tuple[float, ...] | None = None
     output_scale: float = 1.0
+    host: tuple[str, ...] = ()
     reach: dict[str, np.ndarray] = field(default_factory=dict)
 
     def entry(self, images: torch.Tensor) -> torch.Tensor:

@@ -17,6 +17,7 @@ BINARY.update({23: "*=", 24: "/=", 25: "%=", 26: "+=", 27: "-=", 28: "<<=", 29: 
 UNARY = {1: "++", 2: "--", 3: "++", 4: "--", 5: "&", 10: "!"}
 DIVISIONS = {4: "/", 5: "%", 24: "/=", 25: "%="}
 MULTIPLY = 3
+OPERATIONS = {3: "mul", 23: "mul", 6: "add", 26: "add", 7: "sub", 27: "sub"}  # as BIND_OP names them
 CASTS = (K.CXX_STATIC_CAST_EXPR, K.CSTYLE_CAST_EXPR, K.CXX_FUNCTIONAL_CAST_EXPR)
 LOGICAL = {20: "&&", 21: "||"}
 ARITHMETIC = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.floordiv}
@@ -35,11 +36,25 @@ def division_operator(cursor: Cursor) -> str:
     return DIVISIONS.get(conf.lib.clang_getCursorBinaryOperatorKind(cursor), "")
 
 
-def factors(cursor: Cursor) -> tuple[Cursor, Cursor] | None:
-    """Both sides of a multiplication, None for any other expression; looks below casts."""
+def arithmetic_operator(cursor: Cursor) -> str:
+    """``mul``, ``add`` or ``sub`` for a product, sum or difference, "" for any other; looks below casts."""
+    cursor = below_casts(cursor)
+    if cursor.kind not in (K.BINARY_OPERATOR, K.COMPOUND_ASSIGNMENT_OPERATOR):
+        return ""
+    return OPERATIONS.get(conf.lib.clang_getCursorBinaryOperatorKind(cursor), "")
+
+
+def below_casts(cursor: Cursor) -> Cursor:
+    """The expression below parentheses and casts, written or not."""
     cursor = unwrap(cursor)
     while cursor.kind in CASTS:
         cursor = unwrap(list(cursor.get_children())[-1])
+    return cursor
+
+
+def factors(cursor: Cursor) -> tuple[Cursor, Cursor] | None:
+    """Both sides of a multiplication, None for any other expression; looks below casts."""
+    cursor = below_casts(cursor)
     if cursor.kind != K.BINARY_OPERATOR or conf.lib.clang_getCursorBinaryOperatorKind(cursor) != MULTIPLY:
         return None
     left, right = cursor.get_children()

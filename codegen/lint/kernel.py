@@ -15,6 +15,10 @@ from codegen.simulation.source_text import Pragma, scan
 INCLUDE = Path(__file__).parent / "include"
 K = CursorKind
 FUNCTIONS = (K.FUNCTION_DECL, K.FUNCTION_TEMPLATE, K.CXX_METHOD, K.CONSTRUCTOR, K.DESTRUCTOR, K.CONVERSION_FUNCTION)
+# of the ordinary compiler, beside those that it gives anyhow; the HLS compiler's pragmas are this lint's business
+# and rules say more of recursion and of sizes
+WARNINGS = ("-Wuninitialized", "-Wconditional-uninitialized", "-Wtype-limits", "-Wparentheses", "-Wno-unknown-pragmas")
+WARNINGS += ("-Wno-infinite-recursion", "-Wno-vla-extension")
 LOOPS = (K.FOR_STMT, K.WHILE_STMT, K.DO_STMT, K.CXX_FOR_RANGE_STMT)
 
 
@@ -227,7 +231,7 @@ def parse(source: Path, includes: Sequence[Path], top: str) -> Kernel:
     """
     if not source.is_file():
         raise BfpError(f"kernel {source} does not exist; name a C++ source")
-    flags = ["-x", "c++", "-std=c++14", "-ferror-limit=0", "-nostdinc", "-nostdinc++"]
+    flags = ["-x", "c++", "-std=c++14", "-ferror-limit=0", "-nostdinc", "-nostdinc++", *WARNINGS]
     flags += [*(f"-I{p}" for p in includes), f"-I{INCLUDE}"]
     unit = Index.create().parse(str(source), args=flags)
     errors = [d for d in unit.diagnostics if d.severity >= Diagnostic.Error]

@@ -7,103 +7,139 @@ compiler itself ignores what it does not know, or takes it for something else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-CONSTANT = "a whole constant"
 NAME = "a name"
 VARIABLE = "a variable"
 
 
 @dataclass(frozen=True)
-class Known:
-    """What a pragma takes: options with a value (CONSTANT, NAME, VARIABLE or the allowed words), and bare words.
+class Whole:
+    """A whole constant within bounds."""
 
-    needs: options that must be there. first: one of which must come first. place: where it may stand: "function",
-    "loop", "top" (the top function), "any" (function, loop or block).
+    least: int = 0
+    most: int = 2**31 - 1
+
+
+Allowed = str | Whole | tuple[str, ...]
+COUNT = Whole(1)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a pragma takes: options with a value (Whole, NAME, VARIABLE or the allowed words), and bare words.
+
+    needs: groups of which one must be there. first: one of which must come first. place: where it may stand: "function",
+    "loop", "top" (the top function), "block" (another one in braces). apart: groups of which one may be there at most.
+    head: whether it is about all of what it stands in, and stands before the first statement. about: options that tell
+    two of them apart in one place; without one, a second of the name says something else of the same.
     """
 
-    options: dict[str, str | tuple[str, ...]]
+    options: dict[str, Allowed]
     words: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()
-    place: tuple[str, ...] = ("any",)
+    needs: tuple[tuple[str, ...], ...] = ()
+    place: tuple[str, ...] = ("function", "loop")
     first: tuple[str, ...] = ()
+    apart: tuple[tuple[str, ...], ...] = ()
+    head: bool = False
+    about: tuple[str, ...] = ()
 
 
 _MODES = ("m_axi", "s_axilite", "axis", "ap_none", "ap_vld", "ap_hs", "ap_memory", "bram", "ap_fifo")
 _CONTROL = ("ap_ctrl_hs", "ap_ctrl_chain", "ap_ctrl_none")
 _PARTITIONS = ("complete", "block", "cyclic")
 _RAMS = ("ram_1p", "ram_1wnr", "ram_2p", "ram_s2p", "ram_t2p", "rom_1p", "rom_2p", "rom_np", "fifo")
-_OPERATIONS = ("mul", "add", "sub")
+OPERATIONS = ("mul", "add", "sub")  # of BIND_OP and ALLOCATION operation, those of whole numbers
 
 # Of INTERFACE, besides mode and port, by mode.
-MODE_OPTIONS = {
-    "m_axi": (
-        "bundle",
-        "offset",
-        "depth",
-        "latency",
-        "num_read_outstanding",
-        "num_write_outstanding",
-        "max_read_burst_length",
-        "max_write_burst_length",
-        "max_widen_bitwidth",
-    ),
-    "s_axilite": ("bundle", "offset"),
+_SCALAR = {"register": (), "depth": COUNT, "latency": Whole()}
+_MEMORY = {"depth": COUNT, "latency": Whole()}
+MODE_OPTIONS: dict[str, dict[str, Allowed]] = {
+    "m_axi": {
+        "bundle": NAME,
+        "offset": ("off", "direct", "slave"),
+        "depth": COUNT,
+        "latency": Whole(),
+        "num_read_outstanding": COUNT,
+        "num_write_outstanding": COUNT,
+        "max_read_burst_length": Whole(1, 256),
+        "max_write_burst_length": Whole(1, 256),
+        "max_widen_bitwidth": Whole(0, 1024),
+    },
+    "s_axilite": {"bundle": NAME, "offset": Whole()},
+    "axis": {"register": (), "depth": COUNT},
+    **{mode: _SCALAR for mode in ("ap_none", "ap_vld", "ap_hs", "ap_fifo")},
+    **{mode: _MEMORY for mode in ("ap_memory", "bram")},
+    **{mode: {} for mode in _CONTROL},
 }
 
+_ANYWHERE = ("function", "loop", "block")  # of a variable, where that is declared
+_ARRAY = Known(
+    {"variable": VARIABLE, "type": _PARTITIONS, "factor": COUNT, "dim": Whole()},
+    _PARTITIONS,
+    (("variable",), (*_PARTITIONS, "type")),
+    _ANYWHERE,
+    apart=((*_PARTITIONS, "type"), ("complete", "factor")),
+    about=("variable", "dim"),
+)
+_OF_VARIABLE = Known({"variable": VARIABLE}, (), (("variable",),), _ANYWHERE, about=("variable",))
+
 KNOWN: dict[str, Known] = {
+    # what else it takes depends on its mode
     "INTERFACE": Known(
-        {
-            "mode": _MODES + _CONTROL,
-            "port": NAME,
-            "bundle": NAME,
-            "offset": ("off", "direct", "slave"),
-            "depth": CONSTANT,
-            "latency": CONSTANT,
-            "num_read_outstanding": CONSTANT,
-            "num_write_outstanding": CONSTANT,
-            "max_read_burst_length": CONSTANT,
-            "max_write_burst_length": CONSTANT,
-            "max_widen_bitwidth": CONSTANT,
-        },
+        {"mode": _MODES + _CONTROL, "port": NAME},
         ("register",),
-        ("mode", "port"),
+        (("mode",), ("port",)),
         ("top",),
         ("mode",),
+        head=True,
+        about=("mode", "port"),
     ),
-    "PIPELINE": Known({"II": CONSTANT, "style": ("stp", "frp", "flp")}, ("off", "rewind"), (), ("function", "loop")),
-    "UNROLL": Known({"factor": CONSTANT}, ("skip_exit_check",), (), ("loop",)),
-    "DATAFLOW": Known({}, ("disable_start_propagation",), (), ("function", "loop")),
-    "INLINE": Known({}, ("off", "recursive"), (), ("function",)),
-    "LOOP_TRIPCOUNT": Known({"min": CONSTANT, "max": CONSTANT, "avg": CONSTANT}, (), ("max",), ("loop",)),
-    "LOOP_FLATTEN": Known({}, ("off",), (), ("loop",)),
+    "PIPELINE": Known(
+        {"II": COUNT, "style": ("stp", "frp", "flp")},
+        ("off", "rewind"),
+        (("II", "off"),),
+        apart=(("off", "II"), ("off", "rewind"), ("off", "style")),
+        head=True,
+    ),
+    "UNROLL": Known({"factor": Whole(2)}, ("skip_exit_check",), place=("loop",), head=True),
+    "DATAFLOW": Known({}, ("disable_start_propagation",), head=True),
+    "INLINE": Known({}, ("off", "recursive"), place=("function",), apart=(("off", "recursive"),), head=True),
+    "LOOP_TRIPCOUNT": Known(
+        {"min": Whole(), "max": COUNT, "avg": Whole()}, (), (("min",), ("max",)), ("loop",), head=True
+    ),
+    "LOOP_FLATTEN": Known({}, ("off",), place=("loop",), head=True),
     "ALLOCATION": Known(
-        {"instances": NAME, "limit": CONSTANT},
+        {"instances": NAME, "limit": COUNT},
         ("function", "operation"),
-        ("instances", "limit"),
+        (("instances",), ("limit",)),
         ("function",),
         ("function", "operation"),
+        (("function", "operation"),),
+        head=True,
+        about=("instances",),
     ),
-    "EXPRESSION_BALANCE": Known({}, ("off",)),
-    "LATENCY": Known({"min": CONSTANT, "max": CONSTANT}),
-    "ARRAY_PARTITION": Known(
-        {"variable": VARIABLE, "type": _PARTITIONS, "factor": CONSTANT, "dim": CONSTANT}, _PARTITIONS, ("variable",)
-    ),
-    "ARRAY_RESHAPE": Known(
-        {"variable": VARIABLE, "type": _PARTITIONS, "factor": CONSTANT, "dim": CONSTANT}, _PARTITIONS, ("variable",)
-    ),
-    "AGGREGATE": Known({"variable": VARIABLE, "compact": ("bit", "byte", "none", "auto")}, (), ("variable",)),
-    "DISAGGREGATE": Known({"variable": VARIABLE}, (), ("variable",)),
-    "STABLE": Known({"variable": VARIABLE}, (), ("variable",)),
+    "EXPRESSION_BALANCE": Known({}, ("off",), place=("function",), head=True),
+    "LATENCY": Known({"min": Whole(), "max": Whole()}, (), (("min", "max"),), head=True),
+    "ARRAY_PARTITION": _ARRAY,
+    "ARRAY_RESHAPE": _ARRAY,
+    "AGGREGATE": replace(_OF_VARIABLE, options={"variable": VARIABLE, "compact": ("bit", "byte", "none", "auto")}),
+    "DISAGGREGATE": _OF_VARIABLE,
+    # of an argument of the function that is the dataflow region
+    "STABLE": replace(_OF_VARIABLE, place=("function",), head=True),
     "BIND_STORAGE": Known(
-        {"variable": VARIABLE, "type": _RAMS, "impl": ("bram", "lutram", "uram", "srl", "auto"), "latency": CONSTANT},
+        {"variable": VARIABLE, "type": _RAMS, "impl": ("bram", "lutram", "uram", "srl", "auto"), "latency": Whole()},
         (),
-        ("variable", "type"),
+        (("variable",), ("type",)),
+        _ANYWHERE,
+        about=("variable",),
     ),
     "BIND_OP": Known(
-        {"variable": VARIABLE, "op": _OPERATIONS, "impl": ("dsp", "fabric", "auto"), "latency": CONSTANT},
+        {"variable": VARIABLE, "op": OPERATIONS, "impl": ("dsp", "fabric", "auto"), "latency": Whole()},
         (),
-        ("variable", "op"),
+        (("variable",), ("op",)),
+        _ANYWHERE,
+        about=("variable", "op"),
     ),
     "DEPENDENCE": Known(
         {
@@ -111,14 +147,31 @@ KNOWN: dict[str, Known] = {
             "class": ("array", "pointer"),
             "type": ("inter", "intra"),
             "direction": ("RAW", "WAR", "WAW"),
-            "distance": CONSTANT,
+            "distance": COUNT,
         },
         ("inter", "intra", "RAW", "WAR", "WAW", "true", "false"),
-        ("variable",),
+        (("variable",), ("inter", "intra", "type"), ("true", "false")),
+        ("loop",),
+        apart=(
+            ("inter", "intra", "type"),
+            ("RAW", "WAR", "WAW", "direction"),
+            ("true", "false"),
+            ("false", "distance"),
+            ("variable", "class"),
+        ),
+        about=("variable", "type", "inter", "intra", "direction", "RAW", "WAR", "WAW"),
     ),
+    # what the project has are objects of hls::stream, which are nothing but FIFOs
     "STREAM": Known(
-        {"variable": VARIABLE, "depth": CONSTANT, "type": ("fifo", "pipo", "shared", "unsync")},
+        {"variable": VARIABLE, "depth": COUNT, "type": ("fifo",)},
         (),
-        ("variable", "depth"),
+        (("variable",), ("depth",)),
+        about=("variable",),
     ),
 }
+
+
+def options_of(name: str, mode: str | None) -> dict[str, Allowed]:
+    """The options of a known pragma; of INTERFACE, those of its mode as well."""
+    own = KNOWN[name].options
+    return {**own, **MODE_OPTIONS.get(mode or "", {})} if name == "INTERFACE" else own

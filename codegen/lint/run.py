@@ -6,19 +6,23 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from codegen.lint.kernel import Finding, Kernel, parse
-from codegen.lint.rules import arithmetic, channels, dataflow, instances, interface, language, layout, loops, pragmas
+from codegen.lint.rules import (
+    agreement, arithmetic, channels, dataflow, instances, interface, language, layout, loops, pragmas,
+)  # fmt: skip
 
 HLS = Path(__file__).resolve().parent.parent.parent / "hls"
 TOP = "sbfp_engine"
 Rule = Callable[[Kernel], Iterable[Finding]]
 
 _RULES: tuple[Rule, ...] = (
+    language.compiler_warnings,
     language.heap,
     language.recursion,
     language.pointers,
     language.containers,
     language.headers,
     language.run_time_dispatch,
+    language.constructs,
     language.floating_point,
     language.array_sizes,
     language.preprocessor,
@@ -32,18 +36,25 @@ _RULES: tuple[Rule, ...] = (
     pragmas.pragma_place,
     pragmas.pragma_scope,
     pragmas.pragma_types,
+    agreement.pragma_conflicts,
+    agreement.pragma_heads,
+    agreement.bound_operations,
+    agreement.stable_arguments,
     pragmas.partitions,
     pragmas.aggregates,
     pragmas.unchecked_dependences,
     layout.lane_arrays,
     layout.wide_words,
+    layout.scalars_first,
     instances.inlined_helpers,
     instances.single_instances,
     arithmetic.run_time_division,
+    arithmetic.run_time_product,
     arithmetic.balanced_chains,
     interface.interface,
     dataflow.dataflow_statements,
     dataflow.dataflow_channels,
+    dataflow.stable_jobs,
     channels.channel_ends,
 )
 # by name, which is what findings carry

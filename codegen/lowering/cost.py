@@ -18,12 +18,12 @@ class Machine:
     """What tilings must know of the board and of the engine's pipelines.
 
     words_per_cycle: of the engine's lanes, that external memory sustains. In cycles, load_latency: until the first
-    word of a burst; line_cost: of entering the loops of a line; step_cost: of a step besides the work of its stages.
+    word of a burst; loop_cost: of entering a loop; step_cost: of a step besides the work of its stages.
     """
 
     words_per_cycle: float
     load_latency: int
-    line_cost: int
+    loop_cost: int
     step_cost: int
 
     @staticmethod
@@ -31,7 +31,8 @@ class Machine:
         """The machine that an engine of so many lanes is on a board."""
         # a step ends when its pipelines have drained and the last write is answered
         step = timing.step_overhead + timing.pipeline_depth + timing.memory_latency
-        return Machine(board.bytes_per_cycle / lanes, timing.memory_latency, timing.line_overhead, step)
+        words = board.bytes_per_cycle / lanes
+        return Machine(words, timing.memory_latency, timing.loop_overhead, step)
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,8 @@ def load_cost(layer: LayerShape, tiling: Tiling, machine: Machine) -> tuple[floa
     beats = lines * columns * (layer.in_bits / 8)
     # whole lines of a plane are one burst
     bursts = lines if width < layer.out_width or buffered.row_step > 1 else tiling.words
-    fetch = (bursts - 1) * (machine.load_latency + machine.line_cost) + beats
-    return max(lines * (columns + machine.line_cost), fetch, beats / machine.words_per_cycle), beats
+    fetch = (bursts - 1) * (machine.load_latency + machine.loop_cost) + beats
+    return max(lines * columns, fetch, beats / machine.words_per_cycle), beats
 
 
 def tiling_cost(layer: LayerShape, tiling: Tiling, array: Array, machine: Machine) -> Cost:
@@ -80,7 +81,7 @@ def tiling_cost(layer: LayerShape, tiling: Tiling, array: Array, machine: Machin
     compute = outputs * max(ceil_div(pixels, tiling.block_pixels) * parts * inputs * area, pixels)
     weights = inputs * area * (lanes if layer.dense else 1) if layer.weighted else 0
     rate = max(weight_share, 0.5) if layer.dense else 1  # two words a cycle unpack, or a beat
-    cost_of_weights = rate * weights + (BIAS_BEATS + inputs + 3 * machine.line_cost) * layer.weighted
+    cost_of_weights = rate * weights + (BIAS_BEATS + inputs + 3 * machine.loop_cost) * layer.weighted
     beats = outputs * (weights * weight_share + pixels * layer.stored_beats)
     tile = max(compute, outputs * cost_of_weights, beats / machine.words_per_cycle)
     overlapped = max(tile, load, (beats + load_beats) / machine.words_per_cycle)
@@ -100,7 +101,7 @@ def tiling_cost(layer: LayerShape, tiling: Tiling, array: Array, machine: Machin
         tile_beats=beats,
         last_pass=last_pass,
         passes=tiling.tile_passes,
-        load=load + machine.load_latency + machine.line_cost,
+        load=load + machine.load_latency + machine.loop_cost,
         load_beats=load_beats,
         first_weights=first_weights,
     )

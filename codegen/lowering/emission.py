@@ -24,11 +24,9 @@ from codegen.lowering.layer_fields import (
     LoadFields,
     OutputMapFields,
     PassFields,
-    PlaceFields,
     ShortcutFields,
     TileFields,
     WindowFields,
-    check_fields,
 )
 from codegen.lowering.placement import Placement
 from codegen.lowering.schedule import EngineLayer, Program
@@ -108,7 +106,7 @@ class Emitter:
     def emit(self, job: Job, tiling: Tiling, loads: LoadFields) -> None:
         """Append the row of one layer, its tables and its weights. Raises BfpError naming the layer."""
         fields = LayerFields(
-            place=PlaceFields(job.op, len(self.program.layers)),
+            op=job.op,
             input_map=self.input_map_fields(job),
             input_pool=self.input_pool_fields(job),
             output_map=self.output_map_fields(job),
@@ -123,7 +121,6 @@ class Emitter:
             epilogue=self.epilogue_fields(job),
             average=self.average_fields(job),
         )
-        check_fields(job.name, fields)
         node, shapes = job.node, self.graph.shapes
         macs = node.operator.macs(node, shapes[node.main], shapes[node.output])
         layer = EngineLayer(
@@ -238,18 +235,14 @@ class Emitter:
                 f"layer {name}: sums of its {kernel[0]}x{kernel[1]} average may need more than {MOST_MEAN_BITS} bits; "
                 "pool in two steps, or use narrower activations"
             )
-        top, left, bottom, right = node.counted_padding
-        rows, cols = node.divisors(height, width)
-        divisors = np.multiply.outer(np.arange(min(rows), max(rows) + 1), np.arange(min(cols), max(cols) + 1))
+        rows, cols = (np.asarray(counts) for counts in node.divisors(height, width))
+        divisors = np.multiply.outer(np.arange(rows.min(), rows.max() + 1), np.arange(cols.min(), cols.max() + 1))
+        first = self.program.add_entries("RECIPROCAL", name, reciprocal(divisors).reshape(-1))
         return AverageFields(
-            count_top=-top,
-            count_left=-left,
-            count_bottom=height + bottom,
-            count_right=width + right,
-            rows_min=min(rows),
-            cols_min=min(cols),
-            cols_span=divisors.shape[1],
-            reciprocal_row=self.program.add_reciprocals(name, reciprocal(divisors).reshape(-1)),
+            average_row=self.program.add_entries(
+                "RECIPROCAL_ROW", name, first + (rows - rows.min()) * divisors.shape[1]
+            ),
+            average_column=self.program.add_entries("RECIPROCAL_COLUMN", name, cols - cols.min()),
         )
 
     # -- what people read ----------------------------------------------------------------------------------------

@@ -76,7 +76,10 @@ class Placement:
 def place(
     graph: Graph, formats: dict[str, BlockFormat], lanes: int, base: int, absent: Collection[str] = ()
 ) -> tuple[dict[str, Placement], int]:
-    """Address of every tensor from word ``base`` on, but those ``absent``, and the first free word after them."""
+    """Address of every tensor from word ``base`` on, but those ``absent``, and the first free word after them.
+
+    They lie in the order in which they are made, whatever their names are.
+    """
     segments = graph.segments()
     parent = {t: node.output for node in graph.nodes if not node.operator.computes for t in node.inputs}
     inputs = {node.output: node.inputs for node in graph.nodes if not node.operator.computes}
@@ -90,7 +93,7 @@ def place(
             inner = put(branch, inner)
         return address + placement.words
 
-    for tensor in graph.shapes:
+    for tensor in (*graph.inputs, *(node.output for node in graph.nodes)):
         if tensor not in parent and tensor not in absent:
             base = put(tensor, base)
     return found, base

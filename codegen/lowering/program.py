@@ -10,6 +10,7 @@ from bfp.artifact import Artifact
 from bfp.errors import BfpError
 from bfp.format import mantissa_range
 from bfp.graph import Node
+from bfp.kernel import Kernel
 from bfp.parameters import Parameters
 from codegen.lowering.array import build_array
 from codegen.lowering.cost import Machine
@@ -32,14 +33,15 @@ def build(
     board: Board,
     with_weights: bool = True,
     timing: Timing = Timing(),
+    built: Kernel | None = None,
 ) -> Program:
     """One program that runs the networks one after the other. Raises BfpError naming the layer.
 
     board, timing: of the machine whose modelled cycles decide how layers are cut; the program computes the same on any.
-    with_weights: see :class:`Program`.
+    with_weights, built: see :class:`Program`.
     """
     array = build_array(options, *widest_operands(artifacts), board.multiplier_bits)
-    program = Program(options, array, artifacts, with_weights)
+    program = Program(options, array, artifacts, with_weights, built)
     machine = Machine.of(board, timing, options.lanes)
     for index, artifact in enumerate(artifacts):
         Lowering(program, machine, index, artifact).run()

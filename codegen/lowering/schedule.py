@@ -9,13 +9,13 @@ import numpy as np
 
 from bfp.artifact import Artifact
 from bfp.format import BlockFormat
+from bfp.kernel import Kernel
 from codegen.lowering.array import Array
 from codegen.lowering.fusion import InputPool, Pool
 from codegen.lowering.layer_fields import LayerFields
 from codegen.lowering.placement import Placement
 from codegen.lowering.tiling import Tiling
 from codegen.options import EngineOptions
-from codegen.records import Layout
 
 # the program's tables by name: type of a row in C++, and what they hold
 TABLES = {
@@ -24,6 +24,13 @@ TABLES = {
     "SHORTCUT_ALIGNMENT": ("TableRow", "Shortcut's mantissa to the accumulator: left."),
     "INPUT_POOL_SHIFT": ("TableRow", "The same for means of an input that is pooled as it loads, by its words."),
     "CLAMP_HIGH": ("AccWord", "ReLU6's six at the accumulator's exponent."),
+}
+
+# and those of single integers, and what they hold
+ENTRIES = {
+    "RECIPROCAL": "Reciprocals of average pooling's divisors, as fixed-point numbers.",
+    "RECIPROCAL_ROW": "Of every row of a map that is averaged, where its reciprocals lie.",
+    "RECIPROCAL_COLUMN": "Of every column, how far behind that its own is.",
 }
 
 
@@ -87,20 +94,27 @@ class Program:
 
     with_weights: whether dense layers' weights are laid out; without them (zeros
     in their place) a program has every size and address, and is built at once.
+    built: the kernel of an existing bitstream, whose bounds hold then; None: the weights' own.
     """
 
     options: EngineOptions
     array: Array
     artifacts: list[Artifact]
     with_weights: bool = True
+    built: Kernel | None = None
     layers: list[EngineLayer] = field(default_factory=list)
     tensors: list[StoredTensor] = field(default_factory=list)
     tables: dict[str, list[tuple[str, np.ndarray]]] = field(default_factory=lambda: {name: [] for name in TABLES})
-    reciprocals: list[tuple[str, np.ndarray]] = field(default_factory=list)
+    entries: dict[str, list[tuple[str, np.ndarray]]] = field(default_factory=lambda: {name: [] for name in ENTRIES})
     weights: list[np.ndarray] = field(default_factory=list)
     weight_words: int = 0
     fmap_words: int = 0
     largest_align: int = 0
+
+    @property
+    def align_bits(self) -> int:
+        """Bits of the largest alignment shift that the array takes."""
+        return self.built.align_bits if self.built else int(self.largest_align).bit_length()
 
     def rows(self, table: str) -> int:
         return sum(len(values) for _, values in self.tables[table])
@@ -111,10 +125,14 @@ class Program:
         self.tables[table].append((layer, values))
         return at
 
-    def add_reciprocals(self, layer: str, values: np.ndarray) -> int:
-        """Append reciprocals [n] of averages; returns the index of the first one."""
-        at = sum(len(before) for _, before in self.reciprocals)
-        self.reciprocals.append((layer, values))
+    def count(self, table: str) -> int:
+        """Integers in one of the tables in ENTRIES."""
+        return sum(len(values) for _, values in self.entries[table])
+
+    def add_entries(self, table: str, layer: str, values: np.ndarray) -> int:
+        """Append integers [n] to one of the tables in ENTRIES; returns the index of the first one."""
+        at = self.count(table)
+        self.entries[table].append((layer, values))
         return at
 
     def add_weights(self, image: np.ndarray) -> int:
@@ -129,10 +147,6 @@ class Program:
         if not self.weights:
             return np.zeros((1, self.options.lanes), np.int8)
         return np.concatenate(self.weights)
-
-    def layout(self) -> Layout:
-        """How the rows of the schedule are stored."""
-        return Layout.of(LayerFields, [layer.fields for layer in self.layers])
 
     def limit(self, what: str) -> Limit:
         """The largest need of a buffer over the layers that use it; ``what``: a name in BUFFER_USERS."""

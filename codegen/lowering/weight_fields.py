@@ -38,7 +38,7 @@ def dense_fields(program: Program, graph: Graph, job: Job, tiling: Tiling) -> We
     """The same for what the array multiplies."""
     p, source, target, options = job.parameters, job.source, job.target, program.options
     mantissas, align = OPERANDS[job.node.op](graph, job)
-    has_align = bool(align.any())
+    has_align = aligned(program, job.name, int(align.max()))
     program.largest_align = max(program.largest_align, int(align.max()))
     bits = p.weights.bits if p.weights else COPY_BITS
     if program.with_weights:
@@ -57,6 +57,21 @@ def dense_fields(program: Program, graph: Graph, job: Job, tiling: Tiling) -> We
         chunk_beats=chunk_beats,
         has_align=has_align,
     )
+
+
+def aligned(program: Program, layer: str, largest: int) -> bool:
+    """Whether a layer's weights come with alignment shifts: where they have any, or where an existing bitstream reads them.
+
+    largest: of the layer's shifts. Raises BfpError, naming the layer, where that bitstream was not built for so much.
+    """
+    at = len(program.layers)
+    if program.built is None or at >= len(program.built.layers):
+        return largest > 0
+    built = program.built.layers[at].aligned
+    most = 2**program.built.align_bits - 1 if built else 0
+    if largest > most:
+        raise BfpError(f"layer {layer}: its weights need alignment shifts up to {largest}, and were built for up to {most}")
+    return built
 
 
 def copy_operands(graph: Graph, job: Job) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from bfp.errors import BfpError
@@ -28,8 +28,9 @@ class Board:
     a DSP's multiplier. bram36: 36-kbit block RAMs. clock_source_mhz: what the
     processing system divides, by two whole numbers, to make the engine's clock;
     clock_mhz: that clock, as it will be.
-    memory_gb_s: 10**9 bytes per second, all ports together; memory_mb: size of
-    the external memory, 2**20 bytes.
+    memory_gb_s: likely sustained, 10**9 bytes per second, all ports together;
+    memory_gb_s_low, memory_gb_s_high: the least and the most that it may well be.
+    memory_mb: size of the external memory, 2**20 bytes.
     """
 
     word: str
@@ -48,11 +49,22 @@ class Board:
     clock_source_mhz: int
     clock_mhz: int | float
     memory_gb_s: float
+    memory_gb_s_low: float
+    memory_gb_s_high: float
     memory_mb: int
 
     @property
     def bytes_per_cycle(self) -> float:
         return self.memory_gb_s * 1e3 / self.clock_mhz
+
+    @property
+    def memories(self) -> tuple[Board, Board, Board]:
+        """The board with its memory at the fastest that it may be, as it likely is, and at the slowest."""
+        return (
+            replace(self, memory_gb_s=self.memory_gb_s_high),
+            self,
+            replace(self, memory_gb_s=self.memory_gb_s_low),
+        )
 
 
 def board_names() -> list[str]:
@@ -76,6 +88,9 @@ def load_board(name: str, clock_mhz: float | None = None) -> Board:
     for key, kind in kinds.items():
         if type(data[key]) not in KINDS[kind]:
             raise BfpError(f"board file {path}: {key} is {data[key]!r}; it must be of type {kind}")
+    low, likely, high = (data[f"memory_gb_s{end}"] for end in ("_low", "", "_high"))
+    if not 0 < low <= likely <= high:
+        raise BfpError(f"board file {path}: memory_gb_s is {likely}; it must lie between its ends {low} and {high}")
     wanted = data["clock_mhz"] if clock_mhz is None else clock_mhz
     data["clock_mhz"] = attainable(data["clock_source_mhz"], wanted, data["name"])
     return Board(word=name, **data)

@@ -9,13 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from codegen.lowering.array import Array
+from codegen.lowering.beats import beats, unpacking
+from codegen.lowering.compute_jobs import compute_cycles, row_cycles
+from codegen.lowering.layer_fields import LayerFields
 from codegen.lowering.schedule import EngineLayer
-from codegen.lowering.tiling import BIAS_BEATS, ceil_div
+from codegen.lowering.tiling import BIAS_BEATS
 
 # pipelined loops, by the names that the engine counts them under (generated/loops.hpp)
 LOOPS = (
     "fetch_tile",
-    "pad",
     "unpack_tile",
     "input_pool",
     "load_tile",
@@ -39,6 +41,12 @@ LOOPS = (
 # and what each memory port's bursts are counted under
 BURSTS = ("bursts_in", "bursts_weights", "bursts_shortcut", "bursts_out")
 COUNTED = (*LOOPS, *BURSTS)
+# of which of a step's jobs each is: what loads while another layer is computed counts as its own layer's
+JOB_OF = dict.fromkeys(COUNTED, "COMPUTING")
+JOB_OF |= dict.fromkeys(("fetch_tile", "unpack_tile", "input_pool", "load_tile", "bursts_in"), "LOADING")
+JOB_OF |= dict.fromkeys(
+    ("fetch_weights", "load_bias", "load_align", "load_dense", "load_depthwise", "bursts_weights"), "WEIGHING"
+)
 # of the loops, the ones that move a beat of memory each
 BEATS = ("fetch_tile", "fetch_weights", "fetch_shortcut", "store")
 
@@ -113,7 +121,7 @@ class MapLines:
 
 @dataclass(frozen=True)
 class TileCounts:
-    """One tile. load: words of its input map, padding included; load_beats: of memory; map_lines: its lines there.
+    """One tile. load: cycles that unpack its input map; load_beats: of memory; map_lines: its lines there.
 
     units: in which it loads, lines of the buffer or, where it is pooled as it loads, planes; unit_lines: of the map.
     counts: by the names of COUNTED, but for bursts_in, which depend on what loads with which pass
@@ -134,29 +142,6 @@ def overlap(start: int, length: int, size: int) -> int:
     return max(0, min(start + length, size) - max(start, 0))
 
 
-def beats(count: int, bits: int, skip: int = 0) -> int:
-    """Beats that hold ``count`` mantissas of a lane behind ``skip`` bits (hls/packing.hpp)."""
-    return -(-(skip + count * bits) // 8)
-
-
-def unpacking(words: int, bits: int, filters: int) -> int:
-    """Iterations of load_dense: words are taken two at a time, as far as one more beat allows (hls/packing.hpp)."""
-    if filters == 1:
-        return words
-
-    def run(left: int) -> int:
-        held, count = 0, 0
-        while left > 0:
-            wanted = 2 * bits if left > 1 else bits
-            held += 8 if held < wanted else 0
-            taken = 2 if left > 1 and held >= wanted else 1
-            held, left, count = held - taken * bits, left - taken, count + 1
-        return count
-
-    # eight words are a whole number of beats, after which everything repeats
-    return words // 8 * run(8) + run(words % 8)
-
-
 def load_counts(layer: EngineLayer, tile: Extent) -> tuple[dict[str, int], MapLines]:
     """Counts of the loops that load a tile's input, and its lines in memory."""
     source, window, buffer = layer.fields.input_map, layer.fields.window, layer.fields.buffer
@@ -167,15 +152,16 @@ def load_counts(layer: EngineLayer, tile: Extent) -> tuple[dict[str, int], MapLi
     top, left = tile.y * window.stride_height - window.pad_top, tile.x * window.stride_width - window.pad_left
     rows = [r for r in range(map_rows) if 0 <= top + r * buffer.row_step < source.in_height]
     cols = overlap(left, columns, source.in_width)
-    line_beats = beats(cols, source.in_bits, max(left, 0) * source.in_bits % 8) if cols else 0
+    skip = max(left, 0) * source.in_bits % 8 if cols else 0
+    line_beats = beats(cols, source.in_bits, skip) if cols else 0
     whole_lines = buffer.row_step == 1 and line_beats == source.in_line_beats
     joined = "line" if not whole_lines else "all" if top == 0 and map_rows == source.in_height else "plane"
-    all_words, present = tile.words * map_rows * columns, tile.words * len(rows) * cols
+    all_words = tile.words * map_rows * columns
     counts = {
         "fetch_tile": tile.words * len(rows) * line_beats,
-        "unpack_tile": present,
+        # where a line's first beat has bits of columns before, a cycle drops them
+        "unpack_tile": all_words + (tile.words * len(rows) if skip else 0),
         "input_pool": all_words,
-        "pad": all_words - present,
         "load_tile": tile.words * in_height * (in_width if pooled else columns),
     }
     return counts, MapLines(map_rows, rows[0] if rows else 0, len(rows) if cols else 0, joined)
@@ -211,12 +197,17 @@ def word_stores(layer: EngineLayer, tile: Extent) -> WordStores:
         whole_lines = pool is not None or tile.width == out.out_width
         stored_bursts = bursts_of(pooled if pool else tile.height, whole_lines, all_rows)
     return WordStores(
-        packed=kept * tile.width + pooled * fused.pooled_width,
+        packed=kept * row_cycles(tile.width, out.out_bits) + pooled * row_cycles(fused.pooled_width, out.out_bits),
         shortcut_beats=tile.height * line,
         shortcut_bursts=shortcut_bursts,
         stored_beats=kept * beats(tile.width, out.out_bits) + pooled * beats(fused.pooled_width, out.out_bits),
         stored_bursts=stored_bursts,
     )
+
+
+def shortcut_cycles(fields: LayerFields, tile: Extent) -> int:
+    """Cycles in which a word's share of the shortcut is unpacked: one more for each row whose first beat has bits to skip."""
+    return tile.height * (tile.width + (tile.x * fields.shortcut.shortcut_bits % 8 > 0))
 
 
 def bursts_of(rows: int, whole_lines: bool, all_rows: bool) -> Callable[[int], int]:
@@ -226,20 +217,6 @@ def bursts_of(rows: int, whole_lines: bool, all_rows: bool) -> Callable[[int], i
     if not whole_lines:
         return lambda words: words * rows
     return (lambda words: 1) if all_rows else (lambda words: words)
-
-
-def compute_cycles(outputs: int, pixels: int, block_pixels: int, work: int, completes: bool) -> int:
-    """Iterations of a compute stage for so many output words of a tile, ``work`` of them for a block of pixels.
-
-    Where sums become complete, the words of a block leave one a cycle (hls/finished.hpp): the next block ends no sooner
-    than after so many, and the last one's are still to leave when all is computed.
-    """
-    blocks = ceil_div(pixels, block_pixels)
-    if not completes:
-        return outputs * blocks * work
-    last = pixels - (blocks - 1) * block_pixels  # pixels of a word's last block
-    block, end = max(work, block_pixels), max(work, last)
-    return outputs * ((blocks - 1) * block + end) - end + work - 1 + last
 
 
 def pass_counts(
@@ -302,7 +279,7 @@ def tile_counts(layer: EngineLayer, array: Array, tile: Extent) -> TileCounts:
         "load_align": total("align"),
         "load_dense" if dense else "load_depthwise": total("mantissas"),
         "fetch_shortcut": total("shortcut_beats"),
-        "load_shortcut": pixels if fields.shortcut.has_shortcut else 0,
+        "load_shortcut": pixels // tile.pixels * shortcut_cycles(fields, tile) if fields.shortcut.has_shortcut else 0,
         fields.op.traits.loop: total("compute"),
         "epilogue": pixels,
         "fused_pool": pixels,
@@ -314,7 +291,7 @@ def tile_counts(layer: EngineLayer, array: Array, tile: Extent) -> TileCounts:
     }
     pooled, height = layer.input_pool is not None, layer.tiling.buffered.rows(tile.height)
     return TileCounts(
-        load=counts["input_pool"],
+        load=counts["unpack_tile"],
         load_beats=counts["fetch_tile"],
         map_lines=map_lines,
         units=tile.words if pooled else tile.words * height,

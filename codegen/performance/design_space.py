@@ -20,6 +20,7 @@ from codegen.lowering.program import build, widest_operands
 from codegen.options import EngineOptions
 from codegen.performance.board import Board
 from codegen.performance.estimate import estimate
+from codegen.performance.ranges import Ranges
 from codegen.performance.resources import refuse_what_does_not_fit
 
 DEFAULT = EngineOptions()
@@ -38,7 +39,10 @@ FIGURES = ("cycles", "frames_per_second", "mac_efficiency", "ddr_bytes", *RESOUR
 
 @dataclass(frozen=True)
 class Point:
-    """One engine at one pair of widths, with its modelled figures (see codegen.performance.estimate)."""
+    """One engine at one pair of widths, with its modelled figures (see codegen.performance.estimate).
+
+    Figures are the likely ones; ranges: with their low and high ends.
+    """
 
     weights: int
     activations: int
@@ -52,6 +56,7 @@ class Point:
     dsp: int
     bram36: int
     lut: int
+    ranges: Ranges
 
     @property
     def bits(self) -> int:
@@ -139,7 +144,7 @@ class Explorer:
         refuse_what_does_not_fit(program, self.board)
         result = estimate(program, self.board)
         figures = {name: result[name] for name in FIGURES}
-        return Point(*widths, options, array.products, array.macs, **figures)
+        return Point(*widths, options, array.products, array.macs, **figures, ranges=Ranges.of(result))
 
     def arrays(self, widths: tuple[int, int]) -> Iterator[Point]:
         """Every size of the array, with the largest of some sizes of buffers that fits."""

@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass
 from codegen.lowering.schedule import Program
 from codegen.performance.board import Board
 from codegen.performance.counts import BEATS
-from codegen.performance.resources import resources
+from codegen.performance.ranges import Range, Ranges, Resource
+from codegen.performance.resources import area, warnings
 from codegen.performance.steps import program_counts, program_steps
-from codegen.performance.timing import Timing
+from codegen.performance.timing import TIMINGS, Timing, Timings
 
 
 @dataclass(frozen=True)
@@ -62,18 +63,17 @@ def steps(program: Program, board: Board, timing: Timing) -> list[Step]:
     """All steps of a program, in order."""
     found: list[Step] = []
     beat_cycles = program.array.lanes / board.bytes_per_cycle
-    burst = timing.memory_latency + timing.line_overhead  # until its first beat
+    burst = timing.memory_latency + timing.loop_overhead  # until its first beat
     for step in program_steps(program):
         load, load_beats, fetched, compute, beats = 0, 0, 0, 0, 0
         if step.count and step.coming is not None:
             tile, part = step.coming, step.count / step.coming.units
             load_beats = math.ceil(tile.load_beats * part)
             unpacking = timing.memory_latency + math.ceil(tile.load * part)
-            unpacking += math.ceil(step.count * tile.unit_lines) * timing.line_overhead
             load = max(step.bursts_in() * burst + load_beats, unpacking)
         if step.weights is not None and step.weights.weights:
             fetched = timing.memory_latency + step.weights.weights
-            fetched += 3 * timing.line_overhead * step.weights.outputs
+            fetched += 3 * timing.loop_overhead * step.weights.outputs
             beats += step.weights.weight_beats
         if (now := step.now) is not None:
             # the answer to the last write comes after everything else
@@ -122,28 +122,60 @@ def estimate_layers(program: Program, board: Board, timing: Timing) -> list[Laye
     return found
 
 
-def estimate(program: Program, board: Board, timing: Timing = Timing()) -> dict:
-    """Everything as a dictionary for estimate.json. All figures are modelled, none is measured on hardware."""
-    layers = estimate_layers(program, board, timing)
+def cycle_range(program: Program, board: Board, timings: Timings) -> Range:
+    """Cycles of all steps: with all latencies and the memory at their best, as is likely, and at their worst."""
+    machines = zip(board.memories, timings)
+    return Range(*(sum(step.cycles for step in steps(program, at, timing)) for at, timing in machines))
+
+
+def frame_range(cycles: Range, board: Board) -> Range:
+    """Frames per second of a range of cycles: the fewest cycles make the most."""
+    clock = board.clock_mhz * 1e6
+    return Range(*(round(clock / count, 2) for count in (cycles.high, cycles.likely, cycles.low)))
+
+
+def estimate(program: Program, board: Board, timings: Timings = TIMINGS) -> dict:
+    """Everything as a dictionary for estimate.json. All figures are modelled, none is measured on hardware.
+
+    Single figures are the likely ones; "ranges" and "parts" have their low and high ends as well.
+    """
+    layers = estimate_layers(program, board, timings.likely)
     cycles = sum(layer.cycles for layer in layers)
+    spans = cycle_range(program, board, timings)
+    frames = frame_range(spans, board)
     macs = sum(layer.macs for layer in layers)
-    used = resources(program)
+    built, network = area(program, board), program.artifacts[0].graph.name
+    totals = {resource.value: built.total(resource) for resource in Resource}
     return {
         "modelled": True,
-        "network": program.artifacts[0].graph.name,
+        "network": network,
         "board": board.name,
         "clock_mhz": board.clock_mhz,
         "memory_gb_s": board.memory_gb_s,
+        "memory_gb_s_low": board.memory_gb_s_low,
+        "memory_gb_s_high": board.memory_gb_s_high,
         "array": {**asdict(program.array), "macs_per_cycle": program.array.macs},
-        "timing": asdict(timing),
+        "timing": asdict(timings),
         "cycles": cycles,
-        "frames_per_second": round(board.clock_mhz * 1e6 / cycles, 2),
+        "frames_per_second": frames.likely,
         "mac_efficiency": round(macs / (cycles * program.array.macs), 4),
         "macs": macs,
         "ddr_bytes": sum(layer.ddr_bytes for layer in layers),
         # what no schedule goes below: all products, and all bytes
         "least_cycles_array": math.ceil(macs / program.array.macs),
         "least_cycles_memory": math.ceil(sum(layer.ddr_bytes for layer in layers) / board.bytes_per_cycle),
-        **used,
+        **{word: total.likely for word, total in totals.items()},
+        "ranges": asdict(Ranges(spans, frames, **totals)),
+        "warnings": warnings(built, network, board),
+        "parts": [
+            {
+                "name": part.name,
+                "resource": part.resource.value,
+                **asdict(part.range),
+                "around_the_engine": part.around,
+                "reason": part.reason,
+            }
+            for part in built.parts
+        ],
         "layers": [asdict(layer) for layer in layers],
     }

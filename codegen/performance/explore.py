@@ -1,4 +1,4 @@
-"""``python -m codegen.performance.explore BUILD_DIR``: which engine suits a network and a board. Everything is modelled.
+"""``python -m codegen.performance.explore BUILD_DIR``: which engine suits a network and a board. All is modelled.
 
 Searches lanes, filters, pixels, buffers and mantissa widths with the estimator
 (codegen.performance.estimate) alone, and writes BUILD_DIR/explore.json and explore.svg with
@@ -27,6 +27,7 @@ from codegen.options import EngineOptions
 from codegen.performance.board import DEFAULT_BOARD, Board, board_at
 from codegen.performance.design_space import RESOURCES, Explorer, fastest, front, widths_of
 from codegen.performance.explore_chart import chart
+from codegen.performance.ranges import Ranges
 
 WIDTHS = ((8, 8), (6, 6), (5, 5), (4, 4))  # of weights and activations
 
@@ -108,17 +109,18 @@ def section(point: dict, board: Board) -> str:
 def table(result: dict) -> list[str]:
     """Lines for people: the fastest engine of each width, and what was refused."""
     lines = [
-        f"{'bits':>5} {'frames/s':>9} {'lanes':>5} {'filt.':>5} {'pix.':>4} {'MAC/cyc':>7} {'array':>6} "
-        f"{'DSP':>5} {'BRAM36':>6} {'LUT':>7}  (all modelled)"
+        f"{'bits':>5} {'frames/s (low to high)':>28} {'lanes':>5} {'filt.':>5} {'pix.':>4} {'MAC/cyc':>7} {'array':>6} "
+        f"{'DSP':>5} {'BRAM36':>6} {'LUT (low to high)':>24}  (all modelled)"
     ]
     for name, index in [("now", result["current"]), *(("best", i) for i in result["best"])]:
         if index is not None:
             p = result["points"][index]
             o = p["options"]
+            ranges = Ranges.of(p)
             lines.append(
-                f"{p['weights']}/{p['activations']:<3} {p['frames_per_second']:9.2f} {o['lanes']:5} {o['filters']:5} "
-                f"{o['pixels']:4} {p['macs_per_cycle']:7} {100 * p['mac_efficiency']:5.1f}% {p['dsp']:5} "
-                f"{p['bram36']:6} {p['lut']:7}  {name}"
+                f"{p['weights']}/{p['activations']:<3} {ranges.frames_per_second!s:>28} {o['lanes']:5} "
+                f"{o['filters']:5} {o['pixels']:4} {p['macs_per_cycle']:7} {100 * p['mac_efficiency']:5.1f}% "
+                f"{p['dsp']:5} {p['bram36']:6} {ranges.lut!s:>24}  {name}"
             )
     refused = sum(result["refused"].values())
     lines.append(f"{len(result['points'])} engines fit {result['board']}, {refused} are refused:")
@@ -158,7 +160,7 @@ def main(argv: list[str] | None = None) -> int:
     best = result["points"][result["best"][0]]
     print(
         f"\nmodelled best for {result['network']} on {result['board']} at {best['weights']}/{best['activations']} bits"
-        f": {best['frames_per_second']} frames/s\n\n{section(best, board)}\n"
+        f": {Ranges.of(best).frames_per_second} frames/s\n\n{section(best, board)}\n"
     )
     print(f"{arguments.folder / 'explore.svg'}, explore.json; {time.perf_counter() - start:.1f} s")
     return 0

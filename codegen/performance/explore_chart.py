@@ -21,12 +21,25 @@ def ticks(top: float) -> list[float]:
     return [i * step for i in range(int(top / step) + 1)]
 
 
+def ends(point: dict, name: str) -> tuple[float, float]:
+    """The low and the high end of a figure; both the figure itself where it has no range."""
+    found = point["ranges"].get(name)
+    return (found["low"], found["high"]) if found else (point[name], point[name])
+
+
+def ranged(point: dict, name: str) -> str:
+    """A figure with its ends, for people."""
+    low, high = ends(point, name)
+    return f"{point[name]} ({low} to {high})"
+
+
 def describe(point: dict) -> str:
     o = point["options"]
     return (
         f"{point['weights']}/{point['activations']} bits, {o['lanes']} x {o['filters']} x {o['pixels']} lanes, "
         f"input_words {o['input_words']}, weight_steps {o['weight_steps']}, tile_blocks {o['tile_blocks']}: "
-        f"{point['frames_per_second']} frames/s, {point['dsp']} DSP, {point['bram36']} BRAM36, {point['lut']} LUT"
+        f"{ranged(point, 'frames_per_second')} frames/s, {ranged(point, 'dsp')} DSP, {ranged(point, 'bram36')} BRAM36, "
+        f"{ranged(point, 'lut')} LUT"
     )
 
 
@@ -35,9 +48,12 @@ class Panel:
 
     def __init__(self, result: dict, cost: str, x: float, y: float) -> None:
         self.result, self.cost, self.x, self.y = result, cost, x, y
-        values = [p[cost] for p in result["points"]]
-        self.right = 1.05 * max(result["limits"].get(cost, 0), max(values))
-        self.top = 1.08 * max(p["frames_per_second"] for p in result["points"])
+        drawn = {i for f in result["fronts"] if f["cost"] == cost for i in f["points"]}  # with their ranges
+        costs = [p[cost] for p in result["points"]] + [ends(result["points"][i], cost)[1] for i in drawn]
+        frames = [p["frames_per_second"] for p in result["points"]]
+        frames += [ends(result["points"][i], "frames_per_second")[1] for i in drawn]
+        self.right = 1.05 * max(result["limits"].get(cost, 0), max(costs))
+        self.top = 1.08 * max(frames)
         self.colour = {tuple(w): COLOURS[i % len(COLOURS)] for i, w in enumerate(result["widths"])}
 
     def at(self, point: dict) -> tuple[float, float]:
@@ -55,7 +71,17 @@ class Panel:
         place = f'<circle cx="{x:.1f}" cy="{y:.1f}" fill="{self.colour[point["weights"], point["activations"]]}"'
         if not chosen:
             return f'{place} r="1.5" fill-opacity="0.25"/>'
-        return f'{place} r="4" fill-opacity="0.9"><title>{escape(describe(point))}</title></circle>'
+        return f'{self.bars(point)}{place} r="4" fill-opacity="0.9"><title>{escape(describe(point))}</title></circle>'
+
+    def bars(self, point: dict) -> str:
+        """From the low to the high end of what a point costs, and of its frames per second."""
+        (left, low), (right, high) = (
+            self.place(ends(point, self.cost)[end], ends(point, "frames_per_second")[end]) for end in (0, 1)
+        )
+        x, y = self.at(point)
+        colour = self.colour[point["weights"], point["activations"]]
+        path = f"M{left:.1f} {y:.1f}H{right:.1f}M{x:.1f} {low:.1f}V{high:.1f}"
+        return f'<path class="range" d="{path}" fill="none" stroke="{colour}" stroke-opacity="0.35"/>'
 
     def axes(self, title: str) -> list[str]:
         bottom = self.y + PANEL_HEIGHT
@@ -103,8 +129,8 @@ def chart(result: dict) -> str:
         'font-size="12"><rect width="100%" height="100%" fill="#fff"/>',
         f'<text x="{LEFT}" y="22" font-size="15" font-weight="bold">{escape(result["network"])} on '
         f"{escape(result['board'])}, modelled: {fitting} engines that fit, {refused} refused</text>",
-        f'<text x="{LEFT}" y="42">lines: Pareto fronts; dashed: what the board has; cross: the network\'s present '
-        "engine</text>",
+        f'<text x="{LEFT}" y="42">lines: Pareto fronts; thin: their points\' ranges; dashed: the board\'s limit; '
+        "cross: the present engine</text>",
     ]
     for i, (w, a) in enumerate(result["widths"]):
         x = LEFT + 560 + 110 * i

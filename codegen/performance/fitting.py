@@ -10,7 +10,7 @@ from codegen.lowering.program import build
 from codegen.options import EngineOptions
 from codegen.performance.board import Board
 from codegen.performance.design_space import FILTERS, PIXELS, Explorer, fastest, widths_of
-from codegen.performance.resources import ChipTooSmall, refuse_what_does_not_fit
+from codegen.performance.resources import ChipTooSmall, area, refuse_what_does_not_fit, warnings
 
 PARTS = (1, 1 / 2, 1 / 4, 1 / 8, 1 / 16)  # of the default buffers
 
@@ -37,10 +37,14 @@ def fitting_engine(artifact: Artifact, asked: EngineOptions, board: Board) -> En
     return None
 
 
-def check_fit(artifact: Artifact, options: EngineOptions, board: Board) -> None:
-    """Raise BfpError where the board cannot hold the engine or its memory, with an engine that would fit."""
+def check_fit(artifact: Artifact, options: EngineOptions, board: Board) -> list[str]:
+    """What the chip may be too small for, a sentence each; empty where even the high ends of all ranges fit.
+
+    Raises BfpError where the board likely cannot hold the engine or its memory, with an engine that would fit.
+    """
+    program = build([artifact], options, board, with_weights=False)
     try:
-        refuse_what_does_not_fit(build([artifact], options, board, with_weights=False), board)
+        refuse_what_does_not_fit(program, board)
     except ChipTooSmall as refusal:
         found = fitting_engine(artifact, options, board)
         if found is None:
@@ -48,3 +52,4 @@ def check_fit(artifact: Artifact, options: EngineOptions, board: Board) -> None:
         asked = asdict(options)
         changes = ", ".join(f"{name} = {value}" for name, value in asdict(found).items() if value != asked[name])
         raise BfpError(f"{refusal}; an engine with {changes} fits (modelled)") from None
+    return warnings(area(program, board), artifact.graph.name, board)

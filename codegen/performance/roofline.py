@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from html import escape
 
+from codegen.performance.ranges import Ranges
+
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 760, 460, 70, 60, 50, 20
 COLOURS = {"compute": "#1b6ca8", "weights": "#c05a00", "feature maps": "#3a7d34"}
 MOST_INTENSITY = 1000.0  # that the picture shows at least
@@ -139,12 +141,12 @@ def roofline(estimate: dict) -> str:
     """Layers of an estimate (see codegen.performance.estimate): operations per byte against modelled GMAC/s."""
     peak = estimate["array"]["macs_per_cycle"] * estimate["clock_mhz"] / 1e3
     points = points_of(estimate)
-    axes = axes_of(points, peak)
+    axes, frames = axes_of(points, peak), Ranges.of(estimate).frames_per_second
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
         'font-size="12"><rect width="100%" height="100%" fill="#fff"/>',
         f'<text x="{LEFT}" y="22" font-size="15" font-weight="bold">{escape(estimate["network"])} on '
-        f'{escape(estimate["board"])}, modelled: {estimate["frames_per_second"]} frames/s, '
+        f'{escape(estimate["board"])}, modelled: {frames} frames/s, '
         f'{100 * estimate["mac_efficiency"]:.0f} % of the array</text>',
         *grid(axes),
         *roof(axes, peak, estimate["memory_gb_s"]),

@@ -6,16 +6,7 @@ from dataclasses import dataclass
 
 from codegen.performance.counts import COUNTED, PassCounts, TileCounts, layer_tiles
 from codegen.lowering.schedule import Program
-
-
-def slices(units: int, share: int, passes: int, first: int) -> list[tuple[int, int]]:
-    """First unit of the next tile, and number, that load with each of so many passes, from pass ``first`` on."""
-    done, found = 0, []
-    for p in range(passes):
-        count = 0 if p < first else units - done if p == passes - 1 else min(share, units - done)
-        found.append((done, count))
-        done += count
-    return found
+from codegen.lowering.walk import Walk, Work
 
 
 @dataclass(frozen=True)
@@ -43,26 +34,28 @@ class StepCounts:
 
 
 def program_steps(program: Program) -> list[StepCounts]:
-    """All steps of a program, in order."""
-    found: list[StepCounts] = []
+    """The steps of a run of all layers, in order."""
     tiles = [layer_tiles(layer, program.array) for layer in program.layers]
-    for index, layer in enumerate(program.layers):
-        after = program.layers[index + 1] if index + 1 < len(program.layers) else None
-        first = tiles[index][0]
-        if index == 0 or layer.fields.loads.early_lines == 0:
-            weights = first.passes[0] if index == 0 else None
-            found.append(StepCounts(index, None, first, index, 0, first.units, weights))
-        for n, tile in enumerate(tiles[index]):
-            last = n == len(tiles[index]) - 1
-            coming = tiles[index][n + 1] if not last else tiles[index + 1][0] if after else None
-            parts = [(0, 0)] * len(tile.passes)
-            if not last:
-                parts = slices(coming.units, layer.fields.loads.slice_lines, len(parts), 0)
-            elif after and after.fields.loads.early_lines:
-                parts = slices(coming.units, after.fields.loads.early_lines, len(parts), after.fields.loads.early_pass)
-            following = [*tile.passes[1:], coming.passes[0] if coming else None]
-            for (start, count), now, next_pass in zip(parts, tile.passes, following):
-                found.append(StepCounts(index, now, coming, index + last, start, count, next_pass))
+
+    def counts(work: Work | None) -> PassCounts | None:
+        return tiles[work.layer][work.tile_number].passes[work.number] if work else None
+
+    found: list[StepCounts] = []
+    for step in Walk(program).steps:
+        if step.enters and step.layer > 0 and not step.waits:
+            continue  # only a run that starts with this layer enters it
+        load = step.load
+        found.append(
+            StepCounts(
+                layer=step.layer,
+                now=counts(step.work),
+                coming=tiles[load.layer][load.number] if load else None,
+                coming_layer=load.layer if load else step.layer,
+                first=load.first if load else 0,
+                count=load.count if load else 0,
+                weights=None if step.enters and step.layer > 0 else counts(step.weights),
+            )
+        )
     return found
 
 

@@ -35,7 +35,6 @@ from codegen.options import EngineOptions
 from codegen.performance.board import DEFAULT_BOARD, Board, load_board
 from codegen.simulation.csim import HLS, WARNINGS
 from codegen.simulation.stage_checker import Checker
-from codegen.simulation.stage_golden import Pass
 from codegen.simulation.stage_recording import Call, Parameter, items, record, stages
 
 BENCHES = HLS / "testbench" / "stages"
@@ -110,10 +109,13 @@ def choose(bench: Bench, calls: list[Call], program: Program, checker: Checker) 
     """A few calls of a bench's stage: of layers that differ, and for chunks all passes of one output word."""
     by_layer: dict[int, list[Call]] = {}
     for call in calls:
-        entry = program.layers[call.layer]
-        if call.stage == bench.stage and checker.knows(entry) and bench.op in (None, entry.fields.op):
-            if call.does_something or (call.stage == "compute" and checker.struct(call, Pass).outputs):
-                by_layer.setdefault(call.layer, []).append(call)
+        subject = checker.subject(call) if call.stage == bench.stage else None
+        if subject is None:
+            continue
+        entry = program.layers[subject.layer]
+        if checker.knows(entry) and bench.op in (None, entry.fields.op):
+            if call.does_something or call.stage == "compute":
+                by_layer.setdefault(subject.layer, []).append(call)
     chosen: list[Call] = []
     seen: set[object] = set()
     for _ in range(min(LAYERS_EACH, len(by_layer))):
@@ -151,9 +153,7 @@ class Header:
         """Members of ``Call``: (type, name)."""
         found = []
         for p in self.parameters:
-            if p.type == "Layer":
-                found.append(("int", "layer"))
-            elif p.kind == "value":
+            if p.kind == "value":
                 found.append((p.type, p.name))
             else:
                 kind = f"bench::{C_TYPES[p.type][1]}"
@@ -164,10 +164,9 @@ class Header:
     def values(self, call: Call) -> list[str]:
         found = []
         for p in self.parameters:
-            if p.type == "Layer":
-                found.append(str(call.layer))
-            elif p.kind == "value":
-                found.append(f"{{{', '.join(map(str, np.frombuffer(call.before[p.name], np.int32)))}}}")
+            if p.kind == "value":
+                words = np.frombuffer(call.before[p.name], np.uint64).tolist()
+                found.append(f"{{{', '.join(f'{word:#x}ull' for word in words)}}}")
             else:
                 found += [self.name(p, call.before[p.name])] if p.is_output else []
                 # an input stream is read empty, an output stream was empty
@@ -182,9 +181,13 @@ class Header:
                 )
         return found
 
+    def described(self, call: Call) -> str:
+        """The layer that a call is about."""
+        return self.program.layers[self.checker.subject(call).layer].describe
+
     def text(self) -> str:
         rows = [
-            f"    {{{', '.join(self.values(call))}}},  // {cpp_comment(self.program.layers[call.layer].describe)}"
+            f"    {{{', '.join(self.values(call))}}},  // {cpp_comment(self.described(call))}"
             for call in self.calls
         ]
         members = "\n".join(f"    {kind} {name};".replace("* ", "*") for kind, name in self.fields())
@@ -227,7 +230,8 @@ def prepare(
     checker = Checker(program, mantissas, stages())
     calls = record(program, identity, out, [mantissas])
     for call in calls:
-        if checker.knows(program.layers[call.layer]) and call.does_something:
+        subject = checker.subject(call)
+        if call.does_something and subject is not None and checker.knows(program.layers[subject.layer]):
             checker.check(call)
     found = {}
     for bench in benches():

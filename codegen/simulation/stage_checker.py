@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Callable
 
 import numpy as np
 
@@ -11,9 +11,6 @@ from bfp.golden import run
 from codegen.lowering.schedule import EngineLayer, Program
 from codegen.simulation.stage_golden import (
     GoldenLayer,
-    Pass,
-    Slice,
-    Tile,
     check_sums,
     check_weights,
     expect,
@@ -25,9 +22,15 @@ from codegen.simulation.stage_golden import (
     tile_words,
     unpacked_tile,
 )
+from codegen.lowering.walk import Load, Pass, Step, Tile, Walk, Work
 from codegen.simulation.stage_recording import Call, Parameter, items
 
-Struct = TypeVar("Struct", Tile, Pass, Slice)
+# what a stage works on, by the job that it takes
+JOBS: dict[str, Callable[[Step], Load | Work | None]] = {
+    "LoadRow": lambda step: step.load,
+    "WeightsRow": lambda step: None if step.enters and step.layer > 0 else step.weights,
+    "ComputeRow": lambda step: step.work,
+}
 
 
 class Checker:
@@ -39,6 +42,8 @@ class Checker:
         self.values = run(self.artifact, mantissas)
         self.layers: dict[int, GoldenLayer] = {}
         self.image = program.weight_image()
+        # a run of all layers enters a later layer only where that waits
+        self.steps = [step for step in Walk(program).steps if not step.enters or step.layer == 0 or step.waits]
 
     def knows(self, entry: EngineLayer) -> bool:
         """Whether a layer is a node of the network; copies between layouts are not."""
@@ -49,10 +54,10 @@ class Checker:
             self.layers[index] = GoldenLayer(self.program, index, self.values)
         return self.layers[index]
 
-    def struct(self, call: Call, kind: type[Struct]) -> Struct:
-        """The stage's argument of the type Tile, Pass or Slice."""
-        name = next(p.name for p in self.parameters[call.stage] if p.type == kind.__name__)
-        return kind(*np.frombuffer(call.before[name], np.int32).tolist())
+    def subject(self, call: Call) -> Load | Work | None:
+        """The lines or the pass that a call is about; None where there is nothing to do."""
+        kind = next(p.type for p in self.parameters[call.stage] if p.type in JOBS)
+        return JOBS[kind](self.steps[call.step])
 
     def get(self, call: Call, name: str, after: bool) -> np.ndarray:
         kind = next(p.type for p in self.parameters[call.stage] if p.name == name)
@@ -60,67 +65,68 @@ class Checker:
 
     def check(self, call: Call) -> None:
         """Raise BfpError where a call's results are not the golden model's. Every stage must be known here."""
-        getattr(self, f"_{call.stage}")(call, self.layer(call.layer))
+        subject = self.subject(call)
+        getattr(self, f"_{call.stage}")(call, self.layer(subject.layer), subject)
 
-    def _fetch_tile(self, call: Call, layer: GoldenLayer) -> None:
-        want = fetched_tile(layer, self.struct(call, Tile), self.struct(call, Slice))
+    def _fetch_tile(self, call: Call, layer: GoldenLayer, load: Load) -> None:
+        want = fetched_tile(layer, load.tile, load.part)
         expect(call, "fetched", self.get(call, "fetched", True), want)
 
-    def _unpack_tile(self, call: Call, layer: GoldenLayer) -> None:
-        tile, part = self.struct(call, Tile), self.struct(call, Slice)
+    def _unpack_tile(self, call: Call, layer: GoldenLayer, load: Load) -> None:
+        tile, part = load.tile, load.part
         expect(call, "fetched", self.get(call, "fetched", False), fetched_tile(layer, tile, part))
         words = unpacked_tile(layer, tile, part).reshape(-1, self.program.array.lanes)
         expect(call, "unpacked", self.get(call, "unpacked", True), words)
 
-    def _input_pool(self, call: Call, layer: GoldenLayer) -> None:
-        tile, part, lanes = self.struct(call, Tile), self.struct(call, Slice), self.program.array.lanes
+    def _input_pool(self, call: Call, layer: GoldenLayer, load: Load) -> None:
+        tile, part, lanes = load.tile, load.part, self.program.array.lanes
         expect(call, "unpacked", self.get(call, "unpacked", False), unpacked_tile(layer, tile, part).reshape(-1, lanes))
         expect(call, "columns", self.get(call, "columns", True), tile_words(layer, tile, part).reshape(-1, lanes))
 
-    def _load_tile(self, call: Call, layer: GoldenLayer) -> None:
-        tile, part = self.struct(call, Tile), self.struct(call, Slice)
+    def _load_tile(self, call: Call, layer: GoldenLayer, load: Load) -> None:
+        tile, part = load.tile, load.part
         after, before = self.get(call, "input", True), self.get(call, "input", False)
         if layer.fields.buffer.taps > 1:  # what lies beyond the taps is never multiplied by anything but zero
             before = after
         expect(call, "input", after, tile_buffer(layer, tile, part, before))
 
-    def _fetch_weights(self, call: Call, layer: GoldenLayer) -> None:
-        out, weights, fetched = self.struct(call, Pass), layer.fields.weights, self.get(call, "fetched", True)
+    def _fetch_weights(self, call: Call, layer: GoldenLayer, work: Work) -> None:
+        out, weights, fetched = work.out, layer.fields.weights, self.get(call, "fetched", True)
         start = weights.weight_address + out.out_word * weights.word_beats + out.chunk * weights.chunk_beats
         count = out.outputs * weights.word_beats
         if layer.fields.passes.chunks > 1:
             count = min(weights.chunk_beats, weights.word_beats - out.chunk * weights.chunk_beats)
         expect(call, "fetched", fetched, self.image[start : start + count])
 
-    def _load_weights(self, call: Call, layer: GoldenLayer) -> None:
-        check_weights(layer, call, self.struct(call, Pass), lambda name, after: self.get(call, name, after))
+    def _load_weights(self, call: Call, layer: GoldenLayer, work: Work) -> None:
+        check_weights(layer, call, work.out, lambda name, after: self.get(call, name, after))
 
-    def _fetch_shortcut(self, call: Call, layer: GoldenLayer) -> None:
-        tile, out, bits = self.struct(call, Tile), self.struct(call, Pass), layer.fields.shortcut.shortcut_bits
+    def _fetch_shortcut(self, call: Call, layer: GoldenLayer, work: Work) -> None:
+        tile, out, bits = work.tile, work.out, layer.fields.shortcut.shortcut_bits
         part = layer.shortcut[out.out_word : out.out_word + out.outputs]
         rows = part[:, :, tile.y : tile.y + tile.height].transpose(0, 2, 3, 1)
         rows = rows.reshape(-1, part.shape[3], part.shape[1])
         beats = packed_rows(rows, bits)[:, tile.x * bits // 8 : -(-(tile.x + tile.width) * bits // 8)]
         expect(call, "fetched", self.get(call, "fetched", True), beats.reshape(-1, part.shape[1]))
 
-    def _load_shortcut(self, call: Call, layer: GoldenLayer) -> None:
-        want = rows_of(layer.shortcut, self.struct(call, Pass), self.struct(call, Tile))
+    def _load_shortcut(self, call: Call, layer: GoldenLayer, work: Work) -> None:
+        want = rows_of(layer.shortcut, work.out, work.tile)
         expect(call, "shortcut", self.get(call, "shortcut", True), want)
 
-    def _compute(self, call: Call, layer: GoldenLayer) -> None:
-        out = self.struct(call, Pass)
-        check_sums(layer, call, self.struct(call, Tile), out, self.get(call, "sums", True))
+    def _compute(self, call: Call, layer: GoldenLayer, work: Work) -> None:
+        out = work.out
+        check_sums(layer, call, work.tile, out, self.get(call, "sums", True))
         if "biases" in layer.fields.op.traits.arguments:
             bias = to_lanes(layer.parameters.bias, layer.place_out)[out.out_word : out.out_word + out.outputs]
             expect(call, "biases", self.get(call, "biases", True), bias)
 
-    def _epilogue(self, call: Call, layer: GoldenLayer) -> None:
-        tile, out = self.struct(call, Tile), self.struct(call, Pass)
+    def _epilogue(self, call: Call, layer: GoldenLayer, work: Work) -> None:
+        tile, out = work.tile, work.out
         check_sums(layer, call, tile, out, self.get(call, "sums", False))
         expect(call, "results", self.get(call, "results", True), rows_of(layer.results, out, tile))
 
-    def _fused_pool(self, call: Call, layer: GoldenLayer) -> None:
-        tile, out, lanes = self.struct(call, Tile), self.struct(call, Pass), self.program.array.lanes
+    def _fused_pool(self, call: Call, layer: GoldenLayer, work: Work) -> None:
+        tile, out, lanes = work.tile, work.out, self.program.array.lanes
         expect(call, "results", self.get(call, "results", False), rows_of(layer.results, out, tile))
         kept, pooled = self._stored(layer, tile, out)
         expect(call, "kept", self.get(call, "kept", True), kept.reshape(-1, lanes))
@@ -156,13 +162,13 @@ class Checker:
                     done += 1
         return found
 
-    def _pack(self, call: Call, layer: GoldenLayer) -> None:
-        rows = self._packed(layer, self.struct(call, Tile), self.struct(call, Pass))
+    def _pack(self, call: Call, layer: GoldenLayer, work: Work) -> None:
+        rows = self._packed(layer, work.tile, work.out)
         beats = [row for _, row in rows] or [np.zeros((0, self.program.array.lanes), np.int8)]
         expect(call, "packed", self.get(call, "packed", True), np.concatenate(beats))
 
-    def _store(self, call: Call, layer: GoldenLayer) -> None:
+    def _store(self, call: Call, layer: GoldenLayer, work: Work) -> None:
         memory = self.get(call, "memory", False).copy()
-        for at, beats in self._packed(layer, self.struct(call, Tile), self.struct(call, Pass)):
+        for at, beats in self._packed(layer, work.tile, work.out):
             memory[at : at + len(beats)] = beats
         expect(call, "memory", self.get(call, "memory", True), memory)

@@ -9,7 +9,6 @@ arithmetic with the engine; the layouts are those described in hls/.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,49 +19,9 @@ from bfp.operators import Alignment
 from bfp.parameters import reciprocal
 from codegen.lowering.placement import Placement, place
 from codegen.lowering.schedule import Program
+from codegen.lowering.walk import Pass, Slice, Tile
 from codegen.lowering.weight_image import fold_columns, pack_words
 from codegen.simulation.stage_recording import Call
-
-
-@dataclass(frozen=True)
-class Tile:
-    """The struct of hls/walk.hpp, with its fields in its order."""
-
-    y: int
-    x: int
-    height: int
-    width: int
-    word: int
-    words: int
-    in_height: int
-    in_width: int
-    pitch: int
-    map_rows: int
-    map_columns: int
-
-
-@dataclass(frozen=True)
-class Pass:
-    """The struct of hls/walk.hpp, with its fields in its order."""
-
-    out_word: int
-    outputs: int
-    chunk: int
-    tile_word: int
-    words: int
-    first: int
-    last: int
-
-
-@dataclass(frozen=True)
-class Slice:
-    """The struct of hls/walk.hpp, with its fields in its order."""
-
-    line: int
-    word: int
-    row: int
-    lines: int
-    map_lines: int
 
 
 def to_lanes(values: np.ndarray, placement: Placement) -> np.ndarray:
@@ -256,9 +215,9 @@ def expect(call: Call, what: str, found: np.ndarray, want: np.ndarray) -> None:
     """Raise BfpError at the first difference; bytes are compared as codes, signed or not."""
     want = want.astype(found.dtype) if found.dtype == np.int8 else want
     if found.shape != want.shape:
-        raise BfpError(f"{call.stage} of layer {call.layer}: {what} has shape {found.shape}, expected {want.shape}")
+        raise BfpError(f"{call.stage} in step {call.step}: {what} has shape {found.shape}, expected {want.shape}")
     if not np.array_equal(found, want):
         at = tuple(int(i[0]) for i in np.nonzero(found != want))
         raise BfpError(
-            f"{call.stage} of layer {call.layer}: {what}{list(at)} is {found[at]}, the golden model says {want[at]}"
+            f"{call.stage} in step {call.step}: {what}{list(at)} is {found[at]}, the golden model says {want[at]}"
         )

@@ -46,10 +46,10 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Call:
-    """One recorded call: arguments by name, raw bytes before and after it."""
+    """One recorded call: arguments by name, raw bytes before and after it. step: of a run of all layers."""
 
     stage: str
-    layer: int
+    step: int
     before: dict[str, bytes]
     after: dict[str, bytes]
 
@@ -104,14 +104,13 @@ def recorded_call(name: str, statement: str, parameters: list[Parameter]) -> str
             size = " * ".join(f"static_cast<std::size_t>({s})" for s in parameter.sizes)
             notes.append(f'csim_call.array("{parameter.name}", &{argument}{first}, {size});')
         elif parameter.kind == "memory":
-            size = "SIM_WEIGHT_WORDS" if argument == "weights" else "SIM_FMAP_WORDS"
+            size = "SIM_WEIGHT_WORDS" if argument == "weight_memory" else "SIM_FMAP_WORDS"
             notes.append(f'csim_call.array("{parameter.name}", {argument}, {size});')
         else:
             notes.append(f'csim_call.{parameter.kind}("{parameter.name}", {argument});')
     see = "csim_see();"
-    layer = f"{arguments[0]}.number"
     return (
-        f'{{ csim::Call csim_call("{name}", {layer});\nauto csim_see = [&] {{\n' + "\n".join(notes) + f"\n}};\n{see}\n"
+        f'{{ csim::Call csim_call("{name}", trace().step - 1, trace().layer);\nauto csim_see = [&] {{\n' + "\n".join(notes) + f"\n}};\n{see}\n"
         f"{statement};\n{see}\n}}"
     )
 
@@ -161,14 +160,14 @@ def read_recording(path: Path) -> list[Call]:
     calls = []
     with open(path, "rb") as file:
         while line := file.readline():
-            _, stage, layer = line.decode().split()
+            _, stage, step = line.decode().split()
             sides: tuple[dict[str, bytes], dict[str, bytes]] = ({}, {})
             while (line := file.readline()) != b"end\n":
                 if not line:
                     raise BfpError(f"recording {path} ends within a call of {stage}; record again")
                 name, size = line.decode().split()
                 sides[name in sides[0]][name] = file.read(int(size))
-            calls.append(Call(stage, int(layer), *sides))
+            calls.append(Call(stage, int(step), *sides))
     return calls
 
 

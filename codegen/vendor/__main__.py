@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import signal
 import sys
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from codegen.generate import generate
 from codegen.lowering.program import build
 from codegen.options import EngineOptions
 from codegen.performance.board import DEFAULT_BOARD, Board, board_at
-from codegen.performance.resources import resources
+from codegen.performance.resources import area
 from codegen.simulation.csim import write_golden
 from codegen.vendor.build import build_bitstream, cosim, csynth
 from codegen.vendor.checks import modelled
@@ -27,7 +28,7 @@ from codegen.vendor.results import FILE, TABLE, Modelled, read_results, table
 def model_of(folder: Path, options: EngineOptions, board: Board) -> Modelled:
     """What the project's model says of a network's engine."""
     artifact = load(folder / "artifact.npz")
-    return modelled(resources(build([artifact], options, board, with_weights=False)))
+    return modelled(area(build([artifact], options, board, with_weights=False), board))
 
 
 def golden_of(folder: Path, options: EngineOptions, board: Board, path: Path) -> None:
@@ -44,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
     board = board_at(arguments.board, arguments.clock)
     flow = FlowOptions(
         arguments.tool, arguments.dry_run, arguments.force, arguments.strict, arguments.minimal,
-        hours(arguments.timeout), count(arguments.jobs),
+        hours(arguments.timeout), count(arguments.jobs), arguments.rebuild,
     )  # fmt: skip
     if arguments.command == "cosim":
         done = cosim(folder, board, flow, lambda path: golden_of(folder, engine, board, path))
@@ -59,13 +60,14 @@ def run(arguments: argparse.Namespace) -> None:
         print("dry run: nothing was run")
         return
     show_findings(folder)
-    print(f"{folder.name}: {arguments.command} done; see {folder / TABLE} and {folder / FILE}")
+    reported = f"; see {folder / TABLE} and {folder / FILE}" if read_results(folder.resolve()) else ""
+    print(f"{folder.name}: {arguments.command} done{reported}")
 
 
 def show_findings(folder: Path) -> None:
     """Print what the tools reported so far, without the table of loops."""
     results = read_results(folder.resolve())
-    for line in table(results) if results else ():
+    for line in table(results) if results and (results.csynth or results.cosim) else ():
         if line.startswith("| loop"):
             break
         if line:
@@ -111,13 +113,14 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--force", action="store_true", help="go on whatever synthesis showed")
         command.add_argument("--strict", action="store_true", help="refuse a bitstream that needs a lower clock")
         command.add_argument("--minimal", action="store_true", help="no artifact and no samples in the package")
+        command.add_argument("--rebuild", action="store_true", help="implement although there is a bitstream of this kernel")
         command.add_argument("--timeout", metavar="HOURS", help="of each program")
         command.add_argument("--jobs", default="2", metavar="N", help="processes of Vivado (default %(default)s)")
     return made
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; returns the exit status, 2 for whatever stops a step."""
+    """Entry point; returns the exit status, 2 for whatever stops a step, 130 where somebody does."""
     arguments = parser().parse_args(argv)
     try:
         run(arguments)
@@ -125,7 +128,13 @@ def main(argv: list[str] | None = None) -> int:
     except BfpError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"error: {arguments.command} was stopped; run it again", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # so that what is half written goes, as for Ctrl-C
+        if signal.getsignal(ending) is not signal.SIG_IGN:
+            signal.signal(ending, signal.default_int_handler)
     sys.exit(main())

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from bfp.errors import BfpError
 from codegen.performance.board import Board
+from codegen.performance.ranges import Area, Resource
 from codegen.vendor.reports import CsynthReport
-from codegen.vendor.results import Loop, Modelled, Range
+from codegen.vendor.results import Loop, Modelled
 
-# The model counts the DSPs of the array and of the means. What it does not count, a product that the control takes or
-# one that synthesis moves into logic, is within a tenth of that and these few.
-DSP_SHARE, DSP_MORE = 0.1, 8
 LABEL = re.compile(r"^\s*([A-Z][A-Z0-9_]*):\s*$")
 PIPELINE = re.compile(r"^\s*#pragma HLS PIPELINE\b(.*)$")
 PERIOD_ROUNDING = 0.0051  # ns; the report has two decimals
 
 
-def modelled(resources: dict) -> Modelled:
-    """The model's figures (codegen/performance/resources.py) with the range in which a synthesis agrees with them."""
-    dsp = resources["dsp"]
-    low, high = math.floor(dsp * (1 - DSP_SHARE)), math.ceil(dsp * (1 + DSP_SHARE)) + DSP_MORE
-    return Modelled(Range(low, dsp, high), resources["bram36"], resources["lut"])
+def modelled(built: Area) -> Modelled:
+    """The model's figures of what is synthesised to RTL: the engine, without what is drawn around it."""
+    return Modelled(*(built.engine().total(resource) for resource in (Resource.DSP, Resource.BRAM36, Resource.LUT)))
 
 
 def loop_targets(sources: Iterable[Path]) -> dict[str, int | None]:
@@ -63,14 +58,19 @@ def _target(source: Path, number: int, lines: list[str]) -> int | None:
 
 
 def innermost_label(name: str, targets: dict[str, int | None]) -> str | None:
-    """The label of the loop that a report calls ``name``: its own, or the last of those that were flattened into it."""
+    """The label of the loop that a report calls ``name``: its own, or the last of those that were flattened into it.
+
+    A further copy of a loop, of a function that is built twice, may bear a number behind its label.
+    """
     if name in targets:
         return name
     for label in targets:
-        if name.startswith(f"{label}_"):
-            inner = innermost_label(name[len(label) + 1 :], targets)
-            if inner is not None:
-                return inner
+        if re.fullmatch(rf"{label}_?\d+", name):
+            return label
+        flattened = re.match(rf"{label}(_?\d+)?_(?=[A-Z])", name)
+        inner = innermost_label(name[flattened.end() :], targets) if flattened else None
+        if inner is not None:
+            return inner
     return None
 
 
@@ -98,22 +98,41 @@ def check_report(report: CsynthReport, path: Path, top: str, board: Board) -> No
         )
 
 
-def findings(report: CsynthReport, loops: Iterable[Loop], model: Modelled) -> tuple[str, ...]:
-    """What is wrong with a synthesis, one sentence each. Raises BfpError for a report that names no pipelined loop."""
+def _wrong_interval(loop: Loop, targets: dict[str, int | None]) -> str | None:
+    """What is wrong with a loop's II: above what its pragma asks for, or not what the compiler was asked for."""
+    what, wanted = f"loop {loop.name} in {loop.module}", loop.wanted_ii
+    if wanted is None:
+        if (loop.ii or 0) > 1 and innermost_label(loop.name, targets) is None:
+            return f"{what} has II={loop.ii}, and bears no label of the sources that would say what was asked for"
+        return None
+    if loop.ii is None:
+        return f"{what} is not pipelined, its pragma asks for II={wanted}"
+    if loop.ii > wanted:
+        return f"{what} has II={loop.ii}, its pragma asks for II={wanted}"
+    if loop.aimed_ii not in (None, wanted):
+        return f"{what} was scheduled for II={loop.aimed_ii}, its pragma asks for II={wanted}"
+    return None
+
+
+def findings(
+    report: CsynthReport,
+    loops: Iterable[Loop],
+    targets: dict[str, int | None],
+    slow: Sequence[str],
+    model: Modelled,
+) -> tuple[str, ...]:
+    """What is wrong with a synthesis, one sentence each.
+
+    slow: modules whose estimated clock is above its target. Raises BfpError for reports that name no pipelined loop.
+    """
     loops = list(loops)
     if not any(loop.wanted_ii is not None for loop in loops):
         raise BfpError("csynth.xml names none of the engine's pipelined loops; it is of a version that is not known")
-    found = []
-    for loop in loops:
-        if loop.wanted_ii is None:
-            continue
-        if loop.ii is None:
-            found.append(f"loop {loop.name} in {loop.module} is not pipelined, its pragma asks for II={loop.wanted_ii}")
-        elif loop.ii > loop.wanted_ii:
-            found.append(f"loop {loop.name} in {loop.module} has II={loop.ii}, its pragma asks for II={loop.wanted_ii}")
-    if not model.dsp.low <= report.used.dsp <= model.dsp.high:
+    found = [*report.refused, *(sentence for loop in loops if (sentence := _wrong_interval(loop, targets)))]
+    # LUTs are compared in vendor.md only: synthesis to RTL is known to estimate up to 3.5 times what is placed
+    if report.used.dsp not in model.dsp:
         found.append(
-            f"{report.used.dsp} DSPs are off the model's {model.dsp.figure} ({model.dsp.low} to {model.dsp.high} agree)"
+            f"{report.used.dsp} DSPs are off the model's {model.dsp.likely} ({model.dsp.low} to {model.dsp.high} agree)"
         )
     for what, used, there in (
         ("DSPs", report.used.dsp, report.available.dsp),
@@ -123,4 +142,7 @@ def findings(report: CsynthReport, loops: Iterable[Loop], model: Modelled) -> tu
             found.append(f"{used} {what} are more than the {there} of the chip")
     if report.estimated_ns > report.target_ns:
         found.append(f"the estimated clock of {report.estimated_ns} ns is above the target of {report.target_ns} ns")
+    if slow:
+        more = f" and {len(slow) - 1} more modules" if len(slow) > 1 else ""
+        found.append(f"the estimated clock of {slow[0]}{more} is above the target")
     return tuple(found)

@@ -12,12 +12,14 @@ from pathlib import Path
 
 from bfp.errors import BfpError
 from bfp.files import write_text
-from codegen.render import environment
+from codegen.identity import HLS, OWN_HEADER, engine_sources, kernel_digest
+from codegen.render import BENCH_HEADERS, environment
 from codegen.vendor.checks import check_report, findings, loop_targets, missing_loops, with_targets
 from codegen.vendor.process import Command, run, write_script
 from codegen.vendor.reports import COSIM, CSYNTH, find_report, read_cosim, read_csynth
-from codegen.vendor.request import HLS, TEMPLATE, TOP, Request, engine_sources, engine_values, inputs_digest
+from codegen.vendor.request import TEMPLATE, TOP, Request, engine_values, inputs_digest, kernel_headers
 from codegen.vendor.results import Cosim, Csynth, Modelled, read_results, write_results
+from codegen.vendor.schedules import find_schedules, read_schedule, slow_modules, with_schedules
 from codegen.vendor.tools import Tool, check_wanted, find_hls, find_simulator
 
 SCRIPT = HLS / "tcl" / "hls.tcl"
@@ -62,9 +64,9 @@ def dry_tool(request: Request) -> Tool:
 
 
 def csynth_digest(request: Request) -> str:
-    """Digest of what synthesis depends on."""
-    generated = sorted((request.folder / "generated").glob("*.hpp"))
-    return inputs_digest(request, [*generated, *engine_sources(), SCRIPT, TEMPLATE], "csynth")
+    """Digest of what synthesis depends on: the kernel, however it is commented on, and how the tool is called."""
+    kernel = kernel_digest(kernel_headers(request.folder), engine_sources())
+    return inputs_digest(request, [SCRIPT, TEMPLATE], "csynth", kernel)
 
 
 def ip_repository(folder: Path, log: Path) -> Path:
@@ -100,12 +102,15 @@ def synthesise(request: Request, model: Callable[[], Modelled]) -> Csynth | None
     write_results(request.folder, request.name, request.board.name, csynth=None, implementation=None)
     (command,) = hls_commands(request, tool, "csynth", "csynth export", "")
     run(command)
+    if csynth_digest(request) != digest:
+        raise BfpError(f"the sources of {request.name} were changed while they were synthesised; run the step again")
     path = find_report(work, CSYNTH, "HLS", command.log)
     report = read_csynth(path)
     check_report(report, path, TOP, request.board)
     ip_repository(work, command.log)
+    schedules = [read_schedule(path) for path in find_schedules(work, command.log)]
     targets = loop_targets(source for source in engine_sources() if source.parent == HLS)
-    loops = with_targets(report.loops, targets)
+    loops = with_targets(with_schedules(report.loops, schedules), targets)
     csynth = Csynth(
         inputs=digest,
         tool=tool.label,
@@ -120,7 +125,7 @@ def synthesise(request: Request, model: Callable[[], Modelled]) -> Csynth | None
         model=figures,
         loops=loops,
         missing=missing_loops(loops, targets),
-        findings=findings(report, loops, figures),
+        findings=findings(report, loops, targets, slow_modules(schedules), figures),
     )
     write_results(request.folder, request.name, request.board.name, csynth=csynth)
     return csynth
@@ -139,6 +144,7 @@ def accept(request: Request, csynth: Csynth) -> None:
 def cosim_digest(request: Request) -> str:
     """Digest of what co-simulation depends on: the synthesis', its test bench and the data."""
     benches = sorted([*(HLS / "testbench").glob("*.cpp"), *(HLS / "csim").glob("*.h*")])
+    benches += [request.folder / "generated" / name for name in (OWN_HEADER, *BENCH_HEADERS)]
     data = [request.folder / "artifact.npz", request.folder / "samples.npz"]
     return inputs_digest(request, [*benches, *(path for path in data if path.is_file())], csynth_digest(request))
 

@@ -1,8 +1,7 @@
-"""Block design, implementation and package: from an exported engine to what is copied to the board.
+"""Block design and implementation: from an exported engine to a bitstream, at a clock that it meets.
 
     OUT/vendor/vivado/      Vivado project                          OUT/vendor/implementation.log, .sh
     OUT/vendor/out/         bitstream, handoff and reports, as Vivado left them
-    OUT/deploy/             the package: .bit, .hwh, manifest, weights, artifact, samples
 """
 
 from __future__ import annotations
@@ -12,21 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from bfp.deployment import MANIFEST, WEIGHTS, Implementation, add_files
 from bfp.errors import BfpError
-from bfp.files import copy_file, file_digest, replacing, write_text
+from bfp.files import read_file, write_text
+from bfp.kernel import Implementation
 from codegen.clocks import TOLERANCE, divisors, fastest_within, plain, product_for
+from codegen.identity import HLS
 from codegen.vendor.hls import csynth_digest, ip_repository, show
+from codegen.vendor.package import complete_package
 from codegen.vendor.process import Command, run
 from codegen.vendor.reports import ImplementationReport, read_implementation
-from codegen.vendor.request import HLS, Request, inputs_digest
-from codegen.vendor.results import Csynth, Implemented, read_results, write_results
+from codegen.vendor.request import Request, inputs_digest, scripts_digest
+from codegen.vendor.results import Csynth, Implemented, write_results
 from codegen.vendor.tools import Tool, find_vivado
 
 SCRIPT = HLS / "tcl" / "vivado.tcl"
 STRATEGY = "Performance_ExplorePostRoutePhysOpt"  # the one that is tried where the default one misses timing
 PL0 = "PSU__CRL_APB__PL0_REF_CTRL"  # parameters of the engine's clock in the handoff
-SAMPLES = ("artifact.npz", "samples.npz")  # for the board's verification
 STAMP = "inputs.txt"  # of what Vivado left: the digest of its inputs, and its version
 
 
@@ -74,39 +74,13 @@ def vivado_digest(request: Request) -> str:
     return inputs_digest(request, [SCRIPT], csynth_digest(request), request.deployment.ip, request.name)
 
 
-def package_digest(request: Request) -> str:
-    """Digest of what the package depends on: the implementation, and what is put beside it."""
-    data = [request.folder / name for name in packaged(request) if name in SAMPLES]
-    return inputs_digest(request, data, vivado_digest(request), request.deployment.identity, request.options.strict)
-
-
 def _implemented_by(request: Request) -> str | None:
-    """The Vivado that left its files for exactly these inputs; None where none did."""
+    """The Vivado that left its files for exactly these inputs; None where none did, or where it is to run again."""
+    if request.options.rebuild:
+        return None
     stamp = request.vendor / "out" / STAMP
     lines = stamp.read_text(encoding="utf-8").splitlines() if stamp.is_file() else []
     return lines[1] if len(lines) == 2 and lines[0] == vivado_digest(request) else None
-
-
-def bitstream_is_current(request: Request) -> bool:
-    """Whether ``vendor.json`` has the implementation of exactly these inputs, and the package is complete."""
-    results, deployment = read_results(request.folder), request.deployment
-    if results is None or results.implementation is None or deployment.implementation is None:
-        return False
-    if results.implementation.inputs != package_digest(request):
-        return False
-    try:
-        return all(
-            deployment.files[name] == file_digest(request.deploy / name, "file", "build it again")
-            for name in packaged(request)
-        )
-    except (BfpError, KeyError):
-        return False
-
-
-def packaged(request: Request) -> list[str]:
-    """Names of the files of a complete package beside its manifest."""
-    optional = [] if request.options.minimal else [name for name in SAMPLES if (request.folder / name).is_file()]
-    return [WEIGHTS, request.deployment.bitfile, request.deployment.handoff, *optional]
 
 
 def show_implementation(request: Request) -> None:
@@ -120,7 +94,7 @@ def check_tools(request: Request) -> None:
         find_vivado()
 
 
-def implement(request: Request, csynth: Csynth) -> Implemented:
+def implement(request: Request, csynth: Csynth) -> Implementation:
     """Implement the synthesised engine and complete the package. The package changes whole or not at all.
 
     Raises BfpError with the tool's first error and its log, where timing cannot be met, or where what Vivado left is
@@ -130,13 +104,21 @@ def implement(request: Request, csynth: Csynth) -> Implemented:
     label = _implemented_by(request) or run_vivado(request)
     out = request.vendor / "out"
     report = read_implementation(out)
-    handoff = read_handoff(out / request.deployment.handoff, request.deployment.ip, report.clock_mhz)
+    handoff = out / request.deployment.handoff
+    tree = read_handoff(handoff, request.deployment.ip, report.clock_mhz)
     clock = settle_clock(request, report)
     tools = {"hls": csynth.tool, "vivado": label}
-    made = Implementation(clock.mhz, clock.setup_ns, report.hold_ns, report.strategy, tools, clock.note)
-    complete_package(request, handoff, clock, made)
+    made = Implementation(
+        clock.mhz, clock.setup_ns, report.hold_ns, report.strategy, tools, clock.note, scripts_digest()
+    )
+    if clock.note:
+        set_handoff_clock(tree, handoff, clock)
+        text = ElementTree.tostring(tree.getroot(), encoding="UTF-8", xml_declaration=True)
+    else:
+        text = read_file(handoff, "handoff", "build it again")
+    complete_package(request, out / request.deployment.bitfile, text, made)
     implemented = Implemented(
-        inputs=package_digest(request),
+        inputs=vivado_digest(request),
         tool=label,
         board_part=report.board_part,
         strategy=report.strategy,
@@ -148,7 +130,7 @@ def implement(request: Request, csynth: Csynth) -> Implemented:
         note=clock.note,
     )
     write_results(request.folder, request.name, request.board.name, implementation=implemented)
-    return implemented
+    return made
 
 
 def run_vivado(request: Request) -> str:
@@ -160,6 +142,8 @@ def run_vivado(request: Request) -> str:
         shutil.rmtree(older, ignore_errors=True)
     command = vivado_command(request, vivado, repository)
     run(command)
+    if vivado_digest(request) != digest:
+        raise BfpError(f"the sources of {request.name} were changed while they were implemented; run the step again")
     for name in (request.deployment.bitfile, request.deployment.handoff):
         if not (out / name).is_file() or not (out / name).stat().st_size:
             raise BfpError(f"Vivado ended without {out / name}; see {command.log}")
@@ -231,22 +215,3 @@ def set_handoff_clock(tree: ElementTree.ElementTree, path: Path, clock: Clock) -
     values = {"ACT_FREQMHZ": clock.mhz, "FREQMHZ": clock.mhz, "DIVISOR0": first, "DIVISOR1": second}
     for key, value in values.items():
         found[f"{PL0}__{key}"].set("VALUE", str(value))
-
-
-def complete_package(request: Request, handoff: ElementTree.ElementTree, clock: Clock, made: Implementation) -> None:
-    """Replace the deployment folder by one with the bitstream: whole, or not at all."""
-    out, deployment = request.vendor / "out", request.deployment
-    names = packaged(request)
-    with replacing(request.deploy) as folder:
-        folder.mkdir(parents=True)
-        for name in (MANIFEST, WEIGHTS):
-            copy_file(request.deploy / name, folder / name)
-        for name in set(names) & set(SAMPLES):
-            copy_file(request.folder / name, folder / name)
-        copy_file(out / deployment.bitfile, folder / deployment.bitfile)
-        if clock.note:
-            set_handoff_clock(handoff, out / deployment.handoff, clock)
-            handoff.write(folder / deployment.handoff, encoding="UTF-8", xml_declaration=True)
-        else:
-            copy_file(out / deployment.handoff, folder / deployment.handoff)
-        add_files(folder, names, made)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shlex
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from bfp.errors import BfpError
 from bfp.files import write_text
@@ -20,11 +25,14 @@ from bfp.names import cut, printable
 # What the first error looks like: of the tools, of their C++ compiler, of a test bench and of a simulation
 ERROR = re.compile(
     r"^(?!\s*(INFO|WARNING|CRITICAL WARNING)\b)"
-    r"(\s*(ERROR|CRITICAL ERROR|FATAL|Error|@E)\b|testbench: "
+    r"(\s*(ERROR|CRITICAL ERROR|FATAL|FATAL_ERROR|Error|@E|Abnormal program termination)\b|testbench: "
     r"|.*(\b(fatal )?error: |ERROR!!! DEADLOCK|finished: FAIL|[Ss]egmentation (fault|violation)))"
 )
 AROUND = 3  # lines shown before and after the first error
 MOST_MESSAGE = 300  # characters of the first error in a sentence
+LOOKING_S = 0.5  # between two looks at the time and at signals
+SHOWING_S = 5  # between two times that are shown
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STOPPING_S = 10  # between asking a program to end and ending it
 
 
@@ -66,14 +74,18 @@ def run(command: Command) -> None:
     """Run a command; shows the time on stderr.
 
     Raises BfpError with its first error and its log, also where it does not end in time. The log then begins with that
-    error and the lines around it, and stderr has them, too.
+    error and the lines around it, and stderr has them, too. A signal that would end this process ends the program and
+    all that it started, and is then a BfpError.
     """
     write_script(command)
-    command.folder.mkdir(parents=True, exist_ok=True)
     try:
-        status = _wait(command)
+        command.folder.mkdir(parents=True, exist_ok=True)
+        output = open(command.log, "wb")
     except OSError as error:
-        raise BfpError(f"{command.words[0]} cannot be run ({error.strerror or error}); install it again") from None
+        reason = error.strerror or error
+        raise BfpError(f"{error.filename} cannot be written ({reason}); make room, or write to another folder") from None
+    with output:
+        status = _run(command, output, shown=True)
     if status == 0:
         return
     first = _show_first_error(command.log)
@@ -85,29 +97,80 @@ def run(command: Command) -> None:
     raise BfpError(f"{command.name} failed with status {status}: {first or 'no message'}; the log is {command.log}")
 
 
-def _wait(command: Command) -> int | None:
-    """Exit status of the command; None where it was stopped at its time limit."""
-    command.log.parent.mkdir(parents=True, exist_ok=True)
+def ask(command: Command) -> str | None:
+    """What a command says, whatever its status; None where it does not end in time. Shows and writes nothing.
+
+    Raises BfpError where it cannot be run, or for a signal, as ``run`` does.
+    """
+    with tempfile.TemporaryFile() as output:
+        if _run(command, output, shown=False) is None:
+            return None
+        output.seek(0)
+        return output.read().decode("utf-8", "replace")
+
+
+def _run(command: Command, output: BinaryIO, shown: bool) -> int | None:
+    """Exit status of the command, None where it was stopped at its time limit. Raises BfpError for a signal."""
+    with _noted_signals() as signals:
+        status = _wait(command, output, signals, shown)
+    if signals:
+        name = signal.Signals(signals[0]).name
+        log = f"; the log is {command.log}" if shown else ""
+        raise BfpError(f"{command.name} was stopped by {name}, with all that it started{log}")
+    return status
+
+
+@contextmanager
+def _noted_signals() -> Iterator[list[int]]:
+    """Signals that would end this process, noted in a list instead: none comes between a program and its end.
+
+    What is ignored stays ignored, as ``nohup`` wants it.
+    """
+    noted: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield noted  # signals are the main thread's
+        return
+    handlers = {number: signal.getsignal(number) for number in ENDING}
+    for number, handler in handlers.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, lambda received, _: noted.append(received))
+    try:
+        yield noted
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _wait(command: Command, output: BinaryIO, signals: Sequence[int], shown: bool) -> int | None:
+    """Exit status of the command; None where it was stopped, at its time limit or for a signal.
+
+    shown: whether stderr has the time.
+
+    Raises BfpError where the system cannot run it.
+    """
     started = time.monotonic()
     environment = {**os.environ, **{key: str(value) for key, value in command.values.items()}}
-    with open(command.log, "wb") as output:
+    try:
         process = subprocess.Popen(
             command.words, cwd=command.folder, env=environment, stdin=subprocess.DEVNULL, stdout=output,
             stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
-        try:
-            while True:
-                seconds = time.monotonic() - started
+    except OSError as error:
+        raise BfpError(f"{command.words[0]} cannot be run ({error.strerror or error}); install it again") from None
+    due = 0.0 if shown else math.inf  # when the time is shown next
+    try:
+        while True:
+            seconds = time.monotonic() - started
+            if seconds >= due:
                 print(f"\r{command.name}: {seconds:.0f} s, log {command.log}", end="", file=sys.stderr, flush=True)
-                if seconds > command.timeout_s:
-                    _stop(process)
-                    return None
-                with suppress(subprocess.TimeoutExpired):
-                    return process.wait(timeout=min(1.0, command.timeout_s))
-        except BaseException:
-            _stop(process)
-            raise
-        finally:
+                due += SHOWING_S
+            if seconds > command.timeout_s or signals:
+                return None
+            with suppress(subprocess.TimeoutExpired):
+                return process.wait(timeout=min(LOOKING_S, command.timeout_s))
+    finally:
+        _stop(process)  # what it started and left behind would go on writing
+        if shown:
             print(file=sys.stderr)
 
 
@@ -143,5 +206,6 @@ def _show_first_error(log: Path) -> str:
     for n in range(max(0, at - AROUND), min(len(lines), at + AROUND + 1)):
         shown.append(f"{'>' if n == at else ' '} {n + 1:6d}  {printable(lines[n])}")
     print(*shown, sep="\n", file=sys.stderr)
-    write_text(log, "\n".join([*shown, "", *lines]) + "\n")
+    with suppress(BfpError):  # where there is no room, the log stays as it is
+        write_text(log, "\n".join([*shown, "", *lines]) + "\n")
     return cut(printable(lines[at].strip()), MOST_MESSAGE)

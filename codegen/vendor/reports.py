@@ -23,7 +23,10 @@ UNKNOWN = ("?", "undef", "-", "NA")
 
 @dataclass(frozen=True)
 class CsynthReport:
-    """csynth.xml as it is. Periods in ns, latency in cycles; loops without what their pragmas ask for."""
+    """csynth.xml as it is. Periods in ns, latency in cycles; loops without what their pragmas ask for.
+
+    refused: pragmas that the compiler did not take as they stand, a sentence each.
+    """
 
     version: str
     top: str
@@ -35,6 +38,7 @@ class CsynthReport:
     used: Resources
     available: Resources
     loops: tuple[Loop, ...]
+    refused: tuple[str, ...] = ()
 
 
 def refuse(path: Path, reason: str) -> BfpError:
@@ -79,10 +83,20 @@ def _number(path: Path, parent: ElementTree.Element, key: str) -> float:
     return value
 
 
-def _count(path: Path, text: str, what: str) -> int:
+def count(path: Path, text: str, what: str) -> int:
+    """A count as a report has it. Raises BfpError for anything else."""
     if not re.fullmatch(r"\d{1,18}", text):
         raise refuse(path, f"has {what} {printable(text)!r}, which is no count")
     return int(text)
+
+
+def span(path: Path, ends: list[str], what: str) -> tuple[int, int] | None:
+    """Least and most of a count, None where one of the ends is unknown. Raises BfpError for what is no count."""
+    ends = [end.strip() for end in ends]
+    if any(end in UNKNOWN for end in ends):
+        return None
+    counts = [count(path, end, what) for end in ends]
+    return min(counts), max(counts)
 
 
 def _span(path: Path, element: ElementTree.Element | None, what: str) -> tuple[int, int] | None:
@@ -90,12 +104,9 @@ def _span(path: Path, element: ElementTree.Element | None, what: str) -> tuple[i
     if element is None:
         return None
     within = element.find("range")
-    ends = [within.findtext("min", "?"), within.findtext("max", "?")] if within is not None else None
-    ends = [end.strip() for end in (ends or (element.text or "?").split("~"))]
-    if any(end in UNKNOWN for end in ends):
-        return None
-    counts = [_count(path, end, what) for end in ends]
-    return min(counts), max(counts)
+    if within is not None:
+        return span(path, [within.findtext("min", "?"), within.findtext("max", "?")], what)
+    return span(path, (element.text or "?").split("~"), what)
 
 
 def _single(path: Path, element: ElementTree.Element | None, what: str) -> int | None:
@@ -107,7 +118,7 @@ def _resources(path: Path, root: ElementTree.Element, key: str) -> Resources:
     area = root.find(f"AreaEstimates/{key}")
     if area is None:
         raise refuse(path, f"has no AreaEstimates/{key}")
-    counts = {name: _count(path, _text(path, area, tag), tag) for name, tag in TAGS.items()}
+    counts = {name: count(path, _text(path, area, tag), tag) for name, tag in TAGS.items()}
     return Resources(**counts)
 
 
@@ -133,6 +144,19 @@ def _loops(path: Path, parent: ElementTree.Element, module: str) -> Iterator[Loo
             depth=_single(path, element.find("PipelineDepth"), f"the depth of {name}"),
         )
         yield from _loops(path, element, module)
+
+
+def _refused_pragmas(path: Path, root: ElementTree.Element) -> Iterator[str]:
+    """Every pragma of the report that is not valid: the compiler goes on without it, and ends with status 0."""
+    for pragma in root.iterfind("PragmaReport/Pragma"):
+        status = pragma.get("status", "")
+        if not status:
+            raise refuse(path, "has a pragma without a status")
+        if status != "valid":
+            keys = ("type", "options", "location", "parentFunction", "message")
+            kind, options, place, function, message = (pragma.get(key, "") for key in keys)
+            reason = f" ({message})" if message else ""
+            yield printable(f"pragma {kind.upper()} {options} at {place} in {function} is {status}, not valid{reason}")
 
 
 def read_csynth(path: Path) -> CsynthReport:
@@ -166,6 +190,7 @@ def read_csynth(path: Path) -> CsynthReport:
         used=_resources(path, root, "Resources"),
         available=_resources(path, root, "AvailableResources"),
         loops=tuple(loops),
+        refused=tuple(_refused_pragmas(path, root)),
     )
 
 
@@ -182,7 +207,7 @@ def read_cosim(path: Path) -> tuple[int, int] | None:
     least, _, most = ran[0][2:]
     if least in UNKNOWN or most in UNKNOWN:
         return None
-    return _count(path, least, "a latency"), _count(path, most, "a latency")
+    return count(path, least, "a latency"), count(path, most, "a latency")
 
 
 @dataclass(frozen=True)

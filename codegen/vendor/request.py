@@ -10,12 +10,13 @@ from pathlib import Path
 
 from bfp.deployment import WEIGHTS, Deployment, read_deployment
 from bfp.errors import BfpError
-from bfp.files import file_digest
+from bfp.files import file_digest, read_file
 from bfp.names import printable
+from codegen.identity import HLS, engine_sources, kernel_identity
 from codegen.performance.board import Board
 from codegen.performance.timing import Timing
+from codegen.render import KERNEL_HEADERS
 
-HLS = Path(__file__).resolve().parents[2] / "hls"
 TEMPLATE = Path(__file__).resolve().parents[1] / "templates" / "hls.cfg.j2"
 TOP = "sbfp_engine"
 UNSAFE = re.compile(r"[^A-Za-z0-9_.+@=,~/-]")
@@ -30,7 +31,7 @@ class FlowOptions:
     tool: which HLS program; None: the first that is there. dry_run: write and show what would run, run nothing.
     force: implement whatever synthesis showed. strict: refuse a bitstream that misses the timing of its clock, instead
     of a lower clock. minimal: neither artifact nor samples in the package. hours: of each program; None: HOURS. jobs:
-    processes of Vivado.
+    processes of Vivado. rebuild: implement although there is a bitstream of the same kernel.
     """
 
     tool: str | None = None
@@ -40,6 +41,7 @@ class FlowOptions:
     minimal: bool = False
     hours: float | None = None
     jobs: int = 2
+    rebuild: bool = False
 
     def timeout_s(self, step: str) -> float:
         """Seconds after which a step is taken to hang."""
@@ -74,7 +76,8 @@ class Request:
 def open_request(folder: Path, board: Board, options: FlowOptions = FlowOptions()) -> Request:
     """Check that a folder holds a network that was generated for the board.
 
-    Raises BfpError where it does not, or where the vendor's tools could not take its path.
+    Raises BfpError where it does not, where its sources are not those of its manifest, or where the vendor's tools could
+    not take its path.
     """
     folder = Path(folder).resolve()
     check_board(board)
@@ -87,7 +90,15 @@ def open_request(folder: Path, board: Board, options: FlowOptions = FlowOptions(
     wanted = f"{board.name} at {board.clock_mhz:.6g} MHz"
     if made_for != wanted:
         raise BfpError(f"{folder} was generated for {made_for}, not for {wanted}; {again}")
+    if kernel_identity(kernel_headers(folder), engine_sources()) != deployment.identity:
+        raise BfpError(f"the sources in {folder / 'generated'} or {HLS} are not those of its manifest; {again}")
     return Request(folder, board, deployment, options)
+
+
+def kernel_headers(folder: Path) -> dict[str, str]:
+    """The generated headers of the kernel, by name. Raises BfpError where one is missing."""
+    paths = [folder / "generated" / name for name in KERNEL_HEADERS]
+    return {path.name: read_file(path, "source", "run `doit codegen`").decode("utf-8", "replace") for path in paths}
 
 
 def check_board(board: Board) -> None:
@@ -114,11 +125,6 @@ def check_paths(*paths: Path) -> None:
             )
 
 
-def engine_sources() -> list[Path]:
-    """The hand-written sources that are synthesised."""
-    return sorted([*HLS.glob("*.hpp"), *HLS.glob("*.cpp"), *(HLS / "synth").glob("*.hpp")])
-
-
 def engine_values(request: Request, work: Path, steps: str) -> dict[str, object]:
     """Environment of hls/tcl/hls.tcl, and what fills the configuration file's template."""
     return {
@@ -135,6 +141,16 @@ def engine_values(request: Request, work: Path, steps: str) -> dict[str, object]
         "SBFP_GOLDEN": work / "golden.bin",
         "SBFP_RESULT": work / "result.json",
     }
+
+
+def scripts_digest() -> str:
+    """Digest, 16 hexadecimal digits, of the scripts that call the tools and draw the block design, but for comments."""
+    digest = hashlib.sha256()
+    for path in (*sorted((HLS / "tcl").glob("*.tcl")), TEMPLATE):
+        lines = read_file(path, "script", "install the project again").decode().splitlines()
+        code = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        digest.update("\n".join([path.name, *code, ""]).encode())
+    return digest.hexdigest()[:16]
 
 
 def inputs_digest(request: Request, files: Iterable[Path], *values: object) -> str:

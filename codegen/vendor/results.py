@@ -11,8 +11,9 @@ from bfp.fields import (
     NAME, TEXT, Kind, Place, checked, dump, fixed, hexadecimal, number, optional, parse, record, tuple_of, whole,
 )  # fmt: skip
 from bfp.files import read_file, write_json, write_text
+from codegen.performance.ranges import Range
 
-SCHEMA = 1
+SCHEMA = 2
 FILE, TABLE = "vendor.json", "vendor.md"
 MOST = 1 << 62  # of any count
 MOST_LOOPS = 10_000
@@ -33,21 +34,12 @@ class Resources:
 
 
 @dataclass(frozen=True)
-class Range:
-    """A modelled figure, with the least and the most that agree with it."""
-
-    low: int = checked(COUNT)
-    figure: int = checked(COUNT)
-    high: int = checked(COUNT)
-
-
-@dataclass(frozen=True)
 class Modelled:
-    """What the project's own model says of the engine (codegen/performance)."""
+    """What the project's own model says of the engine, without what is drawn around it (codegen/performance)."""
 
     dsp: Range = checked(record(Range))
-    bram36: int = checked(COUNT)
-    lut: int = checked(COUNT)
+    bram36: Range = checked(record(Range))
+    lut: Range = checked(record(Range))
 
 
 @dataclass(frozen=True)
@@ -56,7 +48,8 @@ class Loop:
 
     name: its label, or the labels of those that were flattened into it; module: where it stands. trips and latency:
     least and most, None where the report does not know them. ii: cycles between iterations, None where it is not
-    pipelined; wanted_ii: what its pragma asks for, None where it has none. depth: cycles of an iteration.
+    pipelined; wanted_ii: what its pragma asks for, None where it has none. depth: cycles of an iteration. aimed_ii: the
+    II that the compiler aimed at, None where no schedule says.
     """
 
     name: str = checked(NAME)
@@ -66,6 +59,7 @@ class Loop:
     ii: int | None = checked(optional(COUNT), default=None)
     wanted_ii: int | None = checked(optional(COUNT), default=None)
     depth: int | None = checked(optional(COUNT), default=None)
+    aimed_ii: int | None = checked(optional(COUNT), default=None)
 
 
 @dataclass(frozen=True)
@@ -173,11 +167,7 @@ def table(results: Results) -> list[str]:
     csynth, made = results.csynth, results.implementation
     if csynth:
         model = csynth.model
-        modelled = {
-            "dsp": f"{model.dsp.figure} ({model.dsp.low} to {model.dsp.high})",
-            "bram18": str(2 * model.bram36),
-            "lut": str(model.lut),
-        }
+        modelled = {"dsp": model.dsp, "bram18": model.bram36.times(2), "lut": model.lut}
         lines += ["| | modelled | csynth estimates | implemented | on the chip |", "|---|---|---|---|---|"]
         for key, name in (("dsp", "DSP"), ("bram18", "BRAM18"), ("uram", "URAM"), ("lut", "LUT"), ("ff", "FF")):
             placed = getattr(made.used, key) if made else "-"
@@ -205,9 +195,10 @@ def table(results: Results) -> list[str]:
             lines += ["", "Findings:", "", *(f"- {finding}" for finding in csynth.findings)]
         if csynth.missing:
             lines += ["", f"The report does not name these pipelined loops: {', '.join(csynth.missing)}."]
-        lines += ["", "| loop | module | trips | cycles | II | II asked for | depth |", "|---|---|---|---|---|---|---|"]
+        head = "| loop | module | trips | cycles | II | II asked for | II aimed at | depth |"
+        lines += ["", head, "|---" * 8 + "|"]
         for loop in csynth.loops:
-            cells = (loop.ii, loop.wanted_ii, loop.depth)
+            cells = (loop.ii, loop.wanted_ii, loop.aimed_ii, loop.depth)
             lines.append(
                 f"| {loop.name} | {loop.module} | {_span(loop.trips)} | {_span(loop.latency)} | "
                 + " | ".join("-" if cell is None else str(cell) for cell in cells)

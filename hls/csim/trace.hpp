@@ -10,6 +10,8 @@
 namespace sbfp {
 
 struct Trace {
+    int32_t layer[JOB_KINDS];
+    int64_t step;  // counts them, those of all calls
     int64_t counts[NUM_LAYERS > 0 ? NUM_LAYERS : 1][LOOPS];
 };
 
@@ -19,10 +21,17 @@ __attribute__((visibility("hidden"))) inline Trace &trace() {
     return all;
 }
 
-// One more iteration, or burst, of a layer: what loads while another layer computes counts as its own layer's.
-template <typename L>
-inline void count(const L &layer, Loop loop) {
-    trace().counts[layer.number][loop] += 1;
+// The layers that a step loads, loads weights for, and computes: what is counted in it counts as theirs.
+inline void begin_step(int32_t loaded, int32_t weighed, int32_t computed) {
+    trace().layer[LOADING] = loaded;
+    trace().layer[WEIGHING] = weighed;
+    trace().layer[COMPUTING] = computed;
+    trace().step += 1;
+}
+
+// One more iteration, or burst, of the layer whose job it is.
+inline void count(Loop loop) {
+    trace().counts[trace().layer[JOB_OF[loop]]][loop] += 1;
 }
 
 }  // namespace sbfp

@@ -6,8 +6,11 @@
 
 namespace sbfp {
 
-template <typename L>
-inline void count(const L &, Loop) {
+inline void begin_step(int32_t, int32_t, int32_t) {
+#pragma HLS INLINE
+}
+
+inline void count(Loop) {
 #pragma HLS INLINE
 }
 

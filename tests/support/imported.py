@@ -31,7 +31,8 @@ def check(module, shape=(3, 9, 8), operators=None, batch=2):
     images = torch.randn(batch, *shape) * 3
     with torch.no_grad():
         expected = module(images.clone()).numpy()
-    found = run(network, images)[network.graph.output].detach().numpy()
+    maps = images.reshape(batch, *network.graph.shapes[network.graph.input])  # a sequence is a map of one row
+    found = run(network, maps)[network.graph.output].detach().numpy()
     np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-4, atol=1e-4)
     network.graph.validate()
     names = [n.name for n in network.graph.nodes]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from support.lint_kernels import JOIN, LOOP, TWICE, in_a_namespace, loop, one_end, twice
+from support.lint_bad_dataflow import BAD_DATAFLOW
+from support.lint_kernels import LOOP, PIPELINED, TWICE, in_a_namespace, loop, one_end, twice
 
 # rule, what is replaced, by what, words of the sentence
 BAD = [
@@ -88,7 +89,7 @@ BAD = [
     ("bounded_loops", *loop("for (int32_t k = 0; k < count; --k)"), "stepped away from its bound"),
     ("bounded_loops", *loop("for (int32_t k = 0; k < count; k += n)"), "of a constant"),
     ("bounded_loops", *loop("for (int32_t k = 0; k < twice(count); ++k)"), "is a call, made again"),
-    ("bounded_loops", LOOP, f"{LOOP}\n        i += 1;", "the counter i is changed within the loop"),
+    ("bounded_loops", f"{LOOP}{PIPELINED}", f"{LOOP}{PIPELINED}\n        i += 1;", "the counter i is changed within the loop"),
     (
         "bounded_loops",
         *twice("again:\n    value += 1;\n    if (value < 9) {\n        goto again;\n    }"),
@@ -117,7 +118,7 @@ BAD = [
         ),
         "lies below this PIPELINE",
     ),
-    ("unrolls", f"{LOOP}\n", f"{LOOP}\n#pragma HLS UNROLL\n", "cannot be unrolled"),
+    ("unrolls", "PIPELINE II=1\n        memory[i]", "UNROLL\n        memory[i]", "cannot be unrolled"),
     (
         "pragma_spelling",
         "#pragma HLS PIPELINE II=1\n        words",
@@ -133,11 +134,11 @@ BAD = [
         "port=from mode=m_axi bundle=gmem0",
         "mode must come first",
     ),
-    ("pragma_spelling", "port=count bundle=control", "port=count bundle=control depth=4", "not one of mode=s_axilite"),
+    ("pragma_spelling", "port=count bundle=control", "port=count bundle=control depth=4", "option depth= is not known of mode=s_axilite"),
     ("pragma_spelling", "variable=kept type=inter", "variable=kept type=outer", "did you mean inter"),
     ("pragma_scope", "variable=words depth=4", "variable=words depth=FOUR", "undeclared identifier 'FOUR'"),
     ("pragma_scope", "variable=words depth=4", "variable=words depth=count", "not an integral constant"),
-    ("pragma_scope", "variable=words depth=4", "variable=words depth=-DEPTH", "depth is negative"),
+    ("pragma_scope", "variable=words depth=4", "variable=words depth=-DEPTH", "depth is less than 1"),
     (
         "pragma_scope",
         *in_a_namespace("bundle=gmem0 offset=slave depth=DEPTH", "bundle=gmem0 offset=slave depth=WORDS"),
@@ -252,7 +253,7 @@ BAD = [
     (
         "partitions",
         "    Word kept[DEPTH];",
-        "    Word kept[DEPTH];\n#pragma HLS ARRAY_PARTITION variable=kept",
+        "    Word kept[DEPTH];\n#pragma HLS ARRAY_PARTITION variable=kept complete",
         "falls into 64 parts",
     ),
     (
@@ -290,7 +291,7 @@ BAD = [
     ),
     ("interface", "mode=s_axilite port=count", "mode=s_axilite port=cuont", "port=cuont is no argument of top"),
     ("interface", "#pragma HLS INTERFACE mode=s_axilite port=to bundle=control\n", "", "no s_axilite pragma"),
-    ("interface", "port=return bundle=control", "port=count bundle=control", "nothing starts the kernel"),
+    ("interface", "#pragma HLS INTERFACE mode=s_axilite port=return bundle=control\n", "", "nothing starts the kernel"),
     (
         "interface",
         "#pragma HLS INTERFACE mode=m_axi port=to bundle=gmem1 offset=slave depth=DEPTH latency=64\n",
@@ -304,46 +305,5 @@ BAD = [
         "leaves depth to defaults",
     ),
     ("interface", "bundle=gmem1", "bundle=gmem0", "ports from and to share a bundle"),
-    ("dataflow_statements", JOIN, f"    count = count + 1;\n{JOIN}", "holds only declarations and calls"),
-    (
-        "dataflow_statements",
-        JOIN,
-        f"    if (count > 0) {{\n    {JOIN}    }}\n{JOIN}",
-        "holds only declarations and calls",
-    ),
-    (
-        "dataflow_statements",
-        "#pragma HLS AGGREGATE variable=table\n    load",
-        "#pragma HLS AGGREGATE variable=table\n    const int32_t n = twice(count);\n    load",
-        "n is computed in a dataflow region",
-    ),
-    ("dataflow_statements", JOIN, "    join(twice(count), words, table, sums);\n", "is computed by a call"),
-    ("dataflow_statements", "    load(from", "    twice(count);\n    load(from", "process twice returns a value"),
-    (
-        "dataflow_channels",
-        "    fill(count, table);\n",
-        "    fill(count, table);\n    fill(count, table);\n",
-        "has 2 producers",
-    ),
-    ("dataflow_channels", "    fill(count, table);\n", "", "channel table has no producer"),
-    ("dataflow_channels", "    store(count, sums, to);\n", "", "channel sums has 0 consumers"),
-    (
-        "dataflow_channels",
-        f"    load(from, count, words);\n    fill(count, table);\n{JOIN}",
-        f"    fill(count, table);\n{JOIN}    load(from, count, words);\n",
-        "is read by join before load writes it",
-    ),
-    (
-        "dataflow_channels",
-        "        words.write(memory[i]);",
-        "        words.write(memory[i]);\n        words.read();",
-        "is read and written by",
-    ),
-    (
-        "dataflow_channels",
-        "    Word table[DEPTH];\n",
-        "    Word table[DEPTH];\n    hls::stream<Word> more;\n    load(from, count, more);\n"
-        "    store(count, more, to);\n",
-        "is used by process",
-    ),
+    *BAD_DATAFLOW,
 ]

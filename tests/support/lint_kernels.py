@@ -58,6 +58,7 @@ static void join(int32_t count, hls::stream<Word> &words, const Word table[DEPTH
         }
         check.write(i, i);
         kept[i] = word;
+        check.read(i, i);
         sums.write(kept[i]);
     }
 }
@@ -105,11 +106,15 @@ class DependenceCheck {
     void write(int, int) {
 #pragma HLS INLINE
     }
+    void read(int, int) {
+#pragma HLS INLINE
+    }
 };
 }
 """
 TWICE = "inline int32_t twice(int32_t value) {\n#pragma HLS INLINE\n    return 2 * value;\n}"
 LOOP = "LOAD:\n    for (int32_t i = 0; i < count; ++i) {"
+PIPELINED = "\n#pragma HLS LOOP_TRIPCOUNT min=1 max=DEPTH\n#pragma HLS PIPELINE II=1"
 JOIN = "    join(count, words, table, sums);\n"
 
 
@@ -120,8 +125,8 @@ def twice(body: str, before: str = "") -> tuple[str, str]:
 
 def loop(head: str) -> tuple[str, str]:
     return (
-        LOOP,
-        f"LOAD:\n    int32_t n = count;\n    int32_t i = 0;\n    {head} {{\n        n = n - 1;\n        i += 1;",
+        f"{LOOP}{PIPELINED}",
+        f"LOAD:\n    int32_t n = count;\n    int32_t i = 0;\n    {head} {{{PIPELINED}\n        n = n - 1;\n        i += 1;",
     )
 
 

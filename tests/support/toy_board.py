@@ -14,11 +14,15 @@ import numpy as np
 from support.boards import BOARD
 
 from bfp.artifact import NetworkInput, NetworkOutput, Preprocessing
-from bfp.deployment import MANIFEST, Deployment, content_digest, write_deployment
+from bfp.deployment import MANIFEST, Deployment, add_files, content_digest, write_deployment
+from bfp.files import json_text
 from bfp.format import BlockFormat
+from bfp.kernel import Implementation, Kernel, KernelLayer
 from bfp.layout import HOST, PlacedTensor, Segment
 
 IDENTITY = 0x0123456789ABCDEF
+KERNEL = Kernel(0, tuple(KernelLayer(f"layer {i}", False, "0" * 16, "1" * 16) for i in range(2)))
+MADE = Implementation(249.9975, 0.25, 0.01, "default", {"hls": "vitis_hls 2022.2", "vivado": "vivado 2022.2"})
 LANES, PIXELS = 16, 6
 CHANNELS, HEIGHT, WIDTH = 3, 2, 3
 
@@ -84,7 +88,8 @@ def deployment(**changes):
     names = tuple(f"name {i}" for i in range(CHANNELS * HEIGHT * WIDTH))
     fields = dict(
         network="toy", artifact_digest="ab" * 32, float_digest="", identity=f"{IDENTITY:016x}", board=BOARD.name,
-        clock_mhz=BOARD.clock_mhz, lanes=LANES, layers=2, weights_words=PIXELS, fmap_words=3 * PIXELS, ip="sbfp_engine_0",
+        clock_mhz=BOARD.clock_mhz, lanes=LANES, weights_words=PIXELS, fmap_words=3 * PIXELS, ip="sbfp_engine_0",
+        kernel=KERNEL,
         inputs=(NetworkInput("input", pre),), outputs=(NetworkOutput("last", 0.5, 0.75, names),),
         tensors=(tensor("input", HOST, 0), tensor("first", 0, PIXELS), tensor("last", 1, 2 * PIXELS)),
     )  # fmt: skip
@@ -97,9 +102,16 @@ def weight_image():
     return weights.tobytes()
 
 
-def write(folder, **changes):
-    """A correct deployment folder; ``changes`` replace fields of the deployment."""
-    write_deployment(deployment(**changes), weight_image(), folder)
+def write(folder, implementation=None, **changes):
+    """A correct deployment folder; ``changes`` replace fields of the deployment.
+
+    implementation: with a bitstream that was made so, which no board can load.
+    """
+    made = write_deployment(deployment(**changes), weight_image(), folder)
+    if implementation is not None:
+        for name in (made.bitfile, made.handoff):
+            (folder / name).write_bytes(b"of no board")
+        add_files(folder, [made.bitfile, made.handoff], implementation)
     return folder
 
 
@@ -110,5 +122,5 @@ def edit(folder, change, signed=True):
     change(data)
     if signed:
         data["digest"] = content_digest(data)
-    path.write_text(json.dumps(data))
+    path.write_text(json_text(data))
     return folder

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 from string import Template
 
 from support.boards import BOARD
+
+from codegen.vendor.checks import loop_targets
+from codegen.vendor.request import HLS, engine_sources
+
+TARGETS = loop_targets(path for path in engine_sources() if path.parent == HLS)  # of the engine's own loops
 
 MODULE = Template("""
         <Module>
@@ -51,7 +58,7 @@ PROFILE = Template("""<profile>
             <Interval-max>98766</Interval-max>
         </SummaryOfOverallLatency>
         <SummaryOfLoopLatency>
-            <RUN_LAYERS>
+            <RUN_STEPS>
                 <Slack>2.92</Slack>
                 <TripCount><range><min>1</min><max>256</max></range></TripCount>
                 <Latency><range><min>?</min><max>?</max></range></Latency>
@@ -63,7 +70,7 @@ PROFILE = Template("""<profile>
                     <IterationLatency>100</IterationLatency>
                     <InstanceList/>
                 </TILES>
-            </RUN_LAYERS>
+            </RUN_STEPS>
         </SummaryOfLoopLatency>
     </PerformanceEstimates>
     <AreaEstimates>
@@ -80,6 +87,9 @@ PROFILE = Template("""<profile>
             <PerformanceEstimates><SummaryOfLoopLatency/></PerformanceEstimates>
         </Module>
     </ModuleInformation>
+    <PragmaReport>
+        <Pragma type="inline" location="engine.cpp:23" status="valid" parentFunction="step" variable="" isDirective="0" options="off"/>$pragmas
+    </PragmaReport>
 </profile>
 """)
 
@@ -90,7 +100,7 @@ def csynth_xml(board=BOARD, loops=None, target=None, **changes) -> str:
     loops: II of each by name, empty where it is not pipelined; target: of the clock in ns; changes: other entries.
     """
     clock = 1000 / board.clock_mhz if target is None else target
-    loops = {"CONV_CYCLES": "1", "PACK_ROWS_PACK_PARTS_PACK_WORDS": "1"} if loops is None else loops
+    loops = {"CONV_CYCLES": "1", "STORE_TURNS_STORE_PARTS_STORE_BURST": "1"} if loops is None else loops
     modules = "".join(
         MODULE.substitute(
             name=name,
@@ -101,7 +111,7 @@ def csynth_xml(board=BOARD, loops=None, target=None, **changes) -> str:
         for name, ii in loops.items()
     )
     entries = dict(version="2022.2", top="sbfp_engine", part=board.part, estimated=2.9, dsp=20, lut=30000, bram=100)
-    entries |= dict(clock=f"{clock:.2f}", uncertainty=f"{0.27 * clock:.2f}", modules=modules)
+    entries |= dict(clock=f"{clock:.2f}", uncertainty=f"{0.27 * clock:.2f}", modules=modules, pragmas="")
     return PROFILE.substitute({**entries, **changes})
 
 
@@ -120,3 +130,90 @@ Simulation tool   : xsim.
 |   Verilog|{status:>10}|{least:>15}|           2000|{most:>15}|             NA|             NA|             NA|
 +----------+----------+-----------------------------------------------+-----------------------------------------------+
 """
+
+
+SCHEDULE = Template("""
+
+================================================================
+== Vitis HLS Report for '$module'
+================================================================
+* Date:           Thu Nov 26 10:00:00 2026
+
+* Version:        $version (Build 1 on Nov 26 2026)
+* Project:        engine
+* Solution:       solution (Vivado IP Flow Target)
+* Product family: zynquplus
+* Target device:  xczu3eg-sbva484-1-i
+
+
+================================================================
+== Performance Estimates
+================================================================
++ Timing:\x20
+    * Summary:\x20
+    +--------+---------+----------+------------+
+    |  Clock |  Target | Estimated| Uncertainty|
+    +--------+---------+----------+------------+
+    |ap_clk  |  $target ns|  $estimated ns|     1.08 ns|
+    +--------+---------+----------+------------+
+
++ Latency:\x20
+    * Summary:\x20
+    +---------+---------+----------+----------+-----+-----+---------+
+    |  Latency (cycles) |  Latency (absolute) |  Interval | Pipeline|
+    |   min   |   max   |    min   |    max   | min | max |   Type  |
+    +---------+---------+----------+----------+-----+-----+---------+
+    |       14|      269|  56.000 ns|  1.076 us|   14|  269|       no|
+    +---------+---------+----------+----------+-----+-----+---------+
+
+    + Detail:\x20
+        * Instance:\x20
+        N/A
+
+        * Loop:\x20
+$table
+
+============================================================
++ Verbose Summary: Schedule
+============================================================
+* Number of FSM states : 6
+ST_1 : Operation 8 [1/1] (0.00ns)   --->   "%j = alloca i32 1" | a | b | c | d | e | f | g |
+""")
+
+
+def schedule_rpt(module: str, loops=(), target="4.00", estimated="2.920", version="2022.2") -> str:
+    """The head of a module's schedule report. loops: (name with its depth, achieved II, II aimed at), "-" for none."""
+    width = max([len("Loop Name"), *(len(name) + 2 for name, *_ in loops)])
+    ruler = "        +" + "-" * width + "+---------+---------+----------+-----------+-----------+------+----------+"
+    table = [
+        ruler,
+        f"        |{'':{width}}|  Latency (cycles) | Iteration|  Initiation Interval  | Trip |          |",
+        f"        |{'Loop Name':^{width}}|   min   |   max   |  Latency |  achieved |   target  | Count| Pipelined|",
+        ruler,
+    ]
+    for name, achieved, aimed in loops:
+        cells = f"{name:{width}}|       12|      267|        12|{achieved:>11}|{aimed:>11}|1 ~ 256"
+        table.append(f"        |{cells}|{'no' if achieved == '-' else 'yes':>10}|")
+    shown = "\n".join([*table, ruler]) if loops else "        N/A"
+    return SCHEDULE.substitute(module=module, target=target, estimated=estimated, version=version, table=shown)
+
+
+def schedules_of(csynth: str) -> dict[str, str]:
+    """Schedule reports that agree with a csynth.xml, by module; none where that is damaged."""
+    try:
+        modules = ElementTree.fromstring(csynth).findall("ModuleInformation/Module")
+    except ElementTree.ParseError:
+        modules = []
+    found = {}
+    for module in modules:
+        loops = module.findall("PerformanceEstimates/SummaryOfLoopLatency/*")
+        rows = [(f"- {x.tag}", x.findtext("PipelineII", "-"), "1" if x.findtext("PipelineII") else "-") for x in loops]
+        found[module.findtext("Name", "")] = schedule_rpt(module.findtext("Name", ""), rows)
+    return found
+
+
+def written(tmp_path: Path, text: str, name: str = "csynth.xml") -> Path:
+    """A report in a file."""
+    path = tmp_path / name
+    path.write_text(text)
+    return path

@@ -10,17 +10,25 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support import toy_board as toy
 from support.boards import BOARD
-from support.vendor_reports import cosim_rpt, csynth_xml
+from support.vendor_reports import cosim_rpt, csynth_xml, schedules_of
 
-from bfp.files import write_bytes
+from bfp.artifact_file import save
+from bfp.files import write_bytes, write_text
+from bfp.samples import Samples, save_samples
+from codegen.identity import engine_sources, kernel_identity
+from codegen.lint.artifacts import smallest_artifact
+from codegen.performance.ranges import Range
+from codegen.render import BENCH_HEADERS, KERNEL_HEADERS
 from codegen.vendor import build
-from codegen.vendor.request import FlowOptions
-from codegen.vendor.results import Modelled, Range
+from codegen.vendor.request import FlowOptions, kernel_headers
+from codegen.vendor.results import Modelled
 
 ROOT = Path(__file__).resolve().parents[2]
 TCL = Path(__file__).resolve().parent / "vendor_tcl"
@@ -28,9 +36,10 @@ TCLSH = shutil.which("tclsh")
 needs_tclsh = pytest.mark.skipif(not TCLSH, reason="tclsh is not installed")
 PROGRAMS = ("vitis_hls", "vitis-run", "v++", "vivado")
 
-# FAKE_FAIL, FAKE_HANG, FAKE_NOTHING name programs that fail, never end, or end well without doing anything.
+# FAKE_FAIL, FAKE_HANG, FAKE_NOTHING, FAKE_LEAVES name programs that fail, never end, end well without doing anything,
+# or leave a process behind.
 FAKE = f"""#!{sys.executable}
-import json, os, subprocess, sys, time
+import json, os, re, subprocess, sys, time
 from pathlib import Path
 
 name, words = Path(sys.argv[0]).name, sys.argv[1:]
@@ -59,10 +68,12 @@ if told("HANG"):
     stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
     subprocess.Popen([sys.executable, "-c", stubborn])
     time.sleep(600)
+if told("LEAVES"):
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 if told("FAIL"):
     wrong("no licence")
 if told("CRASH"):
-    os.kill(os.getpid(), 11)
+    os.kill(os.getpid(), int(os.environ.get("FAKE_SIGNAL", "11")))
 if told("NOTHING"):
     sys.exit(0)
 
@@ -72,14 +83,19 @@ def tcl(script, bed):
     wrapper.write_text(text)
     sys.exit(subprocess.run([{TCLSH!r}, str(wrapper)]).returncode)
 
+FLAG, COUNT, WORDS = "0|1|true|false", "[0-9]+", ".+"
 CFG = {{
-    "part": "part", "flow_target": "hls", "clock": "hls", "clock_uncertainty": "hls", "syn.top": "hls",
-    "syn.file": "hls",
-    "syn.cflags": "hls", "tb.file": "hls", "tb.cflags": "hls", "syn.interface.m_axi_addr64": "hls",
-    "syn.interface.m_axi_alignment_byte_size": "hls", "syn.interface.m_axi_max_widen_bitwidth": "hls",
-    "syn.interface.m_axi_latency": "hls", "package.output.format": "hls", "package.output.syn": "hls",
-    "package.ip.vendor": "hls", "package.ip.library": "hls", "package.ip.name": "hls", "package.ip.version": "hls",
-    "cosim.O": "hls", "cosim.rtl": "hls", "cosim.tool": "hls", "cosim.random_stall": "hls", "cosim.argv": "hls",
+    "part": {{"part": "[a-z0-9]+-[a-z0-9]+-[-a-z0-9]+"}},
+    "hls": {{
+        "flow_target": "vivado|vitis", "clock": "[0-9.]+(ns|MHz|)", "clock_uncertainty": "[0-9.]+(ns|%|MHz|)",
+        "syn.top": "[a-z_]+", "syn.file": WORDS, "syn.cflags": WORDS, "tb.file": WORDS, "tb.cflags": WORDS,
+        "syn.interface.m_axi_addr64": FLAG, "syn.interface.m_axi_alignment_byte_size": COUNT,
+        "syn.interface.m_axi_max_widen_bitwidth": COUNT, "syn.interface.m_axi_latency": COUNT,
+        "package.output.format": "ip_catalog|xo|syn_dcp|sysgen|rtl", "package.output.syn": FLAG,
+        "package.ip.vendor": WORDS, "package.ip.library": WORDS, "package.ip.name": WORDS,
+        "package.ip.version": "[0-9]+[.][0-9]+([.][0-9]+)?", "cosim.O": FLAG, "cosim.rtl": "verilog|vhdl",
+        "cosim.tool": "auto|vcs|modelsim|riviera|xceilum|xsim", "cosim.random_stall": FLAG, "cosim.argv": WORDS,
+    }},
 }}
 
 def configuration(path):
@@ -92,7 +108,7 @@ def configuration(path):
             section = "hls"
             continue
         key, equals, value = line.partition("=")
-        if not equals or CFG.get(key) != section:
+        if not equals or not re.fullmatch(CFG[section].get(key, "(?!)"), value) or key in found:
             wrong("unknown configuration " + line)
         found[key] = value
     for key in ("syn.file", "tb.file"):
@@ -118,6 +134,8 @@ if name == "v++" and words[:3] == ["-c", "--mode", "hls"] and [words[3], words[5
     work = Path(words[6]) / "hls"
     work.mkdir(parents=True, exist_ok=True)
     left(os.environ.get("FAKE_CSYNTH"), work / "syn" / "report" / "csynth.xml")
+    for schedule in Path(os.environ["FAKE_SCHEDULES"]).iterdir():
+        left(schedule, work / ".autopilot" / "db" / schedule.name)
     if found["package.output.syn"] == "1" and "FAKE_NO_IP" not in os.environ:
         ip = work / "impl" / "ip"
         ip.mkdir(parents=True)
@@ -161,10 +179,15 @@ class Tools:
         for name, value in values.items():
             self.monkeypatch.setenv(f"FAKE_{name.upper()}", str(value))
 
-    def csynth(self, text: str) -> None:
-        """The report that synthesis leaves."""
+    def csynth(self, text: str, schedules: dict[str, str] | None = None, ending: str = "verbose.sched.rpt") -> None:
+        """The reports that synthesis leaves; schedules: by module, without them what agrees with the other."""
         (self.files / "csynth.xml").write_text(text)
-        self.tell(csynth=self.files / "csynth.xml")
+        folder = self.files / "schedules"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        for module, report in (schedules_of(text) if schedules is None else schedules).items():
+            (folder / f"{module}.{ending}").write_text(report)
+        self.tell(csynth=self.files / "csynth.xml", schedules=folder)
 
     def cosim(self, text: str) -> None:
         """The report that co-simulation leaves."""
@@ -190,17 +213,22 @@ def tcl_lists(path: Path) -> list[list[str]]:
     return [line.split("\x1f") for line in lines]
 
 
-MODEL = Modelled(Range(18, 20, 22), 50, 30000)  # agrees with csynth_xml()
+MODEL = Modelled(Range(18, 20, 22), Range(50, 50, 60), Range(20000, 30000, 45000))  # agrees with csynth_xml()
 
 
-def generated(folder: Path, **changes) -> Path:
-    """A generated network of the toy; ``changes`` replace fields of its deployment."""
-    folder.mkdir()
-    toy.write(folder / "deploy", **changes)
-    (folder / "generated").mkdir()
-    (folder / "generated" / "config.hpp").write_text("// generated\n")
-    (folder / "artifact.npz").write_bytes(b"artifact")
-    (folder / "samples.npz").write_bytes(b"samples")
+def generated(folder: Path, code: str = "", seed: int = 0, **changes) -> Path:
+    """A generated network of the toy, as code generation leaves it; a folder that has one is generated again.
+
+    code: the kernel's. seed: of artifact and samples. ``changes`` replace fields of its deployment.
+    """
+    for name in (*KERNEL_HEADERS, *BENCH_HEADERS):
+        write_text(folder / "generated" / name, f"// {name} of artifact {seed}\n{code}\n")
+    network = replace(smallest_artifact(), provenance={"seed": seed})
+    images = np.full((1, toy.CHANNELS, toy.HEIGHT, toy.WIDTH), seed, np.float32)
+    save_samples(Samples(images, np.array([0]), ("first",), np.zeros((1, 2), np.float32)), folder / "samples.npz")
+    made = {"artifact_digest": save(network, folder / "artifact.npz").digest}
+    made["identity"] = kernel_identity(kernel_headers(folder), engine_sources())
+    toy.write(folder / "deploy", **{**made, **changes})
     return folder
 
 
@@ -221,6 +249,23 @@ def bitstream(folder: Path, board=BOARD, **options):
 def cosim(folder: Path, board=BOARD, **options):
     """The step cosim, with golden data that no fake program reads."""
     return build.cosim(folder, board, FlowOptions(**options), lambda path: write_bytes(path, b"golden"))
+
+
+def processes_with(log: Path, word: str = "") -> list[Path]:
+    """Processes that have the log of calls in their environment, as fake programs and their children do.
+
+    word: of the command line.
+    """
+    found = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            inside = f"FAKE_LOG={log}".encode() in environment.read_bytes()
+            inside = inside and word.encode() in environment.with_name("cmdline").read_bytes()
+        except OSError:
+            continue  # it has ended, or is somebody else's
+        if inside and environment.parent.name != str(os.getpid()):
+            found.append(environment.parent)
+    return found
 
 
 def package(folder: Path) -> dict[str, bytes]:

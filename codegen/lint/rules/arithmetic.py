@@ -3,38 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from clang.cindex import Cursor, CursorKind
 
-from codegen.lint.expressions import binary_operator, division_operator, factors, integer_value, is_constant
+from codegen.lint.expressions import (
+    arithmetic_operator,
+    below_casts,
+    binary_operator,
+    division_operator,
+    factors,
+    integer_value,
+    is_constant,
+)
 from codegen.lint.kernel import Finding, Kernel, Scope, at
 
 K = CursorKind
-# Divisions that are still computed when it runs, by function and text, each with what will replace it: quotients that
-# code generation knows for every step of the network.
-DIVISIONS = {
-    ("place", "word / BANKS"): "the row of a word of the tile buffer",
-    ("place", "word % BANKS"): "the bank of a word of the tile buffer",
-    ("start_walk", "( walk . pixels + PIXELS - 1 ) / PIXELS"): "blocks of pixels of a tile",
-    ("start_walk", "walk . block_pixels / tile . width"): "rows by which a block of pixels moves a lane",
-    ("slice_at", "first / tile . in_height"): "the word of the tile that a line of the buffer belongs to",
+OPERATORS = (K.BINARY_OPERATOR, K.COMPOUND_ASSIGNMENT_OPERATOR)
+
+# Products that are meant, by file and function: the array's, and the means'; fits() asks the compiler alone. Any number.
+MEANT = {
+    ("depthwise.hpp", "operator()"),
+    ("products.hpp", "fits"),
+    ("products.hpp", "packed_products"),
+    ("products.hpp", "single_products"),
+    ("rounding.hpp", "mean"),
 }
+
+
+def arithmetic(kernel: Kernel) -> Iterator[tuple[tuple[str, str], Cursor]]:
+    """Every operator with the file and function that it stands in, initialisers and default arguments included.
+
+    What stands outside any function, in a struct, has the function "".
+    """
+    inside: set[int] = set()
+    for function in kernel.functions.values():
+        name = function.cursor.spelling.split("<")[0]
+        for c in function.cursor.walk_preorder():
+            if c.kind in OPERATORS and c.hash not in inside:
+                inside.add(c.hash)
+                yield (Path(c.location.file.name).name, name), c
+    for c in kernel.cursors:
+        if c.kind in OPERATORS and c.hash not in inside:
+            yield (Path(c.location.file.name).name, ""), c
 
 
 def run_time_division(kernel: Kernel) -> Iterator[Finding]:
     """A division that is left to the hardware takes a divider of some 36 cycles, or a wide multiplier."""
-    for function in kernel.functions.values():
-        for c in function.body.walk_preorder():
-            operator = division_operator(c)
-            if not operator:
-                continue
-            _, divisor = c.get_children()
-            if is_constant(c, kernel) or _power_of_two(divisor, kernel):
-                continue
-            text = " ".join(token.spelling for token in c.get_tokens())
-            if (function.cursor.spelling, text) not in DIVISIONS:
-                sentence = f"{operator} is computed when it runs, by something that is no power of two; count instead"
-                yield at(c, "run_time_division", f"{sentence}, or let code generation compute it")
+    for _, c in arithmetic(kernel):
+        operator = division_operator(c)
+        if not operator:
+            continue
+        _, divisor = c.get_children()
+        if is_constant(c, kernel) or _power_of_two(divisor, kernel):
+            continue
+        sentence = f"{operator} is computed when it runs, by something that is no power of two; count instead"
+        yield at(c, "run_time_division", f"{sentence}, or let code generation compute it")
+
+
+def run_time_products(kernel: Kernel) -> list[tuple[tuple[str, str], Cursor]]:
+    """Products of two values that are both known only when it runs, with the file and function."""
+    found = ((place, c) for place, c in arithmetic(kernel) if arithmetic_operator(c) == "mul")
+    return [(p, c) for p, c in found if not any(is_constant(side, kernel) for side in c.get_children())]
+
+
+def run_time_product(kernel: Kernel) -> Iterator[Finding]:
+    """A product of two values of 32 bits takes 3 DSPs, which are the array's; the control counts instead."""
+    for place, c in run_time_products(kernel):
+        if place not in MEANT:
+            sentence = f"the product {_text(c)} is computed when it runs; count instead"
+            yield at(c, "run_time_product", f"{sentence}, or let code generation compute it")
+
+
+def _text(cursor: Cursor) -> str:
+    return " ".join(token.spelling for token in cursor.get_tokens())
 
 
 def _power_of_two(divisor: Cursor, kernel: Kernel) -> bool:
@@ -62,11 +104,16 @@ def _unrolled(loop: Scope) -> list[Cursor]:
 
 
 def _adds_product(c: Cursor, kernel: Kernel) -> bool:
-    """Whether a statement adds a product of two values that are known only when it runs."""
-    if c.kind != K.COMPOUND_ASSIGNMENT_OPERATOR or binary_operator(c) != "+=":
+    """Whether a statement adds a product of two values that are known only when it runs to a sum."""
+    children = list(c.get_children())
+    if c.kind == K.COMPOUND_ASSIGNMENT_OPERATOR and binary_operator(c) == "+=":
+        terms = children[1:]
+    elif c.kind == K.BINARY_OPERATOR and binary_operator(c) == "=" and arithmetic_operator(children[1]) == "add":
+        terms = list(below_casts(children[1]).get_children())
+    else:
         return False
-    found = factors(list(c.get_children())[1])
-    return found is not None and not any(is_constant(side, kernel) for side in found)
+    products = [found for found in map(factors, terms) if found is not None]
+    return any(not any(is_constant(side, kernel) for side in found) for found in products)
 
 
 def _built_into(function: Scope, kernel: Kernel) -> list[Scope]:

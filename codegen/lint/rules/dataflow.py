@@ -79,6 +79,28 @@ def dataflow_channels(kernel: Kernel) -> Iterator[Finding]:
             seen.append(variable)
 
 
+def stable_jobs(kernel: Kernel) -> Iterator[Finding]:
+    """A struct that several processes of a region read is a queue for each of its members to each of them, unless it
+    is declared not to change meanwhile.
+    """
+    for region in regions(kernel):
+        stable = {p.get("variable") for p in region.pragmas if p.name == "STABLE"}
+        readers: dict[str, int] = {}
+        for _, variable, access in _uses(region, kernel):
+            if access == "scalar" and variable.kind == K.PARM_DECL and _is_struct(variable):
+                readers[variable.spelling] = readers.get(variable.spelling, 0) + 1
+        for name, count in readers.items():
+            if count > 1 and name not in stable:
+                sentence = f"{name} is a struct that {count} processes read; add #pragma HLS STABLE variable={name}"
+                yield at(region.cursor, "stable_jobs", sentence)
+
+
+def _is_struct(variable: Cursor) -> bool:
+    kind = variable.type.get_canonical()
+    bare = kind.get_pointee() if kind.kind == TypeKind.LVALUEREFERENCE else kind
+    return bare.get_canonical().kind == TypeKind.RECORD
+
+
 def _broken(uses: list[tuple[Cursor, str]]) -> str | None:
     writers = [i for i, (_, access) in enumerate(uses) if access == "writes"]
     readers = [i for i, (_, access) in enumerate(uses) if access in ("reads", "scalar")]

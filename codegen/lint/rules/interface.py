@@ -44,6 +44,7 @@ def interface(kernel: Kernel) -> Iterator[Finding]:
     ports = {p.spelling: p for p in parameters(top.cursor)}
     modes: dict[str, list[str]] = {}
     bundles: dict[str | None, str] = {}
+    registers: dict[str, str | None] = {}
     for pragma in top.pragmas:
         port = pragma.get("port")
         if pragma.name != "INTERFACE" or port is None:
@@ -58,10 +59,16 @@ def interface(kernel: Kernel) -> Iterator[Finding]:
             if pragma.get("bundle") and first != port:
                 sentence = f"ports {first} and {port} share a bundle, where one waits for the other; give each its own"
                 yield at_pragma(pragma, "interface", sentence)
+            if pragma.get("offset") not in (None, "slave"):
+                sentence = f"m_axi port {port} has offset={pragma.get('offset')}, so that no register sets its address"
+                yield at_pragma(pragma, "interface", f"{sentence}; write offset=slave")
             missing = [o for o in EXPLICIT if pragma.get(o) is None]
             if missing:
                 sentence = f"m_axi port {port} leaves {', '.join(missing)} to defaults that differ by flow; write them"
                 yield at_pragma(pragma, "interface", sentence)
+        elif mode == "s_axilite" and pragma.get("bundle") != registers.setdefault("bundle", pragma.get("bundle")):
+            sentence = f"port {port} is in another s_axilite bundle than the ports before it; the design connects one"
+            yield at_pragma(pragma, "interface", sentence)
     for name, parameter in ports.items():
         declared = modes.get(name, [])
         pointer = parameter.type.get_canonical().kind == TypeKind.POINTER

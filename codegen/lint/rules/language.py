@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from clang.cindex import Cursor, CursorKind, Type, TypeKind
+from clang.cindex import Cursor, CursorKind, Diagnostic, Type, TypeKind
 
 from codegen.lint.expressions import element, modifies
 from codegen.lint.kernel import FUNCTIONS, Finding, Kernel, Scope, at
@@ -15,15 +15,26 @@ K = CursorKind
 HEADERS = ("cstdint", "hls_stream.h")
 ALLOCATORS = ("malloc", "calloc", "realloc", "free", "aligned_alloc", "alloca", "strdup")
 ALLOCATORS += ("operator new", "operator new[]", "operator delete", "operator delete[]")
+# a line that goes on in the next one, other spellings of # and the like, strings that may hold anything
+DISGUISES = re.compile(r"\\\s*$|%:|\?\?[=/'()!<>-]|\b(u8|[uUL])?R\"")
 FLOAT_ARGUMENT = re.compile(r"<.*\b(float|double|half|_Float16|__fp16|__float128)\b")
 FLOATS = (TypeKind.FLOAT, TypeKind.DOUBLE, TypeKind.LONGDOUBLE, TypeKind.FLOAT128, TypeKind.HALF)
 ARRAYS = (TypeKind.CONSTANTARRAY, TypeKind.INCOMPLETEARRAY, TypeKind.VARIABLEARRAY, TypeKind.DEPENDENTSIZEDARRAY)
+STRUCTS = (K.STRUCT_DECL, K.CLASS_DECL, K.CLASS_TEMPLATE)
 DECLARATIONS = (K.VAR_DECL, K.PARM_DECL, K.FIELD_DECL, K.TYPEDEF_DECL, K.TYPE_ALIAS_DECL)
 # Statics in dataflow processes that are wanted: partial sums outlive a pass, never a tile (see hls/engine.cpp); rows
 # of a pooled input are written before they are read, but only a static says so to an ordinary compiler.
 STATICS = {("compute", "partial"), ("input_pool", "before")}
 # The one volatile that is wanted: a register that is read while the kernel runs, in which every write counts.
 PROGRESS, PROGRESS_TYPE = "progress", "volatile uint32_t *"
+
+
+def compiler_warnings(kernel: Kernel) -> Iterator[Finding]:
+    """What an ordinary compiler doubts: shifts by too much, values that do not fit, results that are not used."""
+    for d in kernel.unit.diagnostics:
+        own = d.location.file and d.location.file.name in kernel.sources
+        if own and d.severity == Diagnostic.Warning:
+            yield Finding(d.location.file.name, d.location.line, "compiler_warnings", f"{d.spelling} ({d.option})")
 
 
 def heap(kernel: Kernel) -> Iterator[Finding]:
@@ -45,9 +56,13 @@ def recursion(kernel: Kernel) -> Iterator[Finding]:
 
 def pointers(kernel: Kernel) -> Iterator[Finding]:
     for c in kernel.cursors:
+        if c.kind in FUNCTIONS and c.is_definition() and _points(c.result_type):
+            yield at(c, "pointers", f"{c.spelling} returns a pointer or a reference; return a value or an index")
         if c.kind not in DECLARATIONS:
             continue
         kind = c.type.get_canonical()
+        if c.kind == K.VAR_DECL and _points(kind) and any(x.kind == K.CONDITIONAL_OPERATOR for x in c.walk_preorder()):
+            yield at(c, "pointers", f"{c.spelling} may point to one of two variables; choose the value, or an index")
         if c.kind == K.FIELD_DECL and element(kind).kind in (TypeKind.POINTER, TypeKind.LVALUEREFERENCE):
             sentence = (
                 f"member {c.spelling} is a pointer or a reference; hold an index, or pass the pointer to the function"
@@ -99,6 +114,27 @@ def run_time_dispatch(kernel: Kernel) -> Iterator[Finding]:
             yield at(c, rule, f"{c.spelling} is a pointer to a function; use a switch over plain calls")
 
 
+def constructs(kernel: Kernel) -> Iterator[Finding]:
+    """What HLS compilers take in part or not at all: memory seen as something else, text for another machine."""
+    names = {K.LAMBDA_EXPR: "a lambda", K.ASM_STMT: "asm", K.MS_ASM_STMT: "asm", K.UNION_DECL: "a union"}
+    names[K.CXX_REINTERPRET_CAST_EXPR] = "reinterpret_cast"
+    for c in kernel.cursors:
+        name = names.get(c.kind)
+        if c.kind == K.CSTYLE_CAST_EXPR and c.type.get_canonical().kind == TypeKind.POINTER:
+            name = "a cast to a pointer"
+        elif c.kind == K.FIELD_DECL and "hls::stream<" in c.type.spelling + element(c.type).spelling:
+            name = f"stream {c.spelling} in a struct"
+        elif c.kind == K.FIELD_DECL and c.is_bitfield():
+            name = f"bit-field {c.spelling}"
+        elif c.kind in FUNCTIONS and c.type.kind == TypeKind.FUNCTIONPROTO and c.type.is_function_variadic():
+            name = f"{c.spelling} with any number of arguments"
+        elif c.kind in DECLARATIONS and _pointee(c.type).get_canonical().kind in (TypeKind.INT128, TypeKind.UINT128):
+            name = f"{c.spelling} of 128 bits"
+        if name:
+            sentence = f"{name} is not for kernels"
+            yield at(c, "constructs", f"{sentence}; use plain functions, structs and integers up to 64 bits")
+
+
 def _pointee(kind: Type) -> Type:
     """The type below references, pointers and arrays."""
     kind = element(kind)
@@ -132,8 +168,13 @@ def array_sizes(kernel: Kernel) -> Iterator[Finding]:
 
 
 def preprocessor(kernel: Kernel) -> Iterator[Finding]:
-    """Simulation and synthesis must see the same text: only includes and pragmas."""
+    """Simulation, synthesis and this lint must see the same text: only includes and pragmas, and nothing disguised."""
     for name, text in kernel.sources.items():
+        for number, line in enumerate(text.split("\n"), 1):
+            found = DISGUISES.search(line)
+            if found:
+                sentence = f"{found[0]!r} makes of a line what it does not look like; write each line, # and string out"
+                yield Finding(name, number, "preprocessor", sentence)
         for number, line in enumerate(blank_comments(text).split("\n"), 1):
             match = re.match(r"\s*#\s*(\w+)", line)
             if match and match.group(1) not in ("include", "pragma"):
@@ -163,7 +204,8 @@ def volatile(kernel: Kernel) -> Iterator[Finding]:
 
 def statics(kernel: Kernel) -> Iterator[Finding]:
     """State that survives a dataflow process, or that two may share, makes iterations depend on each other, unseen."""
-    for c in kernel.globals:
+    members = [c for c in kernel.cursors if c.kind == K.VAR_DECL and c.semantic_parent.kind in STRUCTS]
+    for c in (*kernel.globals, *members):
         if not _constant(c):
             sentence = f"{c.spelling} is a variable that every process may use, unseen; make it constant or pass it in"
             yield at(c, "statics", sentence)

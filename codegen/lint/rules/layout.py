@@ -27,6 +27,20 @@ def lane_arrays(kernel: Kernel) -> Iterator[Finding]:
                 yield at(variable, "lane_arrays", sentence)
 
 
+def scalars_first(kernel: Kernel) -> Iterator[Finding]:
+    """A struct whose scalars stand behind an array is built wrongly by one open HLS compiler, and padded by others."""
+    for struct in kernel.cursors:
+        if struct.kind not in (K.STRUCT_DECL, K.CLASS_DECL, K.CLASS_TEMPLATE):
+            continue
+        array = None
+        for member in (c for c in struct.get_children() if c.kind == K.FIELD_DECL):
+            if holds_array(member.type) or member.type.get_canonical().kind in ARRAYS:
+                array = array or member
+            elif array is not None:
+                sentence = f"scalar {member.spelling} of {struct.spelling} stands behind array {array.spelling}"
+                yield at(member, "scalars_first", f"{sentence}; put scalars first")
+
+
 def _scopes(function: Scope, kernel: Kernel) -> list[Scope]:
     return [s for s in kernel.scopes if s.function is function]
 

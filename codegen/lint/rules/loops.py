@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from clang.cindex import Cursor, CursorKind
@@ -10,6 +11,7 @@ from codegen.lint.expressions import (
     binary_operator,
     bound,
     has_constant_bound,
+    integer_value,
     lies_in,
     parts,
     unary_operator,
@@ -51,7 +53,7 @@ def _unbounded(loop: Scope) -> str | None:
         return f"the bound {moving.spelling} is changed within the loop; copy it before the loop"
     up = _direction(step, counter)
     if up is None:
-        return f"the step of {counter.spelling} must be ++, --, += or -= of a constant"
+        return f"the step of {counter.spelling} must be ++, --, += or -= of a constant, or = bounded<MOST>({counter.spelling} + 1)"
     if up != binary_operator(condition).startswith("<"):
         return f"the counter {counter.spelling} is stepped away from its bound; turn the comparison or the step round"
     return None
@@ -62,17 +64,29 @@ def _direction(step: Cursor, counter: Cursor) -> bool | None:
     children = list(step.get_children())
     if not children or not lies_in(children[0], counter):
         return None
+    if step.kind == K.BINARY_OPERATOR and binary_operator(step) == "=":
+        # no wider than its bound needs (hls/bounded.hpp), by one
+        return True if re.fullmatch(r"(\w+)=bounded<[^;]+>\(\1\+1\)", text(step)) else None
     if step.kind == K.UNARY_OPERATOR:
         return {"++": True, "--": False}.get(unary_operator(step))
     constants = all(v.type.is_const_qualified() or v.kind != K.VAR_DECL for v in variables(children[-1]))
-    if step.kind == K.COMPOUND_ASSIGNMENT_OPERATOR and constants:
+    value = integer_value(children[-1])
+    if step.kind == K.COMPOUND_ASSIGNMENT_OPERATOR and constants and (value is None or value > 0):
         return {"+=": True, "-=": False}.get(binary_operator(step))
     return None
 
 
+def text(cursor: Cursor) -> str:
+    """The source of an expression, without blanks."""
+    return "".join(token.spelling for token in cursor.get_tokens())
+
+
 def tripcounts(kernel: Kernel) -> Iterator[Finding]:
-    """Without a trip count the vendor's report has no cycles for a loop with a run-time bound."""
+    """Without a trip count the vendor's report has no cycles for a loop with a run-time bound; others need none."""
     for loop in kernel.loops:
+        if has_constant_bound(loop, kernel) and loop.pragma("LOOP_TRIPCOUNT"):
+            sentence = "the number of iterations is constant; leave LOOP_TRIPCOUNT out, which could say another"
+            yield at_pragma(loop.pragma("LOOP_TRIPCOUNT"), "tripcounts", sentence)
         if bound(loop) is not None and not has_constant_bound(loop, kernel) and not loop.pragma("LOOP_TRIPCOUNT"):
             sentence = "the bound is known only when it runs; add #pragma HLS LOOP_TRIPCOUNT min=.. max=.."
             yield at(loop.cursor, "tripcounts", sentence)
@@ -88,10 +102,11 @@ def pipelines(kernel: Kernel) -> Iterator[Finding]:
         for function in kernel.reachable(scope):
             inside += [s for s in kernel.loops if s.function is function]
         for loop in inside:
-            if loop.pragma("UNROLL") and has_constant_bound(loop, kernel):
+            unroll = loop.pragma("UNROLL")
+            if unroll and unroll.get("factor") is None and has_constant_bound(loop, kernel):
                 continue
             where = f"{loop.cursor.location.file.name}:{loop.cursor.location.line}"
-            sentence = f"the loop at {where} lies below this PIPELINE and is not one of constant bounds with UNROLL"
+            sentence = f"the loop at {where} lies below this PIPELINE and is not one of constant bounds with UNROLL and no factor"
             yield at_pragma(pragma, "pipelines", sentence)
 
 

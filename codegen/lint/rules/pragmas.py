@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 from clang.cindex import Cursor, CursorKind, Type, TypeKind
 
-from codegen.lint.expressions import constant_value, element, expression_value
+from codegen.lint.expressions import constant_value, element, expression_value, lies_in
 from codegen.lint.kernel import Finding, Kernel, Scope, at_pragma
-from codegen.lint.pragmas import CONSTANT, KNOWN, MODE_OPTIONS, NAME, VARIABLE, Known
+from codegen.lint.pragmas import KNOWN, NAME, OPERATIONS, VARIABLE, Known, Whole, options_of
 from codegen.simulation.source_text import Pragma, blank_comments
 
 K = CursorKind
@@ -18,6 +18,7 @@ ARRAYS = (TypeKind.CONSTANTARRAY, TypeKind.INCOMPLETEARRAY, TypeKind.DEPENDENTSI
 INTEGERS = (TypeKind.INT, TypeKind.UINT, TypeKind.LONG, TypeKind.ULONG, TypeKind.SHORT, TypeKind.LONGLONG)
 LANES = ("LANES", "PIXELS", "FILTERS", "BANKS")
 SMALL = 16
+CONSTANT = r"[\w+\-*/().:]+"  # as pragmas have it: the compiler is asked whether it is one
 
 
 def nearest(word: str, known: list[str]) -> str:
@@ -43,35 +44,43 @@ def pragma_spelling(kernel: Kernel) -> Iterator[Finding]:
             sentence = f"pragma {pragma.name} is not in the table of known ones; {nearest(pragma.name, list(KNOWN))}"
             yield at_pragma(pragma, "pragma_spelling", sentence)
         else:
-            for sentence in _wrong_options(pragma, known, kernel):
+            for sentence in _wrong_options(pragma, known):
                 yield at_pragma(pragma, "pragma_spelling", f"{pragma.name}: {sentence}")
 
 
-def _wrong_options(pragma: Pragma, known: Known, kernel: Kernel) -> Iterator[str]:
+def _wrong_options(pragma: Pragma, known: Known) -> Iterator[str]:
     names = [name for name, _ in pragma.options]
+    options = options_of(pragma.name, pragma.get("mode"))
     for name, value in pragma.options:
         if names.count(name) > 1:
             yield f"option {name} is given twice"
+        allowed = options.get(name)
         if value is None:
-            if name not in known.words:
-                yield f"{name} is not known; {nearest(name, [*known.words, *(f'{o}=' for o in known.options)])}"
-            continue
-        allowed = known.options.get(name)
-        if allowed is None:
-            yield f"option {name}= is not known; {nearest(name, list(known.options))}"
-        elif allowed in (NAME, VARIABLE) and not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", value):
-            yield f"{name}={value} is not a name"
+            if name not in known.words or allowed not in (None, ()):
+                yield f"{name} is not known; {nearest(name, [*known.words, *(f'{o}=' for o in options)])}"
+        elif allowed is None or allowed == ():
+            of_mode = f" of mode={pragma.get('mode')}" if pragma.name == "INTERFACE" else ""
+            yield f"option {name}= is not known{of_mode}; {nearest(name, list(options))}"
+        elif allowed in (NAME, VARIABLE):
+            members = r"(\.[A-Za-z_]\w*)*" if allowed == VARIABLE else ""
+            if not re.fullmatch(rf"[A-Za-z_]\w*{members}", value):
+                yield f"{name}={value} is not a name"
+        elif isinstance(allowed, Whole) and not re.fullmatch(CONSTANT, value):
+            yield f"{name}={value} is no constant of names, whole numbers, + - * / and parentheses"
         elif isinstance(allowed, tuple) and value not in allowed:
             yield f"{name}={value} is not known; {nearest(value, list(allowed))}"
-    for name in known.needs:
-        if name not in names:
-            yield f"option {name}= is missing"
-    if known.first and names[0] not in known.first:
+    for group in known.needs:
+        if not set(group) & set(names):
+            words = [f"{name}=" if name in options else name for name in group]
+            yield f"{'option ' if len(group) == 1 else ''}{' or '.join(words)} is missing"
+    for group in known.apart:
+        given = [name for name in names if name in group]
+        if len(given) > 1:
+            yield f"{' and '.join(given)} exclude each other"
+    if known.first and names and names[0] not in known.first:
         yield f"{' or '.join(known.first)} must come first, since it says what the other options may be"
-    of_mode = MODE_OPTIONS.get(pragma.get("mode") or "") if pragma.name == "INTERFACE" else None
-    for name in names if of_mode else ():
-        if name not in ("mode", "port", *of_mode):
-            yield f"option {name} is not one of mode={pragma.get('mode')}; {nearest(name, list(of_mode))}"
+    if "register" in names and "register" not in options:
+        yield f"register is not known of mode={pragma.get('mode')}"
 
 
 def pragma_place(kernel: Kernel) -> Iterator[Finding]:
@@ -85,7 +94,7 @@ def pragma_place(kernel: Kernel) -> Iterator[Finding]:
                 pragma, "pragma_place", f"{pragma.name} stands outside any function; move it into its scope"
             )
         elif not any(_stands(place, scope, kernel) for place in known.place):
-            words = {"top": f"the function {kernel.top}", "function": "a function", "loop": "a loop"}
+            words = {"top": f"the function {kernel.top}", "function": "a function", "loop": "a loop", "block": "a block"}
             sentence = f"{pragma.name} must stand directly in {' or '.join(words[p] for p in known.place)}"
             yield at_pragma(pragma, "pragma_place", sentence)
         elif scope.is_function and pragma.name in DISSOLVED and _is_inlined(scope):
@@ -104,8 +113,8 @@ def _is_inlined(function: Scope) -> bool:
 
 def _stands(place: str, scope: Scope, kernel: Kernel) -> bool:
     return {
-        "any": True,
         "loop": scope.is_loop,
+        "block": not (scope.is_loop or scope.is_function),
         "function": scope.is_function,
         "top": scope.is_function and scope.cursor.spelling == kernel.top,
     }[place]
@@ -114,14 +123,14 @@ def _stands(place: str, scope: Scope, kernel: Kernel) -> bool:
 def pragma_scope(kernel: Kernel) -> Iterator[Finding]:
     """What a pragma names is looked up where it stands: so the compiler is given a statement there that says the same.
 
-    A variable must be declared before; a value must be a constant expression that is not negative.
+    A variable must be declared before; a value must be a constant expression within its bounds.
     """
     lines = {name: text.split("\n") for name, text in kernel.sources.items()}
     stood: dict[tuple[str, int], Pragma] = {}
     for pragma, scope in kernel.owners.items():
         known = KNOWN.get(pragma.name)
         if known is not None and scope is not None:
-            lines[pragma.file][pragma.line - 1] = _statement(pragma, known, kernel)
+            lines[pragma.file][pragma.line - 1] = _statement(pragma)
             stood[pragma.file, pragma.line] = pragma
     for file, line, error in kernel.errors_with({name: "\n".join(text) for name, text in lines.items()}):
         pragma = stood.get((file, line))
@@ -130,17 +139,22 @@ def pragma_scope(kernel: Kernel) -> Iterator[Finding]:
             yield at_pragma(pragma, "pragma_scope", f"{sentence}: declare it before, qualify it, or correct it")
 
 
-def _statement(pragma: Pragma, known: Known, kernel: Kernel) -> str:
-    """C++ that is an error where an option's variable or constant is not visible."""
-    checks = []
+def _statement(pragma: Pragma) -> str:
+    """C++ that is an error where an option's variable or constant is not visible, or out of its bounds."""
+    checks, options = [], options_of(pragma.name, pragma.get("mode"))
     for name, value in pragma.options:
-        allowed = known.options.get(name)
-        if value is None or allowed is None or not re.fullmatch(r"[\w+\-*/().:]+", value):
+        allowed = options.get(name)
+        if value is None or not re.fullmatch(CONSTANT if isinstance(allowed, Whole) else r"[\w.]+", value):
             continue  # the business of pragma_spelling
-        if allowed == CONSTANT:
-            checks.append(f'static_assert(({value}) >= 0, "{name} is negative");')
+        if isinstance(allowed, Whole):
+            checks.append(f'static_assert(__is_integral(decltype(({value}) + 0)), "{name} is no whole number");')
+            checks.append(f'static_assert(({value}) >= {allowed.least}, "{name} is less than {allowed.least}");')
+            checks.append(f'static_assert(({value}) <= {allowed.most}, "{name} is more than {allowed.most}");')
         elif allowed == VARIABLE and value != "return":
             checks.append(f"(void)sizeof({value});")
+    low, high = pragma.get("min"), pragma.get("max")
+    if low and high:
+        checks.append(f'static_assert(({low}) <= ({high}), "min is more than max");')
     return " ".join(checks)
 
 
@@ -149,6 +163,9 @@ def pragma_types(kernel: Kernel) -> Iterator[Finding]:
     for pragma, scope in kernel.owners.items():
         if scope is None:
             continue
+        if pragma.name == "ALLOCATION" and pragma.has("operation") and pragma.get("instances") not in OPERATIONS:
+            sentence = f"operation {pragma.get('instances')} is not known; {nearest(pragma.get('instances') or '', list(OPERATIONS))}"
+            yield at_pragma(pragma, "pragma_types", sentence)
         if pragma.name == "ALLOCATION" and pragma.has("function"):
             called = {callee.cursor.spelling for _, callee in kernel.calls(scope.body)}
             if pragma.get("instances") not in called:
@@ -177,7 +194,14 @@ def _is_integer(kind: Type) -> bool:
     return kind.get_canonical().kind in INTEGERS
 
 
-IS = {"a stream": _is_stream, "an array": _is_array, "a struct": _is_struct, "an integer": _is_integer}
+def _is_number(kind: Type) -> bool:
+    return _is_integer(kind) or kind.get_canonical().kind in (TypeKind.BOOL, TypeKind.SCHAR, TypeKind.UCHAR, TypeKind.USHORT)
+
+
+IS = {
+    "a stream": _is_stream, "an array": _is_array, "a struct": _is_struct, "an integer": _is_integer,
+    "a number": _is_number,
+}  # fmt: skip
 # What the variable of a pragma may be, as the compiler's own list of pragmas says (docs/pragmas.md).
 OBJECTS = {
     "STREAM": ("a stream",),
@@ -188,6 +212,7 @@ OBJECTS = {
     "AGGREGATE": ("a struct",),
     "DISAGGREGATE": ("a struct",),
     "BIND_OP": ("an integer",),
+    "STABLE": ("a number", "a struct"),
 }
 
 
@@ -293,16 +318,21 @@ def unchecked_dependences(kernel: Kernel) -> Iterator[Finding]:
     for pragma, scope in kernel.owners.items():
         if pragma.name != "DEPENDENCE" or not pragma.has("false") or scope is None:
             continue
-        checked = [
-            s.spelling.strip('"')
-            for c in scope.function.body.walk_preorder()
-            if c.kind == K.VAR_DECL and "DependenceCheck" in c.type.spelling
-            for s in c.walk_preorder()
-            if s.kind == K.STRING_LITERAL
-        ]
-        if pragma.get("variable") not in checked:
-            name = pragma.get("variable")
-            sentence = (
-                f'the claim about {name} is not asserted; declare DependenceCheck<SIZE> check("{name}", distance)'
-            )
-            yield at_pragma(pragma, "unchecked_dependences", sentence)
+        name, body = pragma.get("variable"), scope.function.body
+        checks = [c for c in body.walk_preorder() if c.kind == K.VAR_DECL and _checks(c, name)]
+        told = {c.spelling for c in body.walk_preorder() if c.kind == K.CALL_EXPR and _is_of(c, checks)}
+        if not {"read", "write"} <= told:
+            sentence = f"the claim about {name} is not asserted; declare DependenceCheck<SIZE> check(\"{name}\", distance)"
+            yield at_pragma(pragma, "unchecked_dependences", f"{sentence}, and tell it every read and write")
+
+
+def _checks(variable: Cursor, name: str | None) -> bool:
+    """Whether a variable is a check of the array of this name."""
+    names = [s.spelling.strip('"') for s in variable.walk_preorder() if s.kind == K.STRING_LITERAL]
+    return "DependenceCheck" in variable.type.spelling and name in names
+
+
+def _is_of(call: Cursor, variables: list[Cursor]) -> bool:
+    """Whether a member of one of the variables is called."""
+    children = list(call.get_children())
+    return bool(children) and any(lies_in(children[0], variable) for variable in variables)

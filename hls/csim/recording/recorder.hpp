@@ -2,7 +2,7 @@
 // and after the call, as codegen/simulation/stage_recording.py asks for in a copy of the
 // engine, and reads it again.
 //
-// The file: per call "call STAGE LAYER\n", then per argument, first all of them
+// The file: per call "call STAGE STEP\n", then per argument, first all of them
 // before the call and then all of them after it, "NAME BYTES\n" and the bytes;
 // "end\n" after the last.
 #pragma once
@@ -12,7 +12,7 @@
 #include <cstdio>
 #include <map>
 #include <string>
-#include <utility>
+#include <tuple>
 
 #include "hls_stream.h"
 
@@ -20,13 +20,13 @@ namespace csim {
 
 class Call {
   public:
-    // Only the first calls of a stage for each layer are recorded, to the file
-    // that the compiler's flag -DSBFP_RECORDING names.
-    Call(const char *stage, int32_t layer) {
-        static std::map<std::pair<std::string, int32_t>, int> calls;
-        if (file() && calls[{stage, layer}]++ < MOST_CALLS) {
+    // Only the first calls of a stage are recorded for the layers that a step
+    // loads and computes, to the file that the compiler's flag -DSBFP_RECORDING names.
+    Call(const char *stage, int64_t step, const int32_t (&layers)[3]) {
+        static std::map<std::tuple<std::string, int32_t, int32_t, int32_t>, int> calls;
+        if (file() && calls[{stage, layers[0], layers[1], layers[2]}]++ < MOST_CALLS) {
             active_ = true;
-            std::fprintf(file(), "call %s %d\n", stage, layer);
+            std::fprintf(file(), "call %s %lld\n", stage, static_cast<long long>(step));
         }
     }
     Call(const Call &) = delete;

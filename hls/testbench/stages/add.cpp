@@ -3,7 +3,6 @@
 
 #include "bench.hpp"
 #include "data/add.hpp"
-#include "schedule.hpp"
 
 using namespace sbfp;
 
@@ -12,10 +11,9 @@ static Word input[BANKS][BANK_ROWS];
 int main() {
     bench::Check check("add");
     for (const Call &call : CALLS) {
-        const Layer &layer = LAYERS[call.layer];
         hls::stream<AccWord> sums;
         bench::put(call.input, &input[0][0]);
-        add_pass(layer, call.tile, call.pass, input, sums);
+        add_pass(call.where, call.job_row, input, sums);
         check.expect("sums", sums, call.sums);
     }
     return check.finish();

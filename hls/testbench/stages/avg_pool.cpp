@@ -3,7 +3,6 @@
 
 #include "bench.hpp"
 #include "data/avg_pool.hpp"
-#include "schedule.hpp"
 
 using namespace sbfp;
 
@@ -12,10 +11,9 @@ static Word input[BANKS][BANK_ROWS];
 int main() {
     bench::Check check("avg_pool");
     for (const Call &call : CALLS) {
-        const Layer &layer = LAYERS[call.layer];
         hls::stream<AccWord> sums;
         bench::put(call.input, &input[0][0]);
-        avg_pool_pass(layer, call.tile, call.pass, input, sums);
+        avg_pool_pass(call.where, call.job_row, input, sums);
         check.expect("sums", sums, call.sums);
     }
     return check.finish();

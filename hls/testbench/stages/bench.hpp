@@ -9,8 +9,7 @@
 #include <cstdio>
 
 #include "hls_stream.h"
-#include "layer.hpp"
-#include "walk.hpp"
+#include "jobs.hpp"
 #include "words.hpp"
 
 namespace bench {

@@ -3,7 +3,6 @@
 
 #include "bench.hpp"
 #include "data/conv.hpp"
-#include "schedule.hpp"
 
 using namespace sbfp;
 
@@ -16,13 +15,12 @@ static AccWord partial[TILE_BLOCKS][PIXELS];
 int main() {
     bench::Check check("conv");
     for (const Call &call : CALLS) {
-        const Layer &layer = LAYERS[call.layer];
         hls::stream<AccWord> sums;
         bench::put(call.input, &input[0][0]);
         bench::put(call.bias, bias);
         bench::put(call.align, align);
         bench::put(call.dense, &dense[0][0]);
-        conv_pass(layer, call.tile, call.pass, input, bias, align, dense, partial, sums);
+        conv_pass(call.where, call.job_row, input, bias, align, dense, partial, sums);
         check.expect("sums", sums, call.sums);
     }
     return check.finish();

@@ -3,7 +3,6 @@
 
 #include "bench.hpp"
 #include "data/depthwise.hpp"
-#include "schedule.hpp"
 
 using namespace sbfp;
 
@@ -14,13 +13,12 @@ static Word depthwise[DEPTHWISE_STEPS];
 int main() {
     bench::Check check("depthwise");
     for (const Call &call : CALLS) {
-        const Layer &layer = LAYERS[call.layer];
         hls::stream<AccWord> biases;
         hls::stream<AccWord> sums;
         bench::put(call.input, &input[0][0]);
         bench::put(call.bias, bias);
         bench::put(call.depthwise, depthwise);
-        depthwise_pass(layer, call.tile, call.pass, input, bias, depthwise, biases, sums);
+        depthwise_pass(call.where, call.job_row, input, bias, depthwise, biases, sums);
         check.expect("biases", biases, call.biases);
         check.expect("sums", sums, call.sums);
     }

@@ -3,14 +3,12 @@
 
 #include "bench.hpp"
 #include "data/epilogue.hpp"
-#include "schedule.hpp"
 
 using namespace sbfp;
 
 int main() {
     bench::Check check("epilogue");
     for (const Call &call : CALLS) {
-        const Layer &layer = LAYERS[call.layer];
         hls::stream<AccWord> biases;
         hls::stream<AccWord> sums;
         hls::stream<Word> shortcut;
@@ -18,7 +16,7 @@ int main() {
         bench::put(call.biases, biases);
         bench::put(call.sums, sums);
         bench::put(call.shortcut, shortcut);
-        epilogue(layer, call.tile, call.pass, biases, sums, shortcut, results);
+        epilogue(call.where, call.job_row, biases, sums, shortcut, results);
         check.expect("results", results, call.results);
     }
     return check.finish();

@@ -3,7 +3,6 @@
 
 #include "bench.hpp"
 #include "data/fetch_tile.hpp"
-#include "schedule.hpp"
 
 using namespace sbfp;
 
@@ -12,10 +11,9 @@ static Word memory[SIM_FMAP_WORDS];
 int main() {
     bench::Check check("fetch_tile");
     for (const Call &call : CALLS) {
-        const Layer &layer = LAYERS[call.layer];
         hls::stream<Word> fetched;
         bench::put(call.memory, memory);
-        fetch_tile(layer, call.tile, call.slice, memory, fetched);
+        fetch_tile(call.job_row, memory, fetched);
         check.expect("fetched", fetched, call.fetched);
     }
     return check.finish();

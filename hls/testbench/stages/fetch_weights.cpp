@@ -3,7 +3,6 @@
 
 #include "bench.hpp"
 #include "data/fetch_weights.hpp"
-#include "schedule.hpp"
 
 using namespace sbfp;
 
@@ -12,10 +11,9 @@ static Word memory[SIM_WEIGHT_WORDS];
 int main() {
     bench::Check check("fetch_weights");
     for (const Call &call : CALLS) {
-        const Layer &layer = LAYERS[call.layer];
         hls::stream<Word> fetched;
         bench::put(call.memory, memory);
-        fetch_weights(layer, call.pass, memory, fetched);
+        fetch_weights(call.where, call.job_row, memory, fetched);
         check.expect("fetched", fetched, call.fetched);
     }
     return check.finish();

@@ -3,7 +3,6 @@
 
 #include "bench.hpp"
 #include "data/fused_pool.hpp"
-#include "schedule.hpp"
 
 using namespace sbfp;
 
@@ -12,13 +11,12 @@ static Word best[POOL_WORDS];
 int main() {
     bench::Check check("fused_pool");
     for (const Call &call : CALLS) {
-        const Layer &layer = LAYERS[call.layer];
         hls::stream<Word> results;
         hls::stream<Word> kept;
         hls::stream<Word> pooled;
         bench::put(call.results, results);
         bench::put(call.best_before, best);
-        fused_pool(layer, call.tile, call.pass, results, best, kept, pooled);
+        fused_pool(call.where, call.job_row, results, best, kept, pooled);
         check.expect("kept", kept, call.kept);
         check.expect("pooled", pooled, call.pooled);
         check.expect("best", best, call.best);

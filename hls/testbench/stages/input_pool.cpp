@@ -3,18 +3,16 @@
 
 #include "bench.hpp"
 #include "data/input_pool.hpp"
-#include "schedule.hpp"
 
 using namespace sbfp;
 
 int main() {
     bench::Check check("input_pool");
     for (const Call &call : CALLS) {
-        const Layer &layer = LAYERS[call.layer];
         hls::stream<Word> unpacked;
         hls::stream<Word> columns;
         bench::put(call.unpacked, unpacked);
-        input_pool(layer, call.tile, call.slice, unpacked, columns);
+        input_pool(call.job_row, unpacked, columns);
         check.expect("columns", columns, call.columns);
     }
     return check.finish();

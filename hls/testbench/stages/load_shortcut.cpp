@@ -3,18 +3,16 @@
 
 #include "bench.hpp"
 #include "data/load_shortcut.hpp"
-#include "schedule.hpp"
 
 using namespace sbfp;
 
 int main() {
     bench::Check check("load_shortcut");
     for (const Call &call : CALLS) {
-        const Layer &layer = LAYERS[call.layer];
         hls::stream<Word> fetched;
         hls::stream<Word> shortcut;
         bench::put(call.fetched, fetched);
-        load_shortcut(layer, call.tile, call.pass, fetched, shortcut);
+        load_shortcut(call.job_row, fetched, shortcut);
         check.expect("shortcut", shortcut, call.shortcut);
     }
     return check.finish();

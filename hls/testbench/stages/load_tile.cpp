@@ -3,7 +3,6 @@
 
 #include "bench.hpp"
 #include "data/load_tile.hpp"
-#include "schedule.hpp"
 
 using namespace sbfp;
 
@@ -12,11 +11,10 @@ static Word input[BANKS][BANK_ROWS];
 int main() {
     bench::Check check("load_tile");
     for (const Call &call : CALLS) {
-        const Layer &layer = LAYERS[call.layer];
         hls::stream<Word> columns;
         bench::put(call.columns, columns);
         bench::put(call.input_before, &input[0][0]);
-        load_tile(layer, call.tile, call.slice, columns, input);
+        load_tile(call.job_row, columns, input);
         check.expect("input", &input[0][0], call.input);
     }
     return check.finish();

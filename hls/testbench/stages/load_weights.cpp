@@ -3,7 +3,6 @@
 
 #include "bench.hpp"
 #include "data/load_weights.hpp"
-#include "schedule.hpp"
 
 using namespace sbfp;
 
@@ -15,14 +14,13 @@ static Word depthwise[DEPTHWISE_STEPS];
 int main() {
     bench::Check check("load_weights");
     for (const Call &call : CALLS) {
-        const Layer &layer = LAYERS[call.layer];
         hls::stream<Word> fetched;
         bench::put(call.fetched, fetched);
         bench::put(call.bias_before, bias);
         bench::put(call.align_before, align);
         bench::put(call.dense_before, &dense[0][0]);
         bench::put(call.depthwise_before, depthwise);
-        load_weights(layer, call.pass, fetched, bias, align, dense, depthwise);
+        load_weights(call.job_row, fetched, bias, align, dense, depthwise);
         check.expect("bias", bias, call.bias);
         check.expect("align", align, call.align);
         check.expect("dense", &dense[0][0], call.dense);

@@ -3,7 +3,6 @@
 
 #include "bench.hpp"
 #include "data/max_pool.hpp"
-#include "schedule.hpp"
 
 using namespace sbfp;
 
@@ -12,10 +11,9 @@ static Word input[BANKS][BANK_ROWS];
 int main() {
     bench::Check check("max_pool");
     for (const Call &call : CALLS) {
-        const Layer &layer = LAYERS[call.layer];
         hls::stream<AccWord> sums;
         bench::put(call.input, &input[0][0]);
-        max_pool_pass(layer, call.tile, call.pass, input, sums);
+        max_pool_pass(call.where, call.job_row, input, sums);
         check.expect("sums", sums, call.sums);
     }
     return check.finish();

@@ -3,20 +3,18 @@
 
 #include "bench.hpp"
 #include "data/pack.hpp"
-#include "schedule.hpp"
 
 using namespace sbfp;
 
 int main() {
     bench::Check check("pack");
     for (const Call &call : CALLS) {
-        const Layer &layer = LAYERS[call.layer];
         hls::stream<Word> kept;
         hls::stream<Word> pooled;
         hls::stream<Word> packed;
         bench::put(call.kept, kept);
         bench::put(call.pooled, pooled);
-        pack(layer, call.tile, call.pass, kept, pooled, packed);
+        pack(call.where, call.job_row, kept, pooled, packed);
         check.expect("packed", packed, call.packed);
     }
     return check.finish();

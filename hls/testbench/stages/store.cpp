@@ -3,7 +3,6 @@
 
 #include "bench.hpp"
 #include "data/store.hpp"
-#include "schedule.hpp"
 
 using namespace sbfp;
 
@@ -12,11 +11,10 @@ static Word memory[SIM_FMAP_WORDS];
 int main() {
     bench::Check check("store");
     for (const Call &call : CALLS) {
-        const Layer &layer = LAYERS[call.layer];
         hls::stream<Word> packed;
         bench::put(call.packed, packed);
         bench::put(call.memory_before, memory);
-        store(layer, call.tile, call.pass, packed, memory);
+        store(call.where, call.job_row, packed, memory);
         check.expect("memory", memory, call.memory);
     }
     return check.finish();

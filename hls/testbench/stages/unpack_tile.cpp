@@ -3,18 +3,16 @@
 
 #include "bench.hpp"
 #include "data/unpack_tile.hpp"
-#include "schedule.hpp"
 
 using namespace sbfp;
 
 int main() {
     bench::Check check("unpack_tile");
     for (const Call &call : CALLS) {
-        const Layer &layer = LAYERS[call.layer];
         hls::stream<Word> fetched;
         hls::stream<Word> unpacked;
         bench::put(call.fetched, fetched);
-        unpack_tile(layer, call.tile, call.slice, fetched, unpacked);
+        unpack_tile(call.job_row, fetched, unpacked);
         check.expect("unpacked", unpacked, call.unpacked);
     }
     return check.finish();

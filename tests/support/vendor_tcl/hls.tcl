@@ -1,6 +1,6 @@
 # Commands and options of Vitis HLS, as its user guide (UG1399, 2022.1 to 2024.2) documents them.
-# FAKE_CSYNTH: the report to leave, none where it is empty; FAKE_COSIM: the same of co-simulation; FAKE_NO_IP: export
-# leaves nothing.
+# FAKE_CSYNTH: the report to leave, none where it is empty; FAKE_SCHEDULES: folder of the modules' reports; FAKE_COSIM:
+# the report of co-simulation; FAKE_NO_IP: export leaves nothing.
 set state(project) 0
 set state(synthesised) 0
 set state(bench) 0
@@ -43,6 +43,11 @@ documented csynth_design {} {-dump_cfg -dump_post_cfg -synthesis_check} 0 0 {
     set ::state(synthesised) 1
     if {[fake CSYNTH ""] ne ""} {
         copy_to $::env(FAKE_CSYNTH) engine/solution/syn/report/csynth.xml
+    }
+    if {[fake SCHEDULES ""] ne ""} {
+        foreach schedule [glob -nocomplain -directory $::env(FAKE_SCHEDULES) *] {
+            copy_to $schedule engine/solution/.autopilot/db/[file tail $schedule]
+        }
     }
 }
 documented cosim_design {

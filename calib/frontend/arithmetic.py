@@ -1,0 +1,199 @@
+"""Sums, differences, products with constants, activations: what is computed element by element.
+
+A constant becomes one 1x1 filter for each channel, which the layers beside it take in.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+import torch
+from torch.fx import Node as FxNode
+
+from calib.frontend.translation import Translation, shape_of
+from calib.frontend.views import View, numbers
+
+
+def affine(t: Translation, fx: FxNode, view: View, scale: object = 1.0, shift: object = 0.0) -> View:
+    """The value of ``fx``'s shape times ``scale`` plus ``shift``, constants that are broadcast to that shape."""
+    factors, shifts = (per_channel(t, fx, view, torch.as_tensor(v, dtype=torch.float64)) for v in (scale, shift))
+    if (factors == 1).all() and (shifts == 0).all():
+        return view
+    name = t.node(fx, "depthwise", (view.tensor,), weights=(factors.reshape(-1, 1, 1, 1), shifts))
+    t.draft.affine.add(name)
+    return View(name, view.index)
+
+
+def per_channel(t: Translation, fx: FxNode, view: View, constant: torch.Tensor) -> np.ndarray:
+    """A constant that is broadcast to the value, as one number for each channel of its tensor: float64 [C]."""
+    shape = shape_of(fx)
+    if torch.broadcast_shapes(shape, constant.shape) != torch.Size(shape):
+        t.refuse(fx, f"a constant of shape {tuple(constant.shape)} cannot be broadcast to {shape}")
+    if not torch.isfinite(constant).all():
+        t.refuse(fx, "its scale or shift is NaN or infinite; check the weights file")
+    index = numbers(shape) if view.index is None else view.index
+    flat = np.empty(prod(shape))
+    flat[index.reshape(-1)] = constant.expand(shape).reshape(-1).numpy()
+    rows = flat.reshape(t.draft.shapes[view.tensor][0], -1)
+    if (rows != rows[:, :1]).any():
+        t.refuse(fx, f"a constant of shape {tuple(constant.shape)} that differs from pixel to pixel is not supported")
+    return rows[:, 0].copy()
+
+
+def operand(t: Translation, fx: FxNode, value: object) -> View:
+    """An operand whose elements are computed one by one. Refuses one that is broadcast to the result's shape."""
+    view = t.elements(fx, value)
+    if shape_of(value) != shape_of(fx):
+        t.refuse(fx, f"operand of shape {shape_of(value)} that is broadcast to {shape_of(fx)} is not supported")
+    return view
+
+
+def activated(t: Translation, fx: FxNode, view: View, activation: str) -> View:
+    """An activation of every element."""
+    return View(t.node(fx, "identity", (view.tensor,), activation=activation), view.index)
+
+
+def relu(t: Translation, fx: FxNode, a: dict) -> None:
+    """Nothing below zero."""
+    t.views[fx] = activated(t, fx, operand(t, fx, a["self"]), "relu")
+
+
+def relu6(t: Translation, fx: FxNode, a: dict) -> None:
+    """Nothing below zero, nothing above six."""
+    t.views[fx] = activated(t, fx, operand(t, fx, a["self"]), "relu6")
+
+
+def hardsigmoid(t: Translation, fx: FxNode, a: dict) -> None:
+    """A sixth of the ReLU6 of the value and three."""
+    view = activated(t, fx, affine(t, fx, operand(t, fx, a["self"]), shift=3.0), "relu6")
+    t.views[fx] = affine(t, fx, view, 1 / 6)
+
+
+def threshold(t: Translation, fx: FxNode, a: dict) -> None:
+    """What is at most the threshold becomes the value: a limit, where both are equal."""
+    if a["threshold"] != a["value"]:
+        given = f"a threshold of {a['threshold']} with the value {a['value']}"
+        t.refuse(fx, f"{given} is not supported; both must be equal")
+    t.views[fx] = limited(t, fx, a["self"], a["threshold"], None)
+
+
+def clamp(t: Translation, fx: FxNode, a: dict) -> None:
+    """Limits that are constants, whatever they are."""
+    low, high = (a["min_val"], a["max_val"]) if "min_val" in a else (a.get("min"), a.get("max"))
+    t.views[fx] = limited(t, fx, a["self"], low, high)
+
+
+def limited(t: Translation, fx: FxNode, value: object, low: object, high: object) -> View:
+    """The value within constant limits: a ReLU or a ReLU6 between two changes of scale. None is no limit."""
+    view = operand(t, fx, value)
+    least, most = (None if v is None else t.number(fx, v) for v in (low, high))
+    for given, found in ((low, least), (high, most)):
+        if given is not None and found is None:
+            t.refuse(fx, f"clamping to {given}, which is computed from the image, is not supported; only constants are")
+    if least is None and most is None:
+        return view
+    if least is None and not t.draft.negative(view.tensor):
+        least = torch.zeros((), dtype=torch.float64)
+    if least is None:
+        return affine(t, fx, activated(t, fx, affine(t, fx, view, -1.0, most), "relu"), -1.0, most)
+    if most is None:
+        return affine(t, fx, activated(t, fx, affine(t, fx, view, 1.0, -least), "relu"), 1.0, least)
+    if not (least < most).all():
+        t.refuse(fx, f"clamping to {low}..{high} is not supported; the lower limit must be below the upper one")
+    factor = 6 / (most - least)
+    return affine(t, fx, activated(t, fx, affine(t, fx, view, factor, -least * factor), "relu6"), 1 / factor, least)
+
+
+def add(t: Translation, fx: FxNode, a: dict) -> None:
+    """``self + alpha * other``."""
+    weighted_sum(t, fx, a["self"], 1.0, a["other"], float(a.get("alpha", 1)))
+
+
+def subtract(t: Translation, fx: FxNode, a: dict) -> None:
+    """``self - alpha * other``."""
+    weighted_sum(t, fx, a["self"], 1.0, a["other"], -float(a.get("alpha", 1)))
+
+
+def subtract_from(t: Translation, fx: FxNode, a: dict) -> None:
+    """``other - alpha * self``."""
+    weighted_sum(t, fx, a["other"], 1.0, a["self"], -float(a.get("alpha", 1)))
+
+
+def weighted_sum(t: Translation, fx: FxNode, first: object, factor: float, second: object, other: float) -> None:
+    """``first * factor + second * other``, of which one may be a constant."""
+    constants = t.number(fx, first), t.number(fx, second)
+    if constants[1] is not None:
+        t.views[fx] = affine(t, fx, operand(t, fx, first), factor, other * constants[1])
+    elif constants[0] is not None:
+        t.views[fx] = affine(t, fx, operand(t, fx, second), other, factor * constants[0])
+    else:
+        same_shapes(t, fx, "add", first, second)
+        scaled = [affine(t, fx, operand(t, fx, v), f) for v, f in ((first, factor), (second, other))]
+        t.views[fx] = joined(t, fx, "add", scaled)
+
+
+def negate(t: Translation, fx: FxNode, a: dict) -> None:
+    """The value times -1."""
+    t.views[fx] = affine(t, fx, operand(t, fx, a["self"]), -1.0)
+
+
+def multiply(t: Translation, fx: FxNode, a: dict) -> None:
+    """A product with a constant."""
+    for value, constant in ((a["self"], t.number(fx, a["other"])), (a["other"], t.number(fx, a["self"]))):
+        if constant is not None:
+            t.views[fx] = affine(t, fx, operand(t, fx, value), constant)
+            return
+    t.refuse(fx, "the product of two maps is not supported; only that of a map and a constant is")
+
+
+def divide(t: Translation, fx: FxNode, a: dict) -> None:
+    """A quotient by a constant."""
+    divisor = t.number(fx, a["other"])
+    if divisor is None or a.get("rounding_mode") is not None:
+        what = f"by {a['other']}, which is computed," if divisor is None else f"with rounding_mode {a['rounding_mode']}"
+        t.refuse(fx, f"division {what} is not supported; only that by a constant is")
+    t.views[fx] = affine(t, fx, operand(t, fx, a["self"]), 1 / divisor)
+
+
+def maximum(t: Translation, fx: FxNode, a: dict) -> None:
+    """The larger one of two maps, or of a map and a constant."""
+    for value, constant in ((a["self"], a["other"]), (a["other"], a["self"])):
+        if t.number(fx, constant) is not None:
+            t.views[fx] = limited(t, fx, value, constant, None)
+            return
+    same_shapes(t, fx, "maximum", a["self"], a["other"])
+    t.views[fx] = joined(t, fx, "maximum", [operand(t, fx, a[k]) for k in ("self", "other")])
+
+
+def minimum(t: Translation, fx: FxNode, a: dict) -> None:
+    """The smaller one of two maps: what the larger one of both negated is, negated; or of a map and a constant."""
+    for value, constant in ((a["self"], a["other"]), (a["other"], a["self"])):
+        if t.number(fx, constant) is not None:
+            t.views[fx] = limited(t, fx, value, None, constant)
+            return
+    same_shapes(t, fx, "minimum", a["self"], a["other"])
+    negated = [affine(t, fx, operand(t, fx, a[k]), -1.0) for k in ("self", "other")]
+    t.views[fx] = affine(t, fx, joined(t, fx, "maximum", negated), -1.0)
+
+
+def same_shapes(t: Translation, fx: FxNode, op: str, first: object, second: object) -> None:
+    """Refuse two operands of different shapes."""
+    shapes = []
+    for value in (first, second):
+        t.view(fx, value)
+        shapes.append(shape_of(value))
+    if shapes[0] != shapes[1]:
+        t.refuse(fx, f"{op} of shapes {shapes[0]} and {shapes[1]} is not supported; both operands must have the same")
+
+
+def joined(t: Translation, fx: FxNode, op: str, views: list[View]) -> View:
+    """Two operands met element by element: in a common order, or each brought into its own first."""
+    orders = [v.index for v in views]
+    alike = all(o is None for o in orders) or all(o is not None for o in orders) and np.array_equal(*orders)
+    if not alike or t.draft.shapes[views[0].tensor] != t.draft.shapes[views[1].tensor]:
+        views = [View(t.ordered(fx, v, shape_of(fx))) for v in views]
+    shapes = [t.draft.shapes[v.tensor] for v in views]
+    if shapes[0] != shapes[1]:
+        t.refuse(fx, f"{op} of maps of {shapes[0]} and {shapes[1]} is not supported; both operands must have one shape")
+    return View(t.node(fx, op, tuple(v.tensor for v in views)), views[0].index)

@@ -1,0 +1,184 @@
+"""What lies behind the last operator that the engine has: steps that the host computes (bfp.host_operators)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch.fx import Node as FxNode
+
+from bfp.host_operators import TINY
+from calib.frontend.refusals import Refusal
+from calib.frontend.translation import Translation, axis, bind, operator_name, shape_of
+
+
+@dataclass(frozen=True)
+class Step:
+    """A call at the end of a network. operand: what it reads; steps: of bfp.host_operators, what the host does for it.
+
+    moves: it only moves elements, which the engine's layers may do as well.
+    """
+
+    fx: FxNode
+    operand: FxNode
+    steps: tuple[str, ...]
+    moves: bool
+
+
+def written(name: str, *numbers: int) -> tuple[str, ...]:
+    """One step with its numbers."""
+    return (".".join([name, *(str(n) for n in numbers)]),)
+
+
+def along(name: str, key: str = "dim") -> Callable[[FxNode, dict], tuple[str, ...] | None]:
+    """A step along one axis other than the batch."""
+
+    def steps(fx: FxNode, a: dict) -> tuple[str, ...] | None:
+        where = axis(a[key], len(shape_of(a["self"])))
+        return written(name, where) if where > 0 else None
+
+    return steps
+
+
+def elementwise(name: str) -> Callable[[FxNode, dict], tuple[str, ...] | None]:
+    """A step of every value for itself."""
+    return lambda fx, a: written(name)
+
+
+def argmax(fx: FxNode, a: dict) -> tuple[str, ...] | None:
+    """The index of the largest value along an axis other than the batch."""
+    if a.get("dim") is None:
+        return None
+    where = axis(a["dim"], len(shape_of(a["self"])))
+    return written("argmax", where, int(a["keepdim"])) if where > 0 and len(shape_of(fx)) > 1 else None
+
+
+def permute(fx: FxNode, a: dict) -> tuple[str, ...] | None:
+    """Axes in another order, whichever operator says so: that of a value whose sizes are the axes' numbers shows it."""
+    rank = len(shape_of(a["self"]))
+    order = fx.target(torch.empty(tuple(range(1, rank + 1)), device="meta"), *fx.args[1:], **fx.kwargs).shape
+    axes = [size - 1 for size in order]
+    return written("permute", *axes) if axes[0] == 0 else None
+
+
+def reshape(fx: FxNode, a: dict) -> tuple[str, ...] | None:
+    """The same values in another shape."""
+    shape = shape_of(fx)
+    return written("reshape", *shape[1:]) if shape[0] == 1 and len(shape) > 1 else None
+
+
+def nothing(fx: FxNode, a: dict) -> tuple[str, ...] | None:
+    """The value as it is."""
+    return ()
+
+
+COMPUTED = {
+    "softmax": along("softmax"),
+    "_softmax": along("softmax"),
+    "log_softmax": along("log_softmax"),
+    "_log_softmax": along("log_softmax"),
+    "sigmoid": elementwise("sigmoid"),
+    "tanh": elementwise("tanh"),
+    "argmax": argmax,
+}
+MOVED = {
+    **dict.fromkeys("permute transpose swapaxes swapdims movedim moveaxis t numpy_T mT".split(), permute),
+    **dict.fromkeys("view reshape _unsafe_view flatten squeeze unsqueeze unflatten".split(), reshape),
+    **dict.fromkeys("contiguous clone detach alias".split(), nothing),
+}
+
+
+def tail(result: FxNode) -> list[Step]:
+    """The calls at the end of a network that the host could compute, in order; none of their operands is read twice."""
+    found: list[Step] = []
+    while (step := _step(result)) is not None:
+        found.insert(0, step)
+        result = step.operand
+    return found
+
+
+def on_host(steps: list[Step]) -> set[FxNode]:
+    """The calls of a tail that only the host can compute, and what comes behind them."""
+    first = next((n for n, step in enumerate(steps) if not step.moves), len(steps))
+    return {step.fx for step in steps[first:]}
+
+
+def finish(t: Translation, result: FxNode, steps: list[Step]) -> tuple[str, tuple[str, ...]]:
+    """The tensor of the draft that the engine ends with, and the host's steps behind it. Raises Refusal."""
+    host = on_host(steps)
+    count = sum(step.fx in host for step in steps)
+    start = len(steps) - count
+    if not count:
+        try:
+            return t.tensor(result, result), ()
+        except Refusal:
+            if not steps:
+                raise
+    for first in range(start, -1, -1):
+        last = steps[first].operand if first < len(steps) else result
+        if t.view(last, last).index is None or first == 0:
+            break
+    tensor = t.tensor(last, last)
+    sizes = shape_of(last)[1:] or (1,)
+    behind = tuple(s for step in steps[first:] for s in step.steps)
+    return tensor, (*written("reshape", *sizes), *behind) if behind else ()
+
+
+def _step(fx: FxNode) -> Step | None:
+    """The call as one that the host could compute, None where it cannot."""
+    if fx.op != "call_function":
+        return None
+    name = operator_name(fx).removeprefix("aten.").rstrip("_")
+    if name == "getitem":
+        return _one_of_two(fx)
+    if name == "div":
+        return _normalised(fx)
+    known = COMPUTED | MOVED
+    if name not in known or not isinstance(fx.args[0], FxNode) or len(fx.args[0].users) > 1:
+        return None
+    steps = known[name](fx, bind(fx))
+    return None if steps is None else Step(fx, fx.args[0], steps, name in MOVED)
+
+
+def _one_of_two(fx: FxNode) -> Step | None:
+    """Values or indices of the largest elements along an axis."""
+    source, index = fx.args
+    name = operator_name(source)
+    if name not in ("aten.topk", "aten.max") or any(user is not fx and user.users for user in source.users):
+        return None
+    a = bind(source)
+    if "dim" not in a or len(a["self"].users) > 1 or not a.get("largest", True):
+        return None
+    where = axis(a["dim"], len(shape_of(a["self"])))
+    if where == 0:
+        return None
+    kind = ("largest", "largest_at")[index]
+    steps = written(kind, a.get("k", 1), where)
+    if name == "aten.max" and not a["keepdim"]:
+        shape = shape_of(fx)
+        if len(shape) < 2:
+            return None
+        steps += written("reshape", *shape[1:])
+    return Step(fx, a["self"], steps, moves=False)
+
+
+def _normalised(fx: FxNode) -> Step | None:
+    """Vectors divided by their length, as functional.normalize and ``x / x.norm()`` write it."""
+    value, divisor = fx.args[:2]
+    if not isinstance(value, FxNode) or not isinstance(divisor, FxNode):
+        return None
+    inner = divisor
+    while operator_name(inner) in ("aten.expand_as", "aten.expand", "aten.clamp_min", "aten.clamp"):
+        if operator_name(inner) in ("aten.clamp_min", "aten.clamp") and not 0 < bind(inner)["min"] <= TINY:
+            return None
+        inner = inner.args[0]
+    if operator_name(inner) != "aten.linalg_vector_norm":
+        return None
+    a = bind(inner)
+    axes = a["dim"] or []
+    readers = {fx, inner, *(n for n in (divisor,) if operator_name(n) == "aten.expand_as")}
+    if a["self"] is not value or a["ord"] != 2 or len(axes) != 1 or not a["keepdim"] or set(value.users) - readers:
+        return None
+    where = axis(axes[0], len(shape_of(value)))
+    return Step(fx, value, written("normalise", where), moves=False) if where > 0 else None

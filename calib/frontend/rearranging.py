@@ -1,0 +1,151 @@
+"""What only moves elements: views, permutations, slices, concatenations."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+import torch
+from torch.fx import Node as FxNode
+from torch.fx.node import map_arg
+
+from bfp.graph import Window
+from calib.frontend.translation import Translation, axis, shape_of
+from calib.frontend.views import View
+
+
+def unchanged(t: Translation, fx: FxNode, a: dict) -> None:
+    """The same elements in the same shape."""
+    t.views[fx] = t.view(fx, a.get("self", a.get("input")))
+
+
+def reshape(t: Translation, fx: FxNode, a: dict) -> None:
+    """The same elements, in the same order, in another shape."""
+    view = t.view(fx, a["self"])
+    t.views[fx] = view if view.index is None else View(view.tensor, view.index.reshape(shape_of(fx)))
+
+
+def rearrange(t: Translation, fx: FxNode, a: dict) -> None:
+    """Any operator of one value that moves elements: it is run on their numbers, -1 where it writes a zero."""
+    value = a["self"]
+    t.view(fx, value)
+    moved = run_on_numbers(t, fx, {value: t.index(value)})
+    tensor = t.views[value].tensor
+    if isinstance(moved, (list, tuple)):
+        t.several[fx] = [view_of(t, tensor, part) for part in moved]
+    else:
+        t.views[fx] = view_of(t, tensor, moved)
+
+
+def choose(t: Translation, fx: FxNode, a: dict) -> None:
+    """One or several of what lies along an axis, but not an image of the batch."""
+    shape = shape_of(a["self"])
+    if axis(a["dim"], len(shape)) == 0 and shape[0] == 1:
+        t.refuse(fx, "taking one image of the batch is not supported; the batch axis must stay")
+    rearrange(t, fx, a)
+
+
+def take_slice(t: Translation, fx: FxNode, a: dict) -> None:
+    """Part of one axis; of a map, rows, columns and adjacent channels are copied at once."""
+    view, shape = t.view(fx, a["self"]), shape_of(a["self"])
+    dimension = axis(a["dim"], len(shape))
+    start, stop, step = slice(a["start"], a["end"], a["step"]).indices(shape[dimension])
+    if stop <= start:
+        t.refuse(fx, f"slice {start}:{stop}:{step} of axis {dimension} is empty")
+    if dimension == 0 and shape[0] == 1:
+        t.views[fx] = view
+    elif view.index is not None or shape != (1, *t.draft.shapes[view.tensor]) or dimension == 1 and step != 1:
+        rearrange(t, fx, a)
+    elif dimension == 1:
+        t.emit(fx, "slice_pad", (view.tensor,), stop - start, channel_offset=-start)
+    else:
+        row = dimension == 2
+        count = (stop - start + step - 1) // step
+        # crop to the last pixel that is taken, so that the window's floor gives exactly count
+        end = (count - 1) * step + 1 + start - shape[dimension]
+        stride, padding = ((step, 1), (-start, 0, end, 0)) if row else ((1, step), (0, -start, 0, end))
+        t.emit(fx, "slice_pad", (view.tensor,), window=Window((1, 1), stride, padding))
+
+
+def narrow(t: Translation, fx: FxNode, a: dict) -> None:
+    """A slice by its start and length."""
+    start = a["start"] + shape_of(a["self"])[a["dim"]] if a["start"] < 0 else a["start"]
+    take_slice(t, fx, {**a, "start": start, "end": start + a["length"], "step": 1})
+
+
+def concat(t: Translation, fx: FxNode, a: dict) -> None:
+    """Along the channels, or along whatever becomes the channels where a linear layer reads it."""
+    if axis(a["dim"], len(shape_of(fx))) != 1 and len(shape_of(fx)) == 4:
+        t.refuse(fx, f"concatenation along axis {a['dim']} is not supported; only along the channels, axis 1")
+    join(t, fx, a["tensors"])
+
+
+def stack(t: Translation, fx: FxNode, a: dict) -> None:
+    """Along a new axis: a concatenation of channels, seen in another order."""
+    join(t, fx, a["tensors"])
+
+
+def join(t: Translation, fx: FxNode, values: list[FxNode]) -> None:
+    """Values of maps of one size, side by side as channels; their elements are found by their numbers.
+
+    Parts of one tensor stay where they are and are seen in another order. A constant may be all zeros.
+    """
+    mapped = [v for v in values if v not in t.constants]
+    tensors = {t.view(fx, v).tensor for v in mapped}
+    if len(tensors) == 1:
+        found = joined_view(t, fx, values, tensors.pop(), {v: t.index(v) for v in mapped})
+        used = t.index_of(found)[t.index_of(found) >= 0]
+        if len(np.unique(used)) == used.size:
+            t.views[fx] = found
+            return
+    for value in mapped:
+        t.views[value] = t.elements(fx, value)
+    operands = [t.views[v].tensor for v in mapped]
+    shapes = [t.draft.shapes[tensor] for tensor in operands]
+    if len({s[1:] for s in shapes}) != 1:
+        own = f"{[shape_of(v) for v in values]}, of maps of {shapes}"
+        t.refuse(fx, f"concatenation of shapes {own}, is not supported; they must have the same rows and columns")
+    starts = np.cumsum([0, *(prod(s) for s in shapes)])
+    numbers = {}
+    for value, start in zip(mapped, starts):
+        numbers.setdefault(value, []).append(t.index(value) + start)
+    name = t.node(fx, "concat", tuple(operands), sum(s[0] for s in shapes)) if len(operands) > 1 else operands[0]
+    t.views[fx] = joined_view(t, fx, values, name, numbers)
+
+
+def joined_view(t: Translation, fx: FxNode, values: list[FxNode], tensor: str, numbers: dict) -> View:
+    """The call's own operator on numbers of the elements of a tensor; a value that occurs again has a list of them."""
+    found = []
+    for value in values:
+        if value in t.constants:
+            if t.number(fx, value).any():
+                t.refuse(fx, "concatenation with a constant that is not zero is not supported")
+            found.append(torch.full(shape_of(value), -1))
+        else:
+            held = numbers[value]
+            found.append(torch.from_numpy(held.pop(0) if isinstance(held, list) else held))
+    return view_of(t, tensor, fx.target(found, *fx.args[1:], **fx.kwargs))
+
+
+def run_on_numbers(t: Translation, fx: FxNode, numbers: dict[FxNode, np.ndarray]) -> object:
+    """The call's own operator on the numbers of its operands' elements; constants are what they are."""
+
+    def operand(node: FxNode) -> object:
+        if node in numbers:
+            return torch.from_numpy(numbers[node])
+        return t.constants[node] if node in t.constants else torch.zeros(shape_of(node))  # its shape alone counts
+
+    kept = map_arg(fx.args, operand), dict(map_arg(fx.kwargs, operand))
+    if "pad" in fx.target._schema.name:
+        schema = [argument.name for argument in fx.target._schema.arguments]
+        named = {**dict(zip(schema, kept[0])), **kept[1], "value": -1}
+        return fx.target(**named)
+    return fx.target(*kept[0], **kept[1])
+
+
+def view_of(t: Translation, tensor: str, moved: torch.Tensor) -> View:
+    """The view that numbers of a tensor's elements are."""
+    index = moved.contiguous().numpy()
+    whole = index.size == prod(t.draft.shapes[tensor])
+    in_order = whole and np.array_equal(index.reshape(-1), np.arange(index.size))
+    return View(tensor, None if in_order else index)

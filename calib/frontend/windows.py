@@ -1,0 +1,164 @@
+"""Pooling, means and largest values over rows and columns, and zero padding."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+from torch.fx import Node as FxNode
+
+from bfp.graph import Window
+from calib.frontend.arithmetic import affine
+from calib.frontend.rearranging import rearrange
+from calib.frontend.translation import Translation, axis, operator_name, pair, shape_of
+from calib.frontend.views import View
+
+LARGEST, MEAN = "max_pool", "avg_pool"
+
+
+def operand(t: Translation, fx: FxNode, value: object) -> tuple[str, int | None]:
+    """The tensor of a pool's operand, and its one axis, None where it has both."""
+    return t.line(fx, value) if len(shape_of(value)) == 3 and "1d" in operator_name(fx) else (t.map(fx, value), None)
+
+
+def pool_window(t: Translation, fx: FxNode, a: dict) -> tuple[str, Window, tuple[int, int, int, int]]:
+    """Operand, window and the padding that the module states. Ceil mode becomes padding at bottom and right."""
+    source, along = operand(t, fx, a["self"])
+    kernel, pad = pair(a["kernel_size"], along), pair(a["padding"], along, 0)
+    stride = pair(a["stride"], along) if a["stride"] else kernel
+    result = pair(shape_of(fx)[2:], along)
+    size = t.draft.shapes[source][1:]
+    extra = [max(0, (result[i] - 1) * stride[i] + kernel[i] - size[i] - 2 * pad[i]) for i in (0, 1)]
+    window = Window(kernel, stride, (*pad, pad[0] + extra[0], pad[1] + extra[1]))
+    return source, window, (*pad, *pad)
+
+
+def max_pool(t: Translation, fx: FxNode, a: dict) -> None:
+    """The largest value of a window."""
+    if set(pair(a["dilation"])) != {1}:
+        t.refuse(fx, f"max pooling with dilation {pair(a['dilation'])} is not supported; only 1 is")
+    source, window, _ = pool_window(t, fx, a)
+    t.emit(fx, LARGEST, (source,), window=window)
+
+
+def avg_pool(t: Translation, fx: FxNode, a: dict) -> None:
+    """The mean of a window."""
+    if a.get("divisor_override") is not None:
+        t.refuse(fx, "average pooling with divisor_override is not supported; leave it out")
+    source, window, padding = pool_window(t, fx, a)
+    counted = padding if a["count_include_pad"] else (0, 0, 0, 0)
+    t.emit(fx, MEAN, (source,), window=window, counted_padding=counted)
+
+
+def adaptive_pool(t: Translation, fx: FxNode, a: dict) -> None:
+    """Windows that divide the map as evenly as they can."""
+    source, along = operand(t, fx, a["self"])
+    op = MEAN if "avg" in operator_name(fx) else LARGEST
+    size, target = t.draft.shapes[source][1:], pair(shape_of(fx)[2:], along)
+    cells = [adaptive_cells(n, m) for n, m in zip(size, target)]
+    steps = [regular(c) for c in cells]
+    if None not in steps:
+        (kh, sh), (kw, sw) = steps
+        crop = [(m - 1) * s + k - n for n, m, (k, s) in zip(size, target, steps)]
+        t.emit(fx, op, (source,), window=Window((kh, kw), (sh, sw), (0, 0, *crop)))
+        return
+    t.views[fx] = by_cells(t, fx, source, op, cells)
+
+
+def adaptive_cells(size: int, target: int) -> list[tuple[int, int]]:
+    """First and last pixel (exclusive) of each window along one axis, as PyTorch counts them."""
+    return [(i * size // target, -(-(i + 1) * size // target)) for i in range(target)]
+
+
+def regular(cells: list[tuple[int, int]]) -> tuple[int, int] | None:
+    """Kernel and stride that cells along one axis have in common, None where they have none."""
+    kernels = {stop - start for start, stop in cells}
+    strides = {b[0] - a[0] for a, b in zip(cells, cells[1:])} or kernels
+    if len(kernels) > 1 or len(strides) > 1 or min(strides) < 1:
+        return None
+    return min(kernels), min(strides)
+
+
+def by_cells(t: Translation, fx: FxNode, source: str, op: str, cells: list[list[tuple[int, int]]]) -> View:
+    """One pool for each different cell; the value sees them as the pixels of one map."""
+    shape = t.draft.shapes[source]
+    found: dict[tuple[int, int, int, int], int] = {}
+    for top, bottom in cells[0]:
+        for left, right in cells[1]:
+            found.setdefault((top, left, bottom, right), len(found))
+    if len(found) == prod(shape[1:]) and all(b - t_ == r - l == 1 for t_, l, b, r in found):
+        # every pixel for itself, perhaps more than once
+        numbers = {cell: cell[0] * shape[2] + cell[1] for cell in found}
+        return View(source, cell_index(fx, cells, numbers, shape[0], shape[1] * shape[2], 1))
+    parts = []
+    for top, left, bottom, right in found:
+        window = Window((bottom - top, right - left), (1, 1), (-top, -left, bottom - shape[1], right - shape[2]))
+        parts.append(t.node(fx, op, (source,), window=window))
+    whole = t.node(fx, "concat", tuple(parts), shape[0] * len(parts)) if len(parts) > 1 else parts[0]
+    return View(whole, cell_index(fx, cells, found, shape[0], 1, shape[0]))
+
+
+def cell_index(
+    fx: FxNode, cells: list[list[tuple[int, int]]], numbers: dict, channels: int, per_channel: int, per_cell: int
+) -> np.ndarray:
+    """The index of a value whose pixel (i, j) is the cell of that row and column."""
+    at = np.array([[numbers[top, left, bottom, right] for left, right in cells[1]] for top, bottom in cells[0]])
+    index = np.arange(channels)[:, None, None] * per_channel + at * per_cell
+    return index.reshape(shape_of(fx))
+
+
+def mean(t: Translation, fx: FxNode, a: dict) -> None:
+    """The mean over rows, columns or both."""
+    t.views[fx] = over_axes(t, fx, a["self"], a.get("dim"), MEAN)[0]
+
+
+def total(t: Translation, fx: FxNode, a: dict) -> None:
+    """The sum over rows, columns or both: their mean times their number."""
+    view, count = over_axes(t, fx, a["self"], a.get("dim"), MEAN)
+    t.views[fx] = affine(t, fx, view, float(count))
+
+
+def largest(t: Translation, fx: FxNode, a: dict) -> None:
+    """The largest value over rows, columns or both."""
+    t.views[fx] = over_axes(t, fx, a["self"], a.get("dim"), LARGEST)[0]
+
+
+def over_axes(t: Translation, fx: FxNode, value: object, axes: object, op: str) -> tuple[View, int]:
+    """Pixels along axes of a value brought to one, and their number: all of a channel, of a row or of a column."""
+    view, shape = t.view(fx, value), shape_of(value)
+    axes = [axes] if isinstance(axes, int) else list(axes or range(len(shape)))
+    axes = sorted({axis(d, len(shape)) for d in axes})
+    channels, height, width = full = t.draft.shapes[view.tensor]
+    moved = np.moveaxis(t.index(value), axes, range(-len(axes), 0))
+    sets = np.sort(moved.reshape(-1, prod(shape[d] for d in axes)), axis=1)
+    pixels = np.arange(prod(full)).reshape(full)
+    for kernel, wanted in (
+        ((height, width), pixels.reshape(channels, -1)),
+        ((1, width), pixels.reshape(channels * height, -1)),
+        ((height, 1), pixels.transpose(0, 2, 1).reshape(channels * width, -1)),
+    ):
+        places = {int(first): place for place, first in enumerate(wanted[:, 0])}
+        at = np.array([places.get(int(first), -1) for first in sets[:, 0]])
+        if 0 in axes or sets.shape[1] != wanted.shape[1] or at.min() < 0 or not np.array_equal(wanted[at], sets):
+            continue
+        name = t.node(fx, op, (view.tensor,), window=Window(kernel, kernel))
+        in_order = np.array_equal(at, np.arange(len(wanted)))
+        return View(name, None if in_order else at.reshape(shape_of(fx))), sets.shape[1]
+    kind = operator_name(fx).split(".")[-1]
+    t.refuse(fx, f"{kind} over axes {axes} of shape {shape} is not supported; only over rows and columns")
+
+
+def zero_pad(t: Translation, fx: FxNode, a: dict) -> None:
+    """Zeros before and behind channels, rows and columns; a negative amount crops."""
+    mode = a.get("mode", "constant")
+    if mode != "constant" or a["value"] not in (None, 0):
+        t.refuse(fx, f"padding with mode {mode} and value {a['value']} is not supported; only zeros")
+    view = t.view(fx, a["self"])
+    amounts = list(a["pad"]) + [0] * (8 - len(a["pad"]))
+    if view.index is not None or shape_of(a["self"]) != (1, *t.draft.shapes[view.tensor]) or any(amounts[6:]):
+        rearrange(t, fx, a)
+        return
+    left, right, top, bottom, front, back = amounts[:6]
+    channels = t.draft.shapes[view.tensor][0] + front + back
+    window = Window(padding=(top, left, bottom, right))
+    t.emit(fx, "slice_pad", (view.tensor,), channels, window=window, channel_offset=front)

@@ -1,0 +1,133 @@
+"""The engine's schedule as it is generated: tables of jobs, each stored once, and the steps that name them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from functools import cached_property
+
+from codegen.lowering.compute_jobs import compute_job, nothing_to_compute, position
+from codegen.lowering.jobs import ComputeJob, LoadJob, OrderFields, PositionFields, StepRow, WeightsJob
+from codegen.lowering.load_jobs import load_job, weights_job, weights_start
+from codegen.lowering.schedule import Program
+from codegen.lowering.walk import Step, Walk
+from codegen.records import Packing
+
+
+class JobTable:
+    """Jobs of one kind, each stored once. The first one does nothing."""
+
+    def __init__(self, nothing: Hashable) -> None:
+        self.rows = [nothing]
+        self._numbers = {nothing: 0}
+        self.users: list[str] = ["nothing to do"]
+
+    def add(self, job: Hashable, user: str) -> int:
+        """The row of a job; user: which step is the first to have it."""
+        if job not in self._numbers:
+            self._numbers[job] = len(self.rows)
+            self.rows.append(job)
+            self.users.append(user)
+        return self._numbers[job]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of rows as it is rendered. name: of the table, and of the structs of a row and of a record in C++."""
+
+    name: str
+    row: str
+    record: str
+    function: str
+    packing: Packing
+    rows: list[object]
+    users: list[str]
+
+    @property
+    def bits(self) -> int:
+        """Of a row in memory."""
+        return self.packing.bits
+
+
+class StepTables:
+    """Everything that the engine knows of its steps."""
+
+    def __init__(self, program: Program) -> None:
+        self.program, self.walk = program, Walk(program)
+        self.loads, self.weights = JobTable(LoadJob()), JobTable(WeightsJob())
+        self.computes = JobTable(nothing_to_compute(program.array))
+        self.first_steps: list[int] = []  # of every layer, and the number of all steps
+        self.rows: list[StepRow] = []
+        self.users: list[str] = []
+        for step in self.walk.steps:
+            if step.enters:
+                self.first_steps.append(len(self.rows))
+            self.rows.append(self._row(step))
+        self.first_steps.append(len(self.rows))
+
+    def _row(self, step: Step) -> StepRow:
+        fields, array = self.walk.layers, self.program.array
+        work, load, weights = step.work, step.load, step.weights
+        name = self.program.layers[step.layer].name
+        self.users.append(f"{name}: {text(step)}")
+        loads = weighs = computes = 0
+        if load is not None:
+            user = f"{self.program.layers[load.layer].name}, tile {load.number}"
+            loads = self.loads.add(load_job(fields[load.layer], load), user)
+        start = 0
+        if weights is not None:
+            user = f"{self.program.layers[weights.layer].name}, pass {weights.number}"
+            weighs = self.weights.add(weights_job(fields[weights.layer], weights, array), user)
+            start = weights_start(fields[weights.layer], weights)
+        where = PositionFields(weights_start=start)
+        if work is not None:
+            job = compute_job(fields[step.layer], work, array)
+            computes = self.computes.add(job, f"{name}, tile {work.tile_number}, pass {work.number}")
+            where = position(fields[step.layer], work, start)
+        order = OrderFields(
+            layer=step.layer,
+            enters=step.enters,
+            waits=step.waits,
+            load=loads,
+            load_ahead=load is not None and load.layer != step.layer,
+            weights=weighs,
+            weights_ahead=weights is not None and weights.layer != step.layer,
+            compute=computes,
+            input_half=step.input_half,
+            weight_half=step.weight_half,
+        )
+        return StepRow(order, where)
+
+    @cached_property
+    def tables(self) -> list[Table]:
+        """All tables, as they are rendered. Raises BfpError where a value needs more bits than the engine computes with."""
+
+        def table(name: str, kind: str, record: type, rows: list, users: list[str]) -> Table:
+            packing = Packing.of(record, rows, self.program.array.banks)
+            return Table(name, f"{kind}Row", kind if kind == "Step" else f"{kind}Job", _function(kind), packing, rows, users)
+
+        return [
+            table("LOADS", "Load", LoadJob, self.loads.rows, self.loads.users),
+            table("WEIGHTS", "Weights", WeightsJob, self.weights.rows, self.weights.users),
+            table("COMPUTES", "Compute", ComputeJob, self.computes.rows, self.computes.users),
+            table("STEPS", "Step", StepRow, self.rows, self.users),
+        ]
+
+
+def _function(kind: str) -> str:
+    return "step_of" if kind == "Step" else f"{kind.lower()}_job"
+
+
+def text(step: Step) -> str:
+    """What a step does, for people."""
+    found = []
+    if step.work is not None:
+        out = step.work.out
+        found.append(f"tile {step.work.tile_number}, words {out.out_word} to {out.out_word + out.outputs - 1}")
+        if not (out.first and out.last):
+            found.append(f"chunk {out.chunk}")
+    if step.load is not None:
+        found.append(f"loads {step.load.part.lines} lines of tile {step.load.number}")
+    if step.enters:
+        found.append("waits" if step.waits else "if it is the first")
+    return "; ".join(found)

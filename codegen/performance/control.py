@@ -1,0 +1,105 @@
+"""Modelled control of an engine: its stages' loops and addresses, its ports and registers, queues and schedule.
+
+Counters, address walks and window walks are counted from the bits that the generated bounds give them, by what Yosys
+needs for these functions (`doit benchmark:control`; docs/performance.md has the table). Nothing is divided or multiplied.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from codegen.features import Features
+from codegen.lowering.schedule import Program
+from codegen.lowering.step_tables import StepTables
+from codegen.lowering.tiling import ceil_div
+from codegen.performance.memories import PORTS
+from codegen.performance.ranges import Part, Range, Resource
+from codegen.performance.spreads import HALVES
+
+QUEUES = 13  # streams between the processes of a step (hls/engine.cpp)
+HANDSHAKE_LUTS = Range(40, 100, 250)  # states, start and end of one process, and of the loop over steps
+COUNTER_LUTS = Range(1.0, 1.5, 2.5)  # of a bit of a counter: an adder, and half a LUT to compare it with its end
+BURST_BITS = 32  # of the counter of a burst's words, which the compiler keeps as wide as it is written
+BURST_WALK_LUTS = Range(63, 72, 120)  # from one burst to the next
+ADDRESS_LUTS = Range(20, 34, 64)  # the word's address of a port: a sum
+WALK_LUTS = Range(250, 315, 600)  # of a window walk, besides its pixels
+WALK_PIXEL_LUTS = Range(90, 121, 234)  # of one of its pixels: two moves of 14 bits, and the rows of the banks
+QUEUE_LUTS = Range(10, 20, 40)  # flags and pointers of one
+PORT_LUTS = Range(823, 1200, 1700)  # of an m_axi adapter of 128 bits
+REGISTER_LUTS = Range(424, 490, 936)  # of the s_axi_lite adapter
+PRODUCT_DSPS = Range(0, 0, 8)  # of the control
+
+
+@dataclass(frozen=True)
+class StageControl:
+    """What one stage counts. table: of its jobs; counters: the numbers of a job that its counters go up to.
+
+    bursts: walks from burst to burst.
+    """
+
+    table: str
+    counters: tuple[str, ...]
+    bursts: int = 0
+
+
+# the processes of a step; window walks are counted by themselves
+STAGES = {
+    "fetch_tile": StageControl("LOADS", ("fetch_bursts",), bursts=1),
+    "unpack_tile": StageControl("LOADS", ("unpack_cycles", "rows", "columns", "columns", "in_bits")),
+    "input_pool": StageControl("LOADS", ("pool_words", "rows", "columns", "in_pool_height", "in_pool_width")),
+    "load_tile": StageControl("LOADS", ("load_words", "line_columns", "column_step")),
+    "fetch_weights": StageControl("WEIGHTS", (), bursts=1),
+    "load_weights": StageControl(
+        "WEIGHTS", ("weight_outputs", "weight_takes", "weight_words", "weight_rows", "align_rows", "align_rows")
+    ),
+    "fetch_shortcut": StageControl("COMPUTES", ("shortcut_bursts",), bursts=1),
+    "load_shortcut": StageControl("COMPUTES", ("shortcut_cycles", "width", "shortcut_bits")),
+    "compute": StageControl("COMPUTES", ("cycles", "block_pixels", "block_pixels")),
+    "epilogue": StageControl("COMPUTES", ("results", "pixels", "width", "outputs")),
+    "fused_pool": StageControl("COMPUTES", ("results", "width", "height", "pooled_width")),
+    "pack": StageControl("COMPUTES", ("pack_cycles", "width", "height", "out_bits")),
+    "store": StageControl("COMPUTES", ("store_turns", "height"), bursts=2),
+}
+
+
+def stage_parts(program: Program) -> list[Part]:
+    """LUTs of what the stages count, and of the bursts that they walk through."""
+    bounds = {table.name: table.packing.bounds for table in StepTables(program).tables}
+    bits = sum(bounds[stage.table][name].bit_length() for stage in STAGES.values() for name in stage.counters)
+    walks = sum(stage.bursts for stage in STAGES.values())
+    wide = COUNTER_LUTS.times(bits + BURST_BITS * PORTS)
+    counters = Range(math.floor(wide.low), math.ceil(wide.likely), math.ceil(wide.high))
+    return [
+        Part("counters of the stages", Resource.LUT, counters, "an adder and a comparison; at least the adder"),
+        Part(
+            "walks through bursts", Resource.LUT, Range.total([BURST_WALK_LUTS.times(walks), ADDRESS_LUTS.times(PORTS)]),
+            "by Yosys 63 to 72 each, and an address",
+        ),
+        Part("handshakes of the processes", Resource.LUT, HANDSHAKE_LUTS.times(len(STAGES) + 1),
+             "assumed; published processes that load or store take 185 LUTs with their counters"),
+    ]  # fmt: skip
+
+
+def job_parts(program: Program) -> list[Part]:
+    """LUTs of a step's jobs, which wait in registers for it: a choice between a row and nothing to do."""
+    bits = sum(table.bits for table in StepTables(program).tables)
+    return [Part("choices of a step's jobs", Resource.LUT, HALVES.of(ceil_div(bits, 2)), HALVES.reason)]
+
+
+def control_parts(program: Program, use: Features) -> list[Part]:
+    """All of the engine's control."""
+    walks = len({op.traits.loop for op in use.operators})
+    found = [
+        ("window walks", WALK_LUTS.times(walks), "by Yosys 315 with the bits that the bounds need; most is judged"),
+        ("pixels of window walks", WALK_PIXEL_LUTS.times(walks * program.array.pixels),
+         "by Yosys 121 with the bits that the bounds need, 234 with 32 bits of state"),
+        ("control of the queues", QUEUE_LUTS.times(QUEUES), "assumed; csynth counts 66 for one with its data"),
+        ("memory ports", PORT_LUTS.times(PORTS),
+         "csynth counts 580 to 1052 by width; two of 32 bits took 1196 each when routed; most is that and what 512 "
+         "bits are counted more"),
+        ("registers", REGISTER_LUTS, "csynth counts 232 to 936, by the number of registers"),
+    ]  # fmt: skip
+    parts = [Part(name, Resource.LUT, luts, reason) for name, luts, reason in found]
+    products = Part("products of the control", Resource.DSP, PRODUCT_DSPS, "meant to be counters and adders")
+    return [*parts, products, *stage_parts(program), *job_parts(program)]

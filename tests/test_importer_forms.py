@@ -1,0 +1,116 @@
+"""Forms that a network may come in: programs, scripts, contexts, and what it returns beside its output."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from support.imported import check, lively
+from support.small_modules import Fn, conv
+from torch import nn
+
+from bfp.errors import BfpError
+from calib.frontend.importer import import_module
+from calib.frontend.tracing import as_module
+from calib.network.float_model import run
+
+CONTEXTS = {
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+    "enable_grad": torch.enable_grad,
+    "autocast off": lambda: torch.autocast("cpu", enabled=False),
+    "autocast of another device": lambda: torch.autocast("cuda"),
+}
+
+
+def block():
+    return lively(nn.Sequential(conv(), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(168, 4)))
+
+
+@pytest.mark.parametrize("case", CONTEXTS)
+def test_contexts_of_gradients_and_precision(case):
+    def forward(m, x):
+        with CONTEXTS[case]():
+            y = F.relu(m[1](m[0](x)))
+        return m[2](y)
+
+    check(Fn(forward, conv(), nn.BatchNorm2d(4), conv(4)), operators="conv conv")
+
+
+def test_decorated_forward():
+    check(Fn(torch.no_grad()(lambda m, x: F.relu(m[0](x))), conv()), operators="conv")
+
+
+def test_autocast_to_a_shorter_type_is_computed_in_float32():
+    """The engine has a precision of its own; what is calibrated is the network in float32."""
+
+    def forward(m, x):
+        with torch.autocast("cpu", torch.bfloat16):
+            y = F.relu(m[1](m[0](x)))
+        return y.float()
+
+    layers = conv(), nn.BatchNorm2d(4)
+    short, plain = lively(Fn(forward, *layers)), lively(Fn(lambda m, x: F.relu(m[1](m[0](x))), *layers))
+    network = import_module(short, (3, 9, 8), "net")
+    images = torch.randn(2, 3, 9, 8)
+    found = run(network, images)[network.graph.output].numpy()
+    np.testing.assert_allclose(found, plain(images).detach().numpy(), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found, short(images).detach().numpy(), rtol=0.1, atol=0.1)
+
+
+RESULTS = {
+    "pair with None": lambda y: (y, None),
+    "list": lambda y: [y],
+    "dict": lambda y: {"out": y},
+    "dict with None": lambda y: {"out": y, "aux": None},
+    "nested": lambda y: ({"logits": y}, None),
+    "with a number": lambda y: (y, 3),
+}
+
+
+@pytest.mark.parametrize("case", RESULTS)
+def test_what_a_network_returns(case):
+    network = import_module(lively(Fn(lambda m, x: RESULTS[case](m[0](x)), conv())), (3, 9, 8), "net")
+    assert [n.op for n in network.graph.nodes] == ["conv"]
+
+
+FORMS = {
+    "traced": lambda m: torch.jit.trace(m, torch.zeros(1, 3, 9, 8)),
+    "scripted": torch.jit.script,
+    "frozen": lambda m: torch.jit.freeze(torch.jit.script(m)),
+    "program": lambda m: torch.export.export(m, (torch.zeros(1, 3, 9, 8),)),
+    "program for a batch": lambda m: torch.export.export(m, (torch.zeros(4, 3, 9, 8),), dynamic_shapes=({0: torch.export.Dim("n")},)),
+    "program's module": lambda m: torch.export.export(m, (torch.zeros(1, 3, 9, 8),)).module(),
+    "symbolic trace": torch.fx.symbolic_trace,
+    "compiled": torch.compile,
+    "data parallel": nn.DataParallel,
+}
+
+
+@pytest.mark.parametrize("case", FORMS)
+def test_forms_of_a_network(case):
+    module = block()
+    network = import_module(FORMS[case](module), (3, 9, 8), "net")
+    assert [n.op for n in network.graph.nodes] == ["conv", "conv"]
+    images = torch.randn(2, 3, 9, 8)
+    found = run(network, images)[network.graph.output].flatten(1).numpy()
+    np.testing.assert_allclose(found, module(images).detach().numpy(), rtol=1e-4, atol=1e-4)
+
+
+class Looping(nn.Module):
+    def forward(self, x):
+        while bool(x.sum() > 0):
+            x = x - 1
+        return x
+
+
+def test_a_script_that_torch_cannot_export():
+    with pytest.raises(BfpError, match="network net is a TorchScript module .*; give the module it was made from"):
+        import_module(torch.jit.script(Looping()), (3, 9, 8), "net")
+
+
+def test_what_is_no_network():
+    assert as_module(3) is None
+    with pytest.raises(BfpError, match="network net: give a torch.nn.Module"):
+        import_module(torch.zeros, (3, 9, 8), "net")

@@ -1,0 +1,50 @@
+"""What the importer lowers to other operators, from module to C simulation: bit-equal, and near the float network."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from support.engines import ENGINES, engine_options
+from support.imported import lively
+from support.quantised import noise_db, quantised
+from support.small_modules import Fn, conv
+from torch import nn
+
+from bfp import golden
+from calib.options import BfpOptions
+from codegen.generate import generate
+from codegen.simulation.csim import compile_engine, run_testbench, write_golden
+
+LINE = nn.Sequential(nn.Conv1d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool1d(2), nn.Conv1d(8, 8, 3), nn.AvgPool1d(3, 2, 1))
+MODULES = {
+    "groups": nn.Sequential(conv(3, 48, 1), nn.ReLU(), nn.Conv2d(48, 96, 3, padding=1, groups=12), nn.ReLU(), conv(96, 8, 1)),
+    "multiplier": nn.Sequential(conv(3, 20), nn.Conv2d(20, 60, 3, padding=1, groups=20), nn.ReLU6(), conv(60, 8, 1)),
+    "shuffle": Fn(lambda m, x: m[1](F.channel_shuffle(F.relu(m[0](x)), 3)), conv(3, 24), conv(24, 9)),
+    "parts": Fn(lambda m, x: m[1](torch.maximum(*m[0](x).chunk(2, 1))), conv(3, 48), conv(24, 9)),
+    "limits": Fn(lambda m, x: m[0](x).clamp(0, 1) - x, conv(3, 3, padding=1)),
+    "mean cells": nn.Sequential(conv(3, 8), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(128, 5)),
+    "largest cells": nn.Sequential(conv(3, 8), nn.AdaptiveMaxPool2d(4), nn.Flatten(), nn.Linear(128, 5)),
+    "one axis": Fn(lambda m, x: m[1](m[0](x).squeeze(2)), conv(3, 3, (8, 1)), LINE),
+    "space to depth": Fn(lambda m, x: m[0](F.pixel_unshuffle(x, 2)), conv(12)),
+    "constants": Fn(lambda m, x: m[0](F.hardsigmoid(x).mean(3).mean(2) * 3 - 1), nn.Linear(3, 4)),
+    "branches": Fn(lambda m, x: F.relu(m[0](x) + m[1](x) - m[2](x)), conv(padding=1), conv(k=1), conv(k=1)),
+}
+LEAST_DB = 25
+
+
+@pytest.mark.parametrize("engine", ENGINES[:2], ids=["16 lanes", "4 lanes"])
+def test_lowered_modules_are_bit_equal(engine, tmp_path):
+    artifacts, inputs = [], []
+    for name, module in MODULES.items():
+        options = BfpOptions(weight_group=engine.lanes, activation_group=engine.lanes)
+        artifact, network, images = quantised(lively(module), (3, 8, 10), options)
+        assert noise_db(artifact, network, images) > LEAST_DB, name
+        artifacts.append(artifact)
+        inputs.append(golden.quantise_input(artifact, images.numpy())[:1])
+    program, identity = generate(artifacts, engine_options(artifacts, engine), engine.board, tmp_path)
+    bench, _ = compile_engine(tmp_path / "generated", tmp_path / "csim")
+    write_golden(tmp_path / "golden.bin", program, identity, inputs)
+    result = run_testbench(bench, tmp_path / "deploy" / "weights.bin", tmp_path / "golden.bin", tmp_path / "result.json")
+    assert result["mismatches"] == 0, result["first_mismatch"]
+    assert result["layers_compared"] == len(program.layers)

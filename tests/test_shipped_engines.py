@@ -1,0 +1,61 @@
+"""Every shipped network's engine, the default one or its file's, fits the Ultra96-V2 by the model of area.
+
+At 8 bits even where every part takes the most that it may well take; at 5 bits by what is likely.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import pytest
+from support.boards import BOARD
+from support.shaped import shaped_artifact
+
+from bfp.artifact import Artifact
+from calib.config import SHIPPED, load_config
+from codegen.lowering.program import build
+from codegen.options import EngineOptions
+from codegen.performance.board import DEFAULT_BOARD
+from codegen.performance.design_space import narrow, widths_of
+from codegen.performance.ranges import Range, Resource
+from codegen.performance.resources import area, refuse_what_does_not_fit, warnings
+
+NETWORKS = sorted(path.stem for path in SHIPPED.glob("*.toml"))
+
+
+@lru_cache(maxsize=1)
+def shipped(name: str) -> Artifact:
+    return shaped_artifact(load_config(SHIPPED / f"{name}.toml"))
+
+
+def totals(artifact: Artifact, options: EngineOptions) -> dict[Resource, Range]:
+    built = area(build([artifact], options, BOARD, with_weights=False), BOARD)
+    return {resource: built.total(resource) for resource in Resource}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_engine_of_a_shipped_network_fits(name):
+    config = load_config(SHIPPED / f"{name}.toml")
+    assert config.engine.get("board", DEFAULT_BOARD) == BOARD.word
+    options = EngineOptions.from_dict({key: value for key, value in config.engine.items() if key != "board"})
+    artifact = shipped(name)
+    assert widths_of(artifact) == (8, 8)
+    program = build([artifact], options, BOARD, with_weights=False)
+    assert warnings(area(program, BOARD), name, BOARD) == []  # the high ends
+    narrowed = build([narrow(artifact, 5, 5)], options, BOARD, with_weights=False)
+    refuse_what_does_not_fit(narrowed, BOARD)  # the likely figures
+    assert area(program, BOARD).total(Resource.DSP).likely > 300  # an engine that uses the chip
+
+
+@pytest.mark.parametrize("name", [n for n in NETWORKS if "weight_steps" in load_config(SHIPPED / f"{n}.toml").engine])
+def test_a_file_that_takes_another_engine_needs_it(name):
+    """The default engine may need more block RAM than the chip has."""
+    assert totals(shipped(name), EngineOptions())[Resource.BRAM36].high > BOARD.bram36
+
+
+def test_shapes_alone_are_what_the_model_needs():
+    """Where the exponents come from hardly matters: another seed's area is within a fiftieth."""
+    config = load_config(SHIPPED / "resnet20.toml")
+    one, other = (totals(shaped_artifact(config, seed), EngineOptions()) for seed in (0, 1))
+    assert one[Resource.LUT].likely == pytest.approx(other[Resource.LUT].likely, rel=0.02)
+    assert one[Resource.DSP] == other[Resource.DSP]
