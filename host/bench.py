@@ -21,7 +21,7 @@ from host.pixels import COLOURS_OF
 from host.power import PowerMeter
 from host.progress import Progress
 
-ESTIMATE = "estimate.json"  # beside the manifest, as `doit deploy` puts it there
+ESTIMATE = "estimate.json"  # beside the deployment's folder, in a build folder as in a package
 STEPS = {
     "decode": "decode and resize",
     "pack": "quantise and pack",
@@ -113,9 +113,9 @@ def _percentiles(seconds: list[float]) -> dict[str, float]:
 
 def modelled(folder: Path, deployment: Deployment) -> dict:
     """What the model says of the engine, at the clock that it has: images a second; or a note, where nothing says it."""
-    path = folder / ESTIMATE
+    path = folder.resolve().parent / ESTIMATE
     if not path.exists():
-        return {"note": f"{folder} has no {ESTIMATE}; `doit deploy` puts it there"}
+        return {"note": f"there is no {ESTIMATE} beside {folder}; `doit estimate` makes it, and `doit deploy` takes it along"}
     place = Place(f"estimate {path}", "deploy it again with `doit deploy`")
     data = parse(read_file(path, "estimate", "deploy it again with `doit deploy`"), place)
     cycles = data.get("cycles") if isinstance(data, dict) else None

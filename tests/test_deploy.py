@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from support import toy_board as toy
 from support.board_by_ssh import TAR, fake_board, program
 from support.board_python import board_python
 from support.deployed import build
@@ -18,6 +19,9 @@ from codegen.deploy.__main__ import main
 from codegen.deploy.package import launcher_text
 
 
+PARTS = ["__main__.py", "bfp", "board", "deploy", "estimate.json", "host", "notebook.ipynb"]
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A build folder, with files that stand for bitstream and handoff."""
@@ -25,7 +29,7 @@ def made(tmp_path_factory):
     name = build(folder, 0).graph.name
     for kind in ("bit", "hwh"):
         (folder / "deploy" / f"{name}.{kind}").write_text("x")
-    add_files(folder / "deploy", [f"{name}.bit", f"{name}.hwh"])
+    add_files(folder / "deploy", [f"{name}.bit", f"{name}.hwh"], toy.MADE)
     (folder / "estimate.json").write_text(json.dumps({"network": name, "cycles": 1000}))
     return folder
 
@@ -52,9 +56,9 @@ def test_a_package_is_copied_tested_and_says_how_it_is_used(made, board, capfd):
     assert "2 images" in out and "bit-equal" in out and "self-test: passed" in out
     assert "there: static-bfp/seed0/board run IMAGE..." in out
     folder = board.home / "static-bfp" / "seed0"
-    assert sorted(p.name for p in folder.iterdir()) == ["__main__.py", "bfp", "board", "deploy", "host", "notebook.ipynb"]
+    assert sorted(p.name for p in folder.iterdir()) == PARTS
     assert sorted(p.name for p in (folder / "deploy").iterdir()) == [
-        "artifact.npz", "estimate.json", "manifest.json", "samples.npz", "seed0.bit", "seed0.hwh", "simulated", "weights.bin"
+        "artifact.npz", "manifest.json", "samples.npz", "seed0.bit", "seed0.hwh", "simulated", "weights.bin"
     ]  # fmt: skip
     assert not list(folder.rglob("__pycache__")), "root's files, which the user could not replace"
     assert [p.name for p in (board.home / "static-bfp").iterdir()] == ["seed0"]
@@ -163,11 +167,7 @@ def test_a_minimal_package_is_tested_as_far_as_it_can_be(made, board, capfd, tmp
     other = tmp_path / "minimal"
     shutil.copytree(made, other)
     path = other / "deploy" / "manifest.json"
-    from support import toy_board as toy
-
-    toy.edit(other / "deploy", lambda data: [data["files"].pop(n) for n in ("artifact.npz", "samples.npz")])
-    for name in ("artifact.npz", "samples.npz"):
-        (other / "deploy" / name).unlink()
+    add_files(other / "deploy", [], minimal=True)
     status, out, err = deploy(other, board, capfd)
     assert status == 0 and "no tensor was compared, since the package is minimal" in out, out + err
     assert path.is_file() and not (board.home / "static-bfp" / "seed0" / "deploy" / "artifact.npz").exists()

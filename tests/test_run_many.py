@@ -57,6 +57,11 @@ def test_a_wrong_image_is_named_after_the_results_before_it(board, deploy, tmp_p
         assert np.array_equal(accelerator.run(images[0]), next(accelerator.run_many(images)))
 
 
+def test_no_threads_decode_nothing(board, deploy, tmp_path):
+    with Accelerator(deploy, device=board) as accelerator, pytest.raises(BfpError, match="0 threads cannot decode"):
+        next(accelerator.run_many(pictures(tmp_path, 1), threads=0))
+
+
 def test_results_may_be_left_before_their_end(board, deploy, tmp_path):
     images = pictures(tmp_path, 4) * 5
     with Accelerator(deploy, device=board) as accelerator:

@@ -196,9 +196,9 @@ def test_deploy_says_where_to_and_takes_a_host_in_either_word(project):
     done = project.doit("deploy", "net=toy.toml", "board=local", "folder=there")
     assert done.returncode == 0 and "self-test: passed" in done.stdout, done.stdout + done.stderr
     assert (project.user / "there" / "board").is_file()
-    assert (project.user / "there" / "deploy" / "estimate.json").is_file()
+    assert (project.user / "there" / "estimate.json").is_file()
     # no bitstream, before ssh is asked for
-    assert f"has no {NAME}.bit; make it with `doit build-bitstream`" in refusal(project.doit("deploy", "net=toy.toml", "board=10.0.0.1"))
+    assert f"has no {NAME}.bit; build it with `doit build-bitstream`" in refusal(project.doit("deploy", "net=toy.toml", "board=10.0.0.1"))
 
 
 def classify(project: Project, image: Path) -> subprocess.CompletedProcess:
