@@ -98,7 +98,7 @@ def prepare(config: NetworkConfig, adapted: bool = True) -> Prepared:
     with files_read() as files:
         classes = load_classes(config)
         calibration = open_images(config.calibration, config.input, config.seed, classes)
-        notes = [*calibration.notes]
+        notes = [*config.notes, *calibration.notes]
         module, weights = build(config, calibration, notes, adapted)
     network = import_module(module, config.input_shape, config.name)
     outputs = int(np.prod(network.graph.shapes[network.graph.output]))
