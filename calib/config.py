@@ -12,7 +12,7 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bfp.artifact import Preprocessing
+from bfp.artifact import ARRAY, Preprocessing
 from bfp.errors import BfpError
 from bfp.format import MAX_BITS, MIN_BITS
 from bfp.limits import MAX_ALIGN_SHIFT
@@ -37,13 +37,16 @@ from calib.sweep_options import SweepOptions, read_sweep
 SHIPPED = Path(__file__).parent / "networks"
 AUTO_GROUP = 16  # channels that share an exponent where the file leaves it to us: a memory word
 WEIGHT_WORDS = ("model", "random")
+ONNX = ".onnx"
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
     """One network's file, validated. Paths are absolute or words; see the sections' own classes.
 
-    notes: what may be meant otherwise, one sentence each. engine: the options of the engine by name; board: of it, None where the file names none. Which options and boards
+    length: of a sequence, where the module takes [N, channels, length], a map of one row here. notes: what may be meant
+    otherwise, one sentence each. engine: the options of the engine by name; board: of it, None where the file names
+    none. Which options and boards
     there are is for code generation to say.
     """
 
@@ -63,10 +66,17 @@ class NetworkConfig:
     board: str | None = None
     sweep: SweepOptions = SweepOptions()
     notes: tuple[str, ...] = ()
+    length: int | None = None
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        return (len(self.input.mean), *self.input.size)
+    def onnx(self) -> Path | None:
+        """The ONNX file that the network comes from, None where a callable makes it."""
+        return Path(resolve(self.model, self.path.parent)) if self.model.endswith(ONNX) else None
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """What the module takes of one image: channels, rows and columns, or channels and length of a sequence."""
+        return (len(self.input.mean), *self.input.size[self.length is not None :])
 
 
 def sbfp_data() -> str | None:
@@ -120,10 +130,11 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
         raise top.fail("name", f"is {name!r}; it must be letters, digits, '_', '-' and '.' (it names a folder)")
     model = top.text("model", ...)
-    if not re.fullmatch(r"[\w.]+:\w+", model):
-        raise top.fail("model", f"is {model!r}; it must be 'module:callable'")
+    if not (re.fullmatch(r"[\w.]+:\w+", model) or model.endswith(ONNX)):
+        raise top.fail("model", f"is {model!r}; it must be 'module:callable', or the path of an {ONNX} file")
     weights, fallback = top.text("weights", "model"), top.text("weights_fallback", None)
-    pre, notes = read_input(Section(path, "input", top.take("input", ..., _same, "a table with size, mean and std")))
+    entry = Section(path, "input", top.take("input", ..., _same, "a table with size, mean and std"))
+    pre, length, notes = read_input(entry)
     config = NetworkConfig(
         path=path,
         name=name,
@@ -134,6 +145,7 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
         seed=top.integer("seed", 0, 0),
         classes=_classes(top, base),
         input=pre,
+        length=length,
         calibration=_images(Section(path, "calibration", top.take("calibration", ..., _same, "a table")), base, True),
         evaluation=(
             _images(Section(path, "evaluation", top.take("evaluation", None, _same, "")), base, False)
@@ -147,7 +159,19 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
         notes=notes,
     )
     top.done()
+    for name, images in (("calibration", config.calibration), ("evaluation", config.evaluation)):
+        if pre.channels == ARRAY and images is not None:
+            only_arrays(path, name, images)
     return config
+
+
+def only_arrays(path: Path, section: str, images: ImageOptions) -> None:
+    """Raise BfpError where a network of arrays is given pictures, or variants of them."""
+    others = [s for s in (*images.images, images.fallback) if s not in (None, "random") and ".npz" not in s]
+    if others:
+        raise BfpError(f"{path}: [{section}] images {others[0]} is no .npz file; networks of arrays take .npz or 'random'")
+    if images.augment != 1:
+        raise BfpError(f"{path}: [{section}] augment makes variants of photographs; leave it out for arrays")
 
 
 def _same(value: object) -> object:

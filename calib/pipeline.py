@@ -132,7 +132,11 @@ def build(
             f"model {config.model} has other weights each time it is built, so that no later run can evaluate what "
             "this one makes; name a file as weights, or seed in the callable"
         )
-    load_weights(module, weights, config.seed, weight_images(calibration) if weights == "random" else None)
+    images = None
+    if weights == "random":
+        images = weight_images(calibration)
+        images = images.reshape(len(images), *config.input_shape)
+    notes += load_weights(module, weights, config.seed, images)
     return module, weights
 
 

@@ -8,6 +8,7 @@ that they make, with the size and time of each file.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import importlib.util
 import json
@@ -33,7 +34,9 @@ _watching: list[set[str]] = []  # the sets that files being opened are added to
 
 
 def module_files(config: NetworkConfig) -> list[str]:
-    """Python files of a model that lies beside the network's file."""
+    """Python files of a model that lies beside the network's file; of an ONNX file, it and what begins with its name."""
+    if config.onnx is not None:
+        return sorted(str(p) for p in config.onnx.parent.glob(f"{glob.escape(config.onnx.stem)}*") if p.is_file())
     beside = config.path.parent / config.model.split(":")[0].split(".")[0]
     found = beside.rglob("*.py") if beside.is_dir() else [beside.with_suffix(".py")]
     return sorted(str(p) for p in found if p.is_file())

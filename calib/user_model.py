@@ -15,6 +15,7 @@ from calib.config import NetworkConfig
 from calib.data.classes import Classes
 from calib.data.imagenet_ids import IMAGENET_IDS
 from calib.data.texts import read_text
+from calib.frontend.onnx.network import onnx_module
 from calib.frontend.tracing import as_module
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -22,7 +23,12 @@ REASON = 150  # characters of what the user's own code says
 
 
 def build_module(config: NetworkConfig) -> torch.nn.Module:
-    """Call the file's ``module:callable``; a module beside the file is importable. Raises BfpError."""
+    """Call the file's ``module:callable``, or read its ONNX file; a module beside the file is importable.
+
+    Raises BfpError.
+    """
+    if config.onnx is not None:
+        return onnx_module(config.onnx, config.input_shape)
     name, function = config.model.split(":")
     top = name.split(".")[0]
     beside = config.path.parent / top

@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bfp.artifact import Preprocessing
+from bfp.artifact import ARRAY, Preprocessing
 from bfp.errors import BfpError
 from calib.data.classes import Classes
 from calib.data.folders import Labelled, read_folder
 from calib.data.ground_truth import GROUND_TRUTH, read_ground_truth
 from calib.data.lists import read_list
-from calib.data.npz_images import NpzImages
+from calib.data.npz_images import NpzArrays, NpzImages
 from calib.options import ImageOptions
 from host.image import MODES, fit_image, normalise, open_image
 
@@ -39,13 +39,13 @@ class NotThere(BfpError):
 
 @dataclass(frozen=True)
 class Item:
-    """One image: its name, how to open it, and its label or None.
+    """One image: its name, how to open it, and its label or None. An array opens as float32 [H, W, C].
 
     in_order: it can only be read after the one before it, in one thread.
     """
 
     name: str
-    open: Callable[[], Image.Image]
+    open: Callable[[], Image.Image | np.ndarray]
     label: int | None = None
     in_order: bool = False
 
@@ -118,9 +118,11 @@ class ImageSet:
         return self.items[index // self.augment].name
 
     def pixels(self, index: int) -> np.ndarray:
-        """uint8 [H, W, C] of one image; variant 0 of a photograph is the photograph itself."""
+        """uint8 [H, W, C] of one image, float32 of arrays; variant 0 of a photograph is the photograph itself."""
         item, variant = self.items[index // self.augment], index % self.augment
         image = item.open()
+        if self.pre.channels == ARRAY:
+            return image
         if variant:
             image = vary(image, np.random.default_rng([self.seed, index // self.augment, variant]))
         try:
@@ -239,12 +241,19 @@ def _npz_items(path: Path, keys: list[str], pre: Preprocessing) -> list[Item]:
         raise BfpError(f"images {path}:{named} name {len(keys)} arrays; give 'file.npz:images' or with ':labels'")
     if not path.exists():
         raise NotThere(f"images {path} do not exist")
-    source = NpzImages(path, *keys)
-    mode, array = MODES[pre.channels], keys[0] if keys else "images"
+    array = keys[0] if keys else "images"
+    if pre.channels == ARRAY:
+        source = NpzArrays(path, (len(pre.mean), *pre.size), *keys)
+        read = source.read
+    else:
+        source, mode = NpzImages(path, *keys), MODES[pre.channels]
+
+        def read(i: int) -> Image.Image:
+            return source.read(i).convert(mode)
 
     def item(i: int) -> Item:
         label = None if source.labels is None else int(source.labels[i])
-        return Item(f"{path}:{array}[{i}]", lambda: source.read(i).convert(mode), label, in_order=True)
+        return Item(f"{path}:{array}[{i}]", lambda: read(i), label, in_order=True)
 
     return [item(i) for i in range(len(source))]
 
@@ -266,7 +275,23 @@ def _package_files(source: str) -> list[Path]:
 
 
 def _random_item(pre: Preprocessing, seed: int, index: int) -> Item:
+    if pre.channels == ARRAY:
+        return Item(f"random {index}", lambda: random_array(pre, np.random.default_rng([seed, index])))
     return Item(f"random {index}", lambda: random_photograph(pre, np.random.default_rng([seed, index])))
+
+
+def random_array(pre: Preprocessing, rng: np.random.Generator) -> np.ndarray:
+    """Smooth noise float32 [H, W, C] whose channels have the network's mean and deviation."""
+    height, width = pre.size
+    total, rows, columns = np.zeros((height, width, len(pre.mean))), 1, 1
+    while True:
+        at = np.ix_(np.arange(height) * rows // height, np.arange(width) * columns // width)
+        total += rng.normal(size=(rows, columns, len(pre.mean)))[at]
+        if rows >= height and columns >= width:
+            break
+        rows, columns = min(2 * rows, height), min(2 * columns, width)
+    total /= max(total.std(), 1e-9)
+    return (total * np.asarray(pre.std) + np.asarray(pre.mean)).astype(np.float32)
 
 
 def random_photograph(pre: Preprocessing, rng: np.random.Generator) -> Image.Image:
