@@ -44,7 +44,9 @@ ONNX = ".onnx"
 class NetworkConfig:
     """One network's file, validated. Paths are absolute or words; see the sections' own classes.
 
-    length: of a sequence, where the module takes [N, channels, length], a map of one row here. engine: the options of the engine by name; board: of it, None where the file names none. Which options and boards
+    length: of a sequence, where the module takes [N, channels, length], a map of one row here. notes: what may be meant
+    otherwise, one sentence each. engine: the options of the engine by name; board: of it, None where the file names
+    none. Which options and boards
     there are is for code generation to say.
     """
 
@@ -63,6 +65,7 @@ class NetworkConfig:
     engine: dict[str, int] = field(default_factory=dict)
     board: str | None = None
     sweep: SweepOptions = SweepOptions()
+    notes: tuple[str, ...] = ()
     length: int | None = None
 
     @property
@@ -131,7 +134,7 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
         raise top.fail("model", f"is {model!r}; it must be 'module:callable', or the path of an {ONNX} file")
     weights, fallback = top.text("weights", "model"), top.text("weights_fallback", None)
     entry = Section(path, "input", top.take("input", ..., _same, "a table with size, mean and std"))
-    pre, length = read_input(entry)
+    pre, length, notes = read_input(entry)
     config = NetworkConfig(
         path=path,
         name=name,
@@ -153,6 +156,7 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
         engine=_engine(engine),
         board=engine.text("board", None),
         sweep=read_sweep(Section(path, "sweep", top.take("sweep", {}, _same, "a table")), (*METHODS, AUTO, ONLINE)),
+        notes=notes,
     )
     top.done()
     for name, images in (("calibration", config.calibration), ("evaluation", config.evaluation)):
