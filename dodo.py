@@ -23,7 +23,7 @@ from doit.tools import Interactive, config_changed
 from bfp import BfpError
 from calib.config import SHIPPED, find_network, load_config
 from calib.options import ONLINE
-from calib.used_files import image_files, module_files, weight_files
+from calib.used_files import class_files, image_files, module_files, pictures_digest, record_holds, weight_files
 from codegen.options import EngineOptions
 from codegen.performance.board import DEFAULT_BOARD, board_at, load_board
 from codegen.render import BENCH_HEADERS, KERNEL_HEADERS
@@ -148,31 +148,49 @@ def engine_words(path: Path) -> list[str]:
     return ["--board", board, *at, "--engine", *(f"{k}={v}" for k, v in config.engine.items())]
 
 
+def sources(config) -> list[str]:
+    """The files that are known to decide what a network's file gives, before it has been built."""
+    files = weight_files(config) + module_files(config) + class_files(config)
+    # evaluation images, too: the first of them become the sample images
+    return files + image_files(config.calibration, config.evaluation)
+
+
+def same_pictures(task, values: dict, path: Path) -> bool:
+    """Whether the image folders and lists of a network's file hold what they held when the task was last done."""
+    found = pictures_digest(configuration(path))
+    task.value_savers.append(lambda: {"pictures": found})
+    return values.get("pictures") == found
+
+
+def same_files(task, values: dict, record: Path) -> bool:
+    """Whether all that was read to build a network is as it was; it is written down when that is done."""
+    return record_holds(record)
+
+
 def calibrate(name: str, path: Path) -> dict:
     """import the network, choose its exponents, write the artifact"""
-    config = configuration(path)
-    # evaluation images, too: the first of them become the sample images
-    files = weight_files(config) + module_files(config) + image_files(config.calibration, config.evaluation)
+    config, record = configuration(path), BUILD / name / "calibrate.files.json"
     return {
         "actions": [command("calib", "calibrate", path, "--out", BUILD / name)],
-        "file_dep": [str(path), *files, *CALIB, *BFP],
-        "targets": [str(BUILD / name / "artifact.npz"), str(BUILD / name / "samples.npz")],
-        "uptodate": [config_changed({"weights": config.weights})],
+        "file_dep": [str(path), *sources(config), *CALIB, *BFP],
+        "targets": [str(BUILD / name / "artifact.npz"), str(BUILD / name / "samples.npz"), str(record)],
+        "uptodate": [config_changed({"weights": config.weights}), (same_pictures, [path]), (same_files, [record])],
     }
 
 
 def evaluate(name: str, path: Path) -> dict:
     """compare float and bit-exact accuracy over the evaluation images"""
-    config = configuration(path)
-    files = image_files(config.calibration, config.evaluation)
+    config, record = configuration(path), BUILD / name / "evaluate.files.json"
     if config.bfp.method == ONLINE:  # a reference without an artifact
-        files += weight_files(config) + module_files(config)
+        files, current = sources(config), [(same_files, [record])]
     else:
-        files.append(str(BUILD / name / "artifact.npz"))
+        files = [*image_files(config.calibration, config.evaluation), str(BUILD / name / "artifact.npz")]
+        current = []
     return {
         "actions": [command("calib", "evaluate", path, "--out", BUILD / name, "--device", get_var("device", "auto"))],
         "file_dep": [str(path), *files, *CALIB, *EVALUATION, *BFP],
         "targets": [str(BUILD / name / "evaluation.json")],
+        "uptodate": [(same_pictures, [path]), *current],
     }
 
 
@@ -241,11 +259,13 @@ def simulate_board(name: str, path: Path) -> dict:
 
 def baselines(name: str, path: Path) -> dict:
     """the published rule and the plain maximum, measured on the same images"""
+    config, record = configuration(path), BUILD / name / "baselines.files.json"
+    own = [*CALIB, *EVALUATION, str(EVALUATION_ROOM / "report" / "baselines.py")]
     return {
         "actions": [command("calib", "baselines", path, "--out", BUILD / name)],
-        "file_dep": [*calibrate(name, path)["file_dep"], *EVALUATION, str(EVALUATION_ROOM / "report" / "baselines.py")],
-        "targets": [str(BUILD / name / "baselines.json")],
-        "uptodate": calibrate(name, path)["uptodate"],
+        "file_dep": [str(path), *sources(config), *own, *BFP],
+        "targets": [str(BUILD / name / "baselines.json"), str(record)],
+        "uptodate": [config_changed({"weights": config.weights}), (same_pictures, [path]), (same_files, [record])],
     }
 
 
@@ -455,6 +475,14 @@ def task_benchmark():
         "actions": [command("codegen.area", *([BUILD / configuration(network_file()).name] if network_file() else []))],
         "uptodate": [False],
         "doc": "LUTs, DSPs, multiplications and divisions of the engine's control, by clang and Yosys; net=NAME",
+    }
+
+
+def task_survey():
+    """how many published networks are taken, from builder to code, a tenth of them simulated: build/survey.json"""
+    return {
+        "actions": [command("calib.evaluation.benchmark.survey", "--out", BUILD / "survey.json")],
+        "uptodate": [False],
     }
 
 

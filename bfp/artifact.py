@@ -19,7 +19,8 @@ from bfp.names import check_text, shown
 from bfp.parameters import Parameters, Weights, prove
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
-CHANNEL_ORDERS = ("rgb", "bgr", "gray")
+ARRAY = "array"  # no photograph: any number of channels, in whatever units
+CHANNEL_ORDERS = ("rgb", "bgr", "gray", ARRAY)
 SMALLEST = 1e-30  # of what divides or multiplies
 PER_CHANNEL = tuple_of(number(), 1, MAX_CHANNELS)
 POSITIVE = tuple_of(number(SMALLEST), 1, MAX_CHANNELS)
@@ -27,8 +28,9 @@ POSITIVE = tuple_of(number(SMALLEST), 1, MAX_CHANNELS)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Image to network input: ``(pixel - mean) / std`` with pixels in 0..255, channels RGB or BGR.
+    """Image to network input: ``(pixel - mean) / std`` with pixels in 0..255, channels RGB, BGR or gray.
 
+    Of arrays, channels ARRAY, the values are in units of their own, and nothing is resized.
     scale: by which each channel is divided once more where it is quantised, so
     that its mantissas reach from end to end; the first layer's weights are
     multiplied by it. None: by nothing.

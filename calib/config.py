@@ -12,7 +12,7 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bfp.artifact import Preprocessing
+from bfp.artifact import ARRAY, Preprocessing
 from bfp.errors import BfpError
 from bfp.format import MAX_BITS, MIN_BITS
 from bfp.limits import MAX_ALIGN_SHIFT
@@ -30,21 +30,23 @@ from calib.options import (
     Override,
     method_name,
 )
+from calib.input_options import read_input
 from calib.section import Section
 from calib.sweep_options import SweepOptions, read_sweep
-from host.image import INTERPOLATIONS
 
 SHIPPED = Path(__file__).parent / "networks"
 AUTO_GROUP = 16  # channels that share an exponent where the file leaves it to us: a memory word
-CHANNELS = {"rgb": 3, "bgr": 3, "gray": 1}
 WEIGHT_WORDS = ("model", "random")
+ONNX = ".onnx"
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
     """One network's file, validated. Paths are absolute or words; see the sections' own classes.
 
-    engine: the options of the engine by name; board: of it, None where the file names none. Which options and boards
+    length: of a sequence, where the module takes [N, channels, length], a map of one row here. notes: what may be meant
+    otherwise, one sentence each. engine: the options of the engine by name; board: of it, None where the file names
+    none. Which options and boards
     there are is for code generation to say.
     """
 
@@ -63,10 +65,18 @@ class NetworkConfig:
     engine: dict[str, int] = field(default_factory=dict)
     board: str | None = None
     sweep: SweepOptions = SweepOptions()
+    notes: tuple[str, ...] = ()
+    length: int | None = None
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        return (len(self.input.mean), *self.input.size)
+    def onnx(self) -> Path | None:
+        """The ONNX file that the network comes from, None where a callable makes it."""
+        return Path(resolve(self.model, self.path.parent)) if self.model.endswith(ONNX) else None
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """What the module takes of one image: channels, rows and columns, or channels and length of a sequence."""
+        return (len(self.input.mean), *self.input.size[self.length is not None :])
 
 
 def sbfp_data() -> str | None:
@@ -120,9 +130,11 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
         raise top.fail("name", f"is {name!r}; it must be letters, digits, '_', '-' and '.' (it names a folder)")
     model = top.text("model", ...)
-    if not re.fullmatch(r"[\w.]+:\w+", model):
-        raise top.fail("model", f"is {model!r}; it must be 'module:callable'")
+    if not (re.fullmatch(r"[\w.]+:\w+", model) or model.endswith(ONNX)):
+        raise top.fail("model", f"is {model!r}; it must be 'module:callable', or the path of an {ONNX} file")
     weights, fallback = top.text("weights", "model"), top.text("weights_fallback", None)
+    entry = Section(path, "input", top.take("input", ..., _same, "a table with size, mean and std"))
+    pre, length, notes = read_input(entry)
     config = NetworkConfig(
         path=path,
         name=name,
@@ -132,7 +144,8 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
         weights_fallback=fallback if fallback is None or fallback in WEIGHT_WORDS else resolve(fallback, base),
         seed=top.integer("seed", 0, 0),
         classes=_classes(top, base),
-        input=_input(Section(path, "input", top.take("input", ..., _same, "a table with size, mean and std"))),
+        input=pre,
+        length=length,
         calibration=_images(Section(path, "calibration", top.take("calibration", ..., _same, "a table")), base, True),
         evaluation=(
             _images(Section(path, "evaluation", top.take("evaluation", None, _same, "")), base, False)
@@ -143,9 +156,22 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
         engine=_engine(engine),
         board=engine.text("board", None),
         sweep=read_sweep(Section(path, "sweep", top.take("sweep", {}, _same, "a table")), (*METHODS, AUTO, ONLINE)),
+        notes=notes,
     )
     top.done()
+    for name, images in (("calibration", config.calibration), ("evaluation", config.evaluation)):
+        if pre.channels == ARRAY and images is not None:
+            only_arrays(path, name, images)
     return config
+
+
+def only_arrays(path: Path, section: str, images: ImageOptions) -> None:
+    """Raise BfpError where a network of arrays is given pictures, or variants of them."""
+    others = [s for s in (*images.images, images.fallback) if s not in (None, "random") and ".npz" not in s]
+    if others:
+        raise BfpError(f"{path}: [{section}] images {others[0]} is no .npz file; networks of arrays take .npz or 'random'")
+    if images.augment != 1:
+        raise BfpError(f"{path}: [{section}] augment makes variants of photographs; leave it out for arrays")
 
 
 def _same(value: object) -> object:
@@ -164,48 +190,6 @@ def _classes(top: Section, base: Path) -> str | tuple[str, ...] | None:
     if value is None or not isinstance(top.table["classes"], str):
         return value
     return value[0] if value[0] in ("imagenet", "cifar10") else resolve(value[0], base)
-
-
-def _numbers(value: object) -> tuple[float, ...]:
-    if any(isinstance(v, bool) or not isinstance(v, (int, float)) or not abs(v) < 1e30 for v in value):
-        raise ValueError
-    return tuple(float(v) for v in value)
-
-
-def _input(section: Section) -> Preprocessing:
-    def size(value: object) -> tuple[int, int]:
-        sizes = (value, value) if type(value) is int else tuple(value)
-        if len(sizes) != 2 or any(type(s) is not int or not 1 <= s <= 8192 for s in sizes):
-            raise ValueError
-        return sizes
-
-    channels = section.text("channels", "rgb", tuple(CHANNELS))
-    count = CHANNELS[channels]
-
-    def per_channel(value: object) -> tuple[float, ...]:
-        values = _numbers([value] * count if isinstance(value, (int, float)) else value)
-        if len(values) != count:
-            raise ValueError
-        return values
-
-    def scales(value: object) -> tuple[float, ...]:
-        values = per_channel(value)
-        if any(not v > 1e-30 for v in values):
-            raise ValueError
-        return values
-
-    pre = Preprocessing(
-        size=section.take("size", ..., size, "a whole number of pixels, or [height, width], 1 to 8192"),
-        mean=section.take("mean", ..., per_channel, f"{count} number(s) in pixel units (0..255)"),
-        std=section.take("std", ..., scales, f"{count} number(s) above 0 in pixel units (0..255)"),
-        resize=section.integer("resize", None, 1, 16384),
-        interpolation=section.text("interpolation", "bicubic", tuple(INTERPOLATIONS)),
-        channels=channels,
-    )
-    if pre.resize is not None and pre.resize < max(pre.size):
-        raise section.fail("resize", f"is {pre.resize}, less than size {pre.size}; make it at least as large")
-    section.done()
-    return pre
 
 
 def _images(section: Section, base: Path, augment: bool) -> ImageOptions:

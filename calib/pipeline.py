@@ -7,9 +7,9 @@ calib.transforms.sequence lists both, calib.state is what they hand on.
 
 from __future__ import annotations
 
-import importlib
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,13 +19,13 @@ import torch
 from bfp import artifact_file
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
-from bfp.names import check_text, printable
+from bfp.names import printable
 from bfp.samples import Samples, save_samples
 from calib import quantisation
 from calib.config import WEIGHT_WORDS, NetworkConfig
+from calib.data.classes import Classes
 from calib.data.images import ImageSet, open_images
 from calib.frontend.importer import import_module
-from calib.frontend.tracing import as_module
 from calib.network import float_model
 from calib.network.float_network import FloatNetwork
 from calib.observers import observer
@@ -34,27 +34,30 @@ from calib.options import AUTO, ONLINE, ImageOptions
 from calib.state import CalibrationState, begin
 from calib.threads import fixed_threads
 from calib.transforms import sequence
+from calib.used_files import files_read, write_record
+from calib.user_model import build_module, load_classes, same_weights
 from calib.zoo.weights import load_weights
 
 RANDOM_WEIGHT_IMAGES = 32
 REBUILD_SECONDS = 5.0  # a model that is built within them is built twice, to see whether its weights stay
 SAMPLES = 8  # images kept for simulations and boards
-CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 @dataclass(frozen=True)
 class Prepared:
     """A network ready to be quantised.
 
-    config: its file. state: where its calibration stands. calibration: its images. weights: which were used; notes:
-    what was replaced, one sentence each.
+    config: its file. state: where its calibration stands. calibration: its images; evaluation: those that it is
+    evaluated on. weights: which were used; notes: what was replaced, one sentence each. files: what was read to build it, SHA-256 by path.
     """
 
     config: NetworkConfig
     state: CalibrationState
     calibration: ImageSet
+    evaluation: ImageSet
     weights: str
     notes: tuple[str, ...]
+    files: Mapping[str, str]
 
     @property
     def network(self) -> FloatNetwork:
@@ -81,6 +84,7 @@ def calibrate(config: NetworkConfig, folder: Path) -> Artifact:
     for note in artifact.provenance["notes"]:
         print(f"{config.name}: note: {note}", file=sys.stderr)
     keep_samples(prepared, folder / "samples.npz")
+    write_record(folder / "calibrate.files.json", prepared.files)
     return artifact_file.save(artifact, folder / "artifact.npz")
 
 
@@ -91,32 +95,49 @@ def prepare(config: NetworkConfig, adapted: bool = True) -> Prepared:
     adapted: with the passes of ``sequence.preparation``. Evaluation does
     without, since the function is the same.
     """
+    with files_read() as files:
+        classes = load_classes(config)
+        calibration = open_images(config.calibration, config.input, config.seed, classes)
+        notes = [*config.notes, *calibration.notes]
+        module, weights = build(config, calibration, notes, adapted)
+    network = import_module(module, config.input_shape, config.name)
+    outputs = int(np.prod(network.graph.shapes[network.graph.output]))
+    if classes.names and len(classes.names) != outputs:
+        raise BfpError(f"{config.path}: {len(classes.names)} class names for {outputs} outputs; correct classes")
+    evaluation = evaluated_images(config, calibration, classes, outputs)
+    output = output_kind(config, calibration, evaluation) if adapted else config.bfp.output
+    state = begin(network, config.bfp, config.input, output, classes.names, config.seed)
+    if adapted:
+        state = sequence.run(sequence.preparation(config.bfp), state, calibration)
+    used = weights if weights in WEIGHT_WORDS else Path(weights).name
+    return Prepared(config, state, calibration, evaluation, used, tuple(notes), files)
+
+
+def build(
+    config: NetworkConfig, calibration: ImageSet, notes: list[str], twice: bool
+) -> tuple[torch.nn.Module, str]:
+    """The module with its weights, and which these are; what was replaced is added to ``notes``. Raises BfpError.
+
+    twice: whether a model that brings its own weights is built once more, to see whether they stay.
+    """
     start = time.perf_counter()
     module = build_module(config)
     seconds = time.perf_counter() - start
-    calibration = open_images(config.calibration, config.input, config.seed)
-    notes = [*calibration.notes]
     weights = config.weights
     if weights not in WEIGHT_WORDS and config.weights_fallback and not Path(weights).is_file():
         notes.append(f"weights {weights} do not exist; used {config.weights_fallback} instead")
         weights = config.weights_fallback
-    if adapted and weights == "model" and seconds < REBUILD_SECONDS and not same_weights(module, build_module(config)):
+    if twice and weights == "model" and seconds < REBUILD_SECONDS and not same_weights(module, build_module(config)):
         notes.append(
             f"model {config.model} has other weights each time it is built, so that no later run can evaluate what "
             "this one makes; name a file as weights, or seed in the callable"
         )
-    load_weights(module, weights, config.seed, weight_images(calibration) if weights == "random" else None)
-    network = import_module(module, config.input_shape, config.name)
-    classes = load_classes(config)
-    outputs = int(np.prod(network.graph.shapes[network.graph.output]))
-    if classes and len(classes) != outputs:
-        raise BfpError(f"{config.path}: {len(classes)} class names for {outputs} outputs; correct classes")
-    output = output_kind(config, calibration) if adapted else config.bfp.output
-    state = begin(network, config.bfp, config.input, output, classes, config.seed)
-    if adapted:
-        state = sequence.run(sequence.preparation(config.bfp), state, calibration)
-    used = weights if weights in WEIGHT_WORDS else Path(weights).name
-    return Prepared(config, state, calibration, used, tuple(notes))
+    images = None
+    if weights == "random":
+        images = weight_images(calibration)
+        images = images.reshape(len(images), *config.input_shape)
+    notes += load_weights(module, weights, config.seed, images)
+    return module, weights
 
 
 @fixed_threads()
@@ -185,62 +206,6 @@ def some_images(prepared: Prepared, limit: int) -> np.ndarray:
     return observer.some_images(prepared.network, prepared.calibration, limit)
 
 
-def build_module(config: NetworkConfig) -> torch.nn.Module:
-    """Call the file's ``module:callable``; a module beside the file is importable. Raises BfpError."""
-    name, function = config.model.split(":")
-    beside = config.path.parent / name.split(".")[0]
-    if (beside.is_dir() or beside.with_suffix(".py").is_file()) and str(config.path.parent) not in sys.path:
-        sys.path.insert(0, str(config.path.parent))
-    where = f"{config.path}: model {config.model!r}"
-    try:
-        make = getattr(importlib.import_module(name), function)
-        module = make(**config.arguments)
-    except BfpError:
-        raise
-    except Exception as error:  # the user's own code may raise anything
-        reason = str(error).strip().split("\n")[0][:200]
-        raise BfpError(
-            f"{where} with arguments {config.arguments} cannot be built ({type(error).__name__}: {reason}); correct it"
-        ) from None
-    found = as_module(module)
-    if found is None:
-        raise BfpError(f"{where} returns {type(module).__name__}; it must return a torch.nn.Module or a torch.export program")
-    return found
-
-
-def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
-    """Whether all parameters and buffers of two modules are equal."""
-    a, b = one.state_dict(), other.state_dict()
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
-
-
-def load_classes(config: NetworkConfig) -> tuple[str, ...]:
-    """Class names, or none. Raises BfpError where the list cannot be read."""
-    source = config.classes
-    if source is None or isinstance(source, tuple):
-        return checked_classes(source or (), config)
-    if source == "cifar10":
-        return CIFAR10
-    if source == "imagenet":
-        try:
-            from torchvision.models._meta import _IMAGENET_CATEGORIES
-        except ImportError:
-            raise BfpError('classes = "imagenet" needs the package torchvision; run pip install torchvision') from None
-        return tuple(_IMAGENET_CATEGORIES)
-    try:
-        lines = Path(source).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BfpError(f"{config.path}: class names {source} cannot be read ({error}); give a text file") from None
-    return checked_classes(tuple(line.strip() for line in lines if line.strip()), config)
-
-
-def checked_classes(names: tuple[str, ...], config: NetworkConfig) -> tuple[str, ...]:
-    """The names of classes. Raises BfpError for one that is no printable text."""
-    for name in names:
-        check_text(name, "class name", f"{config.path}: classes")
-    return names
-
-
 def weight_images(calibration: ImageSet) -> np.ndarray:
     """What batch norms of random weights are measured on, float32 [RANDOM_WEIGHT_IMAGES, C, H, W].
 
@@ -257,22 +222,32 @@ def weight_images(calibration: ImageSet) -> np.ndarray:
     return np.concatenate([images, next(others.batches(missing))])
 
 
-def output_kind(config: NetworkConfig, calibration: ImageSet) -> str:
+def evaluated_images(config: NetworkConfig, calibration: ImageSet, classes: Classes, outputs: int) -> ImageSet:
+    """The file's evaluation images, or its calibration images where it names none, whose labels are not needed.
+
+    Raises BfpError for labels that are no classes of so many outputs.
+    """
+    if config.evaluation is not None:
+        images = open_images(config.evaluation, config.input, config.seed, classes)
+        images.check_labels(outputs)
+        return images
+    try:
+        calibration.check_labels(outputs)
+        return calibration
+    except BfpError as error:
+        return calibration.without_labels(f"evaluated without labels: {error}")
+
+
+def output_kind(config: NetworkConfig, calibration: ImageSet, evaluation: ImageSet) -> str:
     """Whether the network's outputs are classes: as the file says, or because there are names or labels of classes."""
     if config.bfp.output is not None:
         return config.bfp.output
-    labelled = bool(config.classes) or calibration.labels is not None
-    if not labelled and config.evaluation is not None:
-        labelled = open_images(config.evaluation, config.input, config.seed).labels is not None
-    return "classes" if labelled else "values"
+    return "classes" if config.classes or calibration.labelled or evaluation.labelled else "values"
 
 
 def keep_samples(prepared: Prepared, path: Path) -> None:
     """A few preprocessed images with the float network's answers, for simulations and boards."""
-    config = prepared.config
-    images = prepared.calibration
-    if config.evaluation is not None:
-        images = open_images(config.evaluation, config.input, config.seed)
+    images = prepared.evaluation
     count = min(SAMPLES, len(images))
     batch = next(images.batches(count))
     logits = float_model.logits(prepared.network, torch.from_numpy(batch)).numpy()

@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from bfp.artifact import Preprocessing
+from bfp.artifact import ARRAY, Preprocessing
 from bfp.errors import BfpError
 
 # by the names that every Pillow has, the board's 9.0.1 and today's
@@ -44,8 +44,10 @@ def open_image(path: str | Path | BinaryIO, pre: Preprocessing, draft: bool = Fa
 
     draft: a JPEG may be decoded at a half, a quarter or an eighth of its size, where that is still at least twice
     what the network takes: quicker, and not to the last bit the same pixels. Raises BfpError where the file is
-    missing or is no image that can be read.
+    missing or is no image that can be read, and for a network of arrays.
     """
+    if pre.channels == ARRAY:
+        raise BfpError(f"image {path} is no input of this network, which takes arrays of {len(pre.mean)} channels; give one")
     try:
         if isinstance(path, (str, os.PathLike)) and not stat.S_ISREG(os.stat(path).st_mode):
             raise ValueError("it is no ordinary file")  # a pipe would be waited for
@@ -165,16 +167,17 @@ def load_image(path: str | Path | BinaryIO, pre: Preprocessing) -> np.ndarray:
 
 
 def normalise(pixels: np.ndarray, pre: Preprocessing) -> np.ndarray:
-    """Pixels, uint8 [N, H, W, C] in RGB or gray, to the network's input: float32 [N, C, H, W].
+    """Pixels, uint8 [N, H, W, C] in RGB or gray (arrays: float32, too), to the network's input: float32 [N, C, H, W].
 
     ``(pixel - mean) / std`` with mean and std in the network's own channel
     order (RGB is reversed first where the network takes BGR). Raises BfpError
     for another shape or type.
     """
     expected = (*pre.size, len(pre.mean))
-    if pixels.ndim != 4 or pixels.shape[1:] != expected or pixels.dtype != np.uint8:
+    types = (np.uint8, np.float32) if pre.channels == ARRAY else (np.uint8,)
+    if pixels.ndim != 4 or pixels.shape[1:] != expected or pixels.dtype not in types:
         raise BfpError(
-            f"images are {pixels.dtype} of shape {pixels.shape}, the network takes uint8 of shape "
+            f"images are {pixels.dtype} of shape {pixels.shape}, the network takes {' or '.join(t.__name__ for t in types)} of shape "
             f"(images, {', '.join(map(str, expected))}); resize them or convert their channels first"
         )
     if pre.channels == "bgr":

@@ -1,5 +1,7 @@
 """A network's file: what is read, and what is refused, with its message."""
 
+import re
+
 import pytest
 
 from bfp import BfpError
@@ -130,6 +132,33 @@ def test_refused(tmp_path, change, message):
     with pytest.raises(BfpError, match=message) as caught:
         load_config(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value).split("not valid TOML")[0]
+
+
+MEANT = r'say units = "0..1" .*std \[58.4, 57.12, 57.38\] in pixels of 0..255.*or units = "0..255" .*inputs of'
+
+
+@pytest.mark.parametrize("std", ["[0.229, 0.224, 0.225]", "0.5", "1e-3", "[0.999, 0.1, 0.2]"])
+def test_units_of_0_to_1_are_asked_about(tmp_path, std):
+    """torchvision's numbers would make inputs of a thousand and more, at full agreement."""
+    text = MINIMAL.replace("std = 2", f"std = {std}").replace("mean = [1, 2, 3]", "mean = [0.485, 0.456, 0.406]")
+    with pytest.raises(BfpError, match=r"\[input\] std is .* less than one step of a pixel of 0..255; say units = ") as caught:
+        load_config(write(tmp_path, text))
+    if "0.229" in std:
+        assert re.search(MEANT, str(caught.value)), caught.value
+    as_they_stand = load_config(write(tmp_path, text.replace("size = 32", 'size = 32\nunits = "0..255"')))
+    assert as_they_stand.input.mean == (0.485, 0.456, 0.406) and not as_they_stand.notes
+    of_one = load_config(write(tmp_path, text.replace("size = 32", 'size = 32\nunits = "0..1"')))
+    assert of_one.input.mean == (0.485 * 255, 0.456 * 255, 0.406 * 255) and not of_one.notes
+    assert of_one.input.std == tuple(255 * v for v in as_they_stand.input.std)
+
+
+@pytest.mark.parametrize(
+    "mean, std, said",
+    [("0", "1", True), ("0.5", "[0.5, 1, 1]", True), ("0.5", "1.5", False), ("127", "1", False), ("0", "255", False)],
+)
+def test_units_that_may_be_meant_otherwise_are_noted(tmp_path, mean, std, said):
+    config = load_config(write(tmp_path, MINIMAL.replace("std = 2", f"std = {std}").replace("[1, 2, 3]", mean)))
+    assert len(config.notes) == said and all("are taken for pixels of 0..255; say units =" in n for n in config.notes)
 
 
 def test_the_published_rules_old_name_still_works(tmp_path):

@@ -220,7 +220,7 @@ def die_or_answer(job: dict, state: str) -> dict:
     """What a point's function might do in its worker: one kills it, the others answer."""
     if job["replaced"]["bfp"]["method"] == "max":
         os._exit(1)
-    return {"answer": job["replaced"]["bfp"]["method"]}
+    return {"answer": job["replaced"]["bfp"]["method"], "files": {}}
 
 
 def test_a_worker_that_dies_takes_no_other_point_with_it(folder, tmp_path):  # noqa: F811

@@ -7,22 +7,24 @@ is the board's own (host.image).
 
 from __future__ import annotations
 
-import csv
 import importlib.util
 import os
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from bfp.artifact import Preprocessing
+from bfp.artifact import ARRAY, Preprocessing
 from bfp.errors import BfpError
+from calib.data.classes import Classes
+from calib.data.folders import Labelled, read_folder
 from calib.data.ground_truth import GROUND_TRUTH, read_ground_truth
-from calib.data.npz_images import NpzImages
+from calib.data.lists import read_list
+from calib.data.npz_images import NpzArrays, NpzImages
 from calib.options import ImageOptions
 from host.image import MODES, fit_image, normalise, open_image
 
@@ -37,43 +39,90 @@ class NotThere(BfpError):
 
 @dataclass(frozen=True)
 class Item:
-    """One image: its name, how to open it, and its label or None.
+    """One image: its name, how to open it, and its label or None. An array opens as float32 [H, W, C].
 
     in_order: it can only be read after the one before it, in one thread.
     """
 
     name: str
-    open: Callable[[], Image.Image]
+    open: Callable[[], Image.Image | np.ndarray]
     label: int | None = None
     in_order: bool = False
 
 
 @dataclass(frozen=True)
+class Found:
+    """What a source holds: its images, and the rest as of Labelled."""
+
+    items: tuple[Item, ...]
+    notes: tuple[str, ...] = ()
+    refusal: str = ""
+    ordered: int = 0
+
+
+@dataclass(frozen=True)
 class ImageSet:
-    """A list of images for one network. notes: what was replaced or left out, one sentence each."""
+    """A list of images for one network.
+
+    notes: what was taken, replaced or left out, one sentence each. refusal: why folders of classes give no labels, or
+    empty. ordered: numbers of folders of which the order alone decides the label. lowest, highest: labels of the whole
+    list, of which these images may be a part; None where there are none.
+    """
 
     items: tuple[Item, ...]
     pre: Preprocessing
     augment: int = 1
     seed: int = 0
     notes: tuple[str, ...] = field(default_factory=tuple)
+    refusal: str = ""
+    ordered: tuple[int, ...] = ()
+    lowest: int | None = None
+    highest: int | None = None
 
     def __len__(self) -> int:
         return len(self.items) * self.augment
 
     @property
+    def labelled(self) -> bool:
+        """Whether the images are of classes, whether or not their labels are clear."""
+        return bool(self.refusal) or all(item.label is not None for item in self.items)
+
+    @property
     def labels(self) -> np.ndarray | None:
-        """Labels, int64 [images]; None unless every image has one."""
+        """Labels, int64 [images]; None unless every image has one. Raises BfpError where they are not clear."""
+        if self.refusal:
+            raise BfpError(self.refusal)
         found = [item.label for item in self.items for _ in range(self.augment)]
         return None if None in found else np.asarray(found, np.int64)
+
+    def check_labels(self, outputs: int) -> None:
+        """Raise BfpError where labels are not clear, or any of the whole list is no class of so many outputs."""
+        if self.labels is None:
+            return
+        for count in self.ordered:
+            if count != outputs:
+                raise BfpError(
+                    f"{count} folders of images for {outputs} outputs: their order does not say which class each is; name "
+                    'the classes (classes = [...], or "imagenet"), or list the images in a CSV file with the columns file,label'
+                )
+        if self.highest is not None and self.highest >= outputs:
+            one = "; labels seem to count from 1: count from 0" if (self.lowest, self.highest) == (1, outputs) else ""
+            raise BfpError(f"label {self.highest} of the images is no class: the network has {outputs} outputs{one}")
+
+    def without_labels(self, note: str) -> ImageSet:
+        """The same images as if nothing were known of their classes; the note says why."""
+        items = tuple(replace(item, label=None) for item in self.items)
+        return replace(self, items=items, notes=(*self.notes, note), refusal="", ordered=(), lowest=None, highest=None)
 
     def name(self, index: int) -> str:
         return self.items[index // self.augment].name
 
     def pixels(self, index: int) -> np.ndarray:
-        """uint8 [H, W, C] of one image; variant 0 of a photograph is the photograph itself."""
+        """uint8 [H, W, C] of one image, float32 of arrays; variant 0 of a photograph is the photograph itself."""
         item, variant = self.items[index // self.augment], index % self.augment
         image = item.open()
+        if self.pre.channels == ARRAY:
+            return image
         if variant:
             image = vary(image, np.random.default_rng([self.seed, index // self.augment, variant]))
         try:
@@ -103,26 +152,25 @@ def vary(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.integers(2) else image
 
 
-def open_images(options: ImageOptions, pre: Preprocessing, seed: int = 0) -> ImageSet:
-    """Resolve the sources of one section of a network's file.
+def open_images(options: ImageOptions, pre: Preprocessing, seed: int = 0, classes: Classes = Classes()) -> ImageSet:
+    """Resolve the sources of one section of a network's file; classes: what words for labels mean.
 
     Raises BfpError where a source does not exist and has no fallback, holds no
     images, or is of a kind that is not known.
     """
-    items: list[Item] = []
-    notes: list[str] = []
-    fallback_used = False
+    found: list[Found] = []
     wanted = None if options.limit is None else options.skip + options.limit * options.stride
+    stand_in = None
     for source in options.images:
         try:
-            items += _resolve(source, pre, seed, wanted, notes)
+            found.append(_resolve(source, pre, seed, wanted, classes))
         except NotThere as missing:
             if options.fallback is None:
                 raise BfpError(f"{missing}; correct the name, or say fallback = \"random\"") from None
-            notes.append(f"{missing}; used {options.fallback} instead")
-            if not fallback_used:
-                items += _resolve(options.fallback, pre, seed, wanted, notes)
-            fallback_used = True
+            note = Found((), (f"{missing}; used {options.fallback} instead",))
+            found += [note] if stand_in else [note, _resolve(options.fallback, pre, seed, wanted, classes)]
+            stand_in = options.fallback
+    items = [item for one in found for item in one.items]
     chosen = items[options.skip :: options.stride][: options.limit]
     if not items:
         raise BfpError(f"{', '.join(options.images)} hold no images; give others")
@@ -131,73 +179,60 @@ def open_images(options: ImageOptions, pre: Preprocessing, seed: int = 0) -> Ima
             f"no images are left of {len(items)} in {', '.join(options.images)} after skip {options.skip}; "
             "use a smaller skip"
         )
-    return ImageSet(tuple(chosen), pre, options.augment, seed, tuple(notes))
+    labels = [item.label for item in items if item.label is not None]
+    notes = [note for one in found for note in one.notes]
+    if labels and len(labels) == len(items) and min(labels) > 0:
+        notes.append(f"no image of {', '.join(options.images)} has label 0, and labels count from 0")
+    return ImageSet(
+        items=tuple(chosen),
+        pre=pre,
+        augment=options.augment,
+        seed=seed,
+        notes=tuple(notes),
+        refusal=next((one.refusal for one in found if one.refusal), ""),
+        ordered=tuple(one.ordered for one in found if one.ordered),
+        lowest=min(labels, default=None),
+        highest=max(labels, default=None),
+    )
 
 
-def _resolve(source: str, pre: Preprocessing, seed: int, wanted: int | None, notes: list[str]) -> list[Item]:
+def _resolve(source: str, pre: Preprocessing, seed: int, wanted: int | None, classes: Classes) -> Found:
     if source == "random":
-        return [_random_item(pre, seed, i) for i in range(wanted or RANDOM_COUNT)]
+        return Found(tuple(_random_item(pre, seed, i) for i in range(wanted or RANDOM_COUNT)))
     if source.startswith("package:"):
-        return [_file_item(p, pre) for p in _package_files(source)]
+        return Found(tuple(_file_item(p, pre) for p in _package_files(source)))
     archive = re.fullmatch(r"(.+\.npz)((?::[^:]*)*)", source)
     if archive:
-        return _npz_items(Path(archive[1]), archive[2].split(":")[1:], pre)
+        return Found(tuple(_npz_items(Path(archive[1]), archive[2].split(":")[1:], pre)))
     path = Path(source)
-    if not path.exists():
+    if not os.path.exists(path):
         raise NotThere(f"images {source} do not exist")
+    return _files(_labelled(path, classes), pre)
+
+
+def _labelled(path: Path, classes: Classes) -> Labelled:
+    """Images of a list, a folder, or a single file."""
     if path.suffix == ".csv":
-        return _csv_items(path, pre)
+        return Labelled(tuple(read_list(path, classes)))
     listing = path / GROUND_TRUTH if path.is_dir() else path
     if listing.suffix == ".txt" and listing.is_file():
-        pairs, note = read_ground_truth(listing, SUFFIXES)
-        notes.append(note)
-        return [_file_item(p, pre, label) for p, label in pairs]
-    if path.is_dir():
-        return _folder_items(path, pre, notes)
-    return [_file_item(path, pre)]
+        pairs, note = read_ground_truth(listing, SUFFIXES, classes)
+        return Labelled(tuple(pairs), (note,))
+    return read_folder(path, SUFFIXES, classes) if path.is_dir() else Labelled(((path, None),))
+
+
+def _files(found: Labelled, pre: Preprocessing) -> Found:
+    items = tuple(_file_item(p, pre, label) for p, label in found.pairs)
+    return Found(items, found.notes, found.refusal, found.ordered)
 
 
 def _file_item(path: Path, pre: Preprocessing, label: int | None = None) -> Item:
-    return Item(str(path), lambda: open_image(path, pre), label)
+    def open_file() -> Image.Image:
+        if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
+            raise BfpError(f"image {path} is no ordinary file; give an image file")
+        return open_image(path, pre)
 
-
-def _folder_items(path: Path, pre: Preprocessing, notes: list[str]) -> list[Item]:
-    """Flat folder: no labels. Folder of folders: the label is the index of the sorted sub-folder.
-
-    Hidden folders are no classes: they would shift the labels of all others.
-    """
-    folders = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
-    groups = list(enumerate(folders)) or [(None, path)]
-    items, others = [], 0
-    for label, folder in groups:
-        files = sorted(p for p in folder.iterdir() if p.is_file())
-        images = [p for p in files if p.suffix.lower() in SUFFIXES]
-        others += len(files) - len(images)
-        items += [_file_item(p, pre, label) for p in images]
-    if others:
-        notes.append(f"{others} files in {path} were left out, their names are not images'")
-    if not items:
-        raise BfpError(f"folder {path} holds no images ({', '.join(sorted(SUFFIXES))}); give another")
-    return items
-
-
-def _csv_items(path: Path, pre: Preprocessing) -> list[Item]:
-    try:
-        with open(path, newline="", encoding="utf-8") as f:
-            reader = csv.DictReader(f)
-            if reader.fieldnames is None or not {"file", "label"} <= set(reader.fieldnames):
-                raise BfpError(f"{path} has the columns {reader.fieldnames}; it needs 'file' and 'label'")
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BfpError(f"{path} cannot be read as CSV ({error}); write it with the columns file,label") from None
-    items = []
-    for number, row in enumerate(rows, 2):
-        if not row["file"] or not (row["label"] or "").strip().isdigit():
-            raise BfpError(f"{path}, line {number}: label is {row['label']!r}; it must be a class index, 0 or more")
-        items.append(_file_item(path.parent / row["file"], pre, int(row["label"])))
-    if not items:
-        raise BfpError(f"{path} lists no images; add lines file,label")
-    return items
+    return Item(str(path), open_file, label)
 
 
 def _npz_items(path: Path, keys: list[str], pre: Preprocessing) -> list[Item]:
@@ -206,12 +241,19 @@ def _npz_items(path: Path, keys: list[str], pre: Preprocessing) -> list[Item]:
         raise BfpError(f"images {path}:{named} name {len(keys)} arrays; give 'file.npz:images' or with ':labels'")
     if not path.exists():
         raise NotThere(f"images {path} do not exist")
-    source = NpzImages(path, *keys)
-    mode, array = MODES[pre.channels], keys[0] if keys else "images"
+    array = keys[0] if keys else "images"
+    if pre.channels == ARRAY:
+        source = NpzArrays(path, (len(pre.mean), *pre.size), *keys)
+        read = source.read
+    else:
+        source, mode = NpzImages(path, *keys), MODES[pre.channels]
+
+        def read(i: int) -> Image.Image:
+            return source.read(i).convert(mode)
 
     def item(i: int) -> Item:
         label = None if source.labels is None else int(source.labels[i])
-        return Item(f"{path}:{array}[{i}]", lambda: source.read(i).convert(mode), label, in_order=True)
+        return Item(f"{path}:{array}[{i}]", lambda: read(i), label, in_order=True)
 
     return [item(i) for i in range(len(source))]
 
@@ -233,7 +275,23 @@ def _package_files(source: str) -> list[Path]:
 
 
 def _random_item(pre: Preprocessing, seed: int, index: int) -> Item:
+    if pre.channels == ARRAY:
+        return Item(f"random {index}", lambda: random_array(pre, np.random.default_rng([seed, index])))
     return Item(f"random {index}", lambda: random_photograph(pre, np.random.default_rng([seed, index])))
+
+
+def random_array(pre: Preprocessing, rng: np.random.Generator) -> np.ndarray:
+    """Smooth noise float32 [H, W, C] whose channels have the network's mean and deviation."""
+    height, width = pre.size
+    total, rows, columns = np.zeros((height, width, len(pre.mean))), 1, 1
+    while True:
+        at = np.ix_(np.arange(height) * rows // height, np.arange(width) * columns // width)
+        total += rng.normal(size=(rows, columns, len(pre.mean)))[at]
+        if rows >= height and columns >= width:
+            break
+        rows, columns = min(2 * rows, height), min(2 * columns, width)
+    total /= max(total.std(), 1e-9)
+    return (total * np.asarray(pre.std) + np.asarray(pre.mean)).astype(np.float32)
 
 
 def random_photograph(pre: Preprocessing, rng: np.random.Generator) -> Image.Image:

@@ -19,10 +19,10 @@ from bfp.artifact import Artifact
 from bfp.errors import BfpError
 from bfp.files import write_json
 from calib.network import float_model
-from calib.data.images import ImageSet, open_images
+from calib.data.images import ImageSet
 from calib.evaluation.integer_model import IntegerModel, choose_device, full_precision
 from calib.evaluation.resume import evaluation_key, load_tally, save_tally
-from calib.evaluation.tally import Tally, labels_of, remaining
+from calib.evaluation.tally import Tally, chance_note, labels_of, remaining
 from calib.observers.observer import batch_size
 from calib.pipeline import Prepared, check_artifact
 
@@ -88,11 +88,7 @@ def check(model: IntegerModel, mantissas: np.ndarray) -> None:
 
 def images_to_evaluate(prepared: Prepared, limit: int | None = None) -> ImageSet:
     """The file's evaluation images (its calibration images where it names none), or the first ``limit`` of them."""
-    config = prepared.config
-    if config.evaluation is not None:
-        images = open_images(config.evaluation, config.input, config.seed)
-    else:
-        images = prepared.calibration
+    images = prepared.evaluation
     if limit is not None and images.augment == 1:
         images = replace(images, items=images.items[:limit])
     return images
@@ -109,6 +105,9 @@ def evaluate(
     state = folder / "evaluation.part.json"
     figures = compare(prepared, artifact, images, device, state)
     seconds = figures.pop("seconds")
+    notes = [*prepared.notes, *images.notes]
+    if prepared.weights != "random":
+        notes += filter(None, [chance_note(figures, int(np.prod(artifact.graph.shapes[artifact.graph.output])))])
     result = {
         "network": config.name,
         **figures,
@@ -118,7 +117,7 @@ def evaluate(
         "activation_bits": config.bfp.activations,
         "calibration_images": artifact.provenance.get("calibration_images"),
         "artifact": artifact.digest,
-        "notes": [*prepared.notes, *images.notes],
+        "notes": list(dict.fromkeys(notes)),
         "seconds": seconds,
     }
     write_json(folder / "evaluation.json", result)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import re
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -16,6 +13,7 @@ from calib.data.images import ImageSet
 from calib.evaluation.tally import Tally
 from calib.network.float_network import FloatNetwork
 from calib.state import weights_digest
+from calib.used_files import images_digest
 
 
 def evaluation_key(artifact_digest: str, network: FloatNetwork, images: ImageSet, batch: int, device: str) -> dict:
@@ -27,22 +25,6 @@ def evaluation_key(artifact_digest: str, network: FloatNetwork, images: ImageSet
         "batch": batch,
         "device": device,
     }
-
-
-def images_digest(images: ImageSet) -> str:
-    """SHA-256 over the list of images, hex: names, labels, the files' sizes and times, augmentation, preprocessing."""
-    digest = hashlib.sha256(f"{images.augment} {images.seed} {images.pre}\n".encode())
-    stamps: dict[str, str] = {}
-    for item in images.items:
-        file = re.sub(r"\[\d+\]$", "", item.name)  # the archive of an image inside one
-        if file not in stamps:
-            try:
-                found = os.stat(file)
-                stamps[file] = f"{found.st_size} {found.st_mtime_ns}"
-            except OSError:
-                stamps[file] = ""  # made, not read; or missing, and then opening it says so
-        digest.update(f"{item.name} {item.label} {stamps[file]}\n".encode())
-    return digest.hexdigest()
 
 
 def load_tally(path: Path, key: dict, images: int) -> tuple[Tally, str]:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bfp.errors import BfpError
 from bfp.graph import Graph
 from calib.data.images import ImageSet
 from calib.progress import Progress
+
+ENOUGH = 30  # labelled images that tell chance from a network that has learnt something
 
 
 @dataclass
@@ -60,12 +61,27 @@ class Tally:
         }
 
 
+def chance_note(figures: dict, outputs: int) -> str:
+    """A sentence where the float network is right about as often as by chance, and images are enough to say so; else empty.
+
+    figures: as of ``Tally.figures``; outputs: of the network. Images are enough from ENOUGH on.
+    """
+    images, top1 = figures["images"], figures["top1_float"]
+    if top1 is None or images < ENOUGH or outputs < 2:
+        return ""
+    expected = images / outputs
+    if top1 * images > expected + (expected * (1 - 1 / outputs)) ** 0.5:
+        return ""
+    return (
+        f"the float network is right on {100 * top1:.2f} % of the images, as by chance among {outputs} classes: labels and "
+        "network hardly belong together; check the order of the classes, the weights, and the input's mean and std"
+    )
+
+
 def labels_of(images: ImageSet, graph: Graph) -> np.ndarray | None:
     """The images' labels, int64 [images], or None. Raises BfpError where one is no class of the network."""
-    labels, outputs = images.labels, int(np.prod(graph.shapes[graph.output]))
-    if labels is not None and labels.max() >= outputs:
-        raise BfpError(f"label {labels.max()} of the evaluation images is no class: the network has {outputs} outputs")
-    return labels
+    images.check_labels(int(np.prod(graph.shapes[graph.output])))
+    return images.labels
 
 
 def remaining(tally: Tally, images: ImageSet, size: int, what: str) -> Iterator[np.ndarray]:

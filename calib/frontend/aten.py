@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch.fx import Node as FxNode
 
 from calib.frontend import arithmetic, constants, layers, rearranging, windows

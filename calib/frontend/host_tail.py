@@ -85,7 +85,7 @@ COMPUTED = {
 MOVED = {
     **dict.fromkeys("permute transpose swapaxes swapdims movedim moveaxis t numpy_T mT".split(), permute),
     **dict.fromkeys("view reshape _unsafe_view flatten squeeze unsqueeze unflatten".split(), reshape),
-    **dict.fromkeys("contiguous clone detach alias".split(), nothing),
+    **dict.fromkeys("contiguous clone detach alias _to_copy to".split(), nothing),
 }
 
 
@@ -125,6 +125,11 @@ def finish(t: Translation, result: FxNode, steps: list[Step]) -> tuple[str, tupl
     return tensor, (*written("reshape", *sizes), *behind) if behind else ()
 
 
+def readers(fx: FxNode) -> list[FxNode]:
+    """The calls that read a value; what the tracer asserts of it is none."""
+    return [user for user in fx.users if operator_name(user) != "aten._assert_tensor_metadata"]
+
+
 def _step(fx: FxNode) -> Step | None:
     """The call as one that the host could compute, None where it cannot."""
     if fx.op != "call_function":
@@ -135,7 +140,7 @@ def _step(fx: FxNode) -> Step | None:
     if name == "div":
         return _normalised(fx)
     known = COMPUTED | MOVED
-    if name not in known or not isinstance(fx.args[0], FxNode) or len(fx.args[0].users) > 1:
+    if name not in known or not isinstance(fx.args[0], FxNode) or len(readers(fx.args[0])) > 1:
         return None
     steps = known[name](fx, bind(fx))
     return None if steps is None else Step(fx, fx.args[0], steps, name in MOVED)
@@ -148,7 +153,7 @@ def _one_of_two(fx: FxNode) -> Step | None:
     if name not in ("aten.topk", "aten.max") or any(user is not fx and user.users for user in source.users):
         return None
     a = bind(source)
-    if "dim" not in a or len(a["self"].users) > 1 or not a.get("largest", True):
+    if "dim" not in a or len(readers(a["self"])) > 1 or not a.get("largest", True):
         return None
     where = axis(a["dim"], len(shape_of(a["self"])))
     if where == 0:

@@ -7,8 +7,8 @@ import pickle
 import re
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from http.client import HTTPException
 from pathlib import Path
 
@@ -17,11 +17,19 @@ import torch
 from torch import nn
 
 from bfp.errors import BfpError
+from calib.zoo.containers import unwrapped
 
-TORCH_SUFFIXES = (".pth", ".th", ".pt")
+TORCH_SUFFIXES = (".pth", ".th", ".pt", ".ckpt", ".tar", ".bin")
 SUFFIXES = (*TORCH_SUFFIXES, ".safetensors", ".npz")
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 MAX_IMAGES = 32  # for batch norm statistics: they pass through the network at once
+# what NumPy's numbers beside the tensors are made of, such as an epoch's accuracy; nothing else is called
+NUMBERS = [
+    (np.core.multiarray.scalar, "numpy.core.multiarray.scalar"),
+    (np.core.multiarray.scalar, "numpy._core.multiarray.scalar"),
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")),
+]
 VARIANCE_FLOOR = 0.1  # of a layer's mean variance: channels that hardly vary would amplify noise
 DOWNLOAD_TIMEOUT = 30.0  # seconds without any data
 
@@ -31,25 +39,32 @@ def load_weights(
     spec: str | None,
     seed: int = 0,
     calibration: np.ndarray | torch.Tensor | None = None,
-) -> None:
-    """Give ``module`` its weights, in place; it ends in eval mode.
+) -> tuple[str, ...]:
+    """Give ``module`` its weights, in place; it ends in eval mode. Returns notes of what was taken off around them.
 
     spec: path of a state dict (.pth, .th, .pt, .safetensors, .npz); "random"
     for a draw from ``seed``, with batch norm statistics measured on
     ``calibration`` (normalised images [N, C, H, W]); "model" or None to leave
-    it as it is. Raises BfpError, one sentence, for an unreadable or wrong file.
+    it as it is. Containers and prefixes of training frameworks are taken off. Raises BfpError, one sentence, for an unreadable or wrong file.
     """
+    notes = ()
     if spec == "random":
         randomise(module, seed, calibration)
     elif spec not in (None, "model"):
-        state = read_state_dict(Path(spec))
+        state, took = read_state_dict(Path(spec), module.state_dict().keys())
         check_state_dict(module, state, spec)
         module.load_state_dict(state, strict=False)
-    module.eval()
+        notes = (f"of weights {spec}, {took} was taken off",) if took else ()
+    with suppress(NotImplementedError):  # what torch has exported stays in the mode it was exported in
+        module.eval()
+    return notes
 
 
-def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors of a weights file by key; ``state_dict`` wrappers and ``module.`` prefixes are removed."""
+def read_state_dict(path: Path, wanted: Collection[str] = ()) -> tuple[dict[str, torch.Tensor], str]:
+    """Tensors of a weights file by key, and the container and prefixes that were taken off so that they fit ``wanted``.
+
+    Raises BfpError, one sentence, for a file that is missing, damaged, or holds anything but tensors.
+    """
     if path.suffix not in SUFFIXES:
         raise BfpError(f"weights file {path} is of an unknown kind; known are {', '.join(SUFFIXES)}")
     if not path.is_file():
@@ -63,18 +78,16 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
         raise BfpError(
             f"weights file {path} is damaged or holds more than tensors ({reason}); give a state dict"
         ) from None
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
+    found, took = unwrapped(state, wanted)
+    if found is None:
         raise BfpError(f"weights file {path} does not hold a state dict (names and tensors); save module.state_dict()")
-    if all(str(k).startswith("module.") for k in state):
-        state = {k[len("module.") :]: v for k, v in state.items()}
-    return dict(state)
+    return found, took
 
 
 def _read(path: Path) -> object:
     if path.suffix in TORCH_SUFFIXES:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(NUMBERS):
+            return torch.load(path, map_location="cpu", weights_only=True)
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as archive:
             return {k: torch.from_numpy(archive[k]) for k in archive.files}

@@ -40,6 +40,7 @@ from calib.network.float_network import FloatNetwork, FloatWeights
 from calib.observers.observer import batch_size
 from calib.options import ONLINE
 from calib.pipeline import Prepared
+from calib.used_files import write_record
 
 
 def round_online(x: torch.Tensor, splits: tuple[int, ...], bits: int, signed: bool) -> torch.Tensor:
@@ -130,4 +131,5 @@ def evaluate(prepared: Prepared, folder: Path, limit: int | None = None) -> dict
         "notes": ["exponents found at run time, in float emulation: for reference", *prepared.notes, *images.notes],
     }
     write_json(folder / "evaluation.json", result)
+    write_record(folder / "evaluate.files.json", prepared.files)
     return result

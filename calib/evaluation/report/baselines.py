@@ -20,11 +20,11 @@ from calib.network.float_network import FloatNetwork
 from calib.data.images import ImageSet
 from calib.pipeline import Prepared
 from calib.evaluation.report.accuracy import uniform
-from calib.evaluation.resume import images_digest
 from calib.observers.statistics import Statistics
 from calib.options import FAN2019, BfpOptions, Override
 from calib.state import weights_digest
 from calib.threads import fixed_threads
+from calib.used_files import images_digest, write_record
 
 SCHEMA = 1
 GROUP = 64  # input channels that share a weight exponent, as published
@@ -85,6 +85,7 @@ def measure_baselines(config: NetworkConfig, folder: Path, limit: int | None = N
         found[method] = measure_one(prepared.under(one), statistics, there, known.get(method), limit)
     content = {"schema": SCHEMA, "network": config.name, "key": key, "baselines": found}
     write_json(path, content, indent=1)
+    write_record(folder / "baselines.files.json", prepared.files)
     return content
 
 

@@ -15,7 +15,6 @@ from bfp import artifact_file
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
 from bfp.files import write_json, write_text
-from calib.data.images import open_images
 from calib.pipeline import Prepared, check_artifact
 from calib.evaluation.report import charts
 from calib.evaluation.report.accuracy import accuracy_rows, comparison_notes
@@ -71,10 +70,7 @@ def images_to_measure(prepared: Prepared) -> np.ndarray:
 
     Without evaluation images those of the calibration. Fewer than IMAGES for a large network.
     """
-    config, graph = prepared.config, prepared.network.graph
-    images = prepared.calibration
-    if config.evaluation is not None:
-        images = open_images(config.evaluation, config.input, config.seed)
+    graph, images = prepared.network.graph, prepared.evaluation
     each = sum(int(np.prod(s)) for s in graph.shapes.values())
     count = min(len(images.items), IMAGES, max(1, IMAGE_VALUES // each))
     chosen = np.linspace(0, len(images.items) - 1, count).round().astype(int)

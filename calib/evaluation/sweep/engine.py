@@ -2,9 +2,9 @@
 
 Each result is a file of its own, named after a digest of everything that
 decides it: the point's options, the network's file, its weights and modules,
-its images where they are archives or lists, and the calibrator's sources. What
-is found there is not computed again, so that an interrupted run goes on where
-it was.
+its images, and the calibrator's sources; with it stands what else was read to
+build the network. What is found there, and still holds, is not computed again,
+so that an interrupted run goes on where it was.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from bfp.files import write_json
 from calib.config import load_config
 from calib.progress import Progress
 from calib.evaluation.sweep.points import Point, measure
-from calib.used_files import digest, image_files, module_files, weight_files
+from calib.used_files import class_files, digest, files_hold, image_files, module_files, pictures_digest, weight_files
 
 ROOT = Path(__file__).resolve().parents[3]
 CONNECT = 15  # seconds for a scheduler to answer
+FILES = "files"  # of a result that is kept: what was read to build its network
 NO_EFFECT = ("report", "sweep")  # folders of calib/evaluation/ that change no result
 
 
@@ -40,27 +41,33 @@ class Store:
     """The folder of results that are done, a JSON file each."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.digests = folder, {}
+        self.folder, self.digests, self.pictures = folder, {}, {}
         self.sources = source_digest()
 
     def path(self, point: Point) -> Path:
         """Where the point's result is, or will be. Raises BfpError for a wrong file."""
         config = load_config(point.network, point.replaced)
-        files = [str(config.path), *weight_files(config), *module_files(config)]
+        files = [str(config.path), *weight_files(config), *module_files(config), *class_files(config)]
         files += image_files(config.calibration, config.evaluation)
         for file in files:
             if file not in self.digests:
                 self.digests[file] = digest([file])
         job = {k: v for k, v in point.job().items() if k != "network"}
         sources = [config.weights, config.calibration.images, config.evaluation and config.evaluation.images]
-        key = json.dumps([job, sources, [self.digests[f] for f in files], self.sources], sort_keys=True)
+        sections = config.calibration, config.evaluation, config.input, config.seed
+        if sections not in self.pictures:
+            self.pictures[sections] = pictures_digest(config)
+        key = json.dumps(
+            [job, sources, self.pictures[sections], [self.digests[f] for f in files], self.sources], sort_keys=True
+        )
         return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
 
     def read(self, path: Path) -> dict | None:
-        """A result, or None where there is none, or none that can be read."""
+        """A result, or None where there is none that can be read, or one of which a file is no longer as it was."""
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            result = json.loads(path.read_text(encoding="utf-8"))
+            return result if files_hold(result.pop(FILES)) else None
+        except (OSError, ValueError, TypeError, AttributeError, KeyError):
             return None
 
 
@@ -95,6 +102,7 @@ def run_points(
             if error is None:
                 results[i] = future.result()
                 write_json(paths[i], results[i])
+                results[i].pop(FILES)
                 paths[i].with_suffix(".part.json").unlink(missing_ok=True)
             else:
                 failures[points[i].name] = sentence(error)

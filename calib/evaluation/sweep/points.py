@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
+import os
 import sys
 import threading
 import tomllib
@@ -15,6 +17,7 @@ import numpy as np
 from bfp.errors import BfpError
 from calib.config import NetworkConfig, load_config
 from calib.options import FAN2019, ONLINE
+from calib.used_files import counts
 
 # in every picture: the published rule, and the plain maximum
 BASELINES = (FAN2019, "max")
@@ -98,7 +101,8 @@ def bfp_options(file_options: dict, method: str, widths: tuple[int, int], groups
 
 
 def measure(job: dict, state: str) -> dict:
-    """Calibrate and evaluate ``Point.job()``; keys as of ``calib.evaluation.evaluate.compare``, with ``weights``.
+    """Calibrate and evaluate ``Point.job()``; keys as of ``calib.evaluation.evaluate.compare``, with ``weights`` and
+    ``files``, what was read to build the network, SHA-256 by path.
 
     state: a file that lets an interrupted evaluation go on; its removal is up
     to the caller. The result does not depend on the machine's cores:
@@ -136,19 +140,20 @@ def measure(job: dict, state: str) -> dict:
         "weights": prepared.weights,
         "calibration_images": len(prepared.calibration),
         "notes": list(dict.fromkeys([*prepared.notes, *images.notes])),
+        "files": dict(prepared.files),
     }
 
 
 def forget_modules(config: NetworkConfig) -> None:
-    """Let a module beside the network's file be read again: a long-lived worker may hold another one of its name."""
+    """Let the modules below the folder of the network's file be read again: a long-lived worker may hold older ones."""
     folder = str(config.path.parent)
     if folder in sys.path:
         sys.path.remove(folder)
-    name = config.model.split(":")[0].split(".")[0]
-    beside = config.path.parent / name
-    if beside.is_dir() or beside.with_suffix(".py").is_file():
-        for known in [m for m in sys.modules if m.split(".")[0] == name]:
-            del sys.modules[known]
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if isinstance(file, str) and file.startswith(folder + os.sep) and counts(file):
+            del sys.modules[name]
+    importlib.invalidate_caches()
 
 
 def evaluation_images(prepared, limit: int | None, apart: bool):

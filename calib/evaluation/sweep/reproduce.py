@@ -101,7 +101,7 @@ def network_points(
     network: str, images: str, limit: int | None, weights: str | None, calibration: str | None
 ) -> list[Point]:
     """One point a method. Raises BfpError where images, labels or weights are missing."""
-    from calib.pipeline import build_module
+    from calib.user_model import build_module
 
     path = find_network(network)
     network = path.stem
@@ -139,9 +139,10 @@ def weight_keys(path: Path, network: str, weights: str | None) -> dict:
 def calibration_section(path: Path, images: str, calibration: str | None) -> dict:
     """At most CALIBRATION_IMAGES, evenly spread over ``calibration`` or, without it, over the labelled images."""
     from calib.data.images import open_images
+    from calib.user_model import load_classes
 
     config = load_config(path, {"evaluation": {"images": images}})
-    labelled = open_images(config.evaluation, config.input)
+    labelled = open_images(config.evaluation, config.input, classes=load_classes(config))
     if labelled.labels is None:
         raise BfpError(
             f"images {images} have no labels; give an ImageFolder, a CSV file, or a folder with a groundtruth.txt"

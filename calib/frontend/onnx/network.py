@@ -1,0 +1,143 @@
+"""A checked ONNX graph as a module: one submodule for each node that depends on the image, all else computed before."""
+
+from __future__ import annotations
+
+import re
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from bfp.errors import BfpError
+from bfp.limits import MAX_VALUES
+from bfp.names import shown
+from calib.frontend.onnx.operands import Operands
+from calib.frontend.onnx.operators import OPERATORS, most_values
+from calib.frontend.onnx.reader import OnnxGraph, OnnxNode, read_onnx
+
+FEW = 8  # names that a message lists
+LIKELY_NUMBERS = 64  # values of an operand at most that its operator may want as plain numbers
+
+
+class OnnxLayer(nn.Module):
+    """One node. Operands are those that depend on the image, in order; the others are kept here.
+
+    Constants of real numbers are buffers, so that they are the network's weights; whole numbers are arrays.
+    """
+
+    def __init__(self, node: OnnxNode, constants: dict[int, torch.Tensor], opset: int) -> None:
+        super().__init__()
+        self.node, self.opset, self.kept = node, opset, {}
+        for place, value in constants.items():
+            if value.is_floating_point():
+                self.register_buffer(f"operand{place}", value)
+            else:
+                self.kept[place] = value.numpy()
+
+    def forward(self, *operands: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        coming, found = iter(operands), []
+        for place, name in enumerate(self.node.inputs):
+            if not name:
+                found.append(None)
+            elif place in self.kept:
+                found.append(self.kept[place])
+            elif f"operand{place}" in self._buffers:
+                found.append(self._buffers[f"operand{place}"])
+            else:
+                found.append(next(coming))
+        return OPERATORS[self.node.kind](Operands(self.node, tuple(found), self.opset))
+
+
+class OnnxNetwork(nn.Module):
+    """All nodes that depend on the image, in the file's order."""
+
+    def __init__(self, graph: OnnxGraph, layers: list[tuple[OnnxLayer, tuple[str, ...]]], outputs: list[str]) -> None:
+        super().__init__()
+        self.input, self.outputs, self.order = graph.input, outputs, []
+        for layer, reads in layers:
+            name = unique(layer.node.name, {n for n, _ in self.named_children()})
+            self.add_module(name, layer)
+            self.order.append((name, reads, layer.node.outputs))
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        values = {self.input: image}
+        for name, reads, writes in self.order:
+            result = self.get_submodule(name)(*(values[v] for v in reads))
+            results = result if isinstance(result, (tuple, list)) else (result,)
+            values.update(zip(writes, results))
+        return tuple(values[name] for name in self.outputs)
+
+
+def unique(name: str, taken: set[str]) -> str:
+    """A module's name that is made of a node's, and not taken."""
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_-")[:100] or "node"
+    found, count = plain, 1
+    while found in taken:
+        count += 1
+        found = f"{plain}_{count}"
+    return found
+
+
+def onnx_module(path: Path, input_shape: tuple[int, ...]) -> nn.Module:
+    """The network of an ONNX file for images of this shape, as a module in eval mode. Raises BfpError.
+
+    input_shape: (channels, height, width) or (channels, length); it decides about sizes that the file leaves open.
+    """
+    graph = read_onnx(path)
+    where = f"ONNX file {path}"
+    check_shape(graph.input_shape, input_shape, where)
+    unknown = sorted({node.kind for node in graph.nodes if node.kind not in OPERATORS})
+    if unknown:
+        first = {op: next(n.name for n in graph.nodes if n.kind == op) for op in unknown[:FEW]}
+        named = ", ".join(f"{op} (first in node {shown(name)})" for op, name in first.items())
+        known = ", ".join(sorted(OPERATORS))
+        raise BfpError(f"{where} has operators that are not supported: {named}; supported are {known}")
+    layers, values = computed_ahead(graph, torch.zeros(1, *input_shape), where)
+    outputs = [name for name in graph.outputs if name not in values]
+    if not outputs:
+        raise BfpError(f"{where}: none of its outputs depends on its input")
+    return OnnxNetwork(graph, layers, outputs).eval()
+
+
+def check_shape(stated: tuple[int | None, ...], wanted: tuple[int, ...], where: str) -> None:
+    """Raise BfpError where the file's input has other sizes than the network's file asks for."""
+    if not stated:
+        return
+    sizes = (1, *wanted)
+    if len(stated) != len(sizes) or any(a not in (None, b) for a, b in list(zip(stated, sizes))[1:]):
+        raise BfpError(f"{where} takes images of {list(stated)}, not {list(sizes)}; correct [input] size or channels")
+
+
+@torch.no_grad()
+def computed_ahead(
+    graph: OnnxGraph, image: torch.Tensor, where: str
+) -> tuple[list[tuple[OnnxLayer, tuple[str, ...]]], dict[str, torch.Tensor]]:
+    """Run the graph once: the layers that depend on the image with the values they read, and all constant values."""
+    constants = {name: torch.from_numpy(np.array(a)) for name, a in graph.constants.items()}
+    coming = {graph.input: image}
+    layers = []
+    for node in graph.nodes:
+        place = f"{where}, node {shown(node.name)} ({node.kind})"
+        reads = tuple(name for name in node.inputs if name in coming)
+        known = {n: constants[name] for n, name in enumerate(node.inputs) if name in constants}
+        try:
+            layer = OnnxLayer(node, known, graph.opset)
+            if most_values(node, layer.kept) > MAX_VALUES:
+                raise BfpError(f"{place} makes more than {MAX_VALUES} values")
+            result = layer(*(coming[name] for name in reads))
+        except BfpError:
+            raise
+        except Exception as error:  # torch raises many types for operands that do not fit
+            reason = re.sub(r"\s+", " ", str(error).strip().split("\n")[0])[:160].rstrip(".")
+            raise BfpError(f"{place} cannot be computed ({reason}); check the input size, and export it again") from None
+        results = result if isinstance(result, (tuple, list)) else (result,)
+        static = not reads or node.kind in ("Shape", "Size")
+        for name, value in zip(node.outputs, results):
+            if prod(value.shape) > MAX_VALUES:
+                raise BfpError(f"{place} makes more than {MAX_VALUES} values")
+            (constants if static else coming)[name] = value
+        if not static:
+            layers.append((layer, reads))
+    return layers, constants

@@ -1,0 +1,283 @@
+"""What every ONNX operator is in torch: one table.
+
+Operators that the engine lacks are here, too, so that the importer refuses them with all other obstacles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from calib.frontend.onnx import moving
+from calib.frontend.onnx.operands import Operands
+from calib.frontend.onnx.reader import OnnxNode
+
+MANY = 2**20  # more repetitions, or pixels of padding, than any network has
+
+
+def pads_of(o: Operands, size: tuple, kernel: tuple, stride: tuple, dilation: tuple) -> list[tuple[int, int]]:
+    """Padding of each axis, (before, behind), as stated or as ``auto_pad`` makes it."""
+    mode = o.get("auto_pad", "NOTSET")
+    if mode in ("NOTSET", "VALID"):
+        pads = o.get("pads", (0,) * 2 * len(kernel)) if mode == "NOTSET" else (0,) * 2 * len(kernel)
+        return list(zip(pads[: len(kernel)], pads[len(kernel) :]))
+    found = []
+    for n, k, s, d in zip(size, kernel, stride, dilation):
+        total = max(0, (-(-n // s) - 1) * s + (k - 1) * d + 1 - n)
+        small, large = total // 2, total - total // 2
+        found.append((small, large) if mode == "SAME_UPPER" else (large, small))
+    return found
+
+
+def padded(x: Tensor, pads: list, value: float = 0.0) -> Tensor:
+    """Rows, columns or both padded."""
+    flat = [n for before, behind in reversed(pads) for n in (before, behind)]
+    return F.pad(x, flat, value=value) if any(flat) else x
+
+
+def conv(o: Operands) -> Tensor:
+    x, weight, bias = o[0], o[1], o[2]
+    kernel = tuple(weight.shape[2:])
+    stride, dilation = (tuple(o.get(k, (1,) * len(kernel))) for k in ("strides", "dilations"))
+    pads = pads_of(o, tuple(x.shape[2:]), kernel, stride, dilation)
+    same = all(a == b >= 0 for a, b in pads)
+    function = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}.get(len(kernel))
+    if function is None:
+        raise o.refuse(f"a kernel of {len(kernel)} axes is not supported")
+    x, padding = (x, tuple(a for a, _ in pads)) if same else (padded(x, pads), 0)
+    return function(x, weight, bias, stride, padding, dilation, o.get("group", 1))
+
+
+def conv_transpose(o: Operands) -> Tensor:
+    rank = o[1].ndim - 2
+    function = {1: F.conv_transpose1d, 2: F.conv_transpose2d}[rank]
+    pads = o.get("pads", (0,) * 2 * rank)
+    extra = o.get("output_padding", (0,) * rank)
+    stride, dilation = (tuple(o.get(k, (1,) * rank)) for k in ("strides", "dilations"))
+    return function(o[0], o[1], o[2], stride, pads[:rank], extra, o.get("group", 1), dilation)
+
+
+def pool(o: Operands, largest: bool) -> Tensor:
+    x, kernel = o[0], tuple(o.get("kernel_shape"))
+    stride, dilation = (tuple(o.get(k, (1,) * len(kernel))) for k in ("strides", "dilations"))
+    ceil = bool(o.get("ceil_mode", 0))
+    pads = pads_of(o, tuple(x.shape[2:]), kernel, stride, dilation)
+    counted = bool(o.get("count_include_pad", 0))
+    before = tuple(a for a, _ in pads)
+    if any(a != b for a, b in pads):
+        if not largest and counted:
+            x, before = padded(x, pads), (0,) * len(kernel)
+        else:
+            # windows that reach beyond the map behind it are what torch's ceil mode makes of them
+            reach = [n - (k - 1) * d - 1 for n, k, d in zip(x.shape[2:], kernel, dilation)]
+            wanted = [(n + a + b) // s + 1 for n, (a, b), s in zip(reach, pads, stride)]
+            if wanted != [-(-(n + 2 * a) // s) + 1 for n, a, s in zip(reach, before, stride)]:
+                raise o.refuse(f"padding {pads} is not supported; use the same on both sides")
+            ceil = True
+    if largest:
+        function = {1: F.max_pool1d, 2: F.max_pool2d}[len(kernel)]
+        return function(x, kernel, stride, before, dilation, ceil)
+    if set(dilation) != {1}:
+        raise o.refuse(f"average pooling with dilation {dilation} is not supported")
+    function = {1: F.avg_pool1d, 2: F.avg_pool2d}[len(kernel)]
+    return function(x, kernel, stride, before, ceil, counted)
+
+
+def global_pool(o: Operands, largest: bool) -> Tensor:
+    axes = tuple(range(2, o[0].ndim))
+    return o[0].amax(axes, keepdim=True) if largest else o[0].mean(axes, keepdim=True)
+
+
+def gemm(o: Operands) -> Tensor:
+    x = o[0].T if o.get("transA", 0) else o[0]
+    weight = o[1] if o.get("transB", 0) else o[1].T
+    y = F.linear(x, weight * o.get("alpha", 1.0) if o.get("alpha", 1.0) != 1.0 else weight)
+    return y if o[2] is None else y + o[2] * o.get("beta", 1.0)
+
+
+def matmul(o: Operands) -> Tensor:
+    return F.linear(o[0], o[1].T) if o[1].ndim == 2 else torch.matmul(o[0], o[1])
+
+
+def batch_norm(o: Operands) -> Tensor:
+    x, scale, shift, mean, var = (o[n] for n in range(5))
+    return F.batch_norm(x, mean, var, scale, shift, False, 0.0, o.get("epsilon", 1e-5))
+
+
+def clip(o: Operands) -> Tensor:
+    low, high = (o.get("min"), o.get("max")) if o.opset < 11 else (o[1], o[2])
+    limits = [None if v is None or abs(float(v)) > 3e38 else v for v in (low, high)] if o.opset < 11 else [low, high]
+    return o[0] if limits == [None, None] else torch.clamp(o[0], *limits)
+
+
+def hard_sigmoid(o: Operands) -> Tensor:
+    return torch.clamp(o[0] * o.get("alpha", 0.2) + o.get("beta", 0.5), 0.0, 1.0)
+
+
+def softmax(o: Operands, function: Callable) -> Tensor:
+    if o.opset >= 13:
+        return function(o[0], o.get("axis", -1))
+    axis = o.get("axis", 1) % o[0].ndim
+    if axis == o[0].ndim - 1 or prod(o[0].shape[axis + 1 :]) == 1:
+        return function(o[0], axis)
+    return function(o[0].flatten(axis), axis).reshape(o[0].shape)
+
+
+def reduce(o: Operands, function: Callable) -> Tensor:
+    axes, kept = o.numbers(1, "axes"), bool(o.get("keepdims", 1))
+    if axes is None:
+        axes = [] if o.get("noop_with_empty_axes", 0) else list(range(o[0].ndim))
+    return function(o[0], tuple(axes), keepdim=kept) if axes else o[0]
+
+
+def cast(o: Operands) -> Tensor:
+    import onnx
+
+    name = onnx.TensorProto.DataType.Name(o.get("to"))
+    kinds = {"FLOAT": torch.float32, "FLOAT16": torch.float32, "DOUBLE": torch.float64, "BOOL": torch.bool}
+    kinds |= {"BFLOAT16": torch.float32, "INT64": torch.int64, "INT32": torch.int32, "UINT8": torch.uint8}
+    if name not in kinds:
+        raise o.refuse(f"conversion to {name} is not supported")
+    return o[0].to(kinds[name])
+
+
+def constant(o: Operands) -> Tensor:
+    found = {k: v for k, v in o.node.attributes.items() if k.startswith("value")}
+    if set(found) - {"value", "value_float", "value_floats", "value_int", "value_ints"} or len(found) != 1:
+        raise o.refuse("it is sparse, or no number")
+    return torch.as_tensor(next(iter(found.values())))
+
+
+def constant_of_shape(o: Operands) -> Tensor:
+    value = torch.as_tensor(o.get("value", np.zeros(1, np.float32))).reshape(-1)
+    return value[0].expand(o.numbers(0)).clone()
+
+
+def arg_largest(o: Operands) -> Tensor:
+    return o[0].argmax(o.get("axis", 0), bool(o.get("keepdims", 1)))
+
+
+def resize(o: Operands) -> Tensor:
+    place = 1 if o.node.kind == "Upsample" or o.opset < 11 else 2
+    scales, sizes = o[place], o.numbers(3) if place == 2 else None
+    mode = o.get("mode", "nearest")
+    size = sizes[2:] if sizes else [int(n * float(s)) for n, s in zip(o[0].shape[2:], scales.reshape(-1)[2:])]
+    return F.interpolate(o[0], size, mode={"linear": "bilinear", "cubic": "bicubic"}.get(mode, mode))
+
+
+def folded(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Operands], Tensor]:
+    """An operator of any number of operands, two by two."""
+
+    def run(o: Operands) -> Tensor:
+        found = o[0]
+        for place in range(1, len(o.values)):
+            found = function(found, o[place])
+        return found
+
+    return run
+
+
+def one(function: Callable[[Tensor], Tensor]) -> Callable[[Operands], Tensor]:
+    """An operator of one operand without attributes."""
+    return lambda o: function(o[0])
+
+
+def two(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Operands], Tensor]:
+    """An operator of two operands without attributes."""
+    return lambda o: function(o[0], o[1])
+
+
+OPERATORS: dict[str, Callable[[Operands], Tensor | tuple[Tensor, ...]]] = {
+    "Conv": conv,
+    "ConvTranspose": conv_transpose,
+    "MaxPool": lambda o: pool(o, True),
+    "AveragePool": lambda o: pool(o, False),
+    "GlobalMaxPool": lambda o: global_pool(o, True),
+    "GlobalAveragePool": lambda o: global_pool(o, False),
+    "Gemm": gemm,
+    "MatMul": matmul,
+    "BatchNormalization": batch_norm,
+    "InstanceNormalization": lambda o: F.instance_norm(o[0], weight=o[1], bias=o[2], eps=o.get("epsilon", 1e-5)),
+    "LayerNormalization": lambda o: F.layer_norm(o[0], tuple(o[0].shape[o.get("axis", -1) :]), o[1], o[2]),
+    "Relu": one(torch.relu),
+    "LeakyRelu": lambda o: F.leaky_relu(o[0], o.get("alpha", 0.01)),
+    "PRelu": lambda o: F.prelu(o[0], o[1].reshape(-1)),
+    "Elu": lambda o: F.elu(o[0], o.get("alpha", 1.0)),
+    "Clip": clip,
+    "Sigmoid": one(torch.sigmoid),
+    "HardSigmoid": hard_sigmoid,
+    "HardSwish": one(F.hardswish),
+    "Tanh": one(torch.tanh),
+    "Gelu": one(F.gelu),
+    "Softmax": lambda o: softmax(o, torch.softmax),
+    "LogSoftmax": lambda o: softmax(o, torch.log_softmax),
+    "Add": two(torch.add),
+    "Sub": two(torch.sub),
+    "Mul": two(torch.mul),
+    "Div": lambda o: torch.div(o[0], o[1], rounding_mode=None if o[0].is_floating_point() else "trunc"),
+    "Pow": two(torch.pow),
+    "Sum": folded(torch.add),
+    "Max": folded(torch.maximum),
+    "Min": folded(torch.minimum),
+    "Mean": lambda o: folded(torch.add)(o) / len(o.values),
+    "Neg": one(torch.neg),
+    "Abs": one(torch.abs),
+    "Sqrt": one(torch.sqrt),
+    "Exp": one(torch.exp),
+    "Floor": one(torch.floor),
+    "Ceil": one(torch.ceil),
+    "Reciprocal": one(torch.reciprocal),
+    "Erf": one(torch.erf),
+    "Concat": lambda o: torch.cat([o[n] for n in range(len(o.values))], o.get("axis")),
+    "Split": moving.split,
+    "Slice": moving.slices,
+    "Gather": moving.gather,
+    "Reshape": moving.reshape,
+    "Flatten": moving.flatten,
+    "Squeeze": moving.squeeze,
+    "Unsqueeze": moving.unsqueeze,
+    "Transpose": moving.transpose,
+    "Pad": moving.pad,
+    "Expand": lambda o: o[0] * torch.ones(o.numbers(1), dtype=o[0].dtype),
+    "Tile": lambda o: o[0].repeat(o.numbers(1)),
+    "ReduceMean": lambda o: reduce(o, torch.mean),
+    "ReduceSum": lambda o: reduce(o, torch.sum),
+    "ReduceMax": lambda o: reduce(o, torch.amax),
+    "ArgMax": arg_largest,
+    "DepthToSpace": moving.depth_to_space,
+    "SpaceToDepth": moving.space_to_depth,
+    "Resize": resize,
+    "Upsample": resize,
+    "Identity": one(lambda x: x),
+    "Dropout": one(lambda x: x),
+    "Cast": cast,
+    "Constant": constant,
+    "ConstantOfShape": constant_of_shape,
+    "Shape": lambda o: torch.tensor(tuple(o[0].shape)[o.get("start", 0) : o.get("end", o[0].ndim)]),
+    "Size": lambda o: torch.tensor(o[0].numel()),
+    "Range": lambda o: torch.arange(*(float(o[n]) if o[n].is_floating_point() else int(o[n]) for n in range(3))),
+    "Equal": two(torch.eq),
+    "Greater": two(torch.gt),
+    "Less": two(torch.lt),
+    "Not": one(torch.logical_not),
+    "Where": lambda o: torch.where(o[0].bool(), o[1], o[2]),
+}
+
+
+def most_values(node: OnnxNode, kept: dict[int, np.ndarray]) -> float:
+    """About how many values a node makes of what constants say, before it is run: of a shape, a repetition, a range."""
+    sizes = {"ConstantOfShape": 0, "Expand": 1, "Tile": 1, "Pad": 1, "Reshape": 1}.get(node.kind)
+    if sizes is not None and sizes in kept:
+        numbers = np.abs(kept[sizes].astype(np.float64)).reshape(-1)
+        if node.kind in ("Tile", "Pad"):
+            return float(np.inf) if numbers.size and numbers.max() > MANY else 0.0
+        return float(np.prod(np.maximum(numbers, 1)))
+    if node.kind == "Range" and set(kept) == {0, 1, 2}:
+        start, stop, step = (float(kept[n].reshape(-1)[0]) for n in range(3))
+        return abs(stop - start) / max(abs(step), 1e-9)
+    return 0.0

@@ -1,0 +1,115 @@
+"""What a network's file names of the user's own: the module, built by a callable, and the names of its classes."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from bfp.errors import BfpError
+from bfp.names import check_text, cut, printable, shown
+from calib.config import NetworkConfig
+from calib.data.classes import Classes
+from calib.data.imagenet_ids import IMAGENET_IDS
+from calib.data.texts import read_text
+from calib.frontend.onnx.network import onnx_module
+from calib.frontend.tracing import as_module
+
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+REASON = 150  # characters of what the user's own code says
+
+
+def build_module(config: NetworkConfig) -> torch.nn.Module:
+    """Call the file's ``module:callable``, or read its ONNX file; a module beside the file is importable.
+
+    Raises BfpError.
+    """
+    if config.onnx is not None:
+        return onnx_module(config.onnx, config.input_shape)
+    name, function = config.model.split(":")
+    top = name.split(".")[0]
+    beside = config.path.parent / top
+    is_beside = beside.is_dir() or beside.with_suffix(".py").is_file()
+    if is_beside and str(config.path.parent) not in sys.path:
+        sys.path.insert(0, str(config.path.parent))
+    where = f"{config.path}: model {config.model!r}"
+    try:
+        make = getattr(importlib.import_module(name), function)
+        if beside.with_suffix(".py").is_file():
+            check_own(top, config.path.parent, where)
+        module = make(**config.arguments)
+    except BfpError:
+        raise
+    except SystemExit as error:
+        raise BfpError(
+            f"{where} ends the program (exit status {shown(error.code)}) when it is imported or called; "
+            "put what is a program of its own below `if __name__ == \"__main__\":`"
+        ) from None
+    except Exception as error:  # the user's own code may raise anything
+        reason = cut(printable(str(error).strip().split("\n")[0]), REASON)
+        raise BfpError(
+            f"{where} with arguments {shown(config.arguments)} cannot be built ({type(error).__name__}: {reason}); "
+            "correct it"
+        ) from None
+    found = as_module(module)
+    if found is None:
+        raise BfpError(f"{where} returns {type(module).__name__}; it must return a torch.nn.Module or a torch.export program")
+    return found
+
+
+def check_own(name: str, folder: Path, where: str) -> None:
+    """Raise BfpError where another module of this name was imported than the one in the folder of the network's file."""
+    found = getattr(sys.modules.get(name), "__file__", None)
+    if found is None or Path(found).resolve().parent not in (folder.resolve(), (folder / name).resolve()):
+        source = "Python itself" if found is None else found
+        raise BfpError(
+            f"{where}: {name} is the name of another module, too, which Python takes first ({source}); "
+            f"give {name}.py beside the file another name"
+        )
+
+
+def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    """Whether all parameters and buffers of two modules are equal."""
+    a, b = one.state_dict(), other.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def load_classes(config: NetworkConfig) -> Classes:
+    """The classes of the file, or none. Raises BfpError where their list cannot be read."""
+    source = config.classes
+    if source is None or isinstance(source, tuple):
+        return Classes(checked_classes(source or (), config))
+    if source == "cifar10":
+        return Classes(CIFAR10)
+    if source == "imagenet":
+        try:
+            from torchvision.models._meta import _IMAGENET_CATEGORIES
+        except ImportError:
+            raise BfpError('classes = "imagenet" needs the package torchvision; run pip install torchvision') from None
+        return Classes(tuple(_IMAGENET_CATEGORIES), IMAGENET_IDS)
+    return Classes(checked_classes(listed_classes(source, config), config))
+
+
+def listed_classes(source: str, config: NetworkConfig) -> tuple[str, ...]:
+    """The names in a text file with one a line, or in a JSON file with an array of them. Raises BfpError."""
+    advice = "give a text file with one name a line"
+    text = read_text(source, f"{config.path}: class names", advice)
+    if not text.lstrip().startswith(("[", "{")):
+        return tuple(line.strip() for line in text.splitlines() if line.strip())
+    try:
+        names = json.loads(text)
+    except (ValueError, RecursionError):
+        names = None
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise BfpError(f"{config.path}: class names {source} is no JSON array of names; {advice}, or such an array")
+    return tuple(names)
+
+
+def checked_classes(names: tuple[str, ...], config: NetworkConfig) -> tuple[str, ...]:
+    """The names of classes. Raises BfpError for one that is no printable text."""
+    for name in names:
+        check_text(name, "class name", f"{config.path}: classes")
+    return names
