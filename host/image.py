@@ -6,6 +6,8 @@ the pixels that the float network saw. NumPy and PIL only.
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 from typing import BinaryIO
 
@@ -47,6 +49,8 @@ def open_image(path: str | Path | BinaryIO, pre: Preprocessing, draft: bool = Fa
     if pre.channels == ARRAY:
         raise BfpError(f"image {path} is no input of this network, which takes arrays of {len(pre.mean)} channels; give one")
     try:
+        if isinstance(path, (str, os.PathLike)) and not stat.S_ISREG(os.stat(path).st_mode):
+            raise ValueError("it is no ordinary file")  # a pipe would be waited for
         with Image.open(path) as image:
             if draft:
                 side = 2 * (pre.resize or max(pre.size))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import subprocess
@@ -23,6 +24,7 @@ from bfp.artifact_file import load
 from bfp.deployment import add_files
 from bfp.files import write_json
 from host.__main__ import main
+from host.progress import Progress
 
 
 @pytest.fixture
@@ -93,6 +95,26 @@ def test_run_refuses_what_is_no_picture(deploy, library, pictures, tmp_path, cap
     ):
         status, _, err = run(capsys, "run", deploy, name, "--simulate", library)
         assert status == 2 and err.startswith("error: ") and err.count("\n") == 1 and message in err
+
+
+def test_names_that_the_system_refuses_are_refused_in_a_sentence(deploy, library, capsys):
+    status, _, err = run(capsys, "run", deploy, "x" * 5000 + ".png", "--simulate", library)
+    assert status == 2 and "cannot be read (File name too long)" in err and err.count("\n") == 1
+
+
+def test_progress_shows_on_a_terminal_and_nowhere_else(monkeypatch):
+    class Terminal(io.StringIO):
+        def __init__(self, terminal):
+            super().__init__()
+            self.isatty = lambda: terminal
+
+    for terminal, hidden, shown in ((True, False, True), (False, False, False), (True, True, False)):
+        monkeypatch.setattr(sys, "stderr", Terminal(terminal))
+        with Progress("images", 3, hidden=hidden) as progress:
+            for done in (1, 2, 3):
+                progress.step(done, ", fine")
+        said = sys.stderr.getvalue()
+        assert ("images: 1 of 3, fine" in said and said.endswith("images: 3 of 3, fine\n")) if shown else not said
 
 
 # Bench

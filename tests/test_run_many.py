@@ -142,3 +142,26 @@ def test_closing_ends_the_stream_with_a_sentence(board, deploy, tmp_path):
     with pytest.raises(BfpError, match="was closed during a run_many"):
         list(stream)
     assert not board._memories
+
+
+@pytest.mark.parametrize(
+    "faults, message",
+    [
+        (Faults(never_finishes=True), "did not finish within 0.1 s"),
+        (Faults(writes_elsewhere=True), "ended and did not write its result"),
+        (Faults(drops_flush=True), "caches do not agree"),
+    ],
+)
+def test_a_fault_ends_the_stream_and_the_next_one_is_right(library, deploy, tmp_path, faults, message):
+    board = SimulatedBoard(library, deploy, timeout_s=0.1)
+    images = pictures(tmp_path, 6)
+    with Accelerator(deploy, device=board) as accelerator:
+        want = [accelerator.run(image) for image in images]
+        board.faults = faults
+        found = []
+        with pytest.raises(BfpError, match=message):
+            found.extend(accelerator.run_many(images))
+        assert not found
+        board.faults = Faults()
+        assert all(map(np.array_equal, accelerator.run_many(images), want))
+    assert not board._memories
