@@ -18,6 +18,7 @@ if sys.version_info < (3, 11):
 
 from doit import get_initial_workdir, get_var
 from doit.action import CmdAction
+from doit.reporter import ConsoleReporter
 from doit.tools import Interactive, config_changed
 
 from bfp import BfpError
@@ -38,7 +39,18 @@ MAIN_JOB = "efficientnet_lite0"
 # `doit csim` alone: every operator, and every family of networks, in about a minute
 QUICK = ("efficientnet_lite0", "resnet20", "mobilenet_v2_small", "inceptionv4_small")
 CLUSTER = ("scheduler", "workers")  # options that say where the points of a sweep are computed
-DOIT_CONFIG = {"default_tasks": ["csim"], "verbosity": 2, "action_string_formatting": "new"}
+REFUSED = ("returned 2", "returned 130", "returned False")  # how a task ends that has said in a sentence why
+
+
+class Reporter(ConsoleReporter):
+    """doit's own words, without those below a refusal: the command and its arguments help nobody there."""
+
+    def _write_failure(self, result: dict, write_exception: bool = True) -> None:
+        if not result["exception"].get_msg().strip().endswith(REFUSED):
+            super()._write_failure(result, write_exception)
+
+
+DOIT_CONFIG = {"default_tasks": ["csim"], "verbosity": 2, "action_string_formatting": "new", "reporter": Reporter}
 
 BFP = sorted(str(p) for p in (ROOT / "bfp").rglob("*.py"))
 # what comes after the artifact does not change it; of that, reports, sweeps and benchmarks change no evaluation

@@ -14,8 +14,10 @@ from pathlib import Path
 
 from bfp.artifact import ARRAY, Preprocessing
 from bfp.errors import BfpError
+from bfp.files import read_file
 from bfp.format import MAX_BITS, MIN_BITS
 from bfp.limits import MAX_ALIGN_SHIFT
+from bfp.names import NAME_WORDS, cut, is_name, printable, shown
 from calib.options import (
     AUTO,
     EQUALISATIONS,
@@ -38,6 +40,10 @@ SHIPPED = Path(__file__).parent / "networks"
 AUTO_GROUP = 16  # channels that share an exponent where the file leaves it to us: a memory word
 WEIGHT_WORDS = ("model", "random")
 ONNX = ".onnx"
+MOST_BYTES = 2**20  # of a network's file
+MOST_REASON = 120  # characters of what its reader says
+MOST_PATH = 1000  # characters of a path
+MOST_COUNT = 10**8  # of images to take or leave out
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,8 @@ def resolve(text: str, base: Path) -> str:
     if data:
         text = re.sub(r"\$(SBFP_DATA\b|\{SBFP_DATA\})", lambda _: data, text)
     text = os.path.expanduser(os.path.expandvars(text))
+    if len(text) > MOST_PATH or any(c < " " for c in text):
+        raise BfpError(f"{shown(text)} can be no path; give printable text of at most {MOST_PATH} characters")
     return text if text.startswith("$") else os.path.join(base, text)
 
 
@@ -116,22 +124,21 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
     replaced: top-level keys and whole sections that hold instead of the file's.
     """
     path = Path(path).resolve()
+    raw = read_file(path, "the network's file", "give the path of a network's .toml file", MOST_BYTES)
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BfpError(f"{path} cannot be read ({error.strerror}); give the path of a network's .toml file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BfpError(f"{path} is not valid TOML ({error}); correct it") from None
+        table = tomllib.loads(raw.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of numbers of thousands of digits
+        raise BfpError(f"{path} is not valid TOML ({cut(printable(str(error)), MOST_REASON)}); correct it") from None
     table |= replaced or {}
     top = Section(path, "", table)
     engine = Section(path, "engine", top.take("engine", {}, _same, "a table"))
     base = path.parent
     name = top.text("name", path.stem)
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
-        raise top.fail("name", f"is {name!r}; it must be letters, digits, '_', '-' and '.' (it names a folder)")
+    if not is_name(name):
+        raise top.fail("name", f"is {shown(name)}; it must be {NAME_WORDS} (it names a folder)")
     model = top.text("model", ...)
     if not (re.fullmatch(r"[\w.]+:\w+", model) or model.endswith(ONNX)):
-        raise top.fail("model", f"is {model!r}; it must be 'module:callable', or the path of an {ONNX} file")
+        raise top.fail("model", f"is {shown(model)}; it must be 'module:callable', or the path of an {ONNX} file")
     weights, fallback = top.text("weights", "model"), top.text("weights_fallback", None)
     entry = Section(path, "input", top.take("input", ..., _same, "a table with size, mean and std"))
     pre, length, notes = read_input(entry)
@@ -142,7 +149,7 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
         arguments=top.take("arguments", {}, dict, "a table of arguments"),
         weights=weights if weights in WEIGHT_WORDS else resolve(weights, base),
         weights_fallback=fallback if fallback is None or fallback in WEIGHT_WORDS else resolve(fallback, base),
-        seed=top.integer("seed", 0, 0),
+        seed=top.integer("seed", 0, 0, 2**63 - 1),
         classes=_classes(top, base),
         input=pre,
         length=length,
@@ -199,9 +206,9 @@ def _images(section: Section, base: Path, augment: bool) -> ImageOptions:
     options = ImageOptions(
         images=tuple(_source(s, base) for s in sources),
         fallback=None if fallback is None else _source(fallback, base),
-        skip=section.integer("skip", 0, 0),
-        stride=section.integer("stride", 1, 1),
-        limit=section.integer("limit", None, 1),
+        skip=section.integer("skip", 0, 0, MOST_COUNT),
+        stride=section.integer("stride", 1, 1, MOST_COUNT),
+        limit=section.integer("limit", None, 1, MOST_COUNT),
         augment=section.integer("augment", 1, 1, 64) if augment else 1,
     )
     section.done()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bfp.errors import BfpError
+from bfp.names import SHOWN, cut, printable, shown
 
 
 class Section:
@@ -19,6 +20,7 @@ class Section:
         self.table = table
 
     def fail(self, key: str, problem: str) -> BfpError:
+        key = cut(printable(key), SHOWN)
         where = f"[{self.name}] {key}" if self.name else key
         return BfpError(f"{self.path}: {where} {problem}")
 
@@ -36,7 +38,7 @@ class Section:
         try:
             return check(self.table[key])
         except (TypeError, ValueError):
-            raise self.fail(key, f"is {self.table[key]!r}; it must be {expected}") from None
+            raise self.fail(key, f"is {shown(self.table[key])}; it must be {expected}") from None
 
     def integer(self, key: str, default: object, low: int, high: int | None = None):
         def check(value: object) -> int:

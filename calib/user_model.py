@@ -37,10 +37,10 @@ def build_module(config: NetworkConfig) -> torch.nn.Module:
         sys.path.insert(0, str(config.path.parent))
     where = f"{config.path}: model {config.model!r}"
     try:
-        make = getattr(importlib.import_module(name), function)
+        found = importlib.import_module(name)
         if beside.with_suffix(".py").is_file():
             check_own(top, config.path.parent, where)
-        module = make(**config.arguments)
+        module = getattr(found, function)(**config.arguments)
     except BfpError:
         raise
     except SystemExit as error:
@@ -55,6 +55,8 @@ def build_module(config: NetworkConfig) -> torch.nn.Module:
             "correct it"
         ) from None
     found = as_module(module)
+    if found is not None and any(tensor.is_meta for tensor in found.state_dict().values()):
+        raise BfpError(f"{where} has tensors without values (device meta); build it on the CPU")
     if found is None:
         raise BfpError(f"{where} returns {type(module).__name__}; it must return a torch.nn.Module or a torch.export program")
     return found

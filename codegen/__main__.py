@@ -116,6 +116,8 @@ def main(argv: list[str] | None = None) -> int:
             command.add_argument("--threaded", action="store_true", help=text)
     arguments = parser.parse_args(argv)
     try:
+        if getattr(arguments, "limit", 1) < 1:
+            raise BfpError(f"--limit {arguments.limit} leaves nothing to do; give at least 1")
         options, board = EngineOptions.from_words(arguments.engine), board_at(arguments.board, arguments.clock)
         if arguments.command == "generate":
             run_generate(arguments.folder, options, board, arguments.keep_bitstream)

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 from bfp.errors import BfpError
+from bfp.names import shown
 
+MOST_DIGITS = 9  # of an option's number
 _RANGES = {
     "lanes": (2, 64),
     "filters": (0, 64),
@@ -64,8 +66,11 @@ class EngineOptions:
         options: dict[str, int] = {}
         for word in words:
             key, _, value = word.partition("=")
-            if not value.removeprefix("-").isdecimal():
-                raise BfpError(f"engine option {word!r} is not NAME=NUMBER; write for instance lanes=16")
+            digits = value.removeprefix("-")
+            if not (digits.isascii() and digits.isdigit() and len(digits) <= MOST_DIGITS):
+                raise BfpError(f"engine option {shown(word)} is not NAME=NUMBER; write for instance lanes=16")
+            if key in options:
+                raise BfpError(f"engine option {key} is given twice; give it once")
             options[key] = int(value)
         return EngineOptions.from_dict(options)
 

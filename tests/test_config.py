@@ -179,7 +179,7 @@ def test_the_published_rules_old_name_still_works(tmp_path):
 
 
 def test_missing_file_and_missing_network(tmp_path):
-    with pytest.raises(BfpError, match="cannot be read"):
+    with pytest.raises(BfpError, match="none.toml does not exist; give the path of a network's .toml file"):
         load_config(tmp_path / "none.toml")
     with pytest.raises(BfpError, match="there is no network nothing; .*resnet20"):
         find_network("nothing")

@@ -31,6 +31,7 @@ from host.image import MODES, fit_image, normalise, open_image
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif"}
 READERS = 8  # threads that decode images
 RANDOM_COUNT = 64  # noise photographs where no limit says how many
+MOST_RANDOM = 100_000
 
 
 class NotThere(BfpError):
@@ -198,6 +199,8 @@ def open_images(options: ImageOptions, pre: Preprocessing, seed: int = 0, classe
 
 def _resolve(source: str, pre: Preprocessing, seed: int, wanted: int | None, classes: Classes) -> Found:
     if source == "random":
+        if (wanted or 0) > MOST_RANDOM:
+            raise BfpError(f"{wanted} random images are more than {MOST_RANDOM}; give a smaller limit, skip or stride")
         return Found(tuple(_random_item(pre, seed, i) for i in range(wanted or RANDOM_COUNT)))
     if source.startswith("package:"):
         return Found(tuple(_file_item(p, pre) for p in _package_files(source)))
@@ -236,10 +239,10 @@ def _file_item(path: Path, pre: Preprocessing, label: int | None = None) -> Item
 
 
 def _npz_items(path: Path, keys: list[str], pre: Preprocessing) -> list[Item]:
-    if len(keys) > 2:
+    if len(keys) > 2 or "" in keys:
         named = ":".join(keys)
         raise BfpError(f"images {path}:{named} name {len(keys)} arrays; give 'file.npz:images' or with ':labels'")
-    if not path.exists():
+    if not os.path.exists(path):
         raise NotThere(f"images {path} do not exist")
     array = keys[0] if keys else "images"
     if pre.channels == ARRAY:
@@ -262,13 +265,18 @@ def _package_files(source: str) -> list[Path]:
     """Files inside an installed package, found without importing it; the last part may be a pattern."""
     name, _, pattern = source.removeprefix("package:").partition("/")
     try:
-        spec = importlib.util.find_spec(name) if name and pattern else None
+        spec = importlib.util.find_spec(name) if name and pattern and not name.startswith(".") else None
     except (ImportError, ValueError):
         spec = None
     if spec is None or not spec.submodule_search_locations:
         raise NotThere(f"images {source} need the package {name!r}, which is not installed")
     folder = Path(next(iter(spec.submodule_search_locations)))
-    files = sorted(p for p in folder.glob(pattern) if p.is_file())
+    try:
+        if ".." in Path(pattern).parts:
+            raise ValueError("it leaves the package")
+        files = sorted(p for p in folder.glob(pattern) if p.is_file())
+    except (ValueError, NotImplementedError, OSError, IndexError) as error:
+        raise BfpError(f"images {source}: {pattern!r} names no files of the package ({error}); give a file or *.png") from None
     if not files:
         raise NotThere(f"images {source} do not exist in the package {name!r}")
     return files

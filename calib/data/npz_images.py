@@ -2,13 +2,49 @@
 
 from __future__ import annotations
 
+import math
+import struct
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
 from bfp.errors import BfpError
+from bfp.files import open_file
+from bfp.names import SHOWN, cut, printable, shown
+
+SUFFIX = ".npy"
+MOST_IMAGES = 10**7  # each is a few hundred bytes of list, read or not
+MOST_LABEL = 10**9
+# what zipfile, zlib and NumPy's reader of headers raise for damaged bytes
+DAMAGE = (OSError, ValueError, EOFError, KeyError, TypeError, SyntaxError, MemoryError, RecursionError, zipfile.BadZipFile,
+          NotImplementedError, RuntimeError, zlib.error, struct.error, tokenize.TokenError)  # fmt: skip
+
+
+def said(error: Exception) -> str:
+    """A library's words about damaged bytes, on one line and short."""
+    return cut(printable(" ".join(str(error).split())), SHOWN) or type(error).__name__
+
+
+def header_of(stream: BinaryIO, size: int) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, order and type of an array whose file, of ``size`` bytes, begins here.
+
+    Raises ValueError where the header does not account for every byte, or states more images than anybody has.
+    """
+    version = np.lib.format.read_magic(stream)
+    reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = reader(stream)
+    if dtype.hasobject:  # of no size, and refused by its type
+        return shape, fortran, dtype
+    if min(shape, default=1) < 1 or math.prod(shape) * dtype.itemsize != size - stream.tell():
+        raise ValueError(f"its shape {shown(shape)} is not that of {size} bytes")
+    if shape and shape[0] > MOST_IMAGES:
+        raise ValueError(f"it holds more than {MOST_IMAGES} images")
+    return shape, fortran, dtype
 
 
 class NpzMember:
@@ -20,24 +56,25 @@ class NpzMember:
 
     def __init__(self, path: Path, images: str | None = None, labels: str | None = None) -> None:
         self.path = path
+        open_file(path, "images", "give another source").close()  # never waits, as for a pipe
         try:
             with zipfile.ZipFile(path) as archive:
                 names = [n.removesuffix(".npy") for n in archive.namelist()]
-        except (OSError, zipfile.BadZipFile) as error:
-            raise BfpError(f"{path} is damaged or no .npz file ({error}); write it with numpy.savez") from None
+        except DAMAGE as error:
+            raise BfpError(f"{path} is damaged or no .npz file ({said(error)}); write it with numpy.savez") from None
         if images is None:
             images = "images"
             labels = "labels" if "labels" in names else None
-        for key in filter(None, (images, labels)):
-            if key not in names:
-                known = ", ".join(names)
-                raise BfpError(f"{path} has no array {key!r}, only {known}; name one as file.npz:images:labels")
+        for key in (images, labels):
+            if key is not None and key not in names:
+                known = cut(printable(", ".join(names)), SHOWN)
+                raise BfpError(f"{path} has no array {shown(key)}, only {known}; name one as file.npz:images:labels")
         self.key, self.labels = images, None
         self._stream = None
         self._next = 0
         self._open()
         if self.fortran or not self.shape or not self.fits():
-            found = f"{images!r} is {self.dtype} of shape {self.shape}"
+            found = f"{shown(images)} is {cut(str(self.dtype), SHOWN)} of shape {shown(self.shape)}"
             raise BfpError(f"{path}: {found}; images must be {self.expected()}, in C order")
         if labels is not None:
             self.labels = self._read_labels(labels)
@@ -55,28 +92,28 @@ class NpzMember:
 
     def _read_labels(self, key: str) -> np.ndarray:
         try:
-            with np.load(self.path, allow_pickle=False) as archive:
-                labels = archive[key]
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise BfpError(f"{self.path}: {key!r} cannot be read ({error}); write it with numpy.savez") from None
-        if labels.shape != (len(self),) or labels.dtype.kind not in "iu" or labels.min(initial=0) < 0:
+            with zipfile.ZipFile(self.path) as archive, archive.open(key + SUFFIX) as stream:
+                shape, _, dtype = header_of(stream, archive.getinfo(key + SUFFIX).file_size)
+                labels = np.frombuffer(stream.read(), dtype) if dtype.kind in "iu" else np.zeros(0)
+        except DAMAGE as error:
+            raise BfpError(f"{self.path}: {shown(key)} cannot be read ({said(error)}); write it with numpy.savez") from None
+        if shape != (len(self),) or dtype.kind not in "iu" or not 0 <= min(labels.tolist()) <= max(labels.tolist()) <= MOST_LABEL:
             raise BfpError(
-                f"{self.path}: {key!r} is {labels.dtype} of shape {labels.shape}; "
-                f"labels must be {len(self)} integers, 0 or more"
+                f"{self.path}: {shown(key)} is {cut(str(dtype), SHOWN)} of shape {shown(shape)}; "
+                f"labels must be {len(self)} integers, 0 to {MOST_LABEL}"
             )
-        return labels
+        return labels.astype(np.int64)
 
     def _open(self) -> None:
         """Start at the first image; the archive's members can only be read forwards."""
         try:
             if self._stream is not None:
                 self._stream.close()
-            self._stream = zipfile.ZipFile(self.path).open(self.key + ".npy")
-            version = np.lib.format.read_magic(self._stream)
-            reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            self.shape, self.fortran, self.dtype = reader(self._stream)
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise BfpError(f"{self.path}: {self.key!r} cannot be read ({error}); write it with numpy.savez") from None
+            archive = zipfile.ZipFile(self.path)
+            self._stream = archive.open(self.key + SUFFIX)
+            self.shape, self.fortran, self.dtype = header_of(self._stream, archive.getinfo(self.key + SUFFIX).file_size)
+        except DAMAGE as error:
+            raise BfpError(f"{self.path}: {shown(self.key)} cannot be read ({said(error)}); write it with numpy.savez") from None
         self._next = 0
 
     def values(self, index: int) -> np.ndarray:
@@ -89,8 +126,8 @@ class NpzMember:
             while self._next <= index:
                 data = self._stream.read(size)
                 self._next += 1
-        except (OSError, zipfile.BadZipFile, EOFError) as error:
-            raise BfpError(f"{self.path}: image {index} cannot be read ({error}); write the file again") from None
+        except DAMAGE as error:
+            raise BfpError(f"{self.path}: image {index} cannot be read ({said(error)}); write the file again") from None
         if len(data) != size:
             raise BfpError(f"{self.path} ends before image {index}; write the file again")
         return np.frombuffer(data, self.dtype).reshape(self.shape[1:])

@@ -26,6 +26,7 @@ from bfp.format import mantissa_range
 from bfp.graph import Graph
 
 BINS = 512  # an end is resolved to a 256th or finer
+NOTHING = 1e-30  # what is smaller is nothing: BINS through it is still a float32
 PIXELS = 1024  # of a map; larger ones are looked at in a grid of about as many
 CLIPPED = np.exp2(np.arange(0, -25, -1) / 8)  # ends to choose from, in units of the channel's largest value
 MARGINS = np.exp2(np.arange(13) / 4)  # factors by which ends may lie beyond those of the images seen
@@ -60,6 +61,7 @@ class ChannelRanges:
         largest = torch.maximum(x.amax((0, 2, 3)), -x.amin((0, 2, 3))).double().numpy()
         if not np.isfinite(largest).all():
             return
+        largest[largest < NOTHING] = 0
         self.maximum[tensor] = np.maximum(self.maximum[tensor], largest)
         self._widen(tensor, largest)
         pitch = math.ceil(math.sqrt(x.shape[2] * x.shape[3] / PIXELS))
@@ -69,7 +71,7 @@ class ChannelRanges:
         factor = torch.from_numpy(BINS / np.where(tops > 0, tops, 1.0)).float()
         cell = (x * factor[:, None, None]).to(torch.int64) + first[:, :, None, None]
         found = torch.bincount(cell.reshape(-1), minlength=2 * channels * BINS).reshape(2, channels, BINS).numpy()
-        zeros = (x == 0).sum((2, 3)).numpy()
+        zeros = (x < NOTHING).sum((2, 3)).numpy()
         self._counts[tensor] += found
         for half in (0, 1):
             self._counts[tensor][half, :, 0] -= zeros[self._half.numpy() == half].sum(0)

@@ -7,6 +7,7 @@ import pickle
 import re
 import socket
 import sys
+import zipfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPException
@@ -17,6 +18,7 @@ import torch
 from torch import nn
 
 from bfp.errors import BfpError
+from bfp.names import printable, shown
 from calib.zoo.containers import unwrapped
 
 TORCH_SUFFIXES = (".pth", ".th", ".pt", ".ckpt", ".tar", ".bin")
@@ -30,6 +32,7 @@ NUMBERS = [
     np.dtype,
     *(type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")),
 ]
+TENSORS = ("torch._utils", "torch.storage", "torch._tensor")  # of tensors themselves, where torch cannot read a damaged file
 VARIANCE_FLOOR = 0.1  # of a layer's mean variance: channels that hardly vary would amplify noise
 DOWNLOAD_TIMEOUT = 30.0  # seconds without any data
 
@@ -74,7 +77,13 @@ def read_state_dict(path: Path, wanted: Collection[str] = ()) -> tuple[dict[str,
     except BfpError:
         raise
     except Exception as error:  # the readers raise whatever the damaged bytes lead them to
-        reason = re.sub(r"\s+", " ", str(error).split("\n")[0])[:120].rstrip(". ")
+        foreign = re.search(r"GLOBAL ([\w.]{1,100})", str(error))
+        if foreign and not foreign[1].startswith(TENSORS):
+            raise BfpError(
+                f"weights file {path} holds a whole module, or other objects ({foreign[1]}), and not only tensors; where it "
+                "can be loaded, save module.state_dict() instead"
+            ) from None
+        reason = printable(re.sub(r"\s+", " ", str(error).split("\n")[0]))[:120].rstrip(". ")
         raise BfpError(
             f"weights file {path} is damaged or holds more than tensors ({reason}); give a state dict"
         ) from None
@@ -86,6 +95,7 @@ def read_state_dict(path: Path, wanted: Collection[str] = ()) -> tuple[dict[str,
 
 def _read(path: Path) -> object:
     if path.suffix in TORCH_SUFFIXES:
+        check_sums(path)
         with torch.serialization.safe_globals(NUMBERS):
             return torch.load(path, map_location="cpu", weights_only=True)
     if path.suffix == ".npz":
@@ -96,6 +106,16 @@ def _read(path: Path) -> object:
     except ImportError:
         raise BfpError(f"weights file {path} needs the package safetensors; run pip install safetensors") from None
     return load_file(path)
+
+
+def check_sums(path: Path) -> None:
+    """Raise BfpError where a part of a file that torch saved is damaged: torch itself does not look at its check sums."""
+    if not zipfile.is_zipfile(path):  # as torch wrote them before 1.6
+        return
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise BfpError(f"weights file {path} is damaged (the check sum of its part {shown(damaged)} is wrong); copy it again")
 
 
 def check_state_dict(module: nn.Module, state: dict[str, torch.Tensor], path: str | Path) -> None:
@@ -127,7 +147,9 @@ def check_state_dict(module: nn.Module, state: dict[str, torch.Tensor], path: st
 
 
 def kind(tensor: torch.Tensor) -> str:
-    """What a tensor's values are: floats, integers, booleans, complex, quantised, or sparse of any of these."""
+    """What a tensor's values are: floats, integers, booleans, complex, quantised, sparse of any of these, or none."""
+    if tensor.is_meta:
+        return "no values"
     if tensor.layout != torch.strided:
         return "sparse"
     if tensor.is_quantized:
@@ -160,6 +182,7 @@ def randomise(module: nn.Module, seed: int, calibration: np.ndarray | torch.Tens
             elif m in norms and m.affine:
                 nn.init.uniform_(m.weight, 0.75, 1.25, generator=draw)
                 nn.init.normal_(m.bias, 1.0, 0.3, generator=draw)
+    module.float()  # as the images are; what is quantised has no other precision
     module.eval()
     if norms:
         _measure_batch_norms(module, norms, calibration)

@@ -57,7 +57,8 @@ def compile_engine(
     another engine.cpp to compile, with the include folders that it needs ``first``.
     """
     compiler = compiler or os.environ.get("CXX") or "g++"
-    if not shutil.which(compiler):
+    words = [compiler] if shutil.which(compiler) else compiler.split()  # people set CXX to a compiler with options
+    if not words or not shutil.which(words[0]):
         raise BfpError(f"compiler {compiler} is not on PATH; install g++ or set CXX")
     out.mkdir(parents=True, exist_ok=True)
     source = write_threaded(HLS, out / "threaded") if threaded else changed or HLS / "engine.cpp"
@@ -66,11 +67,11 @@ def compile_engine(
     engine, bench, library = out / "engine.o", out / "testbench", out / "libengine.so"
     with replacing(engine) as object_file, replacing(bench) as program, replacing(library) as shared:
         for command in (
-            [compiler, *flags, "-c", str(source), "-o", str(object_file)],
-            [compiler, *flags, str(HLS / "testbench" / "main.cpp"), str(object_file), "-o", str(program)],
-            [compiler, "-shared", *link, str(object_file), "-o", str(shared)],
+            [*words, *flags, "-c", str(source), "-o", str(object_file)],
+            [*words, *flags, str(HLS / "testbench" / "main.cpp"), str(object_file), "-o", str(program)],
+            [*words, "-shared", *link, str(object_file), "-o", str(shared)],
         ):
-            result = subprocess.run(command, capture_output=True, text=True)
+            result = subprocess.run(command, capture_output=True, text=True, errors="replace")
             if result.returncode:
                 lines = result.stderr.strip().splitlines() or ["no message"]
                 first = next((line for line in lines if "error" in line), lines[0])
@@ -102,7 +103,8 @@ def run_testbench(bench: Path, weights: Path, golden: Path, result: Path) -> dic
     """
     result.unlink(missing_ok=True)
     with replacing(result) as written:
-        process = subprocess.run([str(bench), str(weights), str(golden), str(written)], stderr=subprocess.PIPE, text=True)
+        command = [str(bench), str(weights), str(golden), str(written)]
+        process = subprocess.run(command, stderr=subprocess.PIPE, text=True, errors="replace")
         if not written.is_file():
             lines = process.stderr.strip().splitlines() or ["no message"]
             # sanitizers say first what was wrong, and then much else

@@ -13,7 +13,7 @@ from calib.evaluation.sweep.points import width_label
 
 HERE = Path(__file__).parent
 SIZES = {"narrow": (340, 300), "wide": (760, 400)}
-TOP = 24  # room for the words above the float line
+TOP = 40  # room for the axis's title, and for the words above the float line
 # Okabe and Ito's colours, which the colour-blind can tell apart, and shapes of lines on top
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a8984", "#a07a00")
 DASHES = ("none", "6 3", "2 3", "8 3 2 3")

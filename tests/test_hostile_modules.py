@@ -1,0 +1,172 @@
+"""Weights and modules that nobody means: refused in one sentence, or taken as what they are."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bfp import BfpError
+from calib.__main__ import main
+from calib.zoo.weights import load_weights, read_state_dict
+
+MOST = 300  # characters of a refusal, paths left out
+TOML = """
+model = "hostile_network:make"
+[input]
+size = 8
+mean = 127
+std = 64
+[calibration]
+images = "random"
+limit = 4
+[bfp]
+method = "max"
+"""
+MODULE = """
+import torch
+from torch import nn
+
+
+def make():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 3))
+"""
+
+
+def sentence(error, folder) -> str:
+    text = str(error.value)
+    rest = text.replace(str(folder), "")
+    assert len(rest) <= MOST and rest.isprintable(), text
+    return text
+
+
+@pytest.fixture
+def network(tmp_path):
+    (tmp_path / "hostile_network.py").write_text(MODULE)
+    (tmp_path / "net.toml").write_text(TOML)
+    yield tmp_path
+    sys.modules.pop("hostile_network", None)
+    if str(tmp_path) in sys.path:
+        sys.path.remove(str(tmp_path))
+
+
+# -- weights ------------------------------------------------------------------------
+
+
+def module():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 3))
+
+
+def test_weights_whose_bits_flipped(tmp_path):
+    """The archive that torch writes has check sums: whatever flips is found, or flipped nothing."""
+    whole, rng = io.BytesIO(), np.random.default_rng(0)
+    torch.save(module().state_dict(), whole)
+    whole, path, refused = whole.getvalue(), tmp_path / "x.pth", 0
+    want = module().state_dict()
+    for _ in range(60):
+        content = bytearray(whole)
+        content[rng.integers(len(whole))] ^= 1 << rng.integers(8)
+        path.write_bytes(content)
+        try:
+            found, _ = read_state_dict(path)
+        except BfpError as error:
+            rest = str(error).replace(str(tmp_path), "")
+            assert len(rest) <= MOST and rest.isprintable(), rest
+            refused += 1
+            continue
+        assert found.keys() == want.keys() and all(torch.equal(found[k], want[k]) for k in want)
+    assert refused > 40
+
+
+def test_a_whole_module_is_named_as_one(tmp_path):
+    torch.save(module(), tmp_path / "x.pth")
+    with pytest.raises(BfpError) as error:
+        read_state_dict(tmp_path / "x.pth")
+    said = sentence(error, tmp_path)
+    assert "holds a whole module" in said and "save module.state_dict() instead" in said and "torch.nn" in said
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda t: t.to_sparse(), "sparse"),
+        (lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8), "quantised"),
+        (lambda t: t.to("meta"), "no values"),
+        (lambda t: t.to(torch.int8), "integers"),
+        (lambda t: t > 0, "booleans"),
+        (lambda t: t.to(torch.complex64), "complex"),
+    ],
+    ids=range(6),
+)
+@pytest.mark.filterwarnings("ignore")
+def test_weights_that_are_no_floats(tmp_path, change, words):
+    state = module().state_dict()
+    state["0.weight"] = change(state["0.weight"])
+    torch.save(state, tmp_path / "x.pth")
+    with pytest.raises(BfpError) as error:
+        load_weights(module(), str(tmp_path / "x.pth"))
+    assert words in sentence(error, tmp_path)
+
+
+def test_state_dicts_with_numbers_for_names(tmp_path):
+    torch.save(dict(enumerate(module().state_dict().values())), tmp_path / "x.pth")
+    with pytest.raises(BfpError, match="does not hold a state dict"):
+        read_state_dict(tmp_path / "x.pth")
+
+
+# -- modules ------------------------------------------------------------------------
+
+
+def calibrated(network) -> int:
+    return main(["calibrate", str(network / "net.toml"), "--out", str(network / "out")])
+
+
+@pytest.mark.parametrize(
+    "code, words",
+    [
+        ("import sys\ndef make():\n    sys.exit()\n", "ends the program (exit status None)"),
+        ("raise SystemExit(0)\n", "ends the program (exit status 0)"),
+        ("import argparse\nargparse.ArgumentParser().parse_args()\ndef make(): pass\n", "ends the program (exit status 2)"),
+        ("def make():\n    raise RuntimeError('a\\x1b[31m' + 'b' * 9000 + '\\nc')\n", "cannot be built (RuntimeError: a"),
+        ("from torch import nn\ndef make():\n    return nn.Conv2d(3, 4, 3, device='meta')\n", "tensors without values"),
+        ("def make():\n    return 3\n", "returns int"),
+    ],
+    ids=range(6),
+)
+def test_modules(network, capsys, code, words):
+    (network / "hostile_network.py").write_text(code)
+    assert calibrated(network) == 2 and not (network / "out").exists()
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: ") and words in last and len(last.replace(str(network), "")) <= MOST, last
+
+
+def test_a_module_that_is_named_like_one_of_pythons(network, capsys):
+    (network / "types.py").write_text(MODULE)
+    (network / "net.toml").write_text(TOML.replace("hostile_network", "types"))
+    assert calibrated(network) == 2
+    assert "types is the name of another module, too, which Python takes first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["float64", "bfloat16", "float16"])
+def test_random_weights_of_any_precision(network, kind):
+    code = MODULE.replace("nn.ReLU()", "nn.BatchNorm2d(8), nn.ReLU()").replace("Linear(288, 3))", f"Linear(288, 3)).to(torch.{kind})")
+    (network / "hostile_network.py").write_text(code)
+    (network / "net.toml").write_text('weights = "random"\n' + TOML)
+    assert calibrated(network) == 0
+
+
+@pytest.mark.parametrize("factor", [1e-36, 1e-42, 0.0])
+@pytest.mark.parametrize("method", ["auto", "max"])
+def test_channels_that_weight_decay_has_left_for_dead(network, factor, method):
+    code = MODULE.replace("    return nn", "    m = nn").rstrip() + f"\n    m[0].weight.data[:4] *= {factor}\n    m[0].bias.data[:4] = 0\n    return m\n"
+    (network / "hostile_network.py").write_text(code)
+    (network / "net.toml").write_text(TOML.replace('"max"', f'"{method}"'))
+    assert calibrated(network) == 0
+    with np.load(network / "out" / "artifact.npz") as arrays:
+        assert len(arrays.files) > 2
