@@ -66,7 +66,8 @@ CONV_CYCLES:
                 const Part start = lanes_from<FILTERS>(bias[walk.output], from);
                 for (int p = 0; p < PIXELS; ++p) {
 #pragma HLS UNROLL
-                    set_pixel(acc, p, job.first ? start : lanes_from<FILTERS>(pixel(block, p), from));
+                    const Part partly = lanes_from<FILTERS>(pixel(block, p), from);
+                    set_pixel(acc, p, map<int32_t>(Choose{job.first != 0}, start, partly));
                 }
             }
             Word activations[PIXELS];

@@ -74,7 +74,7 @@ UNPACK_CYCLES:
         if (skips) {
             walk.begins = false;
         } else {
-            unpacked.write(takes ? word : padding);
+            unpacked.write(map<int8_t>(Choose{takes}, word, padding));
             if (walk.column == job.columns - 1) {
                 walk = begin_line(walk.row == job.rows - 1 ? 0 : bounded<LoadJob::MOST_ROWS>(walk.row + 1));
             } else {

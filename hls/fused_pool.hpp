@@ -71,17 +71,17 @@ FUSED_POOL_WORDS:
             const WindowEdge column = window_edge(x, job.width, job.pool_left, job.pool_width, job.pooled_width);
             const Word joined = map<int8_t>(LargerMantissa{is_unsigned}, across, value);
             if (column.ends) {
-                const Word in_row = column.begins && !column.joins ? value : joined;
+                const Word in_row = map<int8_t>(Choose{column.begins && !column.joins}, value, joined);
                 const int32_t at = line + column.window;
                 check.read(n, at);
                 const Word both = map<int8_t>(LargerMantissa{is_unsigned}, best[at], in_row);
                 if (row.ends) {
-                    pooled.write(row.begins && !row.joins ? in_row : both);
+                    pooled.write(map<int8_t>(Choose{row.begins && !row.joins}, in_row, both));
                 }
                 check.write(n, at);
-                best[at] = row.begins ? in_row : both;
+                best[at] = map<int8_t>(Choose{row.begins}, in_row, both);
             }
-            across = column.begins ? value : joined;
+            across = map<int8_t>(Choose{column.begins}, value, joined);
             if (x != job.width - 1) {
                 x = bounded<ComputeJob::MOST_WIDTH>(x + 1);
             } else {

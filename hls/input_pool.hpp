@@ -157,7 +157,7 @@ INPUT_POOL_WORDS:
                 const int32_t factor = average ? reciprocal(at.down, at.across) : 0;
                 const TableRow shift = INPUT_POOL_SHIFT[average ? at.word : 0];
                 const FinishWindow finish = {average, factor, job.in_pool_low, job.in_pool_high};
-                columns.write(map<int8_t>(finish, slides ? window : whole, shift));
+                columns.write(map<int8_t>(finish, map<int32_t>(Choose{slides}, window, whole), shift));
             }
             next_word(job, at);
         }

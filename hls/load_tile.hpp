@@ -52,7 +52,7 @@ LOAD_WORDS:
         line.window = shifted(job, line.window, columns.read());
         if (line.missing == 0) {
             input[line.at.bank][line.at.row] = line.window;
-            line.at = move(line.at, last ? job.next_line : job.next_buffered);
+            line.at = move(line.at, choose(last, job.next_line, job.next_buffered));
         }
         if (last) {
             line.missing = job.taps - 1;

@@ -36,7 +36,7 @@ MAX_POOL_CYCLES:
             for (int p = 0; p < POOL_PIXELS; ++p) {
 #pragma HLS UNROLL
                 const Word larger = map<int8_t>(LargerMantissa{job.operand_unsigned}, activations[p], best[p]);
-                best[p] = walk.step == 0 ? activations[p] : larger;
+                best[p] = map<int8_t>(Choose{walk.step == 0}, activations[p], larger);
             }
             if (walk.step == job.steps - 1) {
                 AccBlock block = zero_block<LANES>();

@@ -29,6 +29,14 @@ inline Place first_place() {
     return p;
 }
 
+inline Place choose(bool first, Place a, Place b) {
+#pragma HLS INLINE
+    Place p;
+    p.row = first ? a.row : b.row;
+    p.bank = first ? a.bank : b.bank;
+    return p;
+}
+
 // Beyond the buffer only what is not read any more may move.
 inline Place move(Place from, Place by) {
 #pragma HLS INLINE

@@ -116,7 +116,7 @@ LOAD_ALIGN:
     }
 }
 
-inline AccWord load_bias(hls::stream<Word> &fetched) {
+inline void load_bias(int32_t output, hls::stream<Word> &fetched, AccWord bias[GROUP_WORDS]) {
 #pragma HLS INLINE off
     Word raw[BIAS_BEATS];
 #pragma HLS AGGREGATE variable=raw
@@ -127,7 +127,7 @@ LOAD_BIAS:
         count(COUNT_LOAD_BIAS);
         raw[i] = fetched.read();
     }
-    return unpack_bias(raw);
+    bias[output] = unpack_bias(raw);
 }
 
 // Stage: lay out what one pass needs, one output word after the other.
@@ -140,7 +140,7 @@ inline void load_weights(const WeightsRow &job_row, hls::stream<Word> &fetched, 
 LOAD_WORDS_OF_WEIGHTS:
     for (int32_t output = 0; output < job.weight_outputs; output = bounded<GROUP_WORDS>(output + 1)) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=GROUP_WORDS
-        bias[output] = load_bias(fetched);
+        load_bias(output, fetched, bias);
         if (!HAS_DEPTHWISE || job.depthwise == 0) {
             load_align(job, first_align, fetched, align);
             load_dense(job, first, fetched, dense);

@@ -61,7 +61,7 @@ inline void next_pixels(WindowWalk &walk, const ComputeJob &job) {
         const int32_t behind = job.width - job.ahead;
         const bool wraps = walk.x[p] >= behind;
         walk.x[p] = bounded<ComputeJob::MOST_WIDTH>(wraps ? walk.x[p] - behind : walk.x[p] + job.ahead);
-        walk.base[p] = move(walk.base[p], wraps ? job.wraps : job.stays);
+        walk.base[p] = move(walk.base[p], choose(wraps, job.wraps, job.stays));
     }
 }
 

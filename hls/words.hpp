@@ -48,6 +48,16 @@ inline Lanes<R, N> map(F f, const Lanes<T, N> &...a) {
     return result;
 }
 
+// The first one of two words, or the second, lane by lane: `first ? a : b` would choose between their addresses, and
+// neither of them could be registers.
+struct Choose {
+    bool first;
+    int32_t operator()(int32_t a, int32_t b) const {
+#pragma HLS INLINE
+        return first ? a : b;
+    }
+};
+
 // Lane `by` becomes the first one, and so on; the last `by` lanes are of no use. Lanes
 // move by powers of two, since an index that is known only when it runs would make a
 // memory of them, with two ports. by: less than N.
@@ -58,9 +68,11 @@ inline Lanes<T, N> moved_down(const Lanes<T, N> &a, int32_t by) {
     for (int bit = 0; bit < LANE_BITS; ++bit) {
 #pragma HLS UNROLL
         const int step = 1 << bit;
-        for (int i = 0; i < N - step; ++i) {
+        for (int i = 0; i < N; ++i) {
 #pragma HLS UNROLL
-            result.lane[i] = (by & step) != 0 ? result.lane[i + step] : result.lane[i];
+            const T moved = result.lane[i + step < N ? i + step : i];
+            const T stays = result.lane[i];
+            result.lane[i] = (by & step) != 0 ? moved : stays;
         }
     }
     return result;
@@ -74,9 +86,11 @@ inline Lanes<T, N> moved_up(const Lanes<T, N> &a, int32_t by) {
     for (int bit = 0; bit < LANE_BITS; ++bit) {
 #pragma HLS UNROLL
         const int step = 1 << bit;
-        for (int i = N - 1; i >= step; --i) {
+        for (int i = N - 1; i >= 0; --i) {
 #pragma HLS UNROLL
-            result.lane[i] = (by & step) != 0 ? result.lane[i - step] : result.lane[i];
+            const T moved = result.lane[i >= step ? i - step : i];
+            const T stays = result.lane[i];
+            result.lane[i] = (by & step) != 0 ? moved : stays;
         }
     }
     return result;

@@ -45,6 +45,7 @@ _RULES: tuple[Rule, ...] = (
     pragmas.unchecked_dependences,
     layout.lane_arrays,
     layout.chosen_lanes,
+    layout.struct_choices,
     layout.wide_words,
     layout.scalars_first,
     instances.inlined_helpers,

@@ -217,6 +217,11 @@ BAD = [
         "choose among fixed ones",
     ),
     (
+        "struct_choices",
+        *twice("    Word one = {{1, 2, 3, 4}};\n    Word two = {{5, 6, 7, 8}};\n    value += (value > 4 ? one : two).lane[0];"),
+        "?: chooses between the addresses of two structs",
+    ),
+    (
         "wide_words",
         "    Word kept[DEPTH];",
         "    struct Row {\n        int32_t lane[129];\n    };\n    Row rows[2];\n#pragma HLS AGGREGATE variable=rows\n"

@@ -72,6 +72,13 @@ def _is_fixed(index: Cursor, function: Scope, kernel: Kernel, depth: int) -> boo
     )
 
 
+def struct_choices(kernel: Kernel) -> Iterator[Finding]:
+    """``first ? a : b`` of structs chooses between two addresses, so that both lie in memories, lanes and all."""
+    for c in kernel.cursors:
+        if c.kind == K.CONDITIONAL_OPERATOR and c.type.get_canonical().kind == TypeKind.RECORD:
+            yield at(c, "struct_choices", "?: chooses between the addresses of two structs; choose member by member")
+
+
 def scalars_first(kernel: Kernel) -> Iterator[Finding]:
     """A struct whose scalars stand behind an array is built wrongly by one open HLS compiler, and padded by others."""
     for struct in kernel.cursors:
