@@ -136,8 +136,12 @@ def calibrated(network) -> int:
         ("def make():\n    raise RuntimeError('a\\x1b[31m' + 'b' * 9000 + '\\nc')\n", "cannot be built (RuntimeError: a"),
         ("from torch import nn\ndef make():\n    return nn.Conv2d(3, 4, 3, device='meta')\n", "tensors without values"),
         ("def make():\n    return 3\n", "returns int"),
+        (
+            MODULE + "\n\nclass Leaving(nn.Module):\n    def forward(self, x):\n        raise SystemExit(0)\n\n\nmake = Leaving\n",
+            "ends the program (exit status 0)",
+        ),
     ],
-    ids=range(6),
+    ids=range(7),
 )
 def test_modules(network, capsys, code, words):
     (network / "hostile_network.py").write_text(code)
