@@ -511,6 +511,7 @@ def task_tests():
     for name, words, doc in (
         ("test", (), "the default test suite"),
         ("test_heavy", ("-m", "heavy"), "the tests that take minutes: a thousand random graphs, every shipped network"),
+        ("fuzz", ("-m", "heavy", "tests/test_fuzz_files.py", "tests/test_fuzz_inputs.py"), "files and inputs damaged in thousands of ways"),
         ("sanitize", ("-m", "", "tests/test_sanitize.py"), "the engine over random graphs, under sanitizers"),
     ):
         yield {"basename": name, "actions": [command("pytest", "-q", *words)], "uptodate": [False], "doc": doc}

@@ -96,7 +96,7 @@ def test_a_byte_order_mark_is_no_part_of_a_network_file(network):
         (b'{"0": "cat"}', "is no JSON array of names"),
         (b'["cat", 3]', "is no JSON array of names"),
         (b"[" * 100_000, "is no JSON array of names"),
-        (b"\xff\xfecat", "is no UTF-8"),
+        (b"\xff\xfecat", "cannot be read (no UTF-8 at byte 0)"),
         (b"cat\n\x1b[31mdog", "class name"),
     ],
     ids=range(8),
