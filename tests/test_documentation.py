@@ -54,7 +54,7 @@ def test_every_key_is_documented_with_its_default(tmp_path):
             default = "none" if value is None else json.dumps(value)
             assert rows.get(name) == (f"`{default}`" if isinstance(value, str) else default), name
     for options in (ImageOptions, Override, Preprocessing, NetworkConfig, SweepOptions):
-        known = {f.name for f in fields(options)} - {"path", "input", "calibration", "evaluation", "bfp", "engine", "sweep"}
+        known = {f.name for f in fields(options)} - {"path", "input", "calibration", "evaluation", "bfp", "engine", "sweep", "notes"}
         assert {name for name in known if f"`{name}`" not in text} == set()
     assert [m for m in (*METHODS, AUTO, ONLINE) if f'`"{m}"`' not in text] == []
 
