@@ -490,6 +490,14 @@ def task_benchmark():
     }
 
 
+def task_survey():
+    """how many published networks are taken, from builder to code, a tenth of them simulated: build/survey.json"""
+    return {
+        "actions": [command("calib.evaluation.benchmark.survey", "--out", BUILD / "survey.json")],
+        "uptodate": [False],
+    }
+
+
 def task_lint():
     """the engine's syntax tree against what an HLS compiler can build"""
     return {"actions": [command("codegen.lint")], "file_dep": [*HLS, *CODEGEN, *BFP]}

@@ -130,7 +130,7 @@ def content_digest(data: dict) -> str:
 
 
 def verify(deployment: Deployment) -> None:
-    """Raise BfpError unless tensors lie inside the arena, inputs, outputs and layers are there, and files belong together."""
+    """Raise BfpError unless tensors lie inside the arena, inputs, outputs, layers are there, and files belong together."""
     for what, words in (("weights", deployment.weights_words), ("feature maps", deployment.fmap_words)):
         if words * deployment.lanes > MAX_MEMORY:
             raise BfpError(f"its {what} take {words * deployment.lanes} bytes, more than {MAX_MEMORY}")
@@ -149,7 +149,8 @@ def verify(deployment: Deployment) -> None:
         if (tensor.layer_index == HOST) != (tensor.name in inputs) or tensor.layer_index >= deployment.layers:
             raise BfpError(f"tensor {tensor.name!r} comes from layer {tensor.layer_index} of {deployment.layers}")
         if tensor.layer_index != HOST and tensor.layer != deployment.kernel.layers[tensor.layer_index].name:
-            raise BfpError(f"tensor {tensor.name!r} comes from {tensor.layer!r}, and layer {tensor.layer_index} is another")
+            other = f"and layer {tensor.layer_index} is another"
+            raise BfpError(f"tensor {tensor.name!r} comes from {tensor.layer!r}, {other}")
     for entry in deployment.inputs:
         verify_input(entry, by_name[entry.tensor].shape, f"network {deployment.network}")
     for end in deployment.outputs:
@@ -237,7 +238,8 @@ def add_files(
     listed = {name: digest for name, digest in deployment.files.items() if not (minimal and name in SAMPLES)}
     files = {**listed, **_digests(folder, names)}
     made = implementation or deployment.implementation
-    complete, data = _complete(replace(deployment, files=files, implementation=made, minimal=minimal), folder / MANIFEST)
+    changed = replace(deployment, files=files, implementation=made, minimal=minimal)
+    complete, data = _complete(changed, folder / MANIFEST)
     write_text(folder / MANIFEST, json_text(data))
     return complete
 

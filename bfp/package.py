@@ -50,7 +50,8 @@ def describe(deployment: Deployment, folder: str | Path) -> list[str]:
     ]
     if deployment.implementation is not None:
         made = deployment.implementation
-        lines.append(f"worst slack: {made.setup_slack_ns:.3f} ns of setup, {made.hold_slack_ns:.3f} ns of hold ({made.strategy})")
+        slacks = f"{made.setup_slack_ns:.3f} ns of setup, {made.hold_slack_ns:.3f} ns of hold"
+        lines.append(f"worst slack: {slacks} ({made.strategy})")
         lines += [made.note] if made.note else []
     lines.append(f"files: {', '.join(sorted(deployment.files))}")
     if missing:

@@ -134,7 +134,8 @@ def fitted(made: Generated, artifact: Artifact, board: Board, deploy: Path, keep
     older = bitstream_in(deploy, board)
     if older is None:
         if keep:
-            raise BfpError(f"{deploy} has no bitstream for {board.name} at {board.clock_mhz:.6g} MHz to keep; build one first")
+            wanted = f"{board.name} at {board.clock_mhz:.6g} MHz"
+            raise BfpError(f"{deploy} has no bitstream for {wanted} to keep; build one first")
         return made
     if made.identity == older.identity:
         return made

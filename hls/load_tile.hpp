@@ -25,15 +25,11 @@ struct Line {
 // Shift a column into the window.
 inline Word shifted(const LoadJob &job, const Word &window, const Word &column) {
 #pragma HLS INLINE
-    Word next = column;
+    const Word older = moved_down(window, job.tap_channels);
+    Word next = moved_up(column, job.newest);
     for (int c = 0; c < LANES; ++c) {
 #pragma HLS UNROLL
-        const int32_t older = c + job.tap_channels;
-        if (c < job.newest) {
-            next.lane[c] = window.lane[older < LANES ? older : 0];
-        } else {
-            next.lane[c] = column.lane[c - job.newest];
-        }
+        next.lane[c] = c < job.newest ? older.lane[c] : next.lane[c];
     }
     return next;
 }

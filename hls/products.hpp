@@ -8,7 +8,8 @@
 // Four products (PRODUCTS == 4): two filters and two pixels,
 //     p += ((w1 << 2 * QUAD_BITS) + w0) * ((a1 << QUAD_BITS) + a0)
 // with four sums in fields of QUAD_BITS bits. Sums stay below half of a field's
-// range, and pairs of weights within the DSP's wider port.
+// range, pairs of weights within the DSP's wider port, those of activations within
+// the narrower one.
 //
 // A field below the highest would borrow from the one above where its sum is
 // negative. So p starts with half of each such field's range (for the DSP's third
@@ -37,10 +38,12 @@ using Sums = Block<FILTERS>;
 
 constexpr int CHAINS = LANES / CHAIN;
 
-// Whether a chain's sums stay below half of a field's range, and two weights that far apart within their port.
+// Whether a chain's sums stay below half of a field's range, and two weights, or the
+// activations of shared_pixels pixels, that far apart within their port.
 constexpr bool fits(int field_bits, int shared_pixels) {
     return CHAIN * LARGEST_WEIGHT * LARGEST_OPERAND < 1 << (field_bits - 1) &&
-           LARGEST_WEIGHT < 1 << (WEIGHT_PORT_BITS - 1 - field_bits * shared_pixels);
+           LARGEST_WEIGHT < 1 << (WEIGHT_PORT_BITS - 1 - field_bits * shared_pixels) &&
+           LARGEST_OPERAND < 1 << (OPERAND_PORT_BITS - 1 - field_bits * (shared_pixels - 1));
 }
 
 static_assert(PRODUCTS != 2 || fits(PAIR_BITS, 1), "two products do not fit a DSP");

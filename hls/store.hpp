@@ -51,7 +51,9 @@ PACK_CYCLES:
         count(COUNT_PACK);
         const int32_t words = walk.pooled ? job.pooled_width : job.width;
         const bool rest = walk.x == words;
-        if (!rest) {
+        if (rest) {
+            walk.waiting.held = BEAT_BITS;  // the beat is filled up with zeros
+        } else {
             Word word;
             if (HAS_FUSED_POOL && walk.pooled) {
                 word = pooled.read();
@@ -61,9 +63,9 @@ PACK_CYCLES:
             add_bits(walk.waiting, job.out_bits, word);
             walk.x = bounded<ComputeJob::MOST_WIDTH>(walk.x + 1);
         }
-        if (rest || walk.waiting.held >= BEAT_BITS) {
+        if (walk.waiting.held >= BEAT_BITS) {
             give_beat(walk.waiting, packed);
-            drop_bits(walk.waiting, rest ? walk.waiting.held : BEAT_BITS);
+            drop_bits(walk.waiting, BEAT_BITS);
         }
         if (walk.x == words && walk.waiting.held == 0) {
             // after a row of the map the pooled one that it completes, if any

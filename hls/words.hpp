@@ -14,6 +14,10 @@ static_assert(PIXELS <= BANKS * READS, "every pixel lane needs a port of a bank"
 // A word of output channels is computed in so many parts, one after the other.
 constexpr int PARTS = LANES / FILTERS;
 
+// Bits of the number of a lane, in two words at most.
+constexpr int LANE_BITS = 8;
+static_assert(2 * LANES <= 1 << LANE_BITS, "more lanes than their numbers tell apart");
+
 // N values, one in each lane; hardware works on all lanes in the same cycle.
 template <typename T, int N>
 struct Lanes {
@@ -44,14 +48,49 @@ inline Lanes<R, N> map(F f, const Lanes<T, N> &...a) {
     return result;
 }
 
+// Lane `by` becomes the first one, and so on; the last `by` lanes are of no use. Lanes
+// move by powers of two, since an index that is known only when it runs would make a
+// memory of them, with two ports. by: less than N.
+template <typename T, int N>
+inline Lanes<T, N> moved_down(const Lanes<T, N> &a, int32_t by) {
+#pragma HLS INLINE
+    Lanes<T, N> result = a;
+    for (int bit = 0; bit < LANE_BITS; ++bit) {
+#pragma HLS UNROLL
+        const int step = 1 << bit;
+        for (int i = 0; i < N - step; ++i) {
+#pragma HLS UNROLL
+            result.lane[i] = (by & step) != 0 ? result.lane[i + step] : result.lane[i];
+        }
+    }
+    return result;
+}
+
+// And the other way: the first lane becomes lane `by`.
+template <typename T, int N>
+inline Lanes<T, N> moved_up(const Lanes<T, N> &a, int32_t by) {
+#pragma HLS INLINE
+    Lanes<T, N> result = a;
+    for (int bit = 0; bit < LANE_BITS; ++bit) {
+#pragma HLS UNROLL
+        const int step = 1 << bit;
+        for (int i = N - 1; i >= step; --i) {
+#pragma HLS UNROLL
+            result.lane[i] = (by & step) != 0 ? result.lane[i - step] : result.lane[i];
+        }
+    }
+    return result;
+}
+
 // N of the lanes, from lane `first` on.
 template <int N, typename T, int M>
 inline Lanes<T, N> lanes_from(const Lanes<T, M> &a, int32_t first) {
 #pragma HLS INLINE
+    const Lanes<T, M> moved = moved_down(a, first);
     Lanes<T, N> result;
     for (int i = 0; i < N; ++i) {
 #pragma HLS UNROLL
-        result.lane[i] = a.lane[first + i];
+        result.lane[i] = moved.lane[i];
     }
     return result;
 }

@@ -12,6 +12,7 @@ from bfp.names import printable
 from host.ending import run_to_the_end
 
 BENCH_SECONDS = 5.0
+NEEDED = ("numpy", "PIL")  # and pynq, which the driver asks for
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -21,8 +22,16 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return run_to_the_end(lambda: arguments.work(arguments))
     except BfpError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        return 2
+        return _refused(str(error))
+    except ModuleNotFoundError as error:
+        if error.name not in NEEDED:
+            raise
+        return _refused(f"{sys.executable} has no {error.name}; use PYNQ's environment, as the launcher `board` does")
+
+
+def _refused(sentence: str) -> int:
+    print(f"error: {printable(sentence)}", file=sys.stderr)
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -96,7 +105,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _bench(arguments: argparse.Namespace) -> int:
     from bfp.deployment import read_deployment
     from bfp.files import write_json
-    from host.bench import bench, table
+    from host.bench import as_given, bench, table
     from host.check import reference
     from host.sources import find_pictures
 
@@ -104,7 +113,8 @@ def _bench(arguments: argparse.Namespace) -> int:
         images: list = [source.path for source in find_pictures(arguments.images)]
     else:
         folder = Path(arguments.deploy_dir)
-        images = list(reference(folder, read_deployment(folder), None, None)[1].images)
+        deployment = read_deployment(folder)
+        images = as_given(reference(folder, deployment, None, None)[1].images, deployment)
     with _open(arguments) as accelerator:
         result = bench(accelerator, images, arguments.seconds, arguments.draft)
     if arguments.json:

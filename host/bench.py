@@ -16,10 +16,12 @@ from bfp.errors import BfpError
 from bfp.fields import Place, parse
 from bfp.files import read_file
 from host.driver import Accelerator
+from host.image import denormalise
+from host.pixels import COLOURS_OF
 from host.power import PowerMeter
 from host.progress import Progress
 
-ESTIMATE = "estimate.json"  # beside the manifest, as `doit deploy` puts it there
+ESTIMATE = "estimate.json"  # beside the deployment's folder, in a build folder as in a package
 STEPS = {
     "decode": "decode and resize",
     "pack": "quantise and pack",
@@ -28,6 +30,12 @@ STEPS = {
     "unpack": "unpack the output",
 }
 PERCENTILES = (50, 95, 99)
+
+
+def as_given(images: np.ndarray, deployment: Deployment) -> list[np.ndarray]:
+    """Samples, float [N, C, H, W], as a user has them: pixels, or where the network takes no pictures as they are."""
+    pre = deployment.input.preprocessing
+    return list(denormalise(images, pre) if images.shape[1] == COLOURS_OF[pre.channels] else images)
 
 
 def bench(accelerator: Accelerator, images: list[Any], seconds: float, draft: bool = False) -> dict:
@@ -105,9 +113,9 @@ def _percentiles(seconds: list[float]) -> dict[str, float]:
 
 def modelled(folder: Path, deployment: Deployment) -> dict:
     """What the model says of the engine, at the clock that it has: images a second; or a note, where nothing says it."""
-    path = folder / ESTIMATE
+    path = folder.resolve().parent / ESTIMATE
     if not path.exists():
-        return {"note": f"{folder} has no {ESTIMATE}; `doit deploy` puts it there"}
+        return {"note": f"there is no {ESTIMATE} beside {folder}; `doit estimate` makes it, and `doit deploy` takes it along"}
     place = Place(f"estimate {path}", "deploy it again with `doit deploy`")
     data = parse(read_file(path, "estimate", "deploy it again with `doit deploy`"), place)
     cycles = data.get("cycles") if isinstance(data, dict) else None

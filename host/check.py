@@ -10,7 +10,7 @@ import numpy as np
 
 from bfp.artifact import Artifact
 from bfp.artifact_file import load
-from bfp.deployment import Deployment, check_file
+from bfp.deployment import SAMPLES, Deployment, check_file
 from bfp.errors import BfpError
 from bfp.golden import quantise_input, run
 from bfp.layout import HOST, PlacedTensor
@@ -19,7 +19,6 @@ from bfp.samples import Samples, load_samples
 from host.driver import Accelerator
 from host.progress import Progress
 
-ARTIFACT, SAMPLES = "artifact.npz", "samples.npz"
 
 
 class _Enough(Exception):
@@ -143,13 +142,14 @@ def reference(folder: Path, deployment: Deployment, artifact: Path | None, sampl
     Raises BfpError where they are not there, as in a folder that was made with ``minimal``, or not the manifest's.
     """
     paths = []
-    for name, given in ((ARTIFACT, artifact), (SAMPLES, samples)):
+    for name, given in zip(SAMPLES, (artifact, samples)):
         path = given or folder / name
         if given is None:
-            if not path.exists():
+            if name not in deployment.files:
+                why = "it was built with minimal=1" if deployment.minimal else "it has no bitstream yet"
                 raise BfpError(
-                    f"{folder} has no {name}, as where it was built with minimal=1, so that nothing can be verified; put "
-                    f"the network's {name} there, or name it with --{name.split('.')[0]}"
+                    f"{folder} has no {name} ({why}), so that nothing can be verified; build it again with "
+                    f"`doit build-bitstream`, or name the network's with --{name.split('.')[0]}"
                 )
             check_file(deployment, folder, name, "copy it again")
         paths.append(path)

@@ -34,7 +34,8 @@ def classify_all(
     pictures = find_pictures(names, classes=shape[0] * shape[1] * shape[2])
     found: list[tuple[Source, list[Prediction]]] = []
     started = time.perf_counter()
-    with Progress("images", len(pictures)) as progress:
+    # on a terminal the classes themselves show how far it is
+    with Progress("images", len(pictures), hidden=sys.stdout.isatty()) as progress:
         for picture, logits in zip(pictures, accelerator.run_many((p.path for p in pictures), draft=draft)):
             found.append((picture, accelerator.predictions(logits, top)))
             _print_one(*found[-1])

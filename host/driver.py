@@ -151,6 +151,8 @@ class Accelerator:
         What is wrong with an image is raised in its place, after the results before it. Until its end, or its
         close(), no other run begins: one of the same thread is refused, others wait.
         """
+        if threads is not None and threads < 1:
+            raise BfpError(f"{threads} threads cannot decode images; give at least 1")
         with self._turns.turn("run_many", lasting=True) as turn:
             prepare = partial(self._images.prepare, draft=draft)
             start, finish = partial(self._start, turn), partial(self._finish, turn)
@@ -247,7 +249,7 @@ class Accelerator:
 
     def _run(self, prepared: Prepared, lap: Lap = no_lap) -> np.ndarray:
         with self._turns.turn("run") as turn:
-            self._ready()
+            self._check_open()
             self._put(prepared, self._arena, lap)
             self._compute(turn, self._arena, lap)
             return self._output(self._arena, lap)

@@ -6,6 +6,8 @@ the pixels that the float network saw. NumPy and PIL only.
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 from typing import BinaryIO
 
@@ -47,6 +49,8 @@ def open_image(path: str | Path | BinaryIO, pre: Preprocessing, draft: bool = Fa
     if pre.channels == ARRAY:
         raise BfpError(f"image {path} is no input of this network, which takes arrays of {len(pre.mean)} channels; give one")
     try:
+        if isinstance(path, (str, os.PathLike)) and not stat.S_ISREG(os.stat(path).st_mode):
+            raise ValueError("it is no ordinary file")  # a pipe would be waited for
         with Image.open(path) as image:
             if draft:
                 side = 2 * (pre.resize or max(pre.size))
@@ -180,3 +184,10 @@ def normalise(pixels: np.ndarray, pre: Preprocessing) -> np.ndarray:
         pixels = pixels[..., ::-1]
     mean, std = np.asarray(pre.mean, np.float32), np.asarray(pre.std, np.float32)
     return np.ascontiguousarray(((pixels.astype(np.float32) - mean) / std).transpose(0, 3, 1, 2))
+
+
+def denormalise(images: np.ndarray, pre: Preprocessing) -> np.ndarray:
+    """Inverse of ``normalise``: float [N, C, H, W] to the nearest pixels, uint8 [N, H, W, C] in RGB or gray."""
+    mean, std = np.asarray(pre.mean, np.float32), np.asarray(pre.std, np.float32)
+    pixels = np.clip(np.rint(images.transpose(0, 2, 3, 1) * std + mean), 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(pixels[..., ::-1] if pre.channels == "bgr" else pixels)

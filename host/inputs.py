@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from bfp import layout
-from bfp.artifact import NetworkInput
+from bfp.artifact import ARRAY, NetworkInput
 from bfp.errors import BfpError
 from bfp.format import quantise
 from bfp.layout import PlacedTensor
@@ -34,6 +34,9 @@ class ImageInput:
     def __init__(self, network: str, entry: NetworkInput, tensor: PlacedTensor):
         self.network, self.pre, self.tensor = network, entry.preprocessing, tensor
         self._refusal, self._writer = None, None
+        if self.pre.channels == ARRAY:
+            self._refusal = BfpError("its input are arrays, no pictures; give them as float [C, H, W], normalised")
+            return
         try:
             self._writer = PixelWriter(tensor, self.pre)
         except BfpError as error:  # floats and mantissas can still be given

@@ -9,10 +9,14 @@ EVERY_S = 0.2
 
 
 class Progress:
-    """Shows ``what: done of total`` while work goes on, on stderr and only where that is a terminal. A context manager."""
+    """Shows ``what: done of total`` while work goes on, on stderr and only where that is a terminal.
 
-    def __init__(self, what: str, total: int):
+    A context manager. hidden: show nothing.
+    """
+
+    def __init__(self, what: str, total: int, hidden: bool = False):
         self._what, self._total, self._next = what, total, 0.0
+        self._hidden = hidden or not sys.stderr.isatty()
         self._shown = False
 
     def __enter__(self) -> Progress:
@@ -21,7 +25,7 @@ class Progress:
     def step(self, done: int, more: str = "") -> None:
         """``done`` of all are done; more: what else is to be said."""
         now = time.monotonic()
-        if sys.stderr.isatty() and (now >= self._next or done == self._total):
+        if not self._hidden and (now >= self._next or done == self._total):
             print(f"\r\x1b[K{self._what}: {done} of {self._total}{more}", end="", file=sys.stderr, flush=True)
             self._next, self._shown = now + EVERY_S, True
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bfp.errors import BfpError
+from bfp.names import shown
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif"}
 
@@ -28,12 +29,15 @@ def find_pictures(names: Iterable[str | Path], classes: int | None = None) -> li
     """
     found: list[Source] = []
     for name in map(Path, names):
-        if name.is_dir():
-            found += _folder(name, classes)
-        elif name.exists():
-            found.append(Source(name))
-        else:
-            raise BfpError(f"image {name} does not exist; check the name")
+        try:
+            if name.is_dir():
+                found += _folder(name, classes)
+            elif name.exists():
+                found.append(Source(name))
+            else:
+                raise BfpError(f"image {name} does not exist; check the name")
+        except OSError as error:
+            raise BfpError(f"images {shown(str(name))} cannot be read ({error.strerror}); check the name, and whose they are") from None
     return found
 
 

@@ -13,7 +13,7 @@ from support.published_rule import direct_published_step
 from bfp import BfpError
 from bfp.format import exponent_for_maximum
 from calib import pipeline
-from calib.evaluation.benchmark import memory, pictures, published_loop, results
+from calib.evaluation.benchmark import memory, overlap, pictures, published_loop, results
 from calib.evaluation.benchmark.__main__ import NETWORK, main
 from calib.config import load_config
 
@@ -72,6 +72,13 @@ def test_pictures_are_measured_in_every_step(tmp_path):
     assert all(figure > 0 for _, figure, _ in entry["table"])
     factors = [what for what, _, unit in entry["table"] if "at least 10" in unit]
     assert [f.split(":")[0] for f in factors] == ["8 bits", "5 bits", "8 bits, after that"]
+
+
+def test_overlap_is_measured_against_both_halves(capsys):
+    """Figures only: what share is reached depends on what else the machine does."""
+    entry = overlap.measure(seconds=0.05, rounds=1, ratios=(1.0, 2.0))
+    assert [what.split(": ")[1] for what, _, _ in entry["table"]] == 2 * ["host alone", "engine alone", "both", "of the slower half"]
+    assert all(figure > 0 for _, figure, _ in entry["table"])
 
 
 def test_the_benchmarks_network_is_resnet50_at_224():

@@ -56,6 +56,7 @@ def test_a_board_is_named_by_its_file(word):
     assert board.word == word and board.processing_system in ("zynq_ultra_ps_e", "processing_system7")
     assert not re.search(r":\d[\d.]*$", board.board_part)  # the version is the installation's
     assert board.memory_ports >= 4 and board.memory_port_bits in (64, 128) and board.multiplier_bits in (25, 27)
+    assert board.narrow_multiplier_bits == 18
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from support import toy_board as toy
 from support.board_by_ssh import TAR, fake_board, program
 from support.board_python import board_python
 from support.deployed import build
@@ -18,6 +19,9 @@ from codegen.deploy.__main__ import main
 from codegen.deploy.package import launcher_text
 
 
+PARTS = ["__main__.py", "bfp", "board", "deploy", "estimate.json", "host", "notebook.ipynb"]
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A build folder, with files that stand for bitstream and handoff."""
@@ -25,7 +29,7 @@ def made(tmp_path_factory):
     name = build(folder, 0).graph.name
     for kind in ("bit", "hwh"):
         (folder / "deploy" / f"{name}.{kind}").write_text("x")
-    add_files(folder / "deploy", [f"{name}.bit", f"{name}.hwh"])
+    add_files(folder / "deploy", [f"{name}.bit", f"{name}.hwh"], toy.MADE)
     (folder / "estimate.json").write_text(json.dumps({"network": name, "cycles": 1000}))
     return folder
 
@@ -35,7 +39,7 @@ def board(made, tmp_path, monkeypatch):
     return fake_board(tmp_path / "board", monkeypatch, sys.executable, made / "csim" / "libengine.so")
 
 
-def deploy(made, board, capfd, *words, host="root@board"):
+def deploy(made, board, capfd, *words, host="xilinx@board"):
     status = main([str(made), "--host", host, "--environment", str(board.environment), *words])
     said = capfd.readouterr()
     return status, said.out, said.err
@@ -52,9 +56,9 @@ def test_a_package_is_copied_tested_and_says_how_it_is_used(made, board, capfd):
     assert "2 images" in out and "bit-equal" in out and "self-test: passed" in out
     assert "there: static-bfp/seed0/board run IMAGE..." in out
     folder = board.home / "static-bfp" / "seed0"
-    assert sorted(p.name for p in folder.iterdir()) == ["__main__.py", "bfp", "board", "deploy", "host", "notebook.ipynb"]
+    assert sorted(p.name for p in folder.iterdir()) == PARTS
     assert sorted(p.name for p in (folder / "deploy").iterdir()) == [
-        "artifact.npz", "estimate.json", "manifest.json", "samples.npz", "seed0.bit", "seed0.hwh", "simulated", "weights.bin"
+        "artifact.npz", "manifest.json", "samples.npz", "seed0.bit", "seed0.hwh", "simulated", "weights.bin"
     ]  # fmt: skip
     assert not list(folder.rglob("__pycache__")), "root's files, which the user could not replace"
     assert [p.name for p in (board.home / "static-bfp").iterdir()] == ["seed0"]
@@ -88,7 +92,7 @@ def one_sentence(err, *words):
 def test_a_board_that_is_not_reached(made, board, capfd, monkeypatch):
     monkeypatch.setenv("FAKE_SSH", "unreachable")
     status, _, err = deploy(made, board, capfd)
-    assert status == 2 and one_sentence(err, "root@board is not reached by ssh", "No route to host", "`ssh root@board` works")
+    assert status == 2 and one_sentence(err, "xilinx@board is not reached by ssh", "No route to host", "`ssh xilinx@board` works")
     monkeypatch.setenv("FAKE_SSH", "lost")
     status, _, err = deploy(made, board, capfd)
     assert status == 2 and one_sentence(err, "lost during the self-test")
@@ -111,7 +115,7 @@ def test_sudo_that_asks_for_a_password_is_explained_or_passed_through(made, boar
     monkeypatch.setenv("FAKE_SUDO", "password")
     status, _, err = deploy(made, board, capfd)
     assert status == 2
-    assert one_sentence(err, "sudo on root@board asks for a password", "`ssh -t root@board ./static-bfp/seed0/board verify`")
+    assert one_sentence(err, "sudo on xilinx@board asks for a password", "`ssh -t xilinx@board ./static-bfp/seed0/board verify`")
     assert (board.home / "static-bfp" / "seed0" / "board").is_file()
     # with a terminal, ssh gets one on the board
     monkeypatch.setattr("codegen.deploy.remote.sys.stdin", type("Terminal", (), {"isatty": lambda self: True})())
@@ -119,6 +123,18 @@ def test_sudo_that_asks_for_a_password_is_explained_or_passed_through(made, boar
     assert status == 1 and "the accelerator is driven by root" in out
     options, _, line = asked(board)[-2]
     assert "-t" in options and line == "./static-bfp/seed0/board verify"
+
+
+def test_a_board_without_sudo_wants_root(made, board, capfd):
+    program(board.bin / "sudo", "#!/bin/sh\necho 'sh: sudo: not found' >&2\nexit 127\n")
+    status, _, err = deploy(made, board, capfd, host="xilinx@board")
+    assert status == 2 and one_sentence(err, "xilinx@board has no sudo", "deploy to root@HOST")
+
+
+def test_what_the_environment_says_and_does_is_no_part_of_the_command(made, board, capfd):
+    board.environment.write_text(board.environment.read_text() + 'echo noise "$@"; set -- other words\n')
+    status, out, _ = deploy(made, board, capfd)
+    assert status == 0 and "noise" not in out and "bit-equal" in out
 
 
 def test_a_board_without_the_environment_says_so(made, board, capfd):
@@ -151,11 +167,7 @@ def test_a_minimal_package_is_tested_as_far_as_it_can_be(made, board, capfd, tmp
     other = tmp_path / "minimal"
     shutil.copytree(made, other)
     path = other / "deploy" / "manifest.json"
-    from support import toy_board as toy
-
-    toy.edit(other / "deploy", lambda data: [data["files"].pop(n) for n in ("artifact.npz", "samples.npz")])
-    for name in ("artifact.npz", "samples.npz"):
-        (other / "deploy" / name).unlink()
+    add_files(other / "deploy", [], minimal=True)
     status, out, err = deploy(other, board, capfd)
     assert status == 0 and "no tensor was compared, since the package is minimal" in out, out + err
     assert path.is_file() and not (board.home / "static-bfp" / "seed0" / "deploy" / "artifact.npz").exists()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support import toy_board as toy
 
-from bfp.deployment import DEPLOYMENT, Deployment, add_files, check_files, content_digest, read_deployment, read_weights, write_deployment
+from bfp.deployment import DEPLOYMENT, Deployment, content_digest, read_deployment, read_weights
 from bfp.errors import BfpError
 from host.driver import Accelerator
 

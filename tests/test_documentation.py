@@ -80,5 +80,5 @@ def test_rules_that_the_page_on_pragmas_names_exist():
     named = {"pragma_scope", "pragma_types", "pragma_place", "balanced_chains", "lane_arrays", "wide_words"}
     named |= {"dataflow_channels", "channel_ends", "single_instances", "inlined_helpers", "run_time_division"}
     named |= {"pragma_spelling", "pragma_conflicts", "pragma_heads", "bound_operations", "stable_arguments", "pipelines"}
-    named |= {"tripcounts", "preprocessor", "run_time_product"}
+    named |= {"tripcounts", "preprocessor", "run_time_product", "stable_jobs", "chosen_lanes"}
     assert named <= set(RULES) and all(f"`{name}`" in text for name in named)

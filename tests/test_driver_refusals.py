@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from support import toy_board as toy
 from support.boards import BOARD
 from support.driven import board, deploy, library, random_mantissas
 
+from bfp.artifact import ARRAY, NetworkInput, Preprocessing
 from bfp.deployment import add_files, read_deployment
 from bfp.errors import BfpError
+from bfp.format import quantise
 from host import hwh
 from host.driver import Accelerator
 from host.simulated_board import SimulatedBoard
@@ -63,6 +66,20 @@ def test_wrong_images_are_refused(board, deploy, image, message):
 def test_wrong_mantissas_are_refused(board, deploy, mantissas, message):
     with Accelerator(deploy, device=board) as accelerator, pytest.raises(BfpError, match=message):
         accelerator.run_mantissas(mantissas)
+
+
+def test_a_network_of_arrays_takes_no_pictures(board, tmp_path):
+    """Neither as a path nor as pixels: arrays have units of their own."""
+    pre = Preprocessing((toy.HEIGHT, toy.WIDTH), (0.0,) * toy.CHANNELS, (1.0,) * toy.CHANNELS, channels=ARRAY)
+    deploy = toy.write(tmp_path, inputs=(NetworkInput("input", pre),))
+    pixels = np.zeros((toy.HEIGHT, toy.WIDTH, toy.CHANNELS), np.uint8)
+    with Accelerator(deploy, device=board) as accelerator:
+        for image in ("a.png", pixels, Image.fromarray(pixels)):
+            with pytest.raises(BfpError, match="its input are arrays, no pictures; give them as float"):
+                accelerator.run(image)
+        values = np.random.default_rng(0).normal(size=(toy.CHANNELS, toy.HEIGHT, toy.WIDTH))
+        mantissas = quantise(values, accelerator.deployment.tensor("input").format)
+        np.testing.assert_array_equal(accelerator.run(values), accelerator.run_mantissas(mantissas))
 
 
 def test_a_bitstream_whose_hash_is_known_is_compared_before_it_is_loaded(board, deploy):

@@ -84,16 +84,16 @@ def test_an_engine_too_large_is_refused_with_what_to_change(options, what, advic
 
 def test_array_follows_the_widths():
     options = EngineOptions()
-    eight = build_array(options, 127, 127, 27)
+    eight = build_array(options, 127, 127, 27, 18)
     assert (eight.products, eight.chain, eight.macs) == (2, 8, 640)
-    assert build_array(options, 127, 255, 27).chain == 4  # unsigned activations take a bit more of the lane
-    five = build_array(options, 15, 15, 27)
+    assert build_array(options, 127, 255, 27, 18).chain == 4  # unsigned activations take a bit more of the lane
+    five = build_array(options, 15, 15, 27, 18)
     assert (five.products, five.chain, five.macs) == (4, 4, 1280)
-    assert build_array(options, 15, 31, 27).chain == 2
-    assert build_array(options, 15, 63, 27).products == 2  # four would have to be split after every product
-    assert build_array(EngineOptions(products=4), 15, 63, 27).chain == 1
+    assert build_array(options, 15, 31, 27, 18).chain == 2
+    assert build_array(options, 15, 63, 27, 18).products == 2  # four would have to be split after every product
+    assert build_array(EngineOptions(products=4), 15, 63, 27, 18).chain == 1
     with pytest.raises(BfpError, match="allow 2 per DSP"):
-        build_array(EngineOptions(products=4), 127, 127, 27)
+        build_array(EngineOptions(products=4), 127, 127, 27, 18)
     for limit, weight, activation in ((2**17, 127, 127), (2**10, 15, 15), (2**17, 127, 255)):
         chain = longest_chain(16, limit, weight, activation)
         assert chain * weight * activation < limit <= 2 * chain * weight * activation
@@ -102,10 +102,21 @@ def test_array_follows_the_widths():
 def test_array_follows_the_multiplier():
     """With 25 bits two weights of more than 7 bits do not lie beside each other, nor four of more than 3."""
     options = EngineOptions()
-    assert [build_array(options, weight, 15, 25).products for weight in (3, 7, 63, 127)] == [4, 2, 2, 1]
-    assert [build_array(options, weight, 15, 27).products for weight in (3, 7, 15, 31, 127)] == [4, 4, 4, 2, 2]
+    assert [build_array(options, weight, 15, 25, 18).products for weight in (3, 7, 63, 127)] == [4, 2, 2, 1]
+    assert [build_array(options, weight, 15, 27, 18).products for weight in (3, 7, 15, 31, 127)] == [4, 4, 4, 2, 2]
     with pytest.raises(BfpError, match="allow 1 per DSP"):
-        build_array(EngineOptions(products=2), 127, 127, load_board("pynq_z2").multiplier_bits)
+        board = load_board("pynq_z2")
+        build_array(EngineOptions(products=2), 127, 127, board.multiplier_bits, board.narrow_multiplier_bits)
+
+
+def test_two_activations_beside_each_other_fit_the_narrow_operand():
+    """Weights so narrow that chains of four products would do, with activations of 63 and more: 18 bits hold no more."""
+    options = EngineOptions()
+    assert [build_array(options, 3, activation, 27, 18).products for activation in (63, 64, 127)] == [4, 2, 2]
+    assert build_array(options, 3, 64, 27, 19).products == 4
+    assert 63 * 2049 < 2**17 <= 64 * 2049
+    with pytest.raises(BfpError, match="products is 4; .* 3 .weights. and 64 .activations. allow 2 per DSP"):
+        build_array(EngineOptions(products=4), 3, 64, 27, 18)
 
 
 def test_latency_is_what_the_interface_pragmas_state():
@@ -170,7 +181,7 @@ def test_partial_sums_that_do_not_fit_are_refused_by_name():
     layer = LayerShape(
         "layer9", EngineOperator.CONV, 64, 16, 2, 8, 20, window, in_bits=8, out_bits=5, weight_bits=8
     )
-    cutter = Cutter(layer, options, build_array(options, 15, 15, 27))
+    cutter = Cutter(layer, options, build_array(options, 15, 15, 27, 18))
     with pytest.raises(BfpError, match=r"layer9: its weights come in 16 chunks, and 8 partial .* tile_blocks \(2\)"):
         cutter.candidates()
 

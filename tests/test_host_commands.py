@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import re
+import subprocess
 import sys
 import types
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +24,7 @@ from bfp.artifact_file import load
 from bfp.deployment import add_files
 from bfp.files import write_json
 from host.__main__ import main
+from host.progress import Progress
 
 
 @pytest.fixture
@@ -92,11 +97,31 @@ def test_run_refuses_what_is_no_picture(deploy, library, pictures, tmp_path, cap
         assert status == 2 and err.startswith("error: ") and err.count("\n") == 1 and message in err
 
 
+def test_names_that_the_system_refuses_are_refused_in_a_sentence(deploy, library, capsys):
+    status, _, err = run(capsys, "run", deploy, "x" * 5000 + ".png", "--simulate", library)
+    assert status == 2 and "cannot be read (File name too long)" in err and err.count("\n") == 1
+
+
+def test_progress_shows_on_a_terminal_and_nowhere_else(monkeypatch):
+    class Terminal(io.StringIO):
+        def __init__(self, terminal):
+            super().__init__()
+            self.isatty = lambda: terminal
+
+    for terminal, hidden, shown in ((True, False, True), (False, False, False), (True, True, False)):
+        monkeypatch.setattr(sys, "stderr", Terminal(terminal))
+        with Progress("images", 3, hidden=hidden) as progress:
+            for done in (1, 2, 3):
+                progress.step(done, ", fine")
+        said = sys.stderr.getvalue()
+        assert ("images: 1 of 3, fine" in said and said.endswith("images: 3 of 3, fine\n")) if shown else not said
+
+
 # Bench
 
 
 def test_bench_measures_both_ways_and_where_the_time_goes(deploy, library, pictures, tmp_path, capsys):
-    write_json(deploy / "estimate.json", {"network": "toy", "cycles": 5_000_000})
+    write_json(deploy.parent / "estimate.json", {"network": "toy", "cycles": 5_000_000})
     to = tmp_path / "bench.json"
     words = ("bench", deploy, pictures, "--simulate", library, "--seconds", 0.2, "--json", to)
     status, out, _ = run(capsys, *words)
@@ -139,19 +164,19 @@ def test_bench_reads_the_rails_that_there_are(deploy, library, pictures, monkeyp
     assert found["power"]["joules_an_image"]["INT"] == pytest.approx(3 / found["images_a_second"])
     monkeypatch.setitem(sys.modules, "pynq.pmbus", types.SimpleNamespace(get_rails=lambda: {}))
     assert "power: the board has no rails that PYNQ can read" in run(capsys, *words)[1]
-    assert "modelled" not in found["modelled"] and "estimate.json; `doit deploy` puts it there" in out
+    assert "modelled" not in found["modelled"] and "there is no estimate.json beside" in out
 
 
 def test_bench_refuses_other_networks_estimates_and_nothing(deploy, library, pictures, capsys):
     simulated = ("--simulate", library)
-    write_json(deploy / "estimate.json", {"network": "another", "cycles": 5})
+    write_json(deploy.parent / "estimate.json", {"network": "another", "cycles": 5})
     for words, message in (
         ((pictures, "--seconds", 0.05), "it is no estimate of network toy"),
         ((pictures, "--seconds", 0), "nothing can be measured"),
-        ((), "has no artifact.npz, as where it was built with minimal=1"),
+        ((), "has no artifact.npz .it has no bitstream yet."),
     ):
         status, _, err = run(capsys, "bench", deploy, *words, *simulated)
-        assert status == 2 and message in err and err.count("\n") == 1
+        assert status == 2 and re.search(message, err) and err.count("\n") == 1
 
 
 # Verify
@@ -203,8 +228,10 @@ def test_nothing_compared_is_no_success(built, deploy, library, capsys):
     for limit in (0, -3):
         status, _, err = run(capsys, "verify", deploy_dir, "--simulate", built_library, "--limit", limit)
         assert status == 2 and "nothing was compared" in err
-    status, _, err = run(capsys, "verify", deploy, "--simulate", library)
-    assert status == 2 and "has no artifact.npz, as where it was built with minimal=1" in err and "--artifact" in err
+    for minimal, why in ((False, "it has no bitstream yet"), (True, "it was built with minimal=1")):
+        add_files(deploy, [], minimal=minimal)
+        status, _, err = run(capsys, "verify", deploy, "--simulate", library)
+        assert status == 2 and f"has no artifact.npz ({why}), so that nothing can be verified" in err and "--artifact" in err
 
 
 def test_samples_of_another_folder_are_refused(built, tmp_path, capsys):
@@ -230,11 +257,20 @@ def test_info_says_what_is_there(deploy, library, tmp_path, capsys, monkeypatch)
     for words in ("network            toy", f"identity {toy.IDENTITY:016x}, as generated", "64 of 128 MB free", "numpy 1.",
                   "not built yet", "weights.bin: as in the manifest", "rgb, 2 x 3, 3 channels", "249.998 MHz"):  # fmt: skip
         assert words in out, (words, out)
-    (deploy / "extra.txt").write_text("x")
-    add_files(deploy, ["extra.txt"])
-    (deploy / "extra.txt").write_text("y")
+    (deploy / "samples.npz").write_text("x")
+    add_files(deploy, ["samples.npz"])
+    (deploy / "samples.npz").write_text("y")
     status, out, _ = run(capsys, "info", deploy)
-    assert status == 1 and "extra.txt: NOT the one of the manifest" in out and "cannot be used: " in out
+    assert status == 1 and "samples.npz: NOT the one of the manifest" in out and "cannot be used: " in out
     assert run(capsys, "info", deploy, "--files")[0] == 0
     status, _, err = run(capsys, "info", tmp_path)
     assert status == 2 and "does not exist" in err
+
+
+def test_a_python_without_the_boards_packages_is_refused_in_one_sentence(deploy):
+    """As the image's own, outside PYNQ's environment."""
+    for missing in ("numpy", "PIL"):
+        code = f"import sys; sys.modules[{missing!r}] = None; from host.__main__ import main; sys.exit(main(sys.argv[1:]))"
+        words = [sys.executable, "-c", code, "run", str(deploy), "a.png"]
+        done = subprocess.run(words, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+        assert done.returncode == 2 and f"has no {missing}; use PYNQ's environment" in done.stderr, done.stderr

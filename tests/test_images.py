@@ -13,7 +13,7 @@ from calib.observers.observer import MOST_VARIANTS, evenly, with_variants
 from calib.options import ImageOptions
 from calib.data.images import open_images
 from calib.pipeline import RANDOM_WEIGHT_IMAGES, weight_images
-from host.image import load_image, normalise
+from host.image import denormalise, load_image, normalise
 
 PRE = Preprocessing((20, 24), (127.0, 100.0, 90.0), (128.0, 64.0, 32.0), 28)
 GRAY = Preprocessing((8, 8), (0.0,), (255.0,), channels="gray")
@@ -85,6 +85,14 @@ def test_normalise():
     assert np.allclose(x[1, 2, 3, 4], (pixels[1, 3, 4, 2] - 90.0) / 32.0)
     bgr = normalise(pixels, Preprocessing(PRE.size, PRE.mean, PRE.std, channels="bgr"))
     assert np.allclose(bgr[1, 0, 3, 4], (pixels[1, 3, 4, 2] - 127.0) / 128.0)
+
+
+@pytest.mark.parametrize("channels", ["rgb", "bgr"])
+def test_pixels_come_back_from_the_normalised_image(channels):
+    pre = Preprocessing(PRE.size, PRE.mean, PRE.std, channels=channels)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 20, 24, 3), dtype=np.uint8)
+    assert np.array_equal(denormalise(normalise(pixels, pre), pre), pixels)
+    assert denormalise(np.full((1, 3, 20, 24), 99.0), pre).min() == 255 > denormalise(np.full((1, 3, 20, 24), -9.0), pre).max()
 
 
 @pytest.mark.parametrize("shape", [(20, 24, 3), (1, 24, 20, 3), (1, 20, 24, 1), (1, 3, 20, 24)])

@@ -47,6 +47,8 @@ TAKEN_BACK = [
     ),
     ("input_pool.hpp", r"#pragma HLS AGGREGATE variable=INPUT_POOL_SHIFT\n", "", "lane_arrays", "INPUT_POOL_SHIFT is"),
     ("input_pool.hpp", r"#pragma HLS AGGREGATE variable=before\n", "", "lane_arrays", "before is an array"),
+    ("load_tile.hpp", r"older\.lane\[c\]", "window.lane[c + job.tap_channels]", "chosen_lanes", "the lane that is taken"),
+    ("words.hpp", r"= moved\.lane\[i\]", "= a.lane[first + i]", "chosen_lanes", "choose among fixed ones"),
     ("conv.hpp", r"#pragma HLS EXPRESSION_BALANCE off\n", "", "balanced_chains", "conv_pass has a chain"),
     (
         "products.hpp",

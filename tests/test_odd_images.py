@@ -165,6 +165,13 @@ def test_every_way_to_say_transparent(tmp_path):
         load_image(path, PRE)
 
 
+def test_what_is_no_ordinary_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in (tmp_path / "pipe.png", tmp_path):
+        with pytest.raises(BfpError, match="cannot be read .it is no ordinary file"):
+            load_image(path, PRE)
+
+
 # Draft
 
 

@@ -134,6 +134,9 @@ FOUR = {"PRODUCTS": 4, "PIXELS": 10, "READS": 2, "CHAIN": 2, "LARGEST_WEIGHT": 1
         ({**FOUR, "LARGEST_WEIGHT": 16, "LARGEST_OPERAND": 1}, "four products do not fit a DSP"),
         ({**FOUR, "QUAD_BITS": 10}, "four products do not fit a DSP"),
         ({**FOUR, "WEIGHT_PORT_BITS": 26}, "four products do not fit a DSP"),
+        ({**FOUR, "LARGEST_WEIGHT": 7, "LARGEST_OPERAND": 63}, None),
+        ({**FOUR, "LARGEST_WEIGHT": 7, "LARGEST_OPERAND": 64}, "four products do not fit a DSP"),
+        ({**FOUR, "OPERAND_PORT_BITS": 16}, "four products do not fit a DSP"),
     ],
 )
 def test_products_that_do_not_fit_are_refused(changes, refusal, plain, tmp_path):

@@ -57,6 +57,11 @@ def test_a_wrong_image_is_named_after_the_results_before_it(board, deploy, tmp_p
         assert np.array_equal(accelerator.run(images[0]), next(accelerator.run_many(images)))
 
 
+def test_no_threads_decode_nothing(board, deploy, tmp_path):
+    with Accelerator(deploy, device=board) as accelerator, pytest.raises(BfpError, match="0 threads cannot decode"):
+        next(accelerator.run_many(pictures(tmp_path, 1), threads=0))
+
+
 def test_results_may_be_left_before_their_end(board, deploy, tmp_path):
     images = pictures(tmp_path, 4) * 5
     with Accelerator(deploy, device=board) as accelerator:
@@ -136,4 +141,27 @@ def test_closing_ends_the_stream_with_a_sentence(board, deploy, tmp_path):
     accelerator.close()
     with pytest.raises(BfpError, match="was closed during a run_many"):
         list(stream)
+    assert not board._memories
+
+
+@pytest.mark.parametrize(
+    "faults, message",
+    [
+        (Faults(never_finishes=True), "did not finish within 0.1 s"),
+        (Faults(writes_elsewhere=True), "ended and did not write its result"),
+        (Faults(drops_flush=True), "caches do not agree"),
+    ],
+)
+def test_a_fault_ends_the_stream_and_the_next_one_is_right(library, deploy, tmp_path, faults, message):
+    board = SimulatedBoard(library, deploy, timeout_s=0.1)
+    images = pictures(tmp_path, 6)
+    with Accelerator(deploy, device=board) as accelerator:
+        want = [accelerator.run(image) for image in images]
+        board.faults = faults
+        found = []
+        with pytest.raises(BfpError, match=message):
+            found.extend(accelerator.run_many(images))
+        assert not found
+        board.faults = Faults()
+        assert all(map(np.array_equal, accelerator.run_many(images), want))
     assert not board._memories

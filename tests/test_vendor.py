@@ -6,7 +6,6 @@ test_vendor_tasks.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from pathlib import Path

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.vendor_tools import ROOT, TCL, Tools, csynth, generated, hls_values, needs_tclsh, run_tcl, vivado_values
+from support.vendor_tools import ROOT, TCL, hls_values, needs_tclsh, run_tcl, vivado_values
 
 pytestmark = needs_tclsh
 
@@ -304,23 +304,3 @@ def test_a_processing_system_with_too_few_ports_is_a_sentence(tmp_path):
     status, _, error = run_vivado(tmp_path, {**vivado_values(tmp_path), "MEMORY_PORTS": 2})
     assert status == 1
     assert error == "ERROR: the engine has 4 memory interfaces, this board's processing system 2 ports\n"
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "clock=fast", "syn.speed=3", "cosim.rtl=systemc", "package.output.format=zip", "cosim.O=yes", "part=xczu3eg", "[syn]",
-        "syn.interface.m_axi_latency=-1", "clock=4ns",
-    ],
-)  # fmt: skip
-def test_the_configurations_bed_refuses_what_is_not_documented(tmp_path, monkeypatch, line):
-    """Unknown keys and sections, values of another kind, a key a second time."""
-    tools, network = Tools(tmp_path, monkeypatch), generated(tmp_path / "toy")
-    tools.install("v++")
-    csynth(network)
-    config = network / "vendor" / "csynth" / "hls.cfg"
-    words = ["-c", "--mode", "hls", "--config", str(config), "--work_dir", str(tmp_path / "other")]
-    assert subprocess.run([str(tools.folder / "v++"), *words]).returncode == 0
-    config.write_text(f"{config.read_text()}{line}\n")
-    result = subprocess.run([str(tools.folder / "v++"), *words], capture_output=True, text=True)
-    assert result.returncode == 1 and f"unknown configuration {line}" in result.stdout

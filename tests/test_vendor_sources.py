@@ -12,7 +12,7 @@ from support.boards import BOARD
 from support.compilers import EVERY, NO_CLANG
 from support.random_graphs import random_artifact
 from support.vendor_reports import csynth_xml
-from support.vendor_tools import Tools, needs_tclsh
+from support.vendor_tools import Tools, csynth, generated, needs_tclsh
 
 from codegen.generate import generate
 from codegen.options import EngineOptions
@@ -88,3 +88,23 @@ def test_what_co_simulation_is_given_compiles_and_agrees(tmp_path, monkeypatch, 
     assert subprocess.run([str(tmp_path / "bench"), *arguments]).returncode == 0
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["mismatches"] == 0 and result["values_compared"] > 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "clock=fast", "syn.speed=3", "cosim.rtl=systemc", "package.output.format=zip", "cosim.O=yes", "part=xczu3eg", "[syn]",
+        "syn.interface.m_axi_latency=-1", "clock=4ns",
+    ],
+)  # fmt: skip
+def test_the_configurations_bed_refuses_what_is_not_documented(tmp_path, monkeypatch, line):
+    """Unknown keys and sections, values of another kind, a key a second time."""
+    tools, network = Tools(tmp_path, monkeypatch), generated(tmp_path / "toy")
+    tools.install("v++")
+    csynth(network)
+    config = network / "vendor" / "csynth" / "hls.cfg"
+    words = ["-c", "--mode", "hls", "--config", str(config), "--work_dir", str(tmp_path / "other")]
+    assert subprocess.run([str(tools.folder / "v++"), *words]).returncode == 0
+    config.write_text(f"{config.read_text()}{line}\n")
+    result = subprocess.run([str(tools.folder / "v++"), *words], capture_output=True, text=True)
+    assert result.returncode == 1 and f"unknown configuration {line}" in result.stdout

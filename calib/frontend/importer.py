@@ -19,7 +19,7 @@ from calib.frontend import host_tail
 from calib.frontend.aten import translate
 from calib.frontend.host_tail import Step
 from calib.frontend.passes import simplify
-from calib.frontend.refusals import Refusal, report
+from calib.frontend.refusals import Refusal, Refusals
 from calib.frontend.tracing import as_module, trace
 from calib.frontend.translation import Translation, shape_of
 from calib.frontend.views import View
@@ -71,7 +71,7 @@ def import_module(module: torch.nn.Module, input_shape: tuple[int, ...], name: s
                 obstacles.append(obstacle)
                 translation.assume(node)
     if obstacles:
-        raise BfpError(report(name, obstacles))
+        raise Refusals(name, obstacles)
     _check_output(translation, results, steps, behind)
     draft.output, draft.host = host_tail.finish(translation, results[0], steps)
     simplify(draft)

@@ -42,6 +42,14 @@ class Refusal(BfpError):
         return f"; {found}" if found else ""
 
 
+class Refusals(BfpError):
+    """All obstacles of a network. operators: their ATen names, each once."""
+
+    def __init__(self, network: str, obstacles: Sequence[Refusal]) -> None:
+        self.operators = tuple(dict.fromkeys(o.operator.rstrip("_") for o in obstacles))
+        super().__init__(report(network, obstacles))
+
+
 def report(network: str, obstacles: Sequence[Refusal]) -> str:
     """All obstacles of a network in one sentence: each operator once, where it occurs first, and how often.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import subprocess
 import sys
@@ -41,7 +40,7 @@ def deploy_locally(build: Path, folder: Path) -> int:
     with replacing(folder) as made:
         package = stage(build, made, simulated=True)
     print(f"{package.deployment.network} is in {folder}; it is simulated", flush=True)
-    done = subprocess.run([folder / "board", test_of(package)], env={**os.environ, "PYTHON": sys.executable})
+    done = subprocess.run([folder / "board", test_of(package)])
     return _tell(done.returncode, package, str(folder / "board"))
 
 

@@ -2,7 +2,8 @@
 
     board           the launcher: sources the board's environment, as root, and starts host/
     __main__.py     what it starts
-    deploy/         manifest, weights, bitstream and handoff, artifact and samples, the modelled figures
+    deploy/         manifest, weights, bitstream and handoff, artifact and samples
+    estimate.json   the modelled figures
     bfp/ host/      as here
     notebook.ipynb  the same from Python
 """
@@ -11,15 +12,16 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bfp.deployment import MANIFEST, Deployment, check_file, read_deployment, read_weights
+from bfp.deployment import BUILD, MANIFEST, SAMPLES, Deployment, add_files, check_file, read_deployment, read_weights
 from bfp.errors import BfpError
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("bfp", "host")
-ESTIMATE, ARTIFACT, SAMPLES = "estimate.json", "artifact.npz", "samples.npz"
+ESTIMATE = "estimate.json"
 LIBRARY = "libengine.so"
 NOTEBOOK = "notebook.ipynb"
 # of PYNQ's images; each is sourced where it exists
@@ -58,21 +60,16 @@ def stage(build: Path, folder: Path, simulated: bool, environment: tuple[str, ..
     deployment = read_deployment(source)
     read_weights(deployment, source)
     target.mkdir(parents=True)
-    names = [MANIFEST, *deployment.files]
+    for name in deployment.files:
+        check_file(deployment, source, name, "make it again with `doit codegen`, or `doit build-bitstream`")
+        shutil.copyfile(source / name, target / name)
+    shutil.copyfile(source / MANIFEST, target / MANIFEST)
     if simulated:
-        library = build / "csim" / LIBRARY
-        if not library.is_file():
-            raise BfpError(f"{library} does not exist; build it with `doit csim`")
-        shutil.copyfile(library, folder / LIBRARY)
-        names += [name for name in (ARTIFACT, SAMPLES) if name not in names]
-    else:
-        for name in (deployment.bitfile, deployment.handoff):
-            if name not in deployment.files:
-                raise BfpError(f"{source} has no {name}; make it with `doit build-bitstream`")
-    for name in names:
-        _copy(deployment, source, build, target, name)
+        _simulated_parts(build, folder)
+    elif deployment.implementation is None:
+        raise BfpError(f"{source} has no {deployment.bitfile}; {BUILD}")
     if (build / ESTIMATE).is_file():
-        shutil.copyfile(build / ESTIMATE, target / ESTIMATE)
+        shutil.copyfile(build / ESTIMATE, folder / ESTIMATE)
     for package in PACKAGES:
         shutil.copytree(ROOT / package, folder / package, ignore=lambda _, found: [n for n in found if n == "__pycache__"])
     shutil.copyfile(ROOT / "host" / NOTEBOOK, folder / NOTEBOOK)
@@ -80,24 +77,29 @@ def stage(build: Path, folder: Path, simulated: bool, environment: tuple[str, ..
     launcher = folder / "board"
     launcher.write_text(launcher_text(simulated, environment), encoding="utf-8")
     launcher.chmod(0o755)
-    return Package(deployment, all((target / name).is_file() for name in (ARTIFACT, SAMPLES)), simulated)
+    return Package(deployment, set(SAMPLES) <= set(read_deployment(target).files), simulated)
 
 
-def _copy(deployment: Deployment, source: Path, build: Path, target: Path, name: str) -> None:
-    """One file of the deployment's folder; artifact and samples of a simulated package may lie beside that."""
-    if name in deployment.files:
-        check_file(deployment, source, name, "make it again with `doit build-bitstream`, or `doit codegen`")
-    found = source / name if (source / name).is_file() else build / name
-    if not found.is_file():
-        raise BfpError(f"{source / name} does not exist; make it again with `doit codegen`")
-    shutil.copyfile(found, target / name)
+def _simulated_parts(build: Path, folder: Path) -> None:
+    """The compiled engine, and what the build folder has to verify with, listed as in the package of a bitstream."""
+    if not (build / "csim" / LIBRARY).is_file():
+        raise BfpError(f"{build / 'csim' / LIBRARY} does not exist; build it with `doit csim`")
+    shutil.copyfile(build / "csim" / LIBRARY, folder / LIBRARY)
+    found = [name for name in SAMPLES if (build / name).is_file()]
+    for name in found:
+        shutil.copyfile(build / name, folder / "deploy" / name)
+    add_files(folder / "deploy", found)
 
 
 def launcher_text(simulated: bool, environment: tuple[str, ...] = ENVIRONMENT) -> str:
-    """The launcher, a program for bash. environment: absolute paths of scripts."""
+    """The launcher, a program for bash. environment: absolute paths of scripts. PYTHON= names another interpreter."""
+    # of this machine: the one that has what a simulated board needs
+    python = shlex.quote(sys.executable) if simulated else "python3"
     scripts = " ".join(map(shlex.quote, environment))
     as_root = '[ "$(id -u)" = 0 ] || exec sudo -- "$here/board" "$@"\n'
-    sources = f'for script in {scripts}; do\n    if [ -e "$script" ]; then . "$script"; fi\ndone\n'
+    # without the command's words, which they might take for theirs, and whatever they say is no output of it
+    sources = f'words=("$@"); set --\nfor script in {scripts}; do\n    if [ -e "$script" ]; then . "$script" > /dev/null; fi\ndone\n'
+    sources += 'set -- "${words[@]}"\n'
     return (
         "#!/bin/bash\n"
         "# run, bench, verify or info, with the words that `python -m host` takes behind the deployment\n"
@@ -107,7 +109,7 @@ def launcher_text(simulated: bool, environment: tuple[str, ...] = ENVIRONMENT) -
         + 'command=$1; shift\n'
         # root's files in a user's folder could not be replaced by the next copy
         "export PYTHONDONTWRITEBYTECODE=1\n"
-        f'exec "${{PYTHON:-python3}}" "$here" "$command" "$here/deploy" "$@"'
+        f'exec "${{PYTHON:-{python}}}" "$here" "$command" "$here/deploy" "$@"'
         + (f' --simulate "$here/{LIBRARY}"' if simulated else "")
         + "\n"
     )

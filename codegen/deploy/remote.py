@@ -20,6 +20,7 @@ from pathlib import Path
 from bfp.errors import BfpError
 
 LOST = 255  # ssh's own exit status for whatever hinders it
+NO_SUCH_COMMAND = 127  # of the shell
 CONNECT_S = 15
 # of the self-test, by exit status: see host/__main__.py
 VERDICTS = {0: "passed", 1: "FAILED: the board differs from the golden model", 2: "FAILED: the board's program refused"}
@@ -36,15 +37,20 @@ class Remote:
         """The program ssh with its words, to run a line of the board's shell."""
         return ["ssh", *self.options, *(["-t"] if terminal else []), self.host, words]
 
-    def run(self, words: str, data: object = None, capture: bool = True) -> subprocess.CompletedProcess:
-        """Run a line of the board's shell. data: a file that it reads. Raises BfpError where the board is not reached."""
-        done = subprocess.run(
-            self.command(words), stdin=data or subprocess.DEVNULL, text=True, errors="replace",
-            stdout=subprocess.PIPE if capture else None, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        if done.returncode == LOST:
-            raise BfpError(f"{self.host} is not reached by ssh ({_last(done.stderr)}); see that `ssh {self.host}` works")
-        return done
+    def run(self, words: str, data: object = None) -> tuple[int, str]:
+        """Run a line of the board's shell; its exit status, and the last line that it said.
+
+        data: a file that it reads. Raises BfpError where the board is not reached.
+        """
+        # a file, not a pipe: the connection that is kept would hold that open
+        with tempfile.TemporaryFile("w+", errors="replace") as said:
+            command = self.command(words)
+            status = subprocess.run(command, stdin=data or subprocess.DEVNULL, stdout=said, stderr=said).returncode
+            said.seek(0)
+            last = _last(said.read())
+        if status == LOST:
+            raise BfpError(f"{self.host} is not reached by ssh ({last}); see that `ssh {self.host}` works")
+        return status, last
 
 
 @contextmanager
@@ -82,10 +88,10 @@ def copy(remote: Remote, package: Path, folder: str) -> None:
         if packed.returncode:
             raise BfpError(f"the package could not be packed ({_last(packed.stderr)}); make room in {tempfile.gettempdir()}")
         archive.seek(0)
-        done = remote.run(words, data=archive)
-    if done.returncode:
+        status, last = remote.run(words, data=archive)
+    if status:
         raise BfpError(
-            f"{remote.host} did not take the package into {folder} ({_last(done.stderr)}); make room there, or name another "
+            f"{remote.host} did not take the package into {folder} ({last}); make room there, or name another "
             "folder with folder="
         )
 
@@ -97,7 +103,10 @@ def self_test(remote: Remote, folder: str, command: str) -> int:
     """
     launcher = f"{shlex.quote(folder)}/board {command}"
     launcher = launcher if folder.startswith("/") else f"./{launcher}"
-    terminal = remote.run('[ "$(id -u)" = 0 ] || sudo -n true').returncode != 0
+    status, last = remote.run('[ "$(id -u)" = 0 ] || sudo -n true')
+    if status == NO_SUCH_COMMAND:
+        raise BfpError(f"{remote.host} has no sudo ({last}), and root drives the accelerator; deploy to root@HOST")
+    terminal = status != 0
     if terminal and not sys.stdin.isatty():
         raise BfpError(
             f"sudo on {remote.host} asks for a password, and there is no terminal to type it in; the package is copied: run "

@@ -158,12 +158,13 @@ def is_constant(expression: Cursor, kernel: Kernel) -> bool:
     """Whether an expression is known when the kernel is compiled, loops that are unrolled being unrolled."""
     if any(c.kind == K.CALL_EXPR for c in expression.walk_preorder()):
         return False
-    return all(_known(v, kernel) for v in variables(expression)) and not any(
+    return all(is_constant_variable(v, kernel) for v in variables(expression)) and not any(
         c.kind == K.MEMBER_REF_EXPR for c in expression.walk_preorder()
     )
 
 
-def _known(variable: Cursor, kernel: Kernel) -> bool:
+def is_constant_variable(variable: Cursor, kernel: Kernel) -> bool:
+    """Whether a variable is known when the kernel is compiled, loops that are unrolled being unrolled."""
     if variable.kind in (K.ENUM_CONSTANT_DECL, K.TEMPLATE_NON_TYPE_PARAMETER):
         return True
     if variable.kind != K.VAR_DECL:

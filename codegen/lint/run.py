@@ -44,6 +44,7 @@ _RULES: tuple[Rule, ...] = (
     pragmas.aggregates,
     pragmas.unchecked_dependences,
     layout.lane_arrays,
+    layout.chosen_lanes,
     layout.wide_words,
     layout.scalars_first,
     instances.inlined_helpers,

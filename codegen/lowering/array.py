@@ -12,8 +12,10 @@ from codegen.options import EngineOptions
 FIELD_BITS = {2: 18, 4: 11}
 # What the sums of a chain must stay below: half of a field's range, since they have a sign.
 SUM_LIMIT = {products: 2 ** (bits - 1) for products, bits in FIELD_BITS.items()}
-# Bits by which the upper of two weights lies above the lower one in the DSP's wide operand.
+# Bits by which the upper of two weights lies above the lower one in the DSP's wide operand, and the upper one of two
+# activations in its narrow one; 0 where an activation is alone.
 WEIGHT_SHIFT = {products: bits * products // 2 for products, bits in FIELD_BITS.items()}
+OPERAND_SHIFT = {2: 0, 4: FIELD_BITS[4]}
 PRIMES = (1, 3, 5, 7, 11, 13, 17)
 
 
@@ -24,7 +26,8 @@ class Array:
     products: per DSP; chain: products summed inside a DSP before its fields
     are split; banks: of the input buffer, a prime so that strides do not
     collide; reads: of each bank per cycle. weight, operand: largest |weight|
-    and |activation| of the dense layers. multiplier_bits: of the wide operand of the chip's DSPs.
+    and |activation| of the dense layers. multiplier_bits, narrow_multiplier_bits:
+    of the operands of the chip's DSPs.
     """
 
     lanes: int
@@ -37,6 +40,7 @@ class Array:
     weight: int
     operand: int
     multiplier_bits: int
+    narrow_multiplier_bits: int
 
     @property
     def macs(self) -> int:
@@ -63,20 +67,24 @@ def longest_chain(lanes: int, limit: int, weight: int, activation: int) -> int:
     return chain
 
 
-def fits_operand(weight: int, shift: int, bits: int) -> bool:
-    """Whether two weights of that magnitude, one of them shifted, fit a signed operand of so many bits."""
-    return (weight << shift) + weight < 2 ** (bits - 1)
+def fits_operand(magnitude: int, shift: int, bits: int) -> bool:
+    """Whether two mantissas of that magnitude, one of them shifted, fit a signed operand of so many bits; one: shift 0."""
+    upper = magnitude << shift if shift else 0
+    return upper + magnitude < 2 ** (bits - 1)
 
 
-def build_array(options: EngineOptions, weight: int, activation: int, multiplier_bits: int) -> Array:
+def build_array(
+    options: EngineOptions, weight: int, activation: int, multiplier_bits: int, narrow_multiplier_bits: int
+) -> Array:
     """The array for the widest mantissas of the dense layers: largest |weight| and |activation|.
 
-    multiplier_bits: of the wide operand of the chip's DSPs. Raises BfpError where
-    the option ``products`` asks for more than these widths allow.
+    multiplier_bits, narrow_multiplier_bits: of the operands of the chip's DSPs. Raises
+    BfpError where the option ``products`` asks for more than these widths allow.
     """
     pair, quad = (
         longest_chain(options.lanes, SUM_LIMIT[n], weight, activation)
         if fits_operand(weight, WEIGHT_SHIFT[n], multiplier_bits)
+        and fits_operand(activation, OPERAND_SHIFT[n], narrow_multiplier_bits)
         else 0
         for n in (2, 4)
     )
@@ -92,6 +100,5 @@ def build_array(options: EngineOptions, weight: int, activation: int, multiplier
     banks = next(p for p in PRIMES if p >= options.pixels)
     chain = {1: options.lanes, 2: pair, 4: quad}[products]
     pixels = options.pixels * twins
-    return Array(
-        *(options.lanes, options.filters, pixels, products, chain, banks, twins, weight, activation, multiplier_bits)
-    )
+    operands = (weight, activation, multiplier_bits, narrow_multiplier_bits)
+    return Array(options.lanes, options.filters, pixels, products, chain, banks, twins, *operands)

@@ -40,7 +40,7 @@ def build(
     board, timing: of the machine whose modelled cycles decide how layers are cut; the program computes the same on any.
     with_weights, built: see :class:`Program`.
     """
-    array = build_array(options, *widest_operands(artifacts), board.multiplier_bits)
+    array = build_array(options, *widest_operands(artifacts), board.multiplier_bits, board.narrow_multiplier_bits)
     program = Program(options, array, artifacts, with_weights, built)
     machine = Machine.of(board, timing, options.lanes)
     for index, artifact in enumerate(artifacts):

@@ -60,7 +60,7 @@ def dense_fields(program: Program, graph: Graph, job: Job, tiling: Tiling) -> We
 
 
 def aligned(program: Program, layer: str, largest: int) -> bool:
-    """Whether a layer's weights come with alignment shifts: where they have any, or where an existing bitstream reads them.
+    """Whether a layer's weights come with alignment shifts: if they have any, or if an existing bitstream reads them.
 
     largest: of the layer's shifts. Raises BfpError, naming the layer, where that bitstream was not built for so much.
     """
@@ -70,7 +70,9 @@ def aligned(program: Program, layer: str, largest: int) -> bool:
     built = program.built.layers[at].aligned
     most = 2**program.built.align_bits - 1 if built else 0
     if largest > most:
-        raise BfpError(f"layer {layer}: its weights need alignment shifts up to {largest}, and were built for up to {most}")
+        raise BfpError(
+            f"layer {layer}: its weights need alignment shifts up to {largest}, and were built for up to {most}"
+        )
     return built
 
 

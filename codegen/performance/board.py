@@ -24,8 +24,8 @@ class Board:
     board_connections: of a module to its carrier, as Vivado names them, empty where
     there is none.
     processing_system: Vivado's IP of it; memory_ports: its ports for the engine's
-    bursts, memory_port_bits: bits of each. multiplier_bits: of the wide operand of
-    a DSP's multiplier. bram36: 36-kbit block RAMs. clock_source_mhz: what the
+    bursts, memory_port_bits: bits of each. multiplier_bits, narrow_multiplier_bits: of
+    the operands of a DSP's multiplier, both signed. bram36: 36-kbit block RAMs. clock_source_mhz: what the
     processing system divides, by two whole numbers, to make the engine's clock;
     clock_mhz: that clock, as it will be.
     memory_gb_s: likely sustained, 10**9 bytes per second, all ports together;
@@ -43,6 +43,7 @@ class Board:
     memory_port_bits: int
     dsp: int
     multiplier_bits: int
+    narrow_multiplier_bits: int
     bram36: int
     uram: int
     lut: int

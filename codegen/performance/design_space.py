@@ -137,7 +137,8 @@ class Explorer:
         if widths not in self.narrowed:
             self.narrowed[widths] = narrow(self.artifact, *widths)
         artifact = self.narrowed[widths]
-        array = build_array(options, *widest_operands([artifact]), self.board.multiplier_bits)
+        ports = (self.board.multiplier_bits, self.board.narrow_multiplier_bits)
+        array = build_array(options, *widest_operands([artifact]), *ports)
         if array.macs > self.board.dsp * array.products:  # seen before anything is cut
             raise BfpError(f"needs {array.macs // array.products} dsp (modelled)")
         program = build([artifact], options, self.board, with_weights=False)

@@ -113,7 +113,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--force", action="store_true", help="go on whatever synthesis showed")
         command.add_argument("--strict", action="store_true", help="refuse a bitstream that needs a lower clock")
         command.add_argument("--minimal", action="store_true", help="no artifact and no samples in the package")
-        command.add_argument("--rebuild", action="store_true", help="implement although there is a bitstream of this kernel")
+        command.add_argument("--rebuild", action="store_true", help="implement although a bitstream is there")
         command.add_argument("--timeout", metavar="HOURS", help="of each program")
         command.add_argument("--jobs", default="2", metavar="N", help="processes of Vivado (default %(default)s)")
     return made

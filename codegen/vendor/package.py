@@ -29,10 +29,12 @@ def check_samples(folder: Path, deployment: Deployment) -> None:
     """Raise BfpError unless the artifact in a folder is the manifest's, and the samples are images of its input."""
     artifact_path, samples_path = (folder / name for name in SAMPLES)
     if load(artifact_path).digest != deployment.artifact_digest:
-        raise BfpError(f"the manifest of {deployment.network} is of another artifact than its {SAMPLES[0]}; run `doit codegen`")
+        network = deployment.network
+        raise BfpError(f"the manifest of {network} is of another artifact than its {SAMPLES[0]}; run `doit codegen`")
     shape, wanted = load_samples(samples_path).images.shape[1:], deployment.tensor(deployment.input.tensor).shape
     if shape != wanted:
-        raise BfpError(f"{SAMPLES[1]} of {deployment.network} has images of {shape}, not of {wanted}; run `doit calibrate`")
+        sizes = f"images of {shape}, not of {wanted}"
+        raise BfpError(f"{SAMPLES[1]} of {deployment.network} has {sizes}; run `doit calibrate`")
 
 
 def has_bitstream(request: Request) -> bool:
@@ -80,7 +82,8 @@ def use_again(request: Request) -> Implementation:
         "classes and preprocessing of now, and nothing was synthesised; rebuild=1 builds another"
     )
     if deployment.implementation.scripts != scripts_digest():
-        print(f"warning: {deployment.bitfile} was made by other scripts than those of now (hls/tcl); rebuild=1 takes them")
+        others = "other scripts than those of now (hls/tcl)"
+        print(f"warning: {deployment.bitfile} was made by {others}; rebuild=1 takes them")
     return deployment.implementation
 
 

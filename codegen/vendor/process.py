@@ -97,16 +97,22 @@ def run(command: Command) -> None:
     raise BfpError(f"{command.name} failed with status {status}: {first or 'no message'}; the log is {command.log}")
 
 
-def ask(command: Command) -> str | None:
-    """What a command says, whatever its status; None where it does not end in time. Shows and writes nothing.
+def ask(words: list[str], timeout_s: float) -> str | None:
+    """What a program says, whatever its status; None where it does not end in time. Nothing is shown.
 
-    Raises BfpError where it cannot be run, or for a signal, as ``run`` does.
+    It runs in a folder of its own, since some leave a log where they are started. Raises BfpError where it cannot be
+    run, or for a signal, as ``run`` does.
     """
-    with tempfile.TemporaryFile() as output:
-        if _run(command, output, shown=False) is None:
-            return None
-        output.seek(0)
-        return output.read().decode("utf-8", "replace")
+    try:
+        with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as output:
+            command = Command(words, {}, Path(folder), Path(folder) / "log", timeout_s)
+            if _run(command, output, shown=False) is None:
+                return None
+            output.seek(0)
+            return output.read().decode("utf-8", "replace")
+    except OSError as error:
+        reason = error.strerror or error
+        raise BfpError(f"temporary files cannot be written ({reason}); make room, or set TMPDIR") from None
 
 
 def _run(command: Command, output: BinaryIO, shown: bool) -> int | None:

@@ -5,16 +5,13 @@ Programs are found by probing PATH. A version is read for one reason alone: what
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 from bfp.errors import BfpError
 from bfp.names import printable
-from codegen.vendor.process import Command, ask
+from codegen.vendor.process import ask
 
 # vitis_hls exists up to 2024.2, vitis-run and v++ --mode hls from 2023.1 on
 HLS_PROGRAMS = ("vitis_hls", "vitis-run", "v++")
@@ -75,8 +72,7 @@ def _find(programs: tuple[str, ...], what: str) -> Tool:
 def read_version(kind: str, path: str) -> str:
     """The version that a program says it has, such as 2022.1. Raises BfpError for none, and for one below FLOOR."""
     option = VERSION_OPTION[kind]
-    with tempfile.TemporaryDirectory() as folder:  # some leave a log of their own where they run
-        said = ask(Command([path, option], {}, Path(folder), Path(os.devnull), VERSION_TIMEOUT_S))
+    said = ask([path, option], VERSION_TIMEOUT_S)
     if said is None:
         raise BfpError(f"`{path} {option}` did not end within {VERSION_TIMEOUT_S} s; try it by hand")
     found = re.search(r"(?<![\d.])(20\d\d)\.(\d)(?:\.\d+)?(?!\d)", said)

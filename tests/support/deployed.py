@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from support.random_graphs import random_artifact, random_input
 
 from bfp.artifact import Artifact
 from bfp.artifact_file import load, save
-from bfp.deployment import add_files
+from bfp.deployment import SAMPLES, add_files
 from bfp.format import dequantise
 from bfp.samples import Samples, save_samples
 from codegen.generate import generate
@@ -26,6 +27,8 @@ def build(folder: Path, seed: int) -> Artifact:
     generate([artifact], EngineOptions(), BOARD, folder)
     compile_engine(folder / "generated", folder / "csim", optimise=("-O1",))
     put_references(folder / "deploy", artifact)
+    for name in SAMPLES:
+        shutil.copyfile(folder / "deploy" / name, folder / name)
     return artifact
 
 
@@ -37,4 +40,4 @@ def put_references(deploy: Path, artifact: Artifact) -> None:
     logits = np.zeros((2, int(np.prod(shapes[artifact.graph.output]))))
     save(artifact, deploy / "artifact.npz")
     save_samples(Samples(images, np.full(2, -1), ("first", "second"), logits), deploy / "samples.npz")
-    add_files(deploy, ["artifact.npz", "samples.npz"])
+    add_files(deploy, SAMPLES)

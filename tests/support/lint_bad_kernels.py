@@ -207,6 +207,15 @@ BAD = [
         *twice("    value += TABLE[value].lane[0];", "static const Word TABLE[2] = {{{1, 2, 3, 4}}, {{5, 6, 7, 8}}};"),
         "add #pragma HLS AGGREGATE variable=TABLE to twice",
     ),
+    ("chosen_lanes", "table[i].lane[c] + OFFSET", "table[i].lane[i] + OFFSET", "the lane that is taken is known"),
+    (
+        "chosen_lanes",
+        *twice(
+            "    Word word = {{1, 2, 3, 4}};\n    value += taken(word, value);",
+            "inline int32_t taken(const Word &word, int32_t at) {\n#pragma HLS INLINE\n    return word.lane[at];\n}",
+        ),
+        "choose among fixed ones",
+    ),
     (
         "wide_words",
         "    Word kept[DEPTH];",

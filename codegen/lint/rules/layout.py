@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from clang.cindex import Cursor, CursorKind, Type, TypeKind
 
-from codegen.lint.expressions import element
+from codegen.lint.expressions import element, is_constant_variable, parameters, unwrap, variables
 from codegen.lint.kernel import Finding, Kernel, Scope, at, at_pragma
 from codegen.lint.rules.dataflow import holds_array
 from codegen.lint.rules.pragmas import pointee, resolve
@@ -25,6 +25,51 @@ def lane_arrays(kernel: Kernel) -> Iterator[Finding]:
                 sentence = f"{variable.spelling} is an array of structs with lanes, which lie in one memory"
                 sentence += f"; add #pragma HLS AGGREGATE variable={variable.spelling} to {function.cursor.spelling}"
                 yield at(variable, "lane_arrays", sentence)
+
+
+def chosen_lanes(kernel: Kernel) -> Iterator[Finding]:
+    """An index that is known only when it runs makes a memory of a word's lanes, with two ports for all of them."""
+    for function in kernel.functions.values():
+        for c in function.body.walk_preorder():
+            if c.kind != K.ARRAY_SUBSCRIPT_EXPR:
+                continue
+            lanes, index = (unwrap(child) for child in c.get_children())
+            if lanes.kind == K.MEMBER_REF_EXPR and _of_word(lanes) and not _is_fixed(index, function, kernel, 4):
+                sentence = "the lane that is taken is known only when it runs; choose among fixed ones"
+                yield at(c, "chosen_lanes", sentence)
+
+
+def _of_word(member: Cursor) -> bool:
+    """Whether a member is all that its struct has."""
+    struct = next(iter(member.get_children()), None)
+    if struct is None:  # of the own struct
+        return False
+    kind = struct.type.get_canonical()
+    inside = kind.get_declaration().get_children()  # of a template's own, fields are not known to the type
+    fields = list(kind.get_fields()) or [c for c in inside if c.kind == K.FIELD_DECL]
+    return len(fields) == 1
+
+
+def _is_fixed(index: Cursor, function: Scope, kernel: Kernel, depth: int) -> bool:
+    """Whether an index is known once the loops below a pipeline are unrolled and, through ``depth`` calls, inlined."""
+    if any(c.kind in (K.MEMBER_REF_EXPR, K.CALL_EXPR) for c in index.walk_preorder()):
+        return False
+    given = []
+    for variable in variables(index):
+        loop = kernel.counters.get(variable.hash)
+        if variable.kind == K.PARM_DECL:
+            given.append(variable.spelling)
+        elif loop is not None and loop.pragma("PIPELINE") is None:
+            continue  # that it is unrolled is the business of pipelines
+        elif not is_constant_variable(variable, kernel):
+            return False
+    names = [p.spelling for p in parameters(function.cursor)]
+    return not given or depth > 0 and all(
+        _is_fixed(list(call.get_arguments())[names.index(name)], caller, kernel, depth - 1)
+        for name in given
+        for caller, calls in kernel.callers(function).items()
+        for call in calls
+    )
 
 
 def scalars_first(kernel: Kernel) -> Iterator[Finding]:
