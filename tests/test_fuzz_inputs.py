@@ -13,6 +13,7 @@ from support.mutations import mutate
 
 from bfp.artifact import Preprocessing
 from bfp.errors import BfpError
+from bfp.names import printable
 from calib.config import NetworkConfig, load_config
 from calib.data.classes import Classes
 from calib.data.images import open_images
@@ -37,7 +38,8 @@ FILE = {
 
 
 def short(error: BfpError, folder) -> None:
-    rest = str(error).replace(str(folder), "")
+    """Assert that the refusal, as the command line prints it, is one sentence of ordinary length."""
+    rest = printable(str(error)).replace(str(folder), "")
     assert len(rest) <= MOST and rest.isprintable(), rest
 
 

@@ -237,7 +237,9 @@ def test_pipes_are_not_waited_for(tmp_path, name):
         source = tmp_path / "list.csv"
         source.write_text("file,label\np.png,0\n")
     with pytest.raises(BfpError, match="no ordinary file"):
-        open_images(ImageOptions((str(source),)), PRE).pixels(0)
+        found = open_images(ImageOptions((str(source),)), PRE)
+        assert depth_note(found) == ""
+        found.pixels(0)
 
 
 def test_names_that_are_no_text(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 from PIL import Image
 
@@ -30,6 +32,8 @@ def depth_note(images: ImageSet) -> str:
 
 def sixteen_bits(path: str) -> int | None:
     """The largest value of a picture of 16 bits; None for any other, and for what is no picture that can be read."""
+    if not os.path.isfile(path):  # made, not read; or a pipe, which would be waited for
+        return None
     try:
         with Image.open(path) as image:
             return int(np.asarray(image).max()) if image.mode.startswith("I") else None
