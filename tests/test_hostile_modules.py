@@ -12,6 +12,8 @@ from torch import nn
 
 from bfp import BfpError
 from calib.__main__ import main
+from calib.config import load_config
+from calib.user_model import build_module
 from calib.zoo.weights import load_weights, read_state_dict
 
 MOST = 300  # characters of a refusal, paths left out
@@ -155,6 +157,23 @@ def test_a_module_that_is_named_like_one_of_pythons(network, capsys):
     (network / "net.toml").write_text(TOML.replace("hostile_network", "types"))
     assert calibrated(network) == 2
     assert "types is the name of another module, too, which Python takes first" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("wrapper", ["nn.DataParallel", "torch.compile", "torch.jit.script"])
+@pytest.mark.parametrize("inside", [True, False])
+def test_wrapped_modules_take_either_sides_weights(network, wrapper, inside):
+    code = MODULE.replace("return nn", f"return {wrapper}(nn").rstrip() + ")\n"
+    (network / "hostile_network.py").write_text(code)
+    state = module().state_dict()
+    want = {k: v + 1 for k, v in state.items()}
+    torch.save(want if inside else {f"module.{k}": v for k, v in want.items()}, network / "x.pth")
+    (network / "net.toml").write_text('weights = "x.pth"\n' + TOML)
+    config = load_config(network / "net.toml")
+    made = build_module(config)
+    load_weights(made, config.weights)
+    assert all(torch.equal(made.state_dict()[k], want[k]) for k in want)
+    assert calibrated(network) == 0
 
 
 @pytest.mark.parametrize("kind", ["float64", "bfloat16", "float16"])
