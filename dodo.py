@@ -22,6 +22,7 @@ from doit.reporter import ConsoleReporter
 from doit.tools import Interactive, config_changed
 
 from bfp import BfpError
+from bfp.names import printable
 from calib.config import SHIPPED, find_network, load_config
 from calib.options import ONLINE
 from calib.used_files import class_files, image_files, module_files, pictures_digest, record_holds, weight_files
@@ -74,7 +75,7 @@ def network_file() -> Path | None:
     try:
         return find_network(path if path.is_file() else named)
     except BfpError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {printable(str(error))}")
 
 
 def networks() -> dict[str, Path]:
@@ -91,12 +92,12 @@ def configuration(path: Path):
     try:
         config = load_config(path)
     except BfpError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {printable(str(error))}")
     try:
         EngineOptions.from_dict(config.engine)
         load_board(config.board or DEFAULT_BOARD)
     except BfpError as error:
-        sys.exit(f"error: {path}: {error}")
+        sys.exit(f"error: {printable(f'{path}: {error}')}")
     return config
 
 
@@ -111,7 +112,7 @@ def named_board() -> str | None:
     except BfpError as error:
         if any(word.split(":")[0] == "deploy" for word in sys.argv[1:]) and get_var("host", None) is None:
             return None
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {printable(str(error))}")
 
 
 def named_host() -> str | None:
@@ -155,7 +156,7 @@ def engine_words(path: Path) -> list[str]:
     try:
         board_at(board, clock)
     except BfpError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {printable(str(error))}")
     at = [] if clock is None else ["--clock", clock]
     return ["--board", board, *at, "--engine", *(f"{k}={v}" for k, v in config.engine.items())]
 
@@ -338,7 +339,7 @@ def flag(name: str) -> bool:
     """Whether a flag is set. Ends doit with one sentence for a value that is neither 1 nor 0."""
     value = get_var(name, None)
     if value not in (None, "0", "1"):
-        sys.exit(f"error: {name}={value} is neither {name}=1 nor {name}=0")
+        sys.exit(f"error: {name}={printable(value)} is neither {name}=1 nor {name}=0")
     return value == "1"
 
 
@@ -519,6 +520,7 @@ def task_tests():
     for name, words, doc in (
         ("test", (), "the default test suite"),
         ("test_heavy", ("-m", "heavy"), "the tests that take minutes: a thousand random graphs, every shipped network"),
+        ("fuzz", ("-m", "heavy", "tests/test_fuzz_files.py", "tests/test_fuzz_inputs.py"), "files and inputs damaged in thousands of ways"),
         ("sanitize", ("-m", "", "tests/test_sanitize.py"), "the engine over random graphs, under sanitizers"),
     ):
         yield {"basename": name, "actions": [command("pytest", "-q", *words)], "uptodate": [False], "doc": doc}

@@ -24,6 +24,7 @@ from bfp.samples import Samples, save_samples
 from calib import quantisation
 from calib.config import WEIGHT_WORDS, NetworkConfig
 from calib.data.classes import Classes
+from calib.data.depth import depth_note
 from calib.data.images import ImageSet, open_images
 from calib.frontend.importer import import_module
 from calib.network import float_model
@@ -105,6 +106,7 @@ def prepare(config: NetworkConfig, adapted: bool = True) -> Prepared:
     if classes.names and len(classes.names) != outputs:
         raise BfpError(f"{config.path}: {len(classes.names)} class names for {outputs} outputs; correct classes")
     evaluation = evaluated_images(config, calibration, classes, outputs)
+    notes += dict.fromkeys(filter(None, map(depth_note, (calibration, evaluation))))
     output = output_kind(config, calibration, evaluation) if adapted else config.bfp.output
     state = begin(network, config.bfp, config.input, output, classes.names, config.seed)
     if adapted:

@@ -19,6 +19,7 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from bfp.errors import BfpError
@@ -147,11 +148,17 @@ def source_of(path: str) -> str:
         return path
 
 
+@cache
+def installed() -> tuple[str, ...]:
+    """Folders of Python's own modules and of packages that are installed for it."""
+    paths = sysconfig.get_paths()
+    folders = {*(paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")), site.getusersitepackages()}
+    return tuple(folder + os.sep for folder in folders)
+
+
 def counts(path: str) -> bool:
     """Whether a file is the user's own: an ordinary file, neither installed nor this project's source."""
-    installed = {sysconfig.get_paths()[key] + os.sep for key in ("stdlib", "platstdlib", "purelib", "platlib")}
-    installed |= {site.getusersitepackages() + os.sep}
-    if path.startswith((*OWN, *NOT_FILES, *installed)) or any(part in PACKAGES for part in Path(path).parts):
+    if path.startswith((*OWN, *NOT_FILES, *installed())) or any(part in PACKAGES for part in path.split(os.sep)):
         return False
     return os.path.isfile(path)
 

@@ -54,12 +54,23 @@ def build_module(config: NetworkConfig) -> torch.nn.Module:
             f"{where} with arguments {shown(config.arguments)} cannot be built ({type(error).__name__}: {reason}); "
             "correct it"
         ) from None
-    found = as_module(module)
+    found = as_module(unwrapped(module))
     if found is not None and any(tensor.is_meta for tensor in found.state_dict().values()):
         raise BfpError(f"{where} has tensors without values (device meta); build it on the CPU")
     if found is None:
         raise BfpError(f"{where} returns {type(module).__name__}; it must return a torch.nn.Module or a torch.export program")
     return found
+
+
+def unwrapped(module: object) -> object:
+    """The module inside what only says how it is run: on several devices, or compiled."""
+    while True:
+        if isinstance(module, (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)):
+            module = module.module
+        elif isinstance(module, torch.nn.Module) and isinstance(getattr(module, "_orig_mod", None), torch.nn.Module):
+            module = module._orig_mod
+        else:
+            return module
 
 
 def check_own(name: str, folder: Path, where: str) -> None:

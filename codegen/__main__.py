@@ -130,6 +130,11 @@ def main(argv: list[str] | None = None) -> int:
     except BfpError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, a folder that may not be written: what wrote whole files has said so
+        what = "a file" if error.filename is None else error.filename
+        reason = f"{what} cannot be read or written ({error.strerror or error}); make room, or correct the path"
+        print(f"error: {printable(reason)}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

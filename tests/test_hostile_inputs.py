@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from PIL import Image
 
 from bfp import BfpError
 from bfp.artifact import Preprocessing
+from calib.__main__ import main as calib
 from calib.config import load_config
+from calib.data.depth import depth_note
 from calib.data.images import open_images
 from calib.evaluation.report.charts import Frame
 from calib.evaluation.sweep import picture
@@ -93,7 +96,7 @@ def test_a_byte_order_mark_is_no_part_of_a_network_file(network):
         (b'{"0": "cat"}', "is no JSON array of names"),
         (b'["cat", 3]', "is no JSON array of names"),
         (b"[" * 100_000, "is no JSON array of names"),
-        (b"\xff\xfecat", "is no UTF-8"),
+        (b"\xff\xfecat", "cannot be read (no UTF-8 at byte 0)"),
         (b"cat\n\x1b[31mdog", "class name"),
     ],
     ids=range(8),
@@ -234,7 +237,9 @@ def test_pipes_are_not_waited_for(tmp_path, name):
         source = tmp_path / "list.csv"
         source.write_text("file,label\np.png,0\n")
     with pytest.raises(BfpError, match="no ordinary file"):
-        open_images(ImageOptions((str(source),)), PRE).pixels(0)
+        found = open_images(ImageOptions((str(source),)), PRE)
+        assert depth_note(found) == ""
+        found.pixels(0)
 
 
 def test_names_that_are_no_text(tmp_path):
@@ -263,7 +268,40 @@ def test_engine_options(words):
     sentence(error, "-")
 
 
+@pytest.mark.parametrize("command", ["calibrate", "evaluate", "baselines", "report", "tensorboard", "sweep", "ablation"])
+def test_where_nothing_can_be_written(network, capsys, command):
+    """A file stands where the folder would be: every command says so in a sentence, and before it works for minutes."""
+    (network / "file").write_text("x")
+    assert calib([command, str(network / "net.toml"), "--out", str(network / "file" / "out")]) == 2
+    err = capsys.readouterr().err
+    last = err.splitlines()[-1]
+    assert last.startswith("error: results cannot be written to ") and "is no folder" in last and "Traceback" not in err and len(last.replace(str(network), "")) <= MOST, err
+    assert sorted(p.name for p in network.iterdir()) == ["file", "net.toml"]
+
+
+def test_a_full_disk_is_seen_before_anything_is_done(network, capsys, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+    assert calib(["calibrate", str(network / "net.toml"), "--out", str(network / "out")]) == 2
+    assert "is full); make room, or name another folder with --out" in capsys.readouterr().err
+
+
 # -- pictures -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("top, said", [(4095, "0 to 4095 were found, as of 12 bits"), (1023, "0 to 1023"), (65535, ""), (5000, "")])
+def test_pictures_of_fewer_bits_than_their_files(tmp_path, top, said):
+    """12 bits in files of 16 come out nearly black: which values were found is said, and what to do."""
+    for i in range(3):
+        values = np.random.default_rng(i).integers(0, top + 1, (8, 8)).astype(np.uint16)
+        values[0, 0] = top
+        Image.fromarray(values).save(tmp_path / f"{i}.png")
+    note = depth_note(open_images(ImageOptions((str(tmp_path),)), PRE))
+    assert said in note and bool(note) is bool(said)
+    Image.new("L", (8, 8), 3).save(tmp_path / "dark.png")
+    assert depth_note(open_images(ImageOptions((str(tmp_path / "dark.png"), "random")), PRE)) == ""
+
+
+# -- words -----------------------------------------------------------------------------
 
 
 def test_words_of_the_sweeps_picture_do_not_overlap():

@@ -12,6 +12,8 @@ from torch import nn
 
 from bfp import BfpError
 from calib.__main__ import main
+from calib.config import load_config
+from calib.user_model import build_module
 from calib.zoo.weights import load_weights, read_state_dict
 
 MOST = 300  # characters of a refusal, paths left out
@@ -136,8 +138,12 @@ def calibrated(network) -> int:
         ("def make():\n    raise RuntimeError('a\\x1b[31m' + 'b' * 9000 + '\\nc')\n", "cannot be built (RuntimeError: a"),
         ("from torch import nn\ndef make():\n    return nn.Conv2d(3, 4, 3, device='meta')\n", "tensors without values"),
         ("def make():\n    return 3\n", "returns int"),
+        (
+            MODULE + "\n\nclass Leaving(nn.Module):\n    def forward(self, x):\n        raise SystemExit(0)\n\n\nmake = Leaving\n",
+            "ends the program (exit status 0)",
+        ),
     ],
-    ids=range(6),
+    ids=range(7),
 )
 def test_modules(network, capsys, code, words):
     (network / "hostile_network.py").write_text(code)
@@ -151,6 +157,23 @@ def test_a_module_that_is_named_like_one_of_pythons(network, capsys):
     (network / "net.toml").write_text(TOML.replace("hostile_network", "types"))
     assert calibrated(network) == 2
     assert "types is the name of another module, too, which Python takes first" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("wrapper", ["nn.DataParallel", "torch.compile", "torch.jit.script"])
+@pytest.mark.parametrize("inside", [True, False])
+def test_wrapped_modules_take_either_sides_weights(network, wrapper, inside):
+    code = MODULE.replace("return nn", f"return {wrapper}(nn").rstrip() + ")\n"
+    (network / "hostile_network.py").write_text(code)
+    state = module().state_dict()
+    want = {k: v + 1 for k, v in state.items()}
+    torch.save(want if inside else {f"module.{k}": v for k, v in want.items()}, network / "x.pth")
+    (network / "net.toml").write_text('weights = "x.pth"\n' + TOML)
+    config = load_config(network / "net.toml")
+    made = build_module(config)
+    load_weights(made, config.weights)
+    assert all(torch.equal(made.state_dict()[k], want[k]) for k in want)
+    assert calibrated(network) == 0
 
 
 @pytest.mark.parametrize("kind", ["float64", "bfloat16", "float16"])

@@ -130,6 +130,13 @@ def test_folders_that_are_partly_classes_are_asked_about(tmp_path):
     assert found.labelled  # calibration needs no more
 
 
+@pytest.mark.parametrize("names", [("0", "1", "gnu"), ("cat", "dog", "1"), ("10", "9", "x")])
+def test_numbers_and_names_are_not_mixed(tmp_path, names):
+    found = opened(pictures(tmp_path, *(f"{name}/1.png" for name in names)), ANIMALS)
+    with pytest.raises(BfpError, match="is the name of no class, and others are"):
+        found.check_labels(3)
+
+
 def test_the_order_decides_only_where_there_are_as_many_as_outputs(tmp_path):
     found = opened(pictures(tmp_path, "a/1.png", "b/1.png", "c/1.png"))
     found.check_labels(3)

@@ -268,8 +268,11 @@ def test_unsupported_layer_is_refused_with_its_node_and_type(project):
 def test_weights_of_another_network_are_refused(project):
     torch.save({"0.weight": torch.zeros(2, 2)}, project.user / "other.pth")
     name = project.network("foreign", weights='"other.pth"')
-    message = refusal(project.doit("calibrate", f"net={name}"))
+    result = project.doit("calibrate", f"net={name}")
+    message = refusal(result)
     assert "other.pth does not belong to model Sequential" in message and "lacks 0.bias" in message
+    said = result.stdout + result.stderr  # the sentence is the last: no command, arguments or status below it
+    assert "TaskFailed" not in said and "Command failed" not in said and "returned" not in said, said
 
 
 @pytest.mark.parametrize(

@@ -65,8 +65,9 @@ def folder_labels(folder: object, names: Sequence[str], classes: Classes) -> tup
             raise BfpError(f"folder {folder}: {twins} are both class {label}; {advice}")
     if None not in found:
         return found, False
-    unknown = names[found.index(None)]
-    if len(found) > found.count(None):
+    others = [name for name, label in zip(names, found) if label is None and not is_number(name)]
+    unknown = [*others, names[found.index(None)]][0]
+    if len(found) > found.count(None) or any(map(is_number, names)):
         raise BfpError(f"folder {folder}: {shown(unknown)} is the name of no class, and others are; {advice}")
     if classes.names and len(classes.names) != len(names):
         raise BfpError(

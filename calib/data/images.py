@@ -230,12 +230,7 @@ def _files(found: Labelled, pre: Preprocessing) -> Found:
 
 
 def _file_item(path: Path, pre: Preprocessing, label: int | None = None) -> Item:
-    def open_file() -> Image.Image:
-        if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
-            raise BfpError(f"image {path} is no ordinary file; give an image file")
-        return open_image(path, pre)
-
-    return Item(str(path), open_file, label)
+    return Item(str(path), lambda: open_image(path, pre), label)
 
 
 def _npz_items(path: Path, keys: list[str], pre: Preprocessing) -> list[Item]:

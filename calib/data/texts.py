@@ -13,7 +13,7 @@ def read_text(path: str | Path, what: str, advice: str) -> str:
     try:
         return read_file(path, what, advice).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BfpError(f"{what} {path} is no UTF-8 (byte {error.start}); {advice}") from None
+        raise BfpError(f"{what} {path} cannot be read (no UTF-8 at byte {error.start}); {advice}") from None
 
 
 def read_lines(path: str | Path, what: str, advice: str) -> list[str]:
