@@ -127,6 +127,13 @@ def calibrate(config: NetworkConfig, folder: Path, arguments: argparse.Namespace
 
     artifact = pipeline.calibrate(config, folder)
     changed = artifact.provenance["adjustments"]
+    ranges = artifact.provenance["ranges"]
+    if "saturating" in ranges:
+        print(
+            f"{config.name}: the ends of ranges rest on {ranges['photographs']} images; "
+            f"{100 * ranges['saturating']:.2g} % of the values of images held out from them saturate"
+            + (f", ranges alone leave {ranges['unseen_db']:.1f} dB there" if "unseen_db" in ranges else "")
+        )
     print(
         f"{config.name}: {len(artifact.graph.nodes)} layers, method {config.bfp.method}, weights "
         f"{artifact.provenance['weights']}, {artifact.provenance['calibration_images']} images; weights of "

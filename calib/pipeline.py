@@ -173,6 +173,8 @@ def finished(prepared: Prepared, state: CalibrationState) -> Artifact:
         "bfp": options_used(state),
         "replaced": list(prepared.notes),
         **artifact.provenance,
+        "notes": [*state.evidence.notes(), *artifact.provenance["notes"]],
+        "ranges": state.evidence.record(),
     }
     if state.sqnr_db:
         figures = {name: round(figure, 2) for name, figure in state.sqnr_db.items()}

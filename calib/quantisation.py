@@ -61,7 +61,8 @@ def choose_method(state: CalibrationState, images: ImageSet) -> CalibrationState
         figures[method] = figures[same] if same else auto.sqnr_db(draft.artifact, held, reference, state.network)
         drafts[method] = draft
     best = max(figures, key=figures.get)  # the first of equals
-    return replace(drafts[best], held_out=len(held), sqnr_db=figures)
+    evidence = replace(state.evidence, signal=float((reference**2).sum(axis=1).mean()))
+    return replace(drafts[best], held_out=len(held), sqnr_db=figures, evidence=evidence)
 
 
 def reconstruct(state: CalibrationState, images: ImageSet) -> CalibrationState:

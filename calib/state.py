@@ -9,6 +9,7 @@ is; what was decided on the way stands beside it.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -18,8 +19,69 @@ from calib.data.images import ImageSet
 from calib.formats.layer_options import LayerOptions, LayerWidths, resolve_options
 from calib.formats.plan import FormatPlan, plan
 from calib.network.float_network import FloatNetwork
+from calib.observers.channel_ranges import HeldOut
 from calib.observers.statistics import Statistics
+from calib.observers.training_likeness import UNKNOWN, Likeness
 from calib.options import BfpOptions
+
+
+ENOUGH = 64  # calibration images: more of them change nothing that was measured
+FEW = 16  # below which the one who calibrates is told
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What stands behind the ends of ranges.
+
+    likeness: of calibration images to training's. photographs: how many ranges were taken from, 0 where none was.
+    held_out: what became of values that had no part in the choice of their ends. signal: mean power of the network's
+    output, 0 where it was not measured.
+    """
+
+    likeness: Likeness = UNKNOWN
+    photographs: int = 0
+    held_out: HeldOut = HeldOut()
+    signal: float = 0.0
+
+    @property
+    def unseen_db(self) -> float | None:
+        """Signal to noise of the ranges alone at the output for images not seen, dB; None where nothing was judged."""
+        noise = self.held_out.noise
+        return 10 * math.log10(self.signal / noise) if noise > 0 and self.signal > 0 else None
+
+    @property
+    def saturating(self) -> float | None:
+        """Share of the held-out values that saturate, zeros aside; None where nothing was judged."""
+        return self.held_out.saturated / self.held_out.values if self.held_out.values else None
+
+    def record(self) -> dict:
+        """For an artifact's provenance."""
+        divergence = self.likeness.divergence
+        found = {
+            "photographs": self.photographs or None,
+            "saturating": self.saturating,
+            "unseen_db": None if self.unseen_db is None else round(self.unseen_db, 2),
+            "divergence_from_training": None if divergence is None else round(divergence, 4),
+        }
+        return {key: value for key, value in found.items() if value is not None}
+
+    def notes(self) -> list[str]:
+        """What a user has to know of them, a sentence each."""
+        said = []
+        if self.photographs == 1:
+            said.append(
+                "the ends of ranges rest on one calibration image, and no other is there to judge them or the figures "
+                f"on held-out images; give more, {ENOUGH} are enough"
+            )
+        elif 0 < self.photographs < FEW:
+            said.append(f"the ends of ranges rest on {self.photographs} calibration images; give more, {ENOUGH} are enough")
+        if not self.likeness.alike:
+            said.append(
+                "the calibration images do not look like those that the network was trained on: its batch normalisations' "
+                f"inputs lie {self.likeness.divergence:.2g} nats from their running statistics, photographs less than "
+                f"{self.likeness.bound:.2g}; ranges were widened to what training saw, give photographs, and check mean and std"
+            )
+        return said
 
 
 @dataclass(frozen=True)
@@ -34,6 +96,7 @@ class CalibrationState:
     layers: the options of every node, by name, and plan: its formats as far as they are fixed; both follow from the
     fields before them and are made anew where these change.
     statistics: of all calibration images, of this network. artifact: the network in integers, as far as it is made.
+    evidence: what stands behind the ends of ranges.
     sqnr_db: signal to quantisation noise at the output on ``held_out`` calibration images, dB, by candidate.
     """
 
@@ -50,6 +113,7 @@ class CalibrationState:
     plan: FormatPlan
     statistics: Statistics | None = None
     artifact: Artifact | None = None
+    evidence: Evidence = Evidence()
     held_out: int = 0
     sqnr_db: Mapping[str, float] = field(default_factory=dict)
 
@@ -73,7 +137,7 @@ class CalibrationState:
     def with_options(self, options: BfpOptions) -> CalibrationState:
         """Another calibration of the same network, as it is now."""
         fresh = begin(self.network, options, self.preprocessing, options.output, self.classes, self.seed)
-        return replace(fresh, float_digest=self.float_digest)
+        return replace(fresh, float_digest=self.float_digest, evidence=self.evidence)
 
     def _planned(self, method: str, widths: Mapping[str, LayerWidths]) -> CalibrationState:
         graph = self.network.graph

@@ -27,7 +27,7 @@ class ActivationFormats:
 
     def __init__(self, plan: FormatPlan, network: FloatNetwork, statistics: Statistics) -> None:
         self.plan, self.reach, self.statistics = plan, network.reach, statistics
-        self.graph = plan.graph
+        self.graph, self.output_range = plan.graph, network.output_range
         self.preprocessing = scaled_input(plan.preprocessing, network)
         self._chosen: dict[Histogram, np.ndarray] = {}  # floors change from pass to pass, histograms do not
 
@@ -35,6 +35,9 @@ class ActivationFormats:
         """The range of logits that the output's mantissas resolve; None where they hold all of it."""
         if not self.plan.has_logits() or not len(self.statistics.outputs):
             return None
+        if self.output_range is not None:
+            exponent, largest = self.output_range
+            return LogitRange(exponent, max(largest, float(self.statistics.outputs.max())))
         return logit_range.choose(self.statistics.outputs, self.plan.bits[self.graph.output])
 
     def formats(self, floors: dict[str, np.ndarray], limited: bool = True) -> dict[str, BlockFormat]:
@@ -75,7 +78,7 @@ class ActivationFormats:
             maximum = np.minimum(maximum, node.operator.reach(held))
         if tensor in self.reach:
             wanted = np.maximum.reduceat(self.reach[tensor], splits[:-1])
-            maximum = np.where(maximum > 0, np.where(wanted > 0, wanted, maximum), 0)
+            maximum = np.where(wanted > 0, wanted, maximum)
         e = exponent_for_maximum(maximum, bits, signed)
         choose = rule_of(plan.layers[node.name].method).choose
         if choose is not None and tensor not in self.reach:

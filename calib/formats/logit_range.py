@@ -21,6 +21,8 @@ import numpy as np
 from bfp.format import exponent_for_maximum, mantissa_range, round_half_up
 from bfp.graph import Graph
 from bfp.operators import Channels
+from calib.observers.channel_ranges import MARGINS
+from calib.observers.extreme_values import margins
 
 CANDIDATES = 4  # the exponent of the whole range and three below it
 STEPS_PER_OCTAVE = 16
@@ -29,7 +31,7 @@ OCTAVES = 2  # below the step of the whole range
 
 @dataclass(frozen=True)
 class LogitRange:
-    """exponent: of every output. largest: the largest logit of the calibration images."""
+    """exponent: of every output. largest: the largest logit that the mantissas hold."""
 
     exponent: int
     largest: float
@@ -72,9 +74,30 @@ def best_step(logits: np.ndarray, bits: int) -> float:
     return float(min(tried, key=lambda step: squared_error(logits, step, bits)))
 
 
-def squared_error(logits: np.ndarray, step: float, bits: int) -> float:
-    """Sum over all logits once their largest is the largest mantissa and the lowest saturate."""
+def stretch(logits: np.ndarray, bits: int) -> float:
+    """Factor, 1 or more, by which logits of images not seen may lie further from the mean than ``logits`` [N, classes].
+
+    What one half of the images needs for the other says it; of a single image, the number of its logits.
+    """
+    if len(logits) == 1:
+        return float(margins(np.array([logits.size]), mantissa_range(bits, True)[1])[0])
+    errors = np.zeros(len(MARGINS))
+    for seen, other in ((logits[::2], logits[1::2]), (logits[1::2], logits[::2])):
+        for i, factor in enumerate(MARGINS):
+            wide = stretched(seen, float(factor))
+            errors[i] += squared_error(other, best_step(wide, bits), bits, float(wide.max()))
+    return float(MARGINS[int(np.argmin(errors))])
+
+
+def stretched(logits: np.ndarray, factor: float) -> np.ndarray:
+    """The same, further from their common mean by a factor."""
+    mean = logits.mean()
+    return mean + (logits - mean) * factor
+
+
+def squared_error(logits: np.ndarray, step: float, bits: int, largest: float | None = None) -> float:
+    """Sum over all logits once ``largest``, theirs by default, is the largest mantissa; what lies beyond saturates."""
     low, high = mantissa_range(bits, True)
-    offset = left_out(float(logits.max()), step, bits)
+    offset = left_out(float(logits.max()) if largest is None else largest, step, bits)
     rounded = np.clip(round_half_up((logits - offset) / step), low, high) * step + offset
     return float(((rounded - logits) ** 2).sum())

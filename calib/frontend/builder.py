@@ -8,7 +8,7 @@ import numpy as np
 
 from bfp.errors import BfpError
 from bfp.graph import Graph, Node
-from calib.network.float_network import FloatNetwork, FloatWeights
+from calib.network.float_network import FloatNetwork, FloatWeights, TrainedSums
 
 
 @dataclass
@@ -22,6 +22,7 @@ class Draft:
     host: steps of bfp.host_operators behind the output.
     word: channels of a memory word of the engine that costs are counted for; no result depends on it.
     groups: of a grouped convolution by its name; its weight array has the channels of one group.
+    trained: of layers whose sums a batch normalisation has measured, by name; a layer under a new name has none.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Draft:
     affine: set[str] = field(default_factory=set)
     gathers: set[str] = field(default_factory=set)
     groups: dict[str, int] = field(default_factory=dict)
+    trained: dict[str, TrainedSums] = field(default_factory=dict)
 
     def producer(self, tensor: str) -> Node | None:
         """The node that writes ``tensor``; None for the network's input."""
@@ -68,6 +70,7 @@ class Draft:
         """Take a node out; its output has, or gets, another producer, or the caller takes out the tensor as well."""
         self.nodes.remove(node)
         self.weights.pop(node.name, None)
+        self.trained.pop(node.name, None)
 
     def substitute(self, old: Node, new: Node) -> None:
         """Put ``new`` at the place of ``old``."""
@@ -103,7 +106,7 @@ class Draft:
                     f"network {self.name}, layer {' + '.join(node.source)}: its weights with batch normalisation "
                     "folded in are NaN or infinite; check the weights file"
                 )
-            weights[node.name] = FloatWeights(weight, bias)
+            weights[node.name] = FloatWeights(weight, bias, trained=self.trained.get(node.name))
         graph = Graph(self.name, (self.input,), (self.output,), tuple(self.nodes), dict(self.shapes))
         graph.validate()
         return FloatNetwork(graph, weights, host=self.host)

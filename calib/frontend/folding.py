@@ -24,7 +24,12 @@ def fold_into_producers(draft: Draft) -> None:
         weight, bias = (a.astype(np.float64) for a in draft.weights[conv.name])
         draft.weights[conv.name] = weight * scale[:, None, None, None], bias * scale + shift
         draft.gathers.discard(conv.name)
-        if conv.output == node.main:
+        adjacent = conv.output == node.main
+        if adjacent and node.name in draft.trained:
+            draft.trained[conv.name] = draft.trained[node.name]
+        elif conv.name in draft.trained:
+            draft.trained[conv.name] = draft.trained[conv.name].scaled(scale, shift)
+        if adjacent:
             draft.absorb(conv, node)
         else:
             draft.substitute(conv, replace(conv, source=tuple(dict.fromkeys(conv.source + node.source))))
@@ -101,6 +106,7 @@ def merge_branches(draft: Draft) -> None:
         draft.weights[kept.name] = tuple(sum(parts) for parts in zip(*weights))
         source = tuple(dict.fromkeys(first.source + second.source))
         draft.affine.discard(kept.name)
+        draft.trained.pop(kept.name, None)
         merged = replace(kept, window=window, source=source)
         draft.substitute(kept, merged)
         draft.bypass(name, merged.output)

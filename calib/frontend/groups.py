@@ -49,6 +49,7 @@ def _in_slices(draft: Draft, node: Node, groups: int) -> None:
         parts.append(name)
     joined = Node(node.name, "concat", tuple(parts), node.output, source=node.source)
     draft.weights.pop(node.name)
+    draft.trained.pop(node.name, None)
     draft.nodes[place : place + 1] = [*added, joined]
 
 
@@ -83,6 +84,7 @@ def _groups_a_slice(draft: Draft, node: Node, groups: int) -> int:
 def _several_filters_a_channel(draft: Draft, node: Node, groups: int) -> None:
     """Depthwise convolutions of the same operand, one for each filter of a channel; the results are put in order."""
     weight, bias = draft.weights.pop(node.name)
+    draft.trained.pop(node.name, None)
     filters = len(weight) // groups
     place, parts = draft.nodes.index(node), []
     added = []

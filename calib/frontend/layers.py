@@ -11,6 +11,7 @@ from bfp.graph import Window
 from calib.frontend.arithmetic import affine
 from calib.frontend.translation import Translation, pair, shape_of
 from calib.frontend.views import View, channel_order, ordered_index
+from calib.network.float_network import TrainedSums
 
 
 def convolution(t: Translation, fx: FxNode, a: dict) -> None:
@@ -102,4 +103,7 @@ def batch_norm(t: Translation, fx: FxNode, a: dict) -> None:
         t.views[fx] = affine(t, fx, t.elements(fx, a["input"]), *(v.reshape(shape) for v in (scale, shift)))
         return
     source = t.channel_first(fx, a["input"])
-    t.draft.affine.add(t.emit(fx, "depthwise", (source,), weights=(scale.reshape(-1, 1, 1, 1), shift)))
+    name = t.emit(fx, "depthwise", (source,), weights=(scale.reshape(-1, 1, 1, 1), shift))
+    t.draft.affine.add(name)
+    if mean.any() or (var != 1).any():  # not what they are made with, before anything was measured
+        t.draft.trained[name] = TrainedSums(mean, np.sqrt(var)).scaled(scale, shift)

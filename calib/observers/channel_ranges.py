@@ -12,6 +12,10 @@ So the images are dealt into two halves, and ends found on one half are judged
 on the other. Two numbers are learnt that way for every tensor: by how much
 its ends lie beyond those of the images seen, and how far below its block's
 largest a channel may end. Both are then applied to the ends of all images.
+
+One photograph has no other half. Its ends lie beyond what it shows by as much
+as the number of values behind each of them asks for, see
+calib.observers.extreme_values.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ import torch
 
 from bfp.format import mantissa_range
 from bfp.graph import Graph
+from calib.observers.extreme_values import margins
 
 BINS = 512  # an end is resolved to a 256th or finer
 NOTHING = 1e-30  # what is smaller is nothing: BINS through it is still a float32
@@ -31,20 +36,39 @@ PIXELS = 1024  # of a map; larger ones are looked at in a grid of about as many
 CLIPPED = np.exp2(np.arange(0, -25, -1) / 8)  # ends to choose from, in units of the channel's largest value
 MARGINS = np.exp2(np.arange(13) / 4)  # factors by which ends may lie beyond those of the images seen
 BELOW = (0.0, 0.5, 1.0, 2.0)  # octaves by which a channel's end may lie below its block's largest
-UNJUDGED = (2**0.5, 1.0)  # margin and octaves where one image is all there is
+UNJUDGED = 1.0  # octaves where one photograph is all there is
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What became of values that had no part in the choice of the ends that they were judged by.
+
+    values: how many, zeros aside. saturated: how many of them did. noise: power of what rounding and saturation add to
+    the network's output for one image, as squared gradients predict it.
+    """
+
+    values: float = 0.0
+    saturated: float = 0.0
+    noise: float = 0.0
+
+    def __add__(self, other: HeldOut) -> HeldOut:
+        return HeldOut(self.values + other.values, self.saturated + other.saturated, self.noise + other.noise)
 
 
 class ChannelRanges:
     """Histograms of |x| of every channel of some tensors, for two halves of the images.
 
     An observer. variants: so many images in a row come from one photograph, and
-    belong to one half. ``maximum``: largest |x|, float64 [C] by tensor.
+    belong to one half. ``maximum``: largest |x|, float64 [C] by tensor. ``held_out``: what became, at the ends that
+    were chosen on one half, of the other one's values, over all tensors that have been asked for.
     """
 
     def __init__(self, graph: Graph, tensors: set[str], variants: int = 1) -> None:
         self.input, self.variants, self.images = graph.input, variants, 0
         channels = {t: graph.shapes[t][0] for t in sorted(tensors)}
         self.maximum = {t: np.zeros(c) for t, c in channels.items()}
+        self.held_out = HeldOut()
+        self._pixels: dict[str, int] = {}  # of a map that are looked at
         self._tops = {t: np.zeros(c) for t, c in channels.items()}  # powers of two; 0 while nothing but zeros was seen
         self._counts = {t: np.zeros((2, c, BINS)) for t, c in channels.items()}  # without zeros
 
@@ -66,6 +90,7 @@ class ChannelRanges:
         self._widen(tensor, largest)
         pitch = math.ceil(math.sqrt(x.shape[2] * x.shape[3] / PIXELS))
         x, channels = x[:, :, ::pitch, ::pitch].abs(), x.shape[1]
+        self._pixels[tensor] = x.shape[2] * x.shape[3]
         tops = self._tops[tensor]
         first = (self._half[:, None] * channels + torch.arange(channels)) * BINS
         factor = torch.from_numpy(BINS / np.where(tops > 0, tops, 1.0)).float()
@@ -86,29 +111,94 @@ class ChannelRanges:
             counts[:, short] = np.concatenate([merged, np.zeros_like(merged)], axis=2)
             tops[short] *= 2
 
+    @property
+    def photographs(self) -> int:
+        """How many were seen, in whatever number of variants."""
+        return self.images // self.variants
+
     def ends(
-        self, tensor: str, splits: tuple[int, ...], bits: int, signed: bool, gain: np.ndarray, limit: np.ndarray | float
+        self,
+        tensor: str,
+        splits: tuple[int, ...],
+        bits: int,
+        signed: bool,
+        gain: np.ndarray,
+        limit: np.ndarray | float,
+        trained: np.ndarray | float = 0.0,
     ) -> np.ndarray:
-        """End of each channel's range, float64 [C]; 0 where nothing but zeros was seen.
+        """End of each channel's range, float64 [C]; 0 where nothing but zeros was seen and nothing is known.
 
         splits: blocks that share an exponent. gain: weight of each channel's
-        squared error, [C]. limit: beyond which there is nothing, [C] or one for all.
+        squared error, [C], see ``noise_gains``. limit: beyond which there is nothing, [C] or one for all.
+        trained: before which no channel ends, by what training has seen of it, [C] or one for all; 0: not known.
         """
         counts, tops, maximum = self._counts[tensor], self._tops[tensor], self.maximum[tensor]
         top = mantissa_range(bits, signed)[1]
         limit = np.broadcast_to(limit, maximum.shape)[:, None]
         factors = [(m, b) for b in BELOW for m in MARGINS]
         halves = [Moments.of(half, tops) for half in counts]
-        errors = np.zeros(len(factors))
+        errors, saturated = np.zeros((2, len(factors)))
         for seen, other in ((0, 1), (1, 0)):
             own = halves[seen].least_error_ends(self._largest(tensor, seen), top)
             tried = np.minimum(np.stack([beyond(own, splits, *f) for f in factors], axis=1), limit)
             errors += gain @ halves[other].squared_error(tried, top)
-        judged = all(half.any() for half in counts)
-        chosen = factors[int(np.argmin(errors))] if judged else UNJUDGED
+            saturated += halves[other].beyond(tried).sum(axis=0)
         every = Moments(halves[0].sums + halves[1].sums, halves[0].width)
-        end = beyond(every.least_error_ends(maximum, top), splits, *chosen)
-        return np.where(maximum > 0, np.minimum(end, limit[:, 0]), 0.0)
+        own = every.least_error_ends(maximum, top)
+        if self._judged(tensor):
+            best = int(np.argmin(errors))
+            end = beyond(own, splits, *factors[best])
+            self._judge(tensor, saturated[best], errors[best])
+        else:
+            # one photograph's values are all that says how far others reach, unless training does
+            margin = np.where(np.asarray(trained) > 0, 1.0, self._margins(tensor, top))
+            end = np.maximum(own * margin, beyond(own, splits, 1.0, UNJUDGED))
+        return np.minimum(np.maximum(np.where(maximum > 0, end, 0.0), trained), limit[:, 0])
+
+    def bounds(
+        self,
+        tensor: str,
+        splits: tuple[int, ...],
+        bits: int,
+        signed: bool,
+        gain: np.ndarray,
+        trained: np.ndarray | float = 0.0,
+    ) -> np.ndarray | None:
+        """How far the blocks have to reach beyond the largest values seen, float64 [C], equal in all of a block.
+
+        For exponents that are powers of two whatever the ends are. None where the largest values seen are far enough.
+        Arguments as of ``ends``.
+        """
+        top = mantissa_range(bits, signed)[1]
+        if not self._judged(tensor):
+            margin = np.where(np.asarray(trained) > 0, 1.0, self._margins(tensor, top))
+            return beyond(np.maximum(self.maximum[tensor] * margin, trained), splits, 1.0, 0.0)
+        counts, tops = self._counts[tensor], self._tops[tensor]
+        errors, saturated = np.zeros((2, len(MARGINS)))
+        for seen, other in ((0, 1), (1, 0)):
+            whole = beyond(self._largest(tensor, seen), splits, 1.0, 0.0)[:, None] * MARGINS
+            level = np.where(whole > 0, whole, top) / top
+            tried, moments = top * np.exp2(np.ceil(np.log2(level))), Moments.of(counts[other], tops)
+            errors += gain @ moments.squared_error(tried, top)
+            saturated += moments.beyond(tried).sum(axis=0)
+        best = int(np.argmin(errors))
+        self._judge(tensor, saturated[best], errors[best])
+        if MARGINS[best] == 1 and not np.any(trained):
+            return None
+        return beyond(np.maximum(self.maximum[tensor] * MARGINS[best], trained), splits, 1.0, 0.0)
+
+    def _judged(self, tensor: str) -> bool:
+        """Whether both halves have something to show."""
+        return all(half.any() for half in self._counts[tensor])
+
+    def _judge(self, tensor: str, saturated: float, error: float) -> None:
+        """error: sum over all values that were looked at, each times its channel's gain."""
+        places = self.images * self._pixels[tensor]
+        self.held_out += HeldOut(float(self._counts[tensor].sum()), float(saturated), float(error) / places)
+
+    def _margins(self, tensor: str, top: int) -> np.ndarray:
+        """Factor, [C], of each channel's largest value by the number of values behind it; variants show no new ones."""
+        return margins(np.maximum(self._counts[tensor].sum((0, 2)) / self.variants, 1), top)
 
     def whole(self, tensor: str, splits: tuple[int, ...]) -> np.ndarray:
         """Ends at which no value seen saturates; otherwise as ``ends``."""
@@ -152,6 +242,11 @@ class Moments:
         ends = maximum[:, None] * CLIPPED
         # argmin takes the first of equals: the one that clips least
         return np.take_along_axis(ends, self.squared_error(ends, top).argmin(axis=1)[:, None], axis=1)[:, 0]
+
+    def beyond(self, ends: np.ndarray) -> np.ndarray:
+        """How many values lie beyond each end; both [C, ends]."""
+        inside = np.clip(np.floor(ends / self.width + 0.5), 0, BINS).astype(np.int64)
+        return self.sums[0][:, -1:] - np.take_along_axis(self.sums[0], inside, axis=1)
 
     def squared_error(self, ends: np.ndarray, top: int) -> np.ndarray:
         """Sum of squared errors of values rounded to ``top`` levels up to an end and saturated there; both [C, ends].

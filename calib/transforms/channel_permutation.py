@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from calib.data.images import ImageSet
-from calib.network.float_network import FloatNetwork, FloatWeights
+from calib.network.float_network import FloatNetwork, FloatWeights, TrainedSums
 from calib.observers.observer import evenly, observe
 from calib.observers.statistics import Statistics
 from calib.state import CalibrationState
@@ -44,7 +44,8 @@ def permuted(network: FloatNetwork, maximum: dict[str, np.ndarray]) -> FloatNetw
         for layer in chain.layers:
             w = weights[layer.name]
             limit = None if w.limit is None else w.limit[order]
-            weights[layer.name] = FloatWeights(w.weight[order], w.bias[order], limit)
+            trained = w.trained and TrainedSums(w.trained.mean[order], w.trained.deviation[order])
+            weights[layer.name] = FloatWeights(w.weight[order], w.bias[order], limit, trained)
         for reader in chain.readers:
             w = weights[reader.name]
             moved = np.take(w.weight, order, axis=reader.operator.weights.inputs)

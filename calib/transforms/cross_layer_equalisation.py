@@ -47,7 +47,7 @@ def equalise_ranges(state: CalibrationState, images: ImageSet) -> CalibrationSta
     if not tensors:
         return state
     gains = noise_gains(network, few(network, images), state.seed)
-    ends = range_ends(state, images, tensors, gains, "cross-layer equalisation")
+    ends, state = range_ends(state, images, tensors, gains, "cross-layer equalisation")
     return state.with_network(ranges_equalised(network, ends, state.plan))
 
 

@@ -12,11 +12,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from bfp.format import mantissa_range
 from calib.data.images import ImageSet
-from calib.formats.logit_range import best_step
-from calib.network.float_network import FloatNetwork
+from calib.formats.logit_range import best_step, stretch, stretched
+from calib.network.float_network import FloatNetwork, TrainedSums
 from calib.observers.observer import evenly, observe
 from calib.observers.tensor_values import TensorValues
+from calib.observers.trained_ranges import trained_ends, trained_values
 from calib.state import CalibrationState
 from calib.transforms.rescaling import rescaled
 
@@ -30,19 +32,36 @@ def scale_output(state: CalibrationState, images: ImageSet) -> CalibrationState:
         return state
     logits = TensorValues(output)
     observe(state.network, evenly(images, IMAGES), logits, "output scaling")
-    return state.with_network(output_scaled(state.network, logits.values(), state.plan.bits[output]))
+    # one image, or such as do not look like training's, do not show how far logits reach
+    enough = len(logits.values()) > 1 and state.evidence.likeness.alike
+    trained = None if enough else trained_values(state.network).get(output)
+    return state.with_network(output_scaled(state.network, logits.values(), state.plan.bits[output], trained))
 
 
-def output_scaled(network: FloatNetwork, logits: np.ndarray, bits: int) -> FloatNetwork:
+def output_scaled(
+    network: FloatNetwork, logits: np.ndarray, bits: int, trained: TrainedSums | None = None
+) -> FloatNetwork:
     """The same function with its output tensor scaled so that ``best_step`` is a power of two.
 
+    Logits of other images may reach further than ``logits`` [N, classes]: by ``stretch``, and as far as ``trained``
+    says, where that is given.
     Nothing is changed where logits are all alike, or not finite (whoever
     counts the ranges names the layer).
     """
     if not np.isfinite(logits).all() or logits.max() == logits.min():
         return network
-    step = best_step(np.asarray(logits, np.float64), bits)
-    scale = np.float32(step * 2.0 ** -round(np.log2(step)))
+    logits = np.asarray(logits, np.float64)
+    factor = stretch(logits, bits)
+    if trained is not None:
+        end = trained_ends(trained, mantissa_range(bits, True)[1], non_negative=True).max()
+        factor = max(factor, float((end - logits.mean()) / (logits.max() - logits.mean())))
+    wide = stretched(logits, factor) if factor > 1 else logits
+    step = best_step(wide, bits)
+    exponent = round(np.log2(step))
+    scale = np.float32(step * 2.0**-exponent)
     output = network.graph.output
     factors = np.full(network.graph.shapes[output][0], scale)
-    return replace(rescaled(network, {output: factors}), output_scale=float(scale))
+    scaled = replace(rescaled(network, {output: factors}), output_scale=float(scale))
+    if factor == 1:
+        return scaled
+    return replace(scaled, output_range=(exponent, float(wide.max() / scale)))

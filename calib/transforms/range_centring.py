@@ -63,14 +63,15 @@ def centred(network: FloatNetwork, centre: Callable[[str], np.ndarray]) -> Float
     weights = dict(network.weights)
     for node in graph.weighted():
         w = weights[node.name]
-        change = np.zeros(len(w.bias))
+        change = moved = np.zeros(len(w.bias))  # of the biases, and of the layer's sums
         if node.main in shift:
-            change += _passed_on(node, w, shift[node.main])
+            change = change + _passed_on(node, w, shift[node.main])
         if node.shortcut in shift:  # a sum, see ``shiftable``
-            change += shift[node.shortcut]
+            change, moved = change + shift[node.shortcut], moved + shift[node.shortcut]
         if node.output in shift:
-            change -= shift[node.output]
-        weights[node.name] = replace(w, bias=(w.bias + change).astype(np.float32))
+            change, moved = change - shift[node.output], moved - shift[node.output]
+        trained = w.trained and w.trained.scaled(1.0, moved)
+        weights[node.name] = replace(w, bias=(w.bias + change).astype(np.float32), trained=trained)
     return replace(network, weights=weights)
 
 

@@ -35,7 +35,8 @@ def _rescaled_layer(node: Node, w: FloatWeights, read: np.ndarray | None, made: 
         w = replace(w, weight=w.weight * node.operator.weights.along_inputs(read))
     if made is None:
         return w
-    return FloatWeights(w.weight / made[:, None, None, None], w.bias / made, _rescaled_limit(node, w.limit, made))
+    limit, trained = _rescaled_limit(node, w.limit, made), w.trained and w.trained.scaled(1 / made)
+    return FloatWeights(w.weight / made[:, None, None, None], w.bias / made, limit, trained)
 
 
 def _rescaled_limit(node: Node, limit: np.ndarray | None, made: np.ndarray) -> np.ndarray | None:

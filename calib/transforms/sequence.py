@@ -18,13 +18,17 @@ from calib.transforms.cross_layer_equalisation import equalise_ranges, equalise_
 from calib.transforms.input_scaling import scale_input
 from calib.transforms.output_scaling import scale_output
 from calib.transforms.range_centring import centre_ranges
+from calib.transforms.range_ends import bound_others
 from calib.transforms.tied_equalisation import equalise_tied_channels
+from calib.transforms.training_comparison import compare_with_training
 
 
 def preparation(options: BfpOptions) -> tuple[Pass, ...]:
     """The passes before anything is quantised: transforms, which keep the function of the network, and widths."""
     ranges, budget = options.equalise == "ranges", options.weight_budget or options.activation_budget
     return _asked_for(
+        # how like training's the images are says how far their ranges can be trusted
+        (ranges, compare_with_training),
         # in data-free equalisation, the weights of neighbouring layers get the same range in every channel
         (options.equalise == "weights", equalise_weights),
         # signed channels are shifted so that the centre of their range is zero
@@ -37,6 +41,8 @@ def preparation(options: BfpOptions) -> tuple[Pass, ...]:
         (ranges, equalise_ranges),
         # so are the channels that sums, slices and concatenations tie together
         (ranges, equalise_tied_channels),
+        # what nothing has scaled reaches as far as images need that were not seen
+        (ranges, bound_others),
         # a classifier's last layer is scaled to the best step between its logits
         (True, scale_output),
         # layers get widths of their own, so that the mean stays within a budget

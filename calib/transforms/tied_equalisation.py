@@ -39,7 +39,7 @@ def equalise_tied_channels(state: CalibrationState, images: ImageSet) -> Calibra
     if not tensors:
         return state
     gains = noise_gains(network, few(network, images), state.seed)
-    ends = range_ends(state, images, set(tensors), gains, "equalisation of tied channels")
+    ends, state = range_ends(state, images, set(tensors), gains, "equalisation of tied channels")
     return state.with_network(tied_equalised(network, ends, state.plan, gains))
 
 
