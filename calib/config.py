@@ -36,6 +36,7 @@ from calib.sweep_options import SweepOptions, read_sweep
 
 SHIPPED = Path(__file__).parent / "networks"
 AUTO_GROUP = 16  # channels that share an exponent where the file leaves it to us: a memory word
+TASKS = ("classification", "binary", "segmentation", "image", "regression", "features")  # see calib.evaluation.tasks
 WEIGHT_WORDS = ("model", "random")
 ONNX = ".onnx"
 
@@ -44,7 +45,7 @@ ONNX = ".onnx"
 class NetworkConfig:
     """One network's file, validated. Paths are absolute or words; see the sections' own classes.
 
-    length: of a sequence, where the module takes [N, channels, length], a map of one row here. engine: the options of the engine by name; board: of it, None where the file names none. Which options and boards
+    task: what the network is for, None where its output's shape says it. length: of a sequence, where the module takes [N, channels, length], a map of one row here. engine: the options of the engine by name; board: of it, None where the file names none. Which options and boards
     there are is for code generation to say.
     """
 
@@ -64,6 +65,7 @@ class NetworkConfig:
     board: str | None = None
     sweep: SweepOptions = SweepOptions()
     length: int | None = None
+    task: str | None = None
 
     @property
     def onnx(self) -> Path | None:
@@ -143,6 +145,7 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
         classes=_classes(top, base),
         input=pre,
         length=length,
+        task=top.text("task", None, TASKS),
         calibration=_images(Section(path, "calibration", top.take("calibration", ..., _same, "a table")), base, True),
         evaluation=(
             _images(Section(path, "evaluation", top.take("evaluation", None, _same, "")), base, False)
