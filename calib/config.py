@@ -247,6 +247,11 @@ def _overrides(section: Section) -> tuple[Override, ...]:
     return tuple(overrides)
 
 
+def bfp_options(table: dict, where: str) -> BfpOptions:
+    """Options of a ``[bfp]`` section given from Python. Raises BfpError, which begins with ``where``, for what none is."""
+    return _bfp(Section(where, "bfp", dict(table)), lanes=0)
+
+
 def _bfp(section: Section, lanes: int) -> BfpOptions:
     def boolean(value: object) -> bool:
         if not isinstance(value, bool):
