@@ -160,7 +160,8 @@ def randomise(module: nn.Module, seed: int, calibration: np.ndarray | torch.Tens
             elif m in norms and m.affine:
                 nn.init.uniform_(m.weight, 0.75, 1.25, generator=draw)
                 nn.init.normal_(m.bias, 1.0, 0.3, generator=draw)
-    module.eval()
+    with suppress(NotImplementedError):  # what torch has exported stays in the mode it was exported in
+        module.eval()
     if norms:
         _measure_batch_norms(module, norms, calibration)
 
