@@ -82,6 +82,8 @@ def percent(value: float | None) -> str:
 def figures(result: dict) -> str:
     """An evaluation in one line."""
     sqnr = "none lost" if result["sqnr_db"] is None else f"{result['sqnr_db']:.1f} dB"
+    if result["task"] != "classification":
+        return f"{result['images']} images, {result['task']}: {result['metric']} {result['figure']:.4g}, SQNR {sqnr}"
     return (
         f"{result['images']} images, top-1 float {percent(result['top1_float'])}, "
         f"BFP {percent(result['top1_bfp'])}, agreement {percent(result['agreement'])}, SQNR {sqnr}"

@@ -38,6 +38,7 @@ from calib.sweep_options import SweepOptions, read_sweep
 
 SHIPPED = Path(__file__).parent / "networks"
 AUTO_GROUP = 16  # channels that share an exponent where the file leaves it to us: a memory word
+TASKS = ("classification", "binary", "segmentation", "image", "regression", "features")  # see calib.evaluation.tasks
 WEIGHT_WORDS = ("model", "random")
 ONNX = ".onnx"
 MOST_BYTES = 2**20  # of a network's file
@@ -50,9 +51,9 @@ MOST_COUNT = 10**8  # of images to take or leave out
 class NetworkConfig:
     """One network's file, validated. Paths are absolute or words; see the sections' own classes.
 
-    length: of a sequence, where the module takes [N, channels, length], a map of one row here. notes: what may be meant
-    otherwise, one sentence each. engine: the options of the engine by name; board: of it, None where the file names
-    none. Which options and boards
+    task: what the network is for, None where its output's shape says it. length: of a sequence, where the module takes
+    [N, channels, length], a map of one row here. notes: what may be meant otherwise, one sentence each. engine: the
+    options of the engine by name; board: of it, None where the file names none. Which options and boards
     there are is for code generation to say.
     """
 
@@ -73,6 +74,7 @@ class NetworkConfig:
     sweep: SweepOptions = SweepOptions()
     notes: tuple[str, ...] = ()
     length: int | None = None
+    task: str | None = None
 
     @property
     def onnx(self) -> Path | None:
@@ -153,6 +155,7 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
         classes=_classes(top, base),
         input=pre,
         length=length,
+        task=top.text("task", None, TASKS),
         calibration=_images(Section(path, "calibration", top.take("calibration", ..., _same, "a table")), base, True),
         evaluation=(
             _images(Section(path, "evaluation", top.take("evaluation", None, _same, "")), base, False)
@@ -253,6 +256,11 @@ def _overrides(section: Section) -> tuple[Override, ...]:
         one.done()
         overrides.append(override)
     return tuple(overrides)
+
+
+def bfp_options(table: dict, where: str) -> BfpOptions:
+    """Options of a ``[bfp]`` section given from Python. Raises BfpError, which begins with ``where``, for what none is."""
+    return _bfp(Section(where, "bfp", dict(table)), lanes=0)
 
 
 def _bfp(section: Section, lanes: int) -> BfpOptions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import numpy as np
@@ -88,6 +89,8 @@ def test_from_arrays_to_evaluation(case, folder, capsys):
     assert main(["calibrate", str(path), "--out", str(out)]) == 0
     assert main(["evaluate", str(path), "--out", str(out)]) == 0
     artifact, samples = load(out / "artifact.npz"), load_samples(out / "samples.npz")
+    found = json.loads((out / "evaluation.json").read_text())
+    assert found["sqnr_db"] > 25  # the input's step is the arrays' own, and they go below zero
     config = load_config(path)
     assert artifact.preprocessing.channels == "array" and samples.images.shape[1:] == artifact.graph.shapes["input"]
     if changes.get("weights") == "random":

@@ -22,7 +22,7 @@ from calib.network import float_model
 from calib.data.images import ImageSet
 from calib.evaluation.integer_model import IntegerModel, choose_device, full_precision
 from calib.evaluation.resume import evaluation_key, load_tally, save_tally
-from calib.evaluation.tally import Tally, chance_note, labels_of, remaining
+from calib.evaluation.tally import Tally, chance_note, judge_of, remaining
 from calib.observers.observer import batch_size
 from calib.pipeline import Prepared, check_artifact
 
@@ -44,11 +44,11 @@ def compare(
     """
     network = prepared.network
     check_artifact(prepared, artifact)
-    labels = labels_of(images, network.graph)
+    judge = judge_of(images, network.graph, prepared.config.task)
     where, size = choose_device(device), batch_size(network)
     tally, key = Tally(), {}
     if state is not None:
-        key = evaluation_key(artifact.digest, network, images, size, where.type)
+        key = evaluation_key(artifact.digest, network, images, size, where.type) | {"task": judge.task.name}
         tally, found = load_tally(state, key, len(images))
         if found:
             print(f"{artifact.graph.name}: {found}", file=sys.stderr)
@@ -62,12 +62,12 @@ def compare(
             checked = True
         with full_precision():
             reference = float_model.logits(network, torch.from_numpy(batch).to(where)).cpu().double().numpy()
-        tally.add(reference, model.logits(mantissas), labels)
+        tally.add(judge, reference, model.logits(mantissas))
         tally.seconds += time.perf_counter() - last
         last = time.perf_counter()
         if state is not None:
             save_tally(state, key, tally)
-    return {**tally.figures(labels is not None), "device": where.type, "seconds": round(tally.seconds, 3)}
+    return {**tally.figures(judge), "device": where.type, "seconds": round(tally.seconds, 3)}
 
 
 def check(model: IntegerModel, mantissas: np.ndarray) -> None:
@@ -105,9 +105,10 @@ def evaluate(
     state = folder / "evaluation.part.json"
     figures = compare(prepared, artifact, images, device, state)
     seconds = figures.pop("seconds")
-    notes = [*prepared.notes, *images.notes]
+    judge = judge_of(images, prepared.network.graph, config.task)
+    notes = [*prepared.notes, *images.notes, judge.note]
     if prepared.weights != "random":
-        notes += filter(None, [chance_note(figures, int(np.prod(artifact.graph.shapes[artifact.graph.output])))])
+        notes.append(chance_note(figures, judge))
     result = {
         "network": config.name,
         **figures,
@@ -117,7 +118,7 @@ def evaluate(
         "activation_bits": config.bfp.activations,
         "calibration_images": artifact.provenance.get("calibration_images"),
         "artifact": artifact.digest,
-        "notes": list(dict.fromkeys(notes)),
+        "notes": list(dict.fromkeys(filter(None, notes))),
         "seconds": seconds,
     }
     write_json(folder / "evaluation.json", result)

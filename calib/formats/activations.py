@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bfp.artifact import Preprocessing, concat_format
+from bfp.artifact import ARRAY, Preprocessing, concat_format
 from bfp.errors import BfpError
 from bfp.format import BlockFormat, exponent_for_maximum, mantissa_range, round_half_up
 from bfp.graph import Node
@@ -69,6 +69,8 @@ class ActivationFormats:
     def _exponents(self, tensor: str, node: Node | None, known: dict[str, BlockFormat]) -> np.ndarray:
         plan = self.plan
         splits, bits, signed = plan.splits[tensor], plan.bits[tensor], plan.signed[tensor]
+        if node is None and self.preprocessing.channels == ARRAY:
+            return exponent_for_maximum(self.statistics.block_maximum(tensor, splits), bits, signed)
         if node is None:
             blocks = [range(a, b) for a, b in zip(splits, splits[1:])]
             return np.array([input_exponent(self.preprocessing, b, bits, signed) for b in blocks])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bfp.artifact import Preprocessing
+from bfp.artifact import ARRAY, Preprocessing
 from bfp.graph import Graph, Node
 from bfp.operators import Channels
 from calib.formats import logit_range
@@ -154,7 +154,9 @@ def _asked(
 
 
 def _can_be_negative(graph: Graph, preprocessing: Preprocessing) -> dict[str, bool]:
-    negative = dict.fromkeys(graph.inputs, any(m > 0 for m in preprocessing.mean))
+    # pixels are 0 or more; of arrays nobody knows
+    below = preprocessing.channels == ARRAY or any(m > 0 for m in preprocessing.mean)
+    negative = dict.fromkeys(graph.inputs, below)
     for n in graph.nodes:
         negative[n.output] = not n.act.non_negative and n.operator.negative([negative[t] for t in n.inputs])
     return negative

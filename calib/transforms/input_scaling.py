@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bfp.artifact import Preprocessing
+from bfp.artifact import ARRAY, Preprocessing
 from bfp.format import mantissa_range, round_half_up
 from calib.data.images import ImageSet
 from calib.formats.activations import input_exponent
@@ -37,6 +37,8 @@ def input_scaled(network: FloatNetwork, plan: FormatPlan) -> FloatNetwork:
     """The same function of the images, with a scale for its input, where all that reads it takes a scale in."""
     graph = network.graph
     readers = graph.consumers(graph.input)
+    if plan.preprocessing.channels == ARRAY:
+        return network  # there are no codes: statistics choose the step
     if not readers or not all(takes_in(n, graph.input, Change.SCALE) for n in readers):
         return network
     scale = best_scale(plan.preprocessing, plan.splits[graph.input], plan.bits[graph.input], plan.signed[graph.input])

@@ -183,7 +183,8 @@ def randomise(module: nn.Module, seed: int, calibration: np.ndarray | torch.Tens
                 nn.init.uniform_(m.weight, 0.75, 1.25, generator=draw)
                 nn.init.normal_(m.bias, 1.0, 0.3, generator=draw)
     module.float()  # as the images are; what is quantised has no other precision
-    module.eval()
+    with suppress(NotImplementedError):  # what torch has exported stays in the mode it was exported in
+        module.eval()
     if norms:
         _measure_batch_norms(module, norms, calibration)
 

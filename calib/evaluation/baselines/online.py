@@ -30,7 +30,7 @@ from bfp.files import write_json
 from bfp.format import exponent_for_maximum, mantissa_range
 from calib.data.images import ImageSet
 from calib.evaluation.evaluate import images_to_evaluate
-from calib.evaluation.tally import Tally, labels_of, remaining
+from calib.evaluation.tally import Tally, judge_of, remaining
 from calib.formats.plan import FormatPlan, weight_splits
 from calib.formats.weights import WeightBlocks
 from calib.network import float_model
@@ -108,13 +108,13 @@ def compare(prepared: Prepared, images: ImageSet) -> dict:
     Raises BfpError where a label is no class of the network, or a value is not finite (named layer).
     """
     network, tally = prepared.network, Tally()
-    labels = labels_of(images, network.graph)
+    judge = judge_of(images, network.graph, prepared.config.task)
     online = OnlineNetwork(network, prepared.state.plan)
     what = f"{network.graph.name}: online reference on {len(images)} images"
     for batch in remaining(tally, images, batch_size(network), what):
         reference = float_model.logits(network, torch.from_numpy(batch)).double().numpy()
-        tally.add(reference, online.logits(batch), labels)
-    return tally.figures(labels is not None)
+        tally.add(judge, reference, online.logits(batch))
+    return tally.figures(judge)
 
 
 def evaluate(prepared: Prepared, folder: Path, limit: int | None = None) -> dict:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from bfp import artifact_file, golden
-from bfp.artifact import Artifact, Preprocessing
+from bfp.artifact import ARRAY, Artifact, Preprocessing
 from bfp.errors import BfpError
 from bfp.files import write_json
 from calib.evaluation.benchmark.results import RESULTS
@@ -101,7 +101,7 @@ def draw(module: torch.nn.Module) -> torch.nn.Module:
 def quantised(network: FloatNetwork, images: torch.Tensor) -> Artifact:
     """The artifact by the plainest method."""
     channels, *size = network.graph.shapes[network.graph.input]
-    pre = Preprocessing(tuple(size), (0.0,) * channels, (1.0,) * channels)
+    pre = Preprocessing(tuple(size), (0.0,) * channels, (1.0,) * channels, channels=ARRAY)
     options = BfpOptions(method="max", weight_group=16, activation_group=16)
     fixed = plan(network.graph, options, pre)
     statistics = Statistics(network.graph, fixed.splits, fixed.needs_histogram())

@@ -11,7 +11,9 @@ def summary(folder: Path) -> list[str]:
     """Lines about a build folder that holds evaluation.json, csim.json and board.json."""
     read = {name: json.loads((folder / f"{name}.json").read_text()) for name in ("evaluation", "csim", "board")}
     e, c, b = read["evaluation"], read["csim"], read["board"]
-    agreement = f"{100 * e['agreement']:.1f} % of {e['images']} images like the float network"
+    agreement = f"{e['metric']} {e['figure']:.3f} on {e['images']} images"
+    if e["agreement"] is not None:
+        agreement = f"{100 * e['agreement']:.1f} % of {e['images']} images like the float network"
     widths = f"{e['weight_bits']}-bit weights, {e['activation_bits']}-bit activations"
     return [
         "",

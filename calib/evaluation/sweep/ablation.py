@@ -100,7 +100,7 @@ def markdown(content: dict) -> str:
 def cell(row: dict) -> str:
     if "agreement" not in row:
         return "failed"
-    agreement = f"{100 * row['agreement']:.1f} %"
+    agreement = "none" if row["agreement"] is None else f"{100 * row['agreement']:.1f} %"
     if row["top1_bfp"] is None:
         return agreement
     return f"{100 * (row['top1_float'] - row['top1_bfp']):+.2f}, {agreement}"
