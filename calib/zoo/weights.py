@@ -80,8 +80,8 @@ def read_state_dict(path: Path, wanted: Collection[str] = ()) -> tuple[dict[str,
         foreign = re.search(r"GLOBAL ([\w.]{1,100})", str(error))
         if foreign and not foreign[1].startswith(TENSORS):
             raise BfpError(
-                f"weights file {path} holds a whole module, or other objects ({foreign[1]}), and not only tensors; where it "
-                "can be loaded, save module.state_dict() instead"
+                f"weights file {path} holds more than tensors ({foreign[1]}), such as a whole module; save "
+                "module.state_dict() alone"
             ) from None
         reason = printable(re.sub(r"\s+", " ", str(error).split("\n")[0]))[:120].rstrip(". ")
         raise BfpError(
