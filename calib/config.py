@@ -38,7 +38,7 @@ from calib.sweep_options import SweepOptions, read_sweep
 
 SHIPPED = Path(__file__).parent / "networks"
 AUTO_GROUP = 16  # channels that share an exponent where the file leaves it to us: a memory word
-TASKS = ("classification", "binary", "segmentation", "image", "regression", "features")  # see calib.evaluation.tasks
+TASKS = ("classification", "binary", "segmentation", "image", "regression", "features")  # see calib.tasks
 WEIGHT_WORDS = ("model", "random")
 ONNX = ".onnx"
 MOST_BYTES = 2**20  # of a network's file

@@ -26,6 +26,7 @@ from calib.config import WEIGHT_WORDS, NetworkConfig
 from calib.data.classes import Classes
 from calib.data.depth import depth_note
 from calib.data.images import ImageSet, open_images
+from calib.tasks import task_of
 from calib.frontend.importer import import_module
 from calib.network import float_model
 from calib.network.float_network import FloatNetwork
@@ -105,7 +106,8 @@ def prepare(config: NetworkConfig, adapted: bool = True) -> Prepared:
     outputs = int(np.prod(network.graph.shapes[network.graph.output]))
     if classes.names and len(classes.names) != outputs:
         raise BfpError(f"{config.path}: {len(classes.names)} class names for {outputs} outputs; correct classes")
-    evaluation = evaluated_images(config, calibration, classes, outputs)
+    task, _ = task_of(config.task, config.input_shape, network.graph.shapes[network.graph.output])
+    evaluation = evaluated_images(config, calibration, classes, task.labels(outputs) if task.right else None)
     notes += dict.fromkeys(filter(None, map(depth_note, (calibration, evaluation))))
     output = output_kind(config, calibration, evaluation) if adapted else config.bfp.output
     state = begin(network, config.bfp, config.input, output, classes.names, config.seed)
@@ -226,17 +228,20 @@ def weight_images(calibration: ImageSet) -> np.ndarray:
     return np.concatenate([images, next(others.batches(missing))])
 
 
-def evaluated_images(config: NetworkConfig, calibration: ImageSet, classes: Classes, outputs: int) -> ImageSet:
+def evaluated_images(config: NetworkConfig, calibration: ImageSet, classes: Classes, answers: int | None) -> ImageSet:
     """The file's evaluation images, or its calibration images where it names none, whose labels are not needed.
 
-    Raises BfpError for labels that are no classes of so many outputs.
+    answers: how many there are that a label may name, None where labels say nothing. Raises BfpError for other labels.
     """
     if config.evaluation is not None:
         images = open_images(config.evaluation, config.input, config.seed, classes)
-        images.check_labels(outputs)
+        if answers is not None:
+            images.check_labels(answers)
         return images
+    if answers is None:
+        return calibration
     try:
-        calibration.check_labels(outputs)
+        calibration.check_labels(answers)
         return calibration
     except BfpError as error:
         return calibration.without_labels(f"evaluated without labels: {error}")

@@ -14,7 +14,7 @@ from bfp.errors import BfpError
 from calib.config import bfp_options
 from calib.evaluation.integer_model import IntegerModel, choose_device
 from calib.evaluation.tally import Judge, Tally
-from calib.evaluation.tasks import task_of
+from calib.tasks import task_of
 from calib.frontend.importer import import_module
 from calib.network import float_model
 from calib.network.float_network import FloatNetwork

@@ -123,7 +123,7 @@ def test_weights_fallback_is_used_and_reported(folder, capsys):
         (("size = 16", "size = 20"), "cannot be traced"),
         (("size = 16", "sizes = 16"), "did you mean 'size'"),
         (('"cifar10"', '["a", "b"]'), "2 class names for 10 outputs"),
-        (('"cifar10"', '"no_such.txt"'), "cannot be read"),
+        (('"cifar10"', '"no_such.txt"'), "no_such.txt does not exist"),
         (('"cifar10"', '"cifar10"\nweights = "gone.pth"'), "gone.pth does not exist"),
         (('"pictures.npz"', '"gone.npz"'), "gone.npz do not exist"),
     ],
@@ -159,12 +159,11 @@ def test_evaluating_another_networks_artifact_is_refused(folder, capsys):
 def test_labels_beyond_the_outputs_are_refused(folder, capsys):
     np.savez(folder / "pictures.npz", images=np.zeros((2, 16, 16, 3), np.uint8), labels=np.array([0, 10]))
     path = str(folder / "toy.toml")
-    assert main(["calibrate", path, "--out", str(folder)]) == 0
-    assert main(["evaluate", path, "--out", str(folder)]) == 2
-    assert "label 10 of the evaluation images is no class" in capsys.readouterr().err
+    assert main(["calibrate", path, "--out", str(folder)]) == 2  # before any work
+    assert "label 10 of the images is no class: the network has 10 outputs" in capsys.readouterr().err
     change(folder, ('"max"', '"online"'))
     assert main(["evaluate", path, "--out", str(folder)]) == 2
-    assert "label 10 of the evaluation images is no class" in capsys.readouterr().err
+    assert "label 10 of the images is no class" in capsys.readouterr().err
 
 
 def test_as_a_command():

@@ -8,7 +8,7 @@ import pytest
 from bfp.errors import BfpError
 from calib.config import TASKS as STATED
 from calib.evaluation.tally import Judge, Tally
-from calib.evaluation.tasks import MOST_DB, TASKS, task_of
+from calib.tasks import MOST_DB, TASKS, task_of
 
 SHAPES = {"classification": (5, 1, 1), "binary": (1, 1, 1), "segmentation": (4, 6, 5), "image": (3, 6, 5), "regression": (2, 1, 1), "features": (9, 1, 1)}
 

@@ -15,7 +15,8 @@ from calib.config import load_config
 from calib.data.classes import Classes
 from calib.data.imagenet_ids import IMAGENET_IDS
 from calib.data.images import open_images
-from calib.evaluation.tally import chance_note
+from calib.evaluation.tally import Judge, chance_note
+from calib.tasks import task_of
 from calib.options import ImageOptions
 from calib.user_model import load_classes
 
@@ -202,11 +203,12 @@ def test_ground_truth_of_other_programs(tmp_path):
     "top1, images, outputs, said",
     [
         (0.0, 30, 1000, True), (0.0, 29, 1000, False), (0.1, 30, 1000, False), (0.5, 100, 2, True), (0.9, 100, 2, False),
-        (0.12, 100, 10, True), (0.3, 100, 10, False), (None, 100, 10, False), (1.0, 100, 1, False),
+        (0.12, 100, 10, True), (0.3, 100, 10, False), (None, 100, 10, False), (1.0, 100, 1, False)
     ],
 )  # fmt: skip
 def test_float_accuracy_at_chance_is_said(top1, images, outputs, said):
-    assert ("hardly belong together" in chance_note({"top1_float": top1, "images": images}, outputs)) is said
+    judge = Judge(task_of(None, (3, 8, 8), (outputs, 1, 1))[0], (outputs, 1, 1))
+    assert ("hardly belong together" in chance_note({"top1_float": top1, "images": images}, judge)) is said
 
 
 MODULE = """

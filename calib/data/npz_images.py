@@ -40,7 +40,7 @@ def header_of(stream: BinaryIO, size: int) -> tuple[tuple[int, ...], bool, np.dt
     shape, fortran, dtype = reader(stream)
     if dtype.hasobject:  # of no size, and refused by its type
         return shape, fortran, dtype
-    if min(shape, default=1) < 1 or math.prod(shape) * dtype.itemsize != size - stream.tell():
+    if min(shape, default=1) < 0 or math.prod(shape) * dtype.itemsize != size - stream.tell():
         raise ValueError(f"its shape {shown(shape)} is not that of {size} bytes")
     if shape and shape[0] > MOST_IMAGES:
         raise ValueError(f"it holds more than {MOST_IMAGES} images")

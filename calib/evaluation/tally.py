@@ -10,7 +10,7 @@ import numpy as np
 
 from bfp.graph import Graph, Shape
 from calib.data.images import ImageSet
-from calib.evaluation.tasks import Task, task_of
+from calib.tasks import Task, task_of
 from calib.progress import Progress
 
 ENOUGH = 30  # labelled images that tell chance from a network that has learnt something
