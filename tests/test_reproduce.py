@@ -216,7 +216,7 @@ def test_weights_of_a_folder(pictures, tmp_path, capsys):
     keys = reproduce.weight_keys(Path(network), "resnet50", "random")
     assert keys == {"weights": "random", "arguments": {"pretrained": False}}
     err = refused(pictures, tmp_path, capsys, "--networks", network, "--weights", str(tmp_path))
-    assert f"there are no weights resnet50.pth (or .th, .pt, .safetensors, .npz) in {tmp_path}" in err
+    assert f"there are no weights resnet50.pth (or .th, .pt, .ckpt, .tar, .bin, .safetensors, .npz) in {tmp_path}" in err
     (tmp_path / "resnet50.npz").write_bytes(b"")
     keys = reproduce.weight_keys(Path(network), "resnet50", str(tmp_path))
     assert keys["weights"] == str(tmp_path / "resnet50.npz") and zoo_weights.SUFFIXES[0] == ".pth"
