@@ -131,16 +131,21 @@ def calibrate(config: NetworkConfig, folder: Path, arguments: argparse.Namespace
     changed = artifact.provenance["adjustments"]
     ranges = artifact.provenance["ranges"]
     if "saturating" in ranges:
-        print(
-            f"{config.name}: the ends of ranges rest on {ranges['photographs']} images; "
-            f"{100 * ranges['saturating']:.2g} % of the values of images held out from them saturate"
-            + (f", ranges alone leave {ranges['unseen_db']:.1f} dB there" if "unseen_db" in ranges else "")
-        )
+        print(f"{config.name}: {judged(ranges)}")
     print(
         f"{config.name}: {len(artifact.graph.nodes)} layers, method {config.bfp.method}, weights "
         f"{artifact.provenance['weights']}, {artifact.provenance['calibration_images']} images; weights of "
         f"{len(changed['weights'])} layers and {len(changed['activations'])} tensors made coarser by limits; "
         f"wrote {folder / 'artifact.npz'}"
+    )
+
+
+def judged(ranges: dict) -> str:
+    """What images held out say of the ends of ranges, in one line; ranges: as an artifact's provenance has them."""
+    noise = f", ranges alone leave {ranges['unseen_db']:.1f} dB there" if "unseen_db" in ranges else ""
+    return (
+        f"the ends of ranges rest on {ranges['photographs']} images; {100 * ranges['saturating']:.2g} % of the values "
+        f"of images held out from them saturate{noise}"
     )
 
 

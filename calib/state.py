@@ -57,10 +57,11 @@ class Evidence:
     def record(self) -> dict:
         """For an artifact's provenance."""
         divergence = self.likeness.divergence
+        judged = self.likeness.alike  # noise says nothing of photographs
         found = {
             "photographs": self.photographs or None,
-            "saturating": self.saturating,
-            "unseen_db": None if self.unseen_db is None else round(self.unseen_db, 2),
+            "saturating": self.saturating if judged else None,
+            "unseen_db": round(self.unseen_db, 2) if judged and self.unseen_db is not None else None,
             "divergence_from_training": None if divergence is None else round(divergence, 4),
         }
         return {key: value for key, value in found.items() if value is not None}

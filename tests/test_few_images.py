@@ -57,7 +57,7 @@ def make(width=16):
 def module(train=True):
     """A network whose batch normalisations have seen photographs, as far as ``train`` says so."""
     scope = {}
-    exec(NET, scope)
+    exec(NET, scope)  # the very text that the network files below name
     torch.manual_seed(0)
     made = scope["make"]()
     if train:

@@ -244,8 +244,8 @@ class Moments:
         return np.take_along_axis(ends, self.squared_error(ends, top).argmin(axis=1)[:, None], axis=1)[:, 0]
 
     def beyond(self, ends: np.ndarray) -> np.ndarray:
-        """How many values lie beyond each end; both [C, ends]."""
-        inside = np.clip(np.floor(ends / self.width + 0.5), 0, BINS).astype(np.int64)
+        """How many values lie beyond each end; both [C, ends]. Those in the end's own bin are not among them."""
+        inside = np.clip(np.floor(ends / self.width) + 1, 0, BINS).astype(np.int64)
         return self.sums[0][:, -1:] - np.take_along_axis(self.sums[0], inside, axis=1)
 
     def squared_error(self, ends: np.ndarray, top: int) -> np.ndarray:
