@@ -33,8 +33,8 @@ def build_module(config: NetworkConfig) -> torch.nn.Module:
     top = name.split(".")[0]
     beside = config.path.parent / top
     is_beside = beside.is_dir() or beside.with_suffix(".py").is_file()
-    if is_beside and str(config.path.parent) not in sys.path:
-        sys.path.insert(0, str(config.path.parent))
+    if is_beside:
+        take_from(config.path.parent)
     where = f"{config.path}: model {config.model!r}"
     try:
         found = importlib.import_module(name)
@@ -60,6 +60,30 @@ def build_module(config: NetworkConfig) -> torch.nn.Module:
     if found is None:
         raise BfpError(f"{where} returns {type(module).__name__}; it must return a torch.nn.Module or a torch.export program")
     return found
+
+
+# folders of networks' files that Python was told of, as it was
+_FOLDERS: set[str] = set()
+
+
+def take_from(folder: Path) -> None:
+    """Have Python look for modules in the folder of a network's file first, even where another file's folder has them too.
+
+    Modules of Python's own, and of other packages, stay as they are.
+    """
+    others = _FOLDERS - {str(folder)}
+    for name, module in list(sys.modules.items()):
+        file, top = getattr(module, "__file__", None), name.split(".")[0]
+        if file is None or not others & {str(Path(file).parent), str(Path(file).parent.parent)}:
+            continue
+        if (folder / top).is_dir() or (folder / f"{top}.py").is_file():
+            del sys.modules[name]
+    if others:
+        importlib.invalidate_caches()
+        sys.path[:] = [place for place in sys.path if place != str(folder)]
+    _FOLDERS.add(str(folder))
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
 
 
 def unwrapped(module: object) -> object:

@@ -159,6 +159,19 @@ def test_a_module_that_is_named_like_one_of_pythons(network, capsys):
     assert "types is the name of another module, too, which Python takes first" in capsys.readouterr().err
 
 
+def test_modules_of_one_name_beside_two_files(network, tmp_path):
+    """Each file has its own, whichever was read before; what lies beside them counts as well."""
+    for folder, channels in ((tmp_path / "one", 4), (tmp_path / "other", 6)):
+        folder.mkdir()
+        (folder / "beside.py").write_text(f"CHANNELS = {channels}\n")
+        (folder / "same_name.py").write_text(
+            "from beside import CHANNELS\nfrom torch import nn\n\n\ndef make():\n    return nn.Conv2d(1, CHANNELS, 3)\n"
+        )
+        (folder / "net.toml").write_text(TOML.replace("hostile_network", "same_name"))
+    for name, channels in (("one", 4), ("other", 6), ("one", 4)):
+        assert build_module(load_config(tmp_path / name / "net.toml")).out_channels == channels
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("wrapper", ["nn.DataParallel", "torch.compile", "torch.jit.script"])
 @pytest.mark.parametrize("inside", [True, False])
