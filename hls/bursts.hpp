@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "bounded.hpp"
+#include "config.hpp"
 
 namespace sbfp {
 
@@ -24,16 +25,16 @@ inline BurstWalk first_burst(int32_t plane, int32_t inside, int32_t left) {
     return walk;
 }
 
-// To the next burst, of this plane or the next. MOST: bursts of a plane.
+// To the next burst, of this plane or the next; behind the last one is none. MOST: bursts of a plane.
 template <int32_t MOST>
 inline void next_burst(BurstWalk &walk, int32_t step, int32_t plane_step, int32_t plane_bursts) {
 #pragma HLS INLINE
     if (walk.left == 1) {
-        walk.plane += plane_step;
+        walk.plane = low_bits<MOST_ADDRESS>(walk.plane + plane_step);
         walk.source = walk.plane;
         walk.left = plane_bursts;
     } else {
-        walk.source += step;
+        walk.source = low_bits<MOST_ADDRESS>(walk.source + step);
         walk.left = bounded<MOST>(walk.left - 1);
     }
 }

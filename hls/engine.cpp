@@ -160,11 +160,11 @@ static void run_step(const StepRow &where, const LoadRow &load, const WeightsRow
 static void run_layers(uint32_t begin, uint32_t end, const Word *weight_memory, const Word *fmap_in,
                        const Word *fmap_shortcut, Word *fmap_out, volatile uint32_t *progress) {
 #pragma HLS INLINE off
-    const uint32_t first = FIRST_STEP[begin];
-    const uint32_t last_layer = FIRST_STEP[end - 1];
-    const uint32_t stop = FIRST_STEP[end];
+    const int32_t first = FIRST_STEP[begin];
+    const int32_t last_layer = FIRST_STEP[end - 1];
+    const int32_t stop = FIRST_STEP[end];
 RUN_STEPS:
-    for (uint32_t n = first; n < stop; ++n) {
+    for (int32_t n = first; n < stop; n = bounded<NUM_STEPS>(n + 1)) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=1024
         const StepRow where = STEPS[n];
         const Step now = step_of(where);

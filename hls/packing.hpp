@@ -3,12 +3,15 @@
 // of each lane. At eight bits a beat is a word.
 #pragma once
 
+#include "bounded.hpp"
 #include "hls_stream.h"
 #include "words.hpp"
 
 namespace sbfp {
 
 constexpr int32_t BEAT_BITS = 8;
+// fewer than eight are left over when a beat joins them
+constexpr int32_t MOST_WAITING = 15;
 
 // Bits of each lane that wait to be taken, or to be written.
 struct LaneBits {
@@ -38,7 +41,7 @@ struct Behind {
 inline void add_bits(LaneBits &waiting, int32_t bits, const Word &values) {
 #pragma HLS INLINE
     waiting.bits = map<uint16_t>(Behind{waiting.held, bits}, waiting.bits, values);
-    waiting.held += bits;
+    waiting.held = bounded<MOST_WAITING>(waiting.held + bits);
 }
 
 // The bits that lie behind `skip` waiting ones. sign: the sign's bit, 0 where mantissas have none.
@@ -71,7 +74,7 @@ struct Drop {
 inline void drop_bits(LaneBits &waiting, int32_t bits) {
 #pragma HLS INLINE
     waiting.bits = map<uint16_t>(Drop{bits}, waiting.bits);
-    waiting.held -= bits;
+    waiting.held = bounded<MOST_WAITING>(waiting.held - bits);
 }
 
 // The next word; at most one beat is read for it.
