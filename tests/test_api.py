@@ -38,7 +38,7 @@ def test_from_a_loader_to_a_simulated_engine(artifact, tmp_path):
     figures = artifact.evaluate(loader())
     assert figures["images"] == 24 and figures["top1_float"] == 1.0 and figures["agreement"] > 0.6 and figures["sqnr_db"] > 25
     figures = static_bfp.generate(artifact, tmp_path / "engine", lanes=4, filters=2, pixels=2)
-    assert figures["network"] == "toy" and (tmp_path / "engine" / "generated" / "layer.hpp").is_file()
+    assert figures["network"] == "toy" and (tmp_path / "engine" / "generated" / "schedule.hpp").is_file()
     assert figures["cycles"] == static_bfp.estimate(artifact, lanes=4, filters=2, pixels=2)["cycles"]
     result = static_bfp.csim(artifact, tmp_path / "engine", loader(), limit=3, lanes=4, filters=2, pixels=2)
     assert result["mismatches"] == 0 and result["images"] == 3 and result["layers_compared"] > 1
