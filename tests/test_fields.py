@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from bfp.artifact import CHANNEL_ORDERS, INTERPOLATIONS
+from bfp.artifact import ARRAY, CHANNEL_ORDERS, INTERPOLATIONS
 from bfp.errors import BfpError
 from bfp.fields import (
     FILE_NAME, FLAG, NAME, TEXT, Place, checked, choice, dump, fixed, free, hexadecimal, in_order, limited, mapping,
@@ -133,4 +133,4 @@ def test_what_is_no_json_is_refused(text):
 
 
 def test_the_words_of_preprocessing_are_those_that_the_board_knows():
-    assert set(INTERPOLATIONS) == set(image.INTERPOLATIONS) and set(CHANNEL_ORDERS) == set(image.MODES)
+    assert set(INTERPOLATIONS) == set(image.INTERPOLATIONS) and set(CHANNEL_ORDERS) == {*image.MODES, ARRAY}

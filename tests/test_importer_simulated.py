@@ -16,6 +16,7 @@ from calib.options import BfpOptions
 from codegen.generate import generate
 from codegen.simulation.csim import compile_engine, run_testbench, write_golden
 
+torch.manual_seed(0)  # weights are drawn here, whatever was drawn before
 LINE = nn.Sequential(nn.Conv1d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool1d(2), nn.Conv1d(8, 8, 3), nn.AvgPool1d(3, 2, 1))
 MODULES = {
     "groups": nn.Sequential(conv(3, 48, 1), nn.ReLU(), nn.Conv2d(48, 96, 3, padding=1, groups=12), nn.ReLU(), conv(96, 8, 1)),
