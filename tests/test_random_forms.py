@@ -19,6 +19,8 @@ from calib.options import BfpOptions
 from codegen.generate import generate
 from codegen.simulation.csim import compile_engine, run_testbench, write_golden
 
+pytestmark = pytest.mark.heavy  # minutes
+
 PER_ENGINE = 4
 
 

@@ -107,6 +107,7 @@ def manifest(project: Project) -> dict:
     return json.loads((project.build / "deploy" / "manifest.json").read_text())
 
 
+@pytest.mark.heavy
 def test_the_board_is_the_command_lines_then_the_files_then_the_default(project):
     """What depends on it is made again when it changes, and only that."""
     dependent = ("codegen", "csim", "estimate", "explore")

@@ -20,7 +20,7 @@ from bfp.deployment import read_deployment
 from bfp.errors import BfpError
 from codegen.vendor import process
 
-pytestmark = needs_tclsh
+pytestmark = [needs_tclsh, pytest.mark.heavy]  # minutes of doit
 HLS_TOOLS = ("vitis_hls", "vitis-run", "v++")
 TASKS = ("csynth", "cosim", "build-bitstream")
 ENGINE = ["--engine", "lanes=4", "filters=2", "pixels=2"]

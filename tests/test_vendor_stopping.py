@@ -21,7 +21,7 @@ from codegen.vendor import hls, implement, process
 from codegen.vendor.lock import check_free, held
 from codegen.vendor.results import read_results
 
-pytestmark = needs_tclsh
+pytestmark = [needs_tclsh, pytest.mark.heavy]  # minutes of doit
 STOPPED = "error: vitis_hls was stopped by {}, with all that it started; the log is "
 
 
