@@ -88,6 +88,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.heavy
 def test_the_boards_program_drives_the_simulated_board(folder):
     """pynq 3.0.1 under the driver: layers against the golden model, pictures, many of them, figures."""
     simulated = ("--simulate", folder / "csim" / "libengine.so")

@@ -13,7 +13,7 @@ from support.vendor_tools import PROGRAMS, Tools, needs_tclsh
 
 from bfp.deployment import read_deployment
 
-pytestmark = needs_tclsh
+pytestmark = [needs_tclsh, pytest.mark.heavy]  # minutes of doit
 TASKS = ("csynth", "cosim", "build-bitstream")
 
 
