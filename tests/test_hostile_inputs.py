@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from support.refusals import MOST, TOML, sentence
 
 from bfp import BfpError
 from bfp.artifact import Preprocessing
@@ -25,26 +26,6 @@ from codegen.__main__ import main as codegen
 from codegen.options import EngineOptions
 
 PRE = Preprocessing((4, 4), (0.0,), (255.0,), channels="gray")
-MOST = 300  # characters of a refusal, paths left out
-TOML = """
-model = "hostile_network:make"
-[input]
-size = 8
-mean = 127
-std = 64
-[calibration]
-images = "random"
-limit = 4
-[bfp]
-method = "max"
-"""
-
-
-def sentence(error, folder) -> str:
-    text = str(error.value)
-    rest = text.replace(str(folder), "")
-    assert len(rest) <= MOST and rest.isprintable(), text
-    return text
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from support.refusals import MOST, TOML, sentence
 from torch import nn
 
 from bfp import BfpError
@@ -16,19 +17,6 @@ from calib.config import load_config
 from calib.user_model import build_module
 from calib.zoo.weights import load_weights, read_state_dict
 
-MOST = 300  # characters of a refusal, paths left out
-TOML = """
-model = "hostile_network:make"
-[input]
-size = 8
-mean = 127
-std = 64
-[calibration]
-images = "random"
-limit = 4
-[bfp]
-method = "max"
-"""
 MODULE = """
 import torch
 from torch import nn
@@ -38,13 +26,6 @@ def make():
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 3))
 """
-
-
-def sentence(error, folder) -> str:
-    text = str(error.value)
-    rest = text.replace(str(folder), "")
-    assert len(rest) <= MOST and rest.isprintable(), text
-    return text
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import BinaryIO
 
@@ -47,7 +48,7 @@ def header_of(stream: BinaryIO, size: int) -> tuple[tuple[int, ...], bool, np.dt
     return shape, fortran, dtype
 
 
-class NpzMember:
+class NpzMember(ABC):
     """One array of an archive, read forwards, and optionally integer ``labels`` [N].
 
     Raises BfpError where the archive is damaged, lacks an array, or its
@@ -79,13 +80,13 @@ class NpzMember:
         if labels is not None:
             self.labels = self._read_labels(labels)
 
+    @abstractmethod
     def fits(self) -> bool:
         """Whether images can be made of an array of this type and shape."""
-        raise NotImplementedError
 
+    @abstractmethod
     def expected(self) -> str:
         """The types and shapes that fit."""
-        raise NotImplementedError
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -11,6 +11,7 @@ import re
 import torch
 
 from bfp.errors import BfpError
+from calib.eval_mode import to_eval
 from calib.frontend.aten import FRESH
 from calib.frontend.translation import operator_name
 
@@ -21,9 +22,7 @@ def as_module(value: object) -> torch.nn.Module | None:
         return value.module()
     if not isinstance(value, torch.nn.Module):
         return None
-    with contextlib.suppress(NotImplementedError):  # what torch has exported stays in the mode it was exported in
-        value.eval()
-    return value
+    return to_eval(value)
 
 
 def trace(module: torch.nn.Module, input_shape: tuple[int, ...], name: str) -> torch.export.ExportedProgram:

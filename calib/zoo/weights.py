@@ -9,7 +9,7 @@ import socket
 import sys
 import zipfile
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from torch import nn
 
 from bfp.errors import BfpError
 from bfp.names import printable, shown
+from calib.eval_mode import to_eval
 from calib.zoo.containers import unwrapped
 
 TORCH_SUFFIXES = (".pth", ".th", ".pt", ".ckpt", ".tar", ".bin")
@@ -58,8 +59,7 @@ def load_weights(
         check_state_dict(module, state, spec)
         module.load_state_dict(state, strict=False)
         notes = (f"of weights {spec}, {took} was taken off",) if took else ()
-    with suppress(NotImplementedError):  # what torch has exported stays in the mode it was exported in
-        module.eval()
+    to_eval(module)
     return notes
 
 
@@ -183,8 +183,7 @@ def randomise(module: nn.Module, seed: int, calibration: np.ndarray | torch.Tens
                 nn.init.uniform_(m.weight, 0.75, 1.25, generator=draw)
                 nn.init.normal_(m.bias, 1.0, 0.3, generator=draw)
     module.float()  # as the images are; what is quantised has no other precision
-    with suppress(NotImplementedError):  # what torch has exported stays in the mode it was exported in
-        module.eval()
+    to_eval(module)
     if norms:
         _measure_batch_norms(module, norms, calibration)
 
