@@ -151,7 +151,7 @@ class ChannelRanges:
             self._judge(tensor, saturated[best], errors[best])
         else:
             # one photograph's values are all that says how far others reach, unless training does
-            margin = np.where(np.asarray(trained) > 0, 1.0, self._margins(tensor, top))
+            margin = self._margins(tensor, top, trained)
             end = np.maximum(own * margin, beyond(own, splits, 1.0, UNJUDGED))
         return np.minimum(np.maximum(np.where(maximum > 0, end, 0.0), trained), limit[:, 0])
 
@@ -171,7 +171,7 @@ class ChannelRanges:
         """
         top = mantissa_range(bits, signed)[1]
         if not self._judged(tensor):
-            margin = np.where(np.asarray(trained) > 0, 1.0, self._margins(tensor, top))
+            margin = self._margins(tensor, top, trained)
             return beyond(np.maximum(self.maximum[tensor] * margin, trained), splits, 1.0, 0.0)
         counts, tops = self._counts[tensor], self._tops[tensor]
         errors, saturated = np.zeros((2, len(MARGINS)))
@@ -196,9 +196,13 @@ class ChannelRanges:
         places = self.images * self._pixels[tensor]
         self.held_out += HeldOut(float(self._counts[tensor].sum()), float(saturated), float(error) / places)
 
-    def _margins(self, tensor: str, top: int) -> np.ndarray:
-        """Factor, [C], of each channel's largest value by the number of values behind it; variants show no new ones."""
-        return margins(np.maximum(self._counts[tensor].sum((0, 2)) / self.variants, 1), top)
+    def _margins(self, tensor: str, top: int, trained: np.ndarray | float) -> np.ndarray:
+        """Factor, [C], of each channel's largest value by the number of values behind it; variants show no new ones.
+
+        One where training says how far it reaches.
+        """
+        found = margins(np.maximum(self._counts[tensor].sum((0, 2)) / self.variants, 1), top)
+        return np.where(np.asarray(trained) > 0, 1.0, found)
 
     def whole(self, tensor: str, splits: tuple[int, ...]) -> np.ndarray:
         """Ends at which no value seen saturates; otherwise as ``ends``."""
