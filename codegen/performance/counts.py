@@ -14,6 +14,7 @@ from codegen.lowering.compute_jobs import compute_cycles, row_cycles
 from codegen.lowering.layer_fields import LayerFields
 from codegen.lowering.schedule import EngineLayer
 from codegen.lowering.tiling import BIAS_BEATS
+from codegen.lowering.walk import tiles
 
 # pipelined loops, by the names that the engine counts them under (generated/loops.hpp)
 LOOPS = (
@@ -303,16 +304,11 @@ def tile_counts(layer: EngineLayer, array: Array, tile: Extent) -> TileCounts:
 
 def layer_tiles(layer: EngineLayer, array: Array) -> list[TileCounts]:
     """All tiles of a layer in the order of execution (across, down, channel words)."""
-    tiles, out, in_words = layer.fields.tiles, layer.fields.output_map, layer.fields.input_map.in_words
     known: dict[Extent, TileCounts] = {}
     found = []
-    for first in range(0, tiles.tile_words * tiles.word_tiles, tiles.tile_words):
-        words = min(tiles.tile_words, in_words - first)
-        for y in range(0, tiles.tile_height * tiles.tiles_down, tiles.tile_height):
-            height = min(tiles.tile_height, out.out_height - y)
-            for x in range(0, tiles.tile_width * tiles.tiles_across, tiles.tile_width):
-                tile = Extent(y, x, height, min(tiles.tile_width, out.out_width - x), words)
-                if tile not in known:
-                    known[tile] = tile_counts(layer, array, tile)
-                found.append(known[tile])
+    for tile in tiles(layer.fields):
+        extent = Extent(tile.y, tile.x, tile.height, tile.width, tile.words)
+        if extent not in known:
+            known[extent] = tile_counts(layer, array, extent)
+        found.append(known[extent])
     return found
