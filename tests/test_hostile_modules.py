@@ -28,6 +28,27 @@ def make():
 """
 
 
+@pytest.fixture(autouse=True, scope="module")
+def operators_outlive_their_names():
+    """Keep every operator that torch registers while these tests run.
+
+    torch.jit knows its built-in operators by id(). torch.compile registers some and drops them at
+    once, their ids stay; whatever object takes one of these ids next, a padding for instance, is then
+    "a builtin that cannot be used as a value" for torch.jit.script.
+    """
+    kept, register = [], torch.jit._builtins._register_builtin
+
+    def keep(function, name):
+        kept.append(function)
+        return register(function, name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.jit._builtins, "_register_builtin", keep)
+        yield
+    # On purpose for as long as the process lives: the ids stay as long.
+    torch.jit._builtins.kept_for_tests = kept
+
+
 @pytest.fixture
 def network(tmp_path):
     (tmp_path / "hostile_network.py").write_text(MODULE)
