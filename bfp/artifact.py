@@ -12,7 +12,7 @@ import numpy as np
 from bfp import host_operators
 from bfp.errors import BfpError
 from bfp.fields import NAME, TEXT, checked, choice, fixed, number, optional, record, tuple_of
-from bfp.format import BlockFormat, mantissa_range
+from bfp.format import MAX_BITS, BlockFormat, mantissa_range
 from bfp.graph import SIDE, Graph, Node, Shape
 from bfp.limits import MAX_CHANNELS, MAX_ENDS, MAX_EXPONENT, MAX_VALUES
 from bfp.names import check_text, shown
@@ -177,6 +177,9 @@ def verify(artifact: Artifact) -> None:
     for tensor in artifact.formats:
         if tensor not in graph.shapes:
             raise BfpError(f"{where}: {tensor!r} has a block format and is no tensor")
+    for tensor, fmt in artifact.formats.items():
+        if fmt.bits > MAX_BITS and not is_index(graph, tensor):
+            raise BfpError(f"{where}: tensor {tensor!r} has {fmt.bits} bits; what is stored has at most {MAX_BITS}")
     computed = {node.name for node in graph.computed()}
     for name in artifact.parameters:
         if name not in computed:
@@ -189,6 +192,7 @@ def verify(artifact: Artifact) -> None:
             raise BfpError(f"node {node.name}: the artifact has no parameters for it")
         else:
             verify_weights(graph, node, artifact.parameters[node.name].weights)
+            verify_table(graph, node, artifact.parameters[node.name].table, artifact.formats)
             prove(graph, node, artifact.parameters[node.name], artifact.formats)
 
 
@@ -240,6 +244,28 @@ def verify_weights(graph: Graph, node: Node, weights: Weights | None) -> None:
     low, high = mantissa_range(weights.bits, True)
     if weights.mantissas.min() < low or weights.mantissas.max() > high:
         raise BfpError(f"{where}: a weight lies outside the {weights.bits}-bit mantissas {low}..{high}")
+
+
+def is_index(graph: Graph, tensor: str) -> bool:
+    """Whether a tensor is nothing but the index of a table, so that no memory ever holds it."""
+    readers = graph.consumers(tensor)
+    return len(readers) == 1 and readers[0].operator.has_function and tensor not in (*graph.inputs, *graph.outputs)
+
+
+def verify_table(graph: Graph, node: Node, table: np.ndarray | None, formats: dict[str, BlockFormat]) -> None:
+    """Raise BfpError unless the node has the table that its function needs, and its operand is an index only."""
+    where = f"node {node.name}"
+    if (node.function is None) != (table is None):
+        raise BfpError(f"{where}: {node.op} has {'no table' if table is None else 'a table that it cannot have'}")
+    if table is None:
+        return
+    source, target, _ = operand_formats(node, formats)
+    if not is_index(graph, node.main) or not graph.producer(node.main).operator.computes:
+        raise BfpError(f"{where}: its operand {node.main!r} must be computed for its table alone; copy it with identity")
+    if len(set(source.exponents)) != 1 or len(set(target.exponents)) != 1:
+        raise BfpError(f"{where}: the operand and the result of a table have one exponent each")
+    if table.shape != (2**source.bits,) or table.min() < target.low or table.max() > target.high:
+        raise BfpError(f"{where}: its table does not have {2**source.bits} entries in {target.low}..{target.high}")
 
 
 def weight_shape(graph: Graph, node: Node) -> tuple[int, int, int, int]:

@@ -27,6 +27,7 @@ from bfp.graph import Graph, Node
 from bfp.limits import (
     ACC_LIMIT, MAX_CHANNELS, MAX_ENDS, MAX_EXPONENT, MAX_NODES, MAX_REQUANTISATION_SHIFT, MIN_REQUANTISATION_SHIFT,
 )  # fmt: skip
+from bfp.names import shown
 from bfp.parameters import Parameters, Weights, derive
 
 SCHEMA = 4  # 2: clamps of their own per channel, output offset; 3: output scale; 4: lists of inputs and outputs
@@ -49,7 +50,7 @@ class StoredWeights:
 
 @dataclass(frozen=True)
 class StoredNode:
-    """What is stored of a node's parameters; the rest follows from the formats."""
+    """What is stored of a node's parameters; the rest follows from the formats. table: the name of an array."""
 
     acc_exponent: tuple[int, ...] = checked(tuple_of(ACC_EXPONENT, 1, MAX_CHANNELS))
     requantisation_shift: tuple[int, ...] = checked(
@@ -59,6 +60,7 @@ class StoredNode:
         tuple_of(whole(0, ACC_LIMIT - 1), 1, MAX_CHANNELS), omitted=True, default=None
     )
     weights: StoredWeights | None = checked(record(StoredWeights), omitted=True, default=None)
+    table: str | None = checked(NAME, omitted=True, default=None)
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,11 @@ def stored_weights(graph: Graph) -> Iterator[tuple[Node, str, str, str]]:
         yield node, *(f"{letter}{3 * index:04d}" for letter in "meb")
 
 
+def stored_tables(graph: Graph) -> dict[str, str]:
+    """The names of the arrays of tables, by node."""
+    return {node.name: f"t{index:04d}" for index, node in enumerate(n for n in graph.nodes if n.function is not None)}
+
+
 def save(artifact: Artifact, path: str | Path) -> Artifact:
     """Prove every accumulator, then write the file whole or not at all. Returns it with its digest.
 
@@ -106,12 +113,14 @@ def save(artifact: Artifact, path: str | Path) -> Artifact:
         stored[node.name] = StoredWeights(w.bits, w.mantissas.shape, w.splits, *names)
         packed = pack_bits(w.mantissas, w.bits), w.exponents.astype("<i2"), p.bias.astype("<i4")
         arrays.update(zip(names, packed))
+    tables = stored_tables(artifact.graph)
+    arrays.update({name: artifact.parameters[node].table.astype("<i2") for node, name in tables.items()})
     manifest = Manifest(
         schema=SCHEMA,
         graph=artifact.graph,
         formats=artifact.formats,
         nodes={
-            node.name: _stored(artifact.parameters[node.name], stored.get(node.name))
+            node.name: _stored(artifact.parameters[node.name], stored.get(node.name), tables.get(node.name))
             for node in artifact.graph.computed()
         },
         inputs=artifact.inputs,
@@ -127,9 +136,9 @@ def save(artifact: Artifact, path: str | Path) -> Artifact:
     return replace(artifact, digest=digest)
 
 
-def _stored(p: Parameters, weights: StoredWeights | None) -> StoredNode:
+def _stored(p: Parameters, weights: StoredWeights | None, table: str | None) -> StoredNode:
     clamps = None if p.clamp_high is None else tuple(p.clamp_high.tolist())
-    return StoredNode(tuple(p.acc_exponent.tolist()), tuple(p.requantisation_shift.tolist()), clamps, weights)
+    return StoredNode(tuple(p.acc_exponent.tolist()), tuple(p.requantisation_shift.tolist()), clamps, weights, table)
 
 
 def load(path: str | Path) -> Artifact:
@@ -183,7 +192,7 @@ def _assemble(manifest: Manifest, arrays: dict[str, np.ndarray], digest: str) ->
     for what, found, wanted in (
         ("block formats of tensors", formats, graph.shapes),
         ("parameters of nodes", manifest.nodes, {n.name for n in graph.computed()}),
-        ("arrays of weights", arrays, {name for _, *names in stored_weights(graph) for name in names}),
+        ("arrays", arrays, {*stored_tables(graph).values(), *(x for _, *names in stored_weights(graph) for x in names)}),
     ):
         for name in sorted(set(found) ^ set(wanted)):
             raise BfpError(f"{what}: {name!r} is {'not stored' if name in wanted else 'one too many'}")
@@ -193,8 +202,8 @@ def _assemble(manifest: Manifest, arrays: dict[str, np.ndarray], digest: str) ->
     weights = {node.name: _weights(graph, node, manifest.nodes[node.name].weights, names, arrays)
                for node, *names in stored_weights(graph)}  # fmt: skip
     parameters = {
-        node.name: _parameters(node, manifest.nodes[node.name], weights.get(node.name), formats)
-        for node in graph.computed()
+        node.name: _parameters(node, manifest.nodes[node.name], weights.get(node.name), table, formats)
+        for node, table in ((n, _table(n, manifest.nodes[n.name], stored_tables(graph), arrays)) for n in graph.computed())
     }
     ends = manifest.inputs, manifest.outputs
     return Artifact(graph, formats, parameters, *ends, manifest.provenance, manifest.float_digest, digest)
@@ -224,8 +233,26 @@ def _weights(
     return weights, bias.astype(np.int64)
 
 
+def _table(
+    node: Node, stored: StoredNode, tables: dict[str, str], arrays: dict[str, np.ndarray]
+) -> np.ndarray | None:
+    """A node's table, int16, None where it has none. Raises BfpError unless that is what its function needs."""
+    if stored.table != tables.get(node.name):
+        raise BfpError(f"node {node.name}: its table is {shown(stored.table)}, not {shown(tables.get(node.name))}")
+    if stored.table is None:
+        return None
+    found = arrays[stored.table]
+    if found.dtype.str != "<i2" or found.ndim != 1:
+        raise BfpError(f"node {node.name}: array {stored.table} is {found.dtype.str} of shape {found.shape}, not <i2 of one axis")
+    return found.astype(np.int16)
+
+
 def _parameters(
-    node: Node, stored: StoredNode, weights: tuple[Weights, np.ndarray] | None, formats: dict[str, BlockFormat]
+    node: Node,
+    stored: StoredNode,
+    weights: tuple[Weights, np.ndarray] | None,
+    table: np.ndarray | None,
+    formats: dict[str, BlockFormat],
 ) -> Parameters:
     """A node's constants from what is stored of them, and from its formats."""
     source, target, shortcut = operand_formats(node, formats)
@@ -233,10 +260,12 @@ def _parameters(
         raise BfpError(f"node {node.name}: {node.op} cannot have weights")
     if len(stored.acc_exponent) != target.channels:
         raise BfpError(f"node {node.name}: {len(stored.acc_exponent)} exponents are stored for {target.channels} channels")
+    if table is not None and table.shape != (2**source.bits,):
+        raise BfpError(f"node {node.name}: its table has {table.shape} entries for an index of {source.bits} bits")
     own, fields = None, {}
     if weights is not None:
         own, fields["bias"] = weights
-    p = derive(node, source, target, shortcut, own, acc_exponent=np.asarray(stored.acc_exponent))
+    p = derive(node, source, target, shortcut, own, acc_exponent=np.asarray(stored.acc_exponent), table=table)
     if tuple(p.requantisation_shift.tolist()) != stored.requantisation_shift:
         raise BfpError(f"node {node.name}: the stored shifts are not those of its exponents")
     if stored.clamp_high is not None or node.act.high is not None:

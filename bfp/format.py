@@ -13,7 +13,7 @@ import numpy as np
 
 from bfp.errors import BfpError
 from bfp.fields import FLAG, checked, tuple_of, whole
-from bfp.limits import MAX_CHANNELS, MAX_EXPONENT
+from bfp.limits import MAX_CHANNELS, MAX_EXPONENT, MAX_INDEX_BITS
 from bfp.names import shown
 
 MIN_BITS, MAX_BITS = 2, 8
@@ -21,8 +21,8 @@ SPLITS = tuple_of(whole(0, MAX_CHANNELS), 2, MAX_CHANNELS + 1)
 
 
 def mantissa_range(bits: int, signed: bool) -> tuple[int, int]:
-    """Smallest and largest mantissa of ``bits`` bits (sign included)."""
-    if not MIN_BITS <= bits <= MAX_BITS:
+    """Smallest and largest mantissa of ``bits`` bits (sign included); only what indexes a table has more than MAX_BITS."""
+    if not MIN_BITS <= bits <= MAX_INDEX_BITS:
         raise BfpError(f"mantissa width {bits} is outside {MIN_BITS}..{MAX_BITS}; choose one inside")
     if signed:
         top = 2 ** (bits - 1) - 1
@@ -34,13 +34,13 @@ def mantissa_range(bits: int, signed: bool) -> tuple[int, int]:
 class BlockFormat:
     """How one stored tensor is represented.
 
-    bits: mantissa width, sign included; signed: symmetric signed mantissas,
+    bits: mantissa width, sign included, above MAX_BITS only of what indexes a table; signed: symmetric signed mantissas,
     otherwise ``0 .. 2**bits - 1``. ``splits`` are the channel boundaries of
     the exponent groups (``splits[0] == 0``, the last one is the number of
     channels) and ``exponents[g]`` belongs to ``splits[g] : splits[g + 1]``.
     """
 
-    bits: int = checked(whole(MIN_BITS, MAX_BITS))
+    bits: int = checked(whole(MIN_BITS, MAX_INDEX_BITS))
     signed: bool = checked(FLAG)
     splits: tuple[int, ...] = checked(SPLITS)
     exponents: tuple[int, ...] = checked(tuple_of(whole(-MAX_EXPONENT, MAX_EXPONENT), 1, MAX_CHANNELS))

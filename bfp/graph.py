@@ -7,11 +7,13 @@ tensor is channels x height x width; the batch axis is not part of the graph.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bfp.activations import Activation, activation
 from bfp.errors import BfpError
 from bfp.fields import NAME, TEXT, checked, fixed, in_order, limited, mapping, record, tuple_of, whole
+from bfp.functions import FunctionCall
 from bfp.limits import MAX_CHANNELS, MAX_ENDS, MAX_NODES, MAX_OPERANDS, MAX_SIDE, MAX_VALUES
 from bfp.names import check_name
 from bfp.operators import Channels, Operator, operator
@@ -55,6 +57,7 @@ class Node:
     channel_offset: for ``slice_pad``, output channel ``c`` is input channel
     ``c - channel_offset`` where that exists, zero elsewhere.
     source: the names of the modules of the original network that it came from.
+    function: for ``lookup``, which one its table holds.
     """
 
     name: str = checked(NAME)
@@ -66,6 +69,7 @@ class Node:
     counted_padding: tuple[int, int, int, int] = checked(fixed(STEP, 4), default=(0, 0, 0, 0))
     channel_offset: int = checked(whole(-MAX_CHANNELS, MAX_CHANNELS), default=0)
     source: tuple[str, ...] = checked(tuple_of(TEXT, 0, MAX_NODES), default=())
+    function: FunctionCall | None = checked(record(FunctionCall), omitted=True, default=None)
 
     @property
     def operator(self) -> Operator:
@@ -76,6 +80,12 @@ class Node:
     def act(self) -> Activation:
         """The activation's record. Raises BfpError, naming the node, where there is none."""
         return activation(self.activation, f"node {self.name}")
+
+    def can_be_negative(self, operands: Sequence[bool]) -> bool:
+        """Whether a value of the result may be below zero, where the operands' values may or may not."""
+        if self.function is not None:
+            return self.function.can_be_negative(f"node {self.name}")
+        return not self.act.non_negative and self.operator.negative(operands)
 
     @property
     def main(self) -> str:
@@ -239,6 +249,8 @@ class Graph:
                     raise BfpError(f"{where}: {t!r} cannot be placed into the concatenation; copy it with identity")
                 placed.add(t)
         kind.check_fields(node, Window(), where)
+        if node.function is not None:
+            node.function.record(where)
         expected = self.infer_shape(node)
         if expected != self.shapes.get(node.output):
             raise BfpError(f"{where}: output shape is {self.shapes.get(node.output)}, its inputs give {expected}")

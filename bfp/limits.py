@@ -8,6 +8,7 @@ MAX_REQUANTISATION_SHIFT = 30
 MIN_REQUANTISATION_SHIFT = -24
 MAX_OPERAND_SHIFT = 30
 RECIPROCAL_BITS = 22  # 255 * 2**22 leaves room for the rounding half below 2**31
+MAX_INDEX_BITS = 10  # of what indexes a table of a function
 MAX_DIVISOR = 65_000  # pixels of one average
 NEVER = -(10**6)  # an exponent below all others: as a lower limit, it demands nothing
 

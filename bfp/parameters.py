@@ -14,6 +14,7 @@ import numpy as np
 
 from bfp.errors import BfpError
 from bfp.format import BlockFormat
+from bfp.functions import table_of
 from bfp.graph import Graph, Node
 from bfp.limits import (
     ACC_LIMIT,
@@ -60,6 +61,7 @@ class Parameters:
     left shift [filters, groups] that brings it to the accumulator (conv only).
     clamp_high: the activation's upper limit at the accumulator's exponent, or None where it has none: six for ReLU6,
     or what six became where a channel was scaled (see docs/numerics.md, "Epilogue").
+    table: mantissas of a function's results, int16 [2**bits of the operand], or None where there is no function.
     """
 
     acc_exponent: np.ndarray
@@ -71,6 +73,7 @@ class Parameters:
     align_splits: tuple[int, ...]
     align_shift: np.ndarray
     clamp_high: np.ndarray | None
+    table: np.ndarray | None = None
 
 
 def clamp_integer(acc_exponent: np.ndarray, limit: float | np.ndarray) -> np.ndarray:
@@ -110,12 +113,14 @@ def derive(
     bias: np.ndarray | None = None,
     acc_exponent: np.ndarray | None = None,
     limit: np.ndarray | None = None,
+    table: np.ndarray | None = None,
 ) -> Parameters:
     """All static shifts of a node, from the exponents of its tensors.
 
     ``bias`` is the float bias [filters]. ``acc_exponent`` may be given where
     it is stored; otherwise it is the finest exponent that meets in the sum.
-    ``limit`` [filters] replaces the activation's own upper limit channel by channel.
+    ``limit`` [filters] replaces the activation's own upper limit channel by channel. ``table`` is a function's as it is
+    stored; otherwise it is made here.
     Raises BfpError naming the node where a shift leaves its range.
     """
     kind, act, channels = node.operator, node.act, target.channels
@@ -142,6 +147,8 @@ def derive(
     if kind.keeps_exponents and np.any(requantisation_shift != 0):
         raise BfpError(f"node {node.name}: {node.op} must keep its input's exponents")
     high = act.high if limit is None else limit
+    if node.function is not None and table is None:
+        table = table_of(node.function, source, target, f"node {node.name}")
     return Parameters(
         acc_exponent=acc_exponent,
         requantisation_shift=requantisation_shift,
@@ -152,6 +159,7 @@ def derive(
         align_splits=align_splits,
         align_shift=align_shift,
         clamp_high=None if act.high is None else clamp_integer(acc_exponent, high),
+        table=table,
     )
 
 

@@ -69,6 +69,11 @@ def join_table(what: str, entries: Mapping[Join, T]) -> Table[T]:
     return Table(what, "a shortcut that makes", Join, entries)
 
 
+def runs_alone(operator: Operator) -> bool:
+    """Whether the engine has a layer for it: it computes, and is no table, which is read behind what indexes it."""
+    return operator.computes and not operator.has_function
+
+
 def computes(operator: Operator) -> bool:
     """Whether it has an accumulator, and so an entry in what computes."""
     return operator.computes

@@ -40,7 +40,8 @@ class Features:
     input_mean, input_slides, input_whole: whether an input is pooled as it
     loads, averaged, by windows of three rows, by one over the whole map;
     input_pool_columns: columns of which rows wait for that. pooled_queue:
-    words of a pooled row that wait while the map's own row is stored.
+    words of a pooled row that wait while the map's own row is stored. lookups: tables of functions; lookup_bits: of their
+    index.
     """
 
     operators: frozenset[EngineOperator]
@@ -65,6 +66,8 @@ class Features:
     depthwise_weight_bits: int
     depthwise_bits: int
     mean_bits: int
+    lookups: int
+    lookup_bits: int
 
 
 LEAST_QUEUE = 4  # words
@@ -127,4 +130,6 @@ def features(program: Program) -> Features:
         depthwise_bits=max((sum_bits(layer.fields) for layer in depthwise), default=2),
         # the largest of an input's mantissas, too, pass as sums
         mean_bits=max(map(sum_bits, [*averages, *(layer.fields for layer in inputs)]), default=2),
+        lookups=len(program.lookups),
+        lookup_bits=program.lookup_bits,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import jinja2
+import numpy as np
 
 from bfp.limits import RECIPROCAL_BITS
 from codegen.cpp_text import cpp_comment, cpp_string, upper_snake
@@ -59,6 +60,21 @@ def _entries(program: Program) -> list[dict]:
     return tables
 
 
+def _lookups(program: Program) -> list[dict]:
+    """Tables of functions, as codes of a byte, each as long as the longest."""
+    if not program.lookups:
+        return [{"users": [NO_LAYER], "row": [0]}]
+    size = 1 << program.lookup_bits
+    found = []
+    for table in program.lookups:
+        # the codes of a shorter index lie where its sign puts them among the longer ones
+        shorter = len(table.values)
+        codes = np.arange(size)
+        row = table.values[codes & (shorter - 1)].astype(np.int8)
+        found.append({"users": table.users, "row": row.tolist()})
+    return found
+
+
 def _tensors(program: Program) -> tuple[list[dict], list[dict]]:
     tensors, segments = [], []
     for t in program.tensors:
@@ -103,6 +119,7 @@ def _context(program: Program, title: str) -> dict[str, object]:
         "macs": sum(layer.macs for layer in program.layers),
         "tables": _tables(program),
         "entries": _entries(program),
+        "lookups": _lookups(program),
         "reciprocal_bits": RECIPROCAL_BITS,
         "enumerations": ENUMERATIONS,
         "step_tables": steps.tables,

@@ -1,5 +1,6 @@
 // Stage: mean of average pooling, alignment and bias of what did not come through
-// the dense array, shortcut, activation, one requantisation shift, saturation; a word a cycle.
+// the dense array, shortcut, activation, one requantisation shift, saturation, the
+// table of a function; a word a cycle.
 #pragma once
 
 #include "hls_stream.h"
@@ -27,7 +28,7 @@ struct Finish {
     int32_t low;
     int32_t high;
     int32_t factor;
-    int8_t operator()(int32_t sum, int8_t main_shift, int32_t bias, int8_t shortcut, int8_t shortcut_shift,
+    int16_t operator()(int32_t sum, int8_t main_shift, int32_t bias, int8_t shortcut, int8_t shortcut_shift,
                       int32_t clamp, int8_t shift) const {
 #pragma HLS INLINE
         int32_t value = average ? mean(sum, factor) : sum;
@@ -47,7 +48,15 @@ struct Finish {
         if (relu6 && value > clamp) {
             value = clamp;
         }
-        return static_cast<int8_t>(saturate(round_shift<ROUND_LEAST, ROUND_MASK>(value, shift), low, high));
+        return static_cast<int16_t>(saturate(round_shift<ROUND_LEAST, ROUND_MASK>(value, shift), low, high));
+    }
+};
+
+// A mantissa as its code of a byte.
+struct Narrow {
+    int8_t operator()(int16_t mantissa) const {
+#pragma HLS INLINE
+        return static_cast<int8_t>(mantissa);
     }
 };
 
@@ -68,6 +77,19 @@ inline Finish finish_of(const ComputeJob &job) {
     return finish;
 }
 
+// The entry of each lane's index in a table of a function, zero in a lane without a channel. start: of the table; tables
+// are as long as an index has codes.
+inline Word looked_up(const Lanes<int16_t, LANES> &index, const TableRow &used, int32_t start) {
+#pragma HLS INLINE
+    Word result;
+    for (int i = 0; i < LANES; ++i) {
+#pragma HLS UNROLL
+        const int8_t entry = LOOKUP[i / 2][start | (index.lane[i] & ((1 << LOOKUP_BITS) - 1))];
+        result.lane[i] = used.lane[i] != 0 ? entry : static_cast<int8_t>(0);
+    }
+    return result;
+}
+
 // biases: of depthwise convolution, one for each output word.
 inline void epilogue(const StepRow &where, const ComputeRow &job_row, hls::stream<AccWord> &biases,
                      hls::stream<AccWord> &sums, hls::stream<Word> &shortcut, hls::stream<Word> &results) {
@@ -77,14 +99,20 @@ inline void epilogue(const StepRow &where, const ComputeRow &job_row, hls::strea
 #pragma HLS AGGREGATE variable=REQUANTISATION_SHIFT
 #pragma HLS AGGREGATE variable=SHORTCUT_ALIGNMENT
 #pragma HLS AGGREGATE variable=CLAMP_HIGH
+#pragma HLS AGGREGATE variable=LOOKUP_LANES
+// Two lanes share a copy, each with a port of its own.
+#pragma HLS ARRAY_PARTITION variable=LOOKUP dim=1 complete
+#pragma HLS BIND_STORAGE variable=LOOKUP type=rom_2p impl=bram
     const ComputeJob job = compute_job(job_row);
     const Step step = step_of(where);
+    const int32_t table = job.table << LOOKUP_BITS;
     Finish finish = finish_of(job);
     AccWord bias = fill<int32_t, LANES>(0);
     TableRow main_shift;
     TableRow shift;
     TableRow shortcut_shift;
     AccWord clamp;
+    TableRow used;
     int32_t word = step.out_word;
     int32_t left = 0;  // pixels of the word
     int32_t x = 0;     // in the tile
@@ -103,6 +131,7 @@ EPILOGUE_PIXELS:
             shift = REQUANTISATION_SHIFT[job.round_row + word];
             shortcut_shift = SHORTCUT_ALIGNMENT[finish.has_shortcut ? job.shortcut_row + word : 0];
             clamp = CLAMP_HIGH[finish.relu6 ? job.clamp_row + word : 0];
+            used = LOOKUP_LANES[job.looks_up ? job.lanes_row + word : 0];
             word = bounded<OUTPUT_WORDS>(word + 1);
             left = job.pixels;
             x = 0;
@@ -124,7 +153,13 @@ EPILOGUE_PIXELS:
             x = bounded<ComputeJob::MOST_WIDTH>(x + 1);
             column = low_bits<AVERAGE_COLUMNS>(column + 1);
         }
-        results.write(map<int8_t>(finish, sum, main_shift, bias, other, shortcut_shift, clamp, shift));
+        const Lanes<int16_t, LANES> mantissas =
+            map<int16_t>(finish, sum, main_shift, bias, other, shortcut_shift, clamp, shift);
+        if (HAS_LOOKUP && job.looks_up != 0) {
+            results.write(looked_up(mantissas, used, table));
+        } else {
+            results.write(map<int8_t>(Narrow{}, mantissas));
+        }
     }
 }
 

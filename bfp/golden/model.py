@@ -9,7 +9,7 @@ import numpy as np
 from bfp.artifact import Artifact, operand_formats
 from bfp.errors import BfpError
 from bfp.format import dequantise, quantise
-from bfp.golden import add, avg_pool, concat, conv, depthwise, max_pool, slice_pad
+from bfp.golden import add, avg_pool, concat, conv, depthwise, lookup, max_pool, slice_pad
 from bfp.golden.epilogue import epilogue
 from bfp.tables import computes, operator_table
 
@@ -25,6 +25,7 @@ ACCUMULATE = operator_table(
         "maximum": add.accumulate,
         "identity": add.accumulate,
         "slice_pad": slice_pad.accumulate,
+        "lookup": lookup.accumulate,
     },
     computes,
 )

@@ -9,13 +9,14 @@ from bfp.operators.concat import CONCAT
 from bfp.operators.conv import CONV
 from bfp.operators.depthwise import DEPTHWISE
 from bfp.operators.identity import IDENTITY
+from bfp.operators.lookup import LOOKUP
 from bfp.operators.max_pool import MAX_POOL
 from bfp.operators.maximum import MAXIMUM
 from bfp.operators.record import Alignment, Channels, Join, Operator, Scaling, Shifting, WeightAxes
 from bfp.operators.slice_pad import SLICE_PAD
 
 OPERATORS: dict[str, Operator] = {
-    o.name: o for o in (CONV, DEPTHWISE, MAX_POOL, AVG_POOL, ADD, MAXIMUM, IDENTITY, SLICE_PAD, CONCAT)
+    o.name: o for o in (CONV, DEPTHWISE, MAX_POOL, AVG_POOL, ADD, MAXIMUM, IDENTITY, SLICE_PAD, LOOKUP, CONCAT)
 }
 
 __all__ = ["OPERATORS", "Alignment", "Channels", "Join", "Operator", "Scaling", "Shifting", "WeightAxes", "operator"]

@@ -117,6 +117,7 @@ class Operator:
     weights: axes of its weights, None where it has none.
     channels, scaling, shifting, alignment: see the enumerations.
     has_window, counts_padding: its node's window, and counted_padding, mean something; otherwise the node has none.
+    has_function: whether its node names one of bfp.functions, which the operand's mantissas index a table of.
     states_channels: the number of output channels is the node's own; otherwise it follows from the operands.
     pads_lowest: padding is below every value; otherwise it is zero.
     keeps_exponents: the output has the operand's exponents. moves: mantissas reach the output unchanged where formats
@@ -154,6 +155,7 @@ class Operator:
     keeps_exponents: bool = False
     moves: bool = False
     idle_at_one_pixel: bool = False
+    has_function: bool = False
     check: Callable[[Node, Shape], None] = lambda node, operand: None
 
     def __post_init__(self) -> None:
@@ -184,11 +186,14 @@ class Operator:
 
     def check_fields(self, node: Node, no_window: object, where: str) -> None:
         """Raise BfpError, which begins with ``where``, where the node has what means nothing for its operator."""
+        if self.has_function and node.function is None:
+            raise BfpError(f"{where}: {self.name} names no function")
         stray = {
             "window": not self.has_window and node.window != no_window,
-            "activation": not self.computes and node.activation != "none",
+            "activation": (not self.computes or self.has_function) and node.activation != "none",
             "counted_padding": not self.counts_padding and any(node.counted_padding),
             "channel_offset": self.channels is not Channels.MOVED and node.channel_offset != 0,
+            "function": not self.has_function and node.function is not None,
         }
         for name, wrong in stray.items():
             if wrong:

@@ -34,17 +34,18 @@ class Factors:
 
     matrices: float32 or float64, whichever keeps their sums exact. Of a dense convolution [F, channels * kh * kw], one
     for each range of input channels in ``parts``; of a depthwise one a single [C, kh, kw].
-    reciprocals: of an average pool's divisors, int32 [OH, OW].
+    reciprocals: of an average pool's divisors, int32 [OH, OW]. table: of a function, int32 [entries].
     """
 
     matrices: tuple[torch.Tensor, ...] = ()
     parts: tuple[tuple[int, int], ...] = ()
     reciprocals: torch.Tensor | None = None
+    table: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> Factors:
         """The same on a device."""
-        moved = None if self.reciprocals is None else self.reciprocals.to(device)
-        return Factors(tuple(m.to(device) for m in self.matrices), self.parts, moved)
+        moved = (None if t is None else t.to(device) for t in (self.reciprocals, self.table))
+        return Factors(tuple(m.to(device) for m in self.matrices), self.parts, *moved)
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,11 @@ def avg_pool_factors(node: Node, p: Parameters, source: BlockFormat, size: tuple
     return Factors(reciprocals=torch.from_numpy(reciprocal(np.multiply.outer(rows, cols)).astype(np.int32)))
 
 
+def table_factors(node: Node, p: Parameters, source: BlockFormat, size: tuple[int, int]) -> Factors:
+    """Entries of the table."""
+    return Factors(table=torch.from_numpy(p.table.astype(np.int32)))
+
+
 def conv(layer: IntegerLayer, x: torch.Tensor) -> torch.Tensor:
     """Bias plus aligned psums, by matrix products of exact parts of the input channels."""
     window, matrices, parts = layer.node.window, layer.factors.matrices, layer.factors.parts
@@ -227,6 +233,12 @@ def slice_pad(layer: IntegerLayer, x: torch.Tensor) -> torch.Tensor:
     return place_channels(x, layer.node, layer.channels).int()
 
 
+def lookup(layer: IntegerLayer, x: torch.Tensor) -> torch.Tensor:
+    """The table's entries at the operand's mantissas, as two's complement."""
+    table = layer.factors.table
+    return table[(x.int() & (len(table) - 1)).long()]
+
+
 def concatenate(branches: list[torch.Tensor]) -> torch.Tensor:
     """[N, Ci, H, W] each, to [N, sum Ci, H, W]."""
     return torch.cat(branches, 1)
@@ -256,6 +268,7 @@ COMPUTE = operator_table(
         "maximum": IntegerOperator(main_operand, no_factors),
         "identity": IntegerOperator(main_operand, no_factors),
         "slice_pad": IntegerOperator(slice_pad, no_factors),
+        "lookup": IntegerOperator(lookup, table_factors),
     },
     computes,
 )

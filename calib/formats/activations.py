@@ -14,6 +14,7 @@ from calib.formats import logit_range
 from calib.formats.exponent_rules import rule_of
 from calib.formats.logit_range import LogitRange
 from calib.formats.plan import FormatPlan
+from calib.formats.table_range import index_end
 from calib.network.float_network import FloatNetwork
 from calib.observers.statistics import Histogram, Statistics
 
@@ -57,6 +58,7 @@ class ActivationFormats:
             else:
                 e = np.maximum(self._exponents(tensor, node, result), floors[tensor])
                 e = self._limit_spread(tensor, e) if limited else e
+                e = np.full_like(e, e.max()) if tensor in plan.one_exponent else e
                 if tensor == self.graph.output and self.graph.shapes[tensor][1:] == (1, 1):
                     # few images show few classes at their best: a class's logit needs the range of any class's
                     logits = self.logit_range()
@@ -81,6 +83,8 @@ class ActivationFormats:
         if tensor in self.reach:
             wanted = np.maximum.reduceat(self.reach[tensor], splits[:-1])
             maximum = np.where(wanted > 0, wanted, maximum)
+        if tensor in plan.indexed:
+            return self._index_exponents(tensor, maximum)
         e = exponent_for_maximum(maximum, bits, signed)
         choose = rule_of(plan.layers[node.name].method).choose
         if choose is not None and tensor not in self.reach:
@@ -92,6 +96,14 @@ class ActivationFormats:
                 self._chosen[histogram] = choose(histogram, every, bits, signed)
             e = np.minimum(self._chosen[histogram], e)
         return self._with_room(node, e, maximum, known[node.main])
+
+    def _index_exponents(self, tensor: str, maximum: np.ndarray) -> np.ndarray:
+        """Of a table's index: its block's largest value, but no further than the function needs, int64 [blocks]."""
+        plan, reader = self.plan, self.plan.indexed[tensor]
+        low, high = float(self.statistics.minimum[tensor].min()), float(self.statistics.highest[tensor].max())
+        end = min(index_end(reader.function, low, high, f"node {reader.name}"), float(maximum.max()))
+        exponent = int(exponent_for_maximum(np.array(end), plan.bits[tensor], plan.signed[tensor]))
+        return np.full(len(maximum), exponent)
 
     def _with_room(self, node: Node, e: np.ndarray, maximum: np.ndarray, source: BlockFormat) -> np.ndarray:
         """The exponents, those of blocks without a value as other images may need them."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from bfp.artifact import ARRAY, Preprocessing
 from bfp.graph import Graph, Node
+from bfp.limits import MAX_INDEX_BITS
 from bfp.operators import Channels
 from calib.formats import logit_range
 from calib.formats.exponent_rules import rule_of
@@ -39,7 +40,7 @@ class FormatPlan:
     outputs are classes.
     splits: block boundaries by tensor. signed, bits: by tensor; tensors whose formats must agree (concatenation, max
     pooling, copies) share them: signed if one of them is, the widest width asked for. source_of: tensors that keep
-    their source's format exactly. notes: widths that could not be obeyed, a sentence each.
+    their source's format exactly. indexed: by what indexes a table, the node that reads it. notes: widths that could not be obeyed, a sentence each.
     """
 
     graph: Graph
@@ -49,9 +50,15 @@ class FormatPlan:
     classes: bool
     splits: dict[str, tuple[int, ...]]
     source_of: dict[str, str]
+    indexed: dict[str, Node]
     signed: dict[str, bool]
     bits: dict[str, int]
     notes: tuple[str, ...]
+
+    @property
+    def one_exponent(self) -> frozenset[str]:
+        """Tensors all of whose blocks have the same exponent: indices and results of tables."""
+        return frozenset(t for index, node in self.indexed.items() for t in (index, node.output))
 
     def needs_histogram(self) -> set[str]:
         """Tensors whose exponents are chosen from a histogram."""
@@ -113,7 +120,8 @@ def plan(
     """
     layers = resolve_options(graph, options) if layers is None else layers
     splits = {t: cut(s, options.activation_group) for t, s in graph.segments().items()}
-    source_of = {n.output: n.main for n in graph.nodes if _copies(n, splits)}
+    indexed = {n.main: n for n in graph.nodes if n.function is not None}
+    source_of = {n.output: n.main for n in graph.nodes if _copies(n, splits) and n.output not in indexed}
     negative = _can_be_negative(graph, preprocessing)
     signed, bits, notes = {}, {}, []
     for members in _of_one_format(graph, source_of):
@@ -121,13 +129,13 @@ def plan(
         widths = {b for b in asked.values() if b is not None}
         for t in members:
             signed[t] = not options.unsigned or any(negative[m] for m in members)
-            bits[t] = max(widths) if widths else options.activations
+            bits[t] = MAX_INDEX_BITS if t in indexed else max(widths) if widths else options.activations
         if len(widths) > 1:
             notes.append(
                 f"{', '.join(sorted(members))} must share one width: asked for {sorted(widths)}, used {max(widths)}"
             )
     classes = options.output == "classes" if classes is None else classes
-    return FormatPlan(graph, options, layers, preprocessing, classes, splits, source_of, signed, bits, tuple(notes))
+    return FormatPlan(graph, options, layers, preprocessing, classes, splits, source_of, indexed, signed, bits, tuple(notes))
 
 
 def _copies(node: Node, splits: dict[str, tuple[int, ...]]) -> bool:
@@ -158,7 +166,7 @@ def _can_be_negative(graph: Graph, preprocessing: Preprocessing) -> dict[str, bo
     below = preprocessing.channels == ARRAY or any(m > 0 for m in preprocessing.mean)
     negative = dict.fromkeys(graph.inputs, below)
     for n in graph.nodes:
-        negative[n.output] = not n.act.non_negative and n.operator.negative([negative[t] for t in n.inputs])
+        negative[n.output] = n.can_be_negative([negative[t] for t in n.inputs])
     return negative
 
 

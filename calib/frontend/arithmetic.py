@@ -5,14 +5,19 @@ A constant becomes one 1x1 filter for each channel, which the layers beside it t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 
 import numpy as np
 import torch
 from torch.fx import Node as FxNode
 
+from bfp.functions import FunctionCall
 from calib.frontend.translation import Translation, shape_of
 from calib.frontend.views import View, numbers
+
+
+Handler = Callable[[Translation, FxNode, dict], None]
 
 
 def affine(t: Translation, fx: FxNode, view: View, scale: object = 1.0, shift: object = 0.0) -> View:
@@ -68,6 +73,61 @@ def hardsigmoid(t: Translation, fx: FxNode, a: dict) -> None:
     """A sixth of the ReLU6 of the value and three."""
     view = activated(t, fx, affine(t, fx, operand(t, fx, a["self"]), shift=3.0), "relu6")
     t.views[fx] = affine(t, fx, view, 1 / 6)
+
+
+def looked_up(t: Translation, fx: FxNode, value: object, name: str, *arguments: float) -> None:
+    """A function of every element, which the engine reads from a table."""
+    view = operand(t, fx, value)
+    call = FunctionCall(name, tuple(float(x) for x in arguments))
+    t.views[fx] = View(t.node(fx, "lookup", (view.tensor,), function=call), view.index)
+
+
+def plain(name: str) -> Handler:
+    """The handler of a function without arguments."""
+    return lambda t, fx, a: looked_up(t, fx, a["self"], name)
+
+
+def gelu(t: Translation, fx: FxNode, a: dict) -> None:
+    """GELU, or its approximation."""
+    known = {"none": "gelu", "tanh": "gelu_tanh"}
+    if a["approximate"] not in known:
+        t.refuse(fx, f"gelu with approximate={a['approximate']!r} is not supported")
+    looked_up(t, fx, a["self"], known[a["approximate"]])
+
+
+def elu(t: Translation, fx: FxNode, a: dict) -> None:
+    """ELU and its relatives."""
+    looked_up(t, fx, a["self"], "elu", a.get("alpha", 1), a.get("scale", 1), a.get("input_scale", 1))
+
+
+def selu(t: Translation, fx: FxNode, a: dict) -> None:
+    """ELU of fixed constants (Klambauer et al.)."""
+    looked_up(t, fx, a["self"], "elu", 1.6732632423543772, 1.0507009873554805, 1)
+
+
+def celu(t: Translation, fx: FxNode, a: dict) -> None:
+    """ELU whose exponential is divided by alpha."""
+    looked_up(t, fx, a["self"], "elu", a["alpha"], 1, 1 / a["alpha"])
+
+
+def softplus(t: Translation, fx: FxNode, a: dict) -> None:
+    """log(1 + exp(beta x)) / beta; beyond the threshold torch returns x, which differs from it by less than float32 shows."""
+    if a["threshold"] < 15:
+        t.refuse(fx, f"softplus with threshold={a['threshold']} is not supported; leave it at 20")
+    looked_up(t, fx, a["self"], "softplus", a["beta"])
+
+
+def leaky_relu(t: Translation, fx: FxNode, a: dict) -> None:
+    """Below zero, times a slope."""
+    looked_up(t, fx, a["self"], "leaky_relu", a["negative_slope"])
+
+
+def prelu(t: Translation, fx: FxNode, a: dict) -> None:
+    """Below zero, times a slope that was learned: one for all channels."""
+    slopes = t.number(fx, a["weight"])
+    if slopes is None or (slopes != slopes.reshape(-1)[0]).any():
+        t.refuse(fx, "prelu with a slope of its own for each channel is not supported; only one for all channels is")
+    looked_up(t, fx, a["self"], "leaky_relu", float(slopes.reshape(-1)[0]))
 
 
 def threshold(t: Translation, fx: FxNode, a: dict) -> None:
@@ -144,7 +204,27 @@ def multiply(t: Translation, fx: FxNode, a: dict) -> None:
         if constant is not None:
             t.views[fx] = affine(t, fx, operand(t, fx, value), constant)
             return
+    if gated(t, fx, a["self"], a["other"]) or gated(t, fx, a["other"], a["self"]):
+        return
     t.refuse(fx, "the product of two maps is not supported; only that of a map and a constant is")
+
+
+# what a value times this function of itself is
+GATES = {"sigmoid": "silu", "hardsigmoid": "hardswish"}
+
+
+def gated(t: Translation, fx: FxNode, value: object, gate: object) -> bool:
+    """The product of a value and a function of the same value, where that is a function that there is a table of."""
+    if not (isinstance(gate, FxNode) and gate in t.views and isinstance(value, FxNode) and value in t.views):
+        return False
+    views, maker = (t.views[value], t.views[gate]), t.draft.producer(t.views[gate].tensor)
+    alike = (views[0].index is None) == (views[1].index is None)
+    if maker is None or maker.function is None or maker.function.name not in GATES or not alike:
+        return False
+    if maker.main != views[0].tensor or views[0].index is not None and not np.array_equal(views[0].index, views[1].index):
+        return False
+    looked_up(t, fx, value, GATES[maker.function.name])
+    return True
 
 
 def divide(t: Translation, fx: FxNode, a: dict) -> None:

@@ -58,6 +58,20 @@ NAMED: dict[Handler, str] = {
     arithmetic.relu: "relu",
     arithmetic.relu6: "relu6",
     arithmetic.hardsigmoid: "hardsigmoid",
+    arithmetic.plain("sigmoid"): "sigmoid",
+    arithmetic.plain("tanh"): "tanh",
+    arithmetic.plain("silu"): "silu",
+    arithmetic.plain("hardswish"): "hardswish",
+    arithmetic.plain("mish"): "mish",
+    arithmetic.plain("log_sigmoid"): "log_sigmoid",
+    arithmetic.plain("abs"): "abs",
+    arithmetic.gelu: "gelu",
+    arithmetic.elu: "elu",
+    arithmetic.selu: "selu",
+    arithmetic.celu: "celu",
+    arithmetic.softplus: "softplus",
+    arithmetic.leaky_relu: "leaky_relu",
+    arithmetic.prelu: "prelu",
     arithmetic.clamp: "hardtanh clamp clip clamp_min clamp_max",
     arithmetic.threshold: "threshold",
     arithmetic.add: "add",
@@ -100,7 +114,7 @@ FRESH = frozenset(
     f"aten.{name}"
     for name in (
         "conv1d conv2d linear batch_norm relu relu6 hardtanh clamp add sub mul div neg maximum cat "
-        "max_pool1d max_pool2d avg_pool1d avg_pool2d"
+        "max_pool1d max_pool2d avg_pool1d avg_pool2d sigmoid tanh silu hardswish mish gelu elu leaky_relu softplus"
     ).split()
 )
 

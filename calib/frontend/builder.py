@@ -47,7 +47,7 @@ class Draft:
         node = self.producer(tensor)
         if node is None:
             return True
-        return not node.act.non_negative and node.operator.negative([self.negative(t) for t in node.inputs])
+        return node.can_be_negative([self.negative(t) for t in node.inputs])
 
     def only_consumer(self, tensor: str) -> Node | None:
         """The node that reads ``tensor``, if nothing else does and it is not the network's output."""

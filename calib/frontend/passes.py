@@ -28,6 +28,7 @@ def simplify(draft: Draft) -> None:
     lower_groups(draft)
     settle(draft)
     fuse_shortcuts(draft)
+    isolate_indices(draft)
     nest_concats(draft)
     copy_concat_inputs(draft)
 
@@ -131,6 +132,8 @@ def fuse_activations(draft: Draft) -> None:
         before = draft.producer(node.main)
         if before is None or not before.operator.computes or draft.only_consumer(before.output) is not node:
             continue
+        if before.operator.has_function:
+            continue  # what a table makes is not touched again
         target = _before_max_pools(draft, before)
         # ReLU of ReLU6, ReLU6 of ReLU and the like: the narrower one alone
         both = composed(target.act, node.act)
@@ -181,6 +184,21 @@ def fuse_shortcuts(draft: Draft) -> None:
         place = draft.nodes.index(node)
         draft.nodes.insert(place, draft.nodes.pop(draft.nodes.index(conv)))
         draft.absorb(conv, node, inputs=(conv.main, other), activation=node.activation)
+
+
+def isolate_indices(draft: Draft) -> None:
+    """What indexes a table is computed for that alone, with rounding of its own; otherwise it is copied first."""
+    for node in list(draft.nodes):
+        if not node.operator.has_function:
+            continue
+        before = draft.producer(node.main)
+        alone = before is not None and draft.only_consumer(node.main) is node
+        if alone and before.operator.computes and not before.operator.keeps_exponents and not before.operator.has_function:
+            continue
+        name = draft.unique(f"{node.name}.index")
+        draft.shapes[name] = draft.shapes[node.main]
+        draft.nodes.insert(draft.nodes.index(node), Node(name, "identity", (node.main,), name, source=node.source))
+        draft.substitute(node, replace(node, inputs=(name,)))
 
 
 def nest_concats(draft: Draft) -> None:

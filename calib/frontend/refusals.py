@@ -8,12 +8,12 @@ from bfp.errors import BfpError
 
 MOST_SHOWN = 12  # obstacles of different operators that one message lists
 NO_BATCH_STATISTICS = "use batch norm, which needs no statistics of the image"
-ELSEWHERE = "use ReLU or ReLU6, or train it with them"
+ELSEWHERE = "use ReLU or LeakyReLU, or train it with them"
 NOT_TAKEN = "attention and recurrent layers are not taken; choose a convolutional network"
 # what to write instead, by the operator's name behind "aten."
 HINTS = {
     **dict.fromkeys("layer_norm native_layer_norm group_norm native_group_norm instance_norm".split(), NO_BATCH_STATISTICS),
-    **dict.fromkeys("gelu elu selu celu mish softplus silu hardswish tanh leaky_relu prelu rrelu".split(), ELSEWHERE),
+    **dict.fromkeys("prelu rrelu".split(), ELSEWHERE),
     **dict.fromkeys("scaled_dot_product_attention bmm matmul lstm gru rnn_tanh rnn_relu einsum baddbmm".split(), NOT_TAKEN),
     **dict.fromkeys("item nonzero where masked_fill".split(), "leave out what depends on the values of the image"),
     **dict.fromkeys(

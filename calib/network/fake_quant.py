@@ -35,6 +35,7 @@ TOLERANCE = operator_table(
         "maximum": 0,
         "identity": 0,
         "slice_pad": 0,
+        "lookup": 1,  # functions of torch and of NumPy differ in a last bit, which may decide a rounding
     },
     computes,
 )

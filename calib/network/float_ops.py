@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch.nn import functional
 
+from bfp.functions import FUNCTIONS
 from bfp.graph import Node, Window
 from bfp.operators import Join
-from bfp.tables import activation_table, join_table, operator_table
+from bfp.tables import Table, activation_table, join_table, operator_table
 from calib.network.float_network import FloatNetwork
 
 
@@ -78,6 +81,40 @@ def slice_pad(node: Node, network: FloatNetwork, operands: list[torch.Tensor]) -
     return place_channels(operands[0], node, network.graph.shapes[node.output][0])
 
 
+def elu(x: torch.Tensor, alpha: float, scale: float, input_scale: float) -> torch.Tensor:
+    """ELU, SELU and CELU."""
+    return torch.ops.aten.elu(x, alpha, scale, input_scale)
+
+
+# of a map, and of the function's arguments
+FUNCTION = Table(
+    "the float model",
+    "function",
+    list(FUNCTIONS),
+    {
+        "sigmoid": torch.sigmoid,
+        "hardsigmoid": functional.hardsigmoid,
+        "tanh": torch.tanh,
+        "silu": functional.silu,
+        "hardswish": functional.hardswish,
+        "gelu": functional.gelu,
+        "gelu_tanh": partial(functional.gelu, approximate="tanh"),
+        "mish": functional.mish,
+        "softplus": functional.softplus,
+        "softsign": functional.softsign,
+        "log_sigmoid": functional.logsigmoid,
+        "leaky_relu": functional.leaky_relu,
+        "elu": elu,
+        "abs": torch.abs,
+    },
+)
+
+
+def lookup(node: Node, network: FloatNetwork, operands: list[torch.Tensor]) -> torch.Tensor:
+    """The node's function of every value."""
+    return FUNCTION[node.function.name](operands[0], *node.function.arguments)
+
+
 def concat(node: Node, network: FloatNetwork, operands: list[torch.Tensor]) -> torch.Tensor:
     """All operands' channels, one behind the other."""
     return torch.cat(operands, 1)
@@ -95,6 +132,7 @@ APPLY = operator_table(
         "maximum": main_operand,
         "identity": main_operand,
         "slice_pad": slice_pad,
+        "lookup": lookup,
         "concat": concat,
     },
 )

@@ -62,7 +62,7 @@ class Statistics:
     splits: the block boundaries of each tensor (for the histograms).
     histograms_of: the tensors that need one; signed_of: those whose negative
     values need one of their own beside it. After the pass ``maximum`` is the
-    largest |x|, ``minimum`` the smallest x and ``power()`` the mean of x**2,
+    largest |x|, ``minimum`` the smallest x, ``highest`` the largest and ``power()`` the mean of x**2,
     float64 [channels] by tensor.
     ``outputs`` are the output vectors of the first KEPT_OUTPUTS images, float32
     [N, channels], where the network's output is a vector.
@@ -78,6 +78,7 @@ class Statistics:
         self.graph = graph
         self.maximum = {t: np.zeros(s[0]) for t, s in graph.shapes.items()}
         self.minimum = {t: np.full(s[0], np.inf) for t, s in graph.shapes.items()}
+        self.highest = {t: np.full(s[0], -np.inf) for t, s in graph.shapes.items()}
         self.histograms = {t: Histogram(splits[t]) for t in sorted(histograms_of)}
         for t in signed_of:
             self.histograms[t].negative = Histogram(splits[t])
@@ -98,6 +99,7 @@ class Statistics:
         magnitude = np.maximum(np.abs(low), np.abs(high))
         np.maximum(self.maximum[tensor], magnitude, out=self.maximum[tensor])
         np.minimum(self.minimum[tensor], low, out=self.minimum[tensor])
+        np.maximum(self.highest[tensor], high, out=self.highest[tensor])
         flat = x.flatten(2)
         self._squares[tensor] += torch.einsum("nci,nci->c", flat, flat).double().numpy()
         if tensor in self.histograms:

@@ -29,6 +29,7 @@ HANDS_ON = operator_table(
         "add": False,
         "maximum": False,
         "slice_pad": False,
+        "lookup": False,
         "concat": False,
     },
     lambda operator: operator.weights is None,

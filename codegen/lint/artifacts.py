@@ -6,6 +6,7 @@ import numpy as np
 
 from bfp.artifact import Artifact, Preprocessing
 from bfp.format import BlockFormat
+from bfp.functions import FunctionCall
 from bfp.graph import Graph, Node, Window
 from bfp.parameters import Parameters, Weights, derive
 
@@ -33,13 +34,14 @@ def smallest_artifact() -> Artifact:
 
 
 def widest_artifact() -> Artifact:
-    """Every group of the struct Layer is stored: a fused pool, a shortcut, and a mean of an input as it loads."""
+    """Every group of the struct Layer is stored: a fused pool, a shortcut, a mean of an input as it loads, a table."""
     nodes = (
         Node("first", "conv", ("input",), "first", activation="relu6"),
         Node("pool", "max_pool", ("first",), "pool", Window((2, 2), (2, 2))),
         Node("second", "conv", ("pool", "pool"), "second", activation="relu"),
         Node("mean", "avg_pool", ("second",), "mean", Window((4, 4))),
         Node("last", "conv", ("mean",), "last"),
+        Node("function", "lookup", ("last",), "function", function=FunctionCall("silu")),
     )
-    sizes = {"input": 8, "first": 8, "pool": 4, "second": 4, "mean": 1, "last": 1}
+    sizes = {"input": 8, "first": 8, "pool": 4, "second": 4, "mean": 1, "last": 1, "function": 1}
     return artifact("widest", nodes, {tensor: (2, size, size) for tensor, size in sizes.items()})

@@ -121,6 +121,9 @@ def epilogue_fields(layer: LayerFields, work: Work) -> EpilogueJobFields:
         main_row=max(epilogue.main_row, 0),
         shortcut_row=shortcut.shortcut_row,
         clamp_row=epilogue.clamp_row,
+        looks_up=epilogue.table >= 0,
+        table=max(epilogue.table, 0),
+        lanes_row=epilogue.lanes_row,
     )
 
 
@@ -162,7 +165,7 @@ def store_fields(layer: LayerFields, work: Work) -> StoreJobFields:
             + pooled * row_cycles(pool.pooled_width, out.out_bits)
         ),
         out_bits=out.out_bits,
-        out_unsigned=layer.epilogue.low == 0,
+        out_unsigned=out.out_unsigned,
         keeps_map=out.keeps_map,
         store_turns=turns,
         map_plane_bursts=rows if together == 1 else 1,

@@ -171,6 +171,7 @@ class Emitter:
             out_address=target.address if keeps_map else 0,
             out_line_beats=target.line if keeps_map else 0,
             out_bits=target.bits,
+            out_unsigned=not self.artifact.formats[job.output].signed,
         )
 
     def shortcut_fields(self, job: Job) -> ShortcutFields:
@@ -216,6 +217,11 @@ class Emitter:
         if p.clamp_high is not None:
             rows = job.target.to_lanes(p.clamp_high)
             fields = replace(fields, clamp_row=self.program.add_rows("CLAMP_HIGH", job.name, rows))
+        if job.lookup is not None:
+            table = self.artifact.parameters[job.lookup.name].table
+            rows = job.target.to_lanes(np.ones(fmt.channels, np.int64))
+            lanes_row = self.program.add_rows("LOOKUP_LANES", job.name, rows)
+            fields = replace(fields, table=self.program.add_lookup(job.lookup.name, table), lanes_row=lanes_row)
         return fields
 
     def add_shifts(self, table: str, layer: str, placement: Placement, p: Parameters) -> int:
@@ -254,6 +260,7 @@ class Emitter:
         before, after = ("x".join(map(str, shapes[t])) for t in (node.main, node.output))
         text = f"{node.op} {kh}x{kw} stride {sh}x{sw}, {before} -> {after}"
         text += f", {node.activation}" if node.activation != "none" else ""
+        text += f", {job.lookup.function}" if job.lookup else ""
         text += ", shortcut" if job.shortcut else ""
         if job.pool:
             pool, (_, *size) = job.pool.node, shapes[job.pool.node.output]

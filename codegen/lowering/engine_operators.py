@@ -8,7 +8,7 @@ from enum import Enum
 from bfp.errors import BfpError
 from bfp.graph import Node
 from bfp.operators import Join
-from bfp.tables import Table, computes, operator_table
+from bfp.tables import Table, operator_table, runs_alone
 
 
 # pipelined loops of the engine whose iterations are cycles of a layer's own operator
@@ -80,7 +80,7 @@ ENGINE_OPERATOR: Table[EngineOperator] = operator_table(
         "maximum": EngineOperator.MAXIMUM,
         "identity": EngineOperator.ADD,
     },
-    computes,
+    runs_alone,
 )
 
 

@@ -95,6 +95,11 @@ def branches(graph: Graph, tensor: str) -> tuple[list[str], set[str]]:
     return found, joined
 
 
+def indexes(graph: Graph, tensor: str) -> bool:
+    """Whether a tensor is the index of a table, so that a layer makes it."""
+    return any(node.operator.has_function for node in graph.consumers(tensor))
+
+
 def fusible(graph: Graph, formats: dict[str, BlockFormat], node: Node) -> dict[str, Pool]:
     """How a max pool runs in the layers that make its input, by what they make; nothing where it cannot."""
     parts, joined = branches(graph, node.main)
@@ -112,6 +117,7 @@ def fusible(graph: Graph, formats: dict[str, BlockFormat], node: Node) -> dict[s
         and max(top, left) < STRIDE
         and width >= LEAST_WIDTH
         and node.activation == "none"
+        and not indexes(graph, node.output)
         and formats[node.main] == formats[node.output]
         and separable(height, kh, top, stored[0])
         and separable(width, kw, left, stored[1])

@@ -15,6 +15,7 @@ from codegen.lowering.placement import Placement
 class Job:
     """A layer to be, with its operands' places; stored: the tensors that are complete then, their labels and places.
 
+    lookup: the node whose table is read behind what is computed, or none.
     target: of what it computes, or, where only its max pool is stored, of that; pooled: of that, if there is one.
     """
 
@@ -28,11 +29,17 @@ class Job:
     stored: list[tuple[str, str, Placement]]
     pool: Pool | None = None
     input_pool: InputPool | None = None
+    lookup: Node | None = None
 
     @property
     def op(self) -> EngineOperator:
         """The engine's operator. Raises BfpError where there is none for the node."""
         return engine_operator(self.node)
+
+    @property
+    def output(self) -> str:
+        """The tensor that the layer makes: what is computed, or what the table makes of it."""
+        return self.lookup.output if self.lookup else self.node.output
 
     @property
     def reader(self) -> Node:

@@ -179,13 +179,16 @@ class EpilogueJobFields:
 
     results: int = number(default=0)
     activation: EngineActivation = choice(EngineActivation, default=EngineActivation.NONE)
-    low: int = number(default=0)
-    high: int = number(default=0)
+    low: int = number("least mantissa of the output, or of the index of its table", default=0)
+    high: int = number("and the largest", default=0)
     round_row: int = number(default=0)
     has_main: bool = number("whether the main operand is shifted", default=False)
     main_row: int = number(default=0)
     shortcut_row: int = number(default=0)
     clamp_row: int = number(default=0)
+    looks_up: bool = number("whether the output is read from a table", default=False)
+    table: int = number(default=0)
+    lanes_row: int = number(default=0)
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ class OutputMapFields:
     out_address: int
     out_line_beats: int
     out_bits: int
+    out_unsigned: bool
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,8 @@ class EpilogueFields:
     round_row: int
     main_row: int = -1  # of the main operand's shifts; -1: it is not shifted
     clamp_row: int = 0
+    table: int = -1  # that low..high index; -1: these are the mantissas of the output
+    lanes_row: int = 0  # of the lanes that its results fill
 
 
 @dataclass(frozen=True)

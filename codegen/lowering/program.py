@@ -53,6 +53,8 @@ def widest_operands(artifacts: list[Artifact]) -> tuple[int, int]:
     weight, activation = 1, 1
     for artifact in artifacts:
         for node in artifact.graph.computed():
+            if node.op not in ENGINE_OPERATOR:
+                continue  # a table: nothing is multiplied
             if ENGINE_OPERATOR[node.op].traits.dense:
                 if node.weighted:
                     weight = max(weight, mantissa_range(artifact.parameters[node.name].weights.bits, True)[1])
@@ -82,6 +84,8 @@ class Lowering:
         self.graph = artifact.graph
         self.planned: list[Planned] = []
         self.emitter = Emitter(program, index, artifact)
+        # by what indexes it, the table that a layer reads behind what it computes
+        self.lookups = {node.main: node for node in self.graph.nodes if node.operator.has_function}
         self.places, _ = place(self.graph, artifact.formats, program.options.lanes, program.fmap_words)
         self.pools = self.find_pools()
         fused = {pool.node.name for pool in self.pools.values()}
@@ -91,7 +95,7 @@ class Lowering:
             self.pools[node.output].node.name: node.output for node in self.graph.nodes if node.output in self.pools
         }
         # what is not stored
-        self.absent = {pool.node.main for pool in self.pools.values() if not pool.keeps_map} | set(self.input_pools)
+        self.absent = set(self.lookups) | {pool.node.main for pool in self.pools.values() if not pool.keeps_map} | set(self.input_pools)
         self.fused = fused | {pool.node.name for pool in self.input_pools.values()}
         self.places, program.fmap_words = place(
             self.graph, artifact.formats, program.options.lanes, program.fmap_words, absent=self.absent
@@ -100,7 +104,7 @@ class Lowering:
     def run(self) -> None:
         self.store(self.graph.input, self.graph.input, -1, self.places[self.graph.input])
         for node in self.graph.computed():
-            if node.name not in self.fused:
+            if node.name not in self.fused and not node.operator.has_function:
                 self.plan(node)
         before: tuple[Traffic, Tiling] | None = None
         tilings = choose_tilings([(plan.traffic, plan.cutter) for plan in self.planned], self.machine)
@@ -133,10 +137,19 @@ class Lowering:
 
     def pools_on_store(self, tensor: str, pool: Pool) -> bool:
         """Whether running maxima fit, and tiles of whole rows, in the layer that makes ``tensor``."""
-        node = self.graph.producer(tensor)
+        node = self.maker(tensor)
         fits = self.places[tensor].planes * pool.stored[1] <= MOST_WORDS
         fits &= not pool.keeps_map or pool.stored[1] <= MOST_QUEUED
         return fits and self.cutter(self.unpooled(node, node.main)).whole_rows()
+
+    def maker(self, tensor: str) -> Node:
+        """The node of the layer that makes a tensor: of one that a table makes, that of its index."""
+        node = self.graph.producer(tensor)
+        return self.graph.producer(node.main) if node.operator.has_function else node
+
+    def output(self, node: Node) -> str:
+        """The tensor that a node's layer makes: its output, or what a table makes of that."""
+        return self.lookups[node.output].output if node.output in self.lookups else node.output
 
     def pools_on_load(self, node: Node, pool: InputPool) -> bool:
         """Whether tiles of whole rows fit a convolution whose input is pooled as it loads."""
@@ -151,16 +164,17 @@ class Lowering:
     def plan(self, node: Node) -> None:
         """Add the job of one node, and of the copy it needs where layouts differ."""
         p = self.artifact.parameters[node.name]
-        pool, input_pool = self.pools.get(node.output), self.input_pools.get(node.main)
+        made = self.output(node)
+        pool, input_pool = self.pools.get(made), self.input_pools.get(node.main)
         source = self.places[input_pool.node.main if input_pool else node.main]
-        pooled = self.pooled_part(node.output, pool) if pool else None
-        target = pooled if pooled and not pool.keeps_map else self.places[node.output]
+        pooled = self.pooled_part(made, pool) if pool else None
+        target = pooled if pooled and not pool.keeps_map else self.places[made]
         shortcut = self.places[node.shortcut] if node.shortcut else None
         if shortcut and shortcut.splits != target.splits:
             _, height, width = self.graph.shapes[node.shortcut]
             shortcut = self.copy(node, node.shortcut, replace(target, height=height, width=width))
-        stored = [] if pool and not pool.keeps_map else [(node.output, node.output, target)]
-        if pool and self.last_parts[pool.node.name] == node.output:
+        stored = [] if pool and not pool.keeps_map else [(made, made, target)]
+        if pool and self.last_parts[pool.node.name] == made:
             stored.append((pool.node.output, pool.node.output, self.places[pool.node.output]))
         self.add(
             Job(
@@ -174,6 +188,7 @@ class Lowering:
                 stored=stored,
                 pool=pool,
                 input_pool=input_pool,
+                lookup=self.lookups.get(node.output),
             )
         )
 
@@ -220,7 +235,7 @@ class Lowering:
     def unpooled(self, node: Node, source: str) -> Job:
         """A layer that reads ``source``, as far as its place tells, before it is known which pools run in it."""
         p = self.artifact.parameters[node.name]
-        return Job(self.layer_name(node), node, p, self.places[source], self.places[node.output], None, None, [])
+        return Job(self.layer_name(node), node, p, self.places[source], self.places[self.output(node)], None, None, [])
 
     def cutter(self, job: Job) -> Cutter:
         _, out_height, out_width = self.graph.shapes[job.node.output]

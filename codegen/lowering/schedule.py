@@ -23,6 +23,7 @@ TABLES = {
     "MAIN_ALIGNMENT": ("TableRow", "Main operand of an addition, or psum of a depthwise filter: left."),
     "SHORTCUT_ALIGNMENT": ("TableRow", "Shortcut's mantissa to the accumulator: left."),
     "INPUT_POOL_SHIFT": ("TableRow", "The same for means of an input that is pooled as it loads, by its words."),
+    "LOOKUP_LANES": ("TableRow", "Whether a lane holds a channel: the others stay zero, whatever the function of zero is."),
     "CLAMP_HIGH": ("AccWord", "ReLU6's six at the accumulator's exponent."),
 }
 
@@ -32,6 +33,14 @@ ENTRIES = {
     "RECIPROCAL_ROW": "Of every row of a map that is averaged, where its reciprocals lie.",
     "RECIPROCAL_COLUMN": "Of every column, how far behind that its own is.",
 }
+
+
+@dataclass
+class Lookup:
+    """One table of a function: its results by the index's two's complement, int16 [2**bits], and the nodes that read it."""
+
+    values: np.ndarray
+    users: list[str]
 
 
 @dataclass(frozen=True)
@@ -106,6 +115,7 @@ class Program:
     tensors: list[StoredTensor] = field(default_factory=list)
     tables: dict[str, list[tuple[str, np.ndarray]]] = field(default_factory=lambda: {name: [] for name in TABLES})
     entries: dict[str, list[tuple[str, np.ndarray]]] = field(default_factory=lambda: {name: [] for name in ENTRIES})
+    lookups: list[Lookup] = field(default_factory=list)
     weights: list[np.ndarray] = field(default_factory=list)
     weight_words: int = 0
     fmap_words: int = 0
@@ -124,6 +134,20 @@ class Program:
         at = self.rows(table)
         self.tables[table].append((layer, values))
         return at
+
+    @property
+    def lookup_bits(self) -> int:
+        """Bits of the index that all tables of functions have; none where there is no table."""
+        return max((len(t.values) for t in self.lookups), default=1).bit_length() - 1
+
+    def add_lookup(self, node: str, values: np.ndarray) -> int:
+        """The number of a function's table, int16 [2**bits]; nodes whose tables are the same share one."""
+        for number, known in enumerate(self.lookups):
+            if np.array_equal(known.values, values):
+                known.users.append(node)
+                return number
+        self.lookups.append(Lookup(values, [node]))
+        return len(self.lookups) - 1
 
     def count(self, table: str) -> int:
         """Integers in one of the tables in ENTRIES."""

@@ -190,6 +190,8 @@ def logic_parts(program: Program, use: Features) -> list[Part]:
     ]
     if use.input_pool:
         found.append(part("pooling of inputs", a.lanes * input_pool_luts(use) + 300, ADDERS))
+    if use.lookups:
+        found.append(part("tables of functions", a.lanes * 8, CHOICES))
     if use.fused_pool:
         found.append(part("fused max pooling", a.lanes * 2 * 9 + 150, COMPARISONS))
     if use.folded:

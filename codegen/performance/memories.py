@@ -60,6 +60,7 @@ def memories(program: Program, use: Features) -> tuple[Memory, ...]:
         Memory(f"table {table}", 1, wide if table == "CLAMP_HIGH" else word, program.rows(table), constant=True)
         for table in program.tables
     )
+    looked_up = (Memory("tables of functions", a.lanes // 2, 8, use.lookups << use.lookup_bits, constant=True),)
     return (
         Memory("input tiles", 2 * a.banks, word, ceil_div(program.limit("input_words").size, a.banks)),
         Memory("weights", 2, word * a.filters, steps * (a.lanes // a.filters)),
@@ -75,6 +76,7 @@ def memories(program: Program, use: Features) -> tuple[Memory, ...]:
         Memory("queue of the shortcut", 1, word, 64),
         Memory("queue of sums", 1, wide, 16),
         *tables,
+        *(looked_up if use.lookups else ()),
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from bfp.artifact import Artifact, Preprocessing, concat_format, operand_formats, verify
 from bfp.errors import BfpError
 from bfp.format import BlockFormat, block_of, common_refinement, mantissa_range
+from bfp.functions import FunctionCall
 from bfp.graph import Graph, Node, Window
 from bfp.limits import MAX_REQUANTISATION_SHIFT, MIN_REQUANTISATION_SHIFT
 from bfp.parameters import Weights, derive, prove
@@ -35,6 +36,7 @@ class RandomNetwork:
         self.nodes: list[Node] = []
         self.parameters = {}
         self.placed: set[str] = {"input"}
+        self.indices: set[str] = set()  # of tables: nobody else reads them
         self.formats = {"input": self.format((0, channels), int(rng.integers(-40, 20)), rng.random() < 0.3)}
 
     # -- formats ---------------------------------------------------------------
@@ -75,9 +77,13 @@ class RandomNetwork:
 
     # -- nodes -----------------------------------------------------------------
 
+    def readable(self) -> list[str]:
+        """All tensors but those that only index a table."""
+        return [t for t in self.shapes if t not in self.indices]
+
     def pick(self, shape: tuple[int, int, int] | None = None) -> str | None:
         """A tensor, recent ones more likely; of the given shape if there is one."""
-        names = [t for t in self.shapes if shape is None or self.shapes[t] == shape]
+        names = [t for t in self.readable() if shape is None or self.shapes[t] == shape]
         if not names:
             return None
         return names[-1] if self.rng.random() < 0.5 else names[int(self.rng.integers(len(names)))]
@@ -140,7 +146,7 @@ class RandomNetwork:
             window = Window((height, width))  # fully connected
         size = window.output_size(height, width)
         filters = channels if depthwise else int(rng.integers(1, 71))
-        same = [s[0] for s in self.shapes.values() if s[1:] == size]
+        same = [self.shapes[t][0] for t in self.readable() if self.shapes[t][1:] == size]
         if same and not depthwise and rng.random() < 0.5:
             filters = int(rng.choice(same))
         shape = (filters, *size)
@@ -211,6 +217,43 @@ class RandomNetwork:
 
         return self.finish(node, shape, self.segments[source], make)
 
+    def table(self, name: str) -> bool:
+        """A function of one value, whose index a convolution, a sum or a copy computes."""
+        rng = self.rng
+        source = self.pick()
+        fmt, (channels, height, width) = self.formats[source], self.shapes[source]
+        op = str(rng.choice(["conv", "add", "identity"]))
+        shape = (int(rng.integers(1, 71)) if op == "conv" else channels, height, width)
+        segments = (0, shape[0]) if op == "conv" else self.segments[source]
+        bits, exponent = int(rng.choice([2, 4, 6, 8, 10])), int(min(fmt.exponents)) + int(rng.integers(-3, 6))
+
+        def one(bits: int, signed: bool, exponent: int) -> BlockFormat:
+            return BlockFormat(bits, signed, segments, (exponent,) * (len(segments) - 1))
+
+        def make(attempt: int):
+            if op != "conv":
+                return one(bits, fmt.signed or op == "add", exponent), None, None
+            weights = self.weights(shape[0], channels, (1, 1), int(rng.integers(-8, 0)), self.segments[source])
+            base = int(weights.exponents.min()) + int(min(fmt.exponents))
+            return one(bits, True, base + int(rng.integers(0, 8))), weights, None
+
+        inputs = (source, self.pick(self.shapes[source])) if op == "add" else (source,)
+        index = Node(f"{name}.index", op, inputs, f"{name}.index")
+        if not self.finish(index, shape, segments, make):
+            return False
+        self.indices.add(index.output)
+        call = FunctionCall(*self.functions[int(rng.integers(len(self.functions)))])
+        width_of = int(rng.integers(2, self.widest + 1))
+        signed = call.can_be_negative(name) or rng.random() < 0.5
+        end = self.formats[index.output].exponents[0] + bits - width_of + int(rng.integers(-3, 2))
+        assert self.finish(
+            Node(name, "lookup", (index.output,), name, function=call),
+            *(shape, segments, lambda attempt: (one(width_of, signed, end), None, None)),
+        )
+        return True
+
+    functions = (("silu",), ("sigmoid",), ("hardswish",), ("leaky_relu", (0.1,)), ("elu", (1.0, 1.0, 1.0)), ("abs",))
+
     def slice_pad(self, name: str) -> bool:
         rng = self.rng
         source = self.pick()
@@ -231,7 +274,7 @@ class RandomNetwork:
         rng = self.rng
         first = self.pick()
         size = self.shapes[first][1:]
-        others = [t for t in self.shapes if self.shapes[t][1:] == size]
+        others = [t for t in self.readable() if self.shapes[t][1:] == size]
         branches = [first] + [str(rng.choice(others)) for _ in range(int(rng.integers(1, 4)))]
         if sum(self.shapes[t][0] for t in branches) * size[0] * size[1] > MAX_VALUES:
             return False
@@ -299,8 +342,9 @@ class RandomNetwork:
             "slice_pad": self.slice_pad,
             "concat": self.concat,
             "mixed_layouts": self.mixed_layouts,
+            "table": self.table,
         }
-        chance = np.array([6, 3, 2, 2 * averages, 2, 1, 1, 2, 1], float)
+        chance = np.array([6, 3, 2, 2 * averages, 2, 1, 1, 2, 1, 2], float)
         for i in range(nodes):
             op = str(self.rng.choice(list(steps), p=chance / chance.sum()))
             steps[op](f"{op}{i}")

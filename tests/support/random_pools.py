@@ -46,7 +46,7 @@ def element_wise(network, rng: np.random.Generator, name: str, source: str) -> b
 
 def wide(network, rng: np.random.Generator, width: int) -> str | None:
     """A tensor of at least so many columns, if there is one."""
-    found = [t for t, (_, h, w) in network.shapes.items() if w >= width and h >= 2]
+    found = [t for t in network.readable() if network.shapes[t][2] >= width and network.shapes[t][1] >= 2]
     return str(rng.choice(found)) if found else None
 
 
@@ -83,7 +83,7 @@ def pooled_input(network, rng: np.random.Generator, name: str) -> bool:
     """A pool and the 1x1 convolution that reads it: of three rows at most, or of the whole map."""
     source = wide(network, rng, 6) if rng.random() < 0.7 else network.pick()
     if source and rng.random() < 0.5:  # the largest map is the likeliest to be cut into tiles
-        source = max(network.shapes, key=lambda t: np.prod(network.shapes[t]))
+        source = max(network.readable(), key=lambda t: np.prod(network.shapes[t]))
     if source is None:
         return False
     channels, height, width = network.shapes[source]
