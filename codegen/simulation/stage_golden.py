@@ -35,7 +35,7 @@ class GoldenLayer:
     """One engine layer, as the golden model sees it.
 
     map, source, results, pooled, shortcut: mantissas as words [planes, lanes, H, W] of the map in memory, of the input
-    (the same, or that map pooled), of what is computed, of what a fused pool makes of it (or None), and of the
+    (the same, or that map pooled), of what is computed (or a table makes of it), of what a fused pool makes of it (or None), and of the
     shortcut (or None). acc: accumulators before the shortcut. The epilogue makes them of sums by ``factor`` (average
     pooling's reciprocals), ``shift`` (to the left) and ``bias``, which dense convolutions have in their sums already;
     all broadcast to [planes, lanes, H, W].
@@ -56,7 +56,8 @@ class GoldenLayer:
         self.source = self.map = to_lanes(x[0], self.place_in)
         if self.entry.input_pool:
             self.map = to_lanes(values[self.entry.input_pool.node.main][0], self.place_in)
-        self.results = to_lanes(values[self.node.output][0], self.place_out)
+        table = next((n for n in artifact.graph.consumers(self.node.output) if n.operator.has_function), self.node)
+        self.results = to_lanes(values[table.output][0], self.place_out)
         self.pooled = None
         if pool := self.entry.pool:
             mine = slice(pool.first_channel, pool.first_channel + artifact.graph.shapes[self.node.output][0])
