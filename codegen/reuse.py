@@ -28,9 +28,11 @@ def _constants(fields: LayerFields) -> str:
 
 
 def _shifts(program: Program, layer: EngineLayer) -> str:
-    """A layer's rows of the tables of static shifts and limits."""
+    """A layer's rows of the tables of static shifts and limits, and of the table of its function."""
     rows = {name: [v.tolist() for owner, v in blocks if owner == layer.name] for name, blocks in program.tables.items()}
-    return _digest(repr(sorted(rows.items())))
+    table = layer.fields.epilogue.table
+    function = program.lookups[table].values.tolist() if table >= 0 else []
+    return _digest(repr((sorted(rows.items()), function)))
 
 
 def kernel_of(program: Program) -> Kernel:
