@@ -19,7 +19,7 @@ from host.simulated_board import _load_engine
 POISON = 0xA5
 # small buffers, so that layers are cut into tiles and chunks; and the default array
 ENGINES = {
-    "4x2x2": EngineOptions(lanes=4, filters=2, pixels=2, input_words=1200, weight_steps=64, tile_blocks=64),
+    "4x2x2": EngineOptions(lanes=4, filters=2, pixels=2, input_words=2400, weight_steps=64, tile_blocks=64),
     "16x8x5": EngineOptions(),
 }
 

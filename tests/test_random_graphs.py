@@ -44,7 +44,7 @@ def test_random_graphs_are_bit_equal(batch, tmp_path):
 
 def test_random_graphs_reach_every_corner():
     """The default seeds hold what the engine treats differently; otherwise the tests above prove little."""
-    seen, bits = Counter(), set()
+    seen, bits, weight_bits = Counter(), set(), set()
     for batch, engine in enumerate(ENGINES):
         artifacts = [random_artifact(seed, engine.lanes, engine.widest) for seed in range(PER_BATCH * batch, PER_BATCH * (batch + 1))]
         program = build(artifacts, engine_options(artifacts, engine), engine.board)
@@ -78,6 +78,8 @@ def test_random_graphs_reach_every_corner():
             seen["alignment"] += f.weights.has_align
             seen["fused shortcut"] += f.shortcut.has_shortcut and f.op in (EngineOperator.CONV, EngineOperator.DEPTHWISE)
             seen[f.epilogue.activation.name] += 1
+            seen["table"] += f.epilogue.table >= 0
+            seen["fused pool of a table"] += f.epilogue.table >= 0 and f.fused_pool.pool
             seen["unsigned"] += f.input_map.in_unsigned
             seen["1x1 map"] += f.input_map.in_height == f.input_map.in_width == 1
             seen["one pixel a block"] += f.buffer.block_pixels == 1 and program.array.pixels > 1
@@ -87,7 +89,7 @@ def test_random_graphs_reach_every_corner():
             bits |= {fmt.bits for fmt in artifact.formats.values()}
             for p in artifact.parameters.values():
                 seen["left shift"] += bool((p.requantisation_shift < 0).any())
-                bits |= {p.weights.bits + 10} if p.weights else set()
+                weight_bits |= {p.weights.bits} if p.weights else set()
     corners = ["CONV", "DEPTHWISE", "MAX_POOL", "AVG_POOL", "ADD", "MAXIMUM", "NONE", "RELU", "RELU6", "chunks", "tiles down"]
     corners += ["tiles across", "word tiles", "alignment", "fused shortcut", "unsigned", "1x1 map", "cropped", "copies"]
     corners += ["fused pool", "fused pool over tiles", "fused pool of 3 rows", "fused pool of 2 columns"]
@@ -96,9 +98,9 @@ def test_random_graphs_reach_every_corner():
     corners += ["sliding mean", "input pooled over tiles", "input pooled, stride", "input pooled to fewer bits"]
     corners += ["several words a pass", "first tile early", "first tile early, from a later pass"]
     corners += ["first tile between the layers"]
-    corners += ["left shift", "one pixel a block", "1 products", "2 products", "4 products"]
+    corners += ["table", "left shift", "one pixel a block", "1 products", "2 products", "4 products"]
     assert [c for c in corners if not seen[c]] == []
-    assert bits == set(range(2, 9)) | set(range(12, 19))
+    assert bits == {*range(2, 9), 10} and weight_bits == set(range(2, 9))
 
 
 @pytest.mark.heavy
