@@ -260,8 +260,8 @@ class Emitter:
         before, after = ("x".join(map(str, shapes[t])) for t in (node.main, node.output))
         text = f"{node.op} {kh}x{kw} stride {sh}x{sw}, {before} -> {after}"
         text += f", {node.activation}" if node.activation != "none" else ""
-        text += f", {job.lookup.function}" if job.lookup else ""
         text += ", shortcut" if job.shortcut else ""
+        text += f"; {job.lookup.name}: table of {job.lookup.function}" if job.lookup else ""
         if job.pool:
             pool, (_, *size) = job.pool.node, shapes[job.pool.node.output]
             (kh, kw), stored = pool.window.kernel, (shapes[node.output][0], *size)
