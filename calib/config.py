@@ -51,7 +51,8 @@ MOST_COUNT = 10**8  # of images to take or leave out
 class NetworkConfig:
     """One network's file, validated. Paths are absolute or words; see the sections' own classes.
 
-    task: what the network is for, None where its output's shape says it. length: of a sequence, where the module takes
+    task: what the network is for, None where its output's shape says it. task_output: of which of several outputs the
+    task's figure is, None for the first. length: of a sequence, where the module takes
     [N, channels, length], a map of one row here. notes: what may be meant otherwise, one sentence each. engine: the
     options of the engine by name; board: of it, None where the file names none. Which options and boards
     there are is for code generation to say.
@@ -75,6 +76,7 @@ class NetworkConfig:
     notes: tuple[str, ...] = ()
     length: int | None = None
     task: str | None = None
+    task_output: str | None = None
 
     @property
     def onnx(self) -> Path | None:
@@ -156,6 +158,7 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
         input=pre,
         length=length,
         task=top.text("task", None, TASKS),
+        task_output=top.text("task_output", None),
         calibration=_images(Section(path, "calibration", top.take("calibration", ..., _same, "a table")), base, True),
         evaluation=(
             _images(Section(path, "evaluation", top.take("evaluation", None, _same, "")), base, False)

@@ -103,14 +103,15 @@ def prepare(config: NetworkConfig, adapted: bool = True) -> Prepared:
         notes = [*config.notes, *calibration.notes]
         module, weights = build(config, calibration, notes, adapted)
     network = import_module(module, config.input_shape, config.name)
-    outputs = int(np.prod(network.graph.shapes[network.graph.output]))
+    judged = network.graph.output_named(config.task_output)
+    outputs = int(np.prod(network.graph.shapes[judged]))
     if classes.names and len(classes.names) != outputs:
         raise BfpError(f"{config.path}: {len(classes.names)} class names for {outputs} outputs; correct classes")
-    task, _ = task_of(config.task, config.input_shape, network.graph.shapes[network.graph.output])
+    task, _ = task_of(config.task, config.input_shape, network.graph.shapes[judged])
     evaluation = evaluated_images(config, calibration, classes, task.labels(outputs) if task.right else None)
     notes += dict.fromkeys(filter(None, map(depth_note, (calibration, evaluation))))
     output = output_kind(config, calibration, evaluation) if adapted else config.bfp.output
-    state = begin(network, config.bfp, config.input, output, classes.names, config.seed)
+    state = begin(network, config.bfp, config.input, output, classes.names, config.seed, judged)
     if adapted:
         state = sequence.run(sequence.preparation(config.bfp), state, calibration)
     used = weights if weights in WEIGHT_WORDS else Path(weights).name

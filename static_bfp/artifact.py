@@ -36,8 +36,11 @@ class Emulation(torch.nn.Module):
         super().__init__()
         self.artifact, self.model = artifact, IntegerModel(artifact, choose_device(device))
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(self.artifact.result.returned(self.logits(images)))
+    def forward(self, images: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
+        found = self.artifact.returned(self.logits(images))
+        if isinstance(found, dict):
+            return {name: torch.from_numpy(values) for name, values in found.items()}
+        return torch.from_numpy(found)
 
     def logits(self, images: torch.Tensor | np.ndarray) -> np.ndarray:
         """The last stored tensor's values, float64 [N, outputs], before what the host computes."""
@@ -107,7 +110,7 @@ def calibrate(
     network = import_module(module, tuple(values.shape[1:]), name)
     calibration = image_set(maps(values), labels, seed)
     options = bfp_options(bfp_section, "calibrate")
-    vector = network.graph.shapes[network.graph.output][1:] == (1, 1)
+    vector = network.graph.shapes[network.graph.outputs[0]][1:] == (1, 1)
     output = options.output or ("classes" if vector and (classes or labels is not None) else "values")
     state = begin(network, options, calibration.pre, output, tuple(classes), seed)
     state = sequence.run(sequence.preparation(options), state, calibration)

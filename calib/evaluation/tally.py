@@ -83,10 +83,13 @@ class Judge:
     note: str = ""
 
 
-def judge_of(images: ImageSet, graph: Graph, stated: str | None) -> Judge:
-    """The judge of a network's images. Raises BfpError where a label is no answer of the network, or the task none."""
-    shape = graph.shapes[graph.output]
-    task, note = task_of(stated, graph.shapes[graph.input], shape)
+def judge_of(images: ImageSet, graph: Graph, stated: str | None, output: str | None = None) -> Judge:
+    """The judge of a network's images, by one of its outputs, None for the first.
+
+    Raises BfpError where a label is no answer of the network, or the task none.
+    """
+    shape = graph.shapes[graph.output_named(output)]
+    task, note = task_of(stated, graph.image_shape, shape)
     if task.right is None:
         return Judge(task, shape, None, note)
     images.check_labels(task.labels(int(np.prod(shape))))

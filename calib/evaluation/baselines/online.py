@@ -94,12 +94,12 @@ class OnlineNetwork:
         """All tensors, float64 [N, C, H, W] by name, of normalised images [N, C, H, W]; with ``keep`` those named."""
         graph, network = self.network.graph, self.network
         entry = network.entry(torch.from_numpy(np.asarray(images, np.float64)))
-        return execute(graph, float_model.computing(network), {graph.input: entry}, keep, store=self._rounded)
+        return execute(graph, float_model.computing(network), entry, keep, store=self._rounded)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """Output values, float64 [N, outputs], of normalised images [N, C, H, W]."""
-        output = self.network.graph.output
-        return self.run(images, keep=[output])[output].flatten(1).numpy() * self.network.output_scale
+        """All outputs side by side, float64 [N, values], of normalised images [N, C, H, W]."""
+        found = self.run(images, keep=self.network.graph.outputs)
+        return float_model.side_by_side(self.network, found).numpy()
 
 
 def compare(prepared: Prepared, images: ImageSet) -> dict:

@@ -148,7 +148,7 @@ def weight_figures(artifact: Artifact, network: FloatNetwork, node: Node, t: Tot
     noise, signal = (((e**2).sum(axis=(2, 3)) * power).sum(axis=1) for e in (error, exact))
     low, high = mantissa_range(w.bits, True)
     away = np.abs(w.mantissas - np.clip(exact / scale, low, high)) > NEAREST
-    left_out = artifact.result.offset if node.output == artifact.graph.output else 0.0
+    left_out = artifact.offset(node.output)
     bias_away = np.abs(p.bias - (floats.bias - left_out) * np.exp2(-p.acc_exponent.astype(np.float64)))
     noisiest = int(np.argmax(t.channel_noise))
     largest = np.maximum.reduceat(np.abs(exact).max(axis=(2, 3)), w.splits[:-1], axis=1)

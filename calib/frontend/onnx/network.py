@@ -61,13 +61,14 @@ class OnnxNetwork(nn.Module):
             self.add_module(name, layer)
             self.order.append((name, reads, layer.node.outputs))
 
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...] | dict[str, torch.Tensor]:
         values = {self.input: image}
         for name, reads, writes in self.order:
             result = self.get_submodule(name)(*(values[v] for v in reads))
             results = result if isinstance(result, (tuple, list)) else (result,)
             values.update(zip(writes, results))
-        return tuple(values[name] for name in self.outputs)
+        found = {name: values[name] for name in self.outputs}
+        return found if len(found) > 1 else tuple(found.values())
 
 
 def unique(name: str, taken: set[str]) -> str:
