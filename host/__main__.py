@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         run = command(name, _run, text)
         run.add_argument("images", nargs="+", metavar="IMAGE", help="files and folders; a folder of folders brings labels")
         run.add_argument("--top", type=int, default=5, help="number of classes (default 5)")
+        run.add_argument("--output", metavar="NAME", help="of several outputs, the one whose values are classes")
         run.add_argument("--csv", type=Path, metavar="FILE", help="write the classes to this CSV file, too")
         run.add_argument("--json", type=Path, metavar="FILE", help="write them to this JSON file, too")
         _draft(run)
@@ -98,7 +99,8 @@ def _run(arguments: argparse.Namespace) -> int:
     from host.classify import classify_all
 
     with _open(arguments) as accelerator:
-        classify_all(accelerator, arguments.images, arguments.top, arguments.draft, arguments.csv, arguments.json)
+        images, files = arguments.images, (arguments.csv, arguments.json)
+        classify_all(accelerator, images, arguments.top, arguments.draft, *files, output=arguments.output)
     return 0
 
 
@@ -141,7 +143,7 @@ def _compare(arguments: argparse.Namespace, by_layer: bool, until: str | None, s
     with _open(arguments) as accelerator:
         result = check(accelerator, artifact, samples.images[: max(arguments.limit, 0)], by_layer, until)
         if show:
-            _show(accelerator, samples, show)
+            _show(accelerator, artifact.graph.output_parts(samples.logits), samples, show)
     if arguments.out:
         write_json(arguments.out, {"network": artifact.graph.name, **result})
     verdict = "bit-equal" if not result["mismatches"] else f"DIFFERENT: {result['first_mismatch']}"
@@ -153,14 +155,16 @@ def _compare(arguments: argparse.Namespace, by_layer: bool, until: str | None, s
     return 1 if result["mismatches"] else 0
 
 
-def _show(accelerator, samples, top: int) -> None:
-    """The board's classes of every sample, the float network's beside them."""
-    for name, image, logits in zip(samples.names, samples.images, samples.logits):
+def _show(accelerator, reference: dict, samples, top: int) -> None:
+    """The board's classes of every sample, the float network's beside them; reference: its outputs by name."""
+    logits_of_all = reference[accelerator.output().tensor]
+    for name, image, logits in zip(samples.names, samples.images, logits_of_all):
         # a photograph goes all the way: file, preprocessing, accelerator
         is_file = Path(name).is_file()
         board = accelerator.classify(name if is_file else image, top)
         print(f"\n{Path(name).name if is_file else name}\n  {'accelerator':40}float network")
-        for ours, theirs in zip(board, accelerator.predictions(logits.astype(float), top)):
+        float_classes = accelerator.predictions({accelerator.output().tensor: logits.astype(float)}, top)
+        for ours, theirs in zip(board, float_classes):
             columns = [f"{100 * p.probability:5.1f} %  {p.name[:28]}" for p in (ours, theirs)]
             print(f"  {columns[0]:40}{columns[1]}")
     print()
