@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Union
 
 import numpy as np
 import torch
@@ -13,7 +15,8 @@ from bfp import artifact_file, golden
 from bfp.errors import BfpError
 from calib.config import bfp_options
 from calib.evaluation.integer_model import IntegerModel, choose_device
-from calib.evaluation.tally import Judge, Tally
+from calib.evaluation.outputs import OutputTallies
+from calib.evaluation.tally import Judge
 from calib.tasks import task_of
 from calib.frontend.importer import import_module
 from calib.network import float_model
@@ -23,6 +26,7 @@ from calib.threads import fixed_threads
 from calib.transforms import sequence
 from static_bfp.images import Images, batches, first, image_set, maps
 
+Classes = Union[Sequence[str], Mapping[str, Sequence[str]]]
 CALIBRATION = 64  # images that calibrate, where nobody says another number
 
 
@@ -64,18 +68,22 @@ class Artifact:
         """The engine's arithmetic as a module; device: ``cpu``, ``cuda``, or ``auto``. Raises BfpError for others."""
         return Emulation(self.record, device)
 
-    def evaluate(self, images: Images, task: str | None = None, device: str = "auto") -> dict:
+    def evaluate(
+        self, images: Images, task: str | None = None, device: str = "auto", task_output: str | None = None
+    ) -> dict:
         """The engine's answers beside the float network's over all images (and labels, where the loader has them).
 
-        task: as in a network's file; without it the output's shape decides. Returns what ``doit evaluate`` finds:
-        images, task, metric, figure, top1_float, top1_bfp (fractions, None without labels), agreement, sqnr_db.
+        task, task_output: as in a network's file; without them the output's shape decides, of the first. Returns what ``doit evaluate`` finds:
+        images, task, metric, figure, top1_float, top1_bfp (fractions, None without labels), agreement, sqnr_db;
+        of several outputs also task_output and outputs.
         Raises BfpError for an artifact that was loaded, which has no float network.
         """
         if self.network is None:
             raise BfpError("this artifact was loaded, and has no float network to compare with; calibrate its module")
         graph = self.network.graph
-        found, _ = task_of(task, graph.shapes[graph.input], graph.shapes[graph.output])
-        emulation, tally, labels, done = self.emulate(device), Tally(), [], []
+        judged = graph.output_named(task_output)
+        found, _ = task_of(task, graph.image_shape, graph.shapes[judged])
+        emulation, labels, done = self.emulate(device), [], []
         for values, truth in batches(images):
             reference = float_model.logits(self.network, torch.from_numpy(maps(values))).double().numpy()
             done.append((reference, emulation.logits(values)))
@@ -83,10 +91,11 @@ class Artifact:
         if not done:
             raise BfpError("there are no images; give at least one")
         known = found.right is not None and all(truth is not None for truth in labels)
-        judge = Judge(found, graph.shapes[graph.output], np.concatenate(labels) if known else None)
+        judge = Judge(found, graph.shapes[judged], np.concatenate(labels) if known else None)
+        tallies = OutputTallies.of(graph, judged, judge)
         for reference, quantised in done:
-            tally.add(judge, reference, quantised)
-        return tally.figures(judge)
+            tallies.add(reference, quantised)
+        return tallies.figures()
 
 
 @fixed_threads()
@@ -94,7 +103,7 @@ def calibrate(
     module: torch.nn.Module,
     images: Images,
     name: str = "network",
-    classes: tuple[str, ...] = (),
+    classes: Classes = (),
     limit: int = CALIBRATION,
     seed: int = 0,
     **bfp_section: object,
@@ -102,7 +111,8 @@ def calibrate(
     """An artifact of a module, calibrated on normalised images.
 
     images: an array or tensor [N, C, H, W] (or [N, C, L]), or an iterable of such, with labels or without, as a
-    DataLoader is; the first ``limit`` are taken. classes: names of the outputs. Further arguments are the keys of a
+    DataLoader is; the first ``limit`` are taken. classes: names of the values of the first output; of another one
+    ``{name of the output: names}``. Further arguments are the keys of a
     network file's ``[bfp]`` section, such as ``weights=6`` or ``method="max"``. Raises BfpError naming the layer for
     what the engine cannot compute, and for images or options that do not fit.
     """
@@ -110,12 +120,28 @@ def calibrate(
     network = import_module(module, tuple(values.shape[1:]), name)
     calibration = image_set(maps(values), labels, seed)
     options = bfp_options(bfp_section, "calibrate")
-    vector = network.graph.shapes[network.graph.outputs[0]][1:] == (1, 1)
+    judged, classes = one_of_outputs(network, classes)
+    vector = network.graph.shapes[judged][1:] == (1, 1)
     output = options.output or ("classes" if vector and (classes or labels is not None) else "values")
-    state = begin(network, options, calibration.pre, output, tuple(classes), seed)
+    state = begin(network, options, calibration.pre, output, classes, seed, judged)
     state = sequence.run(sequence.preparation(options), state, calibration)
     state = sequence.run(sequence.quantisation(options), state, calibration)
     return Artifact(state.artifact, state.network)
+
+
+def one_of_outputs(network: FloatNetwork, classes: Classes) -> tuple[str, tuple[str, ...]]:
+    """The output whose values have these names, the first unless they say another, and the names.
+
+    Raises BfpError for an output that the network does not have, for several, and for another number of names.
+    """
+    if isinstance(classes, Mapping) and len(classes) != 1:
+        raise BfpError(f"classes are of {len(classes)} outputs; give those of one")
+    name, names = next(iter(classes.items())) if isinstance(classes, Mapping) else (None, classes)
+    judged = network.graph.output_named(name)
+    count = int(np.prod(network.graph.shapes[judged]))
+    if names and len(names) != count:
+        raise BfpError(f"{len(names)} class names for the {count} values of output {judged}; correct classes")
+    return judged, tuple(names)
 
 
 def load(path: str | Path) -> Artifact:

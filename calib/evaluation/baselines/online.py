@@ -30,7 +30,8 @@ from bfp.files import write_json
 from bfp.format import exponent_for_maximum, mantissa_range
 from calib.data.images import ImageSet
 from calib.evaluation.evaluate import images_to_evaluate
-from calib.evaluation.tally import Tally, judge_of, remaining
+from calib.evaluation.outputs import OutputTallies
+from calib.evaluation.tally import judge_of, remaining
 from calib.formats.plan import FormatPlan, weight_splits
 from calib.formats.weights import WeightBlocks
 from calib.network import float_model
@@ -107,14 +108,14 @@ def compare(prepared: Prepared, images: ImageSet) -> dict:
 
     Raises BfpError where a label is no class of the network, or a value is not finite (named layer).
     """
-    network, tally = prepared.network, Tally()
-    judge = judge_of(images, network.graph, prepared.config.task)
+    network, judged = prepared.network, prepared.state.judged
+    tallies = OutputTallies.of(network.graph, judged, judge_of(images, network.graph, prepared.config.task, judged))
     online = OnlineNetwork(network, prepared.state.plan)
     what = f"{network.graph.name}: online reference on {len(images)} images"
-    for batch in remaining(tally, images, batch_size(network), what):
+    for batch in remaining(tallies.main, images, batch_size(network), what):
         reference = float_model.logits(network, torch.from_numpy(batch)).double().numpy()
-        tally.add(judge, reference, online.logits(batch))
-    return tally.figures(judge)
+        tallies.add(reference, online.logits(batch))
+    return tallies.figures()
 
 
 def evaluate(prepared: Prepared, folder: Path, limit: int | None = None) -> dict:

@@ -35,7 +35,7 @@ def extremes(values: np.ndarray) -> list[int] | None:
 
 
 def layer_figures(artifact: Artifact, network: FloatNetwork, totals: dict[str, Totals]) -> list[dict]:
-    """One dict per layer in the graph's order, the network's input first.
+    """One dict per layer in the graph's order, the network's inputs first.
 
     Ratios in dB; rates and shares 0..1; exponents are those of the least
     significant bit; shifts in bits, as [smallest, largest]. The
@@ -43,13 +43,13 @@ def layer_figures(artifact: Artifact, network: FloatNetwork, totals: dict[str, T
     """
     graph = artifact.graph
     result = []
-    for node in (None, *graph.nodes):
-        tensor = graph.input if node is None else node.output
+    several = len(graph.inputs) > 1
+    for node, tensor in [*((None, t) for t in graph.inputs), *((n, n.output) for n in graph.nodes)]:
         t, fmt = totals[tensor], artifact.formats[tensor]
         weighted = node is not None and node.weighted
         raised = artifact.provenance.get("adjustments", {}).get("activations", {})
         figures = {
-            "name": "input" if node is None else node.name,
+            "name": node.name if node else f"input {tensor}" if several else "input",
             "op": "input" if node is None else node.op,
             "tensor": tensor,
             "shape": list(graph.shapes[tensor]),

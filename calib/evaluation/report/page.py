@@ -17,7 +17,7 @@ from bfp.errors import BfpError
 from bfp.files import write_json, write_text
 from calib.pipeline import Prepared, check_artifact
 from calib.evaluation.report import charts
-from calib.evaluation.report.accuracy import accuracy_rows, comparison_notes
+from calib.evaluation.report.accuracy import accuracy_rows, comparison_notes, output_rows
 from calib.evaluation.report.calibration import MOST, calibration_facts, candidates
 from calib.evaluation.report.causes import percent
 from calib.evaluation.report.figures import layer_figures, worst_layers
@@ -126,6 +126,7 @@ def render(artifact: Artifact, content: dict, results: dict[str, dict | None]) -
         tasks={name: task for name, (task, _) in RESULTS.items()},
         stale=[n for n, r in results.items() if r and r.get("artifact", artifact.digest) != artifact.digest],
         accuracy=accuracy_rows(artifact, results),
+        outputs=output_rows(results),
         comparison=comparison_notes(artifact, results, content["network"]),
         facts=calibration_facts(artifact.provenance),
         most=MOST,
