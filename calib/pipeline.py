@@ -107,7 +107,7 @@ def prepare(config: NetworkConfig, adapted: bool = True) -> Prepared:
     outputs = int(np.prod(network.graph.shapes[judged]))
     if classes.names and len(classes.names) != outputs:
         raise BfpError(f"{config.path}: {len(classes.names)} class names for {outputs} outputs; correct classes")
-    task, _ = task_of(config.task, config.input_shape, network.graph.shapes[judged])
+    task, _ = task_of(config.task, network.graph.image_shape, network.graph.shapes[judged])
     evaluation = evaluated_images(config, calibration, classes, task.labels(outputs) if task.right else None)
     notes += dict.fromkeys(filter(None, map(depth_note, (calibration, evaluation))))
     output = output_kind(config, calibration, evaluation) if adapted else config.bfp.output
@@ -139,8 +139,7 @@ def build(
         )
     images = None
     if weights == "random":
-        images = weight_images(calibration)
-        images = images.reshape(len(images), *config.input_shape)
+        images = config.as_taken(weight_images(calibration))
     notes += load_weights(module, weights, config.seed, images)
     return module, weights
 

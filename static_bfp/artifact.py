@@ -24,7 +24,7 @@ from calib.network.float_network import FloatNetwork
 from calib.state import begin
 from calib.threads import fixed_threads
 from calib.transforms import sequence
-from static_bfp.images import Images, batches, first, image_set, maps
+from static_bfp.images import Images, batches, first, image_set, maps, shapes
 
 Classes = Union[Sequence[str], Mapping[str, Sequence[str]]]
 CALIBRATION = 64  # images that calibrate, where nobody says another number
@@ -33,23 +33,30 @@ CALIBRATION = 64  # images that calibrate, where nobody says another number
 class Emulation(torch.nn.Module):
     """The engine's answers, bit for bit: normalised images float [N, C, H, W] (or [N, C, L]) to what the network returns.
 
-    The answers are float64 on the CPU, and have no gradient.
+    Several inputs are given one by one, in order, or by their names; several outputs come as a dict by their names. The
+    answers are float64 on the CPU, and have no gradient.
     """
 
     def __init__(self, artifact: bfp.artifact.Artifact, device: str) -> None:
         super().__init__()
         self.artifact, self.model = artifact, IntegerModel(artifact, choose_device(device))
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
-        found = self.artifact.returned(self.logits(images))
+    def forward(self, *images: torch.Tensor, **named: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
+        names = self.artifact.graph.inputs
+        if len(images) > len(names) or set(names[: len(images)]) & set(named):
+            raise BfpError(f"the network takes the inputs {', '.join(names)}; give each of them once")
+        found = self.artifact.returned(self.logits({**dict(zip(names, images)), **named}))
         if isinstance(found, dict):
             return {name: torch.from_numpy(values) for name, values in found.items()}
         return torch.from_numpy(found)
 
-    def logits(self, images: torch.Tensor | np.ndarray) -> np.ndarray:
-        """The last stored tensor's values, float64 [N, outputs], before what the host computes."""
+    def logits(self, images: Images) -> np.ndarray:
+        """The values of all outputs' tensors side by side, float64 [N, values], before what the host computes.
+
+        images: one batch, as ``calibrate`` takes it.
+        """
         (values, _), = batches(images)
-        return self.model.logits(golden.quantise_input(self.artifact, maps(values)))
+        return self.model.logits(golden.quantise_input(self.artifact, maps(values, self.artifact.graph.inputs)))
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,7 @@ class Artifact:
         found, _ = task_of(task, graph.image_shape, graph.shapes[judged])
         emulation, labels, done = self.emulate(device), [], []
         for values, truth in batches(images):
-            reference = float_model.logits(self.network, torch.from_numpy(maps(values))).double().numpy()
+            reference = float_model.logits(self.network, torch.from_numpy(maps(values, graph.inputs))).double().numpy()
             done.append((reference, emulation.logits(values)))
             labels.append(truth)
         if not done:
@@ -110,15 +117,15 @@ def calibrate(
 ) -> Artifact:
     """An artifact of a module, calibrated on normalised images.
 
-    images: an array or tensor [N, C, H, W] (or [N, C, L]), or an iterable of such, with labels or without, as a
-    DataLoader is; the first ``limit`` are taken. classes: names of the values of the first output; of another one
+    images: an array or tensor [N, C, H, W] (or [N, C, L]), of several inputs a dict of such by their names, or an iterable
+    of these, with labels or without, as a DataLoader is; the first ``limit`` are taken. classes: names of the values of the first output; of another one
     ``{name of the output: names}``. Further arguments are the keys of a
     network file's ``[bfp]`` section, such as ``weights=6`` or ``method="max"``. Raises BfpError naming the layer for
     what the engine cannot compute, and for images or options that do not fit.
     """
     values, labels = first(images, limit)
-    network = import_module(module, tuple(values.shape[1:]), name)
-    calibration = image_set(maps(values), labels, seed)
+    network = import_module(module, shapes(values), name)
+    calibration = image_set(maps(values, network.graph.inputs), labels, seed)
     options = bfp_options(bfp_section, "calibrate")
     judged, classes = one_of_outputs(network, classes)
     vector = network.graph.shapes[judged][1:] == (1, 1)

@@ -24,7 +24,7 @@ from calib.data.classes import Classes
 from calib.data.folders import Labelled, read_folder
 from calib.data.ground_truth import GROUND_TRUTH, read_ground_truth
 from calib.data.lists import read_list
-from calib.data.npz_images import NpzArrays, NpzImages
+from calib.data.npz_images import NpzArrays, NpzImages, array_names
 from calib.options import ImageOptions
 from host.image import MODES, fit_image, normalise, open_image
 
@@ -164,12 +164,12 @@ def open_images(options: ImageOptions, pre: Preprocessing, seed: int = 0, classe
     stand_in = None
     for source in options.images:
         try:
-            found.append(_resolve(source, pre, seed, wanted, classes))
+            found.append(_resolve(source, pre, seed, wanted, classes, options.inputs))
         except NotThere as missing:
             if options.fallback is None:
                 raise BfpError(f"{missing}; correct the name, or say fallback = \"random\"") from None
             note = Found((), (f"{missing}; used {options.fallback} instead",))
-            found += [note] if stand_in else [note, _resolve(options.fallback, pre, seed, wanted, classes)]
+            found += [note] if stand_in else [note, _resolve(options.fallback, pre, seed, wanted, classes, options.inputs)]
             stand_in = options.fallback
     items = [item for one in found for item in one.items]
     chosen = items[options.skip :: options.stride][: options.limit]
@@ -197,7 +197,9 @@ def open_images(options: ImageOptions, pre: Preprocessing, seed: int = 0, classe
     )
 
 
-def _resolve(source: str, pre: Preprocessing, seed: int, wanted: int | None, classes: Classes) -> Found:
+def _resolve(
+    source: str, pre: Preprocessing, seed: int, wanted: int | None, classes: Classes, inputs: tuple[tuple[str, int], ...]
+) -> Found:
     if source == "random":
         if (wanted or 0) > MOST_RANDOM:
             raise BfpError(f"{wanted} random images are more than {MOST_RANDOM}; give a smaller limit, skip or stride")
@@ -206,6 +208,8 @@ def _resolve(source: str, pre: Preprocessing, seed: int, wanted: int | None, cla
         return Found(tuple(_file_item(p, pre) for p in _package_files(source)))
     archive = re.fullmatch(r"(.+\.npz)((?::[^:]*)*)", source)
     if archive:
+        if inputs:
+            return Found(tuple(_several_items(Path(archive[1]), archive[2], pre, inputs)))
         return Found(tuple(_npz_items(Path(archive[1]), archive[2].split(":")[1:], pre)))
     path = Path(source)
     if not os.path.exists(path):
@@ -254,6 +258,28 @@ def _npz_items(path: Path, keys: list[str], pre: Preprocessing) -> list[Item]:
         return Item(f"{path}:{array}[{i}]", lambda: read(i), label, in_order=True)
 
     return [item(i) for i in range(len(source))]
+
+
+def _several_items(path: Path, named: str, pre: Preprocessing, inputs: tuple[tuple[str, int], ...]) -> list[Item]:
+    """Images of several inputs: of each the array of its name, the labels in ``labels`` where there is such an array."""
+    names = [name for name, _ in inputs]
+    if named:
+        raise BfpError(f"images {path}{named}: of several inputs, the arrays are {', '.join(names)}; leave the names out")
+    if not os.path.exists(path):
+        raise NotThere(f"images {path} do not exist")
+    labels = ["labels"] if "labels" in array_names(path) else []
+    first, *others = inputs
+    parts = [NpzArrays(path, (first[1], *pre.size), first[0], *labels)]
+    parts += [NpzArrays(path, (count, *pre.size), name) for name, count in others]
+    if len({len(part) for part in parts}) > 1:
+        counts = ", ".join(f"{name} {len(part)}" for name, part in zip(names, parts))
+        raise BfpError(f"{path}: its arrays hold several numbers of images ({counts}); give as many of each")
+
+    def item(i: int) -> Item:
+        label = None if parts[0].labels is None else int(parts[0].labels[i])
+        return Item(f"{path}[{i}]", lambda: np.concatenate([part.read(i) for part in parts], axis=2), label, in_order=True)
+
+    return [item(i) for i in range(len(parts[0]))]
 
 
 def _package_files(source: str) -> list[Path]:

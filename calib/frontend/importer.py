@@ -15,6 +15,7 @@ from calib.frontend.builder import Draft
 from calib.network.float_network import FloatNetwork
 from calib.frontend import host_tail
 from calib.frontend.aten import translate
+from calib.frontend.inputs import InputShapes, by_name
 from calib.frontend.outputs import name_outputs, returned_values
 from calib.frontend.passes import simplify
 from calib.frontend.refusals import Refusal, Refusals
@@ -23,22 +24,22 @@ from calib.frontend.translation import Translation, shape_of
 from calib.frontend.views import View
 
 
-def import_module(module: torch.nn.Module, input_shape: tuple[int, ...], name: str) -> FloatNetwork:
+def import_module(module: torch.nn.Module, input_shape: InputShapes, name: str) -> FloatNetwork:
     """Trace ``module`` for one image and return its graph and float weights.
 
     input_shape: (channels, height, width), or (channels, length) of a sequence,
-    which is a map of one row. name: the network's, for messages
+    which is a map of one row. Of several inputs, a mapping from their names,
+    which are those of ``forward``, to such shapes, all of one size; the network
+    has them in this order. name: the network's, for messages
     and the artifact. Batch norm is folded, activations, residual adds and
     padding are fused. The module is put into eval mode. Raises BfpError naming
     the layer, its module path and its type for whatever is not supported.
     """
-    if len(input_shape) not in (2, 3) or any(not isinstance(n, int) or n < 1 for n in input_shape):
-        wanted = "channels, height and width, or channels and length, all at least 1"
-        raise BfpError(f"network {name}: input shape {input_shape} must be {wanted}")
+    shapes = by_name(input_shape, name)
     module = as_module(module)
     if module is None:
         raise BfpError(f"network {name}: give a torch.nn.Module or a torch.export program")
-    program = trace(module, input_shape, name)
+    program, order = trace(module, shapes, name)
     signature = program.graph_signature
     state = {**program.state_dict, **program.constants}
     owners = {
@@ -49,8 +50,8 @@ def import_module(module: torch.nn.Module, input_shape: tuple[int, ...], name: s
     if signature.buffers_to_mutate:
         changed = ", ".join(sorted(signature.buffers_to_mutate.values()))
         raise BfpError(f"network {name} writes to {changed} while it runs; the engine keeps no state between images")
-    rows = (1,) if len(input_shape) == 2 else ()
-    draft = Draft(name, ("input",), {"input": (input_shape[0], *rows, *input_shape[1:])})
+    draft = Draft(name, tuple(shapes), {t: (s[0], *(1,) * (3 - len(s)), *s[1:]) for t, s in shapes.items()})
+    entries = iter(order)
     translation = Translation(draft, module)
     obstacles: list[Refusal] = []
     results = returned_values(program, name)
@@ -60,7 +61,7 @@ def import_module(module: torch.nn.Module, input_shape: tuple[int, ...], name: s
         if node.op == "placeholder" and node.name in owners:
             translation.constants[node] = state[owners[node.name]]
         elif node.op == "placeholder":
-            translation.views[node] = View(draft.inputs[0])
+            translation.views[node] = View(next(entries))
         elif node.op == "call_function" and node in needed:
             try:
                 translate(translation, node)
@@ -73,9 +74,18 @@ def import_module(module: torch.nn.Module, input_shape: tuple[int, ...], name: s
         _check_output(translation, tail.source)
     draft.outputs, draft.host = zip(*(host_tail.finish(translation, tail) for tail in tails))
     simplify(draft)
+    check_inputs(draft)
     if len(results) > 1:
         name_outputs(draft, list(results))
     return draft.finish()
+
+
+def check_inputs(draft: Draft) -> None:
+    """Raise BfpError for an input that nothing reads that the network returns."""
+    read = {t for node in draft.nodes for t in node.inputs}
+    for tensor in draft.inputs:
+        if tensor not in read:
+            raise BfpError(f"network {draft.name}: nothing that it returns depends on its input {tensor}; leave it out")
 
 
 def _needed(program: torch.export.ExportedProgram, sources: list[FxNode]) -> set[FxNode]:
