@@ -20,26 +20,29 @@ MOST_NAME = 100  # characters of an output's name
 def returned_values(program: torch.export.ExportedProgram, network: str) -> dict[str, FxNode]:
     """The values that a module returns, by their places in what it returns; numbers and None beside them say nothing.
 
-    A place is the keys of the dicts around a value with dots between (``boxes``, ``head.scores``); ``0``, ``1`` and so on
-    where these are tuples alone. Raises BfpError where there is none, or where there are too many.
+    A place is the keys of the dicts around a value with dots between (``boxes``, ``head.scores``), and the numbers of
+    tuples where two values have the same keys or none. Raises BfpError where there is none, or where there are too many.
     """
     # an input that is changed in place is listed among the results as well
     kinds = [spec.kind for spec in program.graph_signature.output_specs]
     (output,) = (n for n in program.graph.nodes if n.op == "output")
     values = [r for r, kind in zip(output.args[0], kinds) if kind == OutputKind.USER_OUTPUT]
-    found = {place: value for place, value in zip(_places(program, len(values)), values) if isinstance(value, FxNode)}
+    paths = [(path, r) for path, r in zip(_paths(program, len(values)), values) if isinstance(r, FxNode)]
+    keys = [".".join(str(k) for k in path if not isinstance(k, int)) for path, _ in paths]
+    places = [k if k and keys.count(k) == 1 else ".".join(map(str, path)) for k, (path, _) in zip(keys, paths)]
+    found = dict(zip(places, (value for _, value in paths)))
     if not 0 < len(found) <= MAX_ENDS:
         raise BfpError(f"network {network} returns {len(found)} values; give a module that returns 1 to {MAX_ENDS}")
     return found
 
 
-def _places(program: torch.export.ExportedProgram, count: int) -> list[str]:
-    """The place of each returned value; plain numbers where the program does not say what they are parts of."""
+def _paths(program: torch.export.ExportedProgram, count: int) -> list[list]:
+    """The path to each returned value, indices and keys; numbers where the program does not say what they are parts of."""
     spec = program.call_spec.out_spec
     if spec is None or spec.num_leaves != count:
-        return [str(n) for n in range(count)]
+        return [[n] for n in range(count)]
     whole = _pytree.tree_unflatten(list(range(count)), spec)
-    return [".".join(str(_key(k)) for k in path) for path, _ in _pytree.tree_flatten_with_path(whole)[0]]
+    return [[_key(k) for k in path] for path, _ in _pytree.tree_flatten_with_path(whole)[0]]
 
 
 def _key(entry: object) -> object:
