@@ -6,7 +6,7 @@ Its file is bfp.artifact_file's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 import numpy as np
@@ -50,6 +50,11 @@ class Preprocessing:
     channels: str = checked(choice(*CHANNEL_ORDERS), default="rgb")
     scale: tuple[float, ...] | None = checked(optional(POSITIVE), default=None)
     letterbox: int | None = checked(whole(0, 255), omitted=True, default=None)
+
+    def part(self, start: int, stop: int) -> Preprocessing:
+        """That of some of the channels, for an input that has only these."""
+        mean, std, scale = (v and v[start:stop] for v in (self.mean, self.std, self.scale))
+        return replace(self, mean=mean, std=std, scale=scale)
 
     def scaled(self, images: np.ndarray) -> np.ndarray:
         """Normalised images [..., C, H, W] as the input tensor's mantissas stand for them."""
@@ -124,28 +129,44 @@ class Artifact:
     @property
     def preprocessing(self) -> Preprocessing:
         """That of the only input. Raises BfpError where there are several."""
-        return self._of(self.inputs, self.graph.input).preprocessing
+        return next(e for e in self.inputs if e.tensor == self.graph.input).preprocessing
 
     @property
     def result(self) -> NetworkOutput:
         """The only output. Raises BfpError where there are several."""
-        return self._of(self.outputs, self.graph.output)
+        return next(e for e in self.outputs if e.tensor == self.graph.output)
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names of the only output, or none. Raises BfpError where there are several outputs."""
         return self.result.classes
 
-    def _of(self, ends: tuple, tensor: str):
-        return next(e for e in ends if e.tensor == tensor)
+    def offset(self, tensor: str) -> float:
+        """The constant that a tensor's mantissas leave out: an output's, 0 of any other tensor."""
+        return next((end.offset for end in self.outputs if end.tensor == tensor), 0.0)
 
-    def logits(self, values: np.ndarray) -> np.ndarray:
-        """The only output [N, values] from the real values of its tensor's mantissas [N, C, H, W]."""
-        return self.result.values(values)
+    def scaled(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """The inputs' values by tensor, as their mantissas stand for them, of normalised images [N, C, H, W]."""
+        parts = self.graph.input_parts(images)
+        return {end.tensor: end.preprocessing.scaled(parts[end.tensor]) for end in self.inputs}
+
+    def logits(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """All outputs side by side, [N, values], from the real values of their mantissas [N, C, H, W] by tensor."""
+        return np.concatenate([end.values(values[end.tensor]) for end in self.outputs], axis=1)
+
+    def returned(self, logits: np.ndarray) -> np.ndarray | dict[str, np.ndarray]:
+        """What the network returns, float64 [N, ...], from ``logits``; of several outputs a dict by their names."""
+        parts = self.graph.output_parts(logits)
+        return one_or_all({end.tensor: end.returned(parts[end.tensor]) for end in self.outputs})
 
     def operand_formats(self, node: Node) -> tuple[BlockFormat, BlockFormat, BlockFormat | None]:
         """Formats of the main operand, the output and the shortcut (or None)."""
         return operand_formats(node, self.formats)
+
+
+def one_or_all(outputs: dict[str, np.ndarray]) -> np.ndarray | dict[str, np.ndarray]:
+    """The outputs as users are given them: the only one, or several by their names."""
+    return outputs if len(outputs) > 1 else next(iter(outputs.values()))
 
 
 def operand_formats(

@@ -29,6 +29,7 @@ from bfp.fields import (
     record, tuple_of, whole,
 )  # fmt: skip
 from bfp.files import file_digest, json_text, read_file, replacing, write_text
+from bfp.graph import Shape
 from bfp.kernel import CLOCK, Implementation, Kernel
 from bfp.layout import HOST, MAX_WORDS, PlacedTensor
 from bfp.limits import MAX_ENDS, MAX_MEMORY, MAX_NODES
@@ -112,8 +113,15 @@ class Deployment:
 
     def _only(self, what: str, ends: tuple):
         if len(ends) != 1:
-            raise BfpError(f"network {self.network} has {len(ends)} {what}s; the driver takes networks with one")
+            names = ", ".join(end.tensor for end in ends)
+            raise BfpError(f"network {self.network} has {len(ends)} {what}s ({names}), and one is asked for; name it")
         return ends[0]
+
+    @property
+    def image_shape(self) -> Shape:
+        """Shape of an image: the channels of all inputs, one after the other, their height and width."""
+        shapes = [self.tensor(entry.tensor).shape for entry in self.inputs]
+        return sum(shape[0] for shape in shapes), *shapes[0][1:]
 
     def tensor(self, name: str) -> PlacedTensor:
         """A stored tensor. Raises BfpError for a name that the deployment does not have."""
@@ -153,6 +161,9 @@ def verify(deployment: Deployment) -> None:
         if tensor.layer_index != HOST and tensor.layer != deployment.kernel.layers[tensor.layer_index].name:
             other = f"and layer {tensor.layer_index} is another"
             raise BfpError(f"tensor {tensor.name!r} comes from {tensor.layer!r}, {other}")
+    sizes = {by_name[e.tensor].shape[1:] for e in deployment.inputs}
+    if len(sizes) > 1:
+        raise BfpError(f"its inputs are of {len(sizes)} sizes; all have the same")
     for entry in deployment.inputs:
         verify_input(entry, by_name[entry.tensor].shape, f"network {deployment.network}")
     for end in deployment.outputs:

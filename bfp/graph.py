@@ -8,6 +8,9 @@ tensor is channels x height x width; the batch axis is not part of the graph.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
+from math import prod
+from typing import TypeVar
 
 from bfp.activations import Activation, activation
 from bfp.errors import BfpError
@@ -17,6 +20,7 @@ from bfp.names import check_name
 from bfp.operators import Channels, Operator, operator
 
 Shape = tuple[int, int, int]  # channels, height, width
+Images = TypeVar("Images")  # an array or a torch tensor
 SIDE, STEP = whole(1, MAX_SIDE), whole(-MAX_SIDE, MAX_SIDE)
 SHAPE = limited(
     in_order(whole(1, MAX_CHANNELS), SIDE, SIDE),
@@ -108,6 +112,7 @@ class Graph:
     """A directed acyclic graph in topological order.
 
     inputs, outputs: names of tensors, at least one each. shapes maps every tensor to (channels, height, width).
+    All inputs are of one height and width: an *image* of the network is their channels, one input after the other.
     """
 
     name: str = checked(NAME)
@@ -125,6 +130,31 @@ class Graph:
     def output(self) -> str:
         """The only output. Raises BfpError where there are several."""
         return self._only("output", self.outputs)
+
+    @property
+    def image_shape(self) -> Shape:
+        """Shape of an image: the channels of all inputs, their height and width."""
+        _, height, width = self.shapes[self.inputs[0]]
+        return sum(self.shapes[t][0] for t in self.inputs), height, width
+
+    def input_parts(self, images: Images) -> dict[str, Images]:
+        """Each input's channels of images [N, C, H, W], by tensor; an array or a torch tensor."""
+        return self._parts(images, {t: self.shapes[t][0] for t in self.inputs})
+
+    def output_parts(self, values: Images) -> dict[str, Images]:
+        """Each output's own of the values of all outputs side by side [N, values], by tensor."""
+        return self._parts(values, {t: prod(self.shapes[t]) for t in self.outputs})
+
+    def output_named(self, name: str | None) -> str:
+        """The output of this name; the first for None. Raises BfpError, which lists all, where there is none."""
+        if name is not None and name not in self.outputs:
+            raise BfpError(f"network {self.name} has no output named {name!r}; its outputs are {', '.join(self.outputs)}")
+        return name or self.outputs[0]
+
+    @staticmethod
+    def _parts(array: Images, sizes: dict[str, int]) -> dict[str, Images]:
+        ends = list(accumulate(sizes.values()))
+        return {t: array[:, end - size : end] for (t, size), end in zip(sizes.items(), ends)}
 
     def _only(self, what: str, tensors: tuple[str, ...]) -> str:
         if len(tensors) != 1:
@@ -204,6 +234,9 @@ class Graph:
         for tensor in self.inputs:
             if tensor not in self.shapes:
                 raise BfpError(f"{where}: input tensor {tensor!r} has no shape")
+            if self.shapes[tensor][1:] != self.shapes[self.inputs[0]][1:]:
+                sizes = ", ".join(f"{t} is {self.shapes[t]}" for t in (self.inputs[0], tensor))
+                raise BfpError(f"{where}: its inputs are of several sizes ({sizes}); they must have one height and width")
         for tensor in self.shapes:
             check_name(tensor, "tensor", where)
         known = set(self.inputs)

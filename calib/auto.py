@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bfp.artifact import Artifact
+from bfp.artifact import Artifact, NetworkOutput
 from calib.judge import Judge
 from calib.measures import Measure
 from calib.network import fake_quant
@@ -47,14 +47,14 @@ class Trial:
 def tried(
     artifact: Artifact, images: np.ndarray, reference: np.ndarray, judge: Judge | None, floats: FloatNetwork | None = None
 ) -> Trial:
-    """A candidate on images that were held out. reference: the float network's outputs, float64 [N, outputs]; floats: see
-    ``outputs``. Raises BfpError where the user's metric gives no number.
+    """A candidate on images that were held out. reference: the float network's outputs side by side, float64 [N, values];
+    floats: see ``outputs``. Raises BfpError where the user's metric gives no number.
     """
     found = outputs(artifact, images, floats).astype(np.float64)
     ratio = noise_ratio(artifact, found, reference)
     if judge is None:
         return Trial(ratio, np.zeros((len(images), 0)))
-    rows = judge.rows(reference, found)
+    rows = judge.rows(*(judge.part(artifact.graph, x) for x in (reference, found)))
     return Trial(ratio, rows, judge.measure.of_set(rows))
 
 
@@ -95,20 +95,22 @@ def split(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def outputs(artifact: Artifact, images: np.ndarray, floats: FloatNetwork | None = None) -> np.ndarray:
-    """Output values of the quantised network in float32 emulation, [N, outputs]; fast, not the last word.
+    """All outputs of the quantised network side by side in float32 emulation, [N, values]; fast, not the last word.
 
     floats: whose weights take the place of the artifact's; only activations are quantised then.
     """
-    network = None if floats is None else FloatNetwork(artifact.graph, without_offset(floats, artifact.result.offset))
+    network = None if floats is None else FloatNetwork(artifact.graph, without_offsets(floats, artifact))
     return fake_quant.run(artifact, images, network, np.float32)
 
 
-def without_offset(network: FloatNetwork, offset: float) -> dict[str, FloatWeights]:
-    """The float weights, their last layer without the output's offset."""
-    last = network.graph.producer(network.graph.output)
-    if not offset:
-        return network.weights
-    return {**network.weights, last.name: replace(w := network.weights[last.name], bias=w.bias - np.float32(offset))}
+def without_offsets(network: FloatNetwork, artifact: Artifact) -> dict[str, FloatWeights]:
+    """The float weights, those of the layers that make outputs without the constants that the artifact leaves out."""
+    weights = dict(network.weights)
+    for end in artifact.outputs:
+        if end.offset:
+            last = network.graph.producer(end.tensor).name
+            weights[last] = replace(weights[last], bias=weights[last].bias - np.float32(end.offset))
+    return weights
 
 
 def sqnr_db(artifact: Artifact, images: np.ndarray, reference: np.ndarray) -> float:
@@ -117,15 +119,20 @@ def sqnr_db(artifact: Artifact, images: np.ndarray, reference: np.ndarray) -> fl
 
 
 def noise_ratio(artifact: Artifact, found: np.ndarray, reference: np.ndarray) -> float:
-    """Signal-to-quantisation-noise of the output, dB, capped at 300; minus infinity where nothing is left.
+    """Signal-to-quantisation-noise of the outputs, dB, the mean over them; minus infinity where nothing is left of one.
 
-    found, reference: outputs, float64 [N, outputs]. Logits that saturate by design, below what the output's mantissas resolve, are no noise.
+    found, reference: all outputs side by side, float64 [N, values]. Capped at 300. Logits that saturate by design, below
+    what the output's mantissas resolve, are no noise.
     """
-    if artifact.result.offset:
-        fmt = artifact.formats[artifact.graph.output]
-        lowest = fmt.low * np.exp2(fmt.channel_exponents())
-        reference = np.maximum(reference, artifact.logits(lowest[None]))
-    noise = float(((found - reference) ** 2).sum())
-    signal = float((reference**2).sum())
-    return 10 * float(np.log10(max(signal, 1e-300) / max(noise, signal * 1e-30, 1e-300)))
+    ours, theirs = artifact.graph.output_parts(found), artifact.graph.output_parts(reference)
+    return float(np.mean([_of_one(artifact, end, ours[end.tensor], theirs[end.tensor]) for end in artifact.outputs]))
 
+
+def _of_one(artifact: Artifact, end: NetworkOutput, found: np.ndarray, wanted: np.ndarray) -> float:
+    """Signal to noise of one output, dB, from its values [N, values] in both networks."""
+    if end.offset:
+        fmt = artifact.formats[end.tensor]
+        lowest = fmt.low * np.exp2(fmt.channel_exponents())
+        wanted = np.maximum(wanted, end.values(lowest[None]))
+    noise, signal = float(((found - wanted) ** 2).sum()), float((wanted**2).sum())
+    return 10 * float(np.log10(max(signal, 1e-300) / max(noise, signal * 1e-30, 1e-300)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from bfp.artifact import ARRAY, Preprocessing
+from bfp.limits import MAX_ENDS
+from bfp.names import is_name
 from calib.section import Section
 from host.image import INTERPOLATIONS
 
@@ -13,12 +15,14 @@ LETTERBOX_GRAY = 114  # of the bars, as detectors are mostly trained
 UNITS = {"0..255": 1.0, "0..1": 255.0}  # what mean and std count in, and how many pixel units that is
 
 
-def read_input(section: Section) -> tuple[Preprocessing, int | None, tuple[str, ...]]:
-    """Preprocessing, in pixel units; the length of an input that is a sequence; and notes, one sentence each.
+def read_input(section: Section) -> tuple[Preprocessing, int | None, tuple[str, ...], tuple[tuple[str, int], ...]]:
+    """Preprocessing, in pixel units; the length of an input that is a sequence; notes, one sentence each; several inputs.
 
-    Raises BfpError: file, section, key, and what it must be; also where mean and std can hardly be meant in pixel units.
+    Of several inputs, all of them arrays, names and numbers of channels; the preprocessing is of all their channels, one
+    input after the other. Raises BfpError: file, section, key, and what it must be; also where mean and std can hardly be meant in pixel units.
     """
-    channels, count = section.take("channels", ("rgb", 3), _channels, f"rgb, bgr, gray, or 1 to {MOST_CHANNELS} of arrays")
+    words = f"rgb, bgr, gray, or 1 to {MOST_CHANNELS} of arrays; of several inputs a table of names and such numbers"
+    channels, count, inputs = section.take("channels", ("rgb", 3, ()), _channels, words)
     expected = "a whole number of pixels, or [height, width], 1 to 8192"
     length = section.integer("length", None, 1, MOST_LENGTH) if channels == ARRAY else None
     size = (1, length) if length is not None else section.take("size", ..., _size, expected)
@@ -53,7 +57,7 @@ def read_input(section: Section) -> tuple[Preprocessing, int | None, tuple[str, 
     if pre.resize is not None and pre.letterbox is not None:
         raise section.fail("letterbox", "keeps the whole picture, and resize crops it; leave one of them out")
     section.done()
-    return pre, length, notes
+    return pre, length, notes, inputs
 
 
 def check_units(section: Section, mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[str, ...]:
@@ -77,12 +81,23 @@ def spoken(values: tuple[float, ...], factor: float = 1.0) -> str:
     return texts[0] if len(set(texts)) == 1 else f"[{', '.join(texts)}]"
 
 
-def _channels(value: object) -> tuple[str, int]:
-    if type(value) is int and 1 <= value <= MOST_CHANNELS:
-        return ARRAY, value
+def _channels(value: object) -> tuple[str, int, tuple[tuple[str, int], ...]]:
+    """Kind of the channels, their number, and that of each of several inputs by name."""
+    if isinstance(value, dict):
+        if not 1 < len(value) <= MAX_ENDS or not all(map(is_name, value)):
+            raise ValueError
+        return ARRAY, sum(_count(n) for n in value.values()), tuple(value.items())
+    if type(value) is int:
+        return ARRAY, _count(value), ()
     if not isinstance(value, str) or value not in CHANNELS:
         raise ValueError
-    return value, CHANNELS[value]
+    return value, CHANNELS[value], ()
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or not 1 <= value <= MOST_CHANNELS:
+        raise ValueError
+    return value
 
 
 def _gray(value: object) -> int | None:

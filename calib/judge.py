@@ -11,7 +11,7 @@ import numpy as np
 from bfp import host_operators
 from bfp.boxes import Boxes
 from bfp.detection import Detection, detect
-from bfp.graph import Shape
+from bfp.graph import Graph, Shape
 from bfp.placement import Placement
 from calib.data.images import ImageSet
 from calib.measures import Measure
@@ -31,6 +31,8 @@ class Judge:
     None: of zero before the host's steps, where a sigmoid is a half. detection: how a detector's outputs become boxes;
     size: rows and columns of the input. truths: the boxes of the ground truth of all images, in pixels of the pictures, or
     None; placement(n): where the picture of image n lies in the input. metric: the user's, in place of the task's measure.
+    output: name of the output that is judged. heads: of a detector, shape and steps of every output by name, all of which
+    hold boxes; None where that is the only one.
     """
 
     task: Task
@@ -44,11 +46,28 @@ class Judge:
     truths: Sequence[Boxes] | None = None
     placement: Callable[[int], Placement] | None = None
     metric: UserMetric | None = None
+    output: str = ""
+    heads: Mapping[str, tuple[Shape, tuple[str, ...]]] | None = None
 
     @property
     def outputs(self) -> int:
-        """Values of one image's output."""
-        return int(np.prod(self.shape))
+        """Values of one image that are judged."""
+        return sum(int(np.prod(shape)) for shape, _ in self.ends.values())
+
+    @property
+    def ends(self) -> Mapping[str, tuple[Shape, tuple[str, ...]]]:
+        """Shape and steps of each output that is judged, by name."""
+        return {self.output: (self.shape, self.host)} if self.heads is None else self.heads
+
+    @property
+    def columns(self) -> int:
+        """Numbers of the measure's rows."""
+        empty = np.zeros((0, self.outputs))
+        return self.rows(empty, empty).shape[1]
+
+    def part(self, graph: Graph, outputs: np.ndarray) -> np.ndarray:
+        """What is judged, [N, values], of all outputs of a network side by side: those of a detector together."""
+        return outputs if self.heads is not None else graph.output_parts(outputs)[self.output]
 
     @property
     def classes(self) -> int:
@@ -68,7 +87,11 @@ class Judge:
 
     def boxes(self, outputs: np.ndarray, least: float | None = None) -> list[Boxes]:
         """The boxes of each image, in pixels of the network's input; least: see bfp.detection.detect."""
-        named: Mapping[str, np.ndarray] = {"output": self.returned(outputs)}
+        named, start = {}, 0
+        for name, (shape, host) in self.ends.items():
+            stop = start + int(np.prod(shape))
+            named[name] = host_operators.apply(host, outputs[:, start:stop])
+            start = stop
         return detect(named, self.detection, self.size, least)
 
     def placed(self, boxes: Sequence[Boxes], first: int) -> list[Boxes]:

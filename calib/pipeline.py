@@ -18,7 +18,9 @@ import torch
 
 from bfp import artifact_file, host_operators
 from bfp.artifact import Artifact
+from bfp.detection import Detection
 from bfp.errors import BfpError
+from bfp.graph import Shape
 from bfp.names import printable
 from bfp.samples import Samples, save_samples
 from calib import quantisation
@@ -115,7 +117,7 @@ def prepare(config: NetworkConfig, adapted: bool = True) -> Prepared:
     notes += dict.fromkeys(filter(None, map(depth_note, (calibration, evaluation))))
     output = output_kind(config, judge, calibration, evaluation) if adapted else config.bfp.output
     named = classes.names if len(classes.names) == judge.outputs else ()
-    state = replace(begin(network, config.bfp, config.input, output, named, config.seed), judge=judge)
+    state = replace(begin(network, config.bfp, config.input, output, named, config.seed, judge.output), judge=judge)
     if adapted:
         state = sequence.run(sequence.preparation(config.bfp), state, calibration)
     used = weights if weights in WEIGHT_WORDS else Path(weights).name
@@ -124,15 +126,14 @@ def prepare(config: NetworkConfig, adapted: bool = True) -> Prepared:
 
 def judge_of(config: NetworkConfig, network: FloatNetwork, names: tuple[str, ...], metric: UserMetric | None) -> Judge:
     """How the file's network is judged; what is known of images is still to come. Raises BfpError where that cannot be."""
-    graph, where = network.graph, f"{config.path}: network {network.graph.name}"
-    shape = graph.shapes[graph.output]
-    task, note = task_of(config.task, graph.shapes[graph.input], shape, network.host)
-    detection = None
+    graph, output = network.graph, network.graph.output_named(config.task_output)
+    shape, host = graph.shapes[output], network.hosts.get(output, ())
+    task, note = task_of(config.task, graph.image_shape, shape, host)
+    words = {"note": note, "host": host, "threshold": config.threshold, "metric": metric, "output": output}
+    judge = Judge(task, shape, size=graph.image_shape[1:], **words)
     if config.detection is not None:
-        returned = host_operators.check(network.host, int(np.prod(shape)), where)
-        detection = detector(config.detection, names, returned, where)
-    words = {"note": note, "host": network.host, "threshold": config.threshold, "metric": metric}
-    judge = Judge(task, shape, detection=detection, size=graph.shapes[graph.input][1:], **words)
+        heads = {t: (graph.shapes[t], network.hosts.get(t, ())) for t in graph.outputs}
+        judge = replace(judge, detection=detector_of(config, heads, names), heads=heads)
     if names and len(names) not in (judge.outputs, judge.classes):
         kinds = f"{judge.outputs} outputs" if judge.outputs == judge.classes else f"{judge.classes} classes"
         raise BfpError(f"{config.path}: {len(names)} class names for {kinds}; correct classes")
@@ -160,10 +161,20 @@ def build(
         )
     images = None
     if weights == "random":
-        images = weight_images(calibration)
-        images = images.reshape(len(images), *config.input_shape)
+        images = config.as_taken(weight_images(calibration))
     notes += load_weights(module, weights, config.seed, images)
     return module, weights
+
+
+def detector_of(config: NetworkConfig, heads: Mapping[str, tuple[Shape, tuple[str, ...]]], names: tuple[str, ...]) -> Detection:
+    """What the outputs of the file's detector mean, all of the same kind; heads: as of Judge. Raises BfpError where they differ."""
+    found = set()
+    for name, (shape, host) in heads.items():
+        where = f"{config.path}: output {name}"
+        found.add(detector(config.detection, names, host_operators.check(host, int(np.prod(shape)), where), where))
+    if len(found) > 1:
+        raise BfpError(f"{config.path}: outputs of the detector have rows of {sorted(d.columns for d in found)} numbers; make them equal")
+    return found.pop()
 
 
 @fixed_threads()

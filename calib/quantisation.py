@@ -64,7 +64,7 @@ def choose_method(state: CalibrationState, images: ImageSet) -> CalibrationState
         trials[method] = fresh or trials[same]
         drafts[method] = draft
     best = auto.best(trials, state.judge)
-    evidence = replace(state.evidence, signal=float((reference**2).sum(axis=1).mean()))
+    evidence = replace(state.evidence, signal=_signal(state, reference))
     return replace(drafts[best], held_out=len(held), evidence=evidence, **_noted(trials))
 
 
@@ -101,8 +101,14 @@ def _usable(state: CalibrationState, images: ImageSet) -> np.ndarray:
 
 
 def _outputs(state: CalibrationState, images: np.ndarray) -> np.ndarray:
-    """The float network's output, float64 [N, outputs]."""
+    """All outputs of the float network side by side, float64 [N, values]."""
     return float_model.logits(state.network, torch.from_numpy(images)).double().numpy()
+
+
+def _signal(state: CalibrationState, reference: np.ndarray) -> float:
+    """Mean power of an image's outputs, which count as of ``float_model.output_weights``."""
+    graph = state.network.graph
+    return float((reference**2).sum(axis=1).mean()) if len(graph.outputs) == 1 else float(len(graph.outputs))
 
 
 def _reconstructed(state: CalibrationState, images: np.ndarray, variants: int) -> Artifact:

@@ -13,8 +13,9 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from bfp.artifact import Artifact, Preprocessing
+from bfp.artifact import ARRAY, Artifact, Preprocessing
 from bfp.artifact_file import array_digest
+from bfp.errors import BfpError
 from calib.data.images import ImageSet
 from calib.formats.layer_options import LayerOptions, LayerWidths, resolve_options
 from calib.formats.plan import FormatPlan, plan
@@ -91,9 +92,10 @@ class CalibrationState:
     """Where a calibration stands.
 
     network: the float network, as the transforms so far have left it; the scale of its input stands here and nowhere
-    else (``FloatNetwork.input_scale``). options, preprocessing: the file's. classes: names of the outputs, or none.
+    else (``FloatNetwork.input_scale``). options, preprocessing: the file's. judged: the output that the task's figure
+    is of; classes: names of its values, or none.
     seed: of everything that is drawn. float_digest: ``weights_digest`` of the network as imported.
-    output: what the outputs are, one of calib.options.OUTPUTS, None where nobody said. method: of the activations'
+    output: what that output's values are, one of calib.options.OUTPUTS, None where nobody said. method: of the activations'
     exponents, ``auto`` until one is chosen. widths: what bit allocation gave single layers, by node name.
     layers: the options of every node, by name, and plan: its formats as far as they are fixed; both follow from the
     fields before them and are made anew where these change.
@@ -106,6 +108,7 @@ class CalibrationState:
     network: FloatNetwork
     options: BfpOptions
     preprocessing: Preprocessing
+    judged: str
     classes: tuple[str, ...]
     seed: int
     float_digest: str
@@ -141,13 +144,13 @@ class CalibrationState:
 
     def with_options(self, options: BfpOptions) -> CalibrationState:
         """Another calibration of the same network, as it is now."""
-        fresh = begin(self.network, options, self.preprocessing, options.output, self.classes, self.seed)
+        fresh = begin(self.network, options, self.preprocessing, options.output, self.classes, self.seed, self.judged)
         return replace(fresh, float_digest=self.float_digest, evidence=self.evidence, judge=self.judge)
 
     def _planned(self, method: str, widths: Mapping[str, LayerWidths]) -> CalibrationState:
         graph = self.network.graph
         layers = resolve_options(graph, self.options, method, widths)
-        planned = plan(graph, self.options, self.preprocessing, layers, self.plan.classes)
+        planned = plan(graph, self.options, self.preprocessing, layers, self.plan.classes, self.judged)
         return replace(self, method=method, widths=widths, layers=layers, plan=planned, artifact=None)
 
 
@@ -161,16 +164,24 @@ def begin(
     output: str | None = None,
     classes: tuple[str, ...] = (),
     seed: int = 0,
+    judged: str | None = None,
 ) -> CalibrationState:
-    """The first state, of a network as imported; arguments as of CalibrationState.
+    """The first state, of a network as imported; arguments as of CalibrationState. judged: None for the first output.
 
-    Raises BfpError for an override that matches no layer.
+    Raises BfpError for an override that matches no layer, and for pictures where a network has several inputs.
     """
+    inputs = network.graph.inputs
+    if len(inputs) > 1 and preprocessing.channels != ARRAY:
+        raise BfpError(
+            f"network {network.graph.name} has {len(inputs)} inputs ({', '.join(inputs)}), and no picture is several; "
+            "say how many channels each has"
+        )
+    judged = judged or network.graph.outputs[0]
     layers = resolve_options(network.graph, options)
-    planned = plan(network.graph, options, preprocessing, layers, output == "classes")
+    planned = plan(network.graph, options, preprocessing, layers, output == "classes", judged)
     digest = weights_digest(network)
     return CalibrationState(
-        network, options, preprocessing, classes, seed, digest, output, options.method, {}, layers, planned
+        *(network, options, preprocessing, judged, classes, seed, digest, output, options.method, {}, layers, planned)
     )
 
 

@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         run = command(name, _run, text)
         run.add_argument("images", nargs="+", metavar="IMAGE", help="files and folders; a folder of folders brings labels")
         run.add_argument("--top", type=int, default=5, help="number of classes (default 5)")
+        run.add_argument("--output", metavar="NAME", help="of several outputs, the one whose values are classes")
         run.add_argument("--csv", type=Path, metavar="FILE", help="write the classes to this CSV file, too")
         run.add_argument("--json", type=Path, metavar="FILE", help="write them to this JSON file, too")
         _draft(run)
@@ -100,10 +101,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
     files = arguments.draft, arguments.csv, arguments.json
     with _open(arguments) as accelerator:
+        images, output = arguments.images, arguments.output
         if accelerator.deployment.detection is None:
-            classify_all(accelerator, arguments.images, arguments.top, *files)
+            classify_all(accelerator, images, arguments.top, *files, output=output)
         else:
-            detect_all(accelerator, arguments.images, *files)
+            detect_all(accelerator, images, *files)
     return 0
 
 
@@ -146,7 +148,7 @@ def _compare(arguments: argparse.Namespace, by_layer: bool, until: str | None, s
     with _open(arguments) as accelerator:
         result = check(accelerator, artifact, samples.images[: max(arguments.limit, 0)], by_layer, until)
         if show:
-            _show(accelerator, samples, show)
+            _show(accelerator, artifact.graph.output_parts(samples.logits), samples, show)
     if arguments.out:
         write_json(arguments.out, {"network": artifact.graph.name, **result})
     verdict = "bit-equal" if not result["mismatches"] else f"DIFFERENT: {result['first_mismatch']}"
@@ -158,27 +160,30 @@ def _compare(arguments: argparse.Namespace, by_layer: bool, until: str | None, s
     return 1 if result["mismatches"] else 0
 
 
-def _show(accelerator, samples, top: int) -> None:
-    """The board's classes, or boxes, of every sample, the float network's beside them."""
-    for name, image, logits in zip(samples.names, samples.images, samples.logits):
+def _show(accelerator, reference: dict, samples, top: int) -> None:
+    """The board's classes, or boxes, of every sample, the float network's beside them; reference: its outputs by name."""
+    logits_of_all = reference[accelerator.output().tensor]
+    for number, (name, image, logits) in enumerate(zip(samples.names, samples.images, logits_of_all)):
         # a photograph goes all the way: file, preprocessing, accelerator
         is_file = Path(name).is_file()
         if accelerator.deployment.detection is not None:
-            _show_boxes(accelerator, name, name if is_file else image, logits, top)
+            values = {output: found[number].astype(float) for output, found in reference.items()}
+            _show_boxes(accelerator, name, name if is_file else image, values, top)
             continue
         board = accelerator.classify(name if is_file else image, top)
         print(f"\n{Path(name).name if is_file else name}\n  {'accelerator':40}float network")
-        for ours, theirs in zip(board, accelerator.predictions(logits.astype(float), top)):
+        float_classes = accelerator.predictions({accelerator.output().tensor: logits.astype(float)}, top)
+        for ours, theirs in zip(board, float_classes):
             columns = [f"{100 * p.probability:5.1f} %  {p.name[:28]}" for p in (ours, theirs)]
             print(f"  {columns[0]:40}{columns[1]}")
     print()
 
 
-def _show_boxes(accelerator, name: str, image: object, logits, top: int) -> None:
+def _show_boxes(accelerator, name: str, image: object, values: dict, top: int) -> None:
     """A detector's objects in one sample, the float network's behind them."""
     from host.detect import lines
 
-    for what, found in (("accelerator", accelerator.detect(image)), ("float network", accelerator.boxes(logits.astype(float), image))):
+    for what, found in (("accelerator", accelerator.detect(image)), ("float network", accelerator.boxes(values, image))):
         print("\n".join([f"{Path(name).name if Path(name).is_file() else name}, {what}", *lines(found[:top])]))
 
 

@@ -34,8 +34,9 @@ PERCENTILES = (50, 95, 99)
 
 def as_given(images: np.ndarray, deployment: Deployment) -> list[np.ndarray]:
     """Samples, float [N, C, H, W], as a user has them: pixels, or where the network takes no pictures as they are."""
-    pre = deployment.input.preprocessing
-    return list(denormalise(images, pre) if images.shape[1] == COLOURS_OF[pre.channels] else images)
+    pre = deployment.inputs[0].preprocessing
+    pictures = len(deployment.inputs) == 1 and COLOURS_OF.get(pre.channels) == images.shape[1]
+    return list(denormalise(images, pre) if pictures else images)
 
 
 def bench(accelerator: Accelerator, images: list[Any], seconds: float, draft: bool = False) -> dict:

@@ -44,13 +44,14 @@ class Box:
 def boxes_in(deployment: Deployment, returned: Mapping[str, np.ndarray], place: Placement) -> list[Box]:
     """The objects in one picture, the most certain first.
 
-    returned: what the network returns for it, [1, ...], by the names of the outputs. Raises BfpError where the network is
+    returned: what the network returns for it, without the axis of the batch, by the names of the outputs. Raises BfpError where the network is
     no detector.
     """
     detection = deployment.detection
     if detection is None:
         raise BfpError(f"network {deployment.network} is no detector; call run or classify")
-    (found,) = detect(returned, detection, deployment.input.preprocessing.size)
+    batch = {name: values[None] for name, values in returned.items()}
+    (found,) = detect(batch, detection, deployment.inputs[0].preprocessing.size)
     corners = place.to_picture(found.corners)
     return [
         Box(int(c), detection.name(int(c)), float(s), *map(float, sides))

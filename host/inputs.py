@@ -11,6 +11,7 @@ Mantissas are no image: they have a way of their own, so that pixels are never t
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Union
 
@@ -19,14 +20,65 @@ from PIL import Image
 
 from bfp import layout
 from bfp.artifact import ARRAY, NetworkInput
+from bfp.deployment import Deployment
 from bfp.errors import BfpError
 from bfp.format import quantise
 from bfp.layout import PlacedTensor
+from bfp.names import shown
 from bfp.placement import Placement, placement
 from host.image import as_network_takes, fit_picture, load_picture, picture_size, upright
 from host.pixels import PixelWriter
 
 Prepared = Union[Image.Image, np.ndarray]  # what can be written: a picture of the network's size, or mantissas
+
+
+class Inputs:
+    """All inputs of a network, in its order.
+
+    The image of a network with one input is of the kinds above. Of several it is a mapping from each input's name to
+    such a one, or float [C, H, W], the channels of all inputs, one after the other.
+    """
+
+    def __init__(self, deployment: Deployment):
+        self.network = deployment.network
+        several = len(deployment.inputs) > 1
+        self.each = {
+            e.tensor: ImageInput(
+                f"{self.network}, input {e.tensor}" if several else self.network, e, deployment.tensor(e.tensor)
+            )
+            for e in deployment.inputs
+        }
+
+    def prepare(self, image: object, draft: bool = False) -> tuple[Prepared, ...]:
+        """What can be written, for each input. Raises BfpError, one sentence, for what is no image of the network."""
+        return tuple(self.each[name].prepare(part, draft) for name, part in self._parts(image).items())
+
+    def mantissas(self, mantissas: object) -> tuple[Prepared, ...]:
+        """The inputs' own integers, an array as of several images, or by name. Raises BfpError for any others."""
+        parts = mantissas if isinstance(mantissas, Mapping) else np.asarray(mantissas)
+        return tuple(self.each[name].mantissas(part) for name, part in self._parts(parts).items())
+
+    def placement(self, image: object) -> Placement:
+        """Where an image lies in the network's input, of several in the first; see ``ImageInput.placement``."""
+        first, part = next(iter(self._parts(image).items()))
+        return self.each[first].placement(part)
+
+    def _parts(self, image: object) -> dict[str, object]:
+        """What belongs to each input, in the network's order."""
+        if len(self.each) == 1 and not isinstance(image, Mapping):
+            return dict.fromkeys(self.each, image)
+        if isinstance(image, Mapping) and set(image) == set(self.each):
+            return {name: image[name] for name in self.each}
+        shapes = [one.tensor.shape for one in self.each.values()]
+        wanted = (sum(shape[0] for shape in shapes), *shapes[0][1:])
+        if not isinstance(image, np.ndarray) or image.shape != wanted:
+            found = f"{', '.join(map(str, image))}" if isinstance(image, Mapping) else type(image).__name__
+            raise BfpError(
+                f"network {self.network} takes a mapping with an image for {', '.join(self.each)}, or an array of "
+                f"{_shape_of(wanted)} with the channels of all, not {shown(found)}"
+            )
+        ends = np.cumsum([shape[0] for shape in shapes])
+        return dict(zip(self.each, np.split(image, ends[:-1])))
 
 
 class ImageInput:

@@ -53,7 +53,7 @@ def csim(
     saved = artifact.save(folder / "artifact.npz")
     target = load_board(board)
     program, identity = generate_sources([saved.record], EngineOptions.from_dict(engine), target, folder)
-    mantissas = golden.quantise_input(saved.record, maps(first(images, limit)[0]))
+    mantissas = golden.quantise_input(saved.record, maps(first(images, limit)[0], saved.record.graph.inputs))
     result = simulate(program, identity, folder, [mantissas])
     found = {"network": saved.record.graph.name, "board": target.name, "kernel": identity, **result}
     write_json(folder / "csim.json", found)

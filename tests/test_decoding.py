@@ -85,7 +85,7 @@ def test_graphs_that_decode_themselves(case, tmp_path):
     """The float network returns what torch does; so do artifact and file, as exactly as their mantissas allow."""
     module = lively(CASES[case])
     network = import_module(module, (3, H + 2, W + 2), "net")
-    assert [node.op for node in network.graph.nodes] == ["conv"] and len(network.host) > 4
+    assert [node.op for node in network.graph.nodes] == ["conv"] and len(network.hosts[network.graph.output]) > 4
     torch.manual_seed(5)
     images = torch.randn(3, 3, H + 2, W + 2)
     wanted = module(images).detach().numpy()
@@ -102,9 +102,9 @@ def test_what_only_the_engine_needs_stays_the_engines():
     scale = torch.tensor([1.0, 2, 3, 4]).view(1, 4, 1, 1)
     module = lively(Fn(lambda m, x: m[0](x) * scale + 0.5, conv()))
     network = import_module(module, (3, 9, 8), "net")
-    assert network.host == () and len(network.graph.nodes) == 1
+    assert network.hosts == {} and len(network.graph.nodes) == 1
     behind = import_module(lively(Fn(lambda m, x: m[0](x).sigmoid() * scale + 0.5, conv())), (3, 9, 8), "net")
-    assert len(behind.graph.nodes) == 1 and len(behind.host) == 4
+    assert len(behind.graph.nodes) == 1 and len(behind.hosts[behind.graph.output]) == 4
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_an_evaluation_goes_on_where_it_was(built, monkeypatch):
     monkeypatch.setattr(evaluate, "batch_size", lambda network: 4)
     prepared, artifact = prepare(load_config(path), adapted=False), load(out / "artifact.npz")
     whole = evaluate.compare(prepared, artifact, prepared.evaluation, "cpu")
-    real, seen = evaluate.save_tally, []
+    real, seen = evaluate.save_tallies, []
 
     def interrupted(*words):
         real(*words)
@@ -140,14 +140,15 @@ def test_an_evaluation_goes_on_where_it_was(built, monkeypatch):
         if len(seen) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(evaluate, "save_tally", interrupted)
+    monkeypatch.setattr(evaluate, "save_tallies", interrupted)
     with pytest.raises(KeyboardInterrupt):
         evaluate.compare(prepared, artifact, prepared.evaluation, "cpu", out / "part.json")
     state = json.loads((out / "part.json").read_text())
-    assert state["tally"]["done"] == 8 and len(state["tally"]["float_boxes"]) >= len(state["tally"]["wanted"]) > 0
+    kept = state["tallies"][artifact.graph.output]
+    assert kept["done"] == 8 and len(kept["float_boxes"]) >= len(kept["wanted"]) > 0
     again = evaluate.compare(prepared, artifact, prepared.evaluation, "cpu", out / "part.json")
     assert {**again, "seconds": 0} == {**whole, "seconds": 0}
-    state["tally"]["bfp_boxes"][0] = [0.5, 1, 1]
+    kept["bfp_boxes"][0] = [0.5, 1, 1]
     (out / "part.json").write_text(json.dumps(state))
     fresh = evaluate.compare(prepared, artifact, prepared.evaluation, "cpu", out / "part.json")
     assert {**fresh, "seconds": 0} == {**whole, "seconds": 0}

@@ -16,7 +16,8 @@ import pytest
 from support import racing
 from support import toy_board as toy
 from support.boards import BOARD
-from support.random_graphs import random_artifact, random_input
+from support.random_graphs import random_artifact
+from support.random_inputs import random_input
 
 from bfp import archive, artifact_file, files
 from bfp.errors import BfpError

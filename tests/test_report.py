@@ -25,7 +25,8 @@ from calib.evaluation.report.figures import WORST, layer_figures, worst_layers
 from calib.evaluation.report.measure import measure
 from calib.evaluation.report.page import RESULTS, images_to_measure, render
 from support import hostile
-from support.random_graphs import random_artifact, random_input
+from support.random_graphs import random_artifact
+from support.random_inputs import random_input
 
 
 ONE_BLOCK = pytest.mark.parametrize("project", [0], indirect=True, ids=["one-block"])

@@ -23,10 +23,11 @@ from bfp.boxes import Boxes
 from bfp.errors import BfpError
 from bfp.placement import Placement, placement
 from calib.data.classes import Classes
+from calib.data.drawn_images import random_array, random_photograph, vary
 from calib.data.folders import Labelled, read_folder
 from calib.data.ground_truth import GROUND_TRUTH, read_ground_truth
 from calib.data.lists import read_list
-from calib.data.npz_images import NpzArrays, NpzImages
+from calib.data.npz_images import NpzArrays, NpzImages, array_names
 from calib.options import ImageOptions
 from host.image import MODES, fit_image, normalise, open_image, picture_size
 
@@ -169,16 +170,6 @@ class ImageSet:
                 yield normalise(np.stack(list(readers.map(self.pixels, range(start, stop)))), self.pre)
 
 
-def vary(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """A random crop of 40 to 100 % of each side, mirrored every other time."""
-    w, h = image.size
-    scale = rng.uniform(0.4, 1.0)
-    cw, ch = max(1, round(w * scale)), max(1, round(h * scale))
-    left, top = int(rng.integers(0, w - cw + 1)), int(rng.integers(0, h - ch + 1))
-    image = image.crop((left, top, left + cw, top + ch))
-    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.integers(2) else image
-
-
 def open_images(options: ImageOptions, pre: Preprocessing, seed: int = 0, classes: Classes = Classes()) -> ImageSet:
     """Resolve the sources of one section of a network's file; classes: what words for labels mean.
 
@@ -190,12 +181,12 @@ def open_images(options: ImageOptions, pre: Preprocessing, seed: int = 0, classe
     stand_in = None
     for source in options.images:
         try:
-            found.append(_resolve(source, pre, seed, wanted, classes))
+            found.append(_resolve(source, pre, seed, wanted, classes, options.inputs))
         except NotThere as missing:
             if options.fallback is None:
                 raise BfpError(f"{missing}; correct the name, or say fallback = \"random\"") from None
             note = Found((), (f"{missing}; used {options.fallback} instead",))
-            found += [note] if stand_in else [note, _resolve(options.fallback, pre, seed, wanted, classes)]
+            found += [note] if stand_in else [note, _resolve(options.fallback, pre, seed, wanted, classes, options.inputs)]
             stand_in = options.fallback
     items = [item for one in found for item in one.items]
     chosen = items[options.skip :: options.stride][: options.limit]
@@ -223,7 +214,9 @@ def open_images(options: ImageOptions, pre: Preprocessing, seed: int = 0, classe
     )
 
 
-def _resolve(source: str, pre: Preprocessing, seed: int, wanted: int | None, classes: Classes) -> Found:
+def _resolve(
+    source: str, pre: Preprocessing, seed: int, wanted: int | None, classes: Classes, inputs: tuple[tuple[str, int], ...]
+) -> Found:
     if source == "random":
         if (wanted or 0) > MOST_RANDOM:
             raise BfpError(f"{wanted} random images are more than {MOST_RANDOM}; give a smaller limit, skip or stride")
@@ -232,6 +225,8 @@ def _resolve(source: str, pre: Preprocessing, seed: int, wanted: int | None, cla
         return Found(tuple(_file_item(p, pre) for p in _package_files(source)))
     archive = re.fullmatch(r"(.+\.npz)((?::[^:]*)*)", source)
     if archive:
+        if inputs:
+            return Found(tuple(_several_items(Path(archive[1]), archive[2], pre, inputs)))
         return Found(tuple(_npz_items(Path(archive[1]), archive[2].split(":")[1:], pre)))
     path = Path(source)
     if not os.path.exists(path):
@@ -283,6 +278,28 @@ def _npz_items(path: Path, keys: list[str], pre: Preprocessing) -> list[Item]:
     return [item(i) for i in range(len(source))]
 
 
+def _several_items(path: Path, named: str, pre: Preprocessing, inputs: tuple[tuple[str, int], ...]) -> list[Item]:
+    """Images of several inputs: of each the array of its name, the labels in ``labels`` where there is such an array."""
+    names = [name for name, _ in inputs]
+    if named:
+        raise BfpError(f"images {path}{named}: of several inputs, the arrays are {', '.join(names)}; leave the names out")
+    if not os.path.exists(path):
+        raise NotThere(f"images {path} do not exist")
+    labels = ["labels"] if "labels" in array_names(path) else []
+    first, *others = inputs
+    parts = [NpzArrays(path, (first[1], *pre.size), first[0], *labels)]
+    parts += [NpzArrays(path, (count, *pre.size), name) for name, count in others]
+    if len({len(part) for part in parts}) > 1:
+        counts = ", ".join(f"{name} {len(part)}" for name, part in zip(names, parts))
+        raise BfpError(f"{path}: its arrays hold several numbers of images ({counts}); give as many of each")
+
+    def item(i: int) -> Item:
+        label = None if parts[0].labels is None else int(parts[0].labels[i])
+        return Item(f"{path}[{i}]", lambda: np.concatenate([part.read(i) for part in parts], axis=2), label, in_order=True)
+
+    return [item(i) for i in range(len(parts[0]))]
+
+
 def _package_files(source: str) -> list[Path]:
     """Files inside an installed package, found without importing it; the last part may be a pattern."""
     name, _, pattern = source.removeprefix("package:").partition("/")
@@ -308,37 +325,3 @@ def _random_item(pre: Preprocessing, seed: int, index: int) -> Item:
     if pre.channels == ARRAY:
         return Item(f"random {index}", lambda: random_array(pre, np.random.default_rng([seed, index])))
     return Item(f"random {index}", lambda: random_photograph(pre, np.random.default_rng([seed, index])))
-
-
-def random_array(pre: Preprocessing, rng: np.random.Generator) -> np.ndarray:
-    """Smooth noise float32 [H, W, C] whose channels have the network's mean and deviation."""
-    height, width = pre.size
-    total, rows, columns = np.zeros((height, width, len(pre.mean))), 1, 1
-    while True:
-        at = np.ix_(np.arange(height) * rows // height, np.arange(width) * columns // width)
-        total += rng.normal(size=(rows, columns, len(pre.mean)))[at]
-        if rows >= height and columns >= width:
-            break
-        rows, columns = min(2 * rows, height), min(2 * columns, width)
-    total /= max(total.std(), 1e-9)
-    return (total * np.asarray(pre.std) + np.asarray(pre.mean)).astype(np.float32)
-
-
-def random_photograph(pre: Preprocessing, rng: np.random.Generator) -> Image.Image:
-    """A smooth random image of the network's size whose spectrum falls like a photograph's (1 / frequency).
-
-    Noise is enlarged from 2, 4, 8, ... pixels and added with amplitudes that
-    halve each time; one in two octaves' contrast is common to the channels.
-    """
-    height, width = pre.size
-    total = np.zeros((height, width, 3))
-    side, amplitude = 2, 1.0
-    while side <= max(height, width):
-        small = rng.normal(size=(side, side, 1)) * 0.8 + rng.normal(size=(side, side, 3)) * 0.4
-        for c in range(3):
-            plane = Image.fromarray(small[:, :, c].astype(np.float32))
-            total[:, :, c] += amplitude * np.asarray(plane.resize((width, height), Image.Resampling.BICUBIC))
-        side, amplitude = side * 2, amplitude / 2
-    contrast = rng.uniform(30, 80)
-    pixels = np.clip(rng.uniform(80, 170) + contrast * total / max(total.std(), 1e-9), 0, 255)
-    return Image.fromarray(pixels.astype(np.uint8)).convert(MODES[pre.channels])

@@ -21,8 +21,9 @@ from bfp.files import write_json
 from calib.network import float_model
 from calib.data.images import ImageSet
 from calib.evaluation.integer_model import IntegerModel, choose_device, full_precision
-from calib.evaluation.resume import evaluation_key, load_tally, save_tally
-from calib.evaluation.tally import Tally, chance_note, remaining
+from calib.evaluation.outputs import OutputTallies
+from calib.evaluation.resume import evaluation_key, load_tallies, save_tallies
+from calib.evaluation.tally import chance_note, remaining
 from calib.judge import informed
 from calib.observers.observer import batch_size
 from calib.pipeline import Prepared, check_artifact
@@ -41,20 +42,22 @@ def compare(
     and images goes on from it, and ends with the figures it would have had
     without the interruption. Removing it is up to the caller.
 
-    Returns the figures of ``Tally.figures``, device and seconds. Raises BfpError
+    Returns the figures of ``OutputTallies.figures``, device and seconds. Raises BfpError
     where the artifact is not of this network and its weights, or a label is no class of it.
     """
     network = prepared.network
     check_artifact(prepared, artifact)
-    judge = informed(prepared.state.judge, images)
+    graph, judge = network.graph, informed(prepared.state.judge, images)
     where, size = choose_device(device), batch_size(network)
-    tally, key = Tally(), {}
+    each, key = None, {}
     if state is not None:
         added = {"batch": size, "device": where.type, "metric_files": dict(prepared.metric_files)}
         key = evaluation_key(artifact.digest, network, images, judge, added)
-        tally, found = load_tally(state, key, len(images))
+        each, found = load_tallies(state, key, graph.outputs, len(images))
         if found:
             print(f"{artifact.graph.name}: {found}", file=sys.stderr)
+    tallies = OutputTallies.of(graph, judge, each)
+    tally = tallies.main
     model = IntegerModel(artifact, where)
     last = time.perf_counter()
     checked = False
@@ -65,12 +68,12 @@ def compare(
             checked = True
         with full_precision():
             reference = float_model.logits(network, torch.from_numpy(batch).to(where)).cpu().double().numpy()
-        tally.add(judge, reference, model.logits(mantissas))
+        tallies.add(reference, model.logits(mantissas))
         tally.seconds += time.perf_counter() - last
         last = time.perf_counter()
         if state is not None:
-            save_tally(state, key, tally)
-    return {**tally.figures(judge), "device": where.type, "seconds": round(tally.seconds, 3)}
+            save_tallies(state, key, tallies.each)
+    return {**tallies.figures(), "device": where.type, "seconds": round(tally.seconds, 3)}
 
 
 def check(model: IntegerModel, mantissas: np.ndarray) -> None:
@@ -109,7 +112,8 @@ def evaluate(
     figures = compare(prepared, artifact, images, device, state)
     seconds = figures.pop("seconds")
     judge = prepared.state.judge
-    notes = [*prepared.notes, *images.notes, judge.note]
+    several = OutputTallies.of(prepared.network.graph, judge)
+    notes = [*prepared.notes, *images.notes, judge.note, several.note]
     if prepared.weights != "random":
         notes.append(chance_note(figures, judge))
     result = {

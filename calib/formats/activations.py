@@ -32,13 +32,14 @@ class ActivationFormats:
         self._chosen: dict[Histogram, np.ndarray] = {}  # floors change from pass to pass, histograms do not
 
     def logit_range(self) -> LogitRange | None:
-        """The range of logits that the output's mantissas resolve; None where they hold all of it."""
-        if not self.plan.has_logits() or not len(self.statistics.outputs):
+        """The range of logits that the mantissas of ``plan.logits`` resolve; None where they hold all of it."""
+        output = self.plan.logits
+        if output is None or not len(self.statistics.outputs[output]):
             return None
         if self.output_range is not None:
             exponent, largest = self.output_range
-            return LogitRange(exponent, max(largest, float(self.statistics.outputs.max())))
-        return logit_range.choose(self.statistics.outputs, self.plan.bits[self.graph.output])
+            return LogitRange(exponent, max(largest, float(self.statistics.outputs[output].max())))
+        return logit_range.choose(self.statistics.outputs[output], self.plan.bits[output])
 
     def formats(self, floors: dict[str, np.ndarray], limited: bool = True) -> dict[str, BlockFormat]:
         """Block format of every tensor, in the graph's order; without ``limited``, however far its blocks lie apart.
@@ -47,7 +48,7 @@ class ActivationFormats:
         """
         plan, producer = self.plan, {n.output: n for n in self.graph.nodes}
         result: dict[str, BlockFormat] = {}
-        for tensor in (self.graph.input, *producer):
+        for tensor in (*self.graph.inputs, *producer):
             node = producer.get(tensor)
             if tensor in plan.source_of:
                 source = result[plan.source_of[tensor]]
@@ -57,9 +58,9 @@ class ActivationFormats:
             else:
                 e = np.maximum(self._exponents(tensor, node, result), floors[tensor])
                 e = self._limit_spread(tensor, e) if limited else e
-                if tensor == self.graph.output and self.graph.shapes[tensor][1:] == (1, 1):
+                if tensor in self.graph.outputs and self.graph.shapes[tensor][1:] == (1, 1):
                     # few images show few classes at their best: a class's logit needs the range of any class's
-                    logits = self.logit_range()
+                    logits = self.logit_range() if tensor == plan.logits else None
                     own = e.max() if logits is None else logits.exponent
                     e = np.full_like(e, max(own, floors[tensor].max()))
                 exponents = tuple(int(v) for v in e)

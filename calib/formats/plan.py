@@ -35,8 +35,8 @@ def weight_splits(node: Node, segments: dict[str, tuple[int, ...]], group: int) 
 class FormatPlan:
     """The formats as far as graph and options fix them.
 
-    graph, options, layers (by node name), preprocessing: what the plan was made from. classes: whether the network's
-    outputs are classes.
+    graph, options, layers (by node name), preprocessing: what the plan was made from. judged: the output that the
+    task's figure is of; classes: whether that one's values are classes.
     splits: block boundaries by tensor. signed, bits: by tensor; tensors whose formats must agree (concatenation, max
     pooling, copies) share them: signed if one of them is, the widest width asked for. source_of: tensors that keep
     their source's format exactly. notes: widths that could not be obeyed, a sentence each.
@@ -46,6 +46,7 @@ class FormatPlan:
     options: BfpOptions
     layers: dict[str, LayerOptions]
     preprocessing: Preprocessing
+    judged: str
     classes: bool
     splits: dict[str, tuple[int, ...]]
     source_of: dict[str, str]
@@ -68,9 +69,11 @@ class FormatPlan:
         """Statistics, of no image yet, with all that the plan's methods ask for."""
         return Statistics(self.graph, self.splits, self.needs_histogram(), self.needs_signed_histogram())
 
-    def has_logits(self) -> bool:
-        """Whether the outputs are logits that may be shifted and scaled, see calib.formats.logit_range."""
-        return self.classes and logit_range.applies(self.graph, self.signed[self.graph.output])
+    @property
+    def logits(self) -> str | None:
+        """The output whose values are logits that may be shifted and scaled, see calib.formats.logit_range, or None."""
+        fits = self.classes and logit_range.applies(self.graph, self.judged, self.signed[self.judged])
+        return self.judged if fits else None
 
     def no_floors(self) -> dict[str, np.ndarray]:
         """Lower limits of the exponents, none yet: int64 [blocks] by tensor. See ``raise_floor``."""
@@ -105,11 +108,13 @@ def plan(
     preprocessing: Preprocessing,
     layers: dict[str, LayerOptions] | None = None,
     classes: bool | None = None,
+    judged: str | None = None,
 ) -> FormatPlan:
     """Everything that is fixed before statistics are gathered.
 
-    layers: options by node name, by default those that ``options`` give; classes: whether outputs are classes, by
-    default what ``options`` say. Raises BfpError for an override that matches no layer.
+    layers: options by node name, by default those that ``options`` give; judged: as of FormatPlan, by default the first
+    output; classes: whether its values are classes, by default what ``options`` say. Raises BfpError for an override
+    that matches no layer.
     """
     layers = resolve_options(graph, options) if layers is None else layers
     splits = {t: cut(s, options.activation_group) for t, s in graph.segments().items()}
@@ -127,7 +132,10 @@ def plan(
                 f"{', '.join(sorted(members))} must share one width: asked for {sorted(widths)}, used {max(widths)}"
             )
     classes = options.output == "classes" if classes is None else classes
-    return FormatPlan(graph, options, layers, preprocessing, classes, splits, source_of, signed, bits, tuple(notes))
+    judged = judged or graph.outputs[0]
+    return FormatPlan(
+        graph, options, layers, preprocessing, judged, classes, splits, source_of, signed, bits, tuple(notes)
+    )
 
 
 def _copies(node: Node, splits: dict[str, tuple[int, ...]]) -> bool:

@@ -54,7 +54,7 @@ def _into_producer(draft: Draft, conv: Node) -> None:
     readers = [n for n in draft.nodes if conv.output in n.inputs]
     taken = [channels_taken(draft, n) for n in readers]
     dense = conv.weighted and not conv.operator.weights.per_channel and not conv.shortcut
-    alone = dense and conv.name not in draft.groups and conv.output != draft.output
+    alone = dense and conv.name not in draft.groups and conv.output not in draft.outputs
     if not alone or not readers or any(t is None or (t < 0).any() for t in taken):
         return
     own = words(draft, conv.main) * conv.window.kernel[0] * conv.window.kernel[1]
@@ -79,7 +79,7 @@ def _into_readers(draft: Draft, node: Node) -> None:
     """A choice of channels that only convolutions read goes into their weights."""
     order = channels_taken(draft, node)
     readers = [n for n in draft.nodes if node.output in n.inputs]
-    if order is None or not readers or node.output == draft.output:
+    if order is None or not readers or node.output in draft.outputs:
         return
     if not all(_mixes(n) and n.name not in draft.groups and node.output not in n.inputs[1:] for n in readers):
         return

@@ -27,6 +27,22 @@ class Step:
     moves: bool
 
 
+@dataclass(frozen=True)
+class Tail:
+    """The end of one result. steps: in order, of which those from ``first`` on are only the host's to compute.
+
+    source: the value that the engine's part ends with.
+    """
+
+    result: FxNode
+    steps: tuple[Step, ...]
+    first: int
+
+    @property
+    def source(self) -> FxNode:
+        return self.steps[self.first].operand if self.first < len(self.steps) else self.result
+
+
 def written(name: str, *numbers: int) -> tuple[str, ...]:
     """One step with its numbers."""
     return (".".join([name, *(str(n) for n in numbers)]),)
@@ -90,27 +106,25 @@ MOVED = {
 }
 
 
-def tail(result: FxNode, known: Constants) -> list[Step]:
-    """The calls at the end of a network that the host could compute, in order; none of their operands is read twice."""
-    found: list[Step] = []
-    while (step := _step(result, known)) is not None:
-        found.insert(0, step)
-        result = step.operand
-    return found
+def tail(result: FxNode, known: Constants) -> Tail:
+    """The calls at the end of one result that the host could compute.
 
-
-def on_host(steps: list[Step]) -> set[FxNode]:
-    """The calls of a tail that only the host can compute, and what comes behind them."""
+    What is read by something else as well is computed for each reader: moves are nothing, and the engine has none of
+    the others.
+    """
+    steps: list[Step] = []
+    value = result
+    while (step := _step(value, known)) is not None:
+        steps.insert(0, step)
+        value = step.operand
     first = next((n for n, step in enumerate(steps) if not step.moves), len(steps))
-    return {step.fx for step in steps[first:]}
+    return Tail(result, tuple(steps), first)
 
 
-def finish(t: Translation, result: FxNode, steps: list[Step]) -> tuple[str, tuple[str, ...]]:
+def finish(t: Translation, end: Tail) -> tuple[str, tuple[str, ...]]:
     """The tensor of the draft that the engine ends with, and the host's steps behind it. Raises Refusal."""
-    host = on_host(steps)
-    count = sum(step.fx in host for step in steps)
-    start = len(steps) - count
-    if not count:
+    result, steps, start = end.result, end.steps, end.first
+    if start == len(steps):
         try:
             return t.tensor(result, result), ()
         except Refusal:
@@ -124,11 +138,6 @@ def finish(t: Translation, result: FxNode, steps: list[Step]) -> tuple[str, tupl
     sizes = shape_of(last)[1:] or (1,)
     behind = tuple(s for step in steps[first:] for s in step.steps)
     return tensor, (*written("reshape", *sizes), *behind) if behind else ()
-
-
-def readers(fx: FxNode) -> list[FxNode]:
-    """The calls that read a value; what the tracer asserts of it is none."""
-    return [user for user in fx.users if operator_name(user) != "aten._assert_tensor_metadata"]
 
 
 def _step(fx: FxNode, known: Constants) -> Step | None:
@@ -145,7 +154,7 @@ def _step(fx: FxNode, known: Constants) -> Step | None:
     if name == "div":
         return _normalised(fx)
     known = COMPUTED | MOVED
-    if name not in known or not isinstance(fx.args[0], FxNode) or len(readers(fx.args[0])) > 1:
+    if name not in known or not isinstance(fx.args[0], FxNode):
         return None
     steps = known[name](fx, bind(fx))
     return None if steps is None else Step(fx, fx.args[0], steps, name in MOVED)
@@ -155,10 +164,10 @@ def _one_of_two(fx: FxNode) -> Step | None:
     """Values or indices of the largest elements along an axis."""
     source, index = fx.args
     name = operator_name(source)
-    if name not in ("aten.topk", "aten.max") or any(user is not fx and user.users for user in source.users):
+    if name not in ("aten.topk", "aten.max"):
         return None
     a = bind(source)
-    if "dim" not in a or len(readers(a["self"])) > 1 or not a.get("largest", True):
+    if "dim" not in a or not a.get("largest", True):
         return None
     where = axis(a["dim"], len(shape_of(a["self"])))
     if where == 0:
@@ -187,8 +196,7 @@ def _normalised(fx: FxNode) -> Step | None:
         return None
     a = bind(inner)
     axes = a["dim"] or []
-    readers = {fx, inner, *(n for n in (divisor,) if operator_name(n) == "aten.expand_as")}
-    if a["self"] is not value or a["ord"] != 2 or len(axes) != 1 or not a["keepdim"] or set(value.users) - readers:
+    if a["self"] is not value or a["ord"] != 2 or len(axes) != 1 or not a["keepdim"]:
         return None
     where = axis(axes[0], len(shape_of(value)))
     return Step(fx, value, written("normalise", where), moves=False) if where > 0 else None

@@ -30,11 +30,12 @@ def simplify(draft: Draft) -> None:
     fuse_shortcuts(draft)
     nest_concats(draft)
     copy_concat_inputs(draft)
+    separate_outputs(draft)
 
 
 def drop_unused(draft: Draft) -> None:
-    """Remove nodes that the output does not depend on."""
-    needed = {draft.output}
+    """Remove nodes that no output depends on."""
+    needed = set(draft.outputs)
     for node in reversed(draft.nodes):
         if node.output in needed:
             needed.update(node.inputs)
@@ -202,8 +203,8 @@ def nest_concats(draft: Draft) -> None:
 
 
 def copy_concat_inputs(draft: Draft) -> None:
-    """Copy what cannot be written straight into a concatenation: the input, and tensors already in one."""
-    placed: set[str] = {draft.input}
+    """Copy what cannot be written straight into a concatenation: the inputs, and tensors already in one."""
+    placed: set[str] = set(draft.inputs)
     for node in list(draft.nodes):
         if node.operator.computes:
             continue
@@ -218,3 +219,18 @@ def copy_concat_inputs(draft: Draft) -> None:
             placed.add(tensor)
             inputs.append(tensor)
         draft.substitute(node, replace(node, inputs=tuple(inputs)))
+
+
+def separate_outputs(draft: Draft) -> None:
+    """Each output gets a tensor of its own that a node computes: copied where it is an input, or another output as well."""
+    taken = set(draft.inputs)
+    outputs = []
+    for tensor in draft.outputs:
+        if tensor in taken:
+            name = draft.unique("copy")
+            draft.shapes[name] = draft.shapes[tensor]
+            draft.nodes.append(Node(name, "identity", (tensor,), name))
+            tensor = name
+        taken.add(tensor)
+        outputs.append(tensor)
+    draft.outputs = tuple(outputs)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import io
 import logging
 import re
+from collections.abc import Mapping
 
 import torch
 
 from bfp.errors import BfpError
 from calib.eval_mode import to_eval
 from calib.frontend.aten import FRESH
+from calib.frontend.inputs import arranged
 from calib.frontend.translation import operator_name
 
 
@@ -25,26 +26,30 @@ def as_module(value: object) -> torch.nn.Module | None:
     return to_eval(value)
 
 
-def trace(module: torch.nn.Module, input_shape: tuple[int, ...], name: str) -> torch.export.ExportedProgram:
-    """ATen graph of the module; its in-place operators, if any, mean the same as their functional forms."""
-    needed = _needed_inputs(module)
-    if len(needed) > 1:
-        raise BfpError(f"network {name} takes {len(needed)} inputs ({', '.join(needed)}); give a module that takes one")
+def trace(
+    module: torch.nn.Module, shapes: Mapping[str, tuple[int, ...]], name: str
+) -> tuple[torch.export.ExportedProgram, tuple[str, ...]]:
+    """ATen graph of the module, and the names of its inputs, in the order of the program's.
+
+    Its in-place operators, if any, mean the same as their functional forms. shapes: of each input, by name.
+    """
+    ordered = arranged(module, shapes, name)
     example = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
-    image = torch.zeros(1, *input_shape, dtype=example.dtype, device=example.device)
+    images = [torch.zeros(1, *shape, dtype=example.dtype, device=example.device) for shape in ordered.values()]
     # when tracing fails, torch logs and prints pages of its own; the sentence below is for the user
     level, logging.root.manager.disable = logging.root.manager.disable, logging.CRITICAL
     try:
         with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            return _export(module, image)
+            return _export(module, tuple(images)), tuple(ordered)
     except _NoScript as error:
         raise BfpError(
             f"network {name} is a TorchScript module that torch cannot export ({error}); give the module it was made from"
         ) from None
     except Exception as error:  # torch raises many types here, all mean that the module is not traceable
         reason = re.sub(r"\s+", " ", str(error).strip().split("\n")[0])[:200].rstrip(".")
+        sizes = " and ".join(str(tuple(shape)) for shape in ordered.values())
         raise BfpError(
-            f"network {name} cannot be traced with an input of shape {tuple(input_shape)} "
+            f"network {name} cannot be traced with an input of shape {sizes} "
             f"({type(error).__name__}: {reason}); check the input size, and that forward has no control flow on data"
         ) from None
     finally:
@@ -55,31 +60,21 @@ class _NoScript(Exception):
     """A TorchScript module that torch does not bring into an exported program."""
 
 
-def _needed_inputs(module: torch.nn.Module) -> list[str]:
-    """Names of the inputs without a default that ``forward`` has."""
-    if isinstance(module, torch.jit.ScriptModule):
-        arguments = module.forward.schema.arguments[1:]
-        return [a.name for a in arguments if not a.has_default_value()]
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    parameters = inspect.signature(module.forward).parameters.values()
-    return [p.name for p in parameters if p.default is inspect.Parameter.empty and p.kind in kinds]
-
-
-def _from_script(module: torch.jit.ScriptModule, image: torch.Tensor) -> torch.export.ExportedProgram:
+def _from_script(module: torch.jit.ScriptModule, images: tuple[torch.Tensor, ...]) -> torch.export.ExportedProgram:
     """A traced or scripted module as an exported program. Raises _NoScript where this torch does not make one of it."""
     try:
         from torch._export.converter import TS2EPConverter
 
-        return TS2EPConverter(module, (image,), {}).convert()
+        return TS2EPConverter(module, images, {}).convert()
     except Exception as error:  # torch raises many types here
         raise _NoScript(re.sub(r"\s+", " ", str(error).strip().split("\n")[0])[:200].rstrip(".")) from None
 
 
-def _export(module: torch.nn.Module, image: torch.Tensor) -> torch.export.ExportedProgram:
+def _export(module: torch.nn.Module, images: tuple[torch.Tensor, ...]) -> torch.export.ExportedProgram:
     if isinstance(module, torch.jit.ScriptModule):
-        program = _from_script(module, image)
+        program = _from_script(module, images)
     else:
-        program = torch.export.export(module, (image,))
+        program = torch.export.export(module, images)
     # decompositions {} only functionalises; it takes longer than the export, and few modules need it
     nested = any(isinstance(node.target, torch._ops.HigherOrderOperator) for node in program.graph.nodes)
     return program.run_decompositions({}) if nested or _writes_shared_values(program.graph) else program

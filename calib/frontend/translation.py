@@ -221,7 +221,8 @@ def bind(fx: FxNode) -> dict[str, object]:
 def shape_of(fx: FxNode) -> tuple[int, ...]:
     """Shape of an ATen value, batch included; of the first one where a call has several."""
     value = fx.meta["val"]
-    return tuple((value[0] if isinstance(value, (tuple, list)) else value).shape)
+    # of scripts, torch keeps sizes as symbols that stand for numbers
+    return tuple(int(size) for size in (value[0] if isinstance(value, (tuple, list)) else value).shape)
 
 
 def pair(value: object, along: int | None = None, other: int = 1) -> tuple[int, int]:

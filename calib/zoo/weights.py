@@ -8,10 +8,11 @@ import re
 import socket
 import sys
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
+from typing import Union
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from torch import nn
 from bfp.errors import BfpError
 from bfp.names import printable, shown
 from calib.eval_mode import to_eval
+from calib.frontend.inputs import arranged
 from calib.zoo.containers import unwrapped
 
 TORCH_SUFFIXES = (".pth", ".th", ".pt", ".ckpt", ".tar", ".bin")
@@ -36,19 +38,21 @@ NUMBERS = [
 TENSORS = ("torch._utils", "torch.storage", "torch._tensor")  # of tensors themselves, where torch cannot read a damaged file
 VARIANCE_FLOOR = 0.1  # of a layer's mean variance: channels that hardly vary would amplify noise
 DOWNLOAD_TIMEOUT = 30.0  # seconds without any data
+Images = Union[np.ndarray, torch.Tensor]
+Calibration = Union[Images, Mapping[str, Images]]  # normalised, [N, C, H, W]
 
 
 def load_weights(
     module: nn.Module,
     spec: str | None,
     seed: int = 0,
-    calibration: np.ndarray | torch.Tensor | None = None,
+    calibration: Calibration | None = None,
 ) -> tuple[str, ...]:
     """Give ``module`` its weights, in place; it ends in eval mode. Returns notes of what was taken off around them.
 
     spec: path of a state dict (.pth, .th, .pt, .safetensors, .npz); "random"
     for a draw from ``seed``, with batch norm statistics measured on
-    ``calibration`` (normalised images [N, C, H, W]); "model" or None to leave
+    ``calibration`` (normalised images [N, C, H, W], of several inputs by name); "model" or None to leave
     it as it is. Containers and prefixes of training frameworks are taken off. Raises BfpError, one sentence, for an unreadable or wrong file.
     """
     notes = ()
@@ -161,7 +165,7 @@ def kind(tensor: torch.Tensor) -> str:
     return "floats" if tensor.is_floating_point() else "integers"
 
 
-def randomise(module: nn.Module, seed: int, calibration: np.ndarray | torch.Tensor | None) -> None:
+def randomise(module: nn.Module, seed: int, calibration: Calibration | None) -> None:
     """Seeded random weights that keep activations alive through any depth.
 
     Kaiming normal by fan-in (He et al., 2015), small random biases, batch norm
@@ -189,12 +193,13 @@ def randomise(module: nn.Module, seed: int, calibration: np.ndarray | torch.Tens
 
 
 def _measure_batch_norms(module: nn.Module, norms: list[nn.Module], calibration: object) -> None:
-    if calibration is None or len(calibration) < 2:
+    inputs = calibration if isinstance(calibration, Mapping) else {"": calibration}
+    if any(images is None or len(images) < 2 for images in inputs.values()):
         raise BfpError(
             f"random weights for {type(module).__name__} need at least two calibration images for its batch norms; "
             "name calibration images in the network file"
         )
-    images = torch.as_tensor(calibration, dtype=torch.float32)[:MAX_IMAGES]
+    images = {name: torch.as_tensor(x, dtype=torch.float32)[:MAX_IMAGES] for name, x in inputs.items()}
     measured: set[nn.Module] = set()
 
     def measure(norm: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
@@ -212,12 +217,13 @@ def _measure_batch_norms(module: nn.Module, norms: list[nn.Module], calibration:
     hooks = [m.register_forward_pre_hook(measure) for m in norms]
     try:
         with torch.no_grad():
-            module(images)
+            module(*arranged(module, images, type(module).__name__).values())
         print(file=sys.stderr)
     except (ValueError, RuntimeError) as error:
         reason = re.sub(r"\s+", " ", str(error).split("\n")[0])[:160].rstrip(". ")
+        sizes = " and ".join(str(tuple(x.shape[1:])) for x in images.values())
         raise BfpError(
-            f"random weights for {type(module).__name__}: the calibration images of shape {tuple(images.shape[1:])} "
+            f"random weights for {type(module).__name__}: the calibration images of shape {sizes} "
             f"do not pass through it ({reason}); check the input size"
         ) from None
     finally:

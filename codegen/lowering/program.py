@@ -98,7 +98,8 @@ class Lowering:
         )
 
     def run(self) -> None:
-        self.store(self.graph.input, self.graph.input, -1, self.places[self.graph.input])
+        for tensor in self.graph.inputs:
+            self.store(tensor, tensor, -1, self.places[tensor])
         for node in self.graph.computed():
             if node.name not in self.fused:
                 self.plan(node)

@@ -26,12 +26,12 @@ def packaged(request: Request) -> list[str]:
 
 
 def check_samples(folder: Path, deployment: Deployment) -> None:
-    """Raise BfpError unless the artifact in a folder is the manifest's, and the samples are images of its input."""
+    """Raise BfpError unless the artifact in a folder is the manifest's, and the samples are images of its inputs."""
     artifact_path, samples_path = (folder / name for name in SAMPLES)
     if load(artifact_path).digest != deployment.artifact_digest:
         network = deployment.network
         raise BfpError(f"the manifest of {network} is of another artifact than its {SAMPLES[0]}; run `doit codegen`")
-    shape, wanted = load_samples(samples_path).images.shape[1:], deployment.tensor(deployment.input.tensor).shape
+    shape, wanted = load_samples(samples_path).images.shape[1:], deployment.image_shape
     if shape != wanted:
         sizes = f"images of {shape}, not of {wanted}"
         raise BfpError(f"{SAMPLES[1]} of {deployment.network} has {sizes}; run `doit calibrate`")

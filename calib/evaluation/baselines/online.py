@@ -30,7 +30,8 @@ from bfp.files import write_json
 from bfp.format import exponent_for_maximum, mantissa_range
 from calib.data.images import ImageSet
 from calib.evaluation.evaluate import images_to_evaluate
-from calib.evaluation.tally import Tally, remaining
+from calib.evaluation.outputs import OutputTallies
+from calib.evaluation.tally import remaining
 from calib.formats.plan import FormatPlan, weight_splits
 from calib.formats.weights import WeightBlocks
 from calib.judge import informed
@@ -95,12 +96,12 @@ class OnlineNetwork:
         """All tensors, float64 [N, C, H, W] by name, of normalised images [N, C, H, W]; with ``keep`` those named."""
         graph, network = self.network.graph, self.network
         entry = network.entry(torch.from_numpy(np.asarray(images, np.float64)))
-        return execute(graph, float_model.computing(network), {graph.input: entry}, keep, store=self._rounded)
+        return execute(graph, float_model.computing(network), entry, keep, store=self._rounded)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """Output values, float64 [N, outputs], of normalised images [N, C, H, W]."""
-        output = self.network.graph.output
-        return self.run(images, keep=[output])[output].flatten(1).numpy() * self.network.output_scale
+        """All outputs side by side, float64 [N, values], of normalised images [N, C, H, W]."""
+        found = self.run(images, keep=self.network.graph.outputs)
+        return float_model.side_by_side(self.network, found).numpy()
 
 
 def compare(prepared: Prepared, images: ImageSet) -> dict:
@@ -108,14 +109,14 @@ def compare(prepared: Prepared, images: ImageSet) -> dict:
 
     Raises BfpError where a label is no class of the network, or a value is not finite (named layer).
     """
-    network, tally = prepared.network, Tally()
-    judge = informed(prepared.state.judge, images)
+    network = prepared.network
+    tallies = OutputTallies.of(network.graph, informed(prepared.state.judge, images))
     online = OnlineNetwork(network, prepared.state.plan)
     what = f"{network.graph.name}: online reference on {len(images)} images"
-    for batch in remaining(tally, images, batch_size(network), what):
+    for batch in remaining(tallies.main, images, batch_size(network), what):
         reference = float_model.logits(network, torch.from_numpy(batch)).double().numpy()
-        tally.add(judge, reference, online.logits(batch))
-    return tally.figures(judge)
+        tallies.add(reference, online.logits(batch))
+    return tallies.figures()
 
 
 def evaluate(prepared: Prepared, folder: Path, limit: int | None = None) -> dict:

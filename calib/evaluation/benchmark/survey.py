@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from torch.utils import _pytree
 
 from bfp import artifact_file, golden
 from bfp.artifact import ARRAY, Artifact, Preprocessing
@@ -100,7 +101,7 @@ def draw(module: torch.nn.Module) -> torch.nn.Module:
 
 def quantised(network: FloatNetwork, images: torch.Tensor) -> Artifact:
     """The artifact by the plainest method."""
-    channels, *size = network.graph.shapes[network.graph.input]
+    channels, *size = network.graph.image_shape
     pre = Preprocessing(tuple(size), (0.0,) * channels, (1.0,) * channels, channels=ARRAY)
     options = BfpOptions(method="max", weight_group=16, activation_group=16)
     fixed = plan(network.graph, options, pre)
@@ -112,12 +113,16 @@ def quantised(network: FloatNetwork, images: torch.Tensor) -> Artifact:
 def same_function(module: torch.nn.Module, network: FloatNetwork, images: torch.Tensor) -> None:
     """Raise BfpError unless network and module return the same for images."""
     with torch.no_grad():
-        wanted = module(images)
-    wanted = next(iter(wanted.values())) if isinstance(wanted, dict) else wanted
-    wanted = (wanted[0] if isinstance(wanted, (tuple, list)) else wanted).double().numpy().reshape(-1)
-    difference = np.abs(float_model.returned(network, images).reshape(-1) - wanted).max() / np.abs(wanted).max()
-    if not difference < TOLERANCE:
-        raise BfpError(f"its float graph differs by {difference:.1e} of the largest output")
+        leaves = _pytree.tree_leaves(module(images))
+    wanted = [x.double().numpy().reshape(-1) for x in leaves if isinstance(x, torch.Tensor)]
+    found = float_model.returned(network, images)
+    found = list(found.values()) if isinstance(found, dict) else [found]
+    if len(found) != len(wanted):
+        raise BfpError(f"its float graph returns {len(found)} values, the module {len(wanted)}")
+    for ours, theirs in zip(found, wanted):
+        difference = np.abs(ours.reshape(-1) - theirs).max() / np.abs(theirs).max()
+        if not difference < TOLERANCE:
+            raise BfpError(f"its float graph differs by {difference:.1e} of the largest output")
 
 
 def examine(name: str, make: Callable[[], torch.nn.Module], size: int, board: Board) -> tuple[Outcome, Artifact | None]:
@@ -149,7 +154,7 @@ def examine(name: str, make: Callable[[], torch.nn.Module], size: int, board: Bo
 def simulate(artifact: Artifact, board: Board) -> str:
     """The C simulation's verdict on one image."""
     rng = np.random.default_rng(0)
-    images = rng.normal(size=(1, *artifact.graph.shapes[artifact.graph.input])).astype(np.float32)
+    images = rng.normal(size=(1, *artifact.graph.image_shape)).astype(np.float32)
     with TemporaryDirectory() as folder:
         out = Path(folder)
         artifact = artifact_file.save(artifact, out / "artifact.npz")

@@ -51,6 +51,13 @@ def row(title: str, method: str, e: dict | None, images: int | None = None) -> d
     }
 
 
+def output_rows(results: dict[str, dict | None]) -> list[dict]:
+    """Rows of the table of outputs, none where there is only one: name, metric, figure, agreement, sqnr_db, judged."""
+    evaluation = results["evaluation"] or {}
+    judged = evaluation.get("task_output")
+    return [{"name": name, "judged": name == judged, **figures} for name, figures in evaluation.get("outputs", {}).items()]
+
+
 def uniform(width: int, budget: float | None) -> int:
     """The mantissa width of a baseline: that of the file, or a budget's, rounded up to whole bits."""
     return width if budget is None else math.ceil(budget)

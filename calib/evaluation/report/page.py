@@ -18,7 +18,7 @@ from bfp.files import write_json, write_text
 from calib.pipeline import Prepared, check_artifact
 from calib.evaluation.report import charts
 from calib.evaluation.shown import FIGURES, title_of, truth_of, words_of
-from calib.evaluation.report.accuracy import accuracy_rows, comparison_notes
+from calib.evaluation.report.accuracy import accuracy_rows, comparison_notes, output_rows
 from calib.evaluation.report.calibration import MOST, calibration_facts, candidate_figures, candidates
 from calib.evaluation.report.causes import percent
 from calib.evaluation.report.figures import layer_figures, worst_layers
@@ -128,6 +128,7 @@ def render(artifact: Artifact, content: dict, results: dict[str, dict | None]) -
         stale=[n for n, r in results.items() if r and r.get("artifact", artifact.digest) != artifact.digest],
         accuracy=accuracy_rows(artifact, results),
         judged=judged(results["evaluation"]),
+        outputs=output_rows(results),
         comparison=comparison_notes(artifact, results, content["network"]),
         facts=calibration_facts(artifact.provenance),
         most=MOST,
