@@ -126,6 +126,26 @@ def test_the_board_finds_the_same_boxes(built, folder, tmp_path, capsys):  # noq
     assert "0 mismatches" in said and "00.png, accelerator" in said and "00.png, float network" in said
 
 
+def test_boxes_of_several_outputs_are_those_of_one(built, folder, tmp_path):  # noqa: F811
+    """Two heads of one detector: judged together, NMS over both, on the simulated board as well."""
+    path = write_network(folder, "squares_heads", heads=True)
+    for command in ("calibrate", "evaluate", "report"):
+        assert calib([command, str(path), "--out", str(tmp_path)]) == 0
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    assert found["task"] == "detection" and found["map50_float"] == found["map50_bfp"] == 1.0 and found["figure"] > 0.95
+    assert set(found["outputs"]) == {"first", "others"}
+    artifact = load(tmp_path / "artifact.npz")
+    assert len(artifact.outputs) == 2 and artifact.detection == load(built[False][1] / "artifact.npz").detection
+    assert codegen(["csim", str(tmp_path), "--limit", "1"]) == 0
+    deploy, names = tmp_path / "deploy", sorted((folder / "squares").glob("*.png"))
+    with Accelerator(deploy, device=SimulatedBoard(tmp_path / "csim" / "libengine.so", deploy)) as accelerator:
+        for name, seed in zip(names[:3], range(3)):
+            boxes, truth = accelerator.detect(name), sorted(picture(seed)[1])
+            assert sorted(b.name for b in boxes) == [t[0] for t in truth]
+            for box, (_, *corners) in zip(sorted(boxes, key=lambda b: (b.name, b.left, b.top)), truth):
+                np.testing.assert_allclose([box.left, box.top, box.right, box.bottom], corners, atol=2.5)
+
+
 def test_an_evaluation_goes_on_where_it_was(built, monkeypatch):
     """Boxes found so far are kept with the sums."""
     path, out = built[False]

@@ -25,8 +25,9 @@ from torch import nn
 class Detector(nn.Module):
     """Rows of x, y, width, height (pixels), objectness and two classes: logits, or probabilities where it decodes itself."""
 
-    def __init__(self, decodes):
+    def __init__(self, decodes, heads):
         super().__init__()
+        self.heads = heads
         torch.manual_seed(0)
         self.decodes = decodes
         self.cells, self.rows = nn.Conv2d(3, 2, 8, 8), nn.Linear(32, 16 * 7)
@@ -46,7 +47,12 @@ class Detector(nn.Module):
             self.rows.bias.copy_(bias.flatten())
 
     def forward(self, x):
-        rows = self.rows(torch.relu(self.cells(x)).flatten(1)).view(-1, 16, 7)
+        seen = torch.relu(self.cells(x)).flatten(1)
+        if self.heads:
+            parts = {"first": slice(0, 63), "others": slice(63, None)}
+            each = {name: nn.functional.linear(seen, self.rows.weight[s], self.rows.bias[s]) for name, s in parts.items()}
+            return {name: rows.view(-1, rows.shape[1] // 7, 7) for name, rows in each.items()}
+        rows = self.rows(seen).view(-1, 16, 7)
         if not self.decodes:
             return rows
         rows, cells = rows.sigmoid(), torch.arange(16)
@@ -54,15 +60,15 @@ class Detector(nn.Module):
         return torch.cat([(rows[..., :2] * 2 - 0.5 + grid) * 8, (rows[..., 2:4] * 2) ** 2 * 8, rows[..., 4:]], 2)
 
 
-def make(decodes=False):
-    return Detector(decodes)
+def make(decodes=False, heads=False):
+    return Detector(decodes, heads)
 '''
 NETWORK = """
 name = "{name}"
 model = "toy_detector_beside:make"
-arguments = {{ decodes = {decodes} }}
+arguments = {{ decodes = {decodes}, heads = {heads} }}
 classes = ["red", "green"]
-{more}
+
 [input]
 size = 32
 mean = 0
@@ -106,9 +112,10 @@ def picture(seed: int) -> tuple[Image.Image, list[tuple]]:
     return Image.fromarray(pixels), objects
 
 
-def write_network(folder: Path, name: str, decodes: bool = False, more: str = "") -> Path:
-    """A network's file in a folder with everything that it names."""
-    text = NETWORK.format(name=name, decodes=str(decodes).lower(), more=more, detection=DETECTION[decodes])
+def write_network(folder: Path, name: str, decodes: bool = False, heads: bool = False) -> Path:
+    """A network's file in a folder with everything that it names. heads: whether its rows are parts of two outputs."""
+    words = {"decodes": str(decodes).lower(), "heads": str(heads).lower()}
+    text = NETWORK.format(name=name, detection=DETECTION[decodes], **words)
     (folder / f"{name}.toml").write_text(text)
     return folder / f"{name}.toml"
 
