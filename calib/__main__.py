@@ -79,9 +79,13 @@ def percent(value: float | None) -> str:
     return "unknown" if value is None else f"{100 * value:.2f} %"
 
 
+def decibels(value: float | None) -> str:
+    return "none lost" if value is None else f"{value:.1f} dB"
+
+
 def figures(result: dict) -> str:
     """An evaluation in one line."""
-    sqnr = "none lost" if result["sqnr_db"] is None else f"{result['sqnr_db']:.1f} dB"
+    sqnr = decibels(result["sqnr_db"])
     if result["task"] != "classification":
         return f"{result['images']} images, {result['task']}: {result['metric']} {result['figure']:.4g}, SQNR {sqnr}"
     return (
@@ -167,6 +171,8 @@ def evaluate(config: NetworkConfig, folder: Path, arguments: argparse.Namespace)
     for note in result["notes"]:
         print(f"{config.name}: note: {note}", file=sys.stderr)
     print(f"{config.name}: {figures(result)}")
+    for name, one in result.get("outputs", {}).items():
+        print(f"{config.name}, output {name}: {one['metric']} {one['figure']:.4g}, SQNR {decibels(one['sqnr_db'])}")
 
 
 def baselines(config: NetworkConfig, folder: Path, arguments: argparse.Namespace) -> None:
