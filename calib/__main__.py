@@ -75,6 +75,10 @@ def cluster_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--workers", type=int, help="processes on this machine (default: one a core)")
 
 
+def decibels(value: float | None) -> str:
+    return "none lost" if value is None else f"{value:.1f} dB"
+
+
 def figures(result: dict) -> str:
     """An evaluation in one line: against the ground truth, against the float network by the task's own figure, and the noise."""
     from calib.evaluation.shown import SHARE, figure_text, own_text, title_of, truth_of
@@ -89,7 +93,7 @@ def figures(result: dict) -> str:
         said.append(f"agreement {figure_text(result['agreement'], SHARE)}")
     if result["metric"] != "agreement":
         said.append(f"{title_of(result['metric'])} {own_text(result)}")
-    return ", ".join([*said, "SQNR none lost" if result["sqnr_db"] is None else f"SQNR {result['sqnr_db']:.1f} dB"])
+    return ", ".join([*said, f"SQNR {decibels(result['sqnr_db'])}"])
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -169,6 +173,8 @@ def evaluate(config: NetworkConfig, folder: Path, arguments: argparse.Namespace)
     for note in result["notes"]:
         print(f"{config.name}: note: {note}", file=sys.stderr)
     print(f"{config.name}: {figures(result)}")
+    for name, one in result.get("outputs", {}).items():
+        print(f"{config.name}, output {name}: {one['metric']} {one['figure']:.4g}, SQNR {decibels(one['sqnr_db'])}")
 
 
 def baselines(config: NetworkConfig, folder: Path, arguments: argparse.Namespace) -> None:

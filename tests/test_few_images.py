@@ -91,7 +91,7 @@ def measured(network, images):
         return float_model.compute(node, network, operands)
 
     with torch.no_grad():
-        execute(network.graph, compute, {network.graph.input: network.entry(images)}, keep=())
+        execute(network.graph, compute, network.entry(images), keep=())
     return found
 
 
@@ -185,7 +185,7 @@ def test_an_average_reaches_as_far_as_other_images_need():
     """One value an image: the largest of four says little, that of many thousands says all."""
 
     class Graph:
-        input, shapes = "x", {"x": (32, 1, 1), "t": (32, 1, 1)}
+        inputs, shapes = ("x",), {"x": (32, 1, 1), "t": (32, 1, 1)}
 
     def bounds(count):
         ranges = ChannelRanges(Graph, {"t"})

@@ -14,12 +14,16 @@ from torch import nn
 
 from bfp import artifact_file, golden
 from bfp.errors import BfpError
+from calib.config import bfp_options
 from calib.evaluation.integer_model import IntegerModel
 from calib.frontend.importer import import_module
 from calib.network import fake_quant, float_model
 from calib.options import BfpOptions
+from calib.state import begin
+from calib.transforms import sequence
 from codegen.generate import generate
 from codegen.simulation.csim import compile_engine, run_testbench, write_golden
+from static_bfp.images import image_set
 
 torch.manual_seed(0)
 SHAPE = (3, 8, 10)
@@ -138,3 +142,15 @@ def test_an_output_that_nobody_has():
 def test_one_output_of_several_parts_keeps_its_layers_name():
     """Files of networks with one output stay as they are."""
     assert import_module(nn.Sequential(conv()).eval(), SHAPE, "net").graph.outputs == ("0",)
+
+
+@pytest.mark.parametrize("case", MODULES)
+def test_transforms_keep_every_output(case):
+    """An output that others read is moved, scaled and shifted no more than one that ends the network."""
+    network = import_module(lively(MODULES[case]), SHAPE, "net")
+    images = torch.randn(16, *SHAPE, generator=torch.manual_seed(1))
+    state = begin(network, bfp_options({}, "test"), image_set(images.numpy(), None, 0).pre, "classes", judged=network.graph.outputs[-1])
+    changed = sequence.run(sequence.preparation(state.options), state, image_set(images.numpy(), None, 0)).network
+    wanted, found = (network.graph.output_parts(float_model.logits(one, images).numpy()) for one in (network, changed))
+    for name in network.graph.outputs:
+        np.testing.assert_allclose(found[name], wanted[name], rtol=1e-3, atol=1e-3 * np.abs(wanted[name]).max(), err_msg=name)
