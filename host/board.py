@@ -92,11 +92,11 @@ class Board:
         self._pointed = {name: int(address) for name, address in addresses.items()}
         self._engine.point(self._pointed)
 
-    def prepare(self) -> None:
+    def prepare(self) -> bool:
         """Make sure that the engine is this network's, has its addresses, and can be started.
 
-        An engine that did not finish is loaded again. Raises BfpError where another program has it, or it cannot be
-        loaded.
+        Returns whether the last run had not finished in time; unless it has finished since, the bitstream was loaded
+        again. Raises BfpError where another program has the engine, or it cannot be loaded.
         """
         self._ownership.check()
         network = self._deployment.network
@@ -104,7 +104,8 @@ class Board:
             raise BfpError(
                 f"another bitstream was loaded since the accelerator for {network} was opened; open it again"
             )
-        if self._running:
+        unfinished = self._running
+        if unfinished:
             self._recover()
         if not self._engine.idle():
             raise BfpError(f"the engine of {network} is busy before it was started; open it again")
@@ -113,6 +114,7 @@ class Board:
             raise BfpError(
                 f"the addresses of the engine of {network} were changed by another program; end that, and open it again"
             )
+        return unfinished
 
     def run(self, begin: int, end: int) -> None:
         """Run layers [begin, end). Raises BfpError as ``finish`` does."""

@@ -185,6 +185,8 @@ class Accelerator:
     def run_engine(self) -> None:
         """The engine alone, on the image that lies in its memory: to measure it."""
         with self._turns.turn("run") as turn:
+            self._check_open()
+            self._fill(self._arena)
             self._compute(turn, self._arena)
 
     def returned(self, image: object) -> np.ndarray:
@@ -210,7 +212,8 @@ class Accelerator:
         for tensor in self.deployment.tensors:
             by_layer.setdefault(tensor.layer_index, []).append(tensor)
         with self._turns.turn("trace", lasting=True) as turn:
-            self._ready()
+            self._check_open()
+            self._board.prepare()
             self._put(prepared, self._arena)
             for layer in range(HOST, self.deployment.layers):
                 self._turns.check(turn)
@@ -254,29 +257,33 @@ class Accelerator:
             self._compute(turn, self._arena, lap)
             return self._output(self._arena, lap)
 
-    def _ready(self) -> None:
-        """The engine can be started, and what is put into memory reaches it."""
-        self._check_open()
-        self._board.prepare()
-        self._guard.check()
-
     def _put(self, prepared: Prepared, arena: Arena, lap: Lap = no_lap) -> None:
+        """Make an arena, in which the engine does not work, ready for a run: its input reaches the engine, and the place
+        of its result is overwritten."""
         arena.put(self._images, prepared, lap)
+        self._guard.check()
+        self._fill(arena)
+        lap("copy")
+
+    def _fill(self, arena: Arena, filling: int = ResultCheck.FILLINGS[0]) -> None:
+        """Let there be a filling in the place of the result, until that is written."""
+        if self._output_tensor.layer_index != HOST:  # otherwise there is nothing that the engine would write
+            ResultCheck(list(arena.parts(self._output_tensor))).fill(filling)
 
     def _compute(self, turn: Turn, arena: Arena, lap: Lap = no_lap) -> None:
         """All layers, in an arena that has its input."""
-        self._start(turn, arena, lap)
+        self._start(turn, arena)
         self._finish(turn, arena, lap)
 
-    def _start(self, turn: Turn, arena: Arena, lap: Lap = no_lap, filling: int = ResultCheck.FILLINGS[0]) -> None:
-        """Start the engine in an arena; filling: what lies in the place of the result until it is written."""
+    def _start(self, turn: Turn, arena: Arena) -> None:
+        """Start the engine in an arena that is ready. Meanwhile the engine stands still: no more than must be is done."""
         self._turns.check(turn)
-        self._ready()
+        self._check_open()
+        if self._board.prepare():
+            self._fill(arena)  # until now the last run may have written into it
         if arena is not self._arena:
             self._use(arena)
-        if self._output_tensor.layer_index != HOST:  # otherwise there is nothing that the engine would write
-            ResultCheck(list(arena.parts(self._output_tensor))).fill(filling)
-            lap("copy")
+        if self._output_tensor.layer_index != HOST:
             self._board.start(0, self.deployment.layers)
 
     def _finish(self, turn: Turn, arena: Arena, lap: Lap = no_lap) -> None:
@@ -293,7 +300,8 @@ class Accelerator:
             if check.written(filling):
                 return
             if following is not None:
-                self._start(turn, arena, lap, following)
+                self._fill(arena, following)
+                self._start(turn, arena)
         raise BfpError(
             f"the engine of {self.deployment.network} ended and did not write its result, or it cannot be seen; check the "
             "memory ports of the block design and that nothing else writes the engine's registers, and open it again"
