@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import atexit
-import signal
-import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import numpy as np
 from bfp.deployment import Deployment, check_file
 from bfp.errors import BfpError
 from host.conditions import check_clock, check_memory, load_stamp, stop_clock
+from host.ending import later_signals
 from host.engine import Engine
 from host.handoff import Handoff, compare, read_handoff
 from host.interrupt import open_interrupt
@@ -309,24 +308,3 @@ def import_pynq() -> Any:
     except ImportError as error:
         raise BfpError(f"PYNQ is not installed ({error}); use the board's Python, or `pip install pynq`") from None
     return pynq
-
-
-@contextmanager
-def later_signals() -> Iterator[None]:
-    """In the block, SIGINT and SIGTERM wait, so that freeing is not left half done; after it they act as ever.
-
-    Only the main thread gets signals in Python; in others the block just runs.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda n, _: came.append(n)) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        if came:
-            signal.raise_signal(came[0])

@@ -153,14 +153,15 @@ def test_bench_reads_the_rails_that_there_are(deploy, library, pictures, monkeyp
     rails = {
         "INT": types.SimpleNamespace(power=Sensor(3.0)),
         "AUX": types.SimpleNamespace(power=Sensor()),
-        "VOLT": types.SimpleNamespace(power=None),
+        "VOLT": types.SimpleNamespace(power=None, voltage=Sensor(2.0)),
+        "BOTH": types.SimpleNamespace(power=None, voltage=Sensor(2.0), current=Sensor(0.25)),
     }
     monkeypatch.setitem(sys.modules, "pynq.pmbus", types.SimpleNamespace(get_rails=lambda: rails))
     to = tmp_path / "bench.json"
     words = ("bench", deploy, pictures, "--simulate", library, "--seconds", 0.1, "--json", to)
     status, out, _ = run(capsys, *words)
     found = json.loads(to.read_text())
-    assert status == 0 and found["power"]["watts"] == {"INT": 3.0} and "rail INT: 3.00 W" in out
+    assert status == 0 and found["power"]["watts"] == {"INT": 3.0, "BOTH": 0.5} and "rail INT: 3.00 W" in out
     assert found["power"]["joules_an_image"]["INT"] == pytest.approx(3 / found["images_a_second"])
     monkeypatch.setitem(sys.modules, "pynq.pmbus", types.SimpleNamespace(get_rails=lambda: {}))
     assert "power: the board has no rails that PYNQ can read" in run(capsys, *words)[1]
