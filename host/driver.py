@@ -153,6 +153,7 @@ class Accelerator:
         """
         if threads is not None and threads < 1:
             raise BfpError(f"{threads} threads cannot decode images; give at least 1")
+        images = self._images.several(images)
         with self._turns.turn("run_many", lasting=True) as turn:
             prepare = partial(self._images.prepare, draft=draft)
             start, finish = partial(self._start, turn), partial(self._finish, turn)
