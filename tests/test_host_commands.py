@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -100,6 +101,18 @@ def test_run_refuses_what_is_no_picture(deploy, library, pictures, tmp_path, cap
 def test_names_that_the_system_refuses_are_refused_in_a_sentence(deploy, library, capsys):
     status, _, err = run(capsys, "run", deploy, "x" * 5000 + ".png", "--simulate", library)
     assert status == 2 and "cannot be read (File name too long)" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_output_that_cannot_be_written_is_no_traceback(deploy, full):
+    """To a full disk, or to somebody who reads no more, as `| head` does."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with os.fdopen(theirs, "w") as unread, open("/dev/full", "w") as disk:
+        words = [sys.executable, "-m", "host", "info", str(deploy), "--files"]
+        done = subprocess.run(words, stdout=disk if full else unread, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
+    said = "error: the output cannot be written (No space left on device); make room for it\n"
+    assert (done.returncode, done.stderr) == ((2, said) if full else (141, ""))
 
 
 def test_progress_shows_on_a_terminal_and_nowhere_else(monkeypatch):
