@@ -32,10 +32,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
     the system refuses to write, and where a device or a pipe is there, such as /dev/null, which root could replace.
     """
     path = Path(path)
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise BfpError(f"{path} cannot be written (it is no ordinary file); name another")
     temporary = _beside(path)
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise BfpError(f"{path} cannot be written (it is no ordinary file); name another")
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         if temporary.is_dir():

@@ -123,6 +123,8 @@ def test_devices_and_pipes_are_not_replaced(tmp_path):
     for name in ("pipe", "null"):
         with pytest.raises(BfpError, match=f"{name} cannot be written .it is no ordinary file.; name another"):
             files.write_json(tmp_path / name, {})
+    with pytest.raises(BfpError, match="cannot be written .File name too long"):
+        files.write_bytes(tmp_path / (300 * "n"), b"")
     assert (tmp_path / "pipe").is_fifo() and (tmp_path / "null").is_char_device()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["null", "pipe"]
 
