@@ -522,7 +522,7 @@ def task_stage_benches():
 
 def task_tests():
     for name, words, doc in (
-        ("test", (), "the default test suite"),
+        ("test", ("-n", "logical", "--maxprocesses", "4", "--dist", "loadfile"), "the default test suite, on up to four cores"),
         ("test_heavy", ("-m", "heavy"), "the tests that take minutes: a thousand random graphs, every shipped network"),
         ("fuzz", ("-m", "heavy", "tests/test_fuzz_files.py", "tests/test_fuzz_inputs.py"), "files and inputs damaged in thousands of ways"),
         ("sanitize", ("-m", "", "tests/test_sanitize.py"), "the engine over random graphs, under sanitizers"),

@@ -29,11 +29,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """A temporary path beside ``path``, of which no other writer knows; renamed to it when the block ends well.
 
     Makes the folder. Whatever the block leaves where it fails, a file or a folder, is removed. Raises BfpError where
-    the system refuses to write.
+    the system refuses to write, and where a device or a pipe is there, such as /dev/null, which root could replace.
     """
     path = Path(path)
     temporary = _beside(path)
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise BfpError(f"{path} cannot be written (it is no ordinary file); name another")
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         if temporary.is_dir():

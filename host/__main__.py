@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
+import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from bfp.errors import BfpError
@@ -12,21 +16,37 @@ from bfp.names import printable
 from host.ending import run_to_the_end
 
 BENCH_SECONDS = 5.0
+UNSAID = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT)  # of output that cannot be written
 NEEDED = ("numpy", "PIL")  # and pynq, which the driver asks for
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; returns the exit status: 1 where the self-test finds a difference, 2 for bad input, 130 and 143 after
-    SIGINT and SIGTERM."""
+    """Entry point; returns the exit status: 1 where the self-test finds a difference, 2 for bad input, 141 where nobody
+    reads the output any more, 129, 130 and 143 after SIGHUP, SIGINT and SIGTERM."""
     arguments = _parser().parse_args(argv)
     try:
-        return run_to_the_end(lambda: arguments.work(arguments))
+        status = run_to_the_end(lambda: arguments.work(arguments))
+        sys.stdout.flush()
+        return status
     except BfpError as error:
         return _refused(str(error))
+    except OSError as error:
+        if error.filename is not None or error.errno not in UNSAID:
+            raise
+        return _unsaid(error)
     except ModuleNotFoundError as error:
         if error.name not in NEEDED:
             raise
         return _refused(f"{sys.executable} has no {error.name}; use PYNQ's environment, as the launcher `board` does")
+
+
+def _unsaid(error: OSError) -> int:
+    """The exit status where the output cannot be written, as shells have it where nobody reads it any more."""
+    with suppress(OSError):  # what is left of it would be written once more at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        return 128 + signal.SIGPIPE
+    return _refused(f"the output cannot be written ({error.strerror}); make room for it")
 
 
 def _refused(sentence: str) -> int:

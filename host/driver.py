@@ -152,6 +152,7 @@ class Accelerator:
         """
         if threads is not None and threads < 1:
             raise BfpError(f"{threads} threads cannot decode images; give at least 1")
+        images = self._inputs.several(images)
         with self._turns.turn("run_many", lasting=True) as turn:
             prepare = partial(self._inputs.prepare, draft=draft)
             start, finish = partial(self._start, turn), partial(self._finish, turn)
@@ -184,6 +185,8 @@ class Accelerator:
     def run_engine(self) -> None:
         """The engine alone, on the image that lies in its memory: to measure it."""
         with self._turns.turn("run") as turn:
+            self._check_open()
+            self._fill(self._arena)
             self._compute(turn, self._arena)
 
     def returned(self, image: object) -> Values:
@@ -209,7 +212,8 @@ class Accelerator:
         for tensor in self.deployment.tensors:
             by_layer.setdefault(tensor.layer_index, []).append(tensor)
         with self._turns.turn("trace", lasting=True) as turn:
-            self._ready()
+            self._check_open()
+            self._board.prepare()
             self._put(prepared, self._arena)
             for layer in range(HOST, self.deployment.layers):
                 self._turns.check(turn)
@@ -274,30 +278,33 @@ class Accelerator:
             self._compute(turn, self._arena, lap)
             return self._outputs.read(self._arena, lap)
 
-    def _ready(self) -> None:
-        """The engine can be started, and what is put into memory reaches it."""
-        self._check_open()
-        self._board.prepare()
-        self._guard.check()
-
     def _put(self, prepared: tuple[Prepared, ...], arena: Arena, lap: Lap = no_lap) -> None:
+        """Make an arena, in which the engine does not work, ready for a run: its inputs reach the engine, and the places
+        of its results are overwritten."""
         arena.put(self._inputs, prepared, lap)
+        self._guard.check()
+        self._fill(arena)
+        lap("copy")
+
+    def _fill(self, arena: Arena, filling: int = ResultCheck.FILLINGS[0]) -> None:
+        """Let there be a filling in the places of the results, until these are written."""
+        for check in self._outputs.checks(arena):  # none of what the engine does not write
+            check.fill(filling)
 
     def _compute(self, turn: Turn, arena: Arena, lap: Lap = no_lap) -> None:
         """All layers, in an arena that has its input."""
-        self._start(turn, arena, lap)
+        self._start(turn, arena)
         self._finish(turn, arena, lap)
 
-    def _start(self, turn: Turn, arena: Arena, lap: Lap = no_lap, filling: int = ResultCheck.FILLINGS[0]) -> None:
-        """Start the engine in an arena; filling: what lies in the place of the result until it is written."""
+    def _start(self, turn: Turn, arena: Arena) -> None:
+        """Start the engine in an arena that is ready. Meanwhile the engine stands still: no more than must be is done."""
         self._turns.check(turn)
-        self._ready()
+        self._check_open()
+        if self._board.prepare():
+            self._fill(arena)  # until now the last run may have written into it
         if arena is not self._arena:
             self._use(arena)
         if self._outputs.computed:
-            for check in self._outputs.checks(arena):
-                check.fill(filling)
-            lap("copy")
             self._board.start(0, self.deployment.layers)
 
     def _finish(self, turn: Turn, arena: Arena, lap: Lap = no_lap) -> None:
@@ -314,7 +321,8 @@ class Accelerator:
             if all([check.written(filling) for check in checks]):
                 return
             if following is not None:
-                self._start(turn, arena, lap, following)
+                self._fill(arena, following)
+                self._start(turn, arena)
         raise BfpError(
             f"the engine of {self.deployment.network} ended and did not write its result, or it cannot be seen; check the "
             "memory ports of the block design and that nothing else writes the engine's registers, and open it again"

@@ -11,7 +11,7 @@ Mantissas are no image: they have a way of their own, so that pixels are never t
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Union
 
@@ -57,6 +57,15 @@ class Inputs:
         """The inputs' own integers, an array as of several images, or by name. Raises BfpError for any others."""
         parts = mantissas if isinstance(mantissas, Mapping) else np.asarray(mantissas)
         return tuple(self.each[name].mantissas(part) for name, part in self._parts(parts).items())
+
+    def several(self, images: Iterable) -> Iterable:
+        """The images as they are. Raises BfpError where they are a single one, or nothing that can be iterated over."""
+        if isinstance(images, (str, os.PathLike, Image.Image, Mapping)) or not isinstance(images, Iterable):
+            raise BfpError(
+                f"network {self.network} takes many images as a list or another iterable, not {type(images).__name__}; "
+                "pass one alone to run"
+            )
+        return images
 
     def placement(self, image: object) -> Placement:
         """Where an image lies in the network's input, of several in the first; see ``ImageInput.placement``."""
@@ -113,7 +122,7 @@ class ImageInput:
             )
         if pixels:
             return self._pixels(image)
-        if np.issubdtype(image.dtype, np.integer):
+        if not np.issubdtype(image.dtype, np.floating):
             raise BfpError(
                 f"network {self.network} was given an image of {image.dtype}: pixels are uint8 [H, W, C], normalised images "
                 "float [C, H, W]; convert it, or pass mantissas to run_mantissas"
@@ -155,7 +164,7 @@ class ImageInput:
     def quantised(self, image: np.ndarray) -> np.ndarray:
         """Mantissas, int16 [C, H, W], of a normalised image. Raises BfpError for another shape or what is not finite."""
         self._check_shape(image)
-        if not np.issubdtype(image.dtype, np.floating) or not np.isfinite(image).all():
+        if not np.isfinite(image).all():
             raise BfpError(f"the image for {self.network} holds values that are not finite numbers")
         return quantise(self.pre.scaled(image), self.tensor.format)
 

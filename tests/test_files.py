@@ -117,6 +117,19 @@ def test_a_folder_that_takes_no_files_is_one_sentence(name, tmp_path, monkeypatc
     assert "\n" not in str(error.value) and contents(tmp_path) == {}
 
 
+def test_devices_and_pipes_are_not_replaced(tmp_path):
+    """Root, who drives the board, could."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "null").symlink_to("/dev/null")
+    for name in ("pipe", "null"):
+        with pytest.raises(BfpError, match=f"{name} cannot be written .it is no ordinary file.; name another"):
+            files.write_json(tmp_path / name, {})
+    with pytest.raises(BfpError, match="cannot be written .File name too long"):
+        files.write_bytes(tmp_path / (300 * "n"), b"")
+    assert (tmp_path / "pipe").is_fifo() and (tmp_path / "null").is_char_device()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["null", "pipe"]
+
+
 def test_a_file_where_the_folder_should_be_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     for name, write in WRITERS.items():

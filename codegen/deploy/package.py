@@ -33,7 +33,11 @@ ENVIRONMENT = (
 )
 START = '''"""Starts the board's program from its own folder, whatever lies where it is called from."""
 
+import signal
 import sys
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the program has begun there is nothing to close
 
 from host.__main__ import main
 

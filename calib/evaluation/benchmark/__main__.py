@@ -18,6 +18,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m calib.evaluation.benchmark", description=__doc__)
     parser.add_argument("benchmark", choices=("exponents", "golden", "memory", "pictures", "overlap"))
     parser.add_argument("--network", type=Path, default=NETWORK, help="a network's file (default: ResNet-50)")
+    parser.add_argument("--python", type=Path, default=Path(sys.executable), help="pictures: with this one's NumPy and Pillow")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args(argv)
     from calib import pipeline
@@ -26,8 +27,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if arguments.benchmark == "memory":
             entry = memory.measure(arguments.network)
-        elif arguments.benchmark in ("pictures", "overlap"):
-            entry = {"pictures": pictures, "overlap": overlap}[arguments.benchmark].measure()
+        elif arguments.benchmark == "pictures":
+            entry = pictures.measure(python=arguments.python)
+        elif arguments.benchmark == "overlap":
+            entry = overlap.measure()
         else:
             prepared = pipeline.prepare(load_config(arguments.network))
             entry = {"exponents": exponents, "golden": golden}[arguments.benchmark].measure(prepared)
