@@ -25,7 +25,9 @@ from bfp import BfpError
 from bfp.names import printable
 from calib.config import SHIPPED, find_network, load_config
 from calib.options import ONLINE
-from calib.used_files import class_files, image_files, module_files, pictures_digest, record_holds, weight_files
+from calib.used_files import (
+    class_files, image_files, metric_files, module_files, pictures_digest, record_holds, weight_files,
+)  # fmt: skip
 from codegen.options import EngineOptions
 from codegen.performance.board import DEFAULT_BOARD, board_at, load_board
 from codegen.render import BENCH_HEADERS, KERNEL_HEADERS
@@ -198,7 +200,9 @@ def evaluate(name: str, path: Path) -> dict:
         files, current = sources(config), [(same_files, [record])]
     else:
         files = [*image_files(config.calibration, config.evaluation), str(BUILD / name / "artifact.npz")]
-        current = []
+        # what is judged by changes no artifact
+        files += metric_files(config)
+        current = [(same_files, [record])]
     return {
         "actions": [command("calib", "evaluate", path, "--out", BUILD / name, "--device", get_var("device", "auto"))],
         "file_dep": [str(path), *files, *CALIB, *EVALUATION, *BFP],

@@ -18,6 +18,7 @@ import numpy as np
 
 from bfp.archive import read_arrays, write_arrays
 from bfp.artifact import Artifact, NetworkInput, NetworkOutput, operand_formats, verify, verify_weights, weight_shape
+from bfp.detection import Detection
 from bfp.errors import BfpError
 from bfp.fields import (
     NAME, Place, canonical, checked, dump, fixed, free_object, hexadecimal, mapping, parse, record, tuple_of, whole,
@@ -74,6 +75,7 @@ class Manifest:
     provenance: dict = checked(free_object())
     float_digest: str = checked(hexadecimal(64, empty=True))
     sha256: dict[str, str] = checked(mapping(hexadecimal(64), 3 * MAX_NODES))
+    detection: Detection | None = checked(record(Detection), omitted=True, default=None)
 
 
 MANIFEST = record(Manifest)
@@ -119,6 +121,7 @@ def save(artifact: Artifact, path: str | Path) -> Artifact:
         provenance=artifact.provenance,
         float_digest=artifact.float_digest,
         sha256={k: array_digest(v) for k, v in arrays.items()},
+        detection=artifact.detection,
     )
     text = canonical(dump(MANIFEST, manifest, Place(f"artifact {path}", "correct the network")))
     digest = hashlib.sha256(text).hexdigest()
@@ -197,7 +200,8 @@ def _assemble(manifest: Manifest, arrays: dict[str, np.ndarray], digest: str) ->
         for node in graph.computed()
     }
     ends = manifest.inputs, manifest.outputs
-    return Artifact(graph, formats, parameters, *ends, manifest.provenance, manifest.float_digest, digest)
+    words = manifest.provenance, manifest.float_digest, digest
+    return Artifact(graph, formats, parameters, *ends, *words, manifest.detection)
 
 
 def _weights(

@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from bfp import layout
-from bfp.artifact import NetworkInput, NetworkOutput, verify_input, verify_output
+from bfp.artifact import NetworkInput, NetworkOutput, verify_boxes, verify_input, verify_output
+from bfp.detection import Detection
 from bfp.errors import BfpError
 from bfp.fields import (
     FILE_NAME, FLAG, NAME, TEXT, Kind, Place, canonical, checked, dump, hexadecimal, limited, mapping, optional, parse,
@@ -55,7 +56,7 @@ class Deployment:
     the weight image and of the feature-map arena. ip: the engine's name in the block design. inputs, outputs: in the
     graph's order. tensors: all that are stored, in the order of the layers that write them. files: SHA-256 of every
     other file of the folder, by name. implementation: of the bitstream, None before there is one. minimal: whether
-    artifact and samples were to be left out. digest: SHA-256 of the manifest without it.
+    artifact and samples were to be left out. detection: of the artifact. digest: SHA-256 of the manifest without it.
     """
 
     network: str = checked(NAME)
@@ -75,6 +76,7 @@ class Deployment:
     files: dict[str, str] = checked(mapping(HASH, MAX_ENDS, keys=FILE_NAME), default_factory=dict)
     implementation: Implementation | None = checked(optional(record(Implementation)), default=None)
     minimal: bool = checked(FLAG, default=False)
+    detection: Detection | None = checked(record(Detection), omitted=True, default=None)
     digest: str = checked(HASH, default="")
     schema: int = checked(whole(SCHEMA, SCHEMA), default=SCHEMA)
 
@@ -155,6 +157,8 @@ def verify(deployment: Deployment) -> None:
         verify_input(entry, by_name[entry.tensor].shape, f"network {deployment.network}")
     for end in deployment.outputs:
         verify_output(end, by_name[end.tensor].shape, f"network {deployment.network}")
+    shapes = {name: tensor.shape for name, tensor in by_name.items()}
+    verify_boxes(deployment.detection, deployment.outputs, shapes, f"network {deployment.network}")
     verify_files(deployment)
 
 

@@ -145,14 +145,18 @@ def parsed(step: str, where: str) -> tuple[HostOperator, tuple[int, ...]]:
     return operator, tuple(int(n) for n in numbers)
 
 
-def check(steps: Sequence[str], count: int, where: str) -> None:
-    """Raise BfpError, which begins with ``where``, unless the steps can be applied to ``count`` values of an image."""
+def check(steps: Sequence[str], count: int, where: str) -> Shape:
+    """The shape after the steps, of an image's ``count`` values, the batch axis 1 included.
+
+    Raises BfpError, which begins with ``where``, unless the steps can be applied to so many values.
+    """
     shape: Shape | None = (1, count)
     for step in steps:
         operator, numbers = parsed(step, where)
         shape = operator.shape(shape, *numbers)
         if shape is None:
             raise BfpError(f"{where}: host operator {shown(step)} does not fit what is before it; make the file again")
+    return shape
 
 
 def apply(steps: Sequence[str], values: np.ndarray) -> np.ndarray:

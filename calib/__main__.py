@@ -75,19 +75,21 @@ def cluster_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--workers", type=int, help="processes on this machine (default: one a core)")
 
 
-def percent(value: float | None) -> str:
-    return "unknown" if value is None else f"{100 * value:.2f} %"
-
-
 def figures(result: dict) -> str:
-    """An evaluation in one line."""
-    sqnr = "none lost" if result["sqnr_db"] is None else f"{result['sqnr_db']:.1f} dB"
-    if result["task"] != "classification":
-        return f"{result['images']} images, {result['task']}: {result['metric']} {result['figure']:.4g}, SQNR {sqnr}"
-    return (
-        f"{result['images']} images, top-1 float {percent(result['top1_float'])}, "
-        f"BFP {percent(result['top1_bfp'])}, agreement {percent(result['agreement'])}, SQNR {sqnr}"
-    )
+    """An evaluation in one line: against the ground truth, against the float network by the task's own figure, and the noise."""
+    from calib.evaluation.shown import SHARE, figure_text, own_text, title_of, truth_of
+
+    truth = truth_of(result)
+    if truth is None and result["task"] == "classification":
+        truth = "top-1", None, None
+    said = [f"{result['images']} images" + ("" if result["task"] == "classification" else f", {result['task']}")]
+    if truth is not None:
+        said += [f"{truth[0]} float {figure_text(truth[1], SHARE)}", f"BFP {figure_text(truth[2], SHARE)}"]
+    if result["agreement"] is not None:
+        said.append(f"agreement {figure_text(result['agreement'], SHARE)}")
+    if result["metric"] != "agreement":
+        said.append(f"{title_of(result['metric'])} {own_text(result)}")
+    return ", ".join([*said, "SQNR none lost" if result["sqnr_db"] is None else f"SQNR {result['sqnr_db']:.1f} dB"])
 
 
 def run(arguments: argparse.Namespace) -> None:

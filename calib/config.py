@@ -18,6 +18,8 @@ from bfp.files import read_file
 from bfp.format import MAX_BITS, MIN_BITS
 from bfp.limits import MAX_ALIGN_SHIFT
 from bfp.names import NAME_WORDS, cut, is_name, printable, shown
+from calib.detection_options import DetectionOptions
+from calib.input_options import read_input
 from calib.options import (
     AUTO,
     EQUALISATIONS,
@@ -32,13 +34,12 @@ from calib.options import (
     Override,
     method_name,
 )
-from calib.input_options import read_input
 from calib.section import Section
 from calib.sweep_options import SweepOptions, read_sweep
+from calib.task_options import CALLABLE, read_metric, read_task, read_threshold
 
 SHIPPED = Path(__file__).parent / "networks"
 AUTO_GROUP = 16  # channels that share an exponent where the file leaves it to us: a memory word
-TASKS = ("classification", "binary", "segmentation", "image", "regression", "features")  # see calib.tasks
 WEIGHT_WORDS = ("model", "random")
 ONNX = ".onnx"
 MOST_BYTES = 2**20  # of a network's file
@@ -51,7 +52,9 @@ MOST_COUNT = 10**8  # of images to take or leave out
 class NetworkConfig:
     """One network's file, validated. Paths are absolute or words; see the sections' own classes.
 
-    task: what the network is for, None where its output's shape says it. length: of a sequence, where the module takes
+    task: what the network is for, None where its output's shape says it. threshold: of a binary network's output, None:
+    where a sigmoid is a half. metric: "module:callable", the user's own figure (calib.user_metric). detection: of
+    a detector, None where the file has no such section. length: of a sequence, where the module takes
     [N, channels, length], a map of one row here. notes: what may be meant otherwise, one sentence each. engine: the
     options of the engine by name; board: of it, None where the file names none. Which options and boards
     there are is for code generation to say.
@@ -75,6 +78,9 @@ class NetworkConfig:
     notes: tuple[str, ...] = ()
     length: int | None = None
     task: str | None = None
+    threshold: float | None = None
+    metric: str | None = None
+    detection: DetectionOptions | None = None
 
     @property
     def onnx(self) -> Path | None:
@@ -139,11 +145,12 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
     if not is_name(name):
         raise top.fail("name", f"is {shown(name)}; it must be {NAME_WORDS} (it names a folder)")
     model = top.text("model", ...)
-    if not (re.fullmatch(r"[\w.]+:\w+", model) or model.endswith(ONNX)):
+    if not (re.fullmatch(CALLABLE, model) or model.endswith(ONNX)):
         raise top.fail("model", f"is {shown(model)}; it must be 'module:callable', or the path of an {ONNX} file")
     weights, fallback = top.text("weights", "model"), top.text("weights_fallback", None)
     entry = Section(path, "input", top.take("input", ..., _same, "a table with size, mean and std"))
     pre, length, notes = read_input(entry)
+    task, detection = read_task(top)
     config = NetworkConfig(
         path=path,
         name=name,
@@ -155,7 +162,10 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
         classes=_classes(top, base),
         input=pre,
         length=length,
-        task=top.text("task", None, TASKS),
+        task=task,
+        threshold=read_threshold(top, task),
+        metric=read_metric(top),
+        detection=detection,
         calibration=_images(Section(path, "calibration", top.take("calibration", ..., _same, "a table")), base, True),
         evaluation=(
             _images(Section(path, "evaluation", top.take("evaluation", None, _same, "")), base, False)

@@ -9,6 +9,7 @@ from host.image import INTERPOLATIONS
 CHANNELS = {"rgb": 3, "bgr": 3, "gray": 1}
 MOST_CHANNELS = 64  # of arrays
 MOST_LENGTH = 8192
+LETTERBOX_GRAY = 114  # of the bars, as detectors are mostly trained
 UNITS = {"0..255": 1.0, "0..1": 255.0}  # what mean and std count in, and how many pixel units that is
 
 
@@ -37,6 +38,7 @@ def read_input(section: Section) -> tuple[Preprocessing, int | None, tuple[str, 
     photographs, units = {}, None
     if channels != ARRAY:
         photographs["resize"] = section.integer("resize", None, 1, 16384)
+        photographs["letterbox"] = section.take("letterbox", None, _gray, "true, or the gray of the bars, 0 to 255")
         photographs["interpolation"] = section.text("interpolation", "bicubic", tuple(INTERPOLATIONS))
         units = section.text("units", None, tuple(UNITS))
     what = "the arrays' units" if channels == ARRAY else f"pixel units ({units or '0..255'})"
@@ -48,6 +50,8 @@ def read_input(section: Section) -> tuple[Preprocessing, int | None, tuple[str, 
     pre = Preprocessing(size=size, channels=channels, **ends, **photographs)
     if pre.resize is not None and pre.resize < max(pre.size):
         raise section.fail("resize", f"is {pre.resize}, less than size {pre.size}; make it at least as large")
+    if pre.resize is not None and pre.letterbox is not None:
+        raise section.fail("letterbox", "keeps the whole picture, and resize crops it; leave one of them out")
     section.done()
     return pre, length, notes
 
@@ -79,6 +83,14 @@ def _channels(value: object) -> tuple[str, int]:
     if not isinstance(value, str) or value not in CHANNELS:
         raise ValueError
     return value, CHANNELS[value]
+
+
+def _gray(value: object) -> int | None:
+    if isinstance(value, bool):
+        return LETTERBOX_GRAY if value else None
+    if type(value) is not int or not 0 <= value <= 255:
+        raise ValueError
+    return value
 
 
 def _size(value: object) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bfp import artifact_file
+from bfp import artifact_file, host_operators
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
 from bfp.names import printable
@@ -26,18 +26,21 @@ from calib.config import WEIGHT_WORDS, NetworkConfig
 from calib.data.classes import Classes
 from calib.data.depth import depth_note
 from calib.data.images import ImageSet, open_images
-from calib.tasks import task_of
+from calib.detection_options import detector
 from calib.frontend.importer import import_module
+from calib.judge import Judge
 from calib.network import float_model
 from calib.network.float_network import FloatNetwork
 from calib.observers import observer
 from calib.observers.statistics import Statistics
 from calib.options import AUTO, ONLINE, ImageOptions
 from calib.state import CalibrationState, begin
+from calib.tasks import task_of
 from calib.threads import fixed_threads
 from calib.transforms import sequence
 from calib.used_files import files_read, write_record
-from calib.user_model import build_module, load_classes, same_weights
+from calib.user_metric import UserMetric
+from calib.user_model import build_module, load_classes, load_metric, same_weights
 from calib.zoo.weights import load_weights
 
 RANDOM_WEIGHT_IMAGES = 32
@@ -50,7 +53,8 @@ class Prepared:
     """A network ready to be quantised.
 
     config: its file. state: where its calibration stands. calibration: its images; evaluation: those that it is
-    evaluated on. weights: which were used; notes: what was replaced, one sentence each. files: what was read to build it, SHA-256 by path.
+    evaluated on. weights: which were used; notes: what was replaced, one sentence each. files: what was read to build it,
+    SHA-256 by path; metric_files: what was read to load the user's metric, if there is one; it is among them.
     """
 
     config: NetworkConfig
@@ -60,6 +64,7 @@ class Prepared:
     weights: str
     notes: tuple[str, ...]
     files: Mapping[str, str]
+    metric_files: Mapping[str, str]
 
     @property
     def network(self) -> FloatNetwork:
@@ -98,23 +103,40 @@ def prepare(config: NetworkConfig, adapted: bool = True) -> Prepared:
     without, since the function is the same.
     """
     with files_read() as files:
+        with files_read() as metric_files:
+            metric = load_metric(config)
         classes = load_classes(config)
         calibration = open_images(config.calibration, config.input, config.seed, classes)
         notes = [*config.notes, *calibration.notes]
         module, weights = build(config, calibration, notes, adapted)
     network = import_module(module, config.input_shape, config.name)
-    outputs = int(np.prod(network.graph.shapes[network.graph.output]))
-    if classes.names and len(classes.names) != outputs:
-        raise BfpError(f"{config.path}: {len(classes.names)} class names for {outputs} outputs; correct classes")
-    task, _ = task_of(config.task, config.input_shape, network.graph.shapes[network.graph.output])
-    evaluation = evaluated_images(config, calibration, classes, task.labels(outputs) if task.right else None)
+    judge = judge_of(config, network, classes.names, metric)
+    evaluation = evaluated_images(config, calibration, classes, judge.classes if judge.task.right else None)
     notes += dict.fromkeys(filter(None, map(depth_note, (calibration, evaluation))))
-    output = output_kind(config, calibration, evaluation) if adapted else config.bfp.output
-    state = begin(network, config.bfp, config.input, output, classes.names, config.seed)
+    output = output_kind(config, judge, calibration, evaluation) if adapted else config.bfp.output
+    named = classes.names if len(classes.names) == judge.outputs else ()
+    state = replace(begin(network, config.bfp, config.input, output, named, config.seed), judge=judge)
     if adapted:
         state = sequence.run(sequence.preparation(config.bfp), state, calibration)
     used = weights if weights in WEIGHT_WORDS else Path(weights).name
-    return Prepared(config, state, calibration, evaluation, used, tuple(notes), files)
+    return Prepared(config, state, calibration, evaluation, used, tuple(notes), files, metric_files if metric else {})
+
+
+def judge_of(config: NetworkConfig, network: FloatNetwork, names: tuple[str, ...], metric: UserMetric | None) -> Judge:
+    """How the file's network is judged; what is known of images is still to come. Raises BfpError where that cannot be."""
+    graph, where = network.graph, f"{config.path}: network {network.graph.name}"
+    shape = graph.shapes[graph.output]
+    task, note = task_of(config.task, graph.shapes[graph.input], shape, network.host)
+    detection = None
+    if config.detection is not None:
+        returned = host_operators.check(network.host, int(np.prod(shape)), where)
+        detection = detector(config.detection, names, returned, where)
+    words = {"note": note, "host": network.host, "threshold": config.threshold, "metric": metric}
+    judge = Judge(task, shape, detection=detection, size=graph.shapes[graph.input][1:], **words)
+    if names and len(names) not in (judge.outputs, judge.classes):
+        kinds = f"{judge.outputs} outputs" if judge.outputs == judge.classes else f"{judge.classes} classes"
+        raise BfpError(f"{config.path}: {len(names)} class names for {kinds}; correct classes")
+    return judge
 
 
 def build(
@@ -181,7 +203,10 @@ def finished(prepared: Prepared, state: CalibrationState) -> Artifact:
     if state.sqnr_db:
         figures = {name: round(figure, 2) for name, figure in state.sqnr_db.items()}
         record |= {"method": f"{AUTO}: {state.method}", "held_out": state.held_out, "sqnr_db": figures}
-    return replace(artifact, provenance=record)
+    if state.figures:
+        found = {name: float(f"{figure:.6g}") for name, figure in state.figures.items()}
+        record |= {"judged_by": state.judge.measure.name, "figures": found}
+    return replace(artifact, provenance=record, detection=state.judge.detection)
 
 
 def options_used(state: CalibrationState) -> dict:
@@ -247,10 +272,12 @@ def evaluated_images(config: NetworkConfig, calibration: ImageSet, classes: Clas
         return calibration.without_labels(f"evaluated without labels: {error}")
 
 
-def output_kind(config: NetworkConfig, calibration: ImageSet, evaluation: ImageSet) -> str:
+def output_kind(config: NetworkConfig, judge: Judge, calibration: ImageSet, evaluation: ImageSet) -> str:
     """Whether the network's outputs are classes: as the file says, or because there are names or labels of classes."""
     if config.bfp.output is not None:
         return config.bfp.output
+    if config.task not in (None, "classification"):
+        return "values"
     return "classes" if config.classes or calibration.labelled or evaluation.labelled else "values"
 
 

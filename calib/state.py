@@ -18,6 +18,7 @@ from bfp.artifact_file import array_digest
 from calib.data.images import ImageSet
 from calib.formats.layer_options import LayerOptions, LayerWidths, resolve_options
 from calib.formats.plan import FormatPlan, plan
+from calib.judge import Judge
 from calib.network.float_network import FloatNetwork
 from calib.observers.channel_ranges import HeldOut
 from calib.observers.statistics import Statistics
@@ -98,7 +99,8 @@ class CalibrationState:
     fields before them and are made anew where these change.
     statistics: of all calibration images, of this network. artifact: the network in integers, as far as it is made.
     evidence: what stands behind the ends of ranges.
-    sqnr_db: signal to quantisation noise at the output on ``held_out`` calibration images, dB, by candidate.
+    judge: of outputs, None where nobody said what they are for. sqnr_db: signal to quantisation noise at the output on
+    ``held_out`` calibration images, dB, by candidate; figures: the judge's, by candidate.
     """
 
     network: FloatNetwork
@@ -117,6 +119,8 @@ class CalibrationState:
     evidence: Evidence = Evidence()
     held_out: int = 0
     sqnr_db: Mapping[str, float] = field(default_factory=dict)
+    judge: Judge | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -138,7 +142,7 @@ class CalibrationState:
     def with_options(self, options: BfpOptions) -> CalibrationState:
         """Another calibration of the same network, as it is now."""
         fresh = begin(self.network, options, self.preprocessing, options.output, self.classes, self.seed)
-        return replace(fresh, float_digest=self.float_digest, evidence=self.evidence)
+        return replace(fresh, float_digest=self.float_digest, evidence=self.evidence, judge=self.judge)
 
     def _planned(self, method: str, widths: Mapping[str, LayerWidths]) -> CalibrationState:
         graph = self.network.graph

@@ -284,6 +284,7 @@ def test_names_cannot_become_markup(project):
     _, out, content = project
     artifact = artifact_file.load(out / "artifact.npz")
     evaluation = {"images": 3, "top1_float": 0.5, "top1_bfp": 0.5, "agreement": 1.0, "sqnr_db": 30.0, "notes": ["note"]}
+    evaluation |= {"task": "classification", "metric": "agreement", "figure": 1.0}
     failed = {"images": 1, "values_compared": 9, "mismatches": 1, "first_mismatch": "layer"}
     baselines = {"baselines": {"max": {"error": "sentence"}}}
     results = {"evaluation": evaluation, "csim": failed, "board": failed, "baselines": baselines}

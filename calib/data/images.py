@@ -19,14 +19,16 @@ import numpy as np
 from PIL import Image
 
 from bfp.artifact import ARRAY, Preprocessing
+from bfp.boxes import Boxes
 from bfp.errors import BfpError
+from bfp.placement import Placement, placement
 from calib.data.classes import Classes
 from calib.data.folders import Labelled, read_folder
 from calib.data.ground_truth import GROUND_TRUTH, read_ground_truth
 from calib.data.lists import read_list
 from calib.data.npz_images import NpzArrays, NpzImages
 from calib.options import ImageOptions
-from host.image import MODES, fit_image, normalise, open_image
+from host.image import MODES, fit_image, normalise, open_image, picture_size
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif"}
 READERS = 8  # threads that decode images
@@ -42,13 +44,17 @@ class NotThere(BfpError):
 class Item:
     """One image: its name, how to open it, and its label or None. An array opens as float32 [H, W, C].
 
-    in_order: it can only be read after the one before it, in one thread.
+    in_order: it can only be read after the one before it, in one thread. boxes: those of the ground truth, in pixels of
+    the upright picture, None where none are known. size: its width and height, found without decoding it; None where
+    that takes opening it.
     """
 
     name: str
     open: Callable[[], Image.Image | np.ndarray]
     label: int | None = None
     in_order: bool = False
+    boxes: Boxes | None = None
+    size: Callable[[], tuple[int, int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,26 @@ class ImageSet:
         if self.highest is not None and self.highest >= outputs:
             one = "; labels seem to count from 1: count from 0" if (self.lowest, self.highest) == (1, outputs) else ""
             raise BfpError(f"label {self.highest} of the images is no class: the network has {outputs} outputs{one}")
+
+    @property
+    def truths(self) -> list[Boxes] | None:
+        """The boxes of the ground truth of each image; None unless every one has them, and variants of images never do."""
+        found = [item.boxes for item in self.items]
+        return None if self.augment != 1 or any(boxes is None for boxes in found) else found
+
+    def check_boxes(self, classes: int) -> None:
+        """Raise BfpError where a box of the ground truth is of no class of so many."""
+        for item in self.items:
+            if item.boxes is not None and len(item.boxes) and item.boxes.classes.max() >= classes:
+                label = item.boxes.classes.max()
+                raise BfpError(f"image {item.name}: a box has label {label}, and there are {classes} classes; count from 0")
+
+    def placement(self, index: int) -> Placement:
+        """Where the picture of one image, no variant, lies in the network's input."""
+        item = self.items[index // self.augment]
+        if self.pre.channels == ARRAY:
+            return placement((self.pre.size[1], self.pre.size[0]), self.pre)
+        return placement(item.open().size if item.size is None else item.size(), self.pre)
 
     def without_labels(self, note: str) -> ImageSet:
         """The same images as if nothing were known of their classes; the note says why."""
@@ -225,12 +251,13 @@ def _labelled(path: Path, classes: Classes) -> Labelled:
 
 
 def _files(found: Labelled, pre: Preprocessing) -> Found:
-    items = tuple(_file_item(p, pre, label) for p, label in found.pairs)
+    items = tuple(_file_item(p, pre, known) for p, known in found.pairs)
     return Found(items, found.notes, found.refusal, found.ordered)
 
 
-def _file_item(path: Path, pre: Preprocessing, label: int | None = None) -> Item:
-    return Item(str(path), lambda: open_image(path, pre), label)
+def _file_item(path: Path, pre: Preprocessing, known: int | Boxes | None = None) -> Item:
+    label, boxes = (None, known) if isinstance(known, Boxes) else (known, None)
+    return Item(str(path), lambda: open_image(path, pre), label, boxes=boxes, size=lambda: picture_size(path))
 
 
 def _npz_items(path: Path, keys: list[str], pre: Preprocessing) -> list[Item]:

@@ -22,9 +22,11 @@ from calib.network import float_model
 from calib.data.images import ImageSet
 from calib.evaluation.integer_model import IntegerModel, choose_device, full_precision
 from calib.evaluation.resume import evaluation_key, load_tally, save_tally
-from calib.evaluation.tally import Tally, chance_note, judge_of, remaining
+from calib.evaluation.tally import Tally, chance_note, remaining
+from calib.judge import informed
 from calib.observers.observer import batch_size
 from calib.pipeline import Prepared, check_artifact
+from calib.used_files import write_record
 
 CHECKED = 2  # images whose every tensor is compared with the golden model's
 
@@ -44,11 +46,12 @@ def compare(
     """
     network = prepared.network
     check_artifact(prepared, artifact)
-    judge = judge_of(images, network.graph, prepared.config.task)
+    judge = informed(prepared.state.judge, images)
     where, size = choose_device(device), batch_size(network)
     tally, key = Tally(), {}
     if state is not None:
-        key = evaluation_key(artifact.digest, network, images, size, where.type) | {"task": judge.task.name}
+        added = {"batch": size, "device": where.type, "metric_files": dict(prepared.metric_files)}
+        key = evaluation_key(artifact.digest, network, images, judge, added)
         tally, found = load_tally(state, key, len(images))
         if found:
             print(f"{artifact.graph.name}: {found}", file=sys.stderr)
@@ -105,7 +108,7 @@ def evaluate(
     state = folder / "evaluation.part.json"
     figures = compare(prepared, artifact, images, device, state)
     seconds = figures.pop("seconds")
-    judge = judge_of(images, prepared.network.graph, config.task)
+    judge = prepared.state.judge
     notes = [*prepared.notes, *images.notes, judge.note]
     if prepared.weights != "random":
         notes.append(chance_note(figures, judge))
@@ -122,5 +125,6 @@ def evaluate(
         "seconds": seconds,
     }
     write_json(folder / "evaluation.json", result)
+    write_record(folder / "evaluate.files.json", prepared.metric_files)
     state.unlink(missing_ok=True)
     return result

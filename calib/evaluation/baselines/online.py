@@ -30,9 +30,10 @@ from bfp.files import write_json
 from bfp.format import exponent_for_maximum, mantissa_range
 from calib.data.images import ImageSet
 from calib.evaluation.evaluate import images_to_evaluate
-from calib.evaluation.tally import Tally, judge_of, remaining
+from calib.evaluation.tally import Tally, remaining
 from calib.formats.plan import FormatPlan, weight_splits
 from calib.formats.weights import WeightBlocks
+from calib.judge import informed
 from calib.network import float_model
 from calib.network.executor import execute
 from calib.network.fake_quant import weight_scales
@@ -108,7 +109,7 @@ def compare(prepared: Prepared, images: ImageSet) -> dict:
     Raises BfpError where a label is no class of the network, or a value is not finite (named layer).
     """
     network, tally = prepared.network, Tally()
-    judge = judge_of(images, network.graph, prepared.config.task)
+    judge = informed(prepared.state.judge, images)
     online = OnlineNetwork(network, prepared.state.plan)
     what = f"{network.graph.name}: online reference on {len(images)} images"
     for batch in remaining(tally, images, batch_size(network), what):
@@ -128,7 +129,10 @@ def evaluate(prepared: Prepared, folder: Path, limit: int | None = None) -> dict
         "weight_bits": config.bfp.weights,
         "activation_bits": config.bfp.activations,
         "artifact": None,
-        "notes": ["exponents found at run time, in float emulation: for reference", *prepared.notes, *images.notes],
+        "notes": [
+            *("exponents found at run time, in float emulation: for reference", *prepared.notes, *images.notes),
+            *filter(None, [prepared.state.judge.note]),
+        ],
     }
     write_json(folder / "evaluation.json", result)
     write_record(folder / "evaluate.files.json", prepared.files)

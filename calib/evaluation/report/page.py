@@ -17,6 +17,7 @@ from bfp.errors import BfpError
 from bfp.files import write_json, write_text
 from calib.pipeline import Prepared, check_artifact
 from calib.evaluation.report import charts
+from calib.evaluation.shown import FIGURES, title_of, truth_of, words_of
 from calib.evaluation.report.accuracy import accuracy_rows, comparison_notes
 from calib.evaluation.report.calibration import MOST, calibration_facts, candidates
 from calib.evaluation.report.causes import percent
@@ -29,7 +30,7 @@ IMAGE_VALUES = 1 << 28  # of all tensors and images together
 HERE = Path(__file__).parent
 # result file: the task that writes it, the figures that the page shows
 RESULTS = {
-    "evaluation": ("evaluate", ("images", "top1_float", "top1_bfp", "agreement", "sqnr_db")),
+    "evaluation": ("evaluate", FIGURES),
     "baselines": ("baselines", ("baselines",)),
     "csim": ("csim", ("images", "values_compared", "mismatches")),
     "board": ("simulate-board", ("images", "values_compared", "mismatches")),
@@ -126,6 +127,7 @@ def render(artifact: Artifact, content: dict, results: dict[str, dict | None]) -
         tasks={name: task for name, (task, _) in RESULTS.items()},
         stale=[n for n, r in results.items() if r and r.get("artifact", artifact.digest) != artifact.digest],
         accuracy=accuracy_rows(artifact, results),
+        judged=judged(results["evaluation"]),
         comparison=comparison_notes(artifact, results, content["network"]),
         facts=calibration_facts(artifact.provenance),
         most=MOST,
@@ -139,6 +141,14 @@ def render(artifact: Artifact, content: dict, results: dict[str, dict | None]) -
     )
     text = text.replace("&lt; 0.01", "&lt;\u00a00.01")
     return re.sub(r"(\d) (%|dB)", "\\1\u00a0\\2", text)  # a number and its unit stay on one line
+
+
+def judged(evaluation: dict | None) -> dict[str, str]:
+    """Names of the figures of an evaluation: truth: against the ground truth, empty without one; own, words: the task's."""
+    if evaluation is None:
+        return {}
+    truth, metric = truth_of(evaluation), evaluation["metric"]
+    return {"truth": truth[0] if truth else "", "own": title_of(metric), "words": words_of(metric)}
 
 
 def notes(artifact: Artifact, results: dict[str, dict | None]) -> list[str]:
