@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         found.set_defaults(work=work)
         return found
 
-    for name, text in (("run", "what is in pictures: their most likely classes"), ("classify", "as run (its older name)")):
+    for name, text in (("run", "what is in pictures: their most likely classes, or boxes"), ("classify", "as run (its older name)")):
         run = command(name, _run, text)
         run.add_argument("images", nargs="+", metavar="IMAGE", help="files and folders; a folder of folders brings labels")
         run.add_argument("--top", type=int, default=5, help="number of classes (default 5)")
@@ -116,9 +116,14 @@ def _open(arguments: argparse.Namespace):
 
 def _run(arguments: argparse.Namespace) -> int:
     from host.classify import classify_all
+    from host.detect import detect_all
 
+    files = arguments.draft, arguments.csv, arguments.json
     with _open(arguments) as accelerator:
-        classify_all(accelerator, arguments.images, arguments.top, arguments.draft, arguments.csv, arguments.json)
+        if accelerator.deployment.detection is None:
+            classify_all(accelerator, arguments.images, arguments.top, *files)
+        else:
+            detect_all(accelerator, arguments.images, *files)
     return 0
 
 
@@ -174,16 +179,27 @@ def _compare(arguments: argparse.Namespace, by_layer: bool, until: str | None, s
 
 
 def _show(accelerator, samples, top: int) -> None:
-    """The board's classes of every sample, the float network's beside them."""
+    """The board's classes, or boxes, of every sample, the float network's beside them."""
     for name, image, logits in zip(samples.names, samples.images, samples.logits):
         # a photograph goes all the way: file, preprocessing, accelerator
         is_file = Path(name).is_file()
+        if accelerator.deployment.detection is not None:
+            _show_boxes(accelerator, name, name if is_file else image, logits, top)
+            continue
         board = accelerator.classify(name if is_file else image, top)
         print(f"\n{Path(name).name if is_file else name}\n  {'accelerator':40}float network")
         for ours, theirs in zip(board, accelerator.predictions(logits.astype(float), top)):
             columns = [f"{100 * p.probability:5.1f} %  {p.name[:28]}" for p in (ours, theirs)]
             print(f"  {columns[0]:40}{columns[1]}")
     print()
+
+
+def _show_boxes(accelerator, name: str, image: object, logits, top: int) -> None:
+    """A detector's objects in one sample, the float network's behind them."""
+    from host.detect import lines
+
+    for what, found in (("accelerator", accelerator.detect(image)), ("float network", accelerator.boxes(logits.astype(float), image))):
+        print("\n".join([f"{Path(name).name if Path(name).is_file() else name}, {what}", *lines(found[:top])]))
 
 
 def _info(arguments: argparse.Namespace) -> int:

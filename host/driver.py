@@ -24,6 +24,7 @@ from bfp.format import dequantise
 from bfp.layout import HOST, PlacedTensor
 from host.arena import Arena, Lap, no_lap
 from host.board import Board
+from host.detect import Box, boxes_in
 from host.inputs import ImageInput, Prepared
 from host.memory_check import Guard, ResultCheck
 from host.stream import Stages, Stream
@@ -237,12 +238,23 @@ class Accelerator:
                 raise BfpError("no tensor can be looked at while run_many is under way; finish or close that first")
             return self._arena.read(tensor)
 
+    def detect(self, image: object, draft: bool = False) -> list[Box]:
+        """A detector's objects in an image of any kind, the most certain first, in pixels of the upright picture."""
+        return self.boxes(self.run(image, draft), image)
+
+    def boxes(self, output: np.ndarray, image: object) -> list[Box]:
+        """The objects that a network's output, as of ``run``, shows in its image. Raises BfpError for no detector."""
+        returned = {self._result.tensor: self._result.returned(output[None])}
+        return boxes_in(self.deployment, returned, self._images.placement(image))
+
     def classify(self, image: object, top: int = 5) -> list[Prediction]:
         """The ``top`` most likely classes of an image of any kind, most likely first."""
         return self.predictions(self.run(image), top)
 
     def predictions(self, logits: np.ndarray, top: int = 5) -> list[Prediction]:
         """Softmax over the network output, the ``top`` largest first; ties in the order of the outputs."""
+        if self.deployment.detection is not None:
+            raise BfpError(f"network {self.deployment.network} is a detector, whose outputs are boxes; call detect")
         if top < 1:
             raise BfpError(f"top {top} classes cannot be shown; ask for at least 1")
         exponentials = np.exp(logits - logits.max())

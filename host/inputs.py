@@ -23,7 +23,8 @@ from bfp.artifact import ARRAY, NetworkInput
 from bfp.errors import BfpError
 from bfp.format import quantise
 from bfp.layout import PlacedTensor
-from host.image import as_network_takes, fit_picture, load_picture
+from bfp.placement import Placement, placement
+from host.image import as_network_takes, fit_picture, load_picture, picture_size, upright
 from host.pixels import PixelWriter
 
 Prepared = Union[Image.Image, np.ndarray]  # what can be written: a picture of the network's size, or mantissas
@@ -76,6 +77,21 @@ class ImageInput:
                 "pass one alone to run"
             )
         return images
+
+    def placement(self, image: object) -> Placement:
+        """Where an image of any of the kinds above lies in the network's input; one that is no picture is the input itself.
+
+        Raises BfpError for a file that cannot be read.
+        """
+        height, width = self.pre.size
+        size = (width, height)
+        if isinstance(image, (str, os.PathLike)):
+            size = picture_size(Path(image))
+        elif isinstance(image, Image.Image):
+            size = upright(image).size
+        elif isinstance(image, np.ndarray) and image.dtype == np.uint8:
+            size = (image.shape[1], image.shape[0])
+        return placement(size, self.pre)
 
     def _picture(self, image: Image.Image) -> Image.Image:
         try:
