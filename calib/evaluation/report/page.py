@@ -19,7 +19,7 @@ from calib.pipeline import Prepared, check_artifact
 from calib.evaluation.report import charts
 from calib.evaluation.shown import FIGURES, title_of, truth_of, words_of
 from calib.evaluation.report.accuracy import accuracy_rows, comparison_notes
-from calib.evaluation.report.calibration import MOST, calibration_facts, candidates
+from calib.evaluation.report.calibration import MOST, calibration_facts, candidate_figures, candidates
 from calib.evaluation.report.causes import percent
 from calib.evaluation.report.figures import layer_figures, worst_layers
 from calib.evaluation.report.measure import measure
@@ -132,6 +132,7 @@ def render(artifact: Artifact, content: dict, results: dict[str, dict | None]) -
         facts=calibration_facts(artifact.provenance),
         most=MOST,
         candidates=candidates(artifact.provenance),
+        compared=candidate_figures(artifact.provenance),
         artifact=artifact,
         widths=widths(content["layers"]),
         notes=notes(artifact, results),
