@@ -14,6 +14,7 @@ from math import prod
 import numpy as np
 
 from bfp.errors import BfpError
+from bfp.host_columns import MOST_NUMBERS, add_grid, by_table, grid_fits, some, some_fit, table_fits
 from bfp.names import shown
 
 MOST_AXES = 8
@@ -111,11 +112,12 @@ def shortened(shape: Shape, count: int, axis: int) -> Shape | None:
 @dataclass(frozen=True)
 class HostOperator:
     """compute(x, *numbers): of values [N, ...]; shape(shape, *numbers): what becomes of their shape, None where the
-    numbers do not fit it; numbers: how many follow the name, None for one and more."""
+    numbers do not fit it; numbers: how many follow the name, None for one to ``most``."""
 
     compute: Callable[..., np.ndarray]
     shape: Callable[..., Shape | None]
     numbers: int | None
+    most: int = MOST_AXES
 
 
 HOST_OPERATORS: dict[str, HostOperator] = {
@@ -129,6 +131,13 @@ HOST_OPERATORS: dict[str, HostOperator] = {
     "argmax": HostOperator(argmax, without_axis, 2),
     "largest": HostOperator(largest, shortened, 2),
     "largest_at": HostOperator(largest_at, shortened, 2),
+    "sigmoid_of": HostOperator(some(sigmoid), some_fit, 3),
+    "tanh_of": HostOperator(some(tanh), some_fit, 3),
+    "exp_of": HostOperator(some(np.exp), some_fit, 3),
+    "square_of": HostOperator(some(np.square), some_fit, 3),
+    "add_to": HostOperator(by_table(np.add), table_fits, None, MOST_NUMBERS),
+    "multiply_by": HostOperator(by_table(np.multiply), table_fits, None, MOST_NUMBERS),
+    "add_grid": HostOperator(add_grid, grid_fits, 8),
 }
 
 
@@ -139,7 +148,7 @@ def parsed(step: str, where: str) -> tuple[HostOperator, tuple[int, ...]]:
     if operator is None:
         raise BfpError(f"{where}: host operator {shown(step)} is not known; update the project")
     good = all(re.fullmatch("[0-9]{1,10}", n) for n in numbers)
-    count = len(numbers) == operator.numbers if operator.numbers is not None else 1 <= len(numbers) <= MOST_AXES
+    count = len(numbers) == operator.numbers if operator.numbers is not None else 1 <= len(numbers) <= operator.most
     if not (good and count):
         raise BfpError(f"{where}: host operator {shown(step)} does not have the numbers that {name} takes")
     return operator, tuple(int(n) for n in numbers)

@@ -9,6 +9,7 @@ import torch
 from torch.fx import Node as FxNode
 
 from bfp.host_operators import TINY
+from calib.frontend.decoding import Constants, joined, with_constant
 from calib.frontend.refusals import Refusal
 from calib.frontend.translation import Translation, axis, bind, operator_name, shape_of
 
@@ -89,10 +90,10 @@ MOVED = {
 }
 
 
-def tail(result: FxNode) -> list[Step]:
+def tail(result: FxNode, known: Constants) -> list[Step]:
     """The calls at the end of a network that the host could compute, in order; none of their operands is read twice."""
     found: list[Step] = []
-    while (step := _step(result)) is not None:
+    while (step := _step(result, known)) is not None:
         found.insert(0, step)
         result = step.operand
     return found
@@ -130,11 +131,15 @@ def readers(fx: FxNode) -> list[FxNode]:
     return [user for user in fx.users if operator_name(user) != "aten._assert_tensor_metadata"]
 
 
-def _step(fx: FxNode) -> Step | None:
+def _step(fx: FxNode, known: Constants) -> Step | None:
     """The call as one that the host could compute, None where it cannot."""
     if fx.op != "call_function":
         return None
     name = operator_name(fx).removeprefix("aten.").rstrip("_")
+    found = joined(fx, known) if name == "cat" else with_constant(fx, known) if name not in COMPUTED else None
+    if found is not None:
+        # constants of channels are the engine's, too, as long as nothing before them is the host's alone
+        return Step(fx, *found, moves=not any(step.split(".")[0] not in ("add_to", "multiply_by") for step in found[1]))
     if name == "getitem":
         return _one_of_two(fx)
     if name == "div":

@@ -14,6 +14,7 @@ from torch.export.graph_signature import OutputKind
 from bfp.errors import BfpError
 from bfp.graph import Node
 from calib.frontend.builder import Draft
+from calib.frontend.decoding import Constants
 from calib.network.float_network import FloatNetwork
 from calib.frontend import host_tail
 from calib.frontend.aten import translate
@@ -56,13 +57,14 @@ def import_module(module: torch.nn.Module, input_shape: tuple[int, ...], name: s
     translation = Translation(draft, module)
     obstacles: list[Refusal] = []
     results = _results(program)
-    steps = host_tail.tail(results[0]) if len(results) == 1 else []
+    stored = {node: state[owners[node.name]] for node in program.graph.nodes if node.op == "placeholder" and node.name in owners}
+    translation.constants.update(stored)
+    known = Constants(translation, program.graph.nodes)
+    steps = host_tail.tail(results[0], known) if len(results) == 1 else []
     behind = host_tail.on_host(steps)
     needed = _needed(program, steps, behind)
     for node in program.graph.nodes:
-        if node.op == "placeholder" and node.name in owners:
-            translation.constants[node] = state[owners[node.name]]
-        elif node.op == "placeholder":
+        if node.op == "placeholder" and node not in stored:
             translation.views[node] = View(draft.input)
         elif node.op == "call_function" and node in needed:
             try:

@@ -23,7 +23,7 @@ from torch import nn
 
 
 class Detector(nn.Module):
-    """Rows of x, y, width, height (pixels), objectness and two classes (logits); all of them shares where it decodes itself."""
+    """Rows of x, y, width, height (pixels), objectness and two classes: logits, or probabilities where it decodes itself."""
 
     def __init__(self, decodes):
         super().__init__()
@@ -41,13 +41,17 @@ class Detector(nn.Module):
                 weight[cell, 5:, :, cell] = torch.tensor([[8.0, -8], [-8, 8]])
                 bias[cell] = torch.tensor([8.0 * x + 4, 8.0 * y + 4, 8, 8, -8, -2, -2])
             if decodes:
-                bias[:, :4] = torch.logit(bias[:, :4] / 32)
+                bias[:, :4] = 0
             self.rows.weight.copy_((weight + 0.01 * torch.randn_like(weight)).reshape(16 * 7, 32))
             self.rows.bias.copy_(bias.flatten())
 
     def forward(self, x):
         rows = self.rows(torch.relu(self.cells(x)).flatten(1)).view(-1, 16, 7)
-        return rows.sigmoid() if self.decodes else rows
+        if not self.decodes:
+            return rows
+        rows, cells = rows.sigmoid(), torch.arange(16)
+        grid = torch.stack([cells % 4, cells // 4], 1)
+        return torch.cat([(rows[..., :2] * 2 - 0.5 + grid) * 8, (rows[..., 2:4] * 2) ** 2 * 8, rows[..., 4:]], 2)
 
 
 def make(decodes=False):
@@ -82,7 +86,7 @@ lanes = 4
 filters = 2
 pixels = 2
 """
-DETECTION = {False: 'scores = "logits"\nscore = 0.5', True: 'unit = "relative"\nscore = 0.5'}
+DETECTION = {False: 'scores = "logits"\nscore = 0.5', True: "score = 0.5"}
 
 
 def picture(seed: int) -> tuple[Image.Image, list[tuple]]:
