@@ -11,7 +11,8 @@ from pathlib import Path
 
 from bfp.files import write_json, write_text
 from bfp.names import printable
-from host.driver import Accelerator, Prediction
+from host.driver import Accelerator
+from host.predictions import Prediction
 from host.progress import Progress
 from host.sources import Source, find_pictures
 

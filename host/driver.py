@@ -12,7 +12,6 @@ import os
 import time
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -27,19 +26,11 @@ from host.board import Board
 from host.detect import Box, boxes_in
 from host.inputs import ImageInput, Prepared
 from host.memory_check import Guard, ResultCheck
+from host.predictions import Prediction, likeliest
 from host.stream import Stages, Stream
 from host.turns import Turn, Turns
 
 BOARD_TIMEOUT_S = 10.0
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One class: index of the output, its name, softmax probability 0..1."""
-
-    index: int
-    name: str
-    probability: float
 
 
 class Accelerator:
@@ -255,13 +246,7 @@ class Accelerator:
         """Softmax over the network output, the ``top`` largest first; ties in the order of the outputs."""
         if self.deployment.detection is not None:
             raise BfpError(f"network {self.deployment.network} is a detector, whose outputs are boxes; call detect")
-        if top < 1:
-            raise BfpError(f"top {top} classes cannot be shown; ask for at least 1")
-        exponentials = np.exp(logits - logits.max())
-        probability = exponentials / exponentials.sum()
-        names = self._result.classes
-        order = np.argsort(-logits, kind="stable")[:top]
-        return [Prediction(int(i), names[i] if names else f"class {i}", float(probability[i])) for i in order]
+        return likeliest(logits, self._result.classes, top)
 
     def _run(self, prepared: Prepared, lap: Lap = no_lap) -> np.ndarray:
         with self._turns.turn("run") as turn:
