@@ -6,11 +6,15 @@ import asyncio
 
 import numpy as np
 import pytest
+from PIL import Image
+from support import toy_board as toy
 from support.deployed import build
+from support.driven import board, deploy, library, random_mantissas  # noqa: F401 (fixtures)
 from support.random_graphs import random_artifact
 from support.random_inputs import random_input
 
 from bfp import golden
+from bfp.artifact import NetworkOutput
 from bfp.deployment import read_deployment
 from bfp.errors import BfpError
 from bfp.format import dequantise
@@ -136,3 +140,43 @@ def test_commands(built, command, capsys):
     if command == "info":
         for kind, names in (("input", artifact.graph.inputs), ("output", artifact.graph.outputs)):
             assert all(f"{kind} {name}" in text for name in names)
+
+
+TWO = (
+    NetworkOutput("last", 0.5, 0.75, tuple(f"name {i}" for i in range(18)), host=("softmax.1",)),
+    NetworkOutput("first", host=("reshape.3.2.3", "permute.0.2.3.1")),
+)
+
+
+def test_what_the_host_computes_is_of_each_output(board, tmp_path):  # noqa: F811
+    mantissas = random_mantissas()
+    with Accelerator(toy.write(tmp_path, outputs=TWO), device=board) as accelerator:
+        values = accelerator.run_mantissas(mantissas)
+        scale = np.array([2.0**-4, 2.0**-3, 2.0**-3]).reshape(3, 1, 1)
+        found = accelerator.returned((mantissas * scale).astype(np.float32))
+    np.testing.assert_array_equal(values["first"], ((mantissas + toy.weight_values()) * scale).reshape(-1))
+    np.testing.assert_array_equal(found["first"], values["first"].reshape(3, 2, 3).transpose(1, 2, 0))
+    e = np.exp(values["last"] - values["last"].max())
+    np.testing.assert_allclose(found["last"], e / e.sum(), rtol=1e-12)
+
+
+def test_an_output_that_was_not_written_is_not_taken(board, tmp_path):  # noqa: F811
+    """Each is looked at: the one that the engine has written does not speak for the other."""
+    moved = [toy.tensor("input", -1, 0), toy.tensor("first", 0, toy.PIXELS), toy.tensor("last", 1, 3 * toy.PIXELS)]
+    folder = toy.write(tmp_path, outputs=TWO, tensors=tuple(moved), fmap_words=4 * toy.PIXELS)
+    with Accelerator(folder, device=board) as accelerator:
+        with pytest.raises(BfpError, match="did not write its result"):
+            accelerator.run_mantissas(random_mantissas())
+
+
+def test_classes_of_pictures_are_of_the_output_that_is_named(library, tmp_path, capsys):  # noqa: F811
+    folder = toy.write(tmp_path / "deploy", outputs=TWO)
+    Image.fromarray(np.full((toy.HEIGHT, toy.WIDTH, 3), 200, np.uint8)).save(tmp_path / "a.png")
+    words = ["run", str(folder), str(tmp_path / "a.png"), "--simulate", str(library), "--top", "1"]
+    assert main(words) == main([*words, "--output", "last"]) == 0
+    first, second = capsys.readouterr().out.split(str(tmp_path / "a.png"))[1:]
+    assert first.split() == second.split() and "name " in first
+    assert main([*words, "--output", "first"]) == 0
+    assert "class " in capsys.readouterr().out
+    assert main([*words, "--output", "other"]) == 2
+    assert "network toy has no output 'other'; its outputs are last, first" in capsys.readouterr().err
