@@ -56,6 +56,14 @@ def test_names_that_other_tensors_have_or_that_none_can_have():
     assert outputs[0] == "input_2" and outputs[2:] == ("a_b_c", "_-") and outputs[1].startswith("l1")
 
 
+def test_places_of_one_name_are_two_outputs():
+    module = lively(Fn(lambda m, x: {"a.b": m[0](x), "a": {"b": m[1](x)}}, conv(), conv()))
+    network, images = import_module(module, SHAPE, "net"), torch.randn(1, *SHAPE)
+    assert network.graph.outputs == ("a.b", "a.b_2")
+    for ours, theirs in zip(parts(float_model.returned(network, images)), leaves(module, images)):
+        np.testing.assert_allclose(ours.reshape(theirs.shape), theirs, rtol=1e-4, atol=1e-4)
+
+
 def test_numbers_and_none_are_no_outputs():
     network = import_module(lively(Fn(lambda m, x: {"a": m[0](x), "b": None, "c": (m[1](x), 3)}, conv(), conv())), SHAPE, "net")
     assert network.graph.outputs == ("a", "c")

@@ -59,7 +59,7 @@ def import_module(module: torch.nn.Module, input_shape: InputShapes, name: str) 
     translation.constants.update(stored)
     known = Constants(translation, program.graph.nodes)
     results = returned_values(program, name)
-    tails = [host_tail.tail(value, known) for value in results.values()]
+    tails = [host_tail.tail(value, known) for _, value in results]
     needed = _needed(program, [tail.source for tail in tails])
     for node in program.graph.nodes:
         if node.op == "placeholder" and node.name in signature.user_inputs:  # others are objects, such as generators
@@ -78,7 +78,7 @@ def import_module(module: torch.nn.Module, input_shape: InputShapes, name: str) 
     simplify(draft)
     check_inputs(draft)
     if len(results) > 1:
-        name_outputs(draft, list(results))
+        name_outputs(draft, [place for place, _ in results])
     return draft.finish()
 
 

@@ -17,8 +17,8 @@ from calib.frontend.builder import Draft
 MOST_NAME = 100  # characters of an output's name
 
 
-def returned_values(program: torch.export.ExportedProgram, network: str) -> dict[str, FxNode]:
-    """The values that a module returns, by their places in what it returns; numbers and None beside them say nothing.
+def returned_values(program: torch.export.ExportedProgram, network: str) -> list[tuple[str, FxNode]]:
+    """The values that a module returns, each behind its place in what it returns; numbers and None beside them say nothing.
 
     A place is the keys of the dicts around a value with dots between (``boxes``, ``head.scores``), and the numbers of
     tuples where two values have the same keys or none. Raises BfpError where there is none, or where there are too many.
@@ -30,7 +30,7 @@ def returned_values(program: torch.export.ExportedProgram, network: str) -> dict
     paths = [(path, r) for path, r in zip(_paths(program, len(values)), values) if isinstance(r, FxNode)]
     keys = [".".join(str(k) for k in path if not isinstance(k, int)) for path, _ in paths]
     places = [k if k and keys.count(k) == 1 else ".".join(map(str, path)) for k, (path, _) in zip(keys, paths)]
-    found = dict(zip(places, (value for _, value in paths)))
+    found = [(place, value) for place, (_, value) in zip(places, paths)]
     if not 0 < len(found) <= MAX_ENDS:
         raise BfpError(f"network {network} returns {len(found)} values; give a module that returns 1 to {MAX_ENDS}")
     return found
