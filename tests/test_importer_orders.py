@@ -69,8 +69,9 @@ def test_parts_of_the_channels(case):
         return m[1](a) + F.relu(m[2](b))
 
     check(Fn(two, conv(3, 6), conv(3, 4), conv(3, 4)))
-    graph = check(Fn(two, conv(3, 32), conv(16, 4), conv(16, 4)))  # of whole words, each is a convolution of its own
-    assert [n.op for n in graph.nodes] == ["conv"] * 4
+    graph = check(Fn(two, conv(3, 32), conv(16, 4), conv(16, 4)))  # adjacent ones are read where they are
+    in_place = [] if case in ("strided", "select") else ["slice_pad"] * 2
+    assert sorted(n.op for n in graph.nodes) == ["conv"] * (3 if in_place else 4) + in_place
     check(Fn(lambda m, x: sum(parts(m[0](x))), conv(3, 6)))
     maxout = Fn(lambda m, x: torch.maximum(*parts(m[0](x))), conv(3, 32))
     check(maxout, operators="conv conv maximum")

@@ -34,6 +34,17 @@ MODULES = {
 LEAST_DB = 25
 
 
+def unequal_parts(m, x):
+    """Slices of ten and thirty channels, which share no memory word, and of what a pool makes."""
+    a, b = F.relu(m[0](x)).split([10, 30], 1)
+    pooled = F.max_pool2d(m[3](torch.cat([m[1](a), m[2](b)], 1)), 2)
+    return m[4](pooled[:, :16]) + m[5](pooled[:, 16:])
+
+
+PARTS = [conv(3, 40), conv(10, 6), nn.Conv2d(30, 30, 3, groups=30), conv(36, 35, 1), conv(16, 5, 1), conv(19, 5, 3, padding=1)]
+MODULES["unequal parts"] = Fn(unequal_parts, *PARTS)
+
+
 @pytest.mark.parametrize("engine", ENGINES[:2], ids=["16 lanes", "4 lanes"])
 def test_lowered_modules_are_bit_equal(engine, tmp_path):
     artifacts, inputs = [], []
@@ -44,6 +55,9 @@ def test_lowered_modules_are_bit_equal(engine, tmp_path):
         artifacts.append(artifact)
         inputs.append(golden.quantise_input(artifact, images.numpy())[:1])
     program, identity = generate(artifacts, engine_options(artifacts, engine), engine.board, tmp_path)
+    moved = [n.name for artifact in artifacts for n in artifact.graph.nodes if artifact.graph.channel_slice(n)]
+    copied = [layer.name for layer in program.layers if layer.name.split("/")[-1] in moved]
+    assert len(moved) > 5 and copied == []  # slices are read where they are
     bench, _ = compile_engine(tmp_path / "generated", tmp_path / "csim")
     write_golden(tmp_path / "golden.bin", program, identity, inputs)
     result = run_testbench(bench, tmp_path / "deploy" / "weights.bin", tmp_path / "golden.bin", tmp_path / "result.json")
