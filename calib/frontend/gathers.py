@@ -75,6 +75,37 @@ def channels_taken(draft: Draft, node: Node) -> np.ndarray | None:
     return origins
 
 
+def join_parts(draft: Draft) -> None:
+    """All parts of a tensor, scaled and shifted each for itself and placed side by side, become one scale and shift."""
+    for node in list(draft.nodes):
+        node = draft.current(node)
+        if node is None or node.operator.computes:
+            continue
+        found = [_scaled_part(draft, draft.producer(t), node) for t in node.inputs]
+        if None in found or len({part.main for part, _, _ in found}) != 1:
+            continue
+        order = np.concatenate([channels_taken(draft, part) for part, _, _ in found])
+        source = found[0][0].main
+        if not np.array_equal(order, np.arange(draft.shapes[source][0])):
+            continue
+        scale, shift = (np.concatenate([f[i] for f in found]) for i in (1, 2))
+        draft.substitute(node, Node(node.name, "depthwise", (source,), node.output, source=node.source))
+        draft.weights[node.name] = scale.reshape(-1, 1, 1, 1), shift
+        draft.affine.add(node.name)
+
+
+def _scaled_part(draft: Draft, node: Node | None, reader: Node) -> tuple[Node, np.ndarray, np.ndarray] | None:
+    """A choice of channels, and what it is multiplied by and gets added before ``reader``, its only one, sees it."""
+    scale, shift = None, None
+    if node is not None and node.name in draft.affine and draft.only_consumer(node.output) is reader:
+        scale, shift = (a.reshape(-1) for a in draft.weights[node.name])
+        node = draft.producer(node.main)
+    if node is None or channels_taken(draft, node) is None:
+        return None
+    count = draft.shapes[node.output][0]
+    return node, np.ones(count) if scale is None else scale, np.zeros(count) if shift is None else shift
+
+
 def settle(draft: Draft) -> None:
     """Every choice of channels goes into the convolutions in front of it or behind it, where that costs no more."""
     for node in list(draft.nodes):

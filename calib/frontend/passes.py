@@ -10,7 +10,7 @@ from bfp.activations import composed
 from bfp.graph import Node, Window
 from calib.frontend.builder import Draft
 from calib.frontend.folding import fold_into_producers, fold_into_readers, merge_branches
-from calib.frontend.gathers import settle
+from calib.frontend.gathers import join_parts, settle
 from calib.frontend.groups import lower_groups
 
 
@@ -19,6 +19,9 @@ def simplify(draft: Draft) -> None:
     drop_unused(draft)
     drop_without_effect(draft)
     merge_slice_pads(draft)
+    fold_into_producers(draft)
+    join_parts(draft)
+    drop_unused(draft)
     fold_into_producers(draft)
     fuse_padding(draft)
     merge_branches(draft)
