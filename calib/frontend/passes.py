@@ -12,6 +12,7 @@ from calib.frontend.builder import Draft
 from calib.frontend.folding import fold_into_producers, fold_into_readers, merge_branches
 from calib.frontend.gathers import join_parts, settle
 from calib.frontend.groups import lower_groups
+from calib.frontend.shuffles import store_by_reader
 
 
 def simplify(draft: Draft) -> None:
@@ -29,6 +30,8 @@ def simplify(draft: Draft) -> None:
     fold_into_readers(draft)
     fuse_activations(draft)
     lower_groups(draft)
+    store_by_reader(draft)
+    drop_unused(draft)
     settle(draft)
     fuse_shortcuts(draft)
     nest_concats(draft)
