@@ -18,7 +18,7 @@ def segments(draft: Draft, tensor: str) -> tuple[int, ...]:
     node, channels = draft.producer(tensor), draft.shapes[tensor][0]
     if node is not None and not node.operator.computes:
         starts = np.cumsum([0, *(draft.shapes[t][0] for t in node.inputs)])
-        return tuple(int(start) + s for start, t in zip(starts, node.inputs) for s in segments(draft, t)[:-1]) + (channels,)
+        return *(int(start) + s for start, t in zip(starts, node.inputs) for s in segments(draft, t)[:-1]), channels
     if node is None or not _mixes(node):
         return 0, channels
     taken = [adjacent(draft, n) for n in draft.nodes if tensor in n.inputs]

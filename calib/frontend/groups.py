@@ -77,7 +77,8 @@ def _groups_a_slice(draft: Draft, node: Node, groups: int) -> int:
             read = word_count(draft, held * inputs)
             total += read * word_count(draft, held * outputs) * area
             ends = (first * inputs, (first + held) * inputs)
-            total += 0 if free or count >= groups or all(on_a_word(draft, starts, end) for end in ends) else whole * read
+            copied = not free and count < groups and not all(on_a_word(draft, starts, end) for end in ends)
+            total += whole * read if copied else 0
         return total
 
     return min(range(1, groups + 1), key=lambda count: (cost(count), -count))

@@ -1,7 +1,7 @@
-"""Channels stored in the order in which they are read: where shuffles and splits hand parts of them on, block after block.
+"""Channels stored in the order in which they are read, where shuffles and splits hand parts of them on.
 
-In a chain of blocks that each read half of the channels, shuffle, and hand the other half on (ShuffleNetV2), a channel is
-read by one block and only carried by those before it. Here every convolution puts its filters in the order of who reads
+In a chain of blocks that each read half of the channels, shuffle, and hand the other half on (ShuffleNetV2), a channel
+is read by one block and only carried by those before it. Here every convolution puts its filters in the order of who reads
 them, so that no block copies or reads what is meant for another one.
 """
 
@@ -25,6 +25,14 @@ class Reader:
 
     node: Node
     needed: tuple[Channel, ...]
+
+
+@dataclass(frozen=True)
+class Class:
+    """Channels that the same readers need, and no others: by tensor, which of its channels."""
+
+    readers: list[Reader]
+    parts: dict[str, list[int]]
 
 
 def store_by_reader(draft: Draft) -> None:
@@ -107,8 +115,8 @@ def _readers(draft: Draft, origins: dict[str, list[Channel]], names: list[str]) 
     return found
 
 
-def _classes(names: list[str], readers: list[Reader], draft: Draft) -> list[tuple[list[Reader], dict[str, list[int]]]] | None:
-    """Channels by who reads them: the readers, and the channels of each tensor; None where a reader needs two such sets."""
+def _classes(names: list[str], readers: list[Reader], draft: Draft) -> list[Class] | None:
+    """Channels by who reads them; None where a reader needs those of two classes."""
     by: dict[Channel, list[int]] = {}
     for number, reader in enumerate(readers):
         for channel in reader.needed:
@@ -122,7 +130,7 @@ def _classes(names: list[str], readers: list[Reader], draft: Draft) -> list[tupl
     for reader in readers:
         if any(len(reader.needed) != count[tuple(by[channel])] for channel in reader.needed):
             return None
-    return [([readers[n] for n in key], found[key]) for key in sorted(found)]
+    return [Class([readers[n] for n in key], found[key]) for key in sorted(found)]
 
 
 def _area(draft: Draft, node: Node) -> int:
@@ -149,35 +157,37 @@ def _cost_before(draft: Draft, names: list[str], readers: list[Reader], origins:
 def _taken_in(draft: Draft, node: Node) -> bool:
     """Whether whoever reads a choice of channels makes it itself: convolutions, and other choices."""
     readers = [n for n in draft.nodes if node.output in n.inputs]
-    return all(n.weighted and not n.operator.weights.per_channel or channels_taken(draft, n) is not None for n in readers)
+    mixes = [n.weighted and not n.operator.weights.per_channel for n in readers]
+    return all(mixed or channels_taken(draft, n) is not None for mixed, n in zip(mixes, readers))
 
 
-def _cost_after(draft: Draft, classes: list[tuple[list[Reader], dict[str, list[int]]]]) -> int:
+def _cost_after(draft: Draft, classes: list[Class]) -> int:
     total, parts_of = 0, _parts_of(classes)
-    for readers, parts in classes:
-        counts = [word_count(draft, len(channels)) for channels in parts.values()]
-        total += sum(_reading(draft, r.node, sum(counts)) for r in readers)
-        for name, count in zip(parts, counts):
+    for group in classes:
+        counts = [word_count(draft, len(channels)) for channels in group.parts.values()]
+        total += sum(_reading(draft, r.node, sum(counts)) for r in group.readers)
+        for name, count in zip(group.parts, counts):
             maker, (_, height, width) = draft.producer(name), draft.shapes[name]
             total += words(draft, maker.main) * count * _area(draft, maker)
-            if len(parts) > 1 and parts_of[name] > 1:
+            if len(group.parts) > 1 and parts_of[name] > 1:
                 total += LAYER + count * count * height * width
     return total
 
 
-def _parts_of(classes: list[tuple[list[Reader], dict[str, list[int]]]]) -> dict[str, int]:
+def _parts_of(classes: list[Class]) -> dict[str, int]:
     """Into how many parts each tensor is divided."""
     found: dict[str, int] = {}
-    for _, parts in classes:
-        for name in parts:
+    for group in classes:
+        for name in group.parts:
             found[name] = found.get(name, 0) + 1
     return found
 
 
-def _rewrite(draft: Draft, classes: list[tuple[list[Reader], dict[str, list[int]]]]) -> None:
+def _rewrite(draft: Draft, classes: list[Class]) -> None:
     """Order the filters, take slices, and give each reader its own tensor."""
     parts_of, done = _parts_of(classes), {}
-    for readers, parts in classes:
+    for group in classes:
+        readers, parts = group.readers, group.parts
         place = min(draft.nodes.index(draft.current(r.node)) for r in readers)
         taken, added = [], []
         for name, channels in parts.items():
@@ -199,7 +209,7 @@ def _rewrite(draft: Draft, classes: list[tuple[list[Reader], dict[str, list[int]
         for reader in readers:
             _read(draft, reader, operand, [(name, c) for name, channels in parts.items() for c in channels])
     for name in done:
-        maker, order = draft.producer(name), [c for _, parts in classes for c in parts.get(name, ())]
+        maker, order = draft.producer(name), [c for group in classes for c in group.parts.get(name, ())]
         weight, bias = draft.weights[maker.name]
         draft.weights[maker.name] = weight[order], bias[order]
         draft.shapes[name] = (len(order), *draft.shapes[name][1:])
