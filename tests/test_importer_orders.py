@@ -179,6 +179,17 @@ def test_shuffled_halves_are_stored_by_who_reads_them(channels, blocks):
     assert all(operands[f"l{i}"] == channels for i in range(2, 2 + 3 * blocks, 3))
 
 
+@pytest.mark.parametrize("channels, blocks", [(2, 1), (5, 3), (17, 2), (33, 4), (70, 2)])
+def test_shuffled_halves_of_any_number(channels, blocks, monkeypatch):
+    """Of maps so small that it would cost more, too."""
+    monkeypatch.setattr("calib.frontend.shuffles.LAYER", 0)
+    stage, layers = shuffled_stage(channels, blocks, lambda m, y: m[0](y))
+    check(Fn(stage, *layers, conv(2 * channels, 5, 3)))
+    stage, layers = shuffled_stage(channels, blocks, lambda m, y: m[1](m[0](y)))
+    depthwise = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels)
+    check(Fn(stage, *layers, depthwise, nn.MaxPool2d(2)))
+
+
 def test_shuffled_halves_that_something_else_reads():
     stage, layers = shuffled_stage(24, 2, lambda m, y: F.relu(y))
     check(Fn(stage, *layers))

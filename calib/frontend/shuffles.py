@@ -1,8 +1,8 @@
 """Channels stored in the order in which they are read, where shuffles and splits hand parts of them on.
 
 In a chain of blocks that each read half of the channels, shuffle, and hand the other half on (ShuffleNetV2), a channel
-is read by one block and only carried by those before it. Here every convolution puts its filters in the order of who reads
-them, so that no block copies or reads what is meant for another one.
+is read by one block and only carried by those before it. Here every convolution puts its filters in the order of who
+reads them, so that no block copies or reads what is meant for another one.
 """
 
 from __future__ import annotations

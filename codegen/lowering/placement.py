@@ -91,8 +91,8 @@ def read_in_place(graph: Graph, formats: dict[str, BlockFormat], lanes: int) -> 
     """
     segments, found = graph.segments(), {}
     for node in graph.nodes:
-        channels = graph.channel_slice(node)
-        if channels is None or node.output in graph.outputs or not all(u.weighted for u in graph.consumers(node.output)):
+        channels, readers = graph.channel_slice(node), graph.consumers(node.output)
+        if channels is None or node.output in graph.outputs or not all(reader.weighted for reader in readers):
             continue
         whole, taken = formats[node.main], formats[node.output]
         _, height, width = graph.shapes[node.main]
