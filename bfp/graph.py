@@ -204,9 +204,13 @@ class Graph:
 
         They come from concatenation: each branch starts in a fresh memory
         word. Operators that keep channels in place hand them on, and a result
-        lies as its shortcut does.
+        lies as its shortcut does. What mixes channels lets each slice of its
+        result start in a fresh word, too, so that it can be read where it is.
         """
         found: dict[str, tuple[int, ...]] = {t: (0, self.shapes[t][0]) for t in self.inputs}
+        cuts: dict[str, set[int]] = {}
+        for node in self.nodes:
+            cuts.setdefault(node.main, set()).update(self.channel_slice(node) or ())
         for node in self.nodes:
             kind = node.operator.channels
             if kind is Channels.JOINED:
@@ -217,9 +221,28 @@ class Graph:
                 found[node.output] = tuple(splits)
             elif kind is Channels.KEPT:
                 found[node.output] = found[node.main]
+            elif node.shortcut:
+                found[node.output] = found[node.shortcut]
+            elif kind is Channels.MIXED:
+                found[node.output] = tuple(sorted({0, self.shapes[node.output][0]} | cuts.get(node.output, set())))
             else:
-                found[node.output] = found[node.shortcut] if node.shortcut else (0, self.shapes[node.output][0])
+                found[node.output] = self._moved_segments(node, found[node.main])
         return found
+
+    def _moved_segments(self, node: Node, operand: tuple[int, ...]) -> tuple[int, ...]:
+        """The boundaries that a slice keeps of its operand's, where it begins at one; otherwise only its own ends."""
+        start, stop = self.channel_slice(node) or (-1, -1)
+        if start not in operand:
+            return 0, self.shapes[node.output][0]
+        return tuple(s - start for s in operand if start <= s < stop) + (stop - start,)
+
+    def channel_slice(self, node: Node) -> tuple[int, int] | None:
+        """First and last channel (exclusive) where a node takes adjacent channels and does nothing else; else None."""
+        if node.operator.channels is not Channels.MOVED or node.window != Window() or node.activation != "none":
+            return None
+        start = -node.channel_offset
+        stop = start + self.shapes[node.output][0]
+        return (start, stop) if 0 <= start and stop <= self.shapes[node.main][0] else None
 
     def validate(self) -> None:
         """Check names, structure and shapes. Raises BfpError naming the node."""

@@ -51,8 +51,8 @@ class ActivationFormats:
         for tensor in (*self.graph.inputs, *producer):
             node = producer.get(tensor)
             if tensor in plan.source_of:
-                source = result[plan.source_of[tensor]]
-                result[tensor] = BlockFormat(source.bits, source.signed, plan.splits[tensor], source.exponents)
+                source, blocks = result[plan.source_of[tensor]], plan.source_blocks(tensor)
+                result[tensor] = BlockFormat(source.bits, source.signed, plan.splits[tensor], source.exponents[blocks])
             elif node is not None and not node.operator.computes:
                 result[tensor] = concat_format([result[t] for t in node.inputs])
             else:

@@ -8,6 +8,7 @@ import numpy as np
 
 from bfp.artifact import ARRAY, Preprocessing
 from bfp.graph import Graph, Node
+from bfp.limits import NEVER
 from bfp.operators import Channels
 from calib.formats import logit_range
 from calib.formats.exponent_rules import rule_of
@@ -38,7 +39,7 @@ class FormatPlan:
     graph, options, layers (by node name), preprocessing: what the plan was made from. judged: the output that the
     task's figure is of; classes: whether that one's values are classes.
     splits: block boundaries by tensor. signed, bits: by tensor; tensors whose formats must agree (concatenation, max
-    pooling, copies) share them: signed if one of them is, the widest width asked for. source_of: tensors that keep
+    pooling, copies, slices of whole blocks) share them: signed if one of them is, the widest width asked for. source_of: tensors that keep
     their source's format exactly. notes: widths that could not be obeyed, a sentence each.
     """
 
@@ -79,6 +80,14 @@ class FormatPlan:
         """Lower limits of the exponents, none yet: int64 [blocks] by tensor. See ``raise_floor``."""
         return {t: np.full(len(s) - 1, NO_FLOOR, np.int64) for t, s in self.splits.items()}
 
+    def source_blocks(self, tensor: str) -> slice:
+        """Which blocks of its source a tensor of ``source_of`` has: of a slice some, otherwise all."""
+        node = self.graph.producer(tensor)
+        channels, whole = self.graph.channel_slice(node), self.splits[node.main]
+        if channels is None or not _of_whole_blocks(channels, whole, self.splits[tensor]):
+            return slice(None)
+        return slice(whole.index(channels[0]), whole.index(channels[1]))
+
     def raise_floor(self, floors: dict[str, np.ndarray], tensor: str, channels: np.ndarray) -> bool:
         """Demand exponents of at least ``channels`` (int64 [C]) from a tensor, or from whom it copies.
 
@@ -86,8 +95,14 @@ class FormatPlan:
         """
         node = self.graph.producer(tensor)
         if tensor in self.source_of:
-            if node.operator.channels is not Channels.KEPT:  # one block: whichever channel it is
-                channels = np.full(self.splits[node.main][-1], channels.max())
+            if node.operator.channels is not Channels.KEPT:
+                blocks, splits = self.source_blocks(tensor), self.splits[node.main]
+                taken = np.full(splits[-1], NEVER)
+                if blocks == slice(None):  # one block: whichever channel it is
+                    taken[:] = channels.max()
+                else:
+                    taken[splits[blocks.start] : splits[blocks.stop]] = channels
+                channels = taken
             return self.raise_floor(floors, self.source_of[tensor], channels)
         if node is not None and not node.operator.computes:
             news, start = False, 0
@@ -118,7 +133,7 @@ def plan(
     """
     layers = resolve_options(graph, options) if layers is None else layers
     splits = {t: cut(s, options.activation_group) for t, s in graph.segments().items()}
-    source_of = {n.output: n.main for n in graph.nodes if _copies(n, splits)}
+    source_of = {n.output: n.main for n in graph.nodes if _copies(n, graph, splits)}
     negative = _can_be_negative(graph, preprocessing)
     signed, bits, notes = {}, {}, []
     for members in _of_one_format(graph, source_of):
@@ -138,13 +153,22 @@ def plan(
     )
 
 
-def _copies(node: Node, splits: dict[str, tuple[int, ...]]) -> bool:
+def _of_whole_blocks(channels: tuple[int, int], whole: tuple[int, ...], splits: tuple[int, ...]) -> bool:
+    """Whether a slice has the blocks of its operand, whose boundaries ``whole`` are, and no part of one."""
+    start, stop = channels
+    inside = tuple(s - start for s in whole if start <= s <= stop)
+    return start in whole and stop in whole and inside == splits
+
+
+def _copies(node: Node, graph: Graph, splits: dict[str, tuple[int, ...]]) -> bool:
     """Whether the node's output keeps its operand's format exactly."""
-    kind = node.operator
+    kind, channels = node.operator, graph.channel_slice(node)
     if kind.keeps_exponents:
         return True
     if not kind.moves or not node.act.is_identity:
         return False
+    if channels is not None and _of_whole_blocks(channels, splits[node.main], splits[node.output]):
+        return True
     one_block = len(splits[node.main]) == 2 and len(splits[node.output]) == 2
     return kind.channels is Channels.KEPT or one_block
 

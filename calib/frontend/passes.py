@@ -10,8 +10,9 @@ from bfp.activations import composed
 from bfp.graph import Node, Window
 from calib.frontend.builder import Draft
 from calib.frontend.folding import fold_into_producers, fold_into_readers, merge_branches
-from calib.frontend.gathers import settle
+from calib.frontend.gathers import join_parts, settle
 from calib.frontend.groups import lower_groups
+from calib.frontend.shuffles import store_by_reader
 
 
 def simplify(draft: Draft) -> None:
@@ -20,12 +21,17 @@ def simplify(draft: Draft) -> None:
     drop_without_effect(draft)
     merge_slice_pads(draft)
     fold_into_producers(draft)
+    join_parts(draft)
+    drop_unused(draft)
+    fold_into_producers(draft)
     fuse_padding(draft)
     merge_branches(draft)
     fold_into_producers(draft)
     fold_into_readers(draft)
     fuse_activations(draft)
     lower_groups(draft)
+    store_by_reader(draft)
+    drop_unused(draft)
     settle(draft)
     fuse_shortcuts(draft)
     nest_concats(draft)

@@ -19,7 +19,7 @@ from codegen.lowering.fusion import MOST_QUEUED, MOST_WORDS, InputPool, Pool, fu
 from codegen.lowering.engine_operators import ENGINE_OPERATOR
 from codegen.lowering.job import Job
 from codegen.options import EngineOptions
-from codegen.lowering.placement import Placement, place
+from codegen.lowering.placement import Placement, place, read_in_place
 from codegen.lowering.schedule import Program, StoredTensor
 from codegen.lowering.sequence import Traffic, Target, choose_tilings, early_pass, load_fields
 from codegen.lowering.tiling import Cutter, LayerShape, Tiling
@@ -92,7 +92,10 @@ class Lowering:
         }
         # what is not stored
         self.absent = {pool.node.main for pool in self.pools.values() if not pool.keeps_map} | set(self.input_pools)
+        slices = read_in_place(self.graph, artifact.formats, program.options.lanes)
+        # what is no layer of its own
         self.fused = fused | {pool.node.name for pool in self.input_pools.values()}
+        self.fused |= {node.name for node in self.graph.nodes if node.output in slices}
         self.places, program.fmap_words = place(
             self.graph, artifact.formats, program.options.lanes, program.fmap_words, absent=self.absent
         )
