@@ -43,7 +43,7 @@ def in_place(draft: Draft, node: Node) -> bool:
     """Whether a node is a slice that is read where its operand lies: it shares no memory word, and weights read it."""
     ends = adjacent(draft, node)
     readers = [n for n in draft.nodes if node.output in n.inputs]
-    if ends is None or node.output == draft.output or not all(n.weighted and n.main == node.output for n in readers):
+    if ends is None or node.output in draft.outputs or not all(n.weighted and n.main == node.output for n in readers):
         return False
     starts = segments(draft, node.main)
     return all(on_a_word(draft, starts, end) for end in ends)

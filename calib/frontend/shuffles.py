@@ -57,7 +57,7 @@ def _moves(draft: Draft, node: Node) -> bool:
 
 def _origins(draft: Draft) -> dict[str, list[Channel]]:
     """Of every tensor, which computed channel each of its channels is."""
-    found = {draft.input: [(draft.input, c) for c in range(draft.shapes[draft.input][0])]}
+    found = {t: [(t, c) for c in range(draft.shapes[t][0])] for t in draft.inputs}
     for node in draft.nodes:
         if not node.operator.computes:
             found[node.output] = [channel for t in node.inputs for channel in found[t]]
@@ -95,7 +95,7 @@ def _reorders(draft: Draft, tensor: str) -> bool:
     """Whether the filters that make a tensor may stand in any order."""
     node = draft.producer(tensor)
     plain = node is not None and node.weighted and not node.operator.weights.per_channel and not node.shortcut
-    return plain and node.name not in draft.groups and tensor != draft.output
+    return plain and node.name not in draft.groups and tensor not in draft.outputs
 
 
 def _readers(draft: Draft, origins: dict[str, list[Channel]], names: list[str]) -> list[Reader] | None:
@@ -110,7 +110,7 @@ def _readers(draft: Draft, origins: dict[str, list[Channel]], names: list[str]) 
         if len(set(needed)) < len(needed):
             return None
         found.append(Reader(node, needed))
-    if any(name in own for name, _ in origins[draft.output]):
+    if any(name in own for tensor in draft.outputs for name, _ in origins[tensor]):
         return None
     return found
 
