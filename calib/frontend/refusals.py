@@ -46,6 +46,7 @@ class Refusals(BfpError):
     """All obstacles of a network. operators: their ATen names, each once."""
 
     def __init__(self, network: str, obstacles: Sequence[Refusal]) -> None:
+        self.obstacles = tuple(obstacles)
         self.operators = tuple(dict.fromkeys(o.operator.rstrip("_") for o in obstacles))
         super().__init__(report(network, obstacles))
 
