@@ -84,7 +84,7 @@ REFUSALS = {
     "two inputs": (Two(), ["takes 2 inputs (image, mask)"]),
     "two outputs": (Fn(lambda m, x: (x + x, F.relu(x))), ["returns 2 values (add, relu)"]),
     "no input": (Constant(lambda level, x: level), ["p_level, which does not depend on its input"]),
-    "state": (Counter(), ["writes to seen"]),
+    "state": (Counter(), ["buffer seen: writes to it", "keeps no state"]),
     "data-dependent": (Branching(), ["cannot be traced", "(3, 9, 8)", "control flow on data"]),
     "wrong size": (nn.Sequential(nn.Flatten(), nn.Linear(10, 2)), ["cannot be traced", "check the input size"]),
     "too small": (nn.Sequential(conv(k=11)), ["cannot be traced", "Kernel size"]),
@@ -149,7 +149,7 @@ def test_all_obstacles_are_listed_once_with_hints():
         import_module(Fn(forward, conv(), nn.GroupNorm(2, 4), nn.SiLU(), conv(4, dilation=2)), (3, 9, 8), "net")
     message = str(error.value)
     assert message.startswith("network net has 7 obstacles: (1) layer l1 (GroupNorm, node group_norm, aten.group_norm")
-    for fragment in ("use batch norm", "(and 2 more of aten.silu)", "product of two maps", "dilation (2, 2)", "supported are"):
+    for fragment in ("use batch norm", "(and 2 more of aten.silu: l2, the top module)", "product of two maps", "dilation (2, 2)", "supported are"):
         assert message.count(fragment) == 1, message
     assert "gelu" not in message and "\n" not in message
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from torch.fx import Node as FxNode
 
 from calib.frontend import arithmetic, constants, layers, rearranging, windows
-from calib.frontend.translation import Translation, bind, operator_name
+from calib.frontend.translation import Translation, bind, fixed_size, operator_name
 
 SUPPORTED = (
     "conv2d and conv1d (dilation 1), linear, batch norm, ReLU, ReLU6, clamping, sums, differences and maxima of two "
@@ -125,6 +125,8 @@ def translate(t: Translation, fx: FxNode) -> None:
             t.refuse(fx, f"result {index} of {source.target} is not supported")
     elif constants.is_constant(t, fx):
         constants.evaluate(t, fx)
+    elif not fixed_size(fx.meta.get("val")):
+        t.refuse(fx, "a result whose size depends on the values of the image is not supported")
     elif name not in HANDLERS:
         t.refuse(fx, f"{name} is not supported", SUPPORTED)
     else:

@@ -48,13 +48,10 @@ def import_module(module: torch.nn.Module, input_shape: tuple[int, ...], name: s
         **signature.inputs_to_buffers,
         **signature.inputs_to_lifted_tensor_constants,
     }
-    if signature.buffers_to_mutate:
-        changed = ", ".join(sorted(signature.buffers_to_mutate.values()))
-        raise BfpError(f"network {name} writes to {changed} while it runs; the engine keeps no state between images")
     rows = (1,) if len(input_shape) == 2 else ()
     draft = Draft(name, "input", {"input": (input_shape[0], *rows, *input_shape[1:])})
     translation = Translation(draft, module)
-    obstacles: list[Refusal] = []
+    obstacles = _state(name, program)
     results = _results(program)
     steps = host_tail.tail(results[0]) if len(results) == 1 else []
     behind = host_tail.on_host(steps)
@@ -64,7 +61,7 @@ def import_module(module: torch.nn.Module, input_shape: tuple[int, ...], name: s
             translation.constants[node] = state[owners[node.name]]
         elif node.op == "placeholder":
             translation.views[node] = View(draft.input)
-        elif node.op == "call_function" and node in needed:
+        elif node.op == "call_function" and node in needed and not translation.depends_on_lost(node):
             try:
                 translate(translation, node)
             except Refusal as obstacle:
@@ -81,6 +78,13 @@ def import_module(module: torch.nn.Module, input_shape: tuple[int, ...], name: s
         draft.shapes[draft.output] = draft.shapes[draft.input]
         draft.nodes.append(Node(draft.output, "identity", (draft.input,), draft.output))
     return draft.finish()
+
+
+def _state(name: str, program: torch.export.ExportedProgram) -> list[Refusal]:
+    """What the network keeps between images: an obstacle for each of its buffers that it writes to."""
+    changed = sorted(program.graph_signature.buffers_to_mutate.values())
+    reason = "writes to it while it runs; the engine keeps no state between images"
+    return [Refusal(name, "aten.copy_", f"buffer {buffer}", reason) for buffer in changed]
 
 
 def _results(program: torch.export.ExportedProgram) -> list[FxNode]:

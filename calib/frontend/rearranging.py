@@ -11,8 +11,11 @@ from torch.fx.node import map_arg
 
 from bfp.graph import Window
 from calib.frontend.pieces import MOST_WEIGHTS
-from calib.frontend.translation import Translation, axis, shape_of
+from calib.frontend.translation import Translation, axis, operator_name, shape_of
 from calib.frontend.views import View
+
+# what takes elements at the places that another operand says; of other operators that one's shape alone counts
+AT_PLACES = ("aten.index", "aten.index_select")
 
 
 def unchanged(t: Translation, fx: FxNode, a: dict) -> None:
@@ -30,6 +33,8 @@ def rearrange(t: Translation, fx: FxNode, a: dict) -> None:
     """Any operator of one value that moves elements: it is run on their numbers, -1 where it writes a zero."""
     value = a["self"]
     t.view(fx, value)
+    if operator_name(fx) in AT_PLACES and not all(v in t.constants for v in fx.all_input_nodes if v is not value):
+        t.refuse(fx, "elements at places that are computed from the image cannot be taken; only constant places can")
     moved = run_on_numbers(t, fx, {value: t.index(value)})
     tensor = t.views[value].tensor
     if isinstance(moved, (list, tuple)):

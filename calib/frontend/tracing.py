@@ -13,6 +13,7 @@ import torch
 from bfp.errors import BfpError
 from calib.eval_mode import to_eval
 from calib.frontend.aten import ALIASES, FRESH
+from calib.frontend.trace_advice import advice
 from calib.frontend.translation import bind, operator_name
 
 
@@ -45,7 +46,7 @@ def trace(module: torch.nn.Module, input_shape: tuple[int, ...], name: str) -> t
         reason = re.sub(r"\s+", " ", str(error).strip().split("\n")[0])[:200].rstrip(".")
         raise BfpError(
             f"network {name} cannot be traced with an input of shape {tuple(input_shape)} "
-            f"({type(error).__name__}: {reason}); check the input size, and that forward has no control flow on data"
+            f"({type(error).__name__}: {reason}); {advice(module, f'{type(error).__name__}: {reason}', input_shape)}"
         ) from None
     finally:
         logging.root.manager.disable = level

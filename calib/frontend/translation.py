@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from math import prod
 from typing import NoReturn
 
 import numpy as np
 import torch
 from torch.fx import Node as FxNode
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
-from bfp.graph import Node, Window
+from bfp.graph import Node
 from calib.frontend.builder import Draft
-from calib.frontend.pieces import MOST_PIECES, MOST_WEIGHTS, Separable, runs, separable
+from calib.frontend.pieces import assembled
 from calib.frontend.refusals import Refusal
 from calib.frontend.views import View, gather, is_order, numbers
 
@@ -27,12 +27,13 @@ class Translation:
 
     def __init__(self, draft: Draft, module: torch.nn.Module) -> None:
         self.draft = draft
-        self.classes = {path: type(m).__name__ for path, m in module.named_modules() if path}
+        self.classes = {path: type(m).__name__ for path, m in module.named_modules()}
         self.leaves = {path for path, m in module.named_modules() if path and not list(m.children())}
         self.views: dict[FxNode, View] = {}
         self.several: dict[FxNode, list[View]] = {}  # of a call with several results, each one
         self.bordered: dict[FxNode, tuple[FxNode, list[int]]] = {}  # what has -inf around it: of what, and how much
         self.constants: dict[FxNode, object] = {}
+        self.lost: set[FxNode] = set()  # calls that were refused, and whose result has no size that is known
 
     def path(self, fx: FxNode) -> str:
         """Path of the innermost module that the call belongs to; empty for the top one."""
@@ -52,6 +53,9 @@ class Translation:
         What has the shape of one of its operands is taken for that operand's elements, each changed at its place.
         """
         value = fx.meta.get("val")
+        if not fixed_size(value):
+            self.lost.add(fx)
+            return
         found = []
         for part in value if isinstance(value, (tuple, list)) else [value]:
             shape = tuple(part.shape) if isinstance(part, torch.Tensor) else (1,)
@@ -68,6 +72,13 @@ class Translation:
         self.views[fx] = found[0]
         if isinstance(value, (tuple, list)):
             self.several[fx] = found
+
+    def depends_on_lost(self, fx: FxNode) -> bool:
+        """Whether a call reads a result whose size is not known: then nothing can be said of its own."""
+        if self.lost.isdisjoint(fx.all_input_nodes):
+            return False
+        self.lost.add(fx)
+        return True
 
     def node_name(self, fx: FxNode) -> str:
         """Unique readable name: the layer's path, or the enclosing module's path and the operator."""
@@ -152,7 +163,7 @@ class Translation:
             index = view.index.reshape(wanted)
             found = gather(index, source)
         if found is None:
-            tensor = None if index is None else self.assembled(fx, view.tensor, index)
+            tensor = None if index is None else assembled(self, fx, view.tensor, index)
             if tensor is not None:
                 return tensor
             self.refuse(
@@ -167,80 +178,6 @@ class Translation:
         name = self.node(fx, "conv", (view.tensor,), wanted[0], weights, window=found.window)
         self.draft.gathers.add(name)
         return name
-
-    def assembled(self, fx: FxNode, tensor: str, index: np.ndarray) -> str | None:
-        """A tensor that has the elements [C', H', W'] of another one in order, where neither axis depends on the others.
-
-        One axis after the other: a single row or column is spread by a pool whose window always sees it; pieces that
-        have one step are brought to their places and added up, which changes no value. None where that cannot be.
-        """
-        shape = self.draft.shapes[tensor]
-        if shape[1:] == (1, 1) and index.shape[1:] != (1, 1) and shape[0] * index.size <= MOST_WEIGHTS:
-            return self.unfolded(fx, tensor, index)
-        found = separable(index, shape)
-        if found is None:
-            return None
-        still = [np.arange(size) for size in shape]
-        wanted = [found.channels, found.rows, found.columns]
-        fewer = len(found.channels) <= shape[0]
-        for axis in (0, 1, 2) if fewer else (1, 2, 0):
-            line = wanted[axis]
-            still[axis] = line
-            if np.array_equal(line, np.arange(shape[axis])):
-                continue
-            tensor = self.along(fx, tensor, Separable(*still), axis)
-            if tensor is None:
-                return None
-            shape = self.draft.shapes[tensor]
-            still[axis] = np.arange(shape[axis])
-        return tensor
-
-    def unfolded(self, fx: FxNode, tensor: str, index: np.ndarray) -> str:
-        """A map [C', H', W'] of the channels of a single pixel: a convolution with one weight of 1 for each element.
-
-        Around the pixel are so many zeros that each element's window holds it at a place of its own.
-        """
-        channels, rows, columns = index.shape
-        weight = np.zeros((channels, self.draft.shapes[tensor][0], rows, columns), np.float32)
-        c, y, x = np.nonzero(index >= 0)
-        weight[c, index[c, y, x], rows - 1 - y, columns - 1 - x] = 1
-        window = Window((rows, columns), (1, 1), (rows - 1, columns - 1) * 2)
-        return self.node(fx, "conv", (tensor,), channels, (weight, np.zeros(channels, np.float32)), window=window)
-
-    def along(self, fx: FxNode, tensor: str, wanted: Separable, axis: int) -> str | None:
-        """A tensor whose elements are moved along one axis, None where that takes too many pieces."""
-        shape = self.draft.shapes[tensor]
-        line = (wanted.channels, wanted.rows, wanted.columns)[axis]
-        if axis == 0:
-            index = wanted.index(shape)
-            return self.ordered(fx, View(tensor, index[None]), (1, *index.shape)) if gather(index, shape) else None
-        if len(np.unique(line)) == 1 and line[0] >= 0 and len(line) > 1:
-            return self.spread(fx, tensor, int(line[0]), axis, len(line))
-        parts = runs(line)
-        if not 1 <= len(parts) <= MOST_PIECES:
-            return None
-        sums = []
-        for part in parts:
-            piece = replace(wanted, **{("channels", "rows", "columns")[axis]: line[part]}).index(shape)
-            if gather(piece, shape) is None:
-                return None
-            cut = self.ordered(fx, View(tensor, piece[None]), (1, *piece.shape))
-            before, behind = int(part[0]), len(line) - 1 - int(part[-1])
-            window = Window(padding=(before, 0, behind, 0) if axis == 1 else (0, before, 0, behind))
-            sums.append(self.node(fx, "slice_pad", (cut,), window=window))
-        while len(sums) > 1:
-            sums.append(self.node(fx, "add", (sums.pop(0), sums.pop(0))))
-        return sums[0]
-
-    def spread(self, fx: FxNode, tensor: str, place: int, axis: int, count: int) -> str:
-        """A tensor that has one row (axis 1) or column (axis 2) of another one so many times."""
-        before, behind = place, self.draft.shapes[tensor][axis] - 1 - place
-        if before or behind:
-            crop = Window(padding=(-before, 0, -behind, 0) if axis == 1 else (0, -before, 0, -behind))
-            tensor = self.node(fx, "slice_pad", (tensor,), window=crop)
-        # of all that a window sees, one row or column is no padding
-        kernel, around = ((count, 1), (count - 1, 0)) if axis == 1 else ((1, count), (0, count - 1))
-        return self.node(fx, "max_pool", (tensor,), window=Window(kernel, (1, 1), (*around, *around)))
 
     def constant(self, fx: FxNode, value: FxNode | None, what: str) -> np.ndarray | None:
         """Weights in their own precision, None where there are none. Refuses NaN, infinity and computed weights."""
@@ -317,6 +254,13 @@ def shape_of(fx: FxNode) -> tuple[int, ...]:
     """Shape of an ATen value, batch included; of the first one where a call has several."""
     value = fx.meta["val"]
     return tuple((value[0] if isinstance(value, (tuple, list)) else value).shape)
+
+
+def fixed_size(value: object) -> bool:
+    """Whether an ATen value, or each of several, has sizes that the image's values do not decide."""
+    if isinstance(value, (tuple, list)):
+        return all(fixed_size(part) for part in value)
+    return not isinstance(value, (torch.Tensor, torch.SymInt)) or not free_unbacked_symbols(value)
 
 
 def pair(value: object, along: int | None = None, other: int = 1) -> tuple[int, int]:

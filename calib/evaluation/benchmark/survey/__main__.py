@@ -1,8 +1,8 @@
 """How many published networks are taken: each from its builder to code within the array's limits, a tenth simulated.
 
 Weights are drawn, images are noise: the question is what can be brought to the engine, not how well it classifies.
-``python -m calib.evaluation.benchmark.survey [--only WORD ...] [--small FILE] [--again] [--out FILE]``. What the file
-has already is kept, so that an interrupted survey goes on.
+``python -m calib.evaluation.benchmark.survey [--only WORD ...] [--small FOLDER] [--again] [--out FILE]``. What the file
+of an interrupted survey has already is kept.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     """Survey, print a line a network and the figures, write them; 1 where a simulation differs."""
     parser = argparse.ArgumentParser(prog="python -m calib.evaluation.benchmark.survey", description=__doc__)
     parser.add_argument("--only", nargs="*", default=[], help="words that names must have one of")
-    parser.add_argument("--small", type=Path, help="a Python file or package with a table NETWORKS")
+    parser.add_argument("--small", type=Path, help="a folder of Python files, each with a table NETWORKS")
     parser.add_argument("--again", action="store_true", help="try again what was refused; without it, what is new")
     parser.add_argument("--jobs", type=int, default=2, help="networks that are examined at the same time (default 2)")
     parser.add_argument("--no-simulation", action="store_true", help="leave out the C simulations")
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     in_order = [outcomes[c.name] for c in chosen]
     if not arguments.no_simulation:
         simulate_some(chosen, in_order, board, arguments.out)
-    found = figures(in_order, versions())
+    found = {**figures(in_order, versions()), "finished": True}
     write_json(arguments.out, found)
     write_text(arguments.out.with_suffix(".md"), table(found))
     print(f"{found['taken']} of {found['networks']} taken; see {arguments.out.with_suffix('.md')}")
@@ -56,21 +56,26 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def earlier(path: Path, again: bool) -> dict[str, Outcome]:
-    """Outcomes of a survey that was interrupted, by name; with ``again`` those alone that are taken."""
+    """Outcomes of a survey that was interrupted, by name; with ``again`` those of any that are taken."""
     if not path.is_file():
         return {}
-    found = [Outcome.read(entry) for entry in json.loads(path.read_text(encoding="utf-8"))["each"]]
-    return {o.name: o for o in found if o.taken or not again}
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if found["finished"] and not again:
+        return {}
+    return {o.name: o for o in map(Outcome.read, found["each"]) if o.taken or not again}
 
 
 def simulate_some(chosen: list[Candidate], outcomes: list[Outcome], board: Board, out: Path) -> None:
-    """The C simulation of a part of what is taken, drawn by a fixed seed; what was simulated earlier counts."""
-    taken = [(candidate, outcome) for candidate, outcome in zip(chosen, outcomes) if outcome.taken]
-    drawn = random.Random(SEED).sample(taken, min(len(taken), max(LEAST, -(-len(taken) // PART))))
-    for number, (candidate, outcome) in enumerate(drawn, 1):
+    """The C simulation of a part of what is taken: the first in an order of all names that a fixed seed draws."""
+    by_name, candidate_of = {o.name: o for o in outcomes}, {c.name: c for c in chosen}
+    names = sorted(by_name)
+    random.Random(SEED).shuffle(names)
+    taken = [by_name[name] for name in names if by_name[name].taken]
+    drawn = taken[: max(LEAST, -(-len(taken) // PART))]
+    for number, outcome in enumerate(drawn, 1):
         if outcome.simulated:
             continue
-        artifact = examine(candidate, board)[1]
+        artifact = examine(candidate_of[outcome.name], board)[1]
         outcome.simulated = "not built again" if artifact is None else simulate(artifact, board)
         print(f"C simulation {number}/{len(drawn)} {outcome.name:40} {outcome.simulated}", flush=True)
         write_json(out, figures(outcomes, versions()))

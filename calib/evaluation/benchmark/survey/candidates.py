@@ -1,13 +1,12 @@
-"""Which networks are surveyed: torchvision's and pretrainedmodels', timm's where it is installed, small ones from a file."""
+"""Which networks are surveyed: torchvision's and pretrainedmodels', timm's where it is installed, small ones of a folder."""
 
 from __future__ import annotations
 
-import importlib
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import torch
@@ -51,13 +50,13 @@ class Candidate:
 
 
 def candidates(small: Path | None = None) -> Iterator[Candidate]:
-    """All networks, those of ``small`` last: a Python file or package with a table NETWORKS of builders and shapes."""
+    """All networks, those of the folder ``small`` last."""
     warnings.simplefilter("ignore", FutureWarning)  # what packages say of their own future
     yield from of_torchvision()
     yield from of_pretrainedmodels()
     yield from of_timm()
     if small is not None:
-        yield from of_file(small)
+        yield from of_folder(small)
 
 
 def of_torchvision() -> Iterator[Candidate]:
@@ -106,17 +105,28 @@ def pictures(name: str, make: Callable[[], torch.nn.Module]) -> Candidate:
     return Candidate(name, make, tuple((3, size, size) for size in sizes))
 
 
-def of_file(path: Path) -> Iterator[Candidate]:
-    """The networks of a Python file or package: NETWORKS, name to builder and input shape. Raises BfpError."""
-    folder = str(path.resolve().parent)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+def of_folder(folder: Path) -> Iterator[Candidate]:
+    """The networks of the Python files of a folder: each file's NETWORKS, name to builder and input shape.
+
+    Raises BfpError where there is no such file, or one cannot be read.
+    """
+    files = sorted(folder.glob("*.py"))
+    if not files:
+        raise BfpError(f"{folder} has no Python files; name a folder whose files have a table NETWORKS")
+    for file in files:
+        for name, (make, shape) in networks_of(file).items():
+            yield Candidate(f"{folder.name}/{name}", make, (tuple(shape),))
+
+
+def networks_of(file: Path) -> dict[str, tuple[Callable[[], torch.nn.Module], tuple[int, ...]]]:
+    """The table NETWORKS of a Python file, name to builder and input shape. Raises BfpError where it has none."""
+    spec = spec_from_file_location(f"surveyed_{file.stem}", file)
+    module = module_from_spec(spec)
     try:
-        networks = importlib.import_module(path.stem).NETWORKS
-    except (ImportError, AttributeError) as error:
-        raise BfpError(f"{path}: no table NETWORKS can be read from it ({shown(str(error))})") from None
-    for name, (make, shape) in networks.items():
-        yield Candidate(f"{path.stem}/{name}", make, (tuple(shape),))
+        spec.loader.exec_module(module)
+        return module.NETWORKS
+    except Exception as error:  # the files are anybody's
+        raise BfpError(f"{file}: no table NETWORKS can be read from it ({shown(str(error))}); correct it") from None
 
 
 def versions() -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -11,15 +11,16 @@ from calib.evaluation.benchmark.survey.candidates import candidates
 from calib.evaluation.benchmark.survey.stages import BOARD, Outcome, examine
 from codegen.performance.board import load_board
 
+BEFORE_A_NEW_ONE = 16  # networks that one process examines: what large ones leave behind is memory
+
 
 def examined(names: list[str], small: Path | None, jobs: int) -> Iterator[Outcome]:
     """Outcomes as they come, from so many processes; from this one where that is one."""
     if jobs < 2 or len(names) < 2:
         yield from (examine_one(name, small) for name in names)
         return
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        for done in as_completed([pool.submit(examine_one, name, small) for name in names]):
-            yield done.result()
+    with get_context("spawn").Pool(jobs, maxtasksperchild=BEFORE_A_NEW_ONE) as pool:
+        yield from pool.imap_unordered(partial(examine_one, small=small), names)
 
 
 def examine_one(name: str, small: Path | None) -> Outcome:

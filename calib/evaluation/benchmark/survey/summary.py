@@ -37,8 +37,8 @@ def lacking(outcome: Outcome) -> set[str | None]:
 
 
 def further(outcomes: Sequence[Outcome]) -> dict[str, dict[str, float]]:
-    """For each further operator: how many refused networks need it, how many it alone would bring, and the share that is
-    reached when it and all before it are there."""
+    """For each further operator: how many refused networks need it, how many it alone would bring, and the share of
+    networks that were taken if it and all before it were there."""
     refused = [lacking(o) for o in outcomes if not o.taken]
     taken, there, found = sum(o.taken for o in outcomes), set(), {}
     for name in FURTHER:
@@ -59,6 +59,7 @@ def figures(outcomes: Sequence[Outcome], versions: dict[str, str]) -> dict:
     """All figures, as JSON has them."""
     refused = Counter(operator for o in outcomes for operator in o.operators)
     return {
+        "finished": False,
         "versions": versions,
         "networks": len(outcomes),
         "taken": sum(o.taken for o in outcomes),
@@ -82,7 +83,8 @@ def by_source(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
 
 def stages(outcomes: Sequence[Outcome]) -> dict[str, float]:
     """How many came through each stage, and the share that is taken."""
-    through = {stage: sum(STAGES.index(o.reached) >= n for o in outcomes if o.reached) for n, stage in enumerate(STAGES)}
+    reached = [STAGES.index(o.reached) for o in outcomes if o.reached]
+    through = {stage: sum(last >= n for last in reached) for n, stage in enumerate(STAGES)}
     taken = sum(o.taken for o in outcomes)
     return {"networks": len(outcomes), **through, "taken": taken, "share": share(taken, len(outcomes))}
 
