@@ -101,7 +101,7 @@ def of_timm() -> Iterator[Candidate]:
 def pictures(name: str, make: Callable[[], torch.nn.Module]) -> Candidate:
     """A network of colour pictures."""
     least = max((size for word, size in OWN_SIZES.items() if word in name), default=0)
-    sizes = (least,) if least else SIZES
+    sizes = (least, *SIZES[-1:]) if least else SIZES
     return Candidate(name, make, tuple((3, size, size) for size in sizes))
 
 
