@@ -60,7 +60,7 @@ def earlier(path: Path, again: bool) -> dict[str, Outcome]:
     if not path.is_file():
         return {}
     found = json.loads(path.read_text(encoding="utf-8"))
-    if found["finished"] and not again:
+    if found.get("finished", True) and not again:
         return {}
     return {o.name: o for o in map(Outcome.read, found["each"]) if o.taken or not again}
 
