@@ -498,7 +498,12 @@ def task_benchmark():
 def task_survey():
     """how many published networks are taken, from builder to code, a tenth of them simulated: build/survey.json"""
     return {
-        "actions": [command("calib.evaluation.benchmark.survey", "--out", BUILD / "survey.json")],
+        "actions": [
+            command(
+                *("calib.evaluation.benchmark.survey", "--small", "tests/support/user_networks"),
+                *("--out", BUILD / "survey.json", *(["--again"] if flag("again") else [])),
+            )
+        ],
         "uptodate": [False],
     }
 

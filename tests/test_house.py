@@ -35,7 +35,7 @@ THEIRS = {
     "calib": {
         *("numpy", "torch", "torchvision", "pretrainedmodels", "PIL", "jinja2", "markupsafe", "safetensors", "dask"),
         *("distributed", "threadpoolctl", "efficientnet_lite_pytorch", "tensorboard", "hls4ml", "small_cnn"),
-        "onnx",
+        *("onnx", "timm"),
     },
     "codegen": {"numpy", "jinja2", "clang"},
     "host": {"numpy", "PIL", "pynq", "pynqmetadata"},

@@ -28,6 +28,7 @@ class ActivationFormats:
     def __init__(self, plan: FormatPlan, network: FloatNetwork, statistics: Statistics) -> None:
         self.plan, self.reach, self.statistics = plan, network.reach, statistics
         self.graph, self.output_range = plan.graph, network.output_range
+        self.segments = plan.graph.segments()
         self.preprocessing = scaled_input(plan.preprocessing, network)
         self._chosen: dict[Histogram, np.ndarray] = {}  # floors change from pass to pass, histograms do not
 
@@ -113,7 +114,7 @@ class ActivationFormats:
 
     def _limit_spread(self, tensor: str, e: np.ndarray) -> np.ndarray:
         """Raise fine blocks until no two of a segment are further apart than a filter's psums may be."""
-        segments = np.searchsorted(self.plan.splits[tensor], self.graph.segments()[tensor])[:-1]
+        segments = np.searchsorted(self.plan.splits[tensor], self.segments[tensor])[:-1]
         highest = np.maximum.reduceat(e, segments)
         per_block = np.repeat(highest, np.diff([*segments, len(e)]))
         return np.maximum(e, per_block - self.plan.options.max_spread)

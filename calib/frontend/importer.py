@@ -48,13 +48,10 @@ def import_module(module: torch.nn.Module, input_shape: InputShapes, name: str) 
         **signature.inputs_to_buffers,
         **signature.inputs_to_lifted_tensor_constants,
     }
-    if signature.buffers_to_mutate:
-        changed = ", ".join(sorted(signature.buffers_to_mutate.values()))
-        raise BfpError(f"network {name} writes to {changed} while it runs; the engine keeps no state between images")
     draft = Draft(name, tuple(shapes), {t: (s[0], *(1,) * (3 - len(s)), *s[1:]) for t, s in shapes.items()})
     entries = iter(order)
     translation = Translation(draft, module)
-    obstacles: list[Refusal] = []
+    obstacles = _state(name, program)
     stored = {node: state[owners[node.name]] for node in program.graph.nodes if node.op == "placeholder" and node.name in owners}
     translation.constants.update(stored)
     known = Constants(translation, program.graph.nodes)
@@ -64,7 +61,7 @@ def import_module(module: torch.nn.Module, input_shape: InputShapes, name: str) 
     for node in program.graph.nodes:
         if node.op == "placeholder" and node.name in signature.user_inputs:  # others are objects, such as generators
             translation.views[node] = View(next(entries))
-        elif node.op == "call_function" and node in needed:
+        elif node.op == "call_function" and node in needed and not translation.depends_on_lost(node):
             try:
                 translate(translation, node)
             except Refusal as obstacle:
@@ -90,6 +87,13 @@ def check_inputs(draft: Draft) -> None:
             raise BfpError(f"network {draft.name}: nothing that it returns depends on its input {tensor}; leave it out")
 
 
+def _state(name: str, program: torch.export.ExportedProgram) -> list[Refusal]:
+    """What the network keeps between images: an obstacle for each of its buffers that it writes to."""
+    changed = sorted(program.graph_signature.buffers_to_mutate.values())
+    reason = "writes to it while it runs; the engine keeps no state between images"
+    return [Refusal(name, "aten.copy_", f"buffer {buffer}", reason) for buffer in changed]
+
+
 def _needed(program: torch.export.ExportedProgram, sources: list[FxNode]) -> set[FxNode]:
     """The calls that the engine's part of the results depends on; sources: the values that it ends with."""
     found = set(sources)
@@ -106,5 +110,5 @@ def _check_output(t: Translation, source: FxNode) -> None:
             f"network {t.draft.name} returns {source}, which does not depend on its input; "
             "return what the network computes from the image"
         )
-    if shape_of(source)[0] != 1:
+    if host_tail.image_shape(source) is None:
         t.refuse(source, f"reshaping the result to {shape_of(source)} is not supported; the batch axis must stay")

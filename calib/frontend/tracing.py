@@ -12,9 +12,10 @@ import torch
 
 from bfp.errors import BfpError
 from calib.eval_mode import to_eval
-from calib.frontend.aten import FRESH
+from calib.frontend.aten import ALIASES, FRESH
 from calib.frontend.inputs import arranged
-from calib.frontend.translation import operator_name
+from calib.frontend.trace_advice import advice
+from calib.frontend.translation import bind, operator_name
 
 
 def as_module(value: object) -> torch.nn.Module | None:
@@ -50,7 +51,7 @@ def trace(
         sizes = " and ".join(str(tuple(shape)) for shape in ordered.values())
         raise BfpError(
             f"network {name} cannot be traced with an input of shape {sizes} "
-            f"({type(error).__name__}: {reason}); check the input size, and that forward has no control flow on data"
+            f"({type(error).__name__}: {reason}); {advice(module, f'{type(error).__name__}: {reason}', next(iter(ordered.values())))}"
         ) from None
     finally:
         logging.root.manager.disable = level
@@ -83,13 +84,24 @@ def _export(module: torch.nn.Module, images: tuple[torch.Tensor, ...]) -> torch.
 def _writes_shared_values(graph: torch.fx.Graph) -> bool:
     """Whether an in-place operator may write to what another node reads, perhaps through a view.
 
-    It cannot where its operand is newly computed and has no other reader: then it is the same as its
-    functional form.
+    It cannot where its operand is newly computed, or a view of what is, and nothing else reads either: then it is the
+    same as its functional form. Dropout that does nothing writes nothing.
     """
     for node in graph.nodes:
         if node.op == "call_function" and getattr(node.target, "_schema", None) and node.target._schema.is_mutable:
-            operand = node.args[0]
-            fresh = operand.op == "call_function" and operator_name(operand).rstrip("_") in FRESH
-            if not fresh or len(operand.users) != 1:
+            idle = "dropout" in operator_name(node) and not bind(node)["train"]
+            if not idle and not _fresh(node.args[0]):
                 return True
+    return False
+
+
+def _fresh(value: object) -> bool:
+    """Whether a value is newly computed, or a view of one, and nothing but one call reads it."""
+    while isinstance(value, torch.fx.Node) and value.op == "call_function" and len(value.users) == 1:
+        name = operator_name(value).rstrip("_")
+        if name in FRESH:
+            return True
+        if name not in ALIASES:
+            return False
+        value = value.args[0]
     return False
