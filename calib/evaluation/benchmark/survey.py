@@ -21,8 +21,9 @@ from torch.utils import _pytree
 
 from bfp import artifact_file, golden
 from bfp.artifact import ARRAY, Artifact, Preprocessing
-from bfp.errors import BfpError
-from bfp.files import write_json
+from bfp.errors import BfpError, sentence
+from bfp.files import check_result, write_json
+from bfp.names import printable
 from calib.evaluation.benchmark.results import RESULTS
 from calib.formats.plan import plan
 from calib.formats.solver import quantise_network
@@ -183,13 +184,23 @@ def summary(outcomes: list[Outcome]) -> dict:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Survey, print a line a network and the figures, write them; 1 where a simulation differs."""
+    """Survey, print a line a network and the figures, write them; 1 where a simulation differs, 2 for what is refused."""
     parser = argparse.ArgumentParser(prog="python -m calib.evaluation.benchmark.survey", description=__doc__)
     parser.add_argument("--only", nargs="*", default=[], help="words that names must have one of")
     parser.add_argument("--size", type=int, default=SIZE, help=f"pixels a side (default {SIZE})")
     parser.add_argument("--no-simulation", action="store_true", help="leave out the C simulations")
     parser.add_argument("--out", type=Path, default=RESULTS.parent / "survey.json")
     arguments = parser.parse_args(argv)
+    try:
+        return survey(arguments)
+    except (BfpError, OSError, MemoryError) as error:
+        print(f"error: {printable(sentence(error))}", file=sys.stderr)
+        return 2
+
+
+def survey(arguments: argparse.Namespace) -> int:
+    """The exit status: 1 where a simulation differs. Raises BfpError where the result cannot be written."""
+    check_result(arguments.out)
     board, outcomes = load_board("ultra96v2"), []
     for name, make in candidates():
         if arguments.only and not any(word in name for word in arguments.only):
