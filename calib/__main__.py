@@ -149,7 +149,9 @@ def evaluate(config: NetworkConfig, folder: Path, arguments: argparse.Namespace)
         result = online.evaluate(pipeline.prepare(config), folder, arguments.limit)
     else:
         from calib.evaluation import evaluate
+        from calib.evaluation.integer_model import choose_device
 
+        choose_device(arguments.device)
         artifact = artifact_file.load(folder / "artifact.npz")
         prepared = pipeline.prepare(config, adapted=False)
         result = evaluate.evaluate(prepared, artifact, folder, arguments.limit, arguments.device)

@@ -136,11 +136,11 @@ def _far_apart(layer: _Scales) -> bool:
 
 
 def _factors(layer: _Scales) -> np.ndarray:
-    """By what the channels of a layer are divided, float64; the layer as a whole keeps its scale."""
+    """By what the channels of a layer are divided, float64; the layer as a whole keeps its scale to a power of two."""
     made, read, matter = layer.made, layer.read, layer.matter
     if not matter.any():
         return np.ones(len(made))
-    middle, worth = (np.exp(np.log(values[matter]).mean()) for values in (made, layer.worth))
+    middle, worth = (np.exp2(np.log2(values[matter]).mean().round()) for values in (made, layer.worth))
     # weights that read nothing but zeros are made as small as any
     unread = np.where(read > 0, worth / middle / _or_one(read), 1.0)
     return np.where(made > 0, made / middle, unread)
