@@ -10,11 +10,12 @@ from torch import nn
 
 from bfp import golden
 from bfp.artifact import Preprocessing
-from calib.config import bfp_options
+from calib.config import SHIPPED, bfp_options, find_network, load_config
 from calib.data.images import open_images
 from calib.frontend.importer import import_module
 from calib.network import float_model
 from calib.options import ImageOptions
+from calib.pipeline import prepare
 from calib.state import begin
 from calib.transforms import sequence
 from calib.transforms.canonical_scales import APART, canonical
@@ -132,4 +133,11 @@ def test_what_an_activation_limits_keeps_its_scale():
     with torch.no_grad():
         net[0].weight[3] *= 1e4
     network = import_module(net, SHAPE, "toy")
+    assert canonical(network) is network
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", sorted(p.stem for p in SHIPPED.glob("*.toml")))
+def test_shipped_networks_stay_as_they_are(name):
+    network = prepare(load_config(find_network(name)), adapted=False).network
     assert canonical(network) is network
