@@ -19,6 +19,7 @@ from bfp.errors import BfpError
 from bfp.names import printable
 from calib.config import NetworkConfig, load_config
 from calib.data.classes import Classes
+from calib.data.depth import depth_note
 from calib.data.images import open_images
 from calib.options import ImageOptions
 
@@ -225,6 +226,7 @@ def fuzz_pictures(folder, count: int, seed: int) -> None:
             path.write_bytes(damaged(whole[name], rng))
             with case(folder) as found:
                 images = open_images(ImageOptions((str(path),)), PRE)
+                depth_note(images)
                 batch = np.concatenate(list(images.batches(8)))
             if found.refusal is None:
                 taken += 1

@@ -36,6 +36,7 @@ NUMBERS = [
     *(type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")),
 ]
 TENSORS = ("torch._utils", "torch.storage", "torch._tensor")  # of tensors themselves, where torch cannot read a damaged file
+FOLDER = 0x10  # among the attributes of a part of a zip archive
 VARIANCE_FLOOR = 0.1  # of a layer's mean variance: channels that hardly vary would amplify noise
 DOWNLOAD_TIMEOUT = 30.0  # seconds without any data
 Images = Union[np.ndarray, torch.Tensor]
@@ -114,13 +115,17 @@ def _read(path: Path) -> object:
 
 
 def check_sums(path: Path) -> None:
-    """Raise BfpError where a part of a file that torch saved is damaged: torch itself does not look at its check sums."""
+    """Raise BfpError where a part of a file that torch saved is damaged: torch itself does not look at its check sums.
+
+    A part that is marked as a folder it takes for an empty one, and gives whatever its memory held.
+    """
     if not zipfile.is_zipfile(path):  # as torch wrote them before 1.6
         return
     with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
+        folders = [m.filename for m in archive.infolist() if m.file_size and m.external_attr & FOLDER]
+        damaged = folders[0] if folders else archive.testzip()
     if damaged is not None:
-        raise BfpError(f"weights file {path} is damaged (the check sum of its part {shown(damaged)} is wrong); copy it again")
+        raise BfpError(f"weights file {path} is damaged (the check sum of its part {shown(damaged)} is wrong, or its kind); copy it again")
 
 
 def check_state_dict(module: nn.Module, state: dict[str, torch.Tensor], path: str | Path) -> None:
