@@ -70,8 +70,11 @@ def _replace_folder(temporary: Path, path: Path) -> None:
                 shutil.rmtree(older, ignore_errors=True)
 
 
-def check_folder(folder: str | Path) -> None:
-    """Raise BfpError where no results could be written to a folder, before anything is computed."""
+def check_folder(folder: str | Path, option: str = "") -> None:
+    """Raise BfpError where no results could be written to a folder, before anything is computed.
+
+    option: of the command line, that names another folder.
+    """
     folder = Path(folder)
     there = next(p for p in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(p))
     if not os.path.isdir(there):
@@ -82,7 +85,7 @@ def check_folder(folder: str | Path) -> None:
         reason = f"the disk of {there} is full"
     else:
         return
-    raise BfpError(f"results cannot be written to {folder} ({reason}); make room, or name another folder")
+    raise BfpError(f"results cannot be written to {folder} ({reason}); make room, or name another folder{option and f' with {option}'}")
 
 
 def check_result(path: str | Path | None) -> None:

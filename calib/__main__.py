@@ -100,12 +100,12 @@ def run(arguments: argparse.Namespace) -> None:
         if value is not None and value < 1:
             raise BfpError(f"--{option} {value} leaves nothing to do; give at least 1")
     if arguments.command == "reproduce-table":
-        check_folder(arguments.out)
+        check_folder(arguments.out, "--out")
         reproduce(arguments)
         return
     config = load_config(find_network(arguments.network))
     folder = arguments.out or Path("build") / config.name
-    check_folder(folder)
+    check_folder(folder, "--out")
     COMMANDS[arguments.command](config, folder, arguments)
 
 
