@@ -525,11 +525,14 @@ def task_stage_benches():
     }
 
 
+FUZZERS = [f"tests/test_fuzz_{what}.py" for what in ("files", "inputs", "names", "weights", "writing")] + ["tests/test_scale_invariance.py"]
+
+
 def task_tests():
     for name, words, doc in (
         ("test", ("-n", "logical", "--maxprocesses", "4", "--dist", "loadfile"), "the default test suite, on up to four cores"),
         ("test_heavy", ("-m", "heavy"), "the tests that take minutes: a thousand random graphs, every shipped network"),
-        ("fuzz", ("-m", "heavy", "tests/test_fuzz_files.py", "tests/test_fuzz_inputs.py"), "files and inputs damaged in thousands of ways"),
+        ("fuzz", ("-m", "heavy", *FUZZERS), "files, inputs, names, weights and disks damaged in thousands of ways; channels rescaled"),
         ("sanitize", ("-m", "", "tests/test_sanitize.py"), "the engine over random graphs, under sanitizers"),
     ):
         yield {"basename": name, "actions": [command("pytest", "-q", *words)], "uptodate": [False], "doc": doc}

@@ -16,7 +16,7 @@ from bfp.activations import Activation, activation
 from bfp.errors import BfpError
 from bfp.fields import NAME, TEXT, checked, fixed, in_order, limited, mapping, record, tuple_of, whole
 from bfp.limits import MAX_CHANNELS, MAX_ENDS, MAX_NODES, MAX_OPERANDS, MAX_SIDE, MAX_VALUES
-from bfp.names import check_name
+from bfp.names import check_name, shown
 from bfp.operators import Channels, Operator, operator
 
 Shape = tuple[int, int, int]  # channels, height, width
@@ -246,7 +246,7 @@ class Graph:
 
     def validate(self) -> None:
         """Check names, structure and shapes. Raises BfpError naming the node."""
-        check_name(self.name, "network", f"network {self.name!r}")
+        check_name(self.name, "network", f"network {shown(self.name)}")
         where = f"network {self.name}"
         if not self.inputs or not self.outputs:
             raise BfpError(f"{where}: it has no {'output' if self.inputs else 'input'}")

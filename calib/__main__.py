@@ -6,17 +6,14 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 import sys
 from pathlib import Path
 
-from bfp.errors import BfpError
+from bfp.errors import BfpError, sentence
+from bfp.files import check_folder
 from bfp.names import printable, shown
 from calib.config import NetworkConfig, find_network, load_config
 from calib.options import ONLINE
-
-LEAST_FREE = 2**20  # bytes of disk, without which no result of any kind can be written
 
 
 def parser() -> argparse.ArgumentParser:
@@ -103,27 +100,13 @@ def run(arguments: argparse.Namespace) -> None:
         if value is not None and value < 1:
             raise BfpError(f"--{option} {value} leaves nothing to do; give at least 1")
     if arguments.command == "reproduce-table":
-        check_folder(arguments.out)
+        check_folder(arguments.out, "--out")
         reproduce(arguments)
         return
     config = load_config(find_network(arguments.network))
     folder = arguments.out or Path("build") / config.name
-    check_folder(folder)
+    check_folder(folder, "--out")
     COMMANDS[arguments.command](config, folder, arguments)
-
-
-def check_folder(folder: Path) -> None:
-    """Raise BfpError where no results could be written to a folder, before anything is computed."""
-    there = next(p for p in (folder.absolute(), *folder.absolute().parents) if os.path.exists(p))
-    if not os.path.isdir(there):
-        reason = f"{there} is no folder"
-    elif not os.access(there, os.W_OK | os.X_OK):
-        reason = f"{there} may not be written"
-    elif shutil.disk_usage(there).free < LEAST_FREE:
-        reason = f"the disk of {there} is full"
-    else:
-        return
-    raise BfpError(f"results cannot be written to {folder} ({reason}); make room, or name another folder with --out")
 
 
 # Each command imports what it needs when it runs: torch is slow, and by then the network's file has been checked.
@@ -166,7 +149,9 @@ def evaluate(config: NetworkConfig, folder: Path, arguments: argparse.Namespace)
         result = online.evaluate(pipeline.prepare(config), folder, arguments.limit)
     else:
         from calib.evaluation import evaluate
+        from calib.evaluation.integer_model import choose_device
 
+        choose_device(arguments.device)
         artifact = artifact_file.load(folder / "artifact.npz")
         prepared = pipeline.prepare(config, adapted=False)
         result = evaluate.evaluate(prepared, artifact, folder, arguments.limit, arguments.device)
@@ -245,9 +230,9 @@ def reproduce(arguments: argparse.Namespace) -> None:
     complain("table", failures)
 
 
-def complain(sentence: str) -> int:
+def complain(words: str) -> int:
     """Say what is wrong; returns the exit status."""
-    print(f"error: {printable(sentence)}", file=sys.stderr)
+    print(f"error: {printable(words)}", file=sys.stderr)
     return 2
 
 
@@ -256,15 +241,10 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         run(arguments)
-    except BfpError as error:
-        return complain(str(error))
+    except (BfpError, OSError, MemoryError) as error:
+        return complain(sentence(error))
     except SystemExit as error:  # of the network's own code, wherever it is called
         return complain(f"the network's own code ends the program (exit status {shown(error.code)}); take that out of it")
-    except MemoryError:
-        return complain("there is not enough memory; give a smaller [input] size, or fewer images")
-    except OSError as error:  # a full disk, a folder that may not be written: what wrote whole files has said so
-        what = "a file" if error.filename is None else error.filename
-        return complain(f"{what} cannot be read or written ({error.strerror or error}); make room, or correct the path")
     except KeyboardInterrupt:
         kept = "; started again, it goes on with the next batch" if arguments.command == "evaluate" else ""
         print(f"\ninterrupted{kept}", file=sys.stderr)

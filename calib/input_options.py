@@ -66,8 +66,8 @@ def check_units(section: Section, mean: tuple[float, ...], std: tuple[float, ...
     Raises BfpError where they must be.
     """
     values = [(pixel - m) / s for m, s in zip(mean, std) for pixel in (0.0, 255.0)]
-    meant = f'say units = "0..1" if mean and std are for pixels of 0..1 as torchvision counts them (std {spoken(std, 255)} '
-    meant += f'in pixels of 0..255), or units = "0..255" if the network takes inputs of {min(values):.4g} to {max(values):.4g}'
+    meant = f'say units = "0..1" if they are as torchvision counts pixels (std {spoken(std, 255)} in pixels of 0..255), '
+    meant += f'or units = "0..255" if the network takes inputs of {min(values):.4g} to {max(values):.4g}'
     if max(std) < 1:
         raise section.fail("std", f"is {spoken(std)}, less than one step of a pixel of 0..255; {meant}")
     if max(std) <= 1 and max(map(abs, mean)) <= 1:

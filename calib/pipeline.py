@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from calib.data.classes import Classes
 from calib.data.depth import depth_note
 from calib.data.images import ImageSet, open_images
 from calib.detection_options import detector
+from calib.formats.layer_options import resolve_options
 from calib.frontend.importer import import_module
 from calib.judge import Judge
 from calib.network import float_model
@@ -110,7 +112,7 @@ def prepare(config: NetworkConfig, adapted: bool = True) -> Prepared:
         classes = load_classes(config)
         calibration = open_images(config.calibration, config.input, config.seed, classes)
         notes = [*config.notes, *calibration.notes]
-        module, weights = build(config, calibration, notes, adapted)
+        module, weights = build(config, calibration, classes, notes, adapted)
     network = import_module(module, config.input_shape, config.name)
     judge = judge_of(config, network, classes.names, metric)
     evaluation = evaluated_images(config, calibration, classes, judge.classes if judge.task.right else None)
@@ -141,10 +143,11 @@ def judge_of(config: NetworkConfig, network: FloatNetwork, names: tuple[str, ...
 
 
 def build(
-    config: NetworkConfig, calibration: ImageSet, notes: list[str], twice: bool
+    config: NetworkConfig, calibration: ImageSet, classes: Classes, notes: list[str], twice: bool
 ) -> tuple[torch.nn.Module, str]:
     """The module with its weights, and which these are; what was replaced is added to ``notes``. Raises BfpError.
 
+    Where random weights need images, what needs none is checked before the first of them is read.
     twice: whether a model that brings its own weights is built once more, to see whether they stay.
     """
     start = time.perf_counter()
@@ -161,6 +164,11 @@ def build(
         )
     images = None
     if weights == "random":
+        with suppress(NotImported):
+            early = imported_early(module, config)
+            judge = judge_of(config, early, classes.names, None)
+            evaluated_images(config, calibration, classes, judge.classes if judge.task.right else None)
+            resolve_options(early.graph, config.bfp)
         images = config.as_taken(weight_images(calibration))
     notes += load_weights(module, weights, config.seed, images)
     return module, weights
@@ -175,6 +183,18 @@ def detector_of(config: NetworkConfig, heads: Mapping[str, tuple[Shape, tuple[st
     if len(found) > 1:
         raise BfpError(f"{config.path}: outputs of the detector have rows of {sorted(d.columns for d in found)} numbers; make them equal")
     return found.pop()
+
+
+class NotImported(Exception):
+    """The module cannot be imported before it has its weights, as one of other types than float32; or not at all."""
+
+
+def imported_early(module: torch.nn.Module, config: NetworkConfig) -> FloatNetwork:
+    """The network of a module whose weights are still to come. Raises NotImported, since that is told when they are there."""
+    try:
+        return import_module(module, config.input_shape, config.name)
+    except BfpError:
+        raise NotImported from None
 
 
 @fixed_threads()

@@ -77,7 +77,10 @@ class Evidence:
                 f"on held-out images; give more, {ENOUGH} are enough"
             )
         elif 0 < self.photographs < FEW:
-            said.append(f"the ends of ranges rest on {self.photographs} calibration images; give more, {ENOUGH} are enough")
+            said.append(
+                f"the ends of ranges rest on {self.photographs} calibration images, and figures on held-out images on "
+                f"fewer, so that other images may come out worse; give more, {ENOUGH} are enough"
+            )
         if not self.likeness.alike:
             said.append(
                 "the calibration images do not look like those that the network was trained on: its batch normalisations' "

@@ -11,12 +11,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from bfp.errors import BfpError
+from bfp.errors import BfpError, sentence
+from bfp.files import check_result
 from bfp.names import printable
 from host.ending import run_to_the_end
 
 BENCH_SECONDS = 5.0
 UNSAID = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT)  # of output that cannot be written
+RESULTS = ("out", "csv", "json")  # options that name files to be written
 NEEDED = ("numpy", "PIL")  # and pynq, which the driver asks for
 
 
@@ -25,15 +27,17 @@ def main(argv: list[str] | None = None) -> int:
     reads the output any more, 129, 130 and 143 after SIGHUP, SIGINT and SIGTERM."""
     arguments = _parser().parse_args(argv)
     try:
+        for option in RESULTS:
+            check_result(getattr(arguments, option, None))
         status = run_to_the_end(lambda: arguments.work(arguments))
         sys.stdout.flush()
         return status
-    except BfpError as error:
-        return _refused(str(error))
     except OSError as error:
-        if error.filename is not None or error.errno not in UNSAID:
-            raise
-        return _unsaid(error)
+        if error.filename is None and error.errno in UNSAID:
+            return _unsaid(error)
+        return _refused(sentence(error))
+    except (BfpError, MemoryError) as error:
+        return _refused(sentence(error))
     except ModuleNotFoundError as error:
         if error.name not in NEEDED:
             raise
@@ -49,8 +53,8 @@ def _unsaid(error: OSError) -> int:
     return _refused(f"the output cannot be written ({error.strerror}); make room for it")
 
 
-def _refused(sentence: str) -> int:
-    print(f"error: {printable(sentence)}", file=sys.stderr)
+def _refused(words: str) -> int:
+    print(f"error: {printable(words)}", file=sys.stderr)
     return 2
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from bfp.artifact import ARRAY, Preprocessing
 from bfp.errors import BfpError
+from bfp.names import cut, printable
 from bfp.placement import Placement, placement
 
 # by the names that every Pillow has, the board's 9.0.1 and today's
@@ -37,6 +38,7 @@ TURNS = {
     8: Image.ROTATE_90,
 }
 SIDEWAYS = (5, 6, 7, 8)  # orientations of which rows become columns
+MOST_REASON = 120  # characters of what a decoder says
 LONGEST = 16  # times the shorter side: pictures that are longer are cropped before they are resized
 MODES = {"rgb": "RGB", "bgr": "RGB", "gray": "L"}  # what PIL decodes to; normalise() swaps to BGR
 
@@ -61,8 +63,10 @@ def open_image(path: str | Path | BinaryIO, pre: Preprocessing, draft: bool = Fa
             return as_network_takes(image, pre)
     except FileNotFoundError:
         raise BfpError(f"image {path} does not exist; check the name") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BfpError(f"image {path} cannot be read ({error}); give a readable JPEG, PNG or similar file") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged bytes raise whatever their decoder trips over
+        raise BfpError(f"image {path} cannot be read ({cut(printable(str(error)), MOST_REASON)}); give a readable JPEG, PNG or similar file") from None
 
 
 def picture_size(path: str | Path | BinaryIO) -> tuple[int, int]:

@@ -255,7 +255,7 @@ def test_the_user_is_told_what_the_ranges_rest_on(folder, capsys):
     assert not artifact.provenance["notes"]
     for images, wanted in (
         (pictures(1), "rest on one calibration image"),
-        (pictures(4), "rest on 4 calibration images"),
+        (pictures(4), "rest on 4 calibration images, and figures on held-out images on fewer"),
         (np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8), "do not look like those"),
     ):
         artifact = calibrated(folder, images)

@@ -72,7 +72,7 @@ def compile_engine(
             [*words, "-shared", *link, str(object_file), "-o", str(shared)],
         ):
             result = subprocess.run(command, capture_output=True, text=True, errors="replace")
-            if result.returncode:
+            if result.returncode or not os.path.isfile(command[-1]):
                 lines = result.stderr.strip().splitlines() or ["no message"]
                 first = next((line for line in lines if "error" in line), lines[0])
                 raise BfpError(f"{compiler} cannot compile the generated engine in {generated}: {first}")

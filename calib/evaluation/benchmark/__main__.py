@@ -6,7 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from bfp.errors import BfpError
+from bfp.errors import BfpError, sentence
+from bfp.files import check_result
+from bfp.names import printable
 from calib.evaluation.benchmark.results import RESULTS, store, table
 from calib.config import load_config
 
@@ -25,6 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     from calib.evaluation.benchmark import exponents, golden, memory, overlap, pictures
 
     try:
+        check_result(arguments.out)
         if arguments.benchmark == "memory":
             entry = memory.measure(arguments.network)
         elif arguments.benchmark == "pictures":
@@ -35,8 +38,8 @@ def main(argv: list[str] | None = None) -> int:
             prepared = pipeline.prepare(load_config(arguments.network))
             entry = {"exponents": exponents, "golden": golden}[arguments.benchmark].measure(prepared)
         store(arguments.benchmark, entry, arguments.out)
-    except BfpError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (BfpError, OSError, MemoryError) as error:
+        print(f"error: {printable(sentence(error))}", file=sys.stderr)
         return 2
     print(table(arguments.benchmark, entry))
     return 0

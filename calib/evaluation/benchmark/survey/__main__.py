@@ -13,7 +13,9 @@ import random
 import sys
 from pathlib import Path
 
-from bfp.files import write_json, write_text
+from bfp.errors import BfpError, sentence
+from bfp.files import check_result, write_json, write_text
+from bfp.names import printable
 from calib.evaluation.benchmark.results import RESULTS
 from calib.evaluation.benchmark.survey.candidates import Candidate, candidates, versions
 from calib.evaluation.benchmark.survey.side_by_side import examined
@@ -25,7 +27,7 @@ PART, LEAST = 10, 20  # one of so many is simulated, and at least so many
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Survey, print a line a network and the figures, write them; 1 where a simulation differs."""
+    """Survey, print a line a network and the figures, write them; 1 where a simulation differs, 2 for what is refused."""
     parser = argparse.ArgumentParser(prog="python -m calib.evaluation.benchmark.survey", description=__doc__)
     parser.add_argument("--only", nargs="*", default=[], help="words that names must have one of")
     parser.add_argument("--small", type=Path, help="a folder of Python files, each with a table NETWORKS")
@@ -34,6 +36,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--no-simulation", action="store_true", help="leave out the C simulations")
     parser.add_argument("--out", type=Path, default=RESULTS.parent / "survey.json")
     arguments = parser.parse_args(argv)
+    try:
+        return survey(arguments)
+    except (BfpError, OSError, MemoryError) as error:
+        print(f"error: {printable(sentence(error))}", file=sys.stderr)
+        return 2
+
+
+def survey(arguments: argparse.Namespace) -> int:
+    """The exit status: 1 where a simulation differs. Raises BfpError where the result cannot be written."""
+    check_result(arguments.out)
     board = load_board(BOARD)
     chosen = [c for c in candidates(arguments.small) if not arguments.only or any(w in c.name for w in arguments.only)]
     known = earlier(arguments.out, arguments.again)
