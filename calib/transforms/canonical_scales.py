@@ -104,10 +104,15 @@ def _scales(network: FloatNetwork, tied: TiedChannels) -> _Scales:
 
 
 def _norms(network: FloatNetwork, node: Node, tied: TiedChannels, made: np.ndarray) -> np.ndarray:
-    """Of the node's filters with their biases, float64 [filters], where what they read has the scales ``made``."""
+    """Of the node's filters with their biases, float64 [filters], where what they read has the scales ``made``.
+
+    In front of a ReLU a bias far below zero does not count: it only says that the channel is always zero.
+    """
     w = network.weights[node.name]
     weight = w.weight.astype(np.float64) * node.operator.weights.along_inputs(_or_one(made[tied.of[node.main]]))
-    norm = np.sqrt((weight**2).sum(axis=(1, 2, 3)) + w.bias.astype(np.float64) ** 2)
+    own, bias = np.sqrt((weight**2).sum(axis=(1, 2, 3))), w.bias.astype(np.float64)
+    shut = node.act.non_negative & (bias < -APART * own)
+    norm = np.hypot(own, np.where(shut, 0.0, bias))
     return np.where(norm > NOTHING, norm, 0.0)
 
 
