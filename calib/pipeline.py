@@ -19,7 +19,7 @@ import torch
 from bfp import artifact_file
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
-from bfp.names import printable
+from bfp.names import COMMAND, printable
 from bfp.samples import Samples, save_samples
 from calib import quantisation
 from calib.config import WEIGHT_WORDS, NetworkConfig
@@ -199,10 +199,10 @@ def check_artifact(prepared: Prepared, artifact: Artifact) -> None:
     """Raise BfpError where the artifact was made from another network, or says that it was from other float weights."""
     name, path = artifact.graph.name, prepared.config.path
     if artifact.graph != prepared.network.graph:
-        raise BfpError(f"the artifact of {name} is not that of {path}; run `doit calibrate` again")
+        raise BfpError(f"the artifact of {name} is not that of {path}; run `{COMMAND} calibrate` again")
     if artifact.float_digest and artifact.float_digest != prepared.state.float_digest:
         raise BfpError(
-            f"the artifact of {name} was made from other float weights than {path} gives now; run `doit calibrate` "
+            f"the artifact of {name} was made from other float weights than {path} gives now; run `{COMMAND} calibrate` "
             "again, and if its model draws other weights each time, name a file as `weights`, or seed in the callable"
         )
 

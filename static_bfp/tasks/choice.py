@@ -6,12 +6,13 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from doit import get_var
+
 from bfp.errors import BfpError
-from bfp.names import printable
+from bfp.names import COMMAND, printable
 from calib.config import SHIPPED, NetworkConfig, find_network, load_config
 from codegen.options import EngineOptions
 from codegen.performance.board import DEFAULT_BOARD, board_at, load_board
-from doit import get_var
 from static_bfp.tasks.place import called_from, refuse
 
 
@@ -87,7 +88,7 @@ def per_network(
     elif alone:
         yield {"basename": task, **alone()}
     else:
-        sentence = f"name a network: doit {task}:NAME or doit {task} net=PATH; shipped are {', '.join(found)}"
+        sentence = f"name a network: {COMMAND} {task}:NAME or {COMMAND} {task} net=PATH; shipped are {', '.join(found)}"
         yield {"basename": task, "actions": [(refuse, [sentence])], "doc": doc}
 
 

@@ -6,12 +6,14 @@ import signal
 import threading
 from pathlib import Path
 
-from codegen.performance.board import board_at
-from codegen.vendor.build import is_current
-from codegen.vendor.request import FlowOptions
 from doit import get_var
 from doit.action import CmdAction
 from doit.tools import Interactive
+
+from bfp.names import COMMAND
+from codegen.performance.board import board_at
+from codegen.vendor.build import is_current
+from codegen.vendor.request import FlowOptions
 from static_bfp.tasks.choice import engine_words, named_host
 from static_bfp.tasks.place import BUILD, STAGES, command, flag, from_here, given, refuse
 
@@ -92,7 +94,7 @@ def deploy(name: str, path: Path) -> dict:
     """the package onto a board, and its self-test there: host=USER@HOST:PORT, or host=local for a folder, simulated; folder=PATH"""
     host, folder = named_host(), get_var("folder", None)
     if host is None:
-        sentence = f"say where the board is: doit deploy:{name} host=USER@HOST, or host=local for a folder of this machine"
+        sentence = f"say where the board is: {COMMAND} deploy:{name} host=USER@HOST, or host=local for a folder of this machine"
         return {"actions": [(refuse, [sentence])]}
     words = command("codegen.deploy", BUILD / name, "--host", host)
     if folder:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from doit import get_var
+from doit.tools import config_changed
+
 from calib.config import NetworkConfig
 from calib.options import ONLINE
 from calib.used_files import class_files, image_files, module_files, pictures_digest, record_holds, weight_files
 from codegen.render import BENCH_HEADERS, KERNEL_HEADERS
-from doit import get_var
-from doit.tools import config_changed
 from static_bfp.tasks.choice import configuration, engine_words
 from static_bfp.tasks.place import BFP, BUILD, CALIB, CODEGEN, EVALUATION, EVALUATION_ROOM, HLS, HOST, REPORT
 from static_bfp.tasks.place import command, flag, given

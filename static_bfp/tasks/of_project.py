@@ -6,9 +6,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from codegen.performance.board import DEFAULT_BOARD
 from doit import get_var
 from doit.action import CmdAction
+
+from bfp.names import COMMAND
+from codegen.performance.board import DEFAULT_BOARD
 from static_bfp.tasks.choice import configuration, named_board, network_file, per_network
 from static_bfp.tasks.of_board import build_bitstream, cosim, csynth, deploy, small_cosim
 from static_bfp.tasks.of_network import CLUSTER, ablation, baselines, calibrate, codegen, csim, estimate, evaluate
@@ -34,7 +36,7 @@ def task_reproduce_table() -> dict:
     name = "reproduce-table"
     images = get_var("images", None)
     if images is None:
-        sentence = f"name the labelled images: doit {name} images=PATH (ImageFolder, CSV, or with a groundtruth.txt)"
+        sentence = f"name the labelled images: {COMMAND} {name} images=PATH (ImageFolder, CSV, or with a groundtruth.txt)"
         return {"basename": name, "actions": [(refuse, [sentence])]}
     words = ["--images", from_here(images), "--out", BUILD / name, *given("limit", "networks", *CLUSTER)]
     for option in ("weights", "calibration"):

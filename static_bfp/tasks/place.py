@@ -6,8 +6,9 @@ import os
 import sys
 from pathlib import Path
 
-from bfp.names import printable
 from doit import get_initial_workdir, get_var
+
+from bfp.names import printable
 
 ROOT = Path(__file__).parents[2]  # of the packages: a checkout, or where Python keeps what is installed
 HERE = Path.cwd()  # doit has gone to the folder of dodo.py by now; the console command stays where it was called

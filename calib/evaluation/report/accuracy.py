@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 from bfp.artifact import Artifact
+from bfp.names import COMMAND
 from calib.options import FAN2019
 
 BASELINES = {FAN2019: "Published rule", "max": "Plain maximum"}
-TASK = "doit baselines"
+TASK = f"{COMMAND} baselines"
 
 
 def accuracy_rows(artifact: Artifact, results: dict[str, dict | None]) -> list[dict]:
@@ -73,7 +74,7 @@ def comparison_notes(artifact: Artifact, results: dict[str, dict | None], networ
         title = BASELINES.get(method, method).lower()
         if one["images"] != evaluation["images"]:
             count = f"{one['images']} images, the artifact on {evaluation['images']}"
-            notes.append(f"the {title} was measured on {count}; {again} and `doit evaluate:{network}` on the same")
+            notes.append(f"the {title} was measured on {count}; {again} and `{COMMAND} evaluate:{network}` on the same")
         elif one["top1_float"] != evaluation["top1_float"]:
             notes.append(f"the {title} was measured on other images or weights than the artifact; {again} again")
         widths, expected = f"{one.get('weight_bits')} and {one.get('activation_bits')}", expected_widths(artifact)

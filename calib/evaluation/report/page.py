@@ -15,6 +15,7 @@ from bfp import artifact_file
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
 from bfp.files import write_json, write_text
+from bfp.names import COMMAND
 from calib.pipeline import Prepared, check_artifact
 from calib.evaluation.report import charts
 from calib.evaluation.report.accuracy import accuracy_rows, comparison_notes
@@ -48,9 +49,9 @@ def read_results(folder: Path) -> dict[str, dict | None]:
             found[name] = json.loads(path.read_text(encoding="utf-8"))
             missing = [k for k in keys if k not in found[name]]
         except (OSError, ValueError, TypeError) as error:
-            raise BfpError(f"{path} is damaged ({error}); run `doit {task}` again") from None
+            raise BfpError(f"{path} is damaged ({error}); run `{COMMAND} {task}` again") from None
         if missing:
-            raise BfpError(f"{path} does not say {', '.join(missing)}; run `doit {task}` again")
+            raise BfpError(f"{path} does not say {', '.join(missing)}; run `{COMMAND} {task}` again")
     return found
 
 
