@@ -164,16 +164,23 @@ def quantise(prepared: Prepared, statistics: Statistics) -> Artifact:
 
 def finished(prepared: Prepared, state: CalibrationState) -> Artifact:
     """The state's artifact, whose provenance says which weights, images, method and options made it."""
-    config, artifact = prepared.config, state.artifact
+    config = prepared.config
+    source = {"model": config.model, "arguments": config.arguments, "weights": prepared.weights, "seed": config.seed}
+    return recorded(state, source, prepared.notes)
+
+
+def recorded(state: CalibrationState, source: dict, replaced: tuple[str, ...] = ()) -> Artifact:
+    """The state's artifact, whose provenance says what made it.
+
+    source: model, arguments, weights and seed, as a network's file has them; replaced: what was taken instead.
+    """
+    artifact = state.artifact
     record = {
-        "model": config.model,
-        "arguments": config.arguments,
-        "weights": prepared.weights,
-        "seed": config.seed,
+        **source,
         "calibration_images": state.statistics.images,
         "method": state.method,
         "bfp": options_used(state),
-        "replaced": list(prepared.notes),
+        "replaced": list(replaced),
         **artifact.provenance,
         "notes": [*state.evidence.notes(), *artifact.provenance["notes"]],
         "ranges": state.evidence.record(),

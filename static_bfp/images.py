@@ -9,6 +9,7 @@ import torch
 
 from bfp.artifact import ARRAY, Preprocessing
 from bfp.errors import BfpError
+from bfp.graph import Graph
 from calib.data.images import ImageSet, Item
 
 Images = "np.ndarray | torch.Tensor | Iterable"
@@ -17,8 +18,8 @@ Images = "np.ndarray | torch.Tensor | Iterable"
 def batches(images: Images) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """Batches of normalised images, float32 [N, C, H, W] or [N, C, L], and their labels, int64 [N], or None.
 
-    images: one array or tensor, or an iterable of such, or of pairs with labels, as a DataLoader is. Raises BfpError
-    for anything else.
+    images: one array or tensor, or an iterable of such, or of pairs with labels, as a DataLoader is; labels that are no
+    class indices count as none. Raises BfpError for anything else.
     """
     if isinstance(images, (np.ndarray, torch.Tensor)):
         images = [images]
@@ -35,7 +36,37 @@ def batches(images: Images) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
                 f"a batch of images is {found.dtype} of shape {found.shape}; it must be finite normalised floats "
                 "[N, C, H, W] or [N, C, L]"
             )
-        yield found.astype(np.float32), None if labels is None else as_array(labels).astype(np.int64).reshape(-1)
+        yield found.astype(np.float32), class_indices(labels, len(found))
+
+
+def class_indices(labels: object, count: int) -> np.ndarray | None:
+    """Labels of so many images, int64 [N], of an array [N] or [N, 1] of whole numbers or of float 0 and 1.
+
+    None for everything else that a loader brings beside images: boxes, masks, values of a regression.
+    """
+    if not isinstance(labels, (np.ndarray, torch.Tensor, list, tuple)) or len(labels) != count:
+        return None
+    found = as_array(labels)
+    if found.shape not in ((count,), (count, 1)):
+        return None
+    whole = np.issubdtype(found.dtype, np.integer) or found.dtype == bool
+    if not whole and not (np.issubdtype(found.dtype, np.floating) and np.isin(found, (0, 1)).all()):
+        return None
+    return found.reshape(-1).astype(np.int64)
+
+
+def check_labels(labels: np.ndarray | None, answers: int) -> None:
+    """Raise BfpError where a label is no index of so many answers; labels: int64 [N], or None."""
+    if labels is not None and not 0 <= labels.min() <= labels.max() < answers:
+        wrong = int(labels.min() if labels.min() < 0 else labels.max())
+        raise BfpError(f"label {wrong} of the images is no class: the network has {answers}, counted from 0")
+
+
+def check_shape(images: np.ndarray, graph: Graph) -> None:
+    """Raise BfpError where images [N, C, H, W], or sequences [N, C, L], are not of the shape that a network takes."""
+    wanted, found = tuple(graph.shapes[graph.input]), maps(images).shape[1:]
+    if found != wanted:
+        raise BfpError(f"images have the shape {images.shape[1:]}; {graph.name} takes {wanted}, channels, rows and columns")
 
 
 def as_array(values: object) -> np.ndarray:

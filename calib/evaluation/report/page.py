@@ -16,6 +16,7 @@ from bfp.artifact import Artifact
 from bfp.errors import BfpError
 from bfp.files import write_json, write_text
 from bfp.names import COMMAND
+from calib.network.float_network import FloatNetwork
 from calib.pipeline import Prepared, check_artifact
 from calib.evaluation.report import charts
 from calib.evaluation.report.accuracy import accuracy_rows, comparison_notes
@@ -91,8 +92,16 @@ def write_report(prepared: Prepared, folder: Path, images: np.ndarray | None = N
     results = read_results(folder)
     if images is None:
         images = images_to_measure(prepared)
-    layers = significant(layer_figures(artifact, prepared.network, measure(prepared.network, artifact, images)))
-    content = {
+    content = layers_content(prepared.network, artifact, images)
+    write_json(folder / "layers.json", content, indent=1)
+    write_text(folder / "report.html", render(artifact, content, results))
+    return content
+
+
+def layers_content(network: FloatNetwork, artifact: Artifact, images: np.ndarray) -> dict:
+    """What layers.json holds: the errors, ranges and exponents of every layer over images, float32 [N, C, H, W]."""
+    layers = significant(layer_figures(artifact, network, measure(network, artifact, images)))
+    return {
         "schema": SCHEMA,
         "network": artifact.graph.name,
         "artifact": artifact.digest,
@@ -100,9 +109,6 @@ def write_report(prepared: Prepared, folder: Path, images: np.ndarray | None = N
         "worst": worst_layers(layers),
         "layers": layers,
     }
-    write_json(folder / "layers.json", content, indent=1)
-    write_text(folder / "report.html", render(artifact, content, results))
-    return content
 
 
 def render(artifact: Artifact, content: dict, results: dict[str, dict | None]) -> str:
