@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import os
 import subprocess
@@ -12,8 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from doit.action import CmdAction
+from doit.exceptions import TaskFailed
+from doit.task import Task
 from support.board_python import on_the_board
 from support.project import MODULE, NAME, NETWORK, ROOT, ran, refusal, skipped
+
+from static_bfp.tasks.reporter import Reporter
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 FOLDERS = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
@@ -112,6 +118,15 @@ def test_the_command_can_say_on_the_board_what_is_missing(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, tmp_path / "find.py"], env=environment, capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "does not have (torch); install" in done.stderr
+
+
+@pytest.mark.parametrize("status, told", [(1, True), (2, True), (130, True), (-11, False), (139, False)])
+def test_nothing_is_said_below_what_a_task_has_said_itself(status, told):
+    out = io.StringIO()
+    action = CmdAction([sys.executable, "-c", "import sys"], shell=False)
+    failure = TaskFailed(f"Command failed: '{action.action}' returned {status}")
+    Reporter(out, {}).add_failure(Task("csim:toy", [action]), failure)
+    assert (out.getvalue() == "") is told
 
 
 # Installed
