@@ -28,11 +28,12 @@ from bfp.graph import Graph, Node
 from bfp.limits import (
     ACC_LIMIT, MAX_CHANNELS, MAX_ENDS, MAX_EXPONENT, MAX_NODES, MAX_REQUANTISATION_SHIFT, MIN_REQUANTISATION_SHIFT,
 )  # fmt: skip
+from bfp.names import COMMAND
 from bfp.parameters import Parameters, Weights, derive
 
 SCHEMA = 4  # 2: clamps of their own per channel, output offset; 3: output scale; 4: lists of inputs and outputs
-MISSING = "run `doit calibrate` first"
-AGAIN = "write it again with `doit calibrate`"
+MISSING = f"run `{COMMAND} calibrate` first"
+AGAIN = f"write it again with `{COMMAND} calibrate`"
 ACC_EXPONENT = whole(-4 * MAX_EXPONENT, 4 * MAX_EXPONENT)
 
 

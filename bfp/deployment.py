@@ -33,16 +33,16 @@ from bfp.graph import Shape
 from bfp.kernel import CLOCK, Implementation, Kernel
 from bfp.layout import HOST, MAX_WORDS, PlacedTensor
 from bfp.limits import MAX_ENDS, MAX_MEMORY, MAX_NODES
-from bfp.names import shown
+from bfp.names import COMMAND, shown
 
 # 2: output offset; 3: output scale; 4: board and clock; 5: lists of inputs and outputs, hashes of all files;
 # 6: how the bitstream was implemented; 7: what it holds of each layer, and what the package has
 SCHEMA = 7
 MANIFEST, WEIGHTS = "manifest.json", "weights.bin"
 SAMPLES = ("artifact.npz", "samples.npz")  # for the board's verification
-MISSING = "give the deployment folder that `doit codegen` wrote"
-AGAIN = "generate the deployment folder again with `doit codegen`"
-BUILD = "build it with `doit build-bitstream`"
+MISSING = f"give the deployment folder that `{COMMAND} codegen` wrote"
+AGAIN = f"generate the deployment folder again with `{COMMAND} codegen`"
+BUILD = f"build it with `{COMMAND} build-bitstream`"
 HASH = hexadecimal(64)
 LANES = limited(whole(2, 64), lambda lanes: lanes & (lanes - 1) == 0, "a power of two from 2 to 64")
 

@@ -22,7 +22,7 @@ from bfp.artifact import Artifact
 from bfp.detection import Detection
 from bfp.errors import BfpError
 from bfp.graph import Shape
-from bfp.names import printable
+from bfp.names import COMMAND, printable
 from bfp.samples import Samples, save_samples
 from calib import quantisation
 from calib.config import WEIGHT_WORDS, NetworkConfig
@@ -217,16 +217,23 @@ def quantise(prepared: Prepared, statistics: Statistics) -> Artifact:
 
 def finished(prepared: Prepared, state: CalibrationState) -> Artifact:
     """The state's artifact, whose provenance says which weights, images, method and options made it."""
-    config, artifact = prepared.config, state.artifact
+    config = prepared.config
+    source = {"model": config.model, "arguments": config.arguments, "weights": prepared.weights, "seed": config.seed}
+    return recorded(state, source, prepared.notes)
+
+
+def recorded(state: CalibrationState, source: dict, replaced: tuple[str, ...] = ()) -> Artifact:
+    """The state's artifact, whose provenance says what made it.
+
+    source: model, arguments, weights and seed, as a network's file has them; replaced: what was taken instead.
+    """
+    artifact = state.artifact
     record = {
-        "model": config.model,
-        "arguments": config.arguments,
-        "weights": prepared.weights,
-        "seed": config.seed,
+        **source,
         "calibration_images": state.statistics.images,
         "method": state.method,
         "bfp": options_used(state),
-        "replaced": list(prepared.notes),
+        "replaced": list(replaced),
         **artifact.provenance,
         "notes": [*state.evidence.notes(), *artifact.provenance["notes"]],
         "ranges": state.evidence.record(),
@@ -255,10 +262,10 @@ def check_artifact(prepared: Prepared, artifact: Artifact) -> None:
     """Raise BfpError where the artifact was made from another network, or says that it was from other float weights."""
     name, path = artifact.graph.name, prepared.config.path
     if artifact.graph != prepared.network.graph:
-        raise BfpError(f"the artifact of {name} is not that of {path}; run `doit calibrate` again")
+        raise BfpError(f"the artifact of {name} is not that of {path}; run `{COMMAND} calibrate` again")
     if artifact.float_digest and artifact.float_digest != prepared.state.float_digest:
         raise BfpError(
-            f"the artifact of {name} was made from other float weights than {path} gives now; run `doit calibrate` "
+            f"the artifact of {name} was made from other float weights than {path} gives now; run `{COMMAND} calibrate` "
             "again, and if its model draws other weights each time, name a file as `weights`, or seed in the callable"
         )
 

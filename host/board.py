@@ -13,6 +13,7 @@ import numpy as np
 
 from bfp.deployment import Deployment, check_file
 from bfp.errors import BfpError
+from bfp.names import COMMAND
 from host.conditions import check_clock, check_memory, load_stamp, stop_clock
 from host.ending import later_signals
 from host.engine import Engine
@@ -291,9 +292,9 @@ def check_bitfile(deployment: Deployment, folder: Path, bitfile: Path, device: A
     """
     for needed in (bitfile, bitfile.with_suffix(".hwh")):
         if not needed.is_file():
-            raise BfpError(f"{needed} does not exist; put NAME.bit and NAME.hwh of `doit build-bitstream` there")
+            raise BfpError(f"{needed} does not exist; put NAME.bit and NAME.hwh of `{COMMAND} build-bitstream` there")
         if needed.parent.resolve() == folder.resolve():
-            check_file(deployment, folder, needed.name, "build it again with `doit build-bitstream`")
+            check_file(deployment, folder, needed.name, f"build it again with `{COMMAND} build-bitstream`")
     if device is None:
         with open(bitfile, "rb") as f:
             if f.read(len(SIMULATION_MARK)) == SIMULATION_MARK:

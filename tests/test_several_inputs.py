@@ -182,3 +182,22 @@ def test_batches_that_are_none(case):
     images, message = BATCHES[case]
     with pytest.raises(BfpError, match=message):
         static_bfp.calibrate(Pair(), images)
+
+
+@pytest.mark.parametrize("use", ["emulate", "evaluate", "layers", "csim"])
+def test_every_input_has_the_shape_that_the_network_takes(use, tmp_path):
+    module, shapes = Pair().eval(), INPUTS["pair"][1]
+    images = drawn(shapes, 4)
+    artifact = static_bfp.calibrate(module, images, method="max")
+    uses = {
+        "emulate": lambda images: artifact.emulate("cpu")(**images),
+        "evaluate": artifact.evaluate,
+        "layers": artifact.layers,
+        "csim": lambda images: static_bfp.csim(artifact, tmp_path, images),
+    }
+    name = list(shapes)[-1]
+    channels, *size = shapes[name]
+    with pytest.raises(BfpError, match=f"images of the input {name} have the shape .{channels + 1}, .*network takes .{channels}, "):
+        uses[use]({**images, name: torch.zeros(4, channels + 1, *size)})
+    with pytest.raises(BfpError, match="takes the inputs"):
+        uses[use]({name: images[name]})

@@ -6,7 +6,6 @@ import json
 import re
 import sys
 
-import dodo
 import numpy as np
 import pytest
 from PIL import Image
@@ -26,6 +25,7 @@ from calib.evaluation.sweep.results import summary, table
 from calib.detection_options import DetectionOptions, detector
 from calib.options import ImageOptions
 from calib.used_files import images_digest, metric_files, module_files
+from static_bfp.tasks import of_network
 
 FILE = """
 model = "judged_network:make"
@@ -264,10 +264,10 @@ def test_the_evaluation_task_depends_on_the_metric(folder, monkeypatch):
     """What is judged by changes no artifact, so that the artifact alone does not say whether an evaluation is of today."""
     (folder / "judged_by.py").write_text(METRIC)
     path = written(folder, 'metric = "judged_by:likeness"')
-    task = dodo.evaluate("net", path)
+    task = of_network.evaluate("net", path)
     assert str(folder / "judged_by.py") in task["file_dep"] and str(folder / "judged_network.py") not in task["file_dep"]
-    assert (dodo.same_files, [dodo.BUILD / "net" / "evaluate.files.json"]) in task["uptodate"]
-    assert str(folder / "judged_by.py") in dodo.calibrate("net", path)["file_dep"]
+    assert (of_network.same_files, [of_network.BUILD / "net" / "evaluate.files.json"]) in task["uptodate"]
+    assert str(folder / "judged_by.py") in of_network.calibrate("net", path)["file_dep"]
 
 
 @pytest.mark.heavy

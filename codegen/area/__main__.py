@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bfp.errors import BfpError, sentence
-from bfp.names import printable
+from bfp.names import COMMAND, printable
 from codegen.area.cases import CASES
 from codegen.area.compiled import find_clang, missing_clang
 from codegen.area.measure import Area, area, as_declared, missing_yosys, module, yosys_version
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
                 generate([widest_artifact()], EngineOptions(), load_board(DEFAULT_BOARD), Path(temporary))
                 report(Path(temporary, "generated"))
         elif not (folder / "generated").is_dir():
-            raise BfpError(f"{folder} has no folder generated; run `doit codegen` first")
+            raise BfpError(f"{folder} has no folder generated; run `{COMMAND} codegen` first")
         else:
             report(folder / "generated")
     except (BfpError, OSError) as error:

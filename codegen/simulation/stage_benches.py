@@ -39,7 +39,7 @@ from codegen.simulation.stage_checker import Checker
 from codegen.simulation.stage_recording import Call, Parameter, items, record, stages
 
 BENCHES = HLS / "testbench" / "stages"
-OUT = Path(__file__).parents[2] / "build" / "stage_benches"
+OUT = Path("build").absolute() / "stage_benches"
 # lanes x filters x pixels, the smallest and the default one among them
 SIZES = ((2, 2, 1), (4, 2, 3), (8, 8, 2), (16, 8, 5))
 C_TYPES = {"Word": ("int8_t", "Words"), "AccWord": ("int32_t", "AccWords")}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 
 from bfp.artifact import Artifact
+from bfp.names import COMMAND
 from calib.evaluation.shown import own_text, truth_of
 from calib.measures import AGREEMENT
 from calib.options import FAN2019
 
 BASELINES = {FAN2019: "Published rule", "max": "Plain maximum"}
-TASK = "doit baselines"
+TASK = f"{COMMAND} baselines"
 
 
 def accuracy_rows(artifact: Artifact, results: dict[str, dict | None]) -> list[dict]:
@@ -85,7 +86,7 @@ def comparison_notes(artifact: Artifact, results: dict[str, dict | None], networ
         title = BASELINES.get(method, method).lower()
         if one["images"] != evaluation["images"]:
             count = f"{one['images']} images, the artifact on {evaluation['images']}"
-            notes.append(f"the {title} was measured on {count}; {again} and `doit evaluate:{network}` on the same")
+            notes.append(f"the {title} was measured on {count}; {again} and `{COMMAND} evaluate:{network}` on the same")
         elif (truth_of(one) or (None,))[:2] != (truth_of(evaluation) or (None,))[:2] or one["metric"] != evaluation["metric"]:
             notes.append(f"the {title} was measured on other images or weights, or by another figure, than the artifact; {again} again")
         widths, expected = f"{one.get('weight_bits')} and {one.get('activation_bits')}", expected_widths(artifact)

@@ -17,6 +17,7 @@ from bfp import golden
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
 from bfp.format import BlockFormat
+from bfp.names import COMMAND
 from calib.network import float_model
 from calib.network.fake_quant import dequantise, scales
 from calib.network.float_network import FloatNetwork
@@ -120,7 +121,7 @@ def measure(network: FloatNetwork, artifact: Artifact, images: np.ndarray) -> di
     """
     graph = network.graph
     if artifact.graph != graph:
-        raise BfpError(f"the artifact of {artifact.graph.name} is not this network's; run `doit calibrate` again")
+        raise BfpError(f"the artifact of {artifact.graph.name} is not this network's; run `{COMMAND} calibrate` again")
     totals = {t: Totals.of(artifact.formats[t]) for t in (*graph.inputs, *(n.output for n in graph.nodes))}
     producer = {n.output: n for n in graph.nodes}
     step = max(1, BATCH_VALUES // sum(int(np.prod(s)) for s in graph.shapes.values()))

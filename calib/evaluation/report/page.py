@@ -15,6 +15,8 @@ from bfp import artifact_file
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
 from bfp.files import write_json, write_text
+from bfp.names import COMMAND
+from calib.network.float_network import FloatNetwork
 from calib.pipeline import Prepared, check_artifact
 from calib.evaluation.report import charts
 from calib.evaluation.shown import FIGURES, title_of, truth_of, words_of
@@ -49,9 +51,9 @@ def read_results(folder: Path) -> dict[str, dict | None]:
             found[name] = json.loads(path.read_text(encoding="utf-8"))
             missing = [k for k in keys if k not in found[name]]
         except (OSError, ValueError, TypeError) as error:
-            raise BfpError(f"{path} is damaged ({error}); run `doit {task}` again") from None
+            raise BfpError(f"{path} is damaged ({error}); run `{COMMAND} {task}` again") from None
         if missing:
-            raise BfpError(f"{path} does not say {', '.join(missing)}; run `doit {task}` again")
+            raise BfpError(f"{path} does not say {', '.join(missing)}; run `{COMMAND} {task}` again")
     return found
 
 
@@ -91,8 +93,16 @@ def write_report(prepared: Prepared, folder: Path, images: np.ndarray | None = N
     results = read_results(folder)
     if images is None:
         images = images_to_measure(prepared)
-    layers = significant(layer_figures(artifact, prepared.network, measure(prepared.network, artifact, images)))
-    content = {
+    content = layers_content(prepared.network, artifact, images)
+    write_json(folder / "layers.json", content, indent=1)
+    write_text(folder / "report.html", render(artifact, content, results))
+    return content
+
+
+def layers_content(network: FloatNetwork, artifact: Artifact, images: np.ndarray) -> dict:
+    """What layers.json holds: the errors, ranges and exponents of every layer over images, float32 [N, C, H, W]."""
+    layers = significant(layer_figures(artifact, network, measure(network, artifact, images)))
+    return {
         "schema": SCHEMA,
         "network": artifact.graph.name,
         "artifact": artifact.digest,
@@ -100,9 +110,6 @@ def write_report(prepared: Prepared, folder: Path, images: np.ndarray | None = N
         "worst": worst_layers(layers),
         "layers": layers,
     }
-    write_json(folder / "layers.json", content, indent=1)
-    write_text(folder / "report.html", render(artifact, content, results))
-    return content
 
 
 def render(artifact: Artifact, content: dict, results: dict[str, dict | None]) -> str:

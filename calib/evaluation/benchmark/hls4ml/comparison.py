@@ -36,7 +36,7 @@ from codegen.options import EngineOptions
 from codegen.performance.board import DEFAULT_BOARD, load_board
 
 HERE = Path(__file__).parent
-BUILD = HERE.parents[3] / "build" / "benchmark"
+BUILD = Path("build").absolute() / "benchmark"
 REQUIREMENTS = HERE / "requirements.txt"
 TURNS = 5
 
