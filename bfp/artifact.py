@@ -5,13 +5,16 @@ Its file is bfp.artifact_file's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from math import prod
 
 import numpy as np
 
 from bfp import host_operators
+from bfp.detection import Detection, verify_detection
 from bfp.errors import BfpError
-from bfp.fields import NAME, TEXT, checked, choice, fixed, number, optional, record, tuple_of
+from bfp.fields import NAME, TEXT, checked, choice, fixed, number, optional, record, tuple_of, whole
 from bfp.format import MAX_BITS, BlockFormat, mantissa_range
 from bfp.graph import SIDE, Graph, Node, Shape
 from bfp.limits import MAX_CHANNELS, MAX_ENDS, MAX_EXPONENT, MAX_VALUES
@@ -34,6 +37,9 @@ class Preprocessing:
     scale: by which each channel is divided once more where it is quantised, so
     that its mantissas reach from end to end; the first layer's weights are
     multiplied by it. None: by nothing.
+    letterbox: the whole picture is resized until it fits into ``size``, in the middle, and the rest is gray of this
+    value. Without it, resize: what the shorter side becomes before the centre is cropped; without both, a picture is
+    resized to ``size`` exactly.
     """
 
     size: tuple[int, int] = checked(fixed(SIDE, 2))
@@ -43,6 +49,12 @@ class Preprocessing:
     interpolation: str = checked(choice(*INTERPOLATIONS), default="bicubic")
     channels: str = checked(choice(*CHANNEL_ORDERS), default="rgb")
     scale: tuple[float, ...] | None = checked(optional(POSITIVE), default=None)
+    letterbox: int | None = checked(whole(0, 255), omitted=True, default=None)
+
+    def part(self, start: int, stop: int) -> Preprocessing:
+        """That of some of the channels, for an input that has only these."""
+        mean, std, scale = (v and v[start:stop] for v in (self.mean, self.std, self.scale))
+        return replace(self, mean=mean, std=std, scale=scale)
 
     def scaled(self, images: np.ndarray) -> np.ndarray:
         """Normalised images [..., C, H, W] as the input tensor's mantissas stand for them."""
@@ -87,6 +99,7 @@ class Artifact:
     formats: per tensor; parameters: per node that computes. inputs, outputs: in the graph's order.
     provenance: method, options and weights used, for reports. float_digest: SHA-256 of the float weights that it was
     calibrated from, hex, or empty where none are known. digest: SHA-256 of the manifest, hex (empty until saved).
+    detection: how a detector's outputs become boxes; None of any other network.
     """
 
     graph: Graph
@@ -97,6 +110,7 @@ class Artifact:
     provenance: dict = field(default_factory=dict)
     float_digest: str = ""
     digest: str = ""
+    detection: Detection | None = None
 
     @staticmethod
     def of_one(
@@ -115,28 +129,44 @@ class Artifact:
     @property
     def preprocessing(self) -> Preprocessing:
         """That of the only input. Raises BfpError where there are several."""
-        return self._of(self.inputs, self.graph.input).preprocessing
+        return next(e for e in self.inputs if e.tensor == self.graph.input).preprocessing
 
     @property
     def result(self) -> NetworkOutput:
         """The only output. Raises BfpError where there are several."""
-        return self._of(self.outputs, self.graph.output)
+        return next(e for e in self.outputs if e.tensor == self.graph.output)
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names of the only output, or none. Raises BfpError where there are several outputs."""
         return self.result.classes
 
-    def _of(self, ends: tuple, tensor: str):
-        return next(e for e in ends if e.tensor == tensor)
+    def offset(self, tensor: str) -> float:
+        """The constant that a tensor's mantissas leave out: an output's, 0 of any other tensor."""
+        return next((end.offset for end in self.outputs if end.tensor == tensor), 0.0)
 
-    def logits(self, values: np.ndarray) -> np.ndarray:
-        """The only output [N, values] from the real values of its tensor's mantissas [N, C, H, W]."""
-        return self.result.values(values)
+    def scaled(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """The inputs' values by tensor, as their mantissas stand for them, of normalised images [N, C, H, W]."""
+        parts = self.graph.input_parts(images)
+        return {end.tensor: end.preprocessing.scaled(parts[end.tensor]) for end in self.inputs}
+
+    def logits(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """All outputs side by side, [N, values], from the real values of their mantissas [N, C, H, W] by tensor."""
+        return np.concatenate([end.values(values[end.tensor]) for end in self.outputs], axis=1)
+
+    def returned(self, logits: np.ndarray) -> np.ndarray | dict[str, np.ndarray]:
+        """What the network returns, float64 [N, ...], from ``logits``; of several outputs a dict by their names."""
+        parts = self.graph.output_parts(logits)
+        return one_or_all({end.tensor: end.returned(parts[end.tensor]) for end in self.outputs})
 
     def operand_formats(self, node: Node) -> tuple[BlockFormat, BlockFormat, BlockFormat | None]:
         """Formats of the main operand, the output and the shortcut (or None)."""
         return operand_formats(node, self.formats)
+
+
+def one_or_all(outputs: dict[str, np.ndarray]) -> np.ndarray | dict[str, np.ndarray]:
+    """The outputs as users are given them: the only one, or several by their names."""
+    return outputs if len(outputs) > 1 else next(iter(outputs.values()))
 
 
 def operand_formats(
@@ -170,6 +200,7 @@ def verify(artifact: Artifact) -> None:
         verify_input(entry, graph.shapes[entry.tensor], where)
     for end in artifact.outputs:
         verify_output(end, graph.shapes[end.tensor], where)
+    verify_boxes(artifact.detection, artifact.outputs, graph.shapes, where)
     for tensor, (channels, _, _) in graph.shapes.items():
         fmt = artifact.formats.get(tensor)
         if fmt is None or fmt.channels != channels:
@@ -206,6 +237,8 @@ def verify_input(entry: NetworkInput, shape: Shape, where: str) -> None:
         if not good:
             kind = "number" if what == "mean" else "positive number"
             raise BfpError(f"{where}: its input's {what} {shown(tuple(values))} is not one {kind} a channel")
+    if pre.letterbox is not None and (pre.resize is not None or pre.channels == ARRAY):
+        raise BfpError(f"{where}: its input {entry.tensor} is letterboxed, and cropped or no picture as well")
     if tuple(pre.size) != tuple(shape[1:]):
         raise BfpError(f"{where}: input {entry.tensor} has {shape[1:]} pixels, its preprocessing makes {tuple(pre.size)}")
 
@@ -222,6 +255,15 @@ def verify_output(end: NetworkOutput, shape: Shape, where: str) -> None:
     for name in end.classes:
         check_text(name, "class name", where)
     host_operators.check(end.host, values, f"{where}, output {end.tensor}")
+
+
+def verify_boxes(
+    detection: Detection | None, outputs: tuple[NetworkOutput, ...], shapes: Mapping[str, Shape], where: str
+) -> None:
+    """Raise BfpError, which begins with ``where``, unless what the network returns are rows of its detector, if it is one."""
+    if detection is not None:
+        counts = {end.tensor: prod(host_operators.check(end.host, prod(shapes[end.tensor]), where)) for end in outputs}
+        verify_detection(detection, counts, where)
 
 
 def verify_weights(graph: Graph, node: Node, weights: Weights | None) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 
 from bfp.archive import read_arrays, write_arrays
 from bfp.artifact import Artifact, NetworkInput, NetworkOutput, operand_formats, verify, verify_weights, weight_shape
+from bfp.detection import Detection
 from bfp.errors import BfpError
 from bfp.fields import (
     NAME, Place, canonical, checked, dump, fixed, free_object, hexadecimal, mapping, parse, record, tuple_of, whole,
@@ -27,12 +28,12 @@ from bfp.graph import Graph, Node
 from bfp.limits import (
     ACC_LIMIT, MAX_CHANNELS, MAX_ENDS, MAX_EXPONENT, MAX_NODES, MAX_REQUANTISATION_SHIFT, MIN_REQUANTISATION_SHIFT,
 )  # fmt: skip
-from bfp.names import shown
+from bfp.names import COMMAND, shown
 from bfp.parameters import Parameters, Weights, derive
 
 SCHEMA = 4  # 2: clamps of their own per channel, output offset; 3: output scale; 4: lists of inputs and outputs
-MISSING = "run `doit calibrate` first"
-AGAIN = "write it again with `doit calibrate`"
+MISSING = f"run `{COMMAND} calibrate` first"
+AGAIN = f"write it again with `{COMMAND} calibrate`"
 ACC_EXPONENT = whole(-4 * MAX_EXPONENT, 4 * MAX_EXPONENT)
 
 
@@ -76,6 +77,7 @@ class Manifest:
     provenance: dict = checked(free_object())
     float_digest: str = checked(hexadecimal(64, empty=True))
     sha256: dict[str, str] = checked(mapping(hexadecimal(64), 3 * MAX_NODES))
+    detection: Detection | None = checked(record(Detection), omitted=True, default=None)
 
 
 MANIFEST = record(Manifest)
@@ -128,6 +130,7 @@ def save(artifact: Artifact, path: str | Path) -> Artifact:
         provenance=artifact.provenance,
         float_digest=artifact.float_digest,
         sha256={k: array_digest(v) for k, v in arrays.items()},
+        detection=artifact.detection,
     )
     text = canonical(dump(MANIFEST, manifest, Place(f"artifact {path}", "correct the network")))
     digest = hashlib.sha256(text).hexdigest()
@@ -206,7 +209,8 @@ def _assemble(manifest: Manifest, arrays: dict[str, np.ndarray], digest: str) ->
         for node, table in ((n, _table(n, manifest.nodes[n.name], stored_tables(graph), arrays)) for n in graph.computed())
     }
     ends = manifest.inputs, manifest.outputs
-    return Artifact(graph, formats, parameters, *ends, manifest.provenance, manifest.float_digest, digest)
+    words = manifest.provenance, manifest.float_digest, digest
+    return Artifact(graph, formats, parameters, *ends, *words, manifest.detection)
 
 
 def _weights(
@@ -262,10 +266,10 @@ def _parameters(
         raise BfpError(f"node {node.name}: {len(stored.acc_exponent)} exponents are stored for {target.channels} channels")
     if table is not None and table.shape != (2**source.bits,):
         raise BfpError(f"node {node.name}: its table has {table.shape} entries for an index of {source.bits} bits")
-    own, fields = None, {}
+    own, fields = None, {} if table is None else {"table": table}
     if weights is not None:
         own, fields["bias"] = weights
-    p = derive(node, source, target, shortcut, own, acc_exponent=np.asarray(stored.acc_exponent), table=table)
+    p = derive(node, source, target, shortcut, own, acc_exponent=np.asarray(stored.acc_exponent))
     if tuple(p.requantisation_shift.tolist()) != stored.requantisation_shift:
         raise BfpError(f"node {node.name}: the stored shifts are not those of its exponents")
     if stored.clamp_high is not None or node.act.high is not None:

@@ -21,26 +21,28 @@ from pathlib import Path
 import numpy as np
 
 from bfp import layout
-from bfp.artifact import NetworkInput, NetworkOutput, verify_input, verify_output
+from bfp.artifact import NetworkInput, NetworkOutput, verify_boxes, verify_input, verify_output
+from bfp.detection import Detection
 from bfp.errors import BfpError
 from bfp.fields import (
     FILE_NAME, FLAG, NAME, TEXT, Kind, Place, canonical, checked, dump, hexadecimal, limited, mapping, optional, parse,
     record, tuple_of, whole,
 )  # fmt: skip
 from bfp.files import file_digest, json_text, read_file, replacing, write_text
+from bfp.graph import Shape
 from bfp.kernel import CLOCK, Implementation, Kernel
 from bfp.layout import HOST, MAX_WORDS, PlacedTensor
 from bfp.limits import MAX_ENDS, MAX_MEMORY, MAX_NODES
-from bfp.names import shown
+from bfp.names import COMMAND, shown
 
 # 2: output offset; 3: output scale; 4: board and clock; 5: lists of inputs and outputs, hashes of all files;
 # 6: how the bitstream was implemented; 7: what it holds of each layer, and what the package has
 SCHEMA = 7
 MANIFEST, WEIGHTS = "manifest.json", "weights.bin"
 SAMPLES = ("artifact.npz", "samples.npz")  # for the board's verification
-MISSING = "give the deployment folder that `doit codegen` wrote"
-AGAIN = "generate the deployment folder again with `doit codegen`"
-BUILD = "build it with `doit build-bitstream`"
+MISSING = f"give the deployment folder that `{COMMAND} codegen` wrote"
+AGAIN = f"generate the deployment folder again with `{COMMAND} codegen`"
+BUILD = f"build it with `{COMMAND} build-bitstream`"
 HASH = hexadecimal(64)
 LANES = limited(whole(2, 64), lambda lanes: lanes & (lanes - 1) == 0, "a power of two from 2 to 64")
 
@@ -55,7 +57,7 @@ class Deployment:
     the weight image and of the feature-map arena. ip: the engine's name in the block design. inputs, outputs: in the
     graph's order. tensors: all that are stored, in the order of the layers that write them. files: SHA-256 of every
     other file of the folder, by name. implementation: of the bitstream, None before there is one. minimal: whether
-    artifact and samples were to be left out. digest: SHA-256 of the manifest without it.
+    artifact and samples were to be left out. detection: of the artifact. digest: SHA-256 of the manifest without it.
     """
 
     network: str = checked(NAME)
@@ -75,6 +77,7 @@ class Deployment:
     files: dict[str, str] = checked(mapping(HASH, MAX_ENDS, keys=FILE_NAME), default_factory=dict)
     implementation: Implementation | None = checked(optional(record(Implementation)), default=None)
     minimal: bool = checked(FLAG, default=False)
+    detection: Detection | None = checked(record(Detection), omitted=True, default=None)
     digest: str = checked(HASH, default="")
     schema: int = checked(whole(SCHEMA, SCHEMA), default=SCHEMA)
 
@@ -110,8 +113,15 @@ class Deployment:
 
     def _only(self, what: str, ends: tuple):
         if len(ends) != 1:
-            raise BfpError(f"network {self.network} has {len(ends)} {what}s; the driver takes networks with one")
+            names = ", ".join(end.tensor for end in ends)
+            raise BfpError(f"network {self.network} has {len(ends)} {what}s ({names}), and one is asked for; name it")
         return ends[0]
+
+    @property
+    def image_shape(self) -> Shape:
+        """Shape of an image: the channels of all inputs, one after the other, their height and width."""
+        shapes = [self.tensor(entry.tensor).shape for entry in self.inputs]
+        return sum(shape[0] for shape in shapes), *shapes[0][1:]
 
     def tensor(self, name: str) -> PlacedTensor:
         """A stored tensor. Raises BfpError for a name that the deployment does not have."""
@@ -151,10 +161,15 @@ def verify(deployment: Deployment) -> None:
         if tensor.layer_index != HOST and tensor.layer != deployment.kernel.layers[tensor.layer_index].name:
             other = f"and layer {tensor.layer_index} is another"
             raise BfpError(f"tensor {tensor.name!r} comes from {tensor.layer!r}, {other}")
+    sizes = {by_name[e.tensor].shape[1:] for e in deployment.inputs}
+    if len(sizes) > 1:
+        raise BfpError(f"its inputs are of {len(sizes)} sizes; all have the same")
     for entry in deployment.inputs:
         verify_input(entry, by_name[entry.tensor].shape, f"network {deployment.network}")
     for end in deployment.outputs:
         verify_output(end, by_name[end.tensor].shape, f"network {deployment.network}")
+    shapes = {name: tensor.shape for name, tensor in by_name.items()}
+    verify_boxes(deployment.detection, deployment.outputs, shapes, f"network {deployment.network}")
     verify_files(deployment)
 
 

@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from bfp.errors import BfpError
 
+LEAST_FREE = 2**20  # bytes of disk, without which no result of any kind can be written
 MOST_TEXT = 2**28  # bytes of a file that is read as text
 
 
@@ -29,11 +30,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """A temporary path beside ``path``, of which no other writer knows; renamed to it when the block ends well.
 
     Makes the folder. Whatever the block leaves where it fails, a file or a folder, is removed. Raises BfpError where
-    the system refuses to write.
+    the system refuses to write, and where a device or a pipe is there, such as /dev/null, which root could replace.
     """
     path = Path(path)
     temporary = _beside(path)
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise BfpError(f"{path} cannot be written (it is no ordinary file); name another")
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         if temporary.is_dir():
@@ -65,6 +68,33 @@ def _replace_folder(temporary: Path, path: Path) -> None:
         finally:
             if older is not None:
                 shutil.rmtree(older, ignore_errors=True)
+
+
+def check_folder(folder: str | Path, option: str = "") -> None:
+    """Raise BfpError where no results could be written to a folder, before anything is computed.
+
+    option: of the command line, that names another folder.
+    """
+    folder = Path(folder)
+    there = next(p for p in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(p))
+    if not os.path.isdir(there):
+        reason = f"{there} is no folder"
+    elif not os.access(there, os.W_OK | os.X_OK):
+        reason = f"{there} may not be written"
+    elif shutil.disk_usage(there).free < LEAST_FREE:
+        reason = f"the disk of {there} is full"
+    else:
+        return
+    raise BfpError(f"results cannot be written to {folder} ({reason}); make room, or name another folder{option and f' with {option}'}")
+
+
+def check_result(path: str | Path | None) -> None:
+    """Raise BfpError where no result could be written to a file, before anything is computed; None: none is wanted."""
+    if path is None:
+        return
+    if os.path.isdir(path):
+        raise BfpError(f"{path} is a folder, and no file can replace it; name a file in it")
+    check_folder(Path(path).absolute().parent)
 
 
 def write_bytes(path: str | Path, data: bytes | memoryview) -> None:

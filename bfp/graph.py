@@ -9,16 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from math import prod
+from typing import TypeVar
 
 from bfp.activations import Activation, activation
 from bfp.errors import BfpError
 from bfp.fields import NAME, TEXT, checked, fixed, in_order, limited, mapping, record, tuple_of, whole
 from bfp.functions import FunctionCall
 from bfp.limits import MAX_CHANNELS, MAX_ENDS, MAX_NODES, MAX_OPERANDS, MAX_SIDE, MAX_VALUES
-from bfp.names import check_name
+from bfp.names import check_name, shown
 from bfp.operators import Channels, Operator, operator
 
 Shape = tuple[int, int, int]  # channels, height, width
+Images = TypeVar("Images")  # an array or a torch tensor
 SIDE, STEP = whole(1, MAX_SIDE), whole(-MAX_SIDE, MAX_SIDE)
 SHAPE = limited(
     in_order(whole(1, MAX_CHANNELS), SIDE, SIDE),
@@ -118,6 +122,7 @@ class Graph:
     """A directed acyclic graph in topological order.
 
     inputs, outputs: names of tensors, at least one each. shapes maps every tensor to (channels, height, width).
+    All inputs are of one height and width: an *image* of the network is their channels, one input after the other.
     """
 
     name: str = checked(NAME)
@@ -135,6 +140,31 @@ class Graph:
     def output(self) -> str:
         """The only output. Raises BfpError where there are several."""
         return self._only("output", self.outputs)
+
+    @property
+    def image_shape(self) -> Shape:
+        """Shape of an image: the channels of all inputs, their height and width."""
+        _, height, width = self.shapes[self.inputs[0]]
+        return sum(self.shapes[t][0] for t in self.inputs), height, width
+
+    def input_parts(self, images: Images) -> dict[str, Images]:
+        """Each input's channels of images [N, C, H, W], by tensor; an array or a torch tensor."""
+        return self._parts(images, {t: self.shapes[t][0] for t in self.inputs})
+
+    def output_parts(self, values: Images) -> dict[str, Images]:
+        """Each output's own of the values of all outputs side by side [N, values], by tensor."""
+        return self._parts(values, {t: prod(self.shapes[t]) for t in self.outputs})
+
+    def output_named(self, name: str | None) -> str:
+        """The output of this name; the first for None. Raises BfpError, which lists all, where there is none."""
+        if name is not None and name not in self.outputs:
+            raise BfpError(f"network {self.name} has no output named {name!r}; its outputs are {', '.join(self.outputs)}")
+        return name or self.outputs[0]
+
+    @staticmethod
+    def _parts(array: Images, sizes: dict[str, int]) -> dict[str, Images]:
+        ends = list(accumulate(sizes.values()))
+        return {t: array[:, end - size : end] for (t, size), end in zip(sizes.items(), ends)}
 
     def _only(self, what: str, tensors: tuple[str, ...]) -> str:
         if len(tensors) != 1:
@@ -184,9 +214,13 @@ class Graph:
 
         They come from concatenation: each branch starts in a fresh memory
         word. Operators that keep channels in place hand them on, and a result
-        lies as its shortcut does.
+        lies as its shortcut does. What mixes channels lets each slice of its
+        result start in a fresh word, too, so that it can be read where it is.
         """
         found: dict[str, tuple[int, ...]] = {t: (0, self.shapes[t][0]) for t in self.inputs}
+        cuts: dict[str, set[int]] = {}
+        for node in self.nodes:
+            cuts.setdefault(node.main, set()).update(self.channel_slice(node) or ())
         for node in self.nodes:
             kind = node.operator.channels
             if kind is Channels.JOINED:
@@ -197,13 +231,32 @@ class Graph:
                 found[node.output] = tuple(splits)
             elif kind is Channels.KEPT:
                 found[node.output] = found[node.main]
+            elif node.shortcut:
+                found[node.output] = found[node.shortcut]
+            elif kind is Channels.MIXED:
+                found[node.output] = tuple(sorted({0, self.shapes[node.output][0]} | cuts.get(node.output, set())))
             else:
-                found[node.output] = found[node.shortcut] if node.shortcut else (0, self.shapes[node.output][0])
+                found[node.output] = self._moved_segments(node, found[node.main])
         return found
+
+    def _moved_segments(self, node: Node, operand: tuple[int, ...]) -> tuple[int, ...]:
+        """The boundaries that a slice keeps of its operand's, where it begins at one; otherwise only its own ends."""
+        start, stop = self.channel_slice(node) or (-1, -1)
+        if start not in operand:
+            return 0, self.shapes[node.output][0]
+        return tuple(s - start for s in operand if start <= s < stop) + (stop - start,)
+
+    def channel_slice(self, node: Node) -> tuple[int, int] | None:
+        """First and last channel (exclusive) where a node takes adjacent channels and does nothing else; else None."""
+        if node.operator.channels is not Channels.MOVED or node.window != Window() or node.activation != "none":
+            return None
+        start = -node.channel_offset
+        stop = start + self.shapes[node.output][0]
+        return (start, stop) if 0 <= start and stop <= self.shapes[node.main][0] else None
 
     def validate(self) -> None:
         """Check names, structure and shapes. Raises BfpError naming the node."""
-        check_name(self.name, "network", f"network {self.name!r}")
+        check_name(self.name, "network", f"network {shown(self.name)}")
         where = f"network {self.name}"
         if not self.inputs or not self.outputs:
             raise BfpError(f"{where}: it has no {'output' if self.inputs else 'input'}")
@@ -214,6 +267,9 @@ class Graph:
         for tensor in self.inputs:
             if tensor not in self.shapes:
                 raise BfpError(f"{where}: input tensor {tensor!r} has no shape")
+            if self.shapes[tensor][1:] != self.shapes[self.inputs[0]][1:]:
+                sizes = ", ".join(f"{t} is {self.shapes[t]}" for t in (self.inputs[0], tensor))
+                raise BfpError(f"{where}: its inputs are of several sizes ({sizes}); they must have one height and width")
         for tensor in self.shapes:
             check_name(tensor, "tensor", where)
         known = set(self.inputs)

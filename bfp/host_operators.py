@@ -14,6 +14,8 @@ from math import prod
 import numpy as np
 
 from bfp.errors import BfpError
+from bfp.host_columns import MOST_NUMBERS, add_grid, by_table, grid_fits, some, some_fit, table_fits
+from bfp.limits import MAX_SIDE, MAX_VALUES
 from bfp.names import shown
 
 MOST_AXES = 8
@@ -73,6 +75,26 @@ def largest_at(x: np.ndarray, count: int, axis: int) -> np.ndarray:
     return _order(x, count, axis).astype(np.float64)
 
 
+def nearest(x: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Maps [N, C, H, W] in another size, each pixel the one of the old map that it lies in."""
+    rows, columns = (np.arange(new) * old // new for new, old in ((height, x.shape[2]), (width, x.shape[3])))
+    return x[:, :, rows][:, :, :, columns]
+
+
+def bilinear(x: np.ndarray, height: int, width: int, corners: int) -> np.ndarray:
+    """Maps [N, C, H, W] in another size, weighted means of neighbours; corners: whether the outermost pixels meet."""
+    for axis, new in ((2, height), (3, width)):
+        old = x.shape[axis]
+        if corners:
+            place = np.arange(new) * ((old - 1) / max(new - 1, 1))
+        else:
+            place = np.maximum((np.arange(new) + 0.5) * (old / new) - 0.5, 0)
+        low = np.minimum(place.astype(np.int64), old - 1)
+        share = (place - low).reshape(-1, *(1,) * (3 - axis))
+        x = np.take(x, low, axis) * (1 - share) + np.take(x, np.minimum(low + 1, old - 1), axis) * share
+    return x
+
+
 def _order(x: np.ndarray, count: int, axis: int) -> np.ndarray:
     return np.take(np.argsort(-x, axis, kind="stable"), range(count), axis)
 
@@ -108,14 +130,21 @@ def shortened(shape: Shape, count: int, axis: int) -> Shape | None:
     return (*shape[:axis], count, *shape[axis + 1 :]) if fits else None
 
 
+def resized(shape: Shape, height: int, width: int, corners: int = 0) -> Shape | None:
+    """The shape of maps with so many rows and columns."""
+    fits = len(shape) == 4 and 1 <= min(height, width) and max(height, width) <= MAX_SIDE and corners in (0, 1)
+    return (*shape[:2], height, width) if fits else None
+
+
 @dataclass(frozen=True)
 class HostOperator:
     """compute(x, *numbers): of values [N, ...]; shape(shape, *numbers): what becomes of their shape, None where the
-    numbers do not fit it; numbers: how many follow the name, None for one and more."""
+    numbers do not fit it; numbers: how many follow the name, None for one to ``most``."""
 
     compute: Callable[..., np.ndarray]
     shape: Callable[..., Shape | None]
     numbers: int | None
+    most: int = MOST_AXES
 
 
 HOST_OPERATORS: dict[str, HostOperator] = {
@@ -129,6 +158,15 @@ HOST_OPERATORS: dict[str, HostOperator] = {
     "argmax": HostOperator(argmax, without_axis, 2),
     "largest": HostOperator(largest, shortened, 2),
     "largest_at": HostOperator(largest_at, shortened, 2),
+    "sigmoid_of": HostOperator(some(sigmoid), some_fit, 3),
+    "tanh_of": HostOperator(some(tanh), some_fit, 3),
+    "exp_of": HostOperator(some(np.exp), some_fit, 3),
+    "square_of": HostOperator(some(np.square), some_fit, 3),
+    "add_to": HostOperator(by_table(np.add), table_fits, None, MOST_NUMBERS),
+    "multiply_by": HostOperator(by_table(np.multiply), table_fits, None, MOST_NUMBERS),
+    "add_grid": HostOperator(add_grid, grid_fits, 8),
+    "nearest": HostOperator(nearest, resized, 2),
+    "bilinear": HostOperator(bilinear, resized, 3),
 }
 
 
@@ -139,20 +177,24 @@ def parsed(step: str, where: str) -> tuple[HostOperator, tuple[int, ...]]:
     if operator is None:
         raise BfpError(f"{where}: host operator {shown(step)} is not known; update the project")
     good = all(re.fullmatch("[0-9]{1,10}", n) for n in numbers)
-    count = len(numbers) == operator.numbers if operator.numbers is not None else 1 <= len(numbers) <= MOST_AXES
+    count = len(numbers) == operator.numbers if operator.numbers is not None else 1 <= len(numbers) <= operator.most
     if not (good and count):
         raise BfpError(f"{where}: host operator {shown(step)} does not have the numbers that {name} takes")
     return operator, tuple(int(n) for n in numbers)
 
 
-def check(steps: Sequence[str], count: int, where: str) -> None:
-    """Raise BfpError, which begins with ``where``, unless the steps can be applied to ``count`` values of an image."""
+def check(steps: Sequence[str], count: int, where: str) -> Shape:
+    """The shape after the steps, of an image's ``count`` values, the batch axis 1 included.
+
+    Raises BfpError, which begins with ``where``, unless the steps can be applied to so many values.
+    """
     shape: Shape | None = (1, count)
     for step in steps:
         operator, numbers = parsed(step, where)
         shape = operator.shape(shape, *numbers)
         if shape is None:
             raise BfpError(f"{where}: host operator {shown(step)} does not fit what is before it; make the file again")
+    return shape
 
 
 def apply(steps: Sequence[str], values: np.ndarray) -> np.ndarray:

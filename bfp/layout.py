@@ -128,17 +128,17 @@ def check(tensor: PlacedTensor, words: int, lanes: int) -> None:
     """Raise BfpError unless the segments cover the channels in order and lie inside ``words`` words."""
     where, channels = f"tensor {shown(tensor.name)}", tensor.shape[0]
     if min(*tensor.shape, lanes) < 1:
-        raise BfpError(f"{where} has an empty shape; generate the deployment folder again")
+        raise BfpError(f"{where} has an empty shape")
     if tensor.format.channels != channels:
         raise BfpError(f"{where} has {channels} channels and exponents for {tensor.format.channels}")
     covered = 0
     for segment in tensor.segments:
         if segment.start != covered or segment.stop <= covered:
-            raise BfpError(f"{where}: channel {covered} is in no segment or in two; generate the folder again")
+            raise BfpError(f"{where}: channel {covered} is in no segment or in two")
         covered = segment.stop
         end = segment.address + tensor.segment_words(segment, lanes)
         if segment.address < 0 or end > words:
-            raise BfpError(f"{where} ends at word {end} of an arena of {words}; generate the folder again")
+            raise BfpError(f"{where} ends at word {end} of an arena of {words}")
     if covered != channels:
         raise BfpError(f"{where} has {channels} channels, its segments hold {covered}")
 

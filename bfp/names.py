@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import reprlib
 
 from bfp.errors import BfpError
 
+COMMAND = os.environ.get("SBFP_COMMAND", "doit")  # what runs the project's tasks, as messages say it
 MOST = 200  # characters of a name
 MOST_TEXT = 5 * MOST  # of a text for people
 SHOWN = 60  # of a value in a message

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bfp.deployment import SAMPLES, Deployment
+from bfp.names import COMMAND
 
 # what may change while a bitstream stays what it is, and what may not, as docs/vendor-flow.md has it
 KEEPS_BITSTREAM = (
@@ -34,14 +35,14 @@ def bitstream_state(deployment: Deployment, folder: str | Path) -> str:
     if (Path(folder) / deployment.bitfile).exists():
         return (
             f"{deployment.bitfile} in {folder} is not of this kernel, {deployment.identity}, or not of this board and "
-            "clock: the manifest does not list it; build it with `doit build-bitstream`"
+            f"clock: the manifest does not list it; build it with `{COMMAND} build-bitstream`"
         )
     return ""
 
 
 def describe(deployment: Deployment, folder: str | Path) -> list[str]:
     """Lines on a deployment for people: kernel, bitstream, files, and what would need another bitstream."""
-    state = bitstream_state(deployment, folder) or "there is no bitstream yet; build it with `doit build-bitstream`"
+    state = bitstream_state(deployment, folder) or f"there is no bitstream yet; build it with `{COMMAND} build-bitstream`"
     missing = [name for name in SAMPLES if name not in deployment.files]
     lines = [
         f"network {deployment.network}, kernel {deployment.identity}, {deployment.layers} layers",
@@ -55,7 +56,7 @@ def describe(deployment: Deployment, folder: str | Path) -> list[str]:
         lines += [made.note] if made.note else []
     lines.append(f"files: {', '.join(sorted(deployment.files))}")
     if missing:
-        why = "the package is minimal" if deployment.minimal else "`doit build-bitstream` puts them there"
+        why = "the package is minimal" if deployment.minimal else f"`{COMMAND} build-bitstream` puts them there"
         lines.append(f"for verification it lacks {' and '.join(missing)} ({why})")
     lines += ["the same bitstream serves:", *(f"  {what}" for what in KEEPS_BITSTREAM)]
     return [*lines, "a new one is needed for:", *(f"  {what}" for what in NEEDS_BITSTREAM)]

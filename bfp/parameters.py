@@ -113,14 +113,12 @@ def derive(
     bias: np.ndarray | None = None,
     acc_exponent: np.ndarray | None = None,
     limit: np.ndarray | None = None,
-    table: np.ndarray | None = None,
 ) -> Parameters:
     """All static shifts of a node, from the exponents of its tensors.
 
     ``bias`` is the float bias [filters]. ``acc_exponent`` may be given where
     it is stored; otherwise it is the finest exponent that meets in the sum.
-    ``limit`` [filters] replaces the activation's own upper limit channel by channel. ``table`` is a function's as it is
-    stored; otherwise it is made here.
+    ``limit`` [filters] replaces the activation's own upper limit channel by channel.
     Raises BfpError naming the node where a shift leaves its range.
     """
     kind, act, channels = node.operator, node.act, target.channels
@@ -147,7 +145,8 @@ def derive(
     if kind.keeps_exponents and np.any(requantisation_shift != 0):
         raise BfpError(f"node {node.name}: {node.op} must keep its input's exponents")
     high = act.high if limit is None else limit
-    if node.function is not None and table is None:
+    table = None
+    if node.function is not None:
         table = table_of(node.function, source, target, f"node {node.name}")
     return Parameters(
         acc_exponent=acc_exponent,

@@ -10,10 +10,10 @@ import numpy as np
 from bfp.archive import read_arrays, write_arrays
 from bfp.errors import BfpError
 from bfp.limits import MAX_VALUES
-from bfp.names import TEXT_WORDS, is_text, shown
+from bfp.names import COMMAND, TEXT_WORDS, is_text, shown
 
-MISSING = "run `doit calibrate` first"
-AGAIN = "run `doit calibrate` again"
+MISSING = f"run `{COMMAND} calibrate` first"
+AGAIN = f"run `{COMMAND} calibrate` again"
 MOST_SAMPLES = 2**16
 # arrays of the file: type and number of axes; the first axis counts the images
 ARRAYS = {"images": ("<f4", 4), "labels": ("<i8", 1), "names": ("<U", 1), "logits": ("<f4", 2)}

@@ -6,17 +6,14 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 import sys
 from pathlib import Path
 
-from bfp.errors import BfpError
+from bfp.errors import BfpError, sentence
+from bfp.files import check_folder
 from bfp.names import printable, shown
 from calib.config import NetworkConfig, find_network, load_config
 from calib.options import ONLINE
-
-LEAST_FREE = 2**20  # bytes of disk, without which no result of any kind can be written
 
 
 def parser() -> argparse.ArgumentParser:
@@ -75,19 +72,25 @@ def cluster_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--workers", type=int, help="processes on this machine (default: one a core)")
 
 
-def percent(value: float | None) -> str:
-    return "unknown" if value is None else f"{100 * value:.2f} %"
+def decibels(value: float | None) -> str:
+    return "none lost" if value is None else f"{value:.1f} dB"
 
 
 def figures(result: dict) -> str:
-    """An evaluation in one line."""
-    sqnr = "none lost" if result["sqnr_db"] is None else f"{result['sqnr_db']:.1f} dB"
-    if result["task"] != "classification":
-        return f"{result['images']} images, {result['task']}: {result['metric']} {result['figure']:.4g}, SQNR {sqnr}"
-    return (
-        f"{result['images']} images, top-1 float {percent(result['top1_float'])}, "
-        f"BFP {percent(result['top1_bfp'])}, agreement {percent(result['agreement'])}, SQNR {sqnr}"
-    )
+    """An evaluation in one line: against the ground truth, against the float network by the task's own figure, and the noise."""
+    from calib.evaluation.shown import SHARE, figure_text, own_text, title_of, truth_of
+
+    truth = truth_of(result)
+    if truth is None and result["task"] == "classification":
+        truth = "top-1", None, None
+    said = [f"{result['images']} images" + ("" if result["task"] == "classification" else f", {result['task']}")]
+    if truth is not None:
+        said += [f"{truth[0]} float {figure_text(truth[1], SHARE)}", f"BFP {figure_text(truth[2], SHARE)}"]
+    if result["agreement"] is not None:
+        said.append(f"agreement {figure_text(result['agreement'], SHARE)}")
+    if result["metric"] != "agreement":
+        said.append(f"{title_of(result['metric'])} {own_text(result)}")
+    return ", ".join([*said, f"SQNR {decibels(result['sqnr_db'])}"])
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -97,27 +100,13 @@ def run(arguments: argparse.Namespace) -> None:
         if value is not None and value < 1:
             raise BfpError(f"--{option} {value} leaves nothing to do; give at least 1")
     if arguments.command == "reproduce-table":
-        check_folder(arguments.out)
+        check_folder(arguments.out, "--out")
         reproduce(arguments)
         return
     config = load_config(find_network(arguments.network))
     folder = arguments.out or Path("build") / config.name
-    check_folder(folder)
+    check_folder(folder, "--out")
     COMMANDS[arguments.command](config, folder, arguments)
-
-
-def check_folder(folder: Path) -> None:
-    """Raise BfpError where no results could be written to a folder, before anything is computed."""
-    there = next(p for p in (folder.absolute(), *folder.absolute().parents) if os.path.exists(p))
-    if not os.path.isdir(there):
-        reason = f"{there} is no folder"
-    elif not os.access(there, os.W_OK | os.X_OK):
-        reason = f"{there} may not be written"
-    elif shutil.disk_usage(there).free < LEAST_FREE:
-        reason = f"the disk of {there} is full"
-    else:
-        return
-    raise BfpError(f"results cannot be written to {folder} ({reason}); make room, or name another folder with --out")
 
 
 # Each command imports what it needs when it runs: torch is slow, and by then the network's file has been checked.
@@ -160,13 +149,17 @@ def evaluate(config: NetworkConfig, folder: Path, arguments: argparse.Namespace)
         result = online.evaluate(pipeline.prepare(config), folder, arguments.limit)
     else:
         from calib.evaluation import evaluate
+        from calib.evaluation.integer_model import choose_device
 
+        choose_device(arguments.device)
         artifact = artifact_file.load(folder / "artifact.npz")
         prepared = pipeline.prepare(config, adapted=False)
         result = evaluate.evaluate(prepared, artifact, folder, arguments.limit, arguments.device)
     for note in result["notes"]:
         print(f"{config.name}: note: {note}", file=sys.stderr)
     print(f"{config.name}: {figures(result)}")
+    for name, one in result.get("outputs", {}).items():
+        print(f"{config.name}, output {name}: {one['metric']} {one['figure']:.4g}, SQNR {decibels(one['sqnr_db'])}")
 
 
 def baselines(config: NetworkConfig, folder: Path, arguments: argparse.Namespace) -> None:
@@ -237,9 +230,9 @@ def reproduce(arguments: argparse.Namespace) -> None:
     complain("table", failures)
 
 
-def complain(sentence: str) -> int:
+def complain(words: str) -> int:
     """Say what is wrong; returns the exit status."""
-    print(f"error: {printable(sentence)}", file=sys.stderr)
+    print(f"error: {printable(words)}", file=sys.stderr)
     return 2
 
 
@@ -248,15 +241,10 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         run(arguments)
-    except BfpError as error:
-        return complain(str(error))
+    except (BfpError, OSError, MemoryError) as error:
+        return complain(sentence(error))
     except SystemExit as error:  # of the network's own code, wherever it is called
         return complain(f"the network's own code ends the program (exit status {shown(error.code)}); take that out of it")
-    except MemoryError:
-        return complain("there is not enough memory; give a smaller [input] size, or fewer images")
-    except OSError as error:  # a full disk, a folder that may not be written: what wrote whole files has said so
-        what = "a file" if error.filename is None else error.filename
-        return complain(f"{what} cannot be read or written ({error.strerror or error}); make room, or correct the path")
     except KeyboardInterrupt:
         kept = "; started again, it goes on with the next batch" if arguments.command == "evaluate" else ""
         print(f"\ninterrupted{kept}", file=sys.stderr)

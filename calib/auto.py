@@ -1,24 +1,87 @@
 """The default method: which exponents, rounding and bias suit this network, from its calibration images alone.
 
 A part of the calibration images is held out of the corrections of weights and
-biases (the statistics of ranges see all images). Every candidate is judged by
-the signal-to-quantisation-noise ratio of the network's output on those held
-out: no labels are needed, and none are read.
+biases (the statistics of ranges see all images). On those held out, candidates
+are compared with the float network; no labels are needed, and none are read.
+
+The task's own figure, or the user's, decides where these images show a
+difference: one that is more than SURE standard errors from none, estimated by
+leaving out one image after the other (the jackknife), which holds for figures
+that are no means, too. A handful of images rarely tells two agreements apart,
+so that where they do not, the signal-to-quantisation-noise ratio of the
+output does.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bfp.artifact import Artifact
+from bfp.artifact import Artifact, NetworkOutput
+from calib.judge import Judge
+from calib.measures import Measure
 from calib.network import fake_quant
 from calib.network.float_network import FloatNetwork, FloatWeights
 
 CANDIDATES = ("max", "mse", "kl", "percentile")
 HELD_OUT = 4  # one image in so many
 MOST_HELD_OUT = 16
+SURE = 2.0  # standard errors by which figures differ for certain
+LEAST_DIFFERENCE = 1e-9  # below it two figures are the same but for rounding
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What became of one candidate on the images held out.
+
+    sqnr_db: of the output, see ``sqnr_db``; rows: the judge's [N, k], empty where nobody judges; figure: of them.
+    """
+
+    sqnr_db: float
+    rows: np.ndarray
+    figure: float | None = None
+
+
+def tried(
+    artifact: Artifact, images: np.ndarray, reference: np.ndarray, judge: Judge | None, floats: FloatNetwork | None = None
+) -> Trial:
+    """A candidate on images that were held out. reference: the float network's outputs side by side, float64 [N, values];
+    floats: see ``outputs``. Raises BfpError where the user's metric gives no number.
+    """
+    found = outputs(artifact, images, floats).astype(np.float64)
+    ratio = noise_ratio(artifact, found, reference)
+    if judge is None:
+        return Trial(ratio, np.zeros((len(images), 0)))
+    rows = judge.rows(*(judge.part(artifact.graph, x) for x in (reference, found)))
+    return Trial(ratio, rows, judge.measure.of_set(rows))
+
+
+def best(trials: Mapping[str, Trial], judge: Judge | None) -> str:
+    """The candidate to take: the one of the best figure among those that are for certain better by it than the one of the
+    least noise; that one, the first of equals, where there is none.
+    """
+    quietest = max(trials, key=lambda name: trials[name].sqnr_db)
+    if judge is None:
+        return quietest
+    better = [name for name in trials if certainly_better(trials[name].rows, trials[quietest].rows, judge.measure)]
+    return max(better, key=lambda name: trials[name].figure, default=quietest)
+
+
+def certainly_better(rows: np.ndarray, others: np.ndarray, measure: Measure) -> bool:
+    """Whether the figure of these rows [N, k] is for certain larger than that of others of the same images."""
+    count = len(rows)
+    if count < 2:
+        return False
+
+    def difference(chosen: np.ndarray) -> float:
+        return measure.of_set(rows[chosen]) - measure.of_set(others[chosen])
+
+    whole = difference(np.arange(count))
+    without = np.array([difference(np.delete(np.arange(count), n)) for n in range(count)])
+    error = np.sqrt((count - 1) / count * ((without - without.mean()) ** 2).sum())
+    return bool(whole > max(SURE * error, LEAST_DIFFERENCE))
 
 
 def split(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -32,34 +95,44 @@ def split(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def outputs(artifact: Artifact, images: np.ndarray, floats: FloatNetwork | None = None) -> np.ndarray:
-    """Output values of the quantised network in float32 emulation, [N, outputs]; fast, not the last word.
+    """All outputs of the quantised network side by side in float32 emulation, [N, values]; fast, not the last word.
 
     floats: whose weights take the place of the artifact's; only activations are quantised then.
     """
-    network = None if floats is None else FloatNetwork(artifact.graph, without_offset(floats, artifact.result.offset))
+    network = None if floats is None else FloatNetwork(artifact.graph, without_offsets(floats, artifact))
     return fake_quant.run(artifact, images, network, np.float32)
 
 
-def without_offset(network: FloatNetwork, offset: float) -> dict[str, FloatWeights]:
-    """The float weights, their last layer without the output's offset."""
-    last = network.graph.producer(network.graph.output)
-    if not offset:
-        return network.weights
-    return {**network.weights, last.name: replace(w := network.weights[last.name], bias=w.bias - np.float32(offset))}
+def without_offsets(network: FloatNetwork, artifact: Artifact) -> dict[str, FloatWeights]:
+    """The float weights, those of the layers that make outputs without the constants that the artifact leaves out."""
+    weights = dict(network.weights)
+    for end in artifact.outputs:
+        if end.offset:
+            last = network.graph.producer(end.tensor).name
+            weights[last] = replace(weights[last], bias=weights[last].bias - np.float32(end.offset))
+    return weights
 
 
-def sqnr_db(
-    artifact: Artifact, images: np.ndarray, reference: np.ndarray, floats: FloatNetwork | None = None
-) -> float:
-    """Signal-to-quantisation-noise of the output, dB, capped at 300; minus infinity where nothing is left.
+def sqnr_db(artifact: Artifact, images: np.ndarray, reference: np.ndarray) -> float:
+    """``noise_ratio`` of the quantised network on these images [N, C, H, W]."""
+    return noise_ratio(artifact, outputs(artifact, images).astype(np.float64), reference)
 
-    Logits that saturate by design, below what the output's mantissas resolve, are no noise.
+
+def noise_ratio(artifact: Artifact, found: np.ndarray, reference: np.ndarray) -> float:
+    """Signal-to-quantisation-noise of the outputs, dB, the mean over them; minus infinity where nothing is left of one.
+
+    found, reference: all outputs side by side, float64 [N, values]. Capped at 300. Logits that saturate by design, below
+    what the output's mantissas resolve, are no noise.
     """
-    if artifact.result.offset:
-        fmt = artifact.formats[artifact.graph.output]
-        lowest = fmt.low * np.exp2(fmt.channel_exponents())
-        reference = np.maximum(reference, artifact.logits(lowest[None]))
-    noise = float(((outputs(artifact, images, floats).astype(np.float64) - reference) ** 2).sum())
-    signal = float((reference**2).sum())
-    return 10 * float(np.log10(max(signal, 1e-300) / max(noise, signal * 1e-30, 1e-300)))
+    ours, theirs = artifact.graph.output_parts(found), artifact.graph.output_parts(reference)
+    return float(np.mean([_of_one(artifact, end, ours[end.tensor], theirs[end.tensor]) for end in artifact.outputs]))
 
+
+def _of_one(artifact: Artifact, end: NetworkOutput, found: np.ndarray, wanted: np.ndarray) -> float:
+    """Signal to noise of one output, dB, from its values [N, values] in both networks."""
+    if end.offset:
+        fmt = artifact.formats[end.tensor]
+        lowest = fmt.low * np.exp2(fmt.channel_exponents())
+        wanted = np.maximum(wanted, end.values(lowest[None]))
+    noise, signal = float(((found - wanted) ** 2).sum()), float((wanted**2).sum())
+    return 10 * float(np.log10(max(signal, 1e-300) / max(noise, signal * 1e-30, 1e-300)))

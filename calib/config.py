@@ -12,12 +12,16 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from bfp.artifact import ARRAY, Preprocessing
 from bfp.errors import BfpError
 from bfp.files import read_file
 from bfp.format import MAX_BITS, MIN_BITS
 from bfp.limits import MAX_ALIGN_SHIFT
 from bfp.names import NAME_WORDS, cut, is_name, printable, shown
+from calib.detection_options import DetectionOptions
+from calib.input_options import read_input
 from calib.options import (
     AUTO,
     EQUALISATIONS,
@@ -32,13 +36,12 @@ from calib.options import (
     Override,
     method_name,
 )
-from calib.input_options import read_input
 from calib.section import Section
 from calib.sweep_options import SweepOptions, read_sweep
+from calib.task_options import CALLABLE, read_metric, read_task, read_threshold
 
 SHIPPED = Path(__file__).parent / "networks"
 AUTO_GROUP = 16  # channels that share an exponent where the file leaves it to us: a memory word
-TASKS = ("classification", "binary", "segmentation", "image", "regression", "features")  # see calib.tasks
 WEIGHT_WORDS = ("model", "random")
 ONNX = ".onnx"
 MOST_BYTES = 2**20  # of a network's file
@@ -51,8 +54,12 @@ MOST_COUNT = 10**8  # of images to take or leave out
 class NetworkConfig:
     """One network's file, validated. Paths are absolute or words; see the sections' own classes.
 
-    task: what the network is for, None where its output's shape says it. length: of a sequence, where the module takes
-    [N, channels, length], a map of one row here. notes: what may be meant otherwise, one sentence each. engine: the
+    task: what the network is for, None where its output's shape says it. task_output: of which of several outputs the
+    task's figure is, None for the first. threshold: of a binary network's output, None: where a sigmoid is a half.
+    metric: "module:callable", the user's own figure (calib.user_metric). detection: of a detector, None where the file has
+    no such section. length: of a sequence, where the module takes
+    [N, channels, length], a map of one row here. inputs: name and channels of each of several, empty where there is only
+    one. notes: what may be meant otherwise, one sentence each. engine: the
     options of the engine by name; board: of it, None where the file names none. Which options and boards
     there are is for code generation to say.
     """
@@ -74,7 +81,12 @@ class NetworkConfig:
     sweep: SweepOptions = SweepOptions()
     notes: tuple[str, ...] = ()
     length: int | None = None
+    inputs: tuple[tuple[str, int], ...] = ()
     task: str | None = None
+    task_output: str | None = None
+    threshold: float | None = None
+    metric: str | None = None
+    detection: DetectionOptions | None = None
 
     @property
     def onnx(self) -> Path | None:
@@ -82,9 +94,21 @@ class NetworkConfig:
         return Path(resolve(self.model, self.path.parent)) if self.model.endswith(ONNX) else None
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        """What the module takes of one image: channels, rows and columns, or channels and length of a sequence."""
-        return (len(self.input.mean), *self.input.size[self.length is not None :])
+    def input_shape(self) -> tuple[int, ...] | dict[str, tuple[int, ...]]:
+        """What the module takes of one image: channels, rows and columns, or channels and length of a sequence.
+
+        Of several inputs, by their names.
+        """
+        size = self.input.size[self.length is not None :]
+        return {name: (count, *size) for name, count in self.inputs} if self.inputs else (len(self.input.mean), *size)
+
+    def as_taken(self, images: np.ndarray) -> np.ndarray | dict[str, np.ndarray]:
+        """Images [N, C, H, W] as the module takes them; of several inputs, by their names."""
+        if not self.inputs:
+            return images.reshape(len(images), *self.input_shape)
+        ends = np.cumsum([count for _, count in self.inputs])
+        parts = zip(self.input_shape.items(), np.split(images, ends[:-1], axis=1))
+        return {name: part.reshape(len(images), *shape) for (name, shape), part in parts}
 
 
 def sbfp_data() -> str | None:
@@ -139,11 +163,12 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
     if not is_name(name):
         raise top.fail("name", f"is {shown(name)}; it must be {NAME_WORDS} (it names a folder)")
     model = top.text("model", ...)
-    if not (re.fullmatch(r"[\w.]+:\w+", model) or model.endswith(ONNX)):
+    if not (re.fullmatch(CALLABLE, model) or model.endswith(ONNX)):
         raise top.fail("model", f"is {shown(model)}; it must be 'module:callable', or the path of an {ONNX} file")
     weights, fallback = top.text("weights", "model"), top.text("weights_fallback", None)
     entry = Section(path, "input", top.take("input", ..., _same, "a table with size, mean and std"))
-    pre, length, notes = read_input(entry)
+    pre, length, notes, inputs = read_input(entry)
+    task, detection = read_task(top)
     config = NetworkConfig(
         path=path,
         name=name,
@@ -155,10 +180,15 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
         classes=_classes(top, base),
         input=pre,
         length=length,
-        task=top.text("task", None, TASKS),
-        calibration=_images(Section(path, "calibration", top.take("calibration", ..., _same, "a table")), base, True),
+        inputs=inputs,
+        task=task,
+        task_output=top.text("task_output", None),
+        threshold=read_threshold(top, task),
+        metric=read_metric(top),
+        detection=detection,
+        calibration=_images(Section(path, "calibration", top.take("calibration", ..., _same, "a table")), base, True, inputs),
         evaluation=(
-            _images(Section(path, "evaluation", top.take("evaluation", None, _same, "")), base, False)
+            _images(Section(path, "evaluation", top.take("evaluation", None, _same, "")), base, False, inputs)
             if top.take("evaluation", None, _same, "") is not None
             else None
         ),
@@ -202,7 +232,7 @@ def _classes(top: Section, base: Path) -> str | tuple[str, ...] | None:
     return value[0] if value[0] in ("imagenet", "cifar10") else resolve(value[0], base)
 
 
-def _images(section: Section, base: Path, augment: bool) -> ImageOptions:
+def _images(section: Section, base: Path, augment: bool, inputs: tuple[tuple[str, int], ...]) -> ImageOptions:
     expected = "a path, 'package:name/file', 'random', or an array of these"
     sources = section.take("images", ..., _texts, expected)
     fallback = section.text("fallback", None)
@@ -213,6 +243,7 @@ def _images(section: Section, base: Path, augment: bool) -> ImageOptions:
         stride=section.integer("stride", 1, 1, MOST_COUNT),
         limit=section.integer("limit", None, 1, MOST_COUNT),
         augment=section.integer("augment", 1, 1, 64) if augment else 1,
+        inputs=inputs,
     )
     section.done()
     return options

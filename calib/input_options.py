@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from bfp.artifact import ARRAY, Preprocessing
+from bfp.limits import MAX_ENDS
+from bfp.names import is_name
 from calib.section import Section
 from host.image import INTERPOLATIONS
 
 CHANNELS = {"rgb": 3, "bgr": 3, "gray": 1}
 MOST_CHANNELS = 64  # of arrays
 MOST_LENGTH = 8192
+LETTERBOX_GRAY = 114  # of the bars, as detectors are mostly trained
 UNITS = {"0..255": 1.0, "0..1": 255.0}  # what mean and std count in, and how many pixel units that is
 
 
-def read_input(section: Section) -> tuple[Preprocessing, int | None, tuple[str, ...]]:
-    """Preprocessing, in pixel units; the length of an input that is a sequence; and notes, one sentence each.
+def read_input(section: Section) -> tuple[Preprocessing, int | None, tuple[str, ...], tuple[tuple[str, int], ...]]:
+    """Preprocessing, in pixel units; the length of an input that is a sequence; notes, one sentence each; several inputs.
 
-    Raises BfpError: file, section, key, and what it must be; also where mean and std can hardly be meant in pixel units.
+    Of several inputs, all of them arrays, names and numbers of channels; the preprocessing is of all their channels, one
+    input after the other. Raises BfpError: file, section, key, and what it must be; also where mean and std can hardly be meant in pixel units.
     """
-    channels, count = section.take("channels", ("rgb", 3), _channels, f"rgb, bgr, gray, or 1 to {MOST_CHANNELS} of arrays")
+    words = f"rgb, bgr, gray, or 1 to {MOST_CHANNELS} of arrays; of several inputs a table of names and such numbers"
+    channels, count, inputs = section.take("channels", ("rgb", 3, ()), _channels, words)
     expected = "a whole number of pixels, or [height, width], 1 to 8192"
     length = section.integer("length", None, 1, MOST_LENGTH) if channels == ARRAY else None
     size = (1, length) if length is not None else section.take("size", ..., _size, expected)
@@ -37,6 +42,7 @@ def read_input(section: Section) -> tuple[Preprocessing, int | None, tuple[str, 
     photographs, units = {}, None
     if channels != ARRAY:
         photographs["resize"] = section.integer("resize", None, 1, 16384)
+        photographs["letterbox"] = section.take("letterbox", None, _gray, "true, or the gray of the bars, 0 to 255")
         photographs["interpolation"] = section.text("interpolation", "bicubic", tuple(INTERPOLATIONS))
         units = section.text("units", None, tuple(UNITS))
     what = "the arrays' units" if channels == ARRAY else f"pixel units ({units or '0..255'})"
@@ -48,8 +54,10 @@ def read_input(section: Section) -> tuple[Preprocessing, int | None, tuple[str, 
     pre = Preprocessing(size=size, channels=channels, **ends, **photographs)
     if pre.resize is not None and pre.resize < max(pre.size):
         raise section.fail("resize", f"is {pre.resize}, less than size {pre.size}; make it at least as large")
+    if pre.resize is not None and pre.letterbox is not None:
+        raise section.fail("letterbox", "keeps the whole picture, and resize crops it; leave one of them out")
     section.done()
-    return pre, length, notes
+    return pre, length, notes, inputs
 
 
 def check_units(section: Section, mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[str, ...]:
@@ -58,8 +66,8 @@ def check_units(section: Section, mean: tuple[float, ...], std: tuple[float, ...
     Raises BfpError where they must be.
     """
     values = [(pixel - m) / s for m, s in zip(mean, std) for pixel in (0.0, 255.0)]
-    meant = f'say units = "0..1" if mean and std are for pixels of 0..1 as torchvision counts them (std {spoken(std, 255)} '
-    meant += f'in pixels of 0..255), or units = "0..255" if the network takes inputs of {min(values):.4g} to {max(values):.4g}'
+    meant = f'say units = "0..1" if they are as torchvision counts pixels (std {spoken(std, 255)} in pixels of 0..255), '
+    meant += f'or units = "0..255" if the network takes inputs of {min(values):.4g} to {max(values):.4g}'
     if max(std) < 1:
         raise section.fail("std", f"is {spoken(std)}, less than one step of a pixel of 0..255; {meant}")
     if max(std) <= 1 and max(map(abs, mean)) <= 1:
@@ -73,12 +81,31 @@ def spoken(values: tuple[float, ...], factor: float = 1.0) -> str:
     return texts[0] if len(set(texts)) == 1 else f"[{', '.join(texts)}]"
 
 
-def _channels(value: object) -> tuple[str, int]:
-    if type(value) is int and 1 <= value <= MOST_CHANNELS:
-        return ARRAY, value
+def _channels(value: object) -> tuple[str, int, tuple[tuple[str, int], ...]]:
+    """Kind of the channels, their number, and that of each of several inputs by name."""
+    if isinstance(value, dict):
+        if not 1 < len(value) <= MAX_ENDS or not all(map(is_name, value)):
+            raise ValueError
+        return ARRAY, sum(_count(n) for n in value.values()), tuple(value.items())
+    if type(value) is int:
+        return ARRAY, _count(value), ()
     if not isinstance(value, str) or value not in CHANNELS:
         raise ValueError
-    return value, CHANNELS[value]
+    return value, CHANNELS[value], ()
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or not 1 <= value <= MOST_CHANNELS:
+        raise ValueError
+    return value
+
+
+def _gray(value: object) -> int | None:
+    if isinstance(value, bool):
+        return LETTERBOX_GRAY if value else None
+    if type(value) is not int or not 0 <= value <= 255:
+        raise ValueError
+    return value
 
 
 def _size(value: object) -> tuple[int, int]:

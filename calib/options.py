@@ -26,7 +26,10 @@ def method_name(word: object) -> object:
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """Where images come from, see calib.data.images. ``limit`` None: all of them."""
+    """Where images come from, see calib.data.images. ``limit`` None: all of them.
+
+    inputs: name and channels of each of several inputs, whose arrays make one image together; empty for one input.
+    """
 
     images: tuple[str, ...]
     fallback: str | None = None
@@ -34,6 +37,7 @@ class ImageOptions:
     stride: int = 1
     limit: int | None = None
     augment: int = 1
+    inputs: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)

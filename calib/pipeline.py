@@ -10,34 +10,41 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from bfp import artifact_file
+from bfp import artifact_file, host_operators
 from bfp.artifact import Artifact
+from bfp.detection import Detection
 from bfp.errors import BfpError
-from bfp.names import printable
+from bfp.graph import Shape
+from bfp.names import COMMAND, printable
 from bfp.samples import Samples, save_samples
 from calib import quantisation
 from calib.config import WEIGHT_WORDS, NetworkConfig
 from calib.data.classes import Classes
 from calib.data.depth import depth_note
 from calib.data.images import ImageSet, open_images
-from calib.tasks import task_of
+from calib.detection_options import detector
+from calib.formats.layer_options import resolve_options
 from calib.frontend.importer import import_module
+from calib.judge import Judge
 from calib.network import float_model
 from calib.network.float_network import FloatNetwork
 from calib.observers import observer
 from calib.observers.statistics import Statistics
 from calib.options import AUTO, ONLINE, ImageOptions
 from calib.state import CalibrationState, begin
+from calib.tasks import task_of
 from calib.threads import fixed_threads
 from calib.transforms import sequence
 from calib.used_files import files_read, write_record
-from calib.user_model import build_module, load_classes, same_weights
+from calib.user_metric import UserMetric
+from calib.user_model import build_module, load_classes, load_metric, same_weights
 from calib.zoo.weights import load_weights
 
 RANDOM_WEIGHT_IMAGES = 32
@@ -50,7 +57,8 @@ class Prepared:
     """A network ready to be quantised.
 
     config: its file. state: where its calibration stands. calibration: its images; evaluation: those that it is
-    evaluated on. weights: which were used; notes: what was replaced, one sentence each. files: what was read to build it, SHA-256 by path.
+    evaluated on. weights: which were used; notes: what was replaced, one sentence each. files: what was read to build it,
+    SHA-256 by path; metric_files: what was read to load the user's metric, if there is one; it is among them.
     """
 
     config: NetworkConfig
@@ -60,6 +68,7 @@ class Prepared:
     weights: str
     notes: tuple[str, ...]
     files: Mapping[str, str]
+    metric_files: Mapping[str, str]
 
     @property
     def network(self) -> FloatNetwork:
@@ -98,30 +107,47 @@ def prepare(config: NetworkConfig, adapted: bool = True) -> Prepared:
     without, since the function is the same.
     """
     with files_read() as files:
+        with files_read() as metric_files:
+            metric = load_metric(config)
         classes = load_classes(config)
         calibration = open_images(config.calibration, config.input, config.seed, classes)
         notes = [*config.notes, *calibration.notes]
-        module, weights = build(config, calibration, notes, adapted)
+        module, weights = build(config, calibration, classes, notes, adapted)
     network = import_module(module, config.input_shape, config.name)
-    outputs = int(np.prod(network.graph.shapes[network.graph.output]))
-    if classes.names and len(classes.names) != outputs:
-        raise BfpError(f"{config.path}: {len(classes.names)} class names for {outputs} outputs; correct classes")
-    task, _ = task_of(config.task, config.input_shape, network.graph.shapes[network.graph.output])
-    evaluation = evaluated_images(config, calibration, classes, task.labels(outputs) if task.right else None)
+    judge = judge_of(config, network, classes.names, metric)
+    evaluation = evaluated_images(config, calibration, classes, judge.classes if judge.task.right else None)
     notes += dict.fromkeys(filter(None, map(depth_note, (calibration, evaluation))))
-    output = output_kind(config, calibration, evaluation) if adapted else config.bfp.output
-    state = begin(network, config.bfp, config.input, output, classes.names, config.seed)
+    output = output_kind(config, judge, calibration, evaluation) if adapted else config.bfp.output
+    named = classes.names if len(classes.names) == judge.outputs else ()
+    state = replace(begin(network, config.bfp, config.input, output, named, config.seed, judge.output), judge=judge)
     if adapted:
         state = sequence.run(sequence.preparation(config.bfp), state, calibration)
     used = weights if weights in WEIGHT_WORDS else Path(weights).name
-    return Prepared(config, state, calibration, evaluation, used, tuple(notes), files)
+    return Prepared(config, state, calibration, evaluation, used, tuple(notes), files, metric_files if metric else {})
+
+
+def judge_of(config: NetworkConfig, network: FloatNetwork, names: tuple[str, ...], metric: UserMetric | None) -> Judge:
+    """How the file's network is judged; what is known of images is still to come. Raises BfpError where that cannot be."""
+    graph, output = network.graph, network.graph.output_named(config.task_output)
+    shape, host = graph.shapes[output], network.hosts.get(output, ())
+    task, note = task_of(config.task, graph.image_shape, shape, host)
+    words = {"note": note, "host": host, "threshold": config.threshold, "metric": metric, "output": output}
+    judge = Judge(task, shape, size=graph.image_shape[1:], **words)
+    if config.detection is not None:
+        heads = {t: (graph.shapes[t], network.hosts.get(t, ())) for t in graph.outputs}
+        judge = replace(judge, detection=detector_of(config, heads, names), heads=heads)
+    if names and len(names) not in (judge.outputs, judge.classes):
+        kinds = f"{judge.outputs} outputs" if judge.outputs == judge.classes else f"{judge.classes} classes"
+        raise BfpError(f"{config.path}: {len(names)} class names for {kinds}; correct classes")
+    return judge
 
 
 def build(
-    config: NetworkConfig, calibration: ImageSet, notes: list[str], twice: bool
+    config: NetworkConfig, calibration: ImageSet, classes: Classes, notes: list[str], twice: bool
 ) -> tuple[torch.nn.Module, str]:
     """The module with its weights, and which these are; what was replaced is added to ``notes``. Raises BfpError.
 
+    Where random weights need images, what needs none is checked before the first of them is read.
     twice: whether a model that brings its own weights is built once more, to see whether they stay.
     """
     start = time.perf_counter()
@@ -138,10 +164,37 @@ def build(
         )
     images = None
     if weights == "random":
-        images = weight_images(calibration)
-        images = images.reshape(len(images), *config.input_shape)
+        with suppress(NotImported):
+            early = imported_early(module, config)
+            judge = judge_of(config, early, classes.names, None)
+            evaluated_images(config, calibration, classes, judge.classes if judge.task.right else None)
+            resolve_options(early.graph, config.bfp)
+        images = config.as_taken(weight_images(calibration))
     notes += load_weights(module, weights, config.seed, images)
     return module, weights
+
+
+def detector_of(config: NetworkConfig, heads: Mapping[str, tuple[Shape, tuple[str, ...]]], names: tuple[str, ...]) -> Detection:
+    """What the outputs of the file's detector mean, all of the same kind; heads: as of Judge. Raises BfpError where they differ."""
+    found = set()
+    for name, (shape, host) in heads.items():
+        where = f"{config.path}: output {name}"
+        found.add(detector(config.detection, names, host_operators.check(host, int(np.prod(shape)), where), where))
+    if len(found) > 1:
+        raise BfpError(f"{config.path}: outputs of the detector have rows of {sorted(d.columns for d in found)} numbers; make them equal")
+    return found.pop()
+
+
+class NotImported(Exception):
+    """The module cannot be imported before it has its weights, as one of other types than float32; or not at all."""
+
+
+def imported_early(module: torch.nn.Module, config: NetworkConfig) -> FloatNetwork:
+    """The network of a module whose weights are still to come. Raises NotImported, since that is told when they are there."""
+    try:
+        return import_module(module, config.input_shape, config.name)
+    except BfpError:
+        raise NotImported from None
 
 
 @fixed_threads()
@@ -164,16 +217,23 @@ def quantise(prepared: Prepared, statistics: Statistics) -> Artifact:
 
 def finished(prepared: Prepared, state: CalibrationState) -> Artifact:
     """The state's artifact, whose provenance says which weights, images, method and options made it."""
-    config, artifact = prepared.config, state.artifact
+    config = prepared.config
+    source = {"model": config.model, "arguments": config.arguments, "weights": prepared.weights, "seed": config.seed}
+    return recorded(state, source, prepared.notes)
+
+
+def recorded(state: CalibrationState, source: dict, replaced: tuple[str, ...] = ()) -> Artifact:
+    """The state's artifact, whose provenance says what made it.
+
+    source: model, arguments, weights and seed, as a network's file has them; replaced: what was taken instead.
+    """
+    artifact = state.artifact
     record = {
-        "model": config.model,
-        "arguments": config.arguments,
-        "weights": prepared.weights,
-        "seed": config.seed,
+        **source,
         "calibration_images": state.statistics.images,
         "method": state.method,
         "bfp": options_used(state),
-        "replaced": list(prepared.notes),
+        "replaced": list(replaced),
         **artifact.provenance,
         "notes": [*state.evidence.notes(), *artifact.provenance["notes"]],
         "ranges": state.evidence.record(),
@@ -181,7 +241,10 @@ def finished(prepared: Prepared, state: CalibrationState) -> Artifact:
     if state.sqnr_db:
         figures = {name: round(figure, 2) for name, figure in state.sqnr_db.items()}
         record |= {"method": f"{AUTO}: {state.method}", "held_out": state.held_out, "sqnr_db": figures}
-    return replace(artifact, provenance=record)
+    if state.figures:
+        found = {name: float(f"{figure:.6g}") for name, figure in state.figures.items()}
+        record |= {"judged_by": state.judge.measure.name, "figures": found}
+    return replace(artifact, provenance=record, detection=state.judge.detection)
 
 
 def options_used(state: CalibrationState) -> dict:
@@ -199,10 +262,10 @@ def check_artifact(prepared: Prepared, artifact: Artifact) -> None:
     """Raise BfpError where the artifact was made from another network, or says that it was from other float weights."""
     name, path = artifact.graph.name, prepared.config.path
     if artifact.graph != prepared.network.graph:
-        raise BfpError(f"the artifact of {name} is not that of {path}; run `doit calibrate` again")
+        raise BfpError(f"the artifact of {name} is not that of {path}; run `{COMMAND} calibrate` again")
     if artifact.float_digest and artifact.float_digest != prepared.state.float_digest:
         raise BfpError(
-            f"the artifact of {name} was made from other float weights than {path} gives now; run `doit calibrate` "
+            f"the artifact of {name} was made from other float weights than {path} gives now; run `{COMMAND} calibrate` "
             "again, and if its model draws other weights each time, name a file as `weights`, or seed in the callable"
         )
 
@@ -247,10 +310,12 @@ def evaluated_images(config: NetworkConfig, calibration: ImageSet, classes: Clas
         return calibration.without_labels(f"evaluated without labels: {error}")
 
 
-def output_kind(config: NetworkConfig, calibration: ImageSet, evaluation: ImageSet) -> str:
+def output_kind(config: NetworkConfig, judge: Judge, calibration: ImageSet, evaluation: ImageSet) -> str:
     """Whether the network's outputs are classes: as the file says, or because there are names or labels of classes."""
     if config.bfp.output is not None:
         return config.bfp.output
+    if config.task not in (None, "classification"):
+        return "values"
     return "classes" if config.classes or calibration.labelled or evaluation.labelled else "values"
 
 

@@ -2,11 +2,12 @@
 
 Where the method is ``auto``, a part of the calibration images is held out of
 the corrections of weights and biases (the statistics of ranges see all images),
-and the output's noise on that part decides; see calib.auto.
+and what becomes of the network's answers on that part decides; see calib.auto.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +25,7 @@ from calib.reconstruction import layerwise
 from calib.state import CalibrationState
 
 RECONSTRUCTION_IMAGES = 256  # with fewer, variants of them join
+REFINED, PLAIN = "refined", "plain"  # with all corrections, and without; of equals the first is taken
 READS_HISTOGRAMS = "mse"  # one of auto.CANDIDATES: histograms do not depend on the rule that reads them
 
 
@@ -47,22 +49,23 @@ def quantise(state: CalibrationState, images: ImageSet) -> CalibrationState:
 def choose_method(state: CalibrationState, images: ImageSet) -> CalibrationState:
     """The pass: the artifact by the best of ``auto.CANDIDATES``, which becomes the state's method.
 
-    They differ in the activations' exponents, and are compared by the output's
-    noise on held-out images with the weights still in float.
+    They differ in the activations' exponents, and are compared on held-out images
+    with the weights still in float.
     """
     _, held = auto.split(_usable(state, images))
     reference = _outputs(state, held)
-    figures: dict[str, float] = {}
+    trials: dict[str, auto.Trial] = {}
     drafts: dict[str, CalibrationState] = {}
     for method in auto.CANDIDATES:
         draft = quantise(state.with_method(method), images)
         # where channels are scaled their exponents are no method's, and two methods may come to the same
         same = next((m for m, d in drafts.items() if d.artifact.formats == draft.artifact.formats), None)
-        figures[method] = figures[same] if same else auto.sqnr_db(draft.artifact, held, reference, state.network)
+        fresh = None if same else auto.tried(draft.artifact, held, reference, state.judge, state.network)
+        trials[method] = fresh or trials[same]
         drafts[method] = draft
-    best = max(figures, key=figures.get)  # the first of equals
-    evidence = replace(state.evidence, signal=float((reference**2).sum(axis=1).mean()))
-    return replace(drafts[best], held_out=len(held), sqnr_db=figures, evidence=evidence)
+    best = auto.best(trials, state.judge)
+    evidence = replace(state.evidence, signal=_signal(state, reference))
+    return replace(drafts[best], held_out=len(held), evidence=evidence, **_noted(trials))
 
 
 def reconstruct(state: CalibrationState, images: ImageSet) -> CalibrationState:
@@ -79,10 +82,17 @@ def reconstruct_where_better(state: CalibrationState, images: ImageSet) -> Calib
     """The pass: ``reconstruct``, where doing it on the images that are not held out helps on those that are."""
     rest, held = auto.split(_usable(state, images))
     reference = _outputs(state, held)
-    tried = _reconstructed(state, rest, images.augment)
-    refined, plain = (auto.sqnr_db(artifact, held, reference) for artifact in (tried, state.artifact))
-    judged = replace(state, sqnr_db={**state.sqnr_db, "refined": refined, "plain": plain})
-    return reconstruct(judged, images) if refined >= plain else judged
+    candidates = {REFINED: _reconstructed(state, rest, images.augment), PLAIN: state.artifact}
+    trials = {name: auto.tried(artifact, held, reference, state.judge) for name, artifact in candidates.items()}
+    noted = _noted(trials)
+    judged = replace(state, sqnr_db={**state.sqnr_db, **noted["sqnr_db"]}, figures={**state.figures, **noted["figures"]})
+    return reconstruct(judged, images) if auto.best(trials, state.judge) == REFINED else judged
+
+
+def _noted(trials: Mapping[str, auto.Trial]) -> dict[str, dict[str, float]]:
+    """Fields of the state that remember trials."""
+    figures = {name: trial.figure for name, trial in trials.items() if trial.figure is not None}
+    return {"sqnr_db": {name: trial.sqnr_db for name, trial in trials.items()}, "figures": figures}
 
 
 def _usable(state: CalibrationState, images: ImageSet) -> np.ndarray:
@@ -91,8 +101,14 @@ def _usable(state: CalibrationState, images: ImageSet) -> np.ndarray:
 
 
 def _outputs(state: CalibrationState, images: np.ndarray) -> np.ndarray:
-    """The float network's output, float64 [N, outputs]."""
+    """All outputs of the float network side by side, float64 [N, values]."""
     return float_model.logits(state.network, torch.from_numpy(images)).double().numpy()
+
+
+def _signal(state: CalibrationState, reference: np.ndarray) -> float:
+    """Mean power of an image's outputs, which count as of ``float_model.output_weights``."""
+    graph = state.network.graph
+    return float((reference**2).sum(axis=1).mean()) if len(graph.outputs) == 1 else float(len(graph.outputs))
 
 
 def _reconstructed(state: CalibrationState, images: np.ndarray, variants: int) -> Artifact:

@@ -13,11 +13,13 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from bfp.artifact import Artifact, Preprocessing
+from bfp.artifact import ARRAY, Artifact, Preprocessing
 from bfp.artifact_file import array_digest
+from bfp.errors import BfpError
 from calib.data.images import ImageSet
 from calib.formats.layer_options import LayerOptions, LayerWidths, resolve_options
 from calib.formats.plan import FormatPlan, plan
+from calib.judge import Judge
 from calib.network.float_network import FloatNetwork
 from calib.observers.channel_ranges import HeldOut
 from calib.observers.statistics import Statistics
@@ -75,7 +77,10 @@ class Evidence:
                 f"on held-out images; give more, {ENOUGH} are enough"
             )
         elif 0 < self.photographs < FEW:
-            said.append(f"the ends of ranges rest on {self.photographs} calibration images; give more, {ENOUGH} are enough")
+            said.append(
+                f"the ends of ranges rest on {self.photographs} calibration images, and figures on held-out images on "
+                f"fewer, so that other images may come out worse; give more, {ENOUGH} are enough"
+            )
         if not self.likeness.alike:
             said.append(
                 "the calibration images do not look like those that the network was trained on: its batch normalisations' "
@@ -90,20 +95,23 @@ class CalibrationState:
     """Where a calibration stands.
 
     network: the float network, as the transforms so far have left it; the scale of its input stands here and nowhere
-    else (``FloatNetwork.input_scale``). options, preprocessing: the file's. classes: names of the outputs, or none.
+    else (``FloatNetwork.input_scale``). options, preprocessing: the file's. judged: the output that the task's figure
+    is of; classes: names of its values, or none.
     seed: of everything that is drawn. float_digest: ``weights_digest`` of the network as imported.
-    output: what the outputs are, one of calib.options.OUTPUTS, None where nobody said. method: of the activations'
+    output: what that output's values are, one of calib.options.OUTPUTS, None where nobody said. method: of the activations'
     exponents, ``auto`` until one is chosen. widths: what bit allocation gave single layers, by node name.
     layers: the options of every node, by name, and plan: its formats as far as they are fixed; both follow from the
     fields before them and are made anew where these change.
     statistics: of all calibration images, of this network. artifact: the network in integers, as far as it is made.
     evidence: what stands behind the ends of ranges.
-    sqnr_db: signal to quantisation noise at the output on ``held_out`` calibration images, dB, by candidate.
+    judge: of outputs, None where nobody said what they are for. sqnr_db: signal to quantisation noise at the output on
+    ``held_out`` calibration images, dB, by candidate; figures: the judge's, by candidate.
     """
 
     network: FloatNetwork
     options: BfpOptions
     preprocessing: Preprocessing
+    judged: str
     classes: tuple[str, ...]
     seed: int
     float_digest: str
@@ -117,6 +125,8 @@ class CalibrationState:
     evidence: Evidence = Evidence()
     held_out: int = 0
     sqnr_db: Mapping[str, float] = field(default_factory=dict)
+    judge: Judge | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -137,13 +147,13 @@ class CalibrationState:
 
     def with_options(self, options: BfpOptions) -> CalibrationState:
         """Another calibration of the same network, as it is now."""
-        fresh = begin(self.network, options, self.preprocessing, options.output, self.classes, self.seed)
-        return replace(fresh, float_digest=self.float_digest, evidence=self.evidence)
+        fresh = begin(self.network, options, self.preprocessing, options.output, self.classes, self.seed, self.judged)
+        return replace(fresh, float_digest=self.float_digest, evidence=self.evidence, judge=self.judge)
 
     def _planned(self, method: str, widths: Mapping[str, LayerWidths]) -> CalibrationState:
         graph = self.network.graph
         layers = resolve_options(graph, self.options, method, widths)
-        planned = plan(graph, self.options, self.preprocessing, layers, self.plan.classes)
+        planned = plan(graph, self.options, self.preprocessing, layers, self.plan.classes, self.judged)
         return replace(self, method=method, widths=widths, layers=layers, plan=planned, artifact=None)
 
 
@@ -157,16 +167,24 @@ def begin(
     output: str | None = None,
     classes: tuple[str, ...] = (),
     seed: int = 0,
+    judged: str | None = None,
 ) -> CalibrationState:
-    """The first state, of a network as imported; arguments as of CalibrationState.
+    """The first state, of a network as imported; arguments as of CalibrationState. judged: None for the first output.
 
-    Raises BfpError for an override that matches no layer.
+    Raises BfpError for an override that matches no layer, and for pictures where a network has several inputs.
     """
+    inputs = network.graph.inputs
+    if len(inputs) > 1 and preprocessing.channels != ARRAY:
+        raise BfpError(
+            f"network {network.graph.name} has {len(inputs)} inputs ({', '.join(inputs)}), and no picture is several; "
+            "say how many channels each has"
+        )
+    judged = judged or network.graph.outputs[0]
     layers = resolve_options(network.graph, options)
-    planned = plan(network.graph, options, preprocessing, layers, output == "classes")
+    planned = plan(network.graph, options, preprocessing, layers, output == "classes", judged)
     digest = weights_digest(network)
     return CalibrationState(
-        network, options, preprocessing, classes, seed, digest, output, options.method, {}, layers, planned
+        *(network, options, preprocessing, judged, classes, seed, digest, output, options.method, {}, layers, planned)
     )
 
 

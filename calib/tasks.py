@@ -2,49 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from bfp.errors import BfpError
 from bfp.graph import Shape
+from calib.measures import AGREEMENT, COSINE, MATCHED_BOXES, MEAN_IOU, PSNR, SIDES, Measure, best, same_class, same_side
 
-MOST_DB = 120.0  # of a figure in dB where nothing differs
 MOST_IMAGE_CHANNELS = 4
-Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of outputs [N, C, H, W] each, a number for each image [N]
+STORED, RETURNED, BOXES = "stored", "returned", "boxes"
+Alike = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of outputs [N, C, H, W] each, a number for each image [N]
 
 
 @dataclass(frozen=True)
 class Task:
-    """One task. metric: name of ``figure``, the mean over the images of what it gives for each.
+    """One task. measure: its figure.
 
+    answers: what is compared: STORED, the map [C, H, W] that the engine stores, since what the host computes behind it
+    changes no answer; RETURNED, what the network returns; or BOXES that are made of that.
     alike(reference, quantised): the share of an image's answers that are the same, 0..1; None where there are no
     answers but values. right(outputs, labels): whether each image has the label's answer; None where labels say nothing.
-    labels: how many different labels a network of so many outputs knows.
+    classes(output): how many classes a label or a name may mean, from the shape of an output.
     """
 
     name: str
-    metric: str
-    figure: Measure
-    alike: Measure | None = None
-    right: Measure | None = None
-    labels: Callable[[int], int] = lambda outputs: outputs
-
-
-def best(outputs: np.ndarray) -> np.ndarray:
-    """The class of each image [N], or of each pixel [N, H, W]."""
-    return outputs.argmax(1)
-
-
-def same_class(reference: np.ndarray, quantised: np.ndarray) -> np.ndarray:
-    """The share of pixels of each image whose largest channel is the same."""
-    return (best(reference) == best(quantised)).mean((1, 2))
-
-
-def same_sign(reference: np.ndarray, quantised: np.ndarray) -> np.ndarray:
-    """The share of each image's values on the same side of zero, where a sigmoid is a half."""
-    return ((reference > 0) == (quantised > 0)).mean((1, 2, 3))
+    measure: Measure
+    answers: str = RETURNED
+    alike: Alike | None = None
+    right: Alike | None = None
+    classes: Callable[[Shape], int] = lambda output: int(np.prod(output))
 
 
 def right_class(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -53,50 +41,40 @@ def right_class(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def right_side(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Whether the output is above zero exactly where the label is 1."""
+    """Whether the one output is above zero exactly where the label is 1."""
     return (outputs.reshape(len(outputs)) > 0) == (labels == 1)
 
 
-def mean_iou(reference: np.ndarray, quantised: np.ndarray) -> np.ndarray:
-    """The mean over the classes of an image, in either output, of intersection over union."""
-    found = []
-    for a, b in zip(best(reference), best(quantised)):
-        classes = np.union1d(a, b)
-        found.append(np.mean([((a == c) & (b == c)).sum() / ((a == c) | (b == c)).sum() for c in classes]))
-    return np.array(found)
-
-
-def peak_db(reference: np.ndarray, quantised: np.ndarray) -> np.ndarray:
-    """Peak signal to noise ratio of each image in dB; the peak is the range of its float output."""
-    peak = np.ptp(reference.reshape(len(reference), -1), axis=1)
-    noise = np.sqrt(((reference - quantised) ** 2).mean((1, 2, 3)))
-    floor = 10 ** (-MOST_DB / 20)
-    return 20 * np.log10(np.maximum(peak, 1e-30) / np.maximum(noise, floor * np.maximum(peak, 1e-30)))
-
-
-def cosine(reference: np.ndarray, quantised: np.ndarray) -> np.ndarray:
-    """The cosine of the angle between both outputs of each image."""
-    a, b = (x.reshape(len(x), -1) for x in (reference, quantised))
-    return (a * b).sum(1) / np.maximum(np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1), 1e-30)
+def no_and_yes(output: Shape) -> int:
+    """The classes of a binary network."""
+    return 2
 
 
 TASKS: dict[str, Task] = {
     t.name: t
     for t in (
-        Task("classification", "agreement", same_class, same_class, right_class),
-        Task("binary", "agreement", same_sign, same_sign, right_side, lambda outputs: 2),
-        Task("segmentation", "mean_iou", mean_iou, same_class),
-        Task("image", "psnr_db", peak_db),
-        Task("regression", "psnr_db", peak_db),
-        Task("features", "cosine", cosine),
+        Task("classification", AGREEMENT, STORED, same_class, right_class),
+        Task("binary", SIDES, STORED, same_side, right_side, no_and_yes),
+        Task("segmentation", MEAN_IOU, STORED, same_class, classes=lambda output: output[0]),
+        Task("image", PSNR),
+        Task("regression", PSNR),
+        Task("detection", MATCHED_BOXES, BOXES),
+        Task("features", COSINE),
     )
 }
 
 
-def task_of(stated: str | None, image: Shape, output: Shape) -> tuple[Task, str]:
+def task_named(name: str, tasks: Mapping[str, Task] = TASKS) -> Task:
+    """The task of this name. Raises BfpError, which lists all, where there is none."""
+    if name not in tasks:
+        raise BfpError(f"task {name!r} is not known; say one of {', '.join(tasks)}")
+    return tasks[name]
+
+
+def task_of(stated: str | None, image: Shape, output: Shape, host: tuple[str, ...] = ()) -> tuple[Task, str]:
     """The task that a file states, or that shapes of input and output show, and a note where nobody stated it.
 
-    Raises BfpError for a task that the output's shape cannot have.
+    host: steps that the host runs behind the output. Raises BfpError for a task that the output's shape cannot have.
     """
     channels, *size = output
     vector = size == [1, 1]
@@ -104,12 +82,14 @@ def task_of(stated: str | None, image: Shape, output: Shape) -> tuple[Task, str]
         found = "classification" if vector else "segmentation"
         if output == (1, 1, 1):
             found = "binary"
+        elif vector and any(step.split(".")[0] == "normalise" for step in host):
+            found = "features"
         elif not vector and (channels == 1 or channels <= MOST_IMAGE_CHANNELS and tuple(size) == tuple(image[1:])):
             found = "image"
-        usual = vector and channels > 1  # classes, as of any vector
+        usual = found == "classification"  # as of any vector
         return TASKS[found], "" if usual else f"its output of {output} is judged as task = {found!r}; say another where it is"
     if stated == "classification" and not (vector and channels > 1) or stated == "segmentation" and channels < 2:
         raise BfpError(f"task {stated!r} needs two channels of output or more, not {output}; correct task")
-    if stated == "binary" and output != (1, 1, 1):
-        raise BfpError(f"task {stated!r} needs one output, not {output}; correct task")
-    return TASKS[stated], ""
+    if stated == "binary" and channels != 1:
+        raise BfpError(f"task {stated!r} needs one output, or one of each pixel, not {output}; correct task")
+    return task_named(stated), ""

@@ -35,10 +35,21 @@ _watching: list[set[str]] = []  # the sets that files being opened are added to
 
 
 def module_files(config: NetworkConfig) -> list[str]:
-    """Python files of a model that lies beside the network's file; of an ONNX file, it and what begins with its name."""
+    """Python files of a model and a metric that lie beside the network's file; of an ONNX file, it and what begins with its name."""
     if config.onnx is not None:
-        return sorted(str(p) for p in config.onnx.parent.glob(f"{glob.escape(config.onnx.stem)}*") if p.is_file())
-    beside = config.path.parent / config.model.split(":")[0].split(".")[0]
+        weights = sorted(str(p) for p in config.onnx.parent.glob(f"{glob.escape(config.onnx.stem)}*") if p.is_file())
+        return weights + metric_files(config)
+    return sorted({*_beside(config, config.model), *metric_files(config)})
+
+
+def metric_files(config: NetworkConfig) -> list[str]:
+    """Python files of the user's metric that lie beside the network's file."""
+    return [] if config.metric is None else _beside(config, config.metric)
+
+
+def _beside(config: NetworkConfig, name: str) -> list[str]:
+    """Python files of the module of ``module:callable``, where it lies beside the network's file."""
+    beside = config.path.parent / name.split(":")[0].split(".")[0]
     found = beside.rglob("*.py") if beside.is_dir() else [beside.with_suffix(".py")]
     return sorted(str(p) for p in found if p.is_file())
 
@@ -70,7 +81,7 @@ def digest(files: Iterable[str | Path]) -> str:
 
 
 def images_digest(images: ImageSet) -> str:
-    """SHA-256 over the list of images, hex: names, labels, the files' sizes and times, augmentation, preprocessing."""
+    """SHA-256 over the list of images, hex: names, labels or boxes, the files' sizes and times, augmentation, preprocessing."""
     total = hashlib.sha256(f"{images.augment} {images.seed} {images.pre}\n".encode())
     stamps: dict[str, str] = {}
     for item in images.items:
@@ -83,6 +94,8 @@ def images_digest(images: ImageSet) -> str:
             except (OSError, ValueError):
                 stamps[file] = ""  # made, not read; or missing, and then opening it says so
         total.update(f"{item.name} {item.label} {stamps[file]}\n".encode("utf-8", "surrogateescape"))
+        if item.boxes is not None:
+            total.update(item.boxes.corners.tobytes() + item.boxes.classes.tobytes())
     return total.hexdigest()
 
 
@@ -118,7 +131,7 @@ def files_read() -> Iterator[dict[str, str]]:
     try:
         yield found
     finally:
-        _watching.remove(opened)
+        _watching[:] = [one for one in _watching if one is not opened]  # two that saw the same are equal
     opened |= {m.__file__ for m in list(sys.modules.values()) if isinstance(getattr(m, "__file__", None), str)}
     for path in sorted({source_of(name) for name in opened}):
         if counts(path):

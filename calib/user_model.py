@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from calib.data.imagenet_ids import IMAGENET_IDS
 from calib.data.texts import read_text
 from calib.frontend.onnx.network import onnx_module
 from calib.frontend.tracing import as_module
+from calib.user_metric import UserMetric
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 REASON = 150  # characters of what the user's own code says
@@ -29,18 +31,9 @@ def build_module(config: NetworkConfig) -> torch.nn.Module:
     """
     if config.onnx is not None:
         return onnx_module(config.onnx, config.input_shape)
-    name, function = config.model.split(":")
-    top = name.split(".")[0]
-    beside = config.path.parent / top
-    is_beside = beside.is_dir() or beside.with_suffix(".py").is_file()
-    if is_beside:
-        take_from(config.path.parent)
     where = f"{config.path}: model {config.model!r}"
     try:
-        found = importlib.import_module(name)
-        if beside.with_suffix(".py").is_file():
-            check_own(top, config.path.parent, where)
-        module = getattr(found, function)(**config.arguments)
+        module = named_callable(config.model, config.path.parent, where)(**config.arguments)
     except BfpError:
         raise
     except SystemExit as error:
@@ -62,6 +55,40 @@ def build_module(config: NetworkConfig) -> torch.nn.Module:
     if found is None:
         raise BfpError(f"{where} returns {type(module).__name__}; it must return a torch.nn.Module or a torch.export program")
     return found
+
+
+def named_callable(name: str, folder: Path, where: str) -> Callable:
+    """What ``module:callable`` names; a module in the folder of the network's file is importable.
+
+    Raises BfpError, which begins with ``where``, where Python takes another module of that name; and whatever the
+    user's own code raises.
+    """
+    module, function = name.split(":")
+    top = module.split(".")[0]
+    beside = folder / top
+    if beside.is_dir() or beside.with_suffix(".py").is_file():
+        take_from(folder)
+    found = importlib.import_module(module)
+    if beside.with_suffix(".py").is_file():
+        check_own(top, folder, where)
+    return getattr(found, function)
+
+
+def load_metric(config: NetworkConfig) -> UserMetric | None:
+    """The user's metric, where the file names one. Raises BfpError where it cannot be imported, or is no callable."""
+    if config.metric is None:
+        return None
+    where = f"{config.path}: metric"
+    try:
+        function = named_callable(config.metric, config.path.parent, f"{where} {config.metric!r}")
+    except BfpError:
+        raise
+    except (Exception, SystemExit) as error:  # the user's own code may raise anything
+        reason = cut(printable(str(error).strip().split("\n")[0]), REASON)
+        raise BfpError(f"{where} {config.metric!r} cannot be imported ({type(error).__name__}: {reason}); correct it") from None
+    if not callable(function):
+        raise BfpError(f"{where} {config.metric!r} is {shown(function)}; it must be a callable of output, reference and label")
+    return UserMetric(config.metric, function, where)
 
 
 # folders of networks' files that Python was told of, as it was

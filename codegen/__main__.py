@@ -9,8 +9,8 @@ from pathlib import Path
 
 from bfp.artifact_file import load
 from bfp.deployment import read_deployment
-from bfp.errors import BfpError
-from bfp.files import write_json, write_text
+from bfp.errors import BfpError, sentence
+from bfp.files import check_folder, write_json, write_text
 from bfp.golden import quantise_input
 from bfp.names import printable
 from bfp.package import bitstream_state
@@ -119,6 +119,7 @@ def main(argv: list[str] | None = None) -> int:
         if getattr(arguments, "limit", 1) < 1:
             raise BfpError(f"--limit {arguments.limit} leaves nothing to do; give at least 1")
         options, board = EngineOptions.from_words(arguments.engine), board_at(arguments.board, arguments.clock)
+        check_folder(arguments.folder)
         if arguments.command == "generate":
             run_generate(arguments.folder, options, board, arguments.keep_bitstream)
         elif arguments.command == "csim":
@@ -127,13 +128,8 @@ def main(argv: list[str] | None = None) -> int:
         elif arguments.command == "estimate":
             run_estimate(arguments.folder, options, board)
         return 0
-    except BfpError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        return 2
-    except OSError as error:  # a full disk, a folder that may not be written: what wrote whole files has said so
-        what = "a file" if error.filename is None else error.filename
-        reason = f"{what} cannot be read or written ({error.strerror or error}); make room, or correct the path"
-        print(f"error: {printable(reason)}", file=sys.stderr)
+    except (BfpError, OSError, MemoryError) as error:
+        print(f"error: {printable(sentence(error))}", file=sys.stderr)
         return 2
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from bfp.errors import BfpError
+from bfp.names import shown
 
 # two of these characters could open or close a block comment, or be a part of a trigraph
 PAIRS = re.compile(r"(?<=/)(?=\*)|(?<=\*)(?=/)|(?<=\?)(?=\?)")
@@ -18,7 +19,7 @@ def cpp_string(text: str) -> str:
     Raises BfpError for a zero byte, with which a C string would end.
     """
     if "\0" in text:
-        raise BfpError(f"the name {text!r} holds a zero byte, which no C++ string can; give it another name")
+        raise BfpError(f"the name {shown(text)} holds a zero byte, which no C++ string can; give it another name")
     # octal escapes have three digits at most, so that none swallows the digit behind it
     found = (chr(b) if chr(b) in PLAIN else f"\\{b:03o}" for b in text.encode("utf-8", "backslashreplace"))
     return f'"{"".join(found)}"'

@@ -82,6 +82,7 @@ def deployment(program: Program, identity: str, weights_words: int, board: Board
         inputs=artifact.inputs,
         outputs=artifact.outputs,
         tensors=readable_tensors(program),
+        detection=artifact.detection,
     )
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from bfp.deployment import Deployment, check_file, read_deployment
 from bfp.errors import BfpError
 from bfp.kernel import Kernel, KernelLayer
+from bfp.names import COMMAND
 from codegen.lowering.layer_fields import LayerFields
 from codegen.lowering.schedule import EngineLayer, Program
 from codegen.performance.board import Board
 
-BUILD = "build one with `doit build-bitstream`"
+BUILD = f"build one with `{COMMAND} build-bitstream`"
 
 
 def _digest(text: str) -> str:

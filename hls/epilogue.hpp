@@ -105,7 +105,6 @@ inline void epilogue(const StepRow &where, const ComputeRow &job_row, hls::strea
 #pragma HLS BIND_STORAGE variable=LOOKUP type=rom_2p impl=bram
     const ComputeJob job = compute_job(job_row);
     const Step step = step_of(where);
-    const int32_t table = job.table << LOOKUP_BITS;
     Finish finish = finish_of(job);
     AccWord bias = fill<int32_t, LANES>(0);
     TableRow main_shift;
@@ -156,7 +155,7 @@ EPILOGUE_PIXELS:
         const Lanes<int16_t, LANES> mantissas =
             map<int16_t>(finish, sum, main_shift, bias, other, shortcut_shift, clamp, shift);
         if (HAS_LOOKUP && job.looks_up != 0) {
-            results.write(looked_up(mantissas, used, table));
+            results.write(looked_up(mantissas, used, job.table << LOOKUP_BITS));
         } else {
             results.write(map<int8_t>(Narrow{}, mantissas));
         }

@@ -3,34 +3,58 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
+import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from bfp.errors import BfpError
+from bfp.errors import BfpError, sentence
+from bfp.files import check_result
 from bfp.names import printable
 from host.ending import run_to_the_end
 
 BENCH_SECONDS = 5.0
+UNSAID = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT)  # of output that cannot be written
+RESULTS = ("out", "csv", "json")  # options that name files to be written
 NEEDED = ("numpy", "PIL")  # and pynq, which the driver asks for
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; returns the exit status: 1 where the self-test finds a difference, 2 for bad input, 130 and 143 after
-    SIGINT and SIGTERM."""
+    """Entry point; returns the exit status: 1 where the self-test finds a difference, 2 for bad input, 141 where nobody
+    reads the output any more, 129, 130 and 143 after SIGHUP, SIGINT and SIGTERM."""
     arguments = _parser().parse_args(argv)
     try:
-        return run_to_the_end(lambda: arguments.work(arguments))
-    except BfpError as error:
-        return _refused(str(error))
+        for option in RESULTS:
+            check_result(getattr(arguments, option, None))
+        status = run_to_the_end(lambda: arguments.work(arguments))
+        sys.stdout.flush()
+        return status
+    except OSError as error:
+        if error.filename is None and error.errno in UNSAID:
+            return _unsaid(error)
+        return _refused(sentence(error))
+    except (BfpError, MemoryError) as error:
+        return _refused(sentence(error))
     except ModuleNotFoundError as error:
         if error.name not in NEEDED:
             raise
         return _refused(f"{sys.executable} has no {error.name}; use PYNQ's environment, as the launcher `board` does")
 
 
-def _refused(sentence: str) -> int:
-    print(f"error: {printable(sentence)}", file=sys.stderr)
+def _unsaid(error: OSError) -> int:
+    """The exit status where the output cannot be written, as shells have it where nobody reads it any more."""
+    with suppress(OSError):  # what is left of it would be written once more at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        return 128 + signal.SIGPIPE
+    return _refused(f"the output cannot be written ({error.strerror}); make room for it")
+
+
+def _refused(words: str) -> int:
+    print(f"error: {printable(words)}", file=sys.stderr)
     return 2
 
 
@@ -45,10 +69,11 @@ def _parser() -> argparse.ArgumentParser:
         found.set_defaults(work=work)
         return found
 
-    for name, text in (("run", "what is in pictures: their most likely classes"), ("classify", "as run (its older name)")):
+    for name, text in (("run", "what is in pictures: their most likely classes, or boxes"), ("classify", "as run (its older name)")):
         run = command(name, _run, text)
         run.add_argument("images", nargs="+", metavar="IMAGE", help="files and folders; a folder of folders brings labels")
         run.add_argument("--top", type=int, default=5, help="number of classes (default 5)")
+        run.add_argument("--output", metavar="NAME", help="of several outputs, the one whose values are classes")
         run.add_argument("--csv", type=Path, metavar="FILE", help="write the classes to this CSV file, too")
         run.add_argument("--json", type=Path, metavar="FILE", help="write them to this JSON file, too")
         _draft(run)
@@ -96,9 +121,15 @@ def _open(arguments: argparse.Namespace):
 
 def _run(arguments: argparse.Namespace) -> int:
     from host.classify import classify_all
+    from host.detect import detect_all
 
+    files = arguments.draft, arguments.csv, arguments.json
     with _open(arguments) as accelerator:
-        classify_all(accelerator, arguments.images, arguments.top, arguments.draft, arguments.csv, arguments.json)
+        images, output = arguments.images, arguments.output
+        if accelerator.deployment.detection is None:
+            classify_all(accelerator, images, arguments.top, *files, output=output)
+        else:
+            detect_all(accelerator, images, *files)
     return 0
 
 
@@ -141,7 +172,7 @@ def _compare(arguments: argparse.Namespace, by_layer: bool, until: str | None, s
     with _open(arguments) as accelerator:
         result = check(accelerator, artifact, samples.images[: max(arguments.limit, 0)], by_layer, until)
         if show:
-            _show(accelerator, samples, show)
+            _show(accelerator, artifact.graph.output_parts(samples.logits), samples, show)
     if arguments.out:
         write_json(arguments.out, {"network": artifact.graph.name, **result})
     verdict = "bit-equal" if not result["mismatches"] else f"DIFFERENT: {result['first_mismatch']}"
@@ -153,17 +184,31 @@ def _compare(arguments: argparse.Namespace, by_layer: bool, until: str | None, s
     return 1 if result["mismatches"] else 0
 
 
-def _show(accelerator, samples, top: int) -> None:
-    """The board's classes of every sample, the float network's beside them."""
-    for name, image, logits in zip(samples.names, samples.images, samples.logits):
+def _show(accelerator, reference: dict, samples, top: int) -> None:
+    """The board's classes, or boxes, of every sample, the float network's beside them; reference: its outputs by name."""
+    logits_of_all = reference[accelerator.output().tensor]
+    for number, (name, image, logits) in enumerate(zip(samples.names, samples.images, logits_of_all)):
         # a photograph goes all the way: file, preprocessing, accelerator
         is_file = Path(name).is_file()
+        if accelerator.deployment.detection is not None:
+            values = {output: found[number].astype(float) for output, found in reference.items()}
+            _show_boxes(accelerator, name, name if is_file else image, values, top)
+            continue
         board = accelerator.classify(name if is_file else image, top)
         print(f"\n{Path(name).name if is_file else name}\n  {'accelerator':40}float network")
-        for ours, theirs in zip(board, accelerator.predictions(logits.astype(float), top)):
+        float_classes = accelerator.predictions({accelerator.output().tensor: logits.astype(float)}, top)
+        for ours, theirs in zip(board, float_classes):
             columns = [f"{100 * p.probability:5.1f} %  {p.name[:28]}" for p in (ours, theirs)]
             print(f"  {columns[0]:40}{columns[1]}")
     print()
+
+
+def _show_boxes(accelerator, name: str, image: object, values: dict, top: int) -> None:
+    """A detector's objects in one sample, the float network's behind them."""
+    from host.detect import lines
+
+    for what, found in (("accelerator", accelerator.detect(image)), ("float network", accelerator.boxes(values, image))):
+        print("\n".join([f"{Path(name).name if Path(name).is_file() else name}, {what}", *lines(found[:top])]))
 
 
 def _info(arguments: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from bfp import layout
 from bfp.layout import PlacedTensor
-from host.inputs import ImageInput, Prepared
+from host.inputs import Inputs, Prepared
 
 Lap = Callable[[str], None]  # told the name of each step that has just ended
 
@@ -29,13 +29,14 @@ class Arena:
         """Where the engine finds it, bytes."""
         return int(self.buffer.device_address)
 
-    def put(self, images: ImageInput, prepared: Prepared, lap: Lap = no_lap) -> None:
-        """Write the network's input, and let the engine see it."""
-        images.write(prepared, self.buffer)
-        lap("pack")
-        for part in self.parts(images.tensor):
-            part.flush()
-        lap("copy")
+    def put(self, inputs: Inputs, prepared: tuple[Prepared, ...], lap: Lap = no_lap) -> None:
+        """Write the network's inputs, and let the engine see them."""
+        for entry, image in zip(inputs.each.values(), prepared):
+            entry.write(image, self.buffer)
+            lap("pack")
+            for part in self.parts(entry.tensor):
+                part.flush()
+            lap("copy")
 
     def read(self, tensor: PlacedTensor, lap: Lap = no_lap) -> np.ndarray:
         """Mantissas, int16 [C, H, W], as the engine left them."""

@@ -15,6 +15,7 @@ from bfp.deployment import Deployment
 from bfp.errors import BfpError
 from bfp.fields import Place, parse
 from bfp.files import read_file
+from bfp.names import COMMAND
 from host.driver import Accelerator
 from host.image import denormalise
 from host.pixels import COLOURS_OF
@@ -34,8 +35,9 @@ PERCENTILES = (50, 95, 99)
 
 def as_given(images: np.ndarray, deployment: Deployment) -> list[np.ndarray]:
     """Samples, float [N, C, H, W], as a user has them: pixels, or where the network takes no pictures as they are."""
-    pre = deployment.input.preprocessing
-    return list(denormalise(images, pre) if images.shape[1] == COLOURS_OF[pre.channels] else images)
+    pre = deployment.inputs[0].preprocessing
+    pictures = len(deployment.inputs) == 1 and COLOURS_OF.get(pre.channels) == images.shape[1]
+    return list(denormalise(images, pre) if pictures else images)
 
 
 def bench(accelerator: Accelerator, images: list[Any], seconds: float, draft: bool = False) -> dict:
@@ -115,9 +117,9 @@ def modelled(folder: Path, deployment: Deployment) -> dict:
     """What the model says of the engine, at the clock that it has: images a second; or a note, where nothing says it."""
     path = folder.resolve().parent / ESTIMATE
     if not path.exists():
-        return {"note": f"there is no {ESTIMATE} beside {folder}; `doit estimate` makes it, and `doit deploy` takes it along"}
-    place = Place(f"estimate {path}", "deploy it again with `doit deploy`")
-    data = parse(read_file(path, "estimate", "deploy it again with `doit deploy`"), place)
+        return {"note": f"there is no {ESTIMATE} beside {folder}; `{COMMAND} estimate` makes it, and `{COMMAND} deploy` takes it along"}
+    place = Place(f"estimate {path}", f"deploy it again with `{COMMAND} deploy`")
+    data = parse(read_file(path, "estimate", f"deploy it again with `{COMMAND} deploy`"), place)
     cycles = data.get("cycles") if isinstance(data, dict) else None
     if type(cycles) is not int or cycles < 1 or data.get("network") != deployment.network:
         raise place.wrong(f"it is no estimate of network {deployment.network}")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import atexit
-import signal
-import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,9 @@ import numpy as np
 
 from bfp.deployment import Deployment, check_file
 from bfp.errors import BfpError
+from bfp.names import COMMAND
 from host.conditions import check_clock, check_memory, load_stamp, stop_clock
+from host.ending import later_signals
 from host.engine import Engine
 from host.handoff import Handoff, compare, read_handoff
 from host.interrupt import open_interrupt
@@ -92,11 +92,11 @@ class Board:
         self._pointed = {name: int(address) for name, address in addresses.items()}
         self._engine.point(self._pointed)
 
-    def prepare(self) -> None:
+    def prepare(self) -> bool:
         """Make sure that the engine is this network's, has its addresses, and can be started.
 
-        An engine that did not finish is loaded again. Raises BfpError where another program has it, or it cannot be
-        loaded.
+        Returns whether the last run had not finished in time; unless it has finished since, the bitstream was loaded
+        again. Raises BfpError where another program has the engine, or it cannot be loaded.
         """
         self._ownership.check()
         network = self._deployment.network
@@ -104,7 +104,8 @@ class Board:
             raise BfpError(
                 f"another bitstream was loaded since the accelerator for {network} was opened; open it again"
             )
-        if self._running:
+        unfinished = self._running
+        if unfinished:
             self._recover()
         if not self._engine.idle():
             raise BfpError(f"the engine of {network} is busy before it was started; open it again")
@@ -113,6 +114,7 @@ class Board:
             raise BfpError(
                 f"the addresses of the engine of {network} were changed by another program; end that, and open it again"
             )
+        return unfinished
 
     def run(self, begin: int, end: int) -> None:
         """Run layers [begin, end). Raises BfpError as ``finish`` does."""
@@ -290,9 +292,9 @@ def check_bitfile(deployment: Deployment, folder: Path, bitfile: Path, device: A
     """
     for needed in (bitfile, bitfile.with_suffix(".hwh")):
         if not needed.is_file():
-            raise BfpError(f"{needed} does not exist; put NAME.bit and NAME.hwh of `doit build-bitstream` there")
+            raise BfpError(f"{needed} does not exist; put NAME.bit and NAME.hwh of `{COMMAND} build-bitstream` there")
         if needed.parent.resolve() == folder.resolve():
-            check_file(deployment, folder, needed.name, "build it again with `doit build-bitstream`")
+            check_file(deployment, folder, needed.name, f"build it again with `{COMMAND} build-bitstream`")
     if device is None:
         with open(bitfile, "rb") as f:
             if f.read(len(SIMULATION_MARK)) == SIMULATION_MARK:
@@ -307,24 +309,3 @@ def import_pynq() -> Any:
     except ImportError as error:
         raise BfpError(f"PYNQ is not installed ({error}); use the board's Python, or `pip install pynq`") from None
     return pynq
-
-
-@contextmanager
-def later_signals() -> Iterator[None]:
-    """In the block, SIGINT and SIGTERM wait, so that freeing is not left half done; after it they act as ever.
-
-    Only the main thread gets signals in Python; in others the block just runs.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda n, _: came.append(n)) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        if came:
-            signal.raise_signal(came[0])

@@ -14,7 +14,7 @@ from bfp.deployment import SAMPLES, Deployment, check_file
 from bfp.errors import BfpError
 from bfp.golden import quantise_input, run
 from bfp.layout import HOST, PlacedTensor
-from bfp.names import shown
+from bfp.names import COMMAND, shown
 from bfp.samples import Samples, load_samples
 from host.driver import Accelerator
 from host.progress import Progress
@@ -149,7 +149,7 @@ def reference(folder: Path, deployment: Deployment, artifact: Path | None, sampl
                 why = "it was built with minimal=1" if deployment.minimal else "it has no bitstream yet"
                 raise BfpError(
                     f"{folder} has no {name} ({why}), so that nothing can be verified; build it again with "
-                    f"`doit build-bitstream`, or name the network's with --{name.split('.')[0]}"
+                    f"`{COMMAND} build-bitstream`, or name the network's with --{name.split('.')[0]}"
                 )
             check_file(deployment, folder, name, "copy it again")
         paths.append(path)

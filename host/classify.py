@@ -11,7 +11,8 @@ from pathlib import Path
 
 from bfp.files import write_json, write_text
 from bfp.names import printable
-from host.driver import Accelerator, Prediction
+from host.driver import Accelerator
+from host.predictions import Prediction
 from host.progress import Progress
 from host.sources import Source, find_pictures
 
@@ -25,19 +26,21 @@ def classify_all(
     draft: bool = False,
     to_csv: Path | None = None,
     to_json: Path | None = None,
+    output: str | None = None,
 ) -> None:
     """Print the most likely classes of every picture, then the share of labelled ones that were right.
 
-    to_csv, to_json: files for the same, written whole at the end. Raises BfpError where a picture cannot be read.
+    output: whose values the classes are, as of ``Accelerator.predictions``. to_csv, to_json: files for the same, written whole at the end. Raises BfpError where a picture cannot be read.
     """
-    shape = accelerator.deployment.tensor(accelerator.deployment.output.tensor).shape
+    judged = accelerator.output(output)
+    shape = accelerator.deployment.tensor(judged.tensor).shape
     pictures = find_pictures(names, classes=shape[0] * shape[1] * shape[2])
     found: list[tuple[Source, list[Prediction]]] = []
     started = time.perf_counter()
     # on a terminal the classes themselves show how far it is
     with Progress("images", len(pictures), hidden=sys.stdout.isatty()) as progress:
-        for picture, logits in zip(pictures, accelerator.run_many((p.path for p in pictures), draft=draft)):
-            found.append((picture, accelerator.predictions(logits, top)))
+        for picture, values in zip(pictures, accelerator.run_many((p.path for p in pictures), draft=draft)):
+            found.append((picture, accelerator.predictions(values, top, output)))
             _print_one(*found[-1])
             progress.step(len(found))
     seconds = time.perf_counter() - started

@@ -12,33 +12,26 @@ import os
 import time
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from bfp.artifact import NetworkOutput
 from bfp.deployment import read_deployment, read_weights
 from bfp.errors import BfpError
-from bfp.format import dequantise
 from bfp.layout import HOST, PlacedTensor
 from host.arena import Arena, Lap, no_lap
 from host.board import Board
-from host.inputs import ImageInput, Prepared
+from host.detect import Box, boxes_in
+from host.inputs import Inputs, Prepared
 from host.memory_check import Guard, ResultCheck
+from host.outputs import Outputs, Values
+from host.predictions import Prediction, likeliest
 from host.stream import Stages, Stream
 from host.turns import Turn, Turns
 
 BOARD_TIMEOUT_S = 10.0
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One class: index of the output, its name, softmax probability 0..1."""
-
-    index: int
-    name: str
-    probability: float
 
 
 class Accelerator:
@@ -64,10 +57,7 @@ class Accelerator:
         self.folder = Path(deploy_dir)
         self.deployment = read_deployment(deploy_dir)
         self._turns = Turns(self.deployment.network)
-        entry = self.deployment.input
-        self._images = ImageInput(self.deployment.network, entry, self.deployment.tensor(entry.tensor))
-        self._result = self.deployment.output
-        self._output_tensor = self.deployment.tensor(self._result.tensor)
+        self._inputs, self._outputs = Inputs(self.deployment), Outputs(self.deployment)
         self._stream: Stream | None = None
         weights = read_weights(self.deployment, deploy_dir)
         if timeout_s is None:
@@ -127,24 +117,24 @@ class Accelerator:
                 self._stream.close()
             self._board.close()
 
-    def run(self, image: object, draft: bool = False) -> np.ndarray:
-        """Network output, float64 [outputs], for one image of any kind that host.inputs lists.
+    def run(self, image: object, draft: bool = False) -> Values:
+        """Network output, float64 [values], for one image of any kind that host.inputs lists.
 
-        draft: decode large JPEGs smaller, see host.image. Raises BfpError for
+        Of a network with several outputs a dict of them, by name. draft: decode large JPEGs smaller, see host.image. Raises BfpError for
         what is no image of the network's, and when the engine does not finish.
         """
-        return self._run(self._images.prepare(image, draft))
+        return self._run(self._inputs.prepare(image, draft))
 
-    def run_mantissas(self, mantissas: np.ndarray) -> np.ndarray:
-        """Network output, float64 [outputs], for the input tensor's own integers [C, H, W]."""
-        return self._run(self._images.mantissas(mantissas))
+    def run_mantissas(self, mantissas: np.ndarray | dict[str, np.ndarray]) -> Values:
+        """As ``run``, for the inputs' own integers [C, H, W]: the channels of all inputs, or each input's by its name."""
+        return self._run(self._inputs.mantissas(mantissas))
 
-    async def run_async(self, image: object, draft: bool = False) -> np.ndarray:
+    async def run_async(self, image: object, draft: bool = False) -> Values:
         """As ``run``, without holding up the event loop: a thread waits for the engine, on its interrupt where it has one."""
         return await asyncio.to_thread(self.run, image, draft)
 
-    def run_many(self, images: Iterable, threads: int | None = None, draft: bool = False) -> Iterator[np.ndarray]:
-        """Network outputs, float64 [outputs], in the order of the images, of any kind that ``run`` takes.
+    def run_many(self, images: Iterable, threads: int | None = None, draft: bool = False) -> Iterator[Values]:
+        """What ``run`` gives for each image, in the order of the images, of any kind that ``run`` takes.
 
         While the engine works on one image, the next are decoded by several threads (default: as many as processor
         cores) and packed into a second memory, and the last result is read. Little is read ahead of a slow consumer.
@@ -153,10 +143,11 @@ class Accelerator:
         """
         if threads is not None and threads < 1:
             raise BfpError(f"{threads} threads cannot decode images; give at least 1")
+        images = self._inputs.several(images)
         with self._turns.turn("run_many", lasting=True) as turn:
-            prepare = partial(self._images.prepare, draft=draft)
+            prepare = partial(self._inputs.prepare, draft=draft)
             start, finish = partial(self._start, turn), partial(self._finish, turn)
-            stages = Stages(prepare, self._put, start, finish, self._output)
+            stages = Stages(prepare, self._put, start, finish, self._outputs.read)
             self._stream = Stream(images, stages, self._two_arenas(), threads or os.cpu_count() or 1)
             try:
                 for output in self._stream:
@@ -167,7 +158,7 @@ class Accelerator:
                 self._stream.close()
                 self._stream = None
 
-    def profile(self, image: object, draft: bool = False) -> tuple[np.ndarray, dict[str, float]]:
+    def profile(self, image: object, draft: bool = False) -> tuple[Values, dict[str, float]]:
         """As ``run``, and how many seconds each step took: decode, pack, copy, engine, unpack."""
         steps: dict[str, float] = {}
         before = time.perf_counter()
@@ -178,18 +169,20 @@ class Accelerator:
             steps[step] = steps.get(step, 0.0) + now - before
             before = now
 
-        prepared = self._images.prepare(image, draft)
+        prepared = self._inputs.prepare(image, draft)
         lap("decode")
         return self._run(prepared, lap), steps
 
     def run_engine(self) -> None:
         """The engine alone, on the image that lies in its memory: to measure it."""
         with self._turns.turn("run") as turn:
+            self._check_open()
+            self._fill(self._arena)
             self._compute(turn, self._arena)
 
-    def returned(self, image: object) -> np.ndarray:
+    def returned(self, image: object) -> Values:
         """What the network returns for one image, as of ``run``: the host computes what lies behind the last tensor."""
-        return self._result.returned(self.run(image)[None])[0]
+        return self._outputs.returned(self.run(image))
 
     def trace(self, image: object) -> Iterator[tuple[str, np.ndarray]]:
         """Run layer by layer; yield name and mantissas, int16 [C, H, W], of every tensor when it is complete.
@@ -198,19 +191,20 @@ class Accelerator:
         run begins: one of the same thread is refused, others wait. ``tensor`` of the same thread reads.
         """
         self._check_open()
-        return self._trace(self._images.prepare(image))
+        return self._trace(self._inputs.prepare(image))
 
-    def trace_mantissas(self, mantissas: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-        """As ``trace``, for the input tensor's own integers [C, H, W]."""
+    def trace_mantissas(self, mantissas: np.ndarray | dict[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+        """As ``trace``, for integers as of ``run_mantissas``."""
         self._check_open()
-        return self._trace(self._images.mantissas(mantissas))
+        return self._trace(self._inputs.mantissas(mantissas))
 
-    def _trace(self, prepared: Prepared) -> Iterator[tuple[str, np.ndarray]]:
+    def _trace(self, prepared: tuple[Prepared, ...]) -> Iterator[tuple[str, np.ndarray]]:
         by_layer: dict[int, list[PlacedTensor]] = {}
         for tensor in self.deployment.tensors:
             by_layer.setdefault(tensor.layer_index, []).append(tensor)
         with self._turns.turn("trace", lasting=True) as turn:
-            self._ready()
+            self._check_open()
+            self._board.prepare()
             self._put(prepared, self._arena)
             for layer in range(HOST, self.deployment.layers):
                 self._turns.check(turn)
@@ -233,50 +227,68 @@ class Accelerator:
                 raise BfpError("no tensor can be looked at while run_many is under way; finish or close that first")
             return self._arena.read(tensor)
 
-    def classify(self, image: object, top: int = 5) -> list[Prediction]:
-        """The ``top`` most likely classes of an image of any kind, most likely first."""
-        return self.predictions(self.run(image), top)
+    def detect(self, image: object, draft: bool = False) -> list[Box]:
+        """A detector's objects in an image of any kind, the most certain first, in pixels of the upright picture."""
+        return self.boxes(self.run(image, draft), image)
 
-    def predictions(self, logits: np.ndarray, top: int = 5) -> list[Prediction]:
-        """Softmax over the network output, the ``top`` largest first; ties in the order of the outputs."""
-        if top < 1:
-            raise BfpError(f"top {top} classes cannot be shown; ask for at least 1")
-        exponentials = np.exp(logits - logits.max())
-        probability = exponentials / exponentials.sum()
-        names = self._result.classes
-        order = np.argsort(-logits, kind="stable")[:top]
-        return [Prediction(int(i), names[i] if names else f"class {i}", float(probability[i])) for i in order]
+    def boxes(self, values: Values, image: object) -> list[Box]:
+        """The objects that outputs, as of ``run``, show in their image. Raises BfpError for no detector."""
+        returned = self._outputs.by_name(self._outputs.returned(values))
+        return boxes_in(self.deployment, returned, self._inputs.placement(image))
 
-    def _run(self, prepared: Prepared, lap: Lap = no_lap) -> np.ndarray:
+    def classify(self, image: object, top: int = 5, output: str | None = None) -> list[Prediction]:
+        """The ``top`` most likely classes of an image of any kind, most likely first. output: as of ``predictions``."""
+        return self.predictions(self.run(image), top, output)
+
+    def output(self, name: str | None = None) -> NetworkOutput:
+        """The output of this name; for None as of ``predictions``. Raises BfpError for a name that no output has."""
+        return self._outputs.named(name)
+
+    def predictions(self, values: Values, top: int = 5, output: str | None = None) -> list[Prediction]:
+        """Softmax over one output, the ``top`` largest first; ties in the order of the values. values: as ``run`` gives.
+
+        output: its name; None for the first that has names of classes, or the first. Raises BfpError for no output, and for
+        a detector.
+        """
+        if self.deployment.detection is not None:
+            raise BfpError(f"network {self.deployment.network} is a detector, whose outputs are boxes; call detect")
+        end = self._outputs.named(output)
+        return likeliest(self._outputs.by_name(values)[end.tensor], end.classes, top)
+
+    def _run(self, prepared: tuple[Prepared, ...], lap: Lap = no_lap) -> Values:
         with self._turns.turn("run") as turn:
             self._check_open()
             self._put(prepared, self._arena, lap)
             self._compute(turn, self._arena, lap)
-            return self._output(self._arena, lap)
+            return self._outputs.read(self._arena, lap)
 
-    def _ready(self) -> None:
-        """The engine can be started, and what is put into memory reaches it."""
-        self._check_open()
-        self._board.prepare()
+    def _put(self, prepared: tuple[Prepared, ...], arena: Arena, lap: Lap = no_lap) -> None:
+        """Make an arena, in which the engine does not work, ready for a run: its inputs reach the engine, and the places
+        of its results are overwritten."""
+        arena.put(self._inputs, prepared, lap)
         self._guard.check()
+        self._fill(arena)
+        lap("copy")
 
-    def _put(self, prepared: Prepared, arena: Arena, lap: Lap = no_lap) -> None:
-        arena.put(self._images, prepared, lap)
+    def _fill(self, arena: Arena, filling: int = ResultCheck.FILLINGS[0]) -> None:
+        """Let there be a filling in the places of the results, until these are written."""
+        for check in self._outputs.checks(arena):  # none of what the engine does not write
+            check.fill(filling)
 
     def _compute(self, turn: Turn, arena: Arena, lap: Lap = no_lap) -> None:
         """All layers, in an arena that has its input."""
-        self._start(turn, arena, lap)
+        self._start(turn, arena)
         self._finish(turn, arena, lap)
 
-    def _start(self, turn: Turn, arena: Arena, lap: Lap = no_lap, filling: int = ResultCheck.FILLINGS[0]) -> None:
-        """Start the engine in an arena; filling: what lies in the place of the result until it is written."""
+    def _start(self, turn: Turn, arena: Arena) -> None:
+        """Start the engine in an arena that is ready. Meanwhile the engine stands still: no more than must be is done."""
         self._turns.check(turn)
-        self._ready()
+        self._check_open()
+        if self._board.prepare():
+            self._fill(arena)  # until now the last run may have written into it
         if arena is not self._arena:
             self._use(arena)
-        if self._output_tensor.layer_index != HOST:  # otherwise there is nothing that the engine would write
-            ResultCheck(list(arena.parts(self._output_tensor))).fill(filling)
-            lap("copy")
+        if self._outputs.computed:
             self._board.start(0, self.deployment.layers)
 
     def _finish(self, turn: Turn, arena: Arena, lap: Lap = no_lap) -> None:
@@ -284,16 +296,17 @@ class Accelerator:
 
         Raises BfpError where that is not written either.
         """
-        if self._output_tensor.layer_index == HOST:
+        if not self._outputs.computed:
             return
-        check = ResultCheck(list(arena.parts(self._output_tensor)))
+        checks = self._outputs.checks(arena)
         for filling, following in zip(ResultCheck.FILLINGS, (*ResultCheck.FILLINGS[1:], None)):
             self._board.finish(self._given_up)
             lap("engine")
-            if check.written(filling):
+            if all([check.written(filling) for check in checks]):
                 return
             if following is not None:
-                self._start(turn, arena, lap, following)
+                self._fill(arena, following)
+                self._start(turn, arena)
         raise BfpError(
             f"the engine of {self.deployment.network} ended and did not write its result, or it cannot be seen; check the "
             "memory ports of the block design and that nothing else writes the engine's registers, and open it again"
@@ -302,12 +315,6 @@ class Accelerator:
     def _given_up(self) -> bool:
         """Whether the images that the engine computes belong to a stream that was left."""
         return self._stream is not None and self._stream.given_up
-
-    def _output(self, arena: Arena, lap: Lap = no_lap) -> np.ndarray:
-        tensor = self._output_tensor
-        output = self._result.values(dequantise(arena.read(tensor, lap), tensor.format)[None])[0]
-        lap("unpack")
-        return output
 
     def _arena_of(self, buffer) -> Arena:
         """A memory of feature maps, of zeros."""

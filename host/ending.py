@@ -5,33 +5,78 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+# what is said of each signal; a hang-up is what a lost ssh connection sends
+WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
+
+IMPORTING = "<frozen importlib._bootstrap>"  # where Python's frames say that they are while a module is imported
+AGAIN_S = 0.05  # after which a signal that came during an import is looked at again
 
 
-class Terminated(BaseException):
-    """SIGTERM came. As KeyboardInterrupt, it passes through every block that closes something."""
+class Ended(BaseException):
+    """One of the signals came. As KeyboardInterrupt, it passes through every block that closes something."""
 
 
 def run_to_the_end(work: Callable[[], int]) -> int:
-    """Call ``work`` and return its exit status: 130 where SIGINT came and 143 where SIGTERM did, as shells do."""
-    before = None
+    """Call ``work`` and return its exit status: 128 and the signal's number where one of WORDS came, as shells do.
+
+    Signals that are ignored, as SIGHUP under nohup, stay so.
+    """
+    came: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if number != signal.SIGALRM:
+            came.append(number)
+        if _importing(frame):
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+        else:
+            raise Ended
+
+    before = {}
     if threading.current_thread() is threading.main_thread():  # no other one gets signals
-        before = signal.signal(signal.SIGTERM, _terminate)
+        ours = [n for n in WORDS if signal.getsignal(n) != signal.SIG_IGN]
+        before = {n: signal.signal(n, end) for n in (*ours, signal.SIGALRM)}
     try:
         return work()
-    except KeyboardInterrupt:
-        return _told("interrupted", signal.SIGINT)
-    except Terminated:
-        return _told("terminated", signal.SIGTERM)
+    except BaseException:
+        if not came:
+            raise
+        with suppress(OSError):  # the terminal may be what has gone
+            print(f"{WORDS[came[0]]}: the engine is stopped and its memory is free", file=sys.stderr, flush=True)
+        return 128 + came[0]
     finally:
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
+        if before:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _terminate(_number: int, _frame: object) -> None:
-    raise Terminated
+def _importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported: compiled ones swallow what is raised meanwhile, or make an error of their own of it."""
+    while frame is not None and frame.f_code.co_filename != IMPORTING:
+        frame = frame.f_back
+    return frame is not None
 
 
-def _told(word: str, number: signal.Signals) -> int:
-    print(f"{word}: the engine is stopped and its memory is free", file=sys.stderr)
-    return 128 + number
+@contextmanager
+def later_signals() -> Iterator[None]:
+    """In the block, the signals of WORDS wait, so that freeing is not left half done; after it they act as ever.
+
+    Only the main thread gets signals in Python; in others the block just runs.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    ours = [number for number in WORDS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, lambda n, _: came.append(n)) for number in ours}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        if came:
+            signal.raise_signal(came[0])

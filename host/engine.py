@@ -12,7 +12,8 @@ from host import hwh
 
 AP_START, AP_DONE, AP_IDLE = 0x1, 0x2, 0x4
 INTERRUPT_ON_DONE = 0x1
-SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 20e-6, 1e-3  # between two looks at an engine that is polled
+# between two looks at an engine that is polled, the share of the time so far: a run seems so much longer at most
+PAUSE_SHARE, SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 1 / 16, 20e-6, 1e-3
 LOST_S = 0.02  # after which an interrupt that has not come is looked for
 
 
@@ -84,18 +85,17 @@ class Engine:
 
     def wait(self, timeout_s: float, given_up: Callable[[], bool] = lambda: False) -> bool:
         """Wait until the engine has finished what was started; False where it has not within the time, or is given up."""
-        deadline = time.monotonic() + timeout_s
-        pause = SHORTEST_PAUSE_S
+        started = time.monotonic()
         came = True
         while not self.finished():
-            left = deadline - time.monotonic()
+            passed = time.monotonic() - started
+            left = timeout_s - passed
             if left <= 0 or given_up():
                 return False
             if self.interrupt is not None:
                 came = self.interrupt.wait(min(left, LOST_S))
             else:
-                time.sleep(min(pause, left))
-                pause = min(2 * pause, LONGEST_PAUSE_S)
+                time.sleep(min(max(PAUSE_SHARE * passed, SHORTEST_PAUSE_S), LONGEST_PAUSE_S, left))
         if not came and not self.interrupt.wait(LOST_S):  # it may have ended since the last look
             self._lose_interrupt()
         return True

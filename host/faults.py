@@ -54,7 +54,8 @@ class SimulatedInterrupt:
     def wait(self, timeout_s: float) -> bool:
         """Wait until the interrupt comes; False where it did not within the time."""
         came = self._came.wait(max(timeout_s, 0))
-        self._came.clear()
+        if came:  # one that comes just after the time is kept for the next wait, as Linux keeps it
+            self._came.clear()
         return came
 
     def close(self) -> None:

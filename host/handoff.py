@@ -13,9 +13,10 @@ from xml.etree import ElementTree as ET
 
 from bfp.errors import BfpError
 from bfp.files import read_file
+from bfp.names import COMMAND
 from host import hwh
 
-AGAIN = "put the .bit and .hwh there that `doit build-bitstream` made of this network"
+AGAIN = f"put the .bit and .hwh there that `{COMMAND} build-bitstream` made of this network"
 NEEDED = (
     "CTRL",
     "GIER",

@@ -14,6 +14,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from bfp.files import write_bytes
+from bfp.names import check_text
 
 VLNV = "sbfp:hls:sbfp_engine:1.0"
 BASE_ADDRESS = 0xA000_0000
@@ -68,7 +69,9 @@ def registers() -> list[tuple[str, int, str, tuple]]:
 def write_hwh(path: str | Path, ip: str, lanes: int, clock_mhz: float) -> None:
     """Write the handoff of one engine instance ``ip``, words of ``lanes`` bytes, on a general-purpose port.
 
-    clock_mhz: of the first PL clock, the engine's."""
+    clock_mhz: of the first PL clock, the engine's. Raises BfpError for an instance that XML cannot name.
+    """
+    check_text(ip, "instance", f"handoff {path}")
     root = ET.Element("EDKSYSTEM", EDWVERSION="1.2", TIMESTAMP="", VIVADOVERSION="")
     ET.SubElement(root, "SYSTEMINFO", ARCH="zynquplus", NAME="sbfp")
     ET.SubElement(root, "EXTERNALPORTS")

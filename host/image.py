@@ -16,6 +16,8 @@ from PIL import Image
 
 from bfp.artifact import ARRAY, Preprocessing
 from bfp.errors import BfpError
+from bfp.names import cut, printable
+from bfp.placement import Placement, placement
 
 # by the names that every Pillow has, the board's 9.0.1 and today's
 INTERPOLATIONS = {
@@ -35,6 +37,8 @@ TURNS = {
     7: Image.TRANSVERSE,
     8: Image.ROTATE_90,
 }
+SIDEWAYS = (5, 6, 7, 8)  # orientations of which rows become columns
+MOST_REASON = 120  # characters of what a decoder says
 LONGEST = 16  # times the shorter side: pictures that are longer are cropped before they are resized
 MODES = {"rgb": "RGB", "bgr": "RGB", "gray": "L"}  # what PIL decodes to; normalise() swaps to BGR
 
@@ -59,6 +63,20 @@ def open_image(path: str | Path | BinaryIO, pre: Preprocessing, draft: bool = Fa
             return as_network_takes(image, pre)
     except FileNotFoundError:
         raise BfpError(f"image {path} does not exist; check the name") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged bytes raise whatever their decoder trips over
+        raise BfpError(f"image {path} cannot be read ({cut(printable(str(error)), MOST_REASON)}); give a readable JPEG, PNG or similar file") from None
+
+
+def picture_size(path: str | Path | BinaryIO) -> tuple[int, int]:
+    """Width and height of a photograph once it is upright; only its head is read. Raises BfpError as ``open_image``."""
+    try:
+        with Image.open(path) as image:
+            turned = _orientation(image) in SIDEWAYS
+            return (image.size[1], image.size[0]) if turned else image.size
+    except FileNotFoundError:
+        raise BfpError(f"image {path} does not exist; check the name") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise BfpError(f"image {path} cannot be read ({error}); give a readable JPEG, PNG or similar file") from None
 
@@ -70,12 +88,17 @@ def as_network_takes(image: Image.Image, pre: Preprocessing) -> Image.Image:
 
 def upright(image: Image.Image) -> Image.Image:
     """The picture turned and mirrored as its EXIF orientation says; as it is where it says nothing that can be read."""
+    turn = TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int | None:
+    """What EXIF says of how the picture lies; None where it says nothing that can be read."""
     try:
         orientation = image.getexif().get(EXIF_ORIENTATION)
     except Exception:  # damaged EXIF raises whatever its parser trips over, and a picture is still a picture
-        return image
-    turn = TURNS.get(orientation) if isinstance(orientation, int) else None
-    return image if turn is None else image.transpose(turn)
+        return None
+    return orientation if isinstance(orientation, int) else None
 
 
 def on_black(image: Image.Image) -> Image.Image:
@@ -115,35 +138,38 @@ def pixels_of(picture: Image.Image) -> np.ndarray:
 
 
 def fit_picture(image: Image.Image, pre: Preprocessing) -> Image.Image:
-    """Resize and centre crop to the network's size.
+    """The picture as it lies in the network's input (bfp.placement), RGB or gray, of the network's size.
 
-    With ``pre.resize`` the shorter side becomes that many pixels (the longer
-    one truncated to an integer) and the centre is cropped, as torchvision's
-    Resize and CenterCrop do on PIL images. Without it, an image of the right
-    size is taken as it is, any other is resized to the size exactly.
-    Raises BfpError where the resized image does not cover the network's input.
+    With ``pre.letterbox`` the whole picture is resized to fit, and lies in the middle of gray. With ``pre.resize`` the
+    shorter side becomes that many pixels (the longer one truncated to an integer) and the centre is cropped, as
+    torchvision's Resize and CenterCrop do on PIL images. Without both, an image of the right size is taken as it is,
+    any other is resized to the size exactly. Raises BfpError where the resized image does not cover the network's input.
     """
     height, width = pre.size
-    filter_ = INTERPOLATIONS[pre.interpolation]
+    filter_, place = INTERPOLATIONS[pre.interpolation], placement(image.size, pre)
+    if pre.letterbox is not None:
+        middle = image if image.size == place.resized else image.resize(place.resized, filter_)
+        colour = (pre.letterbox,) * 3 if image.mode == "RGB" else pre.letterbox
+        gray = Image.new(image.mode, (width, height), colour)
+        gray.paste(middle, place.offset)
+        return gray
     if pre.resize is not None:
-        return _resize_and_crop(image, pre, filter_)
+        return _resize_and_crop(image, pre, place, filter_)
     return image if image.size == (width, height) else image.resize((width, height), filter_)
 
 
-def _resize_and_crop(image: Image.Image, pre: Preprocessing, filter_: int) -> Image.Image:
+def _resize_and_crop(image: Image.Image, pre: Preprocessing, place: Placement, filter_: int) -> Image.Image:
     """The centre of the image whose shorter side is ``pre.resize``."""
     height, width = pre.size
     w, h = image.size
-    short, long = min(w, h), max(w, h)
-    other = int(pre.resize * long / short)
-    new_w, new_h = (pre.resize, other) if w <= h else (other, pre.resize)
+    new_w, new_h = place.resized
     if new_w < width or new_h < height:
         raise BfpError(
             f"an image of {new_h} x {new_w} pixels after resizing is smaller than the network's input {height} x {width}; "
             "make resize at least as large as size"
         )
-    left, top = int(round((new_w - width) / 2.0)), int(round((new_h - height) / 2.0))
-    if long > LONGEST * short:
+    left, top = (-corner for corner in place.offset)
+    if max(w, h) > LONGEST * min(w, h):
         # a line of 100,000 pixels would become millions of columns; only what is kept of them is computed
         across, down = w / new_w, h / new_h
         box = (left * across, top * down, (left + width) * across, (top + height) * down)

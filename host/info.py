@@ -20,14 +20,12 @@ def of_files(folder: Path) -> list[tuple[str, str]]:
     """What the folder says of itself, as rows (what, value). Raises BfpError where the deployment cannot be read."""
     deployment = read_deployment(folder)
     read_weights(deployment, folder)
-    channels, height, width = deployment.tensor(deployment.input.tensor).shape
     made = deployment.implementation
     rows = [
         ("network", deployment.network),
         ("generated for", f"{deployment.board}, {deployment.clock_mhz:g} MHz, identity {deployment.identity}"),
         ("bitstream", "not built yet" if made is None else f"{made.clock_mhz:g} MHz, setup slack {made.setup_slack_ns:g} ns"),
-        ("input", f"{deployment.input.preprocessing.channels}, {height} x {width}, {channels} channels"),
-        ("outputs", str(int(np.prod(deployment.tensor(deployment.output.tensor).shape)))),
+        *_ends(deployment),
         ("layers, tensors", f"{deployment.layers}, {len(deployment.tensors)}"),
         ("memory", f"{_memory(deployment) / 2**20:.1f} MB: {deployment.weights_words * deployment.lanes / 2**20:.1f} of weights, "
                    f"twice {deployment.fmap_words * deployment.lanes / 2**20:.1f} of feature maps (the second for many images)"),
@@ -35,6 +33,19 @@ def of_files(folder: Path) -> list[tuple[str, str]]:
     if made is not None and made.note:
         rows.append(("note", made.note))
     return rows + [("file", f"{name}: {_state(folder / name, digest)}") for name, digest in sorted(deployment.files.items())]
+
+
+def _ends(deployment: Deployment) -> list[tuple[str, str]]:
+    """Rows of all inputs and outputs, with their names where there are several."""
+    rows = []
+    for entry in deployment.inputs:
+        channels, height, width = deployment.tensor(entry.tensor).shape
+        name = f"input {entry.tensor}" if len(deployment.inputs) > 1 else "input"
+        rows.append((name, f"{entry.preprocessing.channels}, {height} x {width}, {channels} channels"))
+    for end in deployment.outputs:
+        count = int(np.prod(deployment.tensor(end.tensor).shape))
+        rows.append((f"output {end.tensor}" if len(deployment.outputs) > 1 else "outputs", str(count)))
+    return rows
 
 
 def _memory(deployment: Deployment) -> int:

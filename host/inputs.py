@@ -11,6 +11,7 @@ Mantissas are no image: they have a way of their own, so that pixels are never t
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Union
 
@@ -19,13 +20,74 @@ from PIL import Image
 
 from bfp import layout
 from bfp.artifact import ARRAY, NetworkInput
+from bfp.deployment import Deployment
 from bfp.errors import BfpError
 from bfp.format import quantise
 from bfp.layout import PlacedTensor
-from host.image import as_network_takes, fit_picture, load_picture
+from bfp.names import shown
+from bfp.placement import Placement, placement
+from host.image import as_network_takes, fit_picture, load_picture, picture_size, upright
 from host.pixels import PixelWriter
 
 Prepared = Union[Image.Image, np.ndarray]  # what can be written: a picture of the network's size, or mantissas
+
+
+class Inputs:
+    """All inputs of a network, in its order.
+
+    The image of a network with one input is of the kinds above. Of several it is a mapping from each input's name to
+    such a one, or float [C, H, W], the channels of all inputs, one after the other.
+    """
+
+    def __init__(self, deployment: Deployment):
+        self.network = deployment.network
+        several = len(deployment.inputs) > 1
+        self.each = {
+            e.tensor: ImageInput(
+                f"{self.network}, input {e.tensor}" if several else self.network, e, deployment.tensor(e.tensor)
+            )
+            for e in deployment.inputs
+        }
+
+    def prepare(self, image: object, draft: bool = False) -> tuple[Prepared, ...]:
+        """What can be written, for each input. Raises BfpError, one sentence, for what is no image of the network."""
+        return tuple(self.each[name].prepare(part, draft) for name, part in self._parts(image).items())
+
+    def mantissas(self, mantissas: object) -> tuple[Prepared, ...]:
+        """The inputs' own integers, an array as of several images, or by name. Raises BfpError for any others."""
+        parts = mantissas if isinstance(mantissas, Mapping) else np.asarray(mantissas)
+        return tuple(self.each[name].mantissas(part) for name, part in self._parts(parts).items())
+
+    def several(self, images: Iterable) -> Iterable:
+        """The images as they are. Raises BfpError where they are a single one, or nothing that can be iterated over."""
+        if isinstance(images, (str, os.PathLike, Image.Image, Mapping)) or not isinstance(images, Iterable):
+            raise BfpError(
+                f"network {self.network} takes many images as a list or another iterable, not {type(images).__name__}; "
+                "pass one alone to run"
+            )
+        return images
+
+    def placement(self, image: object) -> Placement:
+        """Where an image lies in the network's input, of several in the first; see ``ImageInput.placement``."""
+        first, part = next(iter(self._parts(image).items()))
+        return self.each[first].placement(part)
+
+    def _parts(self, image: object) -> dict[str, object]:
+        """What belongs to each input, in the network's order."""
+        if len(self.each) == 1 and not isinstance(image, Mapping):
+            return dict.fromkeys(self.each, image)
+        if isinstance(image, Mapping) and set(image) == set(self.each):
+            return {name: image[name] for name in self.each}
+        shapes = [one.tensor.shape for one in self.each.values()]
+        wanted = (sum(shape[0] for shape in shapes), *shapes[0][1:])
+        if not isinstance(image, np.ndarray) or image.shape != wanted:
+            found = f"{', '.join(map(str, image))}" if isinstance(image, Mapping) else type(image).__name__
+            raise BfpError(
+                f"network {self.network} takes a mapping with an image for {', '.join(self.each)}, or an array of "
+                f"{_shape_of(wanted)} with the channels of all, not {shown(found)}"
+            )
+        ends = np.cumsum([shape[0] for shape in shapes])
+        return dict(zip(self.each, np.split(image, ends[:-1])))
 
 
 class ImageInput:
@@ -60,12 +122,27 @@ class ImageInput:
             )
         if pixels:
             return self._pixels(image)
-        if np.issubdtype(image.dtype, np.integer):
+        if not np.issubdtype(image.dtype, np.floating):
             raise BfpError(
                 f"network {self.network} was given an image of {image.dtype}: pixels are uint8 [H, W, C], normalised images "
                 "float [C, H, W]; convert it, or pass mantissas to run_mantissas"
             )
         return self.quantised(image)
+
+    def placement(self, image: object) -> Placement:
+        """Where an image of any of the kinds above lies in the network's input; one that is no picture is the input itself.
+
+        Raises BfpError for a file that cannot be read.
+        """
+        height, width = self.pre.size
+        size = (width, height)
+        if isinstance(image, (str, os.PathLike)):
+            size = picture_size(Path(image))
+        elif isinstance(image, Image.Image):
+            size = upright(image).size
+        elif isinstance(image, np.ndarray) and image.dtype == np.uint8:
+            size = (image.shape[1], image.shape[0])
+        return placement(size, self.pre)
 
     def _picture(self, image: Image.Image) -> Image.Image:
         try:
@@ -87,7 +164,7 @@ class ImageInput:
     def quantised(self, image: np.ndarray) -> np.ndarray:
         """Mantissas, int16 [C, H, W], of a normalised image. Raises BfpError for another shape or what is not finite."""
         self._check_shape(image)
-        if not np.issubdtype(image.dtype, np.floating) or not np.isfinite(image).all():
+        if not np.isfinite(image).all():
             raise BfpError(f"the image for {self.network} holds values that are not finite numbers")
         return quantise(self.pre.scaled(image), self.tensor.format)
 

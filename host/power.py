@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 EVERY_S = 0.05
@@ -18,7 +19,7 @@ class PowerMeter:
     def __init__(self) -> None:
         self.watts: dict[str, float] = {}
         self.note = ""
-        self._sensors: dict[str, Any] = {}
+        self._sensors: dict[str, Callable[[], float]] = {}
         self._samples: list[dict[str, float]] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
@@ -40,8 +41,8 @@ class PowerMeter:
         if self._sensors and not self.watts:
             self.note = "no rail could be read"
 
-    def _find(self) -> dict[str, Any]:
-        """The power sensor of each rail. PYNQ raises anything where its library or the sensors are missing."""
+    def _find(self) -> dict[str, Callable[[], float]]:
+        """What reads the watts of each rail. PYNQ raises anything where its library or the sensors are missing."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -51,7 +52,8 @@ class PowerMeter:
         except Exception as error:
             self.note = f"rails cannot be read ({error})"
             return {}
-        found = {name: rail.power for name, rail in rails.items() if getattr(rail, "power", None) is not None}
+        sensors = {name: _sensor(rail) for name, rail in rails.items()}
+        found = {name: sensor for name, sensor in sensors.items() if sensor is not None}
         if not found:
             self.note = "the board has no rails that PYNQ can read"
         return found
@@ -61,8 +63,18 @@ class PowerMeter:
             sample = {}
             for name, sensor in self._sensors.items():
                 try:
-                    sample[name] = float(sensor.value)
+                    sample[name] = sensor()
                 except Exception:  # a sensor that is busy has no value now
                     continue
             self._samples.append(sample)
             self._stop.wait(EVERY_S)
+
+
+def _sensor(rail: Any) -> Callable[[], float] | None:
+    """What reads the watts of one of PYNQ's rails, from volts and amperes where it has no sensor of power; None for neither."""
+    power, volts, amperes = (getattr(rail, kind, None) for kind in ("power", "voltage", "current"))
+    if power is not None:
+        return lambda: float(power.value)
+    if volts is not None and amperes is not None:
+        return lambda: float(volts.value) * float(amperes.value)
+    return None

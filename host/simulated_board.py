@@ -24,6 +24,7 @@ from pynqmetadata.frontends import Metadata
 from bfp.deployment import read_deployment
 from bfp.errors import BfpError
 from bfp.files import write_bytes
+from bfp.names import COMMAND
 from host import hwh
 from host.board import SIMULATION_MARK
 from host.conditions import CLOCK_ACTIVE, CLOCK_REGISTERS, FIRST_CLOCK
@@ -332,11 +333,11 @@ def _host_bytes(ptr: int, size: int) -> np.ndarray:
 
 def _load_engine(library: Path):
     if not library.is_file():
-        raise BfpError(f"engine library {library} does not exist; build it with `doit csim`")
+        raise BfpError(f"engine library {library} does not exist; build it with `{COMMAND} csim`")
     try:
         engine = ctypes.CDLL(str(library.resolve())).sbfp_engine
     except (OSError, AttributeError) as error:
-        raise BfpError(f"{library} is not a compiled engine ({error}); build it with `doit csim`") from None
+        raise BfpError(f"{library} is not a compiled engine ({error}); build it with `{COMMAND} csim`") from None
     engine.restype = None
     engine.argtypes = [ctypes.c_void_p] * 4 + [ctypes.c_uint32] * 2 + [ctypes.POINTER(ctypes.c_uint32)] * 3
     return engine

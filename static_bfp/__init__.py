@@ -11,7 +11,24 @@
 
 from __future__ import annotations
 
-from static_bfp.artifact import Artifact, calibrate, load
-from static_bfp.engine import csim, estimate, generate
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from static_bfp.artifact import Artifact, calibrate, load
+    from static_bfp.engine import csim, estimate, generate
 
 __all__ = ["Artifact", "calibrate", "csim", "estimate", "generate", "load"]
+_ENGINE = ("csim", "estimate", "generate")
+
+
+def __getattr__(name: str) -> object:
+    """The names above, imported when they are asked for: the tasks, which lie in this package, do without PyTorch."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module("static_bfp.engine" if name in _ENGINE else "static_bfp.artifact"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

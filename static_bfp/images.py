@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 
 from bfp.artifact import ARRAY, Preprocessing
 from bfp.errors import BfpError
+from bfp.graph import Graph
 from calib.data.images import ImageSet, Item
+from calib.frontend.inputs import ONLY, InputShapes
 
-Images = "np.ndarray | torch.Tensor | Iterable"
+Images = "np.ndarray | torch.Tensor | Mapping | Iterable"
 
 
-def batches(images: Images) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """Batches of normalised images, float32 [N, C, H, W] or [N, C, L], and their labels, int64 [N], or None.
+def batches(images: Images) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray | None]]:
+    """Batches of normalised images, float32 [N, C, H, W] or [N, C, L] of each input by name, and labels, int64 [N], or None.
 
-    images: one array or tensor, or an iterable of such, or of pairs with labels, as a DataLoader is. Raises BfpError
-    for anything else.
+    images: one array or tensor, of several inputs a mapping from their names to such, or an iterable of these, or of
+    pairs of these and labels, as a DataLoader is; labels that are no class indices count as none. An only input has the
+    name ONLY. Raises BfpError for anything else.
     """
-    if isinstance(images, (np.ndarray, torch.Tensor)):
+    if isinstance(images, (np.ndarray, torch.Tensor, Mapping)):
         images = [images]
     try:
         coming = iter(images)
@@ -29,13 +32,55 @@ def batches(images: Images) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     for batch in coming:
         pair = isinstance(batch, (tuple, list))
         values, labels = (batch[0], batch[1] if len(batch) > 1 else None) if pair else (batch, None)
-        found = as_array(values)
-        if found.ndim not in (3, 4) or not np.issubdtype(found.dtype, np.floating) or not np.isfinite(found).all():
-            raise BfpError(
-                f"a batch of images is {found.dtype} of shape {found.shape}; it must be finite normalised floats "
-                "[N, C, H, W] or [N, C, L]"
-            )
-        yield found.astype(np.float32), None if labels is None else as_array(labels).astype(np.int64).reshape(-1)
+        named = values if isinstance(values, Mapping) else {ONLY: values}
+        found = {name: checked(one) for name, one in named.items()}
+        if len({(len(x), *x.shape[2:]) for x in found.values()}) != 1:
+            sizes = ", ".join(f"{name} {x.shape}" for name, x in found.items())
+            raise BfpError(f"a batch of images has inputs of shape {sizes}; all must be as many, of one height and width")
+        yield found, class_indices(labels, count(found))
+
+
+def checked(values: object) -> np.ndarray:
+    """A batch of one input, float32. Raises BfpError for what is none."""
+    found = as_array(values)
+    if found.ndim not in (3, 4) or not np.issubdtype(found.dtype, np.floating) or not np.isfinite(found).all():
+        raise BfpError(
+            f"a batch of images is {found.dtype} of shape {found.shape}; it must be finite normalised floats "
+            "[N, C, H, W] or [N, C, L]"
+        )
+    return found.astype(np.float32)
+
+
+def class_indices(labels: object, images: int) -> np.ndarray | None:
+    """Labels of so many images, int64 [N], of an array [N] or [N, 1] of whole numbers or of float 0 and 1.
+
+    None for everything else that a loader brings beside images: boxes, masks, values of a regression.
+    """
+    if not isinstance(labels, (np.ndarray, torch.Tensor, list, tuple)) or len(labels) != images:
+        return None
+    found = as_array(labels)
+    if found.shape not in ((images,), (images, 1)):
+        return None
+    whole = np.issubdtype(found.dtype, np.integer) or found.dtype == bool
+    if not whole and not (np.issubdtype(found.dtype, np.floating) and np.isin(found, (0, 1)).all()):
+        return None
+    return found.reshape(-1).astype(np.int64)
+
+
+def check_labels(labels: np.ndarray | None, answers: int) -> None:
+    """Raise BfpError where a label is no index of so many answers; labels: int64 [N], or None."""
+    if labels is not None and not 0 <= labels.min() <= labels.max() < answers:
+        wrong = int(labels.min() if labels.min() < 0 else labels.max())
+        raise BfpError(f"label {wrong} of the images is no class: the network has {answers}, counted from 0")
+
+
+def check_shape(values: Mapping[str, np.ndarray], graph: Graph) -> None:
+    """Raise BfpError where images, as of ``batches``, are not of the inputs and of the shapes that a network takes."""
+    for name, tensor in zip(in_order(values, graph.inputs), graph.inputs):
+        found, wanted = values[name].shape[1:], tuple(graph.shapes[tensor])
+        if (found if len(found) == 3 else (found[0], 1, found[1])) != wanted:
+            of = "images have" if len(graph.inputs) == 1 else f"images of the input {name} have"
+            raise BfpError(f"{of} the shape {found}; {graph.name} takes {wanted}, channels, rows and columns")
 
 
 def as_array(values: object) -> np.ndarray:
@@ -43,25 +88,54 @@ def as_array(values: object) -> np.ndarray:
     return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
 
 
-def first(images: Images, limit: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """At most ``limit`` images and their labels. Raises BfpError where there are none, or of several shapes."""
+def first(images: Images, limit: int) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """At most ``limit`` images and their labels, as of ``batches``. Raises BfpError where there are none, or of several shapes."""
     held, labels = [], []
     for values, truth in batches(images):
         held.append(values)
         labels.append(truth)
-        if sum(map(len, held)) >= limit:
+        if sum(map(count, held)) >= limit:
             break
-    if not sum(map(len, held)):
+    if not sum(map(count, held)):
         raise BfpError("there are no images; give at least one")
-    if len({values.shape[1:] for values in held}) > 1:
-        raise BfpError(f"images have the shapes {sorted({values.shape[1:] for values in held})}; give them one shape")
+    if len({tuple(values) for values in held}) > 1:
+        raise BfpError("batches of images have inputs of several names; give them the same")
+    for name in held[0]:
+        shapes = {values[name].shape[1:] for values in held}
+        if len(shapes) > 1:
+            raise BfpError(f"images have the shapes {sorted(shapes)}; give them one shape")
     known = all(truth is not None for truth in labels)
-    return np.concatenate(held)[:limit], np.concatenate(labels)[:limit] if known else None
+    whole = {name: np.concatenate([values[name] for values in held])[:limit] for name in held[0]}
+    return whole, np.concatenate(labels)[:limit] if known else None
 
 
-def maps(images: np.ndarray) -> np.ndarray:
-    """Images as the engine sees them, [N, C, H, W]: a sequence is a map of one row."""
-    return images[:, :, None] if images.ndim == 3 else images
+def count(values: dict[str, np.ndarray]) -> int:
+    """Images of a batch."""
+    return len(next(iter(values.values())))
+
+
+def shapes(values: dict[str, np.ndarray]) -> InputShapes:
+    """The shape of an image, of several inputs by their names, as the importer takes it."""
+    found = {name: tuple(x.shape[1:]) for name, x in values.items()}
+    return found[ONLY] if list(found) == [ONLY] else found
+
+
+def in_order(values: Mapping[str, np.ndarray], names: Sequence[str]) -> list[str]:
+    """The names of images in the order of a network's inputs; an only one may have any. Raises BfpError where they are others."""
+    if len(names) == len(values) == 1:
+        return list(values)
+    if set(names) != set(values):
+        raise BfpError(f"the network takes the inputs {', '.join(names)}, and {', '.join(values)} were given; name them")
+    return list(names)
+
+
+def maps(values: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
+    """Images as the engine sees them, [N, C, H, W], the channels of all inputs in order; a sequence is a map of one row.
+
+    names: of the inputs, in order. Raises BfpError where the images have others.
+    """
+    ordered = (values[name] for name in in_order(values, names))
+    return np.concatenate([x[:, :, None] if x.ndim == 3 else x for x in ordered], axis=1)
 
 
 def image_set(images: np.ndarray, labels: np.ndarray | None, seed: int) -> ImageSet:

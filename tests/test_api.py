@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import static_bfp
 from bfp import golden
 from bfp.errors import BfpError
+from calib.__main__ import main as calib
 
 
 def module():
@@ -37,11 +40,18 @@ def test_from_a_loader_to_a_simulated_engine(artifact, tmp_path):
     assert np.array_equal(found.numpy(), wanted)
     figures = artifact.evaluate(loader())
     assert figures["images"] == 24 and figures["top1_float"] == 1.0 and figures["agreement"] > 0.6 and figures["sqnr_db"] > 25
-    figures = static_bfp.generate(artifact, tmp_path / "engine", lanes=4, filters=2, pixels=2)
-    assert figures["network"] == "toy" and (tmp_path / "engine" / "generated" / "schedule.hpp").is_file()
-    assert figures["cycles"] == static_bfp.estimate(artifact, lanes=4, filters=2, pixels=2)["cycles"]
-    result = static_bfp.csim(artifact, tmp_path / "engine", loader(), limit=3, lanes=4, filters=2, pixels=2)
+    folder, engine = tmp_path / "engine", {"lanes": 4, "filters": 2, "pixels": 2}
+    manifest = static_bfp.generate(artifact, folder, **engine)
+    assert manifest["network"] == "toy" and (folder / "generated" / "schedule.hpp").is_file()
+    assert manifest == json.loads((folder / "deploy" / "manifest.json").read_text())
+    figures = static_bfp.estimate(artifact, **engine)
+    assert figures == json.loads((folder / "estimate.json").read_text()) and figures["cycles"] > 0
+    result = static_bfp.csim(artifact, folder, loader(), limit=3, **engine)
     assert result["mismatches"] == 0 and result["images"] == 3 and result["layers_compared"] > 1
+    assert result == json.loads((folder / "csim.json").read_text())
+    layers = artifact.layers(loader(), limit=10)
+    assert layers["images"] == 10 and {f["name"] for f in layers["layers"]} >= set(layers["worst"])
+    assert all(f["own_sqnr_db"] is None or f["own_sqnr_db"] > 20 for f in layers["layers"])
     again = static_bfp.load(tmp_path / "engine" / "artifact.npz")
     assert torch.equal(again.emulate("cpu")(images), found)
     with pytest.raises(BfpError, match="has no float network"):
@@ -69,6 +79,9 @@ def test_sequences_and_plain_arrays():
         (torch.zeros(2, 3, 8, 8), {"weight": 5}, "weight is not a known key"),
         (torch.zeros(2, 3, 8, 8), {"method": "best"}, "method is 'best'"),
         (torch.zeros(2, 3, 12, 12), {}, "cannot be traced"),
+        (torch.zeros(2, 3, 8, 8), {"method": "online"}, "finds exponents at run time"),
+        (torch.zeros(2, 3, 8, 8), {"classes": ("a", "b")}, "2 class names for the 4 values of output"),
+        (torch.zeros(2, 3, 8, 8), {"name": "a b"}, "name is 'a b'; it must be letters"),
     ],
 )
 def test_bad_input_is_one_sentence(images, options, message):
@@ -77,6 +90,82 @@ def test_bad_input_is_one_sentence(images, options, message):
     assert "\n" not in str(error.value)
 
 
+def test_what_the_interface_finds_is_what_the_tasks_find(tmp_path):
+    """The same module, images and options by a network's file: the same integers, and the same figures."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(72, 4))
+    images = torch.randn(24, 3, 8, 8)
+    labels = network(images).argmax(1)
+    np.savez(tmp_path / "data.npz", images=images.numpy(), labels=labels.numpy())
+    torch.save(network.state_dict(), tmp_path / "net.pth")
+    (tmp_path / "api_beside.py").write_text(
+        "from torch import nn\n\n\ndef make():\n"
+        "    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(72, 4))\n"
+    )
+    (tmp_path / "net.toml").write_text(
+        'model = "api_beside:make"\nweights = "net.pth"\nclasses = ["a", "b", "c", "d"]\n[input]\nsize = 8\n'
+        'channels = 3\nmean = 0\nstd = 1\n[calibration]\nimages = "data.npz:images:labels"\n'
+        '[evaluation]\nimages = "data.npz:images:labels"\n'
+    )
+    for command, *words in (["calibrate"], ["evaluate", "--device", "cpu"]):
+        assert calib([command, str(tmp_path / "net.toml"), "--out", str(tmp_path / "out"), *words]) == 0
+    batches = DataLoader(TensorDataset(images, labels), batch_size=7)
+    found = static_bfp.calibrate(network, batches, name="net", classes=("a", "b", "c", "d"))
+    saved = static_bfp.load(tmp_path / "out" / "artifact.npz")
+    ours, theirs = (golden.run(a.record, golden.quantise_input(a.record, images.numpy())) for a in (found, saved))
+    assert ours.keys() == theirs.keys() and all(np.array_equal(ours[t], theirs[t]) for t in ours)
+    assert found.record.formats.keys() == saved.record.formats.keys()
+    figures, task = found.evaluate(batches, device="cpu"), json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert figures.keys() == task.keys() and figures["artifact"] == found.record.digest
+    differing = {key for key in figures if figures[key] != task[key]}
+    assert differing <= {"artifact", "weights", "seconds", "sqnr_db", "notes"}
+    assert abs(figures["sqnr_db"] - task["sqnr_db"]) < 1e-3  # transforms keep the function but for rounding
+
+
+def test_a_module_stays_as_it_was():
+    network = module().train()
+    static_bfp.calibrate(network, loader(), method="max")
+    assert all(part.training for part in network.modules())
+    network[1].eval()
+    static_bfp.calibrate(network, loader(), method="max")
+    assert [part.training for part in network.children()] == [True, False, *[True] * 5]
+
+
+@pytest.mark.parametrize(
+    "beside, top1",
+    [
+        (lambda labels: labels, 1.0),
+        (lambda labels: labels[:, None], 1.0),
+        (lambda labels: torch.nn.functional.one_hot(labels, 4), None),
+        (lambda labels: labels + 0.5, None),
+        (lambda labels: torch.zeros(len(labels), 8, 8, dtype=torch.long), None),
+    ],
+)
+def test_what_a_loader_brings_beside_images_are_labels_only_where_it_can_be(artifact, beside, top1):
+    brought = ((images, beside(labels), "path") for images, labels in loader())
+    assert artifact.evaluate(brought)["top1_float"] == top1
+
+
+@pytest.mark.parametrize("label", [-1, 4])
+def test_labels_that_are_no_classes_are_refused(artifact, label):
+    with pytest.raises(BfpError, match=f"label {label} of the images is no class: the network has 4"):
+        artifact.evaluate([(torch.zeros(2, 3, 8, 8), torch.tensor([0, label]))])
+
+
+@pytest.mark.parametrize("use", ["emulate", "evaluate", "layers", "csim"])
+def test_images_of_another_shape_are_refused(artifact, use, tmp_path):
+    uses = {
+        "emulate": lambda images: artifact.emulate("cpu")(images),
+        "evaluate": artifact.evaluate,
+        "layers": artifact.layers,
+        "csim": lambda images: static_bfp.csim(artifact, tmp_path, images),
+    }
+    with pytest.raises(BfpError, match=r"images have the shape \(3, 9, 8\); toy takes \(3, 8, 8\)"):
+        uses[use](torch.zeros(2, 3, 9, 8))
+
+
 def test_every_name_says_what_it_takes_and_returns():
-    for name in static_bfp.__all__:
-        assert len(getattr(static_bfp, name).__doc__) > 60
+    public = [getattr(static_bfp, name) for name in static_bfp.__all__]
+    public += [getattr(static_bfp.Artifact, name) for name in ("emulate", "evaluate", "layers", "save")]
+    for found in public:
+        assert "raises" in found.__doc__.lower() or isinstance(found, type), found

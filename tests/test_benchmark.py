@@ -71,7 +71,12 @@ def test_pictures_are_measured_in_every_step(tmp_path):
     results.store("pictures", entry, tmp_path / "benchmark.json")
     assert all(figure > 0 for _, figure, _ in entry["table"])
     factors = [what for what, _, unit in entry["table"] if "at least 10" in unit]
-    assert [f.split(":")[0] for f in factors] == ["8 bits", "5 bits", "8 bits, after that"]
+    assert [f.split(":")[0] for f in factors] == [
+        f"{when}, {bits} bits" for when in ("fresh process", "after that") for bits in (8, 5)
+    ]
+    assert set(entry["measured_with"]) == {"python", "numpy", "Pillow"}
+    with pytest.raises(BfpError, match="no_such_python cannot be started"):
+        pictures.measure(python=tmp_path / "no_such_python")
 
 
 def test_overlap_is_measured_against_both_halves(capsys):

@@ -83,7 +83,7 @@ def test_wrong_board_files_are_refused(old, new, sentence, tmp_path, monkeypatch
     [
         (EngineOptions(pixels=16, filters=16), BOARD),
         (EngineOptions(lanes=32, filters=32, pixels=4), BOARD),
-        (EngineOptions(), replace(BOARD, bram36=50)),
+        (EngineOptions(), replace(BOARD, bram36=20)),
         (EngineOptions(), load_board("pynq_z2")),
         (EngineOptions(), replace(BOARD, lut=24000)),
     ],

@@ -19,7 +19,7 @@ PRE = Preprocessing((8, 8), (0.0,) * 3, (1.0,) * 3)
 
 
 class Graph:
-    input = "x"
+    inputs = ("x",)
 
     def __init__(self, channels):
         self.shapes = {"x": (channels, 4, 4), "t": (channels, 4, 4)}

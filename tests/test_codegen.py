@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from support.boards import BOARD
 from support.compilers import EVERY, NO_CLANG
-from support.random_graphs import random_artifact, random_input
+from support.random_graphs import random_artifact
+from support.random_inputs import random_input
 from support.stored import check_stored
 from support.one_layer import QUICKLY, SMALL
 

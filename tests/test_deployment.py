@@ -148,15 +148,15 @@ def test_the_digest_covers_every_field(field):
     assert content_digest({**data, field: "another"}) != content_digest(data)
 
 
-def test_a_deployment_of_several_inputs_is_read_and_not_driven(deploy):
+def test_a_deployment_of_several_inputs_is_read(deploy):
     def second(data):
         data["inputs"].append({**data["inputs"][0], "tensor": "first"})
         data["tensors"][1]["layer_index"] = -1
 
     toy.edit(deploy, second)
     assert [e.tensor for e in read_deployment(deploy).inputs] == ["input", "first"]
-    with pytest.raises(BfpError, match="network toy has 2 inputs; the driver takes networks with one"):
-        Accelerator(deploy)
+    with pytest.raises(BfpError, match=r"network toy has 2 inputs \(input, first\), and one is asked for; name it"):
+        read_deployment(deploy).input  # noqa: B018
 
 
 def test_damaged_files_are_refused(deploy):

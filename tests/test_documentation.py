@@ -11,6 +11,7 @@ import pytest
 
 from bfp.artifact import Preprocessing
 from calib.config import NetworkConfig, load_config
+from calib.detection_options import DetectionOptions
 from calib.options import AUTO, METHODS, ONLINE, BfpOptions, ImageOptions, Override
 from calib.sweep_options import SweepOptions
 from codegen.options import EngineOptions
@@ -46,7 +47,10 @@ def test_every_key_is_documented_with_its_default(tmp_path):
     (tmp_path / "net.toml").write_text(SHORTEST)
     defaults = vars(load_config(tmp_path / "net.toml").bfp)
     engine = {"board": DEFAULT_BOARD} | {f.name: f.default for f in fields(EngineOptions)}
-    for section, options, values in (("bfp", BfpOptions, defaults), ("engine", EngineOptions, engine)):
+    boxes = vars(DetectionOptions())
+    for section, options, values in (
+        *(("bfp", BfpOptions, defaults), ("engine", EngineOptions, engine), ("detection", DetectionOptions, boxes)),
+    ):
         table = text.split(f"## `[{section}]`")[1].split("\n\n| ")[1].split("\n\n")[0]
         rows = {line.split("|")[1].strip(" `"): line.split("|")[2].strip() for line in table.splitlines()[1:]}
         for name in ({f.name for f in fields(options)} | set(values)) - {"overrides"}:
@@ -54,7 +58,8 @@ def test_every_key_is_documented_with_its_default(tmp_path):
             default = "none" if value is None else json.dumps(value)
             assert rows.get(name) == (f"`{default}`" if isinstance(value, str) else default), name
     for options in (ImageOptions, Override, Preprocessing, NetworkConfig, SweepOptions):
-        known = {f.name for f in fields(options)} - {"path", "input", "calibration", "evaluation", "bfp", "engine", "sweep", "notes"}
+        known = {f.name for f in fields(options)} - {"path", "input", "calibration", "evaluation", "bfp", "engine", "sweep", "detection", "notes"}
+        known -= {"inputs"}  # a table of `channels`
         assert {name for name in known if f"`{name}`" not in text} == set()
     assert [m for m in (*METHODS, AUTO, ONLINE) if f'`"{m}"`' not in text] == []
 

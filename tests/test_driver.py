@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 from support import toy_board as toy
 from support.boards import BOARD
-from support.random_graphs import random_artifact, random_input
+from support.random_graphs import random_artifact
+from support.random_inputs import random_input
 from support.driven import board, deploy, library, random_mantissas
 
 from bfp.artifact import NetworkOutput

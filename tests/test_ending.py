@@ -20,10 +20,9 @@ from bfp.errors import BfpError
 from codegen.generate import generate
 from codegen.options import EngineOptions
 from codegen.simulation.csim import compile_engine
-from host.board import later_signals
 from host.check import check
 from host.driver import Accelerator
-from host.ending import run_to_the_end
+from host.ending import later_signals, run_to_the_end
 from host.simulated_board import SimulatedBoard
 
 # the command line on a board whose engine hangs; what is left of it is said at the very end
@@ -59,7 +58,7 @@ def picture(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("number, word", [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
+@pytest.mark.parametrize("number, word", [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated"), (signal.SIGHUP, "hung up")])
 def test_an_interrupted_command_stops_the_engine_and_frees_its_memory(library, deploy, picture, number, word):
     words = [sys.executable, "-c", COMMAND, str(library), str(deploy), str(picture)]
     pipe = subprocess.PIPE
@@ -96,11 +95,53 @@ def test_other_threads_have_no_signals():
     assert answers == [3]
 
 
-def test_handlers_are_as_before():
-    before = signal.getsignal(signal.SIGTERM)
-    assert run_to_the_end(lambda: 0) == 0 and signal.getsignal(signal.SIGTERM) is before
-    assert run_to_the_end(lambda: signal.raise_signal(signal.SIGTERM)) == 143
-    assert signal.getsignal(signal.SIGTERM) is before
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_handlers_are_as_before(number):
+    before = signal.getsignal(number)
+    assert run_to_the_end(lambda: 0) == 0 and signal.getsignal(number) is before
+    assert run_to_the_end(lambda: signal.raise_signal(number)) == 128 + number
+    assert signal.getsignal(number) is before
+    try:
+        signal.signal(number, signal.SIG_IGN)  # as nohup and shells without job control do
+        assert run_to_the_end(lambda: signal.raise_signal(number) or 5) == 5 and signal.getsignal(number) == signal.SIG_IGN
+        with later_signals():
+            signal.raise_signal(number)
+    finally:
+        signal.signal(number, before)
+
+
+def test_an_interrupt_waits_for_the_end_of_an_import(tmp_path, monkeypatch, capsys):
+    """Compiled modules swallow what is raised while they are imported, as this one does."""
+    (tmp_path / "swallowing.py").write_text(
+        "import signal\ntry:\n    signal.raise_signal(signal.SIGINT)\nexcept BaseException:\n    pass\nwhole = True\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def work():
+        import swallowing
+
+        assert swallowing.whole
+        time.sleep(30)
+
+    started = time.monotonic()
+    assert run_to_the_end(work) == 130 and time.monotonic() - started < 10
+    assert capsys.readouterr().err.startswith("interrupted") and signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+
+
+def test_an_interrupt_that_became_another_error_is_one():
+    def work():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except BaseException:
+            raise BfpError("PYNQ is not installed") from None
+
+    assert run_to_the_end(work) == 130
+
+    def fails():
+        raise BfpError("by itself")
+
+    with pytest.raises(BfpError, match="by itself"):
+        run_to_the_end(fails)
 
 
 def test_a_program_that_ends_without_closing_stops_the_engine(library, deploy):

@@ -91,7 +91,7 @@ def measured(network, images):
         return float_model.compute(node, network, operands)
 
     with torch.no_grad():
-        execute(network.graph, compute, {network.graph.input: network.entry(images)}, keep=())
+        execute(network.graph, compute, network.entry(images), keep=())
     return found
 
 
@@ -185,7 +185,7 @@ def test_an_average_reaches_as_far_as_other_images_need():
     """One value an image: the largest of four says little, that of many thousands says all."""
 
     class Graph:
-        input, shapes = "x", {"x": (32, 1, 1), "t": (32, 1, 1)}
+        inputs, shapes = ("x",), {"x": (32, 1, 1), "t": (32, 1, 1)}
 
     def bounds(count):
         ranges = ChannelRanges(Graph, {"t"})
@@ -255,7 +255,7 @@ def test_the_user_is_told_what_the_ranges_rest_on(folder, capsys):
     assert not artifact.provenance["notes"]
     for images, wanted in (
         (pictures(1), "rest on one calibration image"),
-        (pictures(4), "rest on 4 calibration images"),
+        (pictures(4), "rest on 4 calibration images, and figures on held-out images on fewer"),
         (np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8), "do not look like those"),
     ):
         artifact = calibrated(folder, images)

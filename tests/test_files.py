@@ -16,7 +16,8 @@ import pytest
 from support import racing
 from support import toy_board as toy
 from support.boards import BOARD
-from support.random_graphs import random_artifact, random_input
+from support.random_graphs import random_artifact
+from support.random_inputs import random_input
 
 from bfp import archive, artifact_file, files
 from bfp.errors import BfpError
@@ -114,6 +115,19 @@ def test_a_folder_that_takes_no_files_is_one_sentence(name, tmp_path, monkeypatc
     with pytest.raises(BfpError, match=r"cannot be written \(Read-only file system\); make room") as error:
         WRITERS[name](tmp_path / "file")
     assert "\n" not in str(error.value) and contents(tmp_path) == {}
+
+
+def test_devices_and_pipes_are_not_replaced(tmp_path):
+    """Root, who drives the board, could."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "null").symlink_to("/dev/null")
+    for name in ("pipe", "null"):
+        with pytest.raises(BfpError, match=f"{name} cannot be written .it is no ordinary file.; name another"):
+            files.write_json(tmp_path / name, {})
+    with pytest.raises(BfpError, match="cannot be written .File name too long"):
+        files.write_bytes(tmp_path / (300 * "n"), b"")
+    assert (tmp_path / "pipe").is_fifo() and (tmp_path / "null").is_char_device()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["null", "pipe"]
 
 
 def test_a_file_where_the_folder_should_be_is_one_sentence(tmp_path):

@@ -29,19 +29,26 @@ from bfp.files import write_json
 from codegen.generate import generate
 from codegen.options import EngineOptions
 
-# name: input size, unreduced
+# name: input shape, unreduced
 NETWORKS = {
-    "resnet50": 224,
-    "vgg16": 224,
-    "mobilenet_v2": 224,
-    "efficientnet_lite0": 224,
-    "inceptionv4": 299,
-    "resnet20": 32,
-    "efficientnet_lite1": 240,
-    "efficientnet_lite2": 260,
-    "resnet56": 32,
-    "resnet32": 32,
-    "resnet44": 32,
+    "resnet50": (3, 224, 224),
+    "vgg16": (3, 224, 224),
+    "mobilenet_v2": (3, 224, 224),
+    "efficientnet_lite0": (3, 224, 224),
+    "inceptionv4": (3, 299, 299),
+    "resnet20": (3, 32, 32),
+    "efficientnet_lite1": (3, 240, 240),
+    "efficientnet_lite2": (3, 260, 260),
+    "resnet56": (3, 32, 32),
+    "resnet32": (3, 32, 32),
+    "resnet44": (3, 32, 32),
+    "resnext50": (3, 224, 224),
+    "shufflenet_v2": (3, 224, 224),
+    "googlenet": (3, 224, 224),
+    "inception_v3": (3, 299, 299),
+    "densenet121": (3, 224, 224),
+    "dncnn": (1, 256, 256),
+    "tc_resnet8": (40, 1, 98),
 }
 WIDTHS = (8, 6, 5, 4)
 # the quickest method, with groups of a word: every layer aligns
@@ -81,7 +88,7 @@ def test_full_size_network_is_bit_equal(name, bits, tmp_path):
         pipeline.quantise(ready.under(replace(ready.config, bfp=bfp)), statistics), tmp_path / "a.npz"
     )
     graph = artifact.graph
-    assert graph.shapes[graph.input] == (3, NETWORKS[name], NETWORKS[name])
+    assert graph.shapes[graph.input] == NETWORKS[name]
     assert {p.weights.bits for p in artifact.parameters.values() if p.weights} == {bits}
     assert {fmt.bits for fmt in artifact.formats.values()} == {bits}
     program, identity = generate([artifact], EngineOptions(), BOARD, tmp_path)

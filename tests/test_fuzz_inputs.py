@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import time
@@ -9,6 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
+from support.fuzzing import MOST, SLOW, bounded_memory, case, damaged
 from support.mutations import mutate
 
 from bfp.artifact import Preprocessing
@@ -16,11 +19,10 @@ from bfp.errors import BfpError
 from bfp.names import printable
 from calib.config import NetworkConfig, load_config
 from calib.data.classes import Classes
+from calib.data.depth import depth_note
 from calib.data.images import open_images
 from calib.options import ImageOptions
 
-MOST = 300  # characters of a refusal, the folder's path left out
-SLOW = 10  # seconds after which a case counts as a hang
 PRE = Preprocessing((4, 4), (0.0,), (255.0,), channels="gray")
 CLASSES = Classes(("cat", "dog", "guinea pig"))
 # a 4 x 4 gray picture needs no library to be written: the reader looks at names only until it is opened
@@ -168,9 +170,84 @@ def test_lists(tmp_path):
     fuzz_lists(tmp_path, 600, 0)
 
 
+# -- units --------------------------------------------------------------------------
+
+
+def fuzz_units(folder, count: int, seed: int) -> None:
+    """Means and deviations that are not meant in pixels of 0..255 are asked about; those that say their units are taken."""
+    rng, path, kinds = np.random.default_rng(seed), folder / "net.toml", set()
+    for _ in range(count):
+        std, mean = (np.round(10 ** rng.uniform(*ends, 3), 4).tolist() for ends in ((-3, 2.5), (-2, 2.4)))
+        units = (None, "0..1", "0..255")[int(rng.integers(3))]
+        section = {"size": 4, "mean": mean, "std": std} | ({} if units is None else {"units": units})
+        path.write_text(f'model = "net:make"\ninput = {toml(section)}\ncalibration = {toml({"images": "random"})}\n')
+        with case(folder) as found:
+            config = load_config(path)
+        if units is None and max(std) < 1:
+            kinds.add("refused")
+            assert found.refusal and 'units = "0..1"' in found.refusal and 'units = "0..255"' in found.refusal
+            continue
+        assert found.refusal is None
+        noted = units is None and max(std) <= 1 and max(mean) <= 1
+        kinds.add("noted" if noted else str(units))
+        assert bool(config.notes) == noted
+        factor = 255 if units == "0..1" else 1
+        assert np.allclose(config.input.mean, np.multiply(mean, factor)) and np.allclose(config.input.std, np.multiply(std, factor))
+    assert kinds >= {"refused", "None", "0..1", "0..255"}
+
+
+def test_units(tmp_path):
+    fuzz_units(tmp_path, 300, 0)
+
+
+# -- pictures and archives ----------------------------------------------------------
+
+
+def contents() -> dict[str, bytes]:
+    rng = np.random.default_rng(0)
+    pixels, found = rng.integers(0, 256, (9, 7, 3), dtype=np.uint8), {}
+    for name in ("a.png", "a.jpg", "a.bmp", "a.tif", "a.webp", "a.gif", "a.ppm"):
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, {"jpg": "jpeg", "tif": "tiff"}.get(name[2:], name[2:]))
+        found[name] = stream.getvalue()
+    for name, save in (("a.npz", np.savez), ("b.npz", np.savez_compressed)):
+        stream = io.BytesIO()
+        save(stream, images=rng.integers(0, 256, (4, 6, 5, 1), dtype=np.uint8), labels=np.arange(4))
+        found[name] = stream.getvalue()
+    return found
+
+
+def fuzz_pictures(folder, count: int, seed: int) -> None:
+    rng, whole, taken = np.random.default_rng(seed), contents(), 0
+    with bounded_memory():
+        for i in range(count):
+            name = list(whole)[i % len(whole)]
+            path = folder / name
+            path.write_bytes(damaged(whole[name], rng))
+            with case(folder) as found:
+                images = open_images(ImageOptions((str(path),)), PRE)
+                depth_note(images)
+                batch = np.concatenate(list(images.batches(8)))
+            if found.refusal is None:
+                taken += 1
+                assert batch.shape == (len(images), 1, 4, 4) and batch.dtype == np.float32 and np.isfinite(batch).all()
+                assert 0 <= batch.min() <= batch.max() <= 1
+                labels = images.labels
+                assert labels is None or labels.min() >= 0 and len(labels) == len(images)
+    assert count / 20 < taken < count
+
+
+@pytest.mark.filterwarnings("ignore")  # of Pillow, about what the damaged bytes say
+def test_pictures(tmp_path):
+    fuzz_pictures(tmp_path, 600, 0)
+
+
 @pytest.mark.heavy
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_thousands_of_each(tmp_path, seed):
     fuzz_network_files(tmp_path, 5000, seed)
     fuzz_folders(tmp_path, 2000, seed)
     fuzz_lists(tmp_path, 5000, seed)
+    fuzz_units(tmp_path, 3000, seed)
+    fuzz_pictures(tmp_path, 9000, seed)

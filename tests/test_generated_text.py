@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from support.boards import BOARD
 from support.compilers import EVERY, NO_CLANG
-from support.random_graphs import random_artifact, random_input
+from support.random_graphs import random_artifact
+from support.random_inputs import random_input
 from support.renamed import renamed
 
 from bfp import BfpError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -102,6 +103,18 @@ def test_names_that_the_system_refuses_are_refused_in_a_sentence(deploy, library
     assert status == 2 and "cannot be read (File name too long)" in err and err.count("\n") == 1
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_output_that_cannot_be_written_is_no_traceback(deploy, full):
+    """To a full disk, or to somebody who reads no more, as `| head` does."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with os.fdopen(theirs, "w") as unread, open("/dev/full", "w") as disk:
+        words = [sys.executable, "-m", "host", "info", str(deploy), "--files"]
+        done = subprocess.run(words, stdout=disk if full else unread, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
+    said = "error: the output cannot be written (No space left on device); make room for it\n"
+    assert (done.returncode, done.stderr) == ((2, said) if full else (141, ""))
+
+
 def test_progress_shows_on_a_terminal_and_nowhere_else(monkeypatch):
     class Terminal(io.StringIO):
         def __init__(self, terminal):
@@ -153,14 +166,15 @@ def test_bench_reads_the_rails_that_there_are(deploy, library, pictures, monkeyp
     rails = {
         "INT": types.SimpleNamespace(power=Sensor(3.0)),
         "AUX": types.SimpleNamespace(power=Sensor()),
-        "VOLT": types.SimpleNamespace(power=None),
+        "VOLT": types.SimpleNamespace(power=None, voltage=Sensor(2.0)),
+        "BOTH": types.SimpleNamespace(power=None, voltage=Sensor(2.0), current=Sensor(0.25)),
     }
     monkeypatch.setitem(sys.modules, "pynq.pmbus", types.SimpleNamespace(get_rails=lambda: rails))
     to = tmp_path / "bench.json"
     words = ("bench", deploy, pictures, "--simulate", library, "--seconds", 0.1, "--json", to)
     status, out, _ = run(capsys, *words)
     found = json.loads(to.read_text())
-    assert status == 0 and found["power"]["watts"] == {"INT": 3.0} and "rail INT: 3.00 W" in out
+    assert status == 0 and found["power"]["watts"] == {"INT": 3.0, "BOTH": 0.5} and "rail INT: 3.00 W" in out
     assert found["power"]["joules_an_image"]["INT"] == pytest.approx(3 / found["images_a_second"])
     monkeypatch.setitem(sys.modules, "pynq.pmbus", types.SimpleNamespace(get_rails=lambda: {}))
     assert "power: the board has no rails that PYNQ can read" in run(capsys, *words)[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import zipfile
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -287,9 +288,10 @@ def test_pictures_of_fewer_bits_than_their_files(tmp_path, top, said):
 
 def test_words_of_the_sweeps_picture_do_not_overlap():
     """The axis's title, and the label of the float line, which is the highest of all."""
-    row = {"weight_bits": 8, "activation_bits": 8, "curve": "a", "name": "a", "top1_float": 1.0, "top1_bfp": 1.0, "agreement": 1.0}
-    for key in ("top1_bfp", "agreement"):
-        svg = picture.chart([row], key, "title", (340, 300), "narrow", picture.curve_styles([row]))
+    row = {"weight_bits": 8, "activation_bits": 8, "curve": "a", "name": "a", "top1_float": 1.0, "top1_bfp": 1.0}
+    row |= {"task": "classification", "metric": "agreement", "figure": 1.0, "agreement": 1.0}
+    for shown in picture.curves([row], labelled=True):
+        svg = picture.chart([row], replace(shown, label="title"), "narrow", (340, 300), picture.curve_styles([row]))
         y = {words: float(at) for at, words in re.findall(r'y="([\d.]+)"[^>]*>([^<]+)</text>', svg)}
         label = next(words for words in y if words.startswith("float"))
         assert y[label] - y["title"] >= 14 and y[label] < Frame((340, 300), (0, 1), (0, 1), picture.TOP).y(1)

@@ -147,7 +147,9 @@ def calibrated(network) -> int:
     ],
     ids=range(7),
 )
-def test_modules(network, capsys, code, words):
+def test_modules(network, capsys, monkeypatch, code, words):
+    # what a module that parses the command line sees
+    monkeypatch.setattr(sys, "argv", ["calib", "calibrate", "net.toml"])
     (network / "hostile_network.py").write_text(code)
     assert calibrated(network) == 2 and not (network / "out").exists()
     last = capsys.readouterr().err.splitlines()[-1]

@@ -122,12 +122,13 @@ def test_class_names_and_labels_pass_every_border_unchanged_or_not_at_all(tmp_pa
 
 def sweep_content(text: str) -> dict:
     row = {"method": "max", "weight_group": 0, "activation_group": 0, "images": 9, "top1_float": 0.75}
+    row |= {"task": "classification", "metric": "agreement", "figure": 0.6}
     row |= {"top1_bfp": 0.5, "agreement": 0.6, "sqnr_db": 20.0, "calibration_images": 3, "error": None}
     rows = [
         {**row, "name": f"one{text}{bits}", "curve": f"curve{text}", "chosen": f"max{text}", "weight_bits": bits, "activation_bits": 8}
         for bits in (8, 5)
     ]
-    rows.append({**rows[0], "agreement": None, "error": f"failed{text}", "name": "other"})
+    rows.append({**rows[0], "agreement": None, "figure": None, "error": f"failed{text}", "name": "other"})
     return {"schema": 1, "network": f"net{text}", "weights": f"w{text}", "notes": [f"note{text}"], "points": rows}
 
 

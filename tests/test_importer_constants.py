@@ -242,3 +242,25 @@ def test_branches_that_are_not_merged():
     check(Fn(lambda m, x: m[0](x) + m[1](x), *crossed), operators="conv conv")
     check(Fn(lambda m, x: (y := m[0](x)) + m[1](x) + m[2](y), conv(), conv(), conv(4, 4, 1)), operators="conv conv conv")
     check(Fn(lambda m, x: m[0](x) + F.relu(m[1](x)), conv(), conv()), operators="conv conv")
+
+
+@pytest.mark.parametrize("padding, wanted", [(0, "conv"), (1, "depthwise conv")])
+def test_normalisation_channel_by_channel(padding, wanted):
+    """As torchvision's GoogLeNet and Inception-v3 have it: where zeros surround the result, a layer of its own."""
+
+    def normalised(m, x):
+        parts = [x[:, c].unsqueeze(1) * (0.2 + 0.01 * c) / 0.5 + (0.4 + 0.01 * c - 0.5) / 0.5 for c in range(3)]
+        return m[0](torch.cat(parts, 1))
+
+    check(Fn(normalised, conv(3, padding=padding)), operators=wanted)
+    check(Fn(lambda m, x: m[0](torch.cat([x[:, 2:3] * 2 + 1, x[:, :2] - 1], 1)), conv(3, padding=padding)))
+    own = Fn(lambda m, x: m[0](torch.cat([x[:, :2], x[:, 2:3] * 2], 1)), conv(3, padding=1))
+    check(own, operators="conv")
+
+
+def test_parts_that_others_read_stay():
+    def both(m, x):
+        a, b = x[:, :1] * 2 + 1, x[:, 1:] * 3
+        return m[0](torch.cat([a, b], 1)) + m[1](a)
+
+    check(Fn(both, conv(3, padding=1), conv(1, padding=1)))

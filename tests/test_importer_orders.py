@@ -69,8 +69,9 @@ def test_parts_of_the_channels(case):
         return m[1](a) + F.relu(m[2](b))
 
     check(Fn(two, conv(3, 6), conv(3, 4), conv(3, 4)))
-    graph = check(Fn(two, conv(3, 32), conv(16, 4), conv(16, 4)))  # of whole words, each is a convolution of its own
-    assert [n.op for n in graph.nodes] == ["conv"] * 4
+    graph = check(Fn(two, conv(3, 32), conv(16, 4), conv(16, 4)))  # adjacent ones are read where they are
+    in_place = [] if case in ("strided", "select") else ["slice_pad"] * 2
+    assert sorted(n.op for n in graph.nodes) == ["conv"] * (3 if in_place else 4) + in_place
     check(Fn(lambda m, x: sum(parts(m[0](x))), conv(3, 6)))
     maxout = Fn(lambda m, x: torch.maximum(*parts(m[0](x))), conv(3, 32))
     check(maxout, operators="conv conv maximum")
@@ -141,3 +142,58 @@ def test_space_to_depth():
 
 def test_batch_of_one_that_is_named():
     check(Fn(lambda m, x: m[0](x.view(x.size(0), -1)).view(-1, 5), nn.Linear(216, 5)), operators="conv")
+
+
+def shuffled_stage(channels, blocks, reads):
+    """A stage of ShuffleNetV2: a unit with two branches, then units that hand half of their channels on.
+
+    reads: what becomes of the last result.
+    """
+    layers = [conv(3, channels, 1), conv(3, channels, 1)]
+    for _ in range(blocks):
+        layers += [conv(channels, channels, 1), nn.Conv2d(channels, channels, 3, padding=1, groups=channels), conv(channels, channels, 1)]
+
+    def stage(m, x):
+        y = shuffle(torch.cat([F.relu(m[0](x)), F.relu(m[1](x))], 1), 2)
+        for first in range(2, 2 + 3 * blocks, 3):
+            kept, y = y.chunk(2, 1)
+            y = F.relu(m[first + 2](m[first + 1](F.relu(m[first](y)))))
+            y = shuffle(torch.cat([kept, y], 1), 2)
+        return reads(m[2 + 3 * blocks :], y)
+
+    return stage, layers
+
+
+@pytest.mark.parametrize("channels, blocks", [(24, 1), (58, 3), (60, 4)])
+def test_shuffled_halves_are_stored_by_who_reads_them(channels, blocks):
+    """No channel is copied, and each block reads its own ones alone."""
+    stage, layers = shuffled_stage(channels, blocks, lambda m, y: m[0](y) + m[2](m[1](y)))
+    depthwise = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels)
+    last = [conv(2 * channels, 5, 1), depthwise, conv(2 * channels, 5, 1)]
+    graph = check(Fn(stage, *layers, *last), (3, 28, 28))
+    assert {n.op for n in graph.nodes} == {"conv", "depthwise", "concat"}
+    for n in graph.nodes:
+        layer = n.source[0] if n.op == "conv" else ""
+        assert not layer or layer.startswith("l"), n.name  # of the module's own
+    operands = {n.source[0]: graph.shapes[n.main][0] for n in graph.nodes if n.op == "conv"}
+    assert all(operands[f"l{i}"] == channels for i in range(2, 2 + 3 * blocks, 3))
+
+
+@pytest.mark.parametrize("channels, blocks", [(2, 1), (5, 3), (17, 2), (33, 4), (70, 2)])
+def test_shuffled_halves_of_any_number(channels, blocks, monkeypatch):
+    """Of maps so small that it would cost more, too."""
+    monkeypatch.setattr("calib.frontend.shuffles.LAYER", 0)
+    stage, layers = shuffled_stage(channels, blocks, lambda m, y: m[0](y))
+    check(Fn(stage, *layers, conv(2 * channels, 5, 3)))
+    stage, layers = shuffled_stage(channels, blocks, lambda m, y: m[1](m[0](y)))
+    depthwise = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels)
+    check(Fn(stage, *layers, depthwise, nn.MaxPool2d(2)))
+
+
+def test_shuffled_halves_that_something_else_reads():
+    stage, layers = shuffled_stage(24, 2, lambda m, y: F.relu(y))
+    check(Fn(stage, *layers))
+    stage, layers = shuffled_stage(24, 2, lambda m, y: m[0](F.max_pool2d(y, 2)) + 1)
+    check(Fn(stage, *layers, conv(48, 5, 1)))
+    stage, layers = shuffled_stage(17, 2, lambda m, y: m[0](y[:, :20]))
+    check(Fn(stage, *layers, conv(20, 5, 1)))

@@ -8,6 +8,7 @@ import struct
 import threading
 import time
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pynq.interrupt
@@ -17,7 +18,7 @@ from support.driven import board, deploy, library, random_mantissas
 
 from host import engine, hwh
 from host.driver import Accelerator
-from host.faults import Faults
+from host.faults import Faults, SimulatedInterrupt
 from host.handoff import read_handoff
 from host.interrupt import UioInterrupt, open_interrupt
 from host.simulated_board import SimulatedBoard
@@ -81,6 +82,38 @@ def test_a_lost_interrupt_is_told_once_and_then_polled(library, deploy):
     with accelerator, warnings.catch_warnings():
         warnings.simplefilter("error")
         np.testing.assert_array_equal(accelerator.run_mantissas(random_mantissas()), first)
+
+
+def test_an_interrupt_that_comes_just_after_the_time_is_no_lost_one():
+    line = SimulatedInterrupt(loses=False)
+    line.arm()
+
+    class Late(threading.Event):
+        """Waits in vain, and is set before whoever waits has done anything else."""
+
+        def wait(self, timeout=None):
+            came = super().wait(timeout)
+            line.level(True)
+            return came
+
+    line._came = Late()
+    assert line.wait(0) is False
+    assert line.wait(0) is True
+
+
+def test_polling_makes_no_run_much_longer(monkeypatch):
+    """Looks are apart by a share of the time that has passed, and by a millisecond at most."""
+    now, pauses = [0.0], []
+
+    def sleep(seconds):
+        pauses.append((now[0], seconds))
+        now[0] += seconds
+
+    monkeypatch.setattr(engine, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    polled = engine.Engine(SimpleNamespace(read=lambda offset: engine.AP_START), dict.fromkeys(["CTRL"], 0))
+    assert polled.wait(0.5) is False and now[0] == pytest.approx(0.5)
+    assert all(20e-6 <= seconds <= max(20e-6, passed / 16) + 1e-12 for passed, seconds in pauses[:-1])
+    assert max(seconds for _, seconds in pauses) == 1e-3
 
 
 def test_a_handoff_without_the_wire_is_polled(board, deploy):

@@ -8,6 +8,7 @@ import pytest
 from bfp.errors import BfpError
 from bfp.format import BlockFormat
 from bfp.layout import PlacedTensor, Segment, check, pack, unpack
+from codegen.lowering.placement import Placement
 
 
 def random_tensor(rng, size=None):
@@ -85,3 +86,16 @@ def test_wrong_mantissas_are_refused_and_nothing_is_written(mantissas, message):
     with pytest.raises(BfpError, match=message):
         pack(tensor_of((0, 4, 0)), mantissas, arena)
     assert not arena.any()
+
+
+def test_where_a_part_of_a_tensor_lies():
+    """A part is a place of its own where it shares no word with other channels."""
+    whole = Placement((0, 10, 40), address=100, height=3, width=5, bits=8, lanes=16)
+    assert (whole.plane, whole.planes) == (15, 3)
+    assert whole.part(0, 10) == replace(whole, splits=(0, 10))
+    assert whole.part(10, 40) == replace(whole, splits=(0, 30), address=115)
+    assert whole.part(10, 26) == replace(whole, splits=(0, 16), address=115)
+    assert whole.part(26, 40) == replace(whole, splits=(0, 14), address=130)
+    assert whole.part(0, 26) == replace(whole, splits=(0, 10, 26))
+    for start, stop in ((0, 9), (1, 10), (10, 25), (11, 40), (27, 40)):
+        assert whole.part(start, stop) is None

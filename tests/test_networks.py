@@ -24,8 +24,11 @@ from calib.config import SHIPPED, load_config, sbfp_data
 from codegen.__main__ import main as codegen
 from host.__main__ import main as host
 
-QUICK = ("resnet20", "mobilenet_v2_small", "efficientnet_lite0")
-DOWNLOADED = ("inceptionv4", "mobilenet_v2", "resnet50", "vgg16")
+QUICK = ("resnet20", "mobilenet_v2_small", "efficientnet_lite0", "tc_resnet8")
+DOWNLOADED = (
+    *("densenet121", "dncnn", "googlenet", "inception_v3", "inceptionv4"),
+    *("mobilenet_v2", "resnet50", "resnext50", "shufflenet_v2", "vgg16"),
+)
 HEAVY = tuple(sorted(p.stem for p in SHIPPED.glob("*.toml") if p.stem not in QUICK + DOWNLOADED))
 FEW = 6  # calibration images where only equality is looked at
 

@@ -128,7 +128,7 @@ def test_scale_and_neighbours_do_not_matter():
     assert torch.equal(round_online(want, (0, 3, 6), 4, True), want)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(3, 15))
 def test_random_graphs_of_every_operator(seed):
     """At 8 bits the reference is close to the float network, whatever its operators."""
     artifact = random_artifact(seed, lanes=8)

@@ -224,7 +224,7 @@ HOSTILE = {
     "no output": (no_output, "its output 'nothing' is not computed"),
     "other domain": (other_domain, "other domains .*microsoft"),
     "quantised": (quantised, "quantised already .QuantizeLinear.; bring the float model"),
-    "two inputs": (two_inputs, "takes 2 inputs"),
+    "two inputs": (two_inputs, "takes 2 inputs .'x', 'z'.; say how many channels each has"),
     "with a graph": (with_graph, "attribute 'body' is a graph"),
     "unknown": (unknown, "NonMaxSuppression .first in node 'relu/0'.*supported are"),
     "expanded": (repeated(("Expand", np.full(8, 2**31, np.int64))), "makes more than"),
@@ -289,3 +289,41 @@ def test_by_the_network_file(tmp_path):
     assert module_files(config)[0] == str(path)
     artifact = pipeline.calibrate(config, tmp_path / "out")
     assert artifact.graph.shapes[artifact.graph.output] == (5, 1, 1) and artifact.provenance["model"] == "net.onnx"
+
+
+def of_two(nodes, constants, outputs, names=("x", "z:0"), shape=(1, 3, 8, 9)):
+    """A model with a second input."""
+    model = graph_of(nodes, constants, shape, outputs)
+    model.graph.input.add().CopyFrom(onnx.helper.make_tensor_value_info(names[1], 1, [shape[0], 1, *shape[2:]]))
+    return model
+
+
+def test_several_inputs_and_outputs_by_the_files_names(tmp_path):
+    """Names of ONNX that are none elsewhere are made to fit."""
+    nodes = [CONV, ("Relu", ("c",), ("heat/map",), {}), ("Concat", ("c", "z:0"), ("both",), {"axis": 1})]
+    nodes += [("GlobalAveragePool", ("both",), ("mean",), {}), ("Flatten", ("mean",), ("scores",), {})]
+    path = write(tmp_path, of_two(nodes, WEIGHTS, ("heat/map", "scores")))
+    shapes = {"z_0": (1, 8, 9), "x": (3, 8, 9)}  # in an order of their own
+    network = import_module(onnx_module(path, shapes), shapes, "net")
+    assert network.graph.inputs == ("z_0", "x") and network.graph.outputs == ("heat_map", "scores")
+    images = {"z:0": random(1, 1, 8, 9), "x": random(1, 3, 8, 9)}
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    found = returned(network, torch.from_numpy(np.concatenate(list(images.values()), 1)))
+    for ours, theirs in zip(found.values(), session.run(None, images)):
+        np.testing.assert_allclose(ours.reshape(theirs.shape), theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "shapes, message",
+    [
+        ({"x": (3, 8, 9), "y": (1, 8, 9)}, "takes 2 inputs .'x', 'z:0'."),
+        ({"x": (3, 8, 9), "z_0": (2, 8, 9)}, r"takes images of \[1, 1, 8, 9\], not \[1, 2, 8, 9\]"),
+        ({"x": (3, 8, 9), "z_0": (1, 9, 9)}, "of several sizes"),
+    ],
+)
+def test_other_inputs_than_the_files_are_refused(tmp_path, shapes, message):
+    path = write(tmp_path, of_two([CONV, ("Concat", ("c", "z:0"), ("y",), {"axis": 1})], WEIGHTS, ("y",)))
+    with pytest.raises(BfpError, match=message):
+        onnx_module(path, shapes)

@@ -74,7 +74,7 @@ def test_best_step_has_the_least_error_of_all(bits):
 def test_logits_all_alike_or_not_finite_are_left_as_they_are():
     network = import_module(nn.Conv2d(3, 4, 10).eval(), (3, 10, 10), "toy")
     for logits in (np.full((3, 4), 2.5), np.array([[1.0, np.nan, 0.0, 2.0]])):
-        assert output_scaled(network, logits, 5) is network
+        assert output_scaled(network, network.graph.output, logits, 5) is network
 
 
 def classifier(bits, output="classes", count=32, scaled=False):
@@ -85,7 +85,7 @@ def classifier(bits, output="classes", count=32, scaled=False):
     images = pixels((3, 10, 10), PRE, count)
     network = import_module(module, (3, 10, 10), "toy")
     if scaled:
-        network = output_scaled(network, float_model.logits(network, images).numpy(), bits)
+        network = output_scaled(network, network.graph.output, float_model.logits(network, images).numpy(), bits)
     options = BfpOptions(weights=8, activations=bits, method="mse", weight_method="mse", output=output)
     fixed = plan(network.graph, options, PRE)
     statistics = Statistics(network.graph, fixed.splits, fixed.needs_histogram())
@@ -97,7 +97,7 @@ def classifier(bits, output="classes", count=32, scaled=False):
 @pytest.mark.parametrize("scaled", [False, True])
 def test_offset_and_scale_are_in_the_weights_and_come_back(tmp_path, bits, scaled):
     network, artifact, images = classifier(bits, scaled=scaled)
-    assert artifact.result.offset != 0 and (artifact.result.scale == network.output_scale != 1) == scaled
+    assert artifact.result.offset != 0 and (artifact.result.scale == network.output_scales.get(network.graph.output, 1.0) != 1) == scaled
     saved = artifact_file.save(artifact, tmp_path / "artifact.npz")
     loaded = artifact_file.load(tmp_path / "artifact.npz")
     assert loaded.result.offset == saved.result.offset == artifact.result.offset
@@ -142,7 +142,8 @@ def rounded_output(artifact, logits):
     """What is left of exact logits once the output tensor has been rounded."""
     fmt = artifact.formats[artifact.graph.output]
     values = logits / artifact.result.scale
-    return artifact.logits(rounded(values, 2.0 ** fmt.exponents[0], artifact.result.offset, fmt.bits) - artifact.result.offset)
+    stored = rounded(values, 2.0 ** fmt.exponents[0], artifact.result.offset, fmt.bits) - artifact.result.offset
+    return artifact.logits({artifact.graph.output: stored})
 
 
 @pytest.mark.parametrize("bits", [5, 8])
@@ -164,9 +165,9 @@ def test_offset_and_scale_that_cannot_be_are_refused(tmp_path, wrong):
 def test_maps_and_activated_outputs_are_no_logits():
     for module in (nn.Conv2d(3, 4, 3), nn.Sequential(nn.Conv2d(3, 4, 10), nn.ReLU()), nn.Conv2d(3, 1, 10)):
         graph = import_module(module.eval(), (3, 10, 10), "toy").graph
-        assert not logit_range.applies(graph, True)
+        assert not logit_range.applies(graph, graph.output, True)
     graph = import_module(nn.Conv2d(3, 4, 10).eval(), (3, 10, 10), "toy").graph
-    assert logit_range.applies(graph, True) and not logit_range.applies(graph, False)
+    assert logit_range.applies(graph, graph.output, True) and not logit_range.applies(graph, graph.output, False)
 
 
 def test_kept_outputs_are_bounded():
@@ -174,4 +175,4 @@ def test_kept_outputs_are_bounded():
     statistics = Statistics(network.graph, {})
     for _ in range(3):
         float_model.run(network, pixels((3, 10, 10), PRE, 300), keep=(), observe=statistics.observe)
-    assert statistics.outputs.shape == (KEPT_OUTPUTS, 4)
+    assert statistics.outputs[network.graph.output].shape == (KEPT_OUTPUTS, 4)

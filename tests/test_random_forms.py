@@ -9,6 +9,7 @@ from support.engines import ENGINES, Engine, engine_options
 from support.imported import lively
 from support.quantised import quantised
 from support.random_forms import KINDS, Forms, random_forms
+from support.several import leaves
 
 from bfp import golden
 from bfp.errors import BfpError
@@ -38,6 +39,24 @@ def test_random_forms_keep_their_function(seed):
     in_float(seed)
 
 
+def each_in_float(seed: int) -> None:
+    module, shape = random_forms(seed, several=True)
+    network = import_module(lively(module, seed), shape, "net")
+    images = torch.randn(1, *shape)
+    wanted = leaves(module.double(), images.double())
+    found = list(returned(network, images).values())
+    assert len(found) == len(wanted) > 1
+    for ours, theirs in zip(found, wanted):
+        assert np.abs(ours.reshape(theirs.shape) - theirs).max() <= 1e-4 * max(np.abs(theirs).max(), 1e-6), seed
+
+
+@pytest.mark.parametrize("batch", range(8))
+def test_values_of_their_middle_keep_their_function(batch):
+    """Nothing that is folded, fused or left out takes an output along."""
+    for seed in range(50 * batch, 50 * batch + 50):
+        each_in_float(seed)
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("batch", range(20))
 def test_a_thousand_random_forms_keep_their_function(batch):
@@ -63,7 +82,7 @@ def simulated(engine: Engine, seeds: range, folder) -> None:
         rng = np.random.default_rng(seed)
         bits = {k: int(rng.integers(2, engine.widest + 1)) for k in ("weights", "activations")}
         options = BfpOptions(**bits, weight_group=engine.lanes, activation_group=engine.lanes, max_spread=7)
-        module, shape = random_forms(seed, 6)
+        module, shape = random_forms(seed, 6, several=seed % 2 == 1)
         try:
             artifact, _, images = quantised(lively(module, seed), shape, options, seed=seed)
         except BfpError as error:

@@ -9,9 +9,11 @@ from collections import Counter
 
 import pytest
 from support.boards import BOARD
-from support.random_graphs import random_artifact, random_input
+from support.random_graphs import random_artifact
+from support.random_inputs import random_input
 from support.engines import Engine, ENGINES, engine_options
 
+from bfp.graph import Graph
 from codegen.lowering.engine_operators import EngineOperator
 from codegen.lowering.layer_fields import InputPooling
 from codegen.simulation.csim import compile_engine, run_testbench, write_golden
@@ -24,7 +26,7 @@ PER_BATCH = 12
 
 
 def check_batch(seeds: range, engine: Engine, out) -> None:
-    artifacts = [random_artifact(seed, engine.lanes, engine.widest) for seed in seeds]
+    artifacts = [random_artifact(seed, engine.lanes, engine.widest, several=True) for seed in seeds]
     inputs = [random_input(a, seed) for a, seed in zip(artifacts, seeds)]
     program, identity = generate(artifacts, engine_options(artifacts, engine), engine.board, out)
     bench, _ = compile_engine(out / "generated", out / "csim")
@@ -42,11 +44,23 @@ def test_random_graphs_are_bit_equal(batch, tmp_path):
     check_batch(range(PER_BATCH * batch, PER_BATCH * (batch + 1)), ENGINES[batch], tmp_path)
 
 
+def ends_of(graph: Graph) -> Counter:
+    """Of the corners, those that inputs and outputs make."""
+    made = {t: graph.producer(t) for t in graph.outputs}
+    return Counter({
+        "several inputs": len(graph.inputs) > 1,
+        "several outputs": len(graph.outputs) > 1,
+        "an output that others read": any(map(graph.consumers, made)),
+        "a concatenation as an output": any(not node.operator.computes for node in made.values()),
+    })  # fmt: skip
+
+
 def test_random_graphs_reach_every_corner():
     """The default seeds hold what the engine treats differently; otherwise the tests above prove little."""
     seen, bits, weight_bits = Counter(), set(), set()
     for batch, engine in enumerate(ENGINES):
-        artifacts = [random_artifact(seed, engine.lanes, engine.widest) for seed in range(PER_BATCH * batch, PER_BATCH * (batch + 1))]
+        seeds = range(PER_BATCH * batch, PER_BATCH * (batch + 1))
+        artifacts = [random_artifact(seed, engine.lanes, engine.widest, several=True) for seed in seeds]
         program = build(artifacts, engine_options(artifacts, engine), engine.board)
         seen[f"{program.array.products} products"] += 1
         for layer in program.layers:
@@ -86,6 +100,7 @@ def test_random_graphs_reach_every_corner():
             seen["cropped"] += f.window.pad_top < 0
         seen["copies"] += sum(t.label != t.name for t in program.tensors)
         for artifact in artifacts:
+            seen += ends_of(artifact.graph)
             bits |= {fmt.bits for fmt in artifact.formats.values()}
             for p in artifact.parameters.values():
                 seen["left shift"] += bool((p.requantisation_shift < 0).any())
@@ -93,11 +108,10 @@ def test_random_graphs_reach_every_corner():
     corners = ["CONV", "DEPTHWISE", "MAX_POOL", "AVG_POOL", "ADD", "MAXIMUM", "NONE", "RELU", "RELU6", "chunks", "tiles down"]
     corners += ["tiles across", "word tiles", "alignment", "fused shortcut", "unsigned", "1x1 map", "cropped", "copies"]
     corners += ["fused pool", "fused pool over tiles", "fused pool of 3 rows", "fused pool of 2 columns"]
-    corners += ["fused pool, padded"]
-    corners += ["fused pool, map stored", "fused pool of a later branch", "LARGEST", "MEAN", "input pooled whole"]
+    corners += ["fused pool, padded", "fused pool, map stored", "fused pool of a later branch", "LARGEST", "MEAN", "input pooled whole"]
     corners += ["sliding mean", "input pooled over tiles", "input pooled, stride", "input pooled to fewer bits"]
     corners += ["several words a pass", "first tile early", "first tile early, from a later pass"]
-    corners += ["first tile between the layers"]
+    corners += ["first tile between the layers", "several inputs", "several outputs", "an output that others read", "a concatenation as an output"]
     corners += ["table", "left shift", "one pixel a block", "1 products", "2 products", "4 products"]
     assert [c for c in corners if not seen[c]] == []
     assert bits == {*range(2, 9), 10} and weight_bits == set(range(2, 9))

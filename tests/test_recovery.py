@@ -9,6 +9,7 @@ import pytest
 from support import toy_board as toy
 from support.driven import deploy, library, random_mantissas
 
+from bfp import layout
 from bfp.errors import BfpError
 from host.driver import Accelerator
 from host.faults import Faults
@@ -68,6 +69,26 @@ def test_an_engine_that_ended_late_is_not_loaded_again(library, deploy):
         first = accelerator.run_mantissas(random_mantissas(1))
         np.testing.assert_array_equal(accelerator.run_mantissas(random_mantissas(1)), first)
         assert board.loads == 1
+
+
+def test_what_a_late_engine_still_writes_is_not_taken_for_the_next_result(library, deploy, monkeypatch):
+    board = SimulatedBoard(library, deploy, timeout_s=0.1, faults=Faults(finishes_late_s=0.2))
+    with Accelerator(deploy, device=board) as accelerator:
+        stale = accelerator.tensor("last")
+        with pytest.raises(BfpError, match="did not finish"):
+            accelerator.run_mantissas(random_mantissas())
+        board.faults = Faults(writes_elsewhere=True)
+        board._job.join()
+        real, memory = accelerator._board._recover, board._memories[accelerator._arena.device_address]
+
+        def late() -> None:
+            last = accelerator.deployment.tensor("last")
+            layout.pack(last, stale, memory.data.reshape(-1, accelerator.deployment.lanes))
+            real()
+
+        monkeypatch.setattr(accelerator._board, "_recover", late)
+        with pytest.raises(BfpError, match="did not write its result"):
+            accelerator.run_mantissas(random_mantissas())
 
 
 def test_an_engine_that_hangs_is_loaded_again_by_the_next_run(library, deploy):

@@ -25,7 +25,8 @@ from calib.evaluation.report.figures import WORST, layer_figures, worst_layers
 from calib.evaluation.report.measure import measure
 from calib.evaluation.report.page import RESULTS, images_to_measure, render
 from support import hostile
-from support.random_graphs import random_artifact, random_input
+from support.random_graphs import random_artifact
+from support.random_inputs import random_input
 
 
 ONE_BLOCK = pytest.mark.parametrize("project", [0], indirect=True, ids=["one-block"])
@@ -284,6 +285,7 @@ def test_names_cannot_become_markup(project):
     _, out, content = project
     artifact = artifact_file.load(out / "artifact.npz")
     evaluation = {"images": 3, "top1_float": 0.5, "top1_bfp": 0.5, "agreement": 1.0, "sqnr_db": 30.0, "notes": ["note"]}
+    evaluation |= {"task": "classification", "metric": "agreement", "figure": 1.0}
     failed = {"images": 1, "values_compared": 9, "mismatches": 1, "first_mismatch": "layer"}
     baselines = {"baselines": {"max": {"error": "sentence"}}}
     results = {"evaluation": evaluation, "csim": failed, "board": failed, "baselines": baselines}

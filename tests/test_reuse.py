@@ -10,7 +10,8 @@ import pytest
 from support import toy_board as toy
 from support.boards import BOARD
 from support.one_layer import QUICKLY
-from support.random_graphs import random_input
+
+from support.random_inputs import random_input
 
 from bfp.artifact import Artifact, Preprocessing
 from bfp.artifact_file import save

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,6 +61,12 @@ def test_a_wrong_image_is_named_after_the_results_before_it(board, deploy, tmp_p
 def test_no_threads_decode_nothing(board, deploy, tmp_path):
     with Accelerator(deploy, device=board) as accelerator, pytest.raises(BfpError, match="0 threads cannot decode"):
         next(accelerator.run_many(pictures(tmp_path, 1), threads=0))
+
+
+@pytest.mark.parametrize("one", ["photo.png", Path("photo.png"), Image.new("RGB", (9, 9)), 5])
+def test_one_image_is_not_many(board, deploy, one):
+    with Accelerator(deploy, device=board) as accelerator, pytest.raises(BfpError, match="takes many images as a list"):
+        next(accelerator.run_many(one))
 
 
 def test_results_may_be_left_before_their_end(board, deploy, tmp_path):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from support.compilers import CLANG, GCC, NO_CLANG
-from support.random_graphs import random_artifact, random_input
+from support.random_graphs import random_artifact
+from support.random_inputs import random_input
 from support.engines import ENGINES, engine_options
 from support.engines import roomy
 

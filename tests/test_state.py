@@ -35,11 +35,15 @@ def test_the_options_say_which_passes_there_are():
     """In the order of docs/calibration.md."""
     every = {"centre": True, "sort_channels": True, "equalise": "ranges", "weight_budget": 5.0, "method": "auto"}
     assert names(sequence.preparation(BfpOptions(**every))) == [
+        "bring_to_canonical_scales",
         *("compare_with_training", "centre_ranges", "permute_channels", "scale_input", "equalise_ranges"),
         *("equalise_tied_channels", "bound_others", "scale_output", "allocate_bits"),
     ]
-    assert names(sequence.preparation(BfpOptions(equalise="weights"))) == ["equalise_weights", "scale_output"]
-    assert names(sequence.preparation(BfpOptions())) == ["scale_output"]
+    assert names(sequence.preparation(BfpOptions(equalise="weights"))) == [
+        *("bring_to_canonical_scales", "equalise_weights", "scale_output")
+    ]
+    assert names(sequence.preparation(BfpOptions())) == ["bring_to_canonical_scales", "scale_output"]
+    assert names(sequence.preparation(BfpOptions(method="fan2019"))) == ["scale_output"]
     assert names(sequence.quantisation(BfpOptions(method="kl"))) == ["gather_statistics", "quantise"]
     corrected = names(sequence.quantisation(BfpOptions(method="kl", bias_correction=True)))
     assert corrected == ["gather_statistics", "quantise", "reconstruct"]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from support.boards import BOARD
-from support.random_graphs import random_artifact, random_input
+from support.random_graphs import random_artifact
+from support.random_inputs import random_input
 from support.engines import ENGINES, Engine, engine_options
 from support.engines import roomy
 

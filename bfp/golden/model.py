@@ -34,16 +34,16 @@ PLACE = operator_table("the golden model", {"concat": concat.concatenate}, lambd
 
 
 def quantise_input(artifact: Artifact, images: np.ndarray) -> np.ndarray:
-    """Normalised float images [N, C, H, W] to the input's mantissas, int16, same shape.
+    """Normalised float images [N, C, H, W] to the inputs' mantissas, int16, same shape: input after input.
 
     Raises BfpError where the shape is not the network's or a value is not finite.
     """
-    expected = artifact.graph.shapes[artifact.graph.input]
+    expected = artifact.graph.image_shape
     if images.ndim != 4 or images.shape[1:] != expected:
         raise BfpError(f"network {artifact.graph.name} takes images of shape {expected}, got {images.shape[1:]}")
     if not np.isfinite(images).all():
         raise BfpError(f"an input image of network {artifact.graph.name} holds NaN or infinity")
-    return quantise(artifact.preprocessing.scaled(images), artifact.formats[artifact.graph.input])
+    return np.concatenate([quantise(x, artifact.formats[t]) for t, x in artifact.scaled(images).items()], axis=1)
 
 
 def run(
@@ -54,16 +54,17 @@ def run(
 ) -> dict[str, np.ndarray]:
     """All tensors of the network for a batch of inputs.
 
-    mantissas: int [N, C, H, W] of the network's input. Returns int16 arrays
+    mantissas: int [N, C, H, W] of the network's inputs, one after the other. Returns int16 arrays
     [N, C, H, W] by tensor name; with ``keep`` only those named (the others are
     freed when they have been used). ``observe(name, array)`` sees each tensor
     as it is computed.
     """
     graph = artifact.graph
     kept = set(graph.shapes if keep is None else keep)
-    values = {graph.input: np.ascontiguousarray(mantissas, np.int16)}
+    values = {t: np.ascontiguousarray(part, np.int16) for t, part in graph.input_parts(mantissas).items()}
     if observe:
-        observe(graph.input, values[graph.input])
+        for tensor in graph.inputs:
+            observe(tensor, values[tensor])
     for node, done in zip(graph.nodes, graph.last_uses()):
         if not node.operator.computes:
             out = PLACE[node.op]([values[t] for t in node.inputs])
@@ -82,13 +83,15 @@ def run(
     return {t: v for t, v in values.items() if t in kept}
 
 
-def returned(artifact: Artifact, mantissas: np.ndarray) -> np.ndarray:
-    """What the network returns for input mantissas [N, C, H, W], float64 [N, ...]: what the host computes is done, too."""
-    return artifact.result.returned(logits(artifact, mantissas))
+def returned(artifact: Artifact, mantissas: np.ndarray) -> np.ndarray | dict[str, np.ndarray]:
+    """What the network returns for input mantissas [N, C, H, W], float64 [N, ...]: what the host computes is done, too.
+
+    Of several outputs a dict by their names.
+    """
+    return artifact.returned(logits(artifact, mantissas))
 
 
 def logits(artifact: Artifact, mantissas: np.ndarray) -> np.ndarray:
-    """Network output for a batch of input mantissas [N, C, H, W], as float64 [N, outputs]."""
-    out = artifact.graph.output
-    q = run(artifact, mantissas, keep=[out])[out]
-    return artifact.logits(dequantise(q, artifact.formats[out]))
+    """All outputs side by side for a batch of input mantissas [N, C, H, W], as float64 [N, values]."""
+    stored = run(artifact, mantissas, keep=artifact.graph.outputs)
+    return artifact.logits({t: dequantise(q, artifact.formats[t]) for t, q in stored.items()})

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from bfp.boxes import Boxes
 from bfp.errors import BfpError
 from bfp.names import SHOWN, cut, shown
 from calib.data.classes import Classes, folder_labels
@@ -21,11 +22,11 @@ MOST_SHOWN = 8  # classes that a note lists
 class Labelled:
     """Images of one source, with their labels.
 
-    pairs: path and label, None where there is none. notes: what was taken and left out, one sentence each. refusal:
+    pairs: path and label, None where there is none, or the boxes in the image. notes: what was taken and left out, one sentence each. refusal:
     why folders of classes give no labels, or empty. ordered: folders of classes whose order alone decides.
     """
 
-    pairs: tuple[tuple[Path, int | None], ...]
+    pairs: tuple[tuple[Path, int | Boxes | None], ...]
     notes: tuple[str, ...] = ()
     refusal: str = ""
     ordered: int = 0

@@ -19,14 +19,17 @@ import numpy as np
 from PIL import Image
 
 from bfp.artifact import ARRAY, Preprocessing
+from bfp.boxes import Boxes
 from bfp.errors import BfpError
+from bfp.placement import Placement, placement
 from calib.data.classes import Classes
+from calib.data.drawn_images import random_array, random_photograph, vary
 from calib.data.folders import Labelled, read_folder
 from calib.data.ground_truth import GROUND_TRUTH, read_ground_truth
 from calib.data.lists import read_list
-from calib.data.npz_images import NpzArrays, NpzImages
+from calib.data.npz_images import NpzArrays, NpzImages, array_names
 from calib.options import ImageOptions
-from host.image import MODES, fit_image, normalise, open_image
+from host.image import MODES, fit_image, normalise, open_image, picture_size
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif"}
 READERS = 8  # threads that decode images
@@ -42,13 +45,17 @@ class NotThere(BfpError):
 class Item:
     """One image: its name, how to open it, and its label or None. An array opens as float32 [H, W, C].
 
-    in_order: it can only be read after the one before it, in one thread.
+    in_order: it can only be read after the one before it, in one thread. boxes: those of the ground truth, in pixels of
+    the upright picture, None where none are known. size: its width and height, found without decoding it; None where
+    that takes opening it.
     """
 
     name: str
     open: Callable[[], Image.Image | np.ndarray]
     label: int | None = None
     in_order: bool = False
+    boxes: Boxes | None = None
+    size: Callable[[], tuple[int, int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,26 @@ class ImageSet:
             one = "; labels seem to count from 1: count from 0" if (self.lowest, self.highest) == (1, outputs) else ""
             raise BfpError(f"label {self.highest} of the images is no class: the network has {outputs} outputs{one}")
 
+    @property
+    def truths(self) -> list[Boxes] | None:
+        """The boxes of the ground truth of each image; None unless every one has them, and variants of images never do."""
+        found = [item.boxes for item in self.items]
+        return None if self.augment != 1 or any(boxes is None for boxes in found) else found
+
+    def check_boxes(self, classes: int) -> None:
+        """Raise BfpError where a box of the ground truth is of no class of so many."""
+        for item in self.items:
+            if item.boxes is not None and len(item.boxes) and item.boxes.classes.max() >= classes:
+                label = item.boxes.classes.max()
+                raise BfpError(f"image {item.name}: a box has label {label}, and there are {classes} classes; count from 0")
+
+    def placement(self, index: int) -> Placement:
+        """Where the picture of one image, no variant, lies in the network's input."""
+        item = self.items[index // self.augment]
+        if self.pre.channels == ARRAY:
+            return placement((self.pre.size[1], self.pre.size[0]), self.pre)
+        return placement(item.open().size if item.size is None else item.size(), self.pre)
+
     def without_labels(self, note: str) -> ImageSet:
         """The same images as if nothing were known of their classes; the note says why."""
         items = tuple(replace(item, label=None) for item in self.items)
@@ -143,16 +170,6 @@ class ImageSet:
                 yield normalise(np.stack(list(readers.map(self.pixels, range(start, stop)))), self.pre)
 
 
-def vary(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """A random crop of 40 to 100 % of each side, mirrored every other time."""
-    w, h = image.size
-    scale = rng.uniform(0.4, 1.0)
-    cw, ch = max(1, round(w * scale)), max(1, round(h * scale))
-    left, top = int(rng.integers(0, w - cw + 1)), int(rng.integers(0, h - ch + 1))
-    image = image.crop((left, top, left + cw, top + ch))
-    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.integers(2) else image
-
-
 def open_images(options: ImageOptions, pre: Preprocessing, seed: int = 0, classes: Classes = Classes()) -> ImageSet:
     """Resolve the sources of one section of a network's file; classes: what words for labels mean.
 
@@ -164,12 +181,12 @@ def open_images(options: ImageOptions, pre: Preprocessing, seed: int = 0, classe
     stand_in = None
     for source in options.images:
         try:
-            found.append(_resolve(source, pre, seed, wanted, classes))
+            found.append(_resolve(source, pre, seed, wanted, classes, options.inputs))
         except NotThere as missing:
             if options.fallback is None:
                 raise BfpError(f"{missing}; correct the name, or say fallback = \"random\"") from None
             note = Found((), (f"{missing}; used {options.fallback} instead",))
-            found += [note] if stand_in else [note, _resolve(options.fallback, pre, seed, wanted, classes)]
+            found += [note] if stand_in else [note, _resolve(options.fallback, pre, seed, wanted, classes, options.inputs)]
             stand_in = options.fallback
     items = [item for one in found for item in one.items]
     chosen = items[options.skip :: options.stride][: options.limit]
@@ -197,7 +214,9 @@ def open_images(options: ImageOptions, pre: Preprocessing, seed: int = 0, classe
     )
 
 
-def _resolve(source: str, pre: Preprocessing, seed: int, wanted: int | None, classes: Classes) -> Found:
+def _resolve(
+    source: str, pre: Preprocessing, seed: int, wanted: int | None, classes: Classes, inputs: tuple[tuple[str, int], ...]
+) -> Found:
     if source == "random":
         if (wanted or 0) > MOST_RANDOM:
             raise BfpError(f"{wanted} random images are more than {MOST_RANDOM}; give a smaller limit, skip or stride")
@@ -206,6 +225,8 @@ def _resolve(source: str, pre: Preprocessing, seed: int, wanted: int | None, cla
         return Found(tuple(_file_item(p, pre) for p in _package_files(source)))
     archive = re.fullmatch(r"(.+\.npz)((?::[^:]*)*)", source)
     if archive:
+        if inputs:
+            return Found(tuple(_several_items(Path(archive[1]), archive[2], pre, inputs)))
         return Found(tuple(_npz_items(Path(archive[1]), archive[2].split(":")[1:], pre)))
     path = Path(source)
     if not os.path.exists(path):
@@ -225,12 +246,13 @@ def _labelled(path: Path, classes: Classes) -> Labelled:
 
 
 def _files(found: Labelled, pre: Preprocessing) -> Found:
-    items = tuple(_file_item(p, pre, label) for p, label in found.pairs)
+    items = tuple(_file_item(p, pre, known) for p, known in found.pairs)
     return Found(items, found.notes, found.refusal, found.ordered)
 
 
-def _file_item(path: Path, pre: Preprocessing, label: int | None = None) -> Item:
-    return Item(str(path), lambda: open_image(path, pre), label)
+def _file_item(path: Path, pre: Preprocessing, known: int | Boxes | None = None) -> Item:
+    label, boxes = (None, known) if isinstance(known, Boxes) else (known, None)
+    return Item(str(path), lambda: open_image(path, pre), label, boxes=boxes, size=lambda: picture_size(path))
 
 
 def _npz_items(path: Path, keys: list[str], pre: Preprocessing) -> list[Item]:
@@ -254,6 +276,28 @@ def _npz_items(path: Path, keys: list[str], pre: Preprocessing) -> list[Item]:
         return Item(f"{path}:{array}[{i}]", lambda: read(i), label, in_order=True)
 
     return [item(i) for i in range(len(source))]
+
+
+def _several_items(path: Path, named: str, pre: Preprocessing, inputs: tuple[tuple[str, int], ...]) -> list[Item]:
+    """Images of several inputs: of each the array of its name, the labels in ``labels`` where there is such an array."""
+    names = [name for name, _ in inputs]
+    if named:
+        raise BfpError(f"images {path}{named}: of several inputs, the arrays are {', '.join(names)}; leave the names out")
+    if not os.path.exists(path):
+        raise NotThere(f"images {path} do not exist")
+    labels = ["labels"] if "labels" in array_names(path) else []
+    first, *others = inputs
+    parts = [NpzArrays(path, (first[1], *pre.size), first[0], *labels)]
+    parts += [NpzArrays(path, (count, *pre.size), name) for name, count in others]
+    if len({len(part) for part in parts}) > 1:
+        counts = ", ".join(f"{name} {len(part)}" for name, part in zip(names, parts))
+        raise BfpError(f"{path}: its arrays hold several numbers of images ({counts}); give as many of each")
+
+    def item(i: int) -> Item:
+        label = None if parts[0].labels is None else int(parts[0].labels[i])
+        return Item(f"{path}[{i}]", lambda: np.concatenate([part.read(i) for part in parts], axis=2), label, in_order=True)
+
+    return [item(i) for i in range(len(parts[0]))]
 
 
 def _package_files(source: str) -> list[Path]:
@@ -281,37 +325,3 @@ def _random_item(pre: Preprocessing, seed: int, index: int) -> Item:
     if pre.channels == ARRAY:
         return Item(f"random {index}", lambda: random_array(pre, np.random.default_rng([seed, index])))
     return Item(f"random {index}", lambda: random_photograph(pre, np.random.default_rng([seed, index])))
-
-
-def random_array(pre: Preprocessing, rng: np.random.Generator) -> np.ndarray:
-    """Smooth noise float32 [H, W, C] whose channels have the network's mean and deviation."""
-    height, width = pre.size
-    total, rows, columns = np.zeros((height, width, len(pre.mean))), 1, 1
-    while True:
-        at = np.ix_(np.arange(height) * rows // height, np.arange(width) * columns // width)
-        total += rng.normal(size=(rows, columns, len(pre.mean)))[at]
-        if rows >= height and columns >= width:
-            break
-        rows, columns = min(2 * rows, height), min(2 * columns, width)
-    total /= max(total.std(), 1e-9)
-    return (total * np.asarray(pre.std) + np.asarray(pre.mean)).astype(np.float32)
-
-
-def random_photograph(pre: Preprocessing, rng: np.random.Generator) -> Image.Image:
-    """A smooth random image of the network's size whose spectrum falls like a photograph's (1 / frequency).
-
-    Noise is enlarged from 2, 4, 8, ... pixels and added with amplitudes that
-    halve each time; one in two octaves' contrast is common to the channels.
-    """
-    height, width = pre.size
-    total = np.zeros((height, width, 3))
-    side, amplitude = 2, 1.0
-    while side <= max(height, width):
-        small = rng.normal(size=(side, side, 1)) * 0.8 + rng.normal(size=(side, side, 3)) * 0.4
-        for c in range(3):
-            plane = Image.fromarray(small[:, :, c].astype(np.float32))
-            total[:, :, c] += amplitude * np.asarray(plane.resize((width, height), Image.Resampling.BICUBIC))
-        side, amplitude = side * 2, amplitude / 2
-    contrast = rng.uniform(30, 80)
-    pixels = np.clip(rng.uniform(80, 170) + contrast * total / max(total.std(), 1e-9), 0, 255)
-    return Image.fromarray(pixels.astype(np.uint8)).convert(MODES[pre.channels])

@@ -48,6 +48,16 @@ def header_of(stream: BinaryIO, size: int) -> tuple[tuple[int, ...], bool, np.dt
     return shape, fortran, dtype
 
 
+def array_names(path: Path) -> list[str]:
+    """Names of an archive's arrays. Raises BfpError for a file that is none."""
+    open_file(path, "images", "give another source").close()  # never waits, as for a pipe
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [n.removesuffix(SUFFIX) for n in archive.namelist()]
+    except DAMAGE as error:
+        raise BfpError(f"{path} is damaged or no .npz file ({said(error)}); write it with numpy.savez") from None
+
+
 class NpzMember(ABC):
     """One array of an archive, read forwards, and optionally integer ``labels`` [N].
 
@@ -56,13 +66,7 @@ class NpzMember(ABC):
     """
 
     def __init__(self, path: Path, images: str | None = None, labels: str | None = None) -> None:
-        self.path = path
-        open_file(path, "images", "give another source").close()  # never waits, as for a pipe
-        try:
-            with zipfile.ZipFile(path) as archive:
-                names = [n.removesuffix(".npy") for n in archive.namelist()]
-        except DAMAGE as error:
-            raise BfpError(f"{path} is damaged or no .npz file ({said(error)}); write it with numpy.savez") from None
+        self.path, names = path, array_names(path)
         if images is None:
             images = "images"
             labels = "labels" if "labels" in names else None

@@ -21,10 +21,13 @@ from bfp.files import write_json
 from calib.network import float_model
 from calib.data.images import ImageSet
 from calib.evaluation.integer_model import IntegerModel, choose_device, full_precision
-from calib.evaluation.resume import evaluation_key, load_tally, save_tally
-from calib.evaluation.tally import Tally, chance_note, judge_of, remaining
+from calib.evaluation.outputs import OutputTallies
+from calib.evaluation.resume import evaluation_key, load_tallies, save_tallies
+from calib.evaluation.tally import chance_note, remaining
+from calib.judge import informed
 from calib.observers.observer import batch_size
 from calib.pipeline import Prepared, check_artifact
+from calib.used_files import write_record
 
 CHECKED = 2  # images whose every tensor is compared with the golden model's
 
@@ -39,19 +42,22 @@ def compare(
     and images goes on from it, and ends with the figures it would have had
     without the interruption. Removing it is up to the caller.
 
-    Returns the figures of ``Tally.figures``, device and seconds. Raises BfpError
+    Returns the figures of ``OutputTallies.figures``, device and seconds. Raises BfpError
     where the artifact is not of this network and its weights, or a label is no class of it.
     """
     network = prepared.network
     check_artifact(prepared, artifact)
-    judge = judge_of(images, network.graph, prepared.config.task)
+    graph, judge = network.graph, informed(prepared.state.judge, images)
     where, size = choose_device(device), batch_size(network)
-    tally, key = Tally(), {}
+    each, key = None, {}
     if state is not None:
-        key = evaluation_key(artifact.digest, network, images, size, where.type) | {"task": judge.task.name}
-        tally, found = load_tally(state, key, len(images))
+        added = {"batch": size, "device": where.type, "metric_files": dict(prepared.metric_files)}
+        key = evaluation_key(artifact.digest, network, images, judge, added)
+        each, found = load_tallies(state, key, graph.outputs, len(images))
         if found:
             print(f"{artifact.graph.name}: {found}", file=sys.stderr)
+    tallies = OutputTallies.of(graph, judge, each)
+    tally = tallies.main
     model = IntegerModel(artifact, where)
     last = time.perf_counter()
     checked = False
@@ -62,12 +68,12 @@ def compare(
             checked = True
         with full_precision():
             reference = float_model.logits(network, torch.from_numpy(batch).to(where)).cpu().double().numpy()
-        tally.add(judge, reference, model.logits(mantissas))
+        tallies.add(reference, model.logits(mantissas))
         tally.seconds += time.perf_counter() - last
         last = time.perf_counter()
         if state is not None:
-            save_tally(state, key, tally)
-    return {**tally.figures(judge), "device": where.type, "seconds": round(tally.seconds, 3)}
+            save_tallies(state, key, tallies.each)
+    return {**tallies.figures(), "device": where.type, "seconds": round(tally.seconds, 3)}
 
 
 def check(model: IntegerModel, mantissas: np.ndarray) -> None:
@@ -105,8 +111,9 @@ def evaluate(
     state = folder / "evaluation.part.json"
     figures = compare(prepared, artifact, images, device, state)
     seconds = figures.pop("seconds")
-    judge = judge_of(images, prepared.network.graph, config.task)
-    notes = [*prepared.notes, *images.notes, judge.note]
+    judge = prepared.state.judge
+    several = OutputTallies.of(prepared.network.graph, judge)
+    notes = [*prepared.notes, *images.notes, judge.note, several.note]
     if prepared.weights != "random":
         notes.append(chance_note(figures, judge))
     result = {
@@ -122,5 +129,6 @@ def evaluate(
         "seconds": seconds,
     }
     write_json(folder / "evaluation.json", result)
+    write_record(folder / "evaluate.files.json", prepared.metric_files)
     state.unlink(missing_ok=True)
     return result

@@ -84,13 +84,13 @@ class IntegerModel:
         # astype first: torch lacks most unsigned and long types on some devices
         entry = torch.from_numpy(np.asarray(mantissas).astype(np.float32)).to(self.device)
         with full_precision():
-            return execute(graph, self._compute, {graph.input: entry}, keep, observe)
+            return execute(graph, self._compute, graph.input_parts(entry), keep, observe)
 
     def logits(self, mantissas: np.ndarray) -> np.ndarray:
-        """Network output for a batch of input mantissas [N, C, H, W], as float64 [N, outputs]."""
-        out = self.artifact.graph.output
-        q = self.run(mantissas, keep=[out])[out].cpu().numpy().astype(np.int16)
-        return self.artifact.logits(dequantise(q, self.artifact.formats[out]))
+        """All outputs side by side for a batch of input mantissas [N, C, H, W], as float64 [N, values]."""
+        found = self.run(mantissas, keep=self.artifact.graph.outputs)
+        stored = {t: q.cpu().numpy().astype(np.int16) for t, q in found.items()}
+        return self.artifact.logits({t: dequantise(q, self.artifact.formats[t]) for t, q in stored.items()})
 
     def _compute(self, node: Node, operands: list[torch.Tensor]) -> torch.Tensor:
         if node.operator.computes:

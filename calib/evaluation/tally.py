@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from bfp.graph import Graph, Shape
 from calib.data.images import ImageSet
-from calib.tasks import Task, task_of
+from calib.evaluation.average_precision import mean_average_precision, seen
+from calib.judge import LEAST_SCORE, Judge
 from calib.progress import Progress
 
 ENOUGH = 30  # labelled images that tell chance from a network that has learnt something
@@ -20,31 +20,42 @@ ENOUGH = 30  # labelled images that tell chance from a network that has learnt s
 class Tally:
     """Sums over the images done so far.
 
-    done: images. float_hits, bfp_hits: right answers, where labels are known;
-    same: images with the same answer in both, in parts where an image has several. figure: the task's, summed. signal, noise: sums of squares
-    of the float network's outputs, and of the differences. seconds: spent.
+    done: images. float_hits, bfp_hits: right answers, where labels are known; same: images with the same answer in
+    both, in parts where an image has several. signal, noise: sums of squares of the float network's outputs, and of the
+    differences. seconds: spent. rows: the measure's of all images, merged. float_boxes, bfp_boxes: of detectors with a
+    ground truth, calib.evaluation.average_precision's record of the boxes that each network found; wanted: of those there are.
     """
 
     done: int = 0
     float_hits: int = 0
     bfp_hits: int = 0
     same: float = 0.0
-    figure: float = 0.0
     signal: float = 0.0
     noise: float = 0.0
     seconds: float = 0.0
+    rows: list[float] = field(default_factory=list)
+    float_boxes: list[list[float]] = field(default_factory=list)
+    bfp_boxes: list[list[float]] = field(default_factory=list)
+    wanted: list[int] = field(default_factory=list)
 
     def add(self, judge: Judge, reference: np.ndarray, quantised: np.ndarray) -> None:
         """Add the next batch: outputs of both networks, float64 [N, outputs]."""
         task, labels = judge.task, judge.labels
-        ours, theirs = (x.reshape(len(x), *judge.shape) for x in (quantised, reference))
+        rows = judge.rows(reference, quantised, self.done)
+        before = np.array([self.rows]) if self.rows else rows[:0]
+        self.rows = judge.measure.merged(np.concatenate([before, rows])).tolist()
         if task.alike is not None:
+            theirs, ours = (judge.answers(x) for x in (reference, quantised))
             self.same += float(task.alike(theirs, ours).sum())
-        self.figure += float(task.figure(theirs, ours).sum())
-        if labels is not None:
-            truth = labels[self.done : self.done + len(reference)]
-            self.float_hits += int(task.right(theirs, truth).sum())
-            self.bfp_hits += int(task.right(ours, truth).sum())
+            if labels is not None and task.right is not None:
+                truth = labels[self.done : self.done + len(reference)]
+                self.float_hits += int(task.right(theirs, truth).sum())
+                self.bfp_hits += int(task.right(ours, truth).sum())
+        if judge.truths is not None:
+            truths = judge.known(self.done, len(reference))
+            for outputs, found in ((reference, self.float_boxes), (quantised, self.bfp_boxes)):
+                found += seen(judge.placed(judge.boxes(outputs, LEAST_SCORE), self.done), truths)
+            self.wanted += [int(label) for boxes in truths for label in boxes.classes]
         self.signal += float((reference**2).sum())
         self.noise += float(((reference - quantised) ** 2).sum())
         self.done += len(reference)
@@ -52,45 +63,28 @@ class Tally:
     def figures(self, judge: Judge) -> dict:
         """The comparison, for JSON.
 
-        images; task; metric, figure: name and value of the task's own; top1_float, top1_bfp: fractions of right answers
-        0..1, None without labels; agreement: fraction of images, or of pixels, with the same answer, None where the task
-        has values for answers; sqnr_db: signal to quantisation noise of the network's output over all images, in dB
-        (None where there is no noise or no signal).
+        images; task; metric, figure: name and value of the task's own, or the user's;
+        top1_float, top1_bfp: fractions of right answers 0..1, None without labels; map50_float, map50_bfp: of detectors
+        with a ground truth alone, see calib.evaluation.average_precision; agreement: fraction of images, or of pixels, with
+        the same answer, None where the task has values for answers; sqnr_db: signal to quantisation noise of the
+        network's output over all images, in dB (None where there is no noise or no signal).
         """
-        labelled = judge.labels is not None
+        labelled = judge.task.right is not None and judge.labels is not None
+        measure, boxes = judge.measure, {}
+        if judge.truths is not None:
+            found = {"map50_float": self.float_boxes, "map50_bfp": self.bfp_boxes}
+            boxes = {name: mean_average_precision(one, self.wanted) for name, one in found.items()}
         return {
             "images": self.done,
             "task": judge.task.name,
-            "metric": judge.task.metric,
-            "figure": self.figure / self.done,
+            "metric": measure.name,
+            "figure": measure.figure(np.array(self.rows)),
             "top1_float": self.float_hits / self.done if labelled else None,
             "top1_bfp": self.bfp_hits / self.done if labelled else None,
+            **boxes,
             "agreement": self.same / self.done if judge.task.alike is not None else None,
             "sqnr_db": 10 * float(np.log10(self.signal / self.noise)) if self.signal > 0 and self.noise > 0 else None,
         }
-
-
-@dataclass(frozen=True)
-class Judge:
-    """How outputs are judged. shape: of one image's output; labels: of all images, int64 [images], or None.
-
-    note: what the task was found by, or empty.
-    """
-
-    task: Task
-    shape: Shape
-    labels: np.ndarray | None = None
-    note: str = ""
-
-
-def judge_of(images: ImageSet, graph: Graph, stated: str | None) -> Judge:
-    """The judge of a network's images. Raises BfpError where a label is no answer of the network, or the task none."""
-    shape = graph.shapes[graph.output]
-    task, note = task_of(stated, graph.shapes[graph.input], shape)
-    if task.right is None:
-        return Judge(task, shape, None, note)
-    images.check_labels(task.labels(int(np.prod(shape))))
-    return Judge(task, shape, images.labels, note)
 
 
 def chance_note(figures: dict, judge: Judge) -> str:
@@ -98,7 +92,7 @@ def chance_note(figures: dict, judge: Judge) -> str:
 
     figures: as of ``Tally.figures``, of a judge of classes. Images are enough from ENOUGH on.
     """
-    images, top1, outputs = figures["images"], figures.get("top1_float"), judge.task.labels(int(np.prod(judge.shape)))
+    images, top1, outputs = figures["images"], figures.get("top1_float"), judge.classes
     if judge.task.right is None or top1 is None or images < ENOUGH or outputs < 2:
         return ""
     expected = images / outputs

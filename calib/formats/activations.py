@@ -29,17 +29,19 @@ class ActivationFormats:
     def __init__(self, plan: FormatPlan, network: FloatNetwork, statistics: Statistics) -> None:
         self.plan, self.reach, self.statistics = plan, network.reach, statistics
         self.graph, self.output_range = plan.graph, network.output_range
+        self.segments = plan.graph.segments()
         self.preprocessing = scaled_input(plan.preprocessing, network)
         self._chosen: dict[Histogram, np.ndarray] = {}  # floors change from pass to pass, histograms do not
 
     def logit_range(self) -> LogitRange | None:
-        """The range of logits that the output's mantissas resolve; None where they hold all of it."""
-        if not self.plan.has_logits() or not len(self.statistics.outputs):
+        """The range of logits that the mantissas of ``plan.logits`` resolve; None where they hold all of it."""
+        output = self.plan.logits
+        if output is None or not len(self.statistics.outputs[output]):
             return None
         if self.output_range is not None:
             exponent, largest = self.output_range
-            return LogitRange(exponent, max(largest, float(self.statistics.outputs.max())))
-        return logit_range.choose(self.statistics.outputs, self.plan.bits[self.graph.output])
+            return LogitRange(exponent, max(largest, float(self.statistics.outputs[output].max())))
+        return logit_range.choose(self.statistics.outputs[output], self.plan.bits[output])
 
     def formats(self, floors: dict[str, np.ndarray], limited: bool = True) -> dict[str, BlockFormat]:
         """Block format of every tensor, in the graph's order; without ``limited``, however far its blocks lie apart.
@@ -48,20 +50,20 @@ class ActivationFormats:
         """
         plan, producer = self.plan, {n.output: n for n in self.graph.nodes}
         result: dict[str, BlockFormat] = {}
-        for tensor in (self.graph.input, *producer):
+        for tensor in (*self.graph.inputs, *producer):
             node = producer.get(tensor)
             if tensor in plan.source_of:
-                source = result[plan.source_of[tensor]]
-                result[tensor] = BlockFormat(source.bits, source.signed, plan.splits[tensor], source.exponents)
+                source, blocks = result[plan.source_of[tensor]], plan.source_blocks(tensor)
+                result[tensor] = BlockFormat(source.bits, source.signed, plan.splits[tensor], source.exponents[blocks])
             elif node is not None and not node.operator.computes:
                 result[tensor] = concat_format([result[t] for t in node.inputs])
             else:
                 e = np.maximum(self._exponents(tensor, node, result), floors[tensor])
                 e = self._limit_spread(tensor, e) if limited else e
                 e = np.full_like(e, e.max()) if tensor in plan.one_exponent else e
-                if tensor == self.graph.output and self.graph.shapes[tensor][1:] == (1, 1):
+                if tensor in self.graph.outputs and self.graph.shapes[tensor][1:] == (1, 1):
                     # few images show few classes at their best: a class's logit needs the range of any class's
-                    logits = self.logit_range()
+                    logits = self.logit_range() if tensor == plan.logits else None
                     own = e.max() if logits is None else logits.exponent
                     e = np.full_like(e, max(own, floors[tensor].max()))
                 exponents = tuple(int(v) for v in e)
@@ -124,7 +126,7 @@ class ActivationFormats:
 
     def _limit_spread(self, tensor: str, e: np.ndarray) -> np.ndarray:
         """Raise fine blocks until no two of a segment are further apart than a filter's psums may be."""
-        segments = np.searchsorted(self.plan.splits[tensor], self.graph.segments()[tensor])[:-1]
+        segments = np.searchsorted(self.plan.splits[tensor], self.segments[tensor])[:-1]
         highest = np.maximum.reduceat(e, segments)
         per_block = np.repeat(highest, np.diff([*segments, len(e)]))
         return np.maximum(e, per_block - self.plan.options.max_spread)

@@ -154,14 +154,12 @@ def _floor(width: int, base: int) -> int:
 
 
 def _output_noise(network: FloatNetwork, exact: dict[str, torch.Tensor], tensor: str, values: torch.Tensor) -> float:
-    """Squared error of the output, mean over images, where one tensor has other values.
+    """Squared error of the outputs, mean over images, where one tensor has other values.
 
     exact: the values of all tensors where nothing is changed. Only what depends on the tensor is computed again.
+    Outputs count as of ``float_model.output_weights``.
     """
-    output = network.graph.output
-    part = downstream(network.graph, tensor)
-    if output not in part.outputs:
-        return 0.0
+    part, counts = downstream(network.graph, tensor), float_model.output_weights(network.graph, exact)
     inputs = {**{t: exact[t] for t in part.inputs}, tensor: values}
-    changed = execute(part, float_model.computing(network), inputs, keep=[output])[output]
-    return float(((changed - exact[output]).double() ** 2).sum()) / len(values)
+    changed = execute(part, float_model.computing(network), inputs, keep=part.outputs)
+    return sum(counts[t] * float(((x - exact[t]).double() ** 2).sum()) for t, x in changed.items()) / len(values)

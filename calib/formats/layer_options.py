@@ -39,7 +39,7 @@ def residual_stream(graph: Graph) -> set[str]:
     """The trunk: what sums of shortcuts read as shortcut or write, and linear bottlenecks where it changes width."""
     sums = [n for n in graph.nodes if n.shortcut and n.operator.join is Join.SUM]
     mixing = [n for n in graph.weighted() if not n.operator.weights.per_channel]
-    linear = {n.output for n in mixing if n.act.is_identity and n.output != graph.output}
+    linear = {n.output for n in mixing if n.act.is_identity and n.output not in graph.outputs}
     return {n.shortcut for n in sums} | {n.output for n in sums} | (linear if sums else set())
 
 
@@ -62,7 +62,7 @@ def resolve_options(
             changes["weights"] = max(options.weights, options.sensitive)
         if node.output in stream:
             changes["activations"] = max(options.activations, options.sensitive)
-        if node.output == graph.output and base.method != FAN2019:
+        if node.output in graph.outputs and base.method != FAN2019:
             # the largest output decides the class: it must not saturate
             changes["method"] = "max"
         result[node.name] = replace(base, **changes)

@@ -46,13 +46,13 @@ def left_out(largest: float, step: float, bits: int) -> float:
     return largest - mantissa_range(bits, True)[1] * step
 
 
-def applies(graph: Graph, signed: bool) -> bool:
-    """Whether the output is a vector of logits, from a layer with biases, that nothing else reads."""
-    node = graph.producer(graph.output)
-    vector = graph.shapes[graph.output][1:] == (1, 1) and graph.shapes[graph.output][0] > 1
+def applies(graph: Graph, output: str, signed: bool) -> bool:
+    """Whether an output is a vector of logits, from a layer with biases, that nothing else reads."""
+    node = graph.producer(output)
+    vector = graph.shapes[output][1:] == (1, 1) and graph.shapes[output][0] > 1
     mixing = node is not None and node.weighted and node.operator.channels is Channels.MIXED
     plain = mixing and node.act.is_identity and node.shortcut is None
-    return vector and plain and signed and not graph.consumers(graph.output)
+    return vector and plain and signed and not graph.consumers(output)
 
 
 def covered(logits: np.ndarray) -> float:

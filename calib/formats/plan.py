@@ -8,7 +8,7 @@ import numpy as np
 
 from bfp.artifact import ARRAY, Preprocessing
 from bfp.graph import Graph, Node
-from bfp.limits import MAX_INDEX_BITS
+from bfp.limits import MAX_INDEX_BITS, NEVER
 from bfp.operators import Channels
 from calib.formats import logit_range
 from calib.formats.exponent_rules import rule_of
@@ -36,10 +36,10 @@ def weight_splits(node: Node, segments: dict[str, tuple[int, ...]], group: int) 
 class FormatPlan:
     """The formats as far as graph and options fix them.
 
-    graph, options, layers (by node name), preprocessing: what the plan was made from. classes: whether the network's
-    outputs are classes.
+    graph, options, layers (by node name), preprocessing: what the plan was made from. judged: the output that the
+    task's figure is of; classes: whether that one's values are classes.
     splits: block boundaries by tensor. signed, bits: by tensor; tensors whose formats must agree (concatenation, max
-    pooling, copies) share them: signed if one of them is, the widest width asked for. source_of: tensors that keep
+    pooling, copies, slices of whole blocks) share them: signed if one of them is, the widest width asked for. source_of: tensors that keep
     their source's format exactly. indexed: by what indexes a table, the node that reads it. notes: widths that could not be obeyed, a sentence each.
     """
 
@@ -47,6 +47,7 @@ class FormatPlan:
     options: BfpOptions
     layers: dict[str, LayerOptions]
     preprocessing: Preprocessing
+    judged: str
     classes: bool
     splits: dict[str, tuple[int, ...]]
     source_of: dict[str, str]
@@ -75,13 +76,23 @@ class FormatPlan:
         """Statistics, of no image yet, with all that the plan's methods ask for."""
         return Statistics(self.graph, self.splits, self.needs_histogram(), self.needs_signed_histogram())
 
-    def has_logits(self) -> bool:
-        """Whether the outputs are logits that may be shifted and scaled, see calib.formats.logit_range."""
-        return self.classes and logit_range.applies(self.graph, self.signed[self.graph.output])
+    @property
+    def logits(self) -> str | None:
+        """The output whose values are logits that may be shifted and scaled, see calib.formats.logit_range, or None."""
+        fits = self.classes and logit_range.applies(self.graph, self.judged, self.signed[self.judged])
+        return self.judged if fits else None
 
     def no_floors(self) -> dict[str, np.ndarray]:
         """Lower limits of the exponents, none yet: int64 [blocks] by tensor. See ``raise_floor``."""
         return {t: np.full(len(s) - 1, NO_FLOOR, np.int64) for t, s in self.splits.items()}
+
+    def source_blocks(self, tensor: str) -> slice:
+        """Which blocks of its source a tensor of ``source_of`` has: of a slice some, otherwise all."""
+        node = self.graph.producer(tensor)
+        channels, whole = self.graph.channel_slice(node), self.splits[node.main]
+        if channels is None or not _of_whole_blocks(channels, whole, self.splits[tensor]):
+            return slice(None)
+        return slice(whole.index(channels[0]), whole.index(channels[1]))
 
     def raise_floor(self, floors: dict[str, np.ndarray], tensor: str, channels: np.ndarray) -> bool:
         """Demand exponents of at least ``channels`` (int64 [C]) from a tensor, or from whom it copies.
@@ -90,8 +101,14 @@ class FormatPlan:
         """
         node = self.graph.producer(tensor)
         if tensor in self.source_of:
-            if node.operator.channels is not Channels.KEPT:  # one block: whichever channel it is
-                channels = np.full(self.splits[node.main][-1], channels.max())
+            if node.operator.channels is not Channels.KEPT:
+                blocks, splits = self.source_blocks(tensor), self.splits[node.main]
+                taken = np.full(splits[-1], NEVER)
+                if blocks == slice(None):  # one block: whichever channel it is
+                    taken[:] = channels.max()
+                else:
+                    taken[splits[blocks.start] : splits[blocks.stop]] = channels
+                channels = taken
             return self.raise_floor(floors, self.source_of[tensor], channels)
         if node is not None and not node.operator.computes:
             news, start = False, 0
@@ -112,16 +129,18 @@ def plan(
     preprocessing: Preprocessing,
     layers: dict[str, LayerOptions] | None = None,
     classes: bool | None = None,
+    judged: str | None = None,
 ) -> FormatPlan:
     """Everything that is fixed before statistics are gathered.
 
-    layers: options by node name, by default those that ``options`` give; classes: whether outputs are classes, by
-    default what ``options`` say. Raises BfpError for an override that matches no layer.
+    layers: options by node name, by default those that ``options`` give; judged: as of FormatPlan, by default the first
+    output; classes: whether its values are classes, by default what ``options`` say. Raises BfpError for an override
+    that matches no layer.
     """
     layers = resolve_options(graph, options) if layers is None else layers
     splits = {t: cut(s, options.activation_group) for t, s in graph.segments().items()}
     indexed = {n.main: n for n in graph.nodes if n.function is not None}
-    source_of = {n.output: n.main for n in graph.nodes if _copies(n, splits) and n.output not in indexed}
+    source_of = {n.output: n.main for n in graph.nodes if _copies(n, graph, splits) and n.output not in indexed}
     negative = _can_be_negative(graph, preprocessing)
     signed, bits, notes = {}, {}, []
     for members in _of_one_format(graph, source_of):
@@ -135,16 +154,28 @@ def plan(
                 f"{', '.join(sorted(members))} must share one width: asked for {sorted(widths)}, used {max(widths)}"
             )
     classes = options.output == "classes" if classes is None else classes
-    return FormatPlan(graph, options, layers, preprocessing, classes, splits, source_of, indexed, signed, bits, tuple(notes))
+    judged = judged or graph.outputs[0]
+    return FormatPlan(
+        graph, options, layers, preprocessing, judged, classes, splits, source_of, indexed, signed, bits, tuple(notes)
+    )
 
 
-def _copies(node: Node, splits: dict[str, tuple[int, ...]]) -> bool:
+def _of_whole_blocks(channels: tuple[int, int], whole: tuple[int, ...], splits: tuple[int, ...]) -> bool:
+    """Whether a slice has the blocks of its operand, whose boundaries ``whole`` are, and no part of one."""
+    start, stop = channels
+    inside = tuple(s - start for s in whole if start <= s <= stop)
+    return start in whole and stop in whole and inside == splits
+
+
+def _copies(node: Node, graph: Graph, splits: dict[str, tuple[int, ...]]) -> bool:
     """Whether the node's output keeps its operand's format exactly."""
-    kind = node.operator
+    kind, channels = node.operator, graph.channel_slice(node)
     if kind.keeps_exponents:
         return True
     if not kind.moves or not node.act.is_identity:
         return False
+    if channels is not None and _of_whole_blocks(channels, splits[node.main], splits[node.output]):
+        return True
     one_block = len(splits[node.main]) == 2 and len(splits[node.output]) == 2
     return kind.channels is Channels.KEPT or one_block
 

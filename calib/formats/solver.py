@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bfp.artifact import Artifact, operand_formats, verify
+from bfp.artifact import Artifact, NetworkInput, NetworkOutput, operand_formats, verify
 from bfp.errors import BfpError
 from bfp.format import BlockFormat, exact_exponent
 from bfp.graph import Node
@@ -53,7 +53,7 @@ def quantise_network(
 ) -> Artifact:
     """Choose every exponent, quantise weights and biases, prove every accumulator.
 
-    Deterministic. classes: names of the outputs; float_digest: of the float
+    Deterministic. classes: names of the values of ``plan.judged``; float_digest: of the float
     weights as imported. The artifact's provenance holds ``adjustments`` (per
     layer and tensor: what was coarsened, by how many bits) and the plan's
     ``notes``. Raises BfpError naming the layer that cannot be made to fit.
@@ -70,16 +70,34 @@ def quantise_network(
             f"network {network.graph.name}, node {work.troubled}: no exponents bring its accumulators inside 32 bits; "
             "the scales of its weights and operands lie too far apart, check the weights"
         )
-    artifact = Artifact.of_one(
-        *(network.graph, formats, parameters, scaled_input(plan.preprocessing, network), classes),
-        offset=work.output_offset(formats),
-        scale=network.output_scale,
-        host=network.host,
+    artifact = Artifact(
+        *(network.graph, formats, parameters),
+        inputs=_inputs(network, plan),
+        outputs=tuple(
+            NetworkOutput(
+                tensor=t,
+                offset=work.output_offset(t, formats),
+                scale=network.output_scales.get(t, 1.0),
+                classes=tuple(classes) if t == plan.judged else (),
+                host=network.hosts.get(t, ()),
+            )
+            for t in network.graph.outputs
+        ),
         provenance={"adjustments": work.adjustments(formats), "notes": list(plan.notes)},
         float_digest=float_digest,
     )
     verify(artifact)
     return artifact
+
+
+def _inputs(network: FloatNetwork, plan: FormatPlan) -> tuple[NetworkInput, ...]:
+    """The inputs, each with the part of the preprocessing that is of its channels."""
+    whole, ends, start = scaled_input(plan.preprocessing, network), [], 0
+    for tensor in network.graph.inputs:
+        stop = start + network.graph.shapes[tensor][0]
+        ends.append(NetworkInput(tensor, whole.part(start, stop)))
+        start = stop
+    return tuple(ends)
 
 
 @dataclass
@@ -199,8 +217,7 @@ class _Work:
             else:
                 layer.weights = layer.blocks.requantise(layer.weights, layer.chosen.exponents)
             weights, bias, limit = layer.weights, layer.bias, layer.limit
-            if node.output == self.graph.output:
-                bias = bias - self._offset(target)
+            bias = bias - self._offset(node.output, target)
         p = derive(node, source, target, residual, weights, bias, limit=limit)
         alignment = node.operator.alignment
         if node.act.high is None or alignment is Alignment.NONE or p.acc_exponent.max() <= exact_exponent(node.act.high):
@@ -242,13 +259,13 @@ class _Work:
         layer.lowest = np.where(over, coarser, layer.lowest)
         return residual is not None
 
-    def _offset(self, fmt: BlockFormat) -> float:
-        logits = self.activations.logit_range()
+    def _offset(self, tensor: str, fmt: BlockFormat) -> float:
+        logits = self.activations.logit_range() if tensor == self.plan.logits else None
         return 0.0 if logits is None else logits.offset(max(fmt.exponents), fmt.bits)
 
-    def output_offset(self, formats: dict[str, BlockFormat]) -> float:
-        """What the last layer's biases leave out, see calib.formats.logit_range."""
-        return self._offset(formats[self.graph.output])
+    def output_offset(self, tensor: str, formats: dict[str, BlockFormat]) -> float:
+        """What the biases of the layer that makes an output leave out, see calib.formats.logit_range."""
+        return self._offset(tensor, formats[tensor])
 
     def adjustments(self, formats: dict[str, BlockFormat]) -> dict:
         """What the limits cost: per layer the weight blocks, per tensor the activation blocks made coarser."""

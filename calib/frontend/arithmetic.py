@@ -47,11 +47,12 @@ def per_channel(t: Translation, fx: FxNode, view: View, constant: torch.Tensor) 
 
 
 def operand(t: Translation, fx: FxNode, value: object) -> View:
-    """An operand whose elements are computed one by one. Refuses one that is broadcast to the result's shape."""
-    view = t.elements(fx, value)
-    if shape_of(value) != shape_of(fx):
-        t.refuse(fx, f"operand of shape {shape_of(value)} that is broadcast to {shape_of(fx)} is not supported")
-    return view
+    """An operand whose elements are computed one by one, in the result's shape."""
+    if shape_of(value) == shape_of(fx):
+        return t.elements(fx, value)
+    view = t.view(fx, value)
+    index = np.broadcast_to(t.index(value), shape_of(fx))
+    return View(t.ordered(fx, View(view.tensor, index), shape_of(fx)))
 
 
 def activated(t: Translation, fx: FxNode, view: View, activation: str) -> View:
@@ -188,7 +189,6 @@ def weighted_sum(t: Translation, fx: FxNode, first: object, factor: float, secon
     elif constants[0] is not None:
         t.views[fx] = affine(t, fx, operand(t, fx, second), other, factor * constants[0])
     else:
-        same_shapes(t, fx, "add", first, second)
         scaled = [affine(t, fx, operand(t, fx, v), f) for v, f in ((first, factor), (second, other))]
         t.views[fx] = joined(t, fx, "add", scaled)
 
@@ -242,7 +242,6 @@ def maximum(t: Translation, fx: FxNode, a: dict) -> None:
         if t.number(fx, constant) is not None:
             t.views[fx] = limited(t, fx, value, constant, None)
             return
-    same_shapes(t, fx, "maximum", a["self"], a["other"])
     t.views[fx] = joined(t, fx, "maximum", [operand(t, fx, a[k]) for k in ("self", "other")])
 
 
@@ -252,19 +251,8 @@ def minimum(t: Translation, fx: FxNode, a: dict) -> None:
         if t.number(fx, constant) is not None:
             t.views[fx] = limited(t, fx, value, None, constant)
             return
-    same_shapes(t, fx, "minimum", a["self"], a["other"])
     negated = [affine(t, fx, operand(t, fx, a[k]), -1.0) for k in ("self", "other")]
     t.views[fx] = affine(t, fx, joined(t, fx, "maximum", negated), -1.0)
-
-
-def same_shapes(t: Translation, fx: FxNode, op: str, first: object, second: object) -> None:
-    """Refuse two operands of different shapes."""
-    shapes = []
-    for value in (first, second):
-        t.view(fx, value)
-        shapes.append(shape_of(value))
-    if shapes[0] != shapes[1]:
-        t.refuse(fx, f"{op} of shapes {shapes[0]} and {shapes[1]} is not supported; both operands must have the same")
 
 
 def joined(t: Translation, fx: FxNode, op: str, views: list[View]) -> View:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from torch.fx import Node as FxNode
 
 from calib.frontend import arithmetic, constants, layers, rearranging, windows
-from calib.frontend.translation import Translation, bind, operator_name
+from calib.frontend.translation import Translation, bind, fixed_size, operator_name
 
 SUPPORTED = (
     "conv2d and conv1d (dilation 1), linear, batch norm, ReLU, ReLU6, clamping, sums, differences and maxima of two "
@@ -54,6 +54,8 @@ NAMED: dict[Handler, str] = {
     layers.convolution_1d: "conv1d",
     layers.convolution_of_any_rank: "convolution _convolution",
     layers.linear: "linear",
+    layers.matmul: "matmul mm mv",
+    layers.addmm: "addmm",
     layers.batch_norm: "batch_norm _native_batch_norm_legit_no_training",
     arithmetic.relu: "relu",
     arithmetic.relu6: "relu6",
@@ -114,9 +116,12 @@ FRESH = frozenset(
     f"aten.{name}"
     for name in (
         "conv1d conv2d linear batch_norm relu relu6 hardtanh clamp add sub mul div neg maximum cat "
-        "max_pool1d max_pool2d avg_pool1d avg_pool2d sigmoid tanh silu hardswish mish gelu elu leaky_relu softplus"
+        "max_pool1d max_pool2d avg_pool1d avg_pool2d adaptive_avg_pool2d mean matmul addmm "
+        "silu gelu hardswish hardsigmoid sigmoid tanh leaky_relu mish elu softplus"
     ).split()
 )
+# results of these may be their first operand, or a view of it, and nothing else
+ALIASES = frozenset(f"aten.{name}" for name in "view reshape flatten squeeze unsqueeze permute transpose dropout".split())
 
 
 def translate(t: Translation, fx: FxNode) -> None:
@@ -134,6 +139,8 @@ def translate(t: Translation, fx: FxNode) -> None:
             t.refuse(fx, f"result {index} of {source.target} is not supported")
     elif constants.is_constant(t, fx):
         constants.evaluate(t, fx)
+    elif not fixed_size(fx.meta.get("val")):
+        t.refuse(fx, "a result whose size depends on the values of the image is not supported")
     elif name not in HANDLERS:
         t.refuse(fx, f"{name} is not supported", SUPPORTED)
     else:

@@ -19,18 +19,18 @@ class Draft:
     float64 where a batch normalisation is in them.
     affine: names of the depthwise nodes that scale and shift channels, as batch normalisations do.
     gathers: names of the convolutions that only bring channels and pixels to new places.
-    host: steps of bfp.host_operators behind the output.
+    outputs: names of tensors; host: steps of bfp.host_operators behind each of them.
     word: channels of a memory word of the engine that costs are counted for; no result depends on it.
     groups: of a grouped convolution by its name; its weight array has the channels of one group.
     trained: of layers whose sums a batch normalisation has measured, by name; a layer under a new name has none.
     """
 
     name: str
-    input: str
+    inputs: tuple[str, ...]
     shapes: dict[str, tuple[int, int, int]]
-    output: str = ""
+    outputs: tuple[str, ...] = ()
     word: int = 16
-    host: tuple[str, ...] = ()
+    host: tuple[tuple[str, ...], ...] = ()
     nodes: list[Node] = field(default_factory=list)
     weights: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
     affine: set[str] = field(default_factory=set)
@@ -39,7 +39,7 @@ class Draft:
     trained: dict[str, TrainedSums] = field(default_factory=dict)
 
     def producer(self, tensor: str) -> Node | None:
-        """The node that writes ``tensor``; None for the network's input."""
+        """The node that writes ``tensor``; None for an input of the network."""
         return next((n for n in self.nodes if n.output == tensor), None)
 
     def negative(self, tensor: str) -> bool:
@@ -50,9 +50,9 @@ class Draft:
         return node.can_be_negative([self.negative(t) for t in node.inputs])
 
     def only_consumer(self, tensor: str) -> Node | None:
-        """The node that reads ``tensor``, if nothing else does and it is not the network's output."""
+        """The node that reads ``tensor``, if nothing else does and it is no output of the network."""
         readers = [n for n in self.nodes if tensor in n.inputs]
-        return readers[0] if len(readers) == 1 and tensor != self.output else None
+        return readers[0] if len(readers) == 1 and tensor not in self.outputs else None
 
     def unique(self, name: str) -> str:
         """``name``, or the first of ``name_2``, ``name_3``, ... that is not taken."""
@@ -83,8 +83,7 @@ class Draft:
         for reader in [n for n in self.nodes if node.output in n.inputs]:
             inputs = tuple(tensor if t == node.output else t for t in reader.inputs)
             self.substitute(reader, replace(reader, inputs=inputs))
-        if self.output == node.output:
-            self.output = tensor
+        self.outputs = tuple(tensor if t == node.output else t for t in self.outputs)
 
     def absorb(self, producer: Node, consumer: Node, **changes: object) -> None:
         """Let ``producer`` do the work of its only consumer: apply ``changes`` to it, remove the consumer."""
@@ -107,6 +106,6 @@ class Draft:
                     "folded in are NaN or infinite; check the weights file"
                 )
             weights[node.name] = FloatWeights(weight, bias, trained=self.trained.get(node.name))
-        graph = Graph(self.name, (self.input,), (self.output,), tuple(self.nodes), dict(self.shapes))
+        graph = Graph(self.name, self.inputs, self.outputs, tuple(self.nodes), dict(self.shapes))
         graph.validate()
-        return FloatNetwork(graph, weights, host=self.host)
+        return FloatNetwork(graph, weights, hosts={t: steps for t, steps in zip(self.outputs, self.host) if steps})

@@ -58,7 +58,7 @@ def fold_into_readers(draft: Draft) -> None:
     """Scale and shift of channels go into the convolutions behind them, where no zero padding meets a shift."""
     for node in list(draft.nodes):
         node = draft.current(node)
-        if node is None or node.name not in draft.affine or node.output == draft.output:
+        if node is None or node.name not in draft.affine or node.output in draft.outputs:
             continue
         scale, shift = (a.reshape(-1) for a in draft.weights[node.name])
         readers = [n for n in draft.nodes if node.output in n.inputs]

@@ -8,7 +8,7 @@ import numpy as np
 
 from bfp.graph import Node
 from calib.frontend.builder import Draft
-from calib.frontend.gathers import word_count, words
+from calib.frontend.gathers import on_a_word, segments, word_count, words
 
 
 def lower_groups(draft: Draft) -> None:
@@ -66,8 +66,9 @@ def _groups_a_slice(draft: Draft, node: Node, groups: int) -> int:
     inputs, outputs = weight.shape[1], len(weight) // groups
     area = node.window.kernel[0] * node.window.kernel[1]
     before = draft.producer(node.main)
-    free = before is not None and before.weighted and draft.only_consumer(node.main) is not None
-    whole = words(draft, node.main)
+    # each slice of what a dense convolution makes starts in a fresh word, and is read in place
+    free = before is not None and before.weighted and not before.operator.weights.per_channel
+    whole, starts = words(draft, node.main), segments(draft, node.main)
 
     def cost(count: int) -> int:
         total = 0
@@ -75,7 +76,9 @@ def _groups_a_slice(draft: Draft, node: Node, groups: int) -> int:
             held = min(count, groups - first)
             read = word_count(draft, held * inputs)
             total += read * word_count(draft, held * outputs) * area
-            total += 0 if free or count >= groups else whole * read
+            ends = (first * inputs, (first + held) * inputs)
+            copied = not free and count < groups and not all(on_a_word(draft, starts, end) for end in ends)
+            total += whole * read if copied else 0
         return total
 
     return min(range(1, groups + 1), key=lambda count: (cost(count), -count))

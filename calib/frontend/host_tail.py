@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from math import prod
+
+import numpy as np
 import torch
 from torch.fx import Node as FxNode
 
 from bfp.host_operators import TINY
+from calib.frontend.decoding import Constants, joined, with_constant
 from calib.frontend.refusals import Refusal
 from calib.frontend.translation import Translation, axis, bind, operator_name, shape_of
+from calib.frontend.views import is_order
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,22 @@ class Step:
     moves: bool
 
 
+@dataclass(frozen=True)
+class Tail:
+    """The end of one result. steps: in order, of which those from ``first`` on are only the host's to compute.
+
+    source: the value that the engine's part ends with.
+    """
+
+    result: FxNode
+    steps: tuple[Step, ...]
+    first: int
+
+    @property
+    def source(self) -> FxNode:
+        return self.steps[self.first].operand if self.first < len(self.steps) else self.result
+
+
 def written(name: str, *numbers: int) -> tuple[str, ...]:
     """One step with its numbers."""
     return (".".join([name, *(str(n) for n in numbers)]),)
@@ -35,7 +56,7 @@ def along(name: str, key: str = "dim") -> Callable[[FxNode, dict], tuple[str, ..
     """A step along one axis other than the batch."""
 
     def steps(fx: FxNode, a: dict) -> tuple[str, ...] | None:
-        where = axis(a[key], len(shape_of(a["self"])))
+        where = axis(a[key], len(shape_of(a["self"]))) + (not has_batch(a["self"]))
         return written(name, where) if where > 0 else None
 
     return steps
@@ -64,8 +85,52 @@ def permute(fx: FxNode, a: dict) -> tuple[str, ...] | None:
 
 def reshape(fx: FxNode, a: dict) -> tuple[str, ...] | None:
     """The same values in another shape."""
+    sizes = image_shape(fx)
+    return None if sizes is None else written("reshape", *(sizes or (1,)))
+
+
+def pixel_shuffle(fx: FxNode, a: dict) -> tuple[str, ...] | None:
+    """Squares of channels as squares of pixels."""
+    shape, r = shape_of(a["self"]), a["upscale_factor"]
+    if len(shape) != 4 or shape[0] != 1:
+        return None
+    _, channels, height, width = shape
+    apart = written("reshape", channels // (r * r), r, r, height, width)
+    return apart + written("permute", 0, 1, 4, 2, 5, 3) + written("reshape", *shape_of(fx)[1:])
+
+
+def resize(name: str, *keys: str) -> Callable[[FxNode, dict], tuple[str, ...] | None]:
+    """A map in another size: ``size`` gives it, or factors that the sizes follow exactly."""
+
+    def steps(fx: FxNode, a: dict) -> tuple[str, ...] | None:
+        old, new = shape_of(a["input" if "input" in a else "self"])[2:], shape_of(fx)[2:]
+        factors = a.get("scale_factors") or [b / n for n, b in zip(old, new)]
+        exact = all(n * f == b for n, f, b in zip(old, factors, new)) and a.get("scales_h") is None
+        return written(name, *new, *(int(a[key]) for key in keys)) if exact else None
+
+    return steps
+
+
+def has_batch(fx: FxNode) -> bool:
+    """Whether axis 0 of a value is the batch: ``squeeze`` takes that of a single image away, and all others keep it."""
+    if fx.op != "call_function":
+        return True
+    name = operator_name(fx).removeprefix("aten.").rstrip("_")
+    if name in ONE_BY_ONE:
+        return has_batch(fx.args[0])
+    if name != "squeeze" or not has_batch(fx.args[0]):
+        return name != "squeeze"
+    shape, dims = shape_of(fx.args[0]), bind(fx).get("dim")
+    dims = range(len(shape)) if dims is None else [dims] if isinstance(dims, int) else dims
+    return shape[0] != 1 or not any(axis(d, len(shape)) == 0 for d in dims)
+
+
+def image_shape(fx: FxNode) -> tuple[int, ...] | None:
+    """The shape of a value without its batch axis, None where that has gone otherwise than by a squeeze."""
     shape = shape_of(fx)
-    return written("reshape", *shape[1:]) if shape[0] == 1 and len(shape) > 1 else None
+    if not has_batch(fx):
+        return shape
+    return shape[1:] if shape[:1] == (1,) else None
 
 
 def nothing(fx: FxNode, a: dict) -> tuple[str, ...] | None:
@@ -73,6 +138,8 @@ def nothing(fx: FxNode, a: dict) -> tuple[str, ...] | None:
     return ()
 
 
+# what computes every value for itself, or nothing
+ONE_BY_ONE = frozenset("sigmoid tanh contiguous clone detach alias".split())
 COMPUTED = {
     "softmax": along("softmax"),
     "_softmax": along("softmax"),
@@ -81,66 +148,90 @@ COMPUTED = {
     "sigmoid": elementwise("sigmoid"),
     "tanh": elementwise("tanh"),
     "argmax": argmax,
+    "upsample_nearest2d": resize("nearest"),
+    "upsample_bilinear2d": resize("bilinear", "align_corners"),
 }
 MOVED = {
     **dict.fromkeys("permute transpose swapaxes swapdims movedim moveaxis t numpy_T mT".split(), permute),
     **dict.fromkeys("view reshape _unsafe_view flatten squeeze unsqueeze unflatten".split(), reshape),
     **dict.fromkeys("contiguous clone detach alias _to_copy to".split(), nothing),
+    "pixel_shuffle": pixel_shuffle,
 }
 
 
-def tail(result: FxNode) -> list[Step]:
-    """The calls at the end of a network that the host could compute, in order; none of their operands is read twice."""
-    found: list[Step] = []
-    while (step := _step(result)) is not None:
-        found.insert(0, step)
-        result = step.operand
-    return found
+def tail(result: FxNode, known: Constants) -> Tail:
+    """The calls at the end of one result that the host could compute.
 
-
-def on_host(steps: list[Step]) -> set[FxNode]:
-    """The calls of a tail that only the host can compute, and what comes behind them."""
+    What is read by something else as well is computed for each reader: moves are nothing, and the engine has none of
+    the others.
+    """
+    steps: list[Step] = []
+    value = result
+    while (step := _step(value, known)) is not None:
+        steps.insert(0, step)
+        value = step.operand
     first = next((n for n, step in enumerate(steps) if not step.moves), len(steps))
-    return {step.fx for step in steps[first:]}
+    return Tail(result, tuple(steps), first)
 
 
-def finish(t: Translation, result: FxNode, steps: list[Step]) -> tuple[str, tuple[str, ...]]:
+def finish(t: Translation, end: Tail) -> tuple[str, tuple[str, ...]]:
     """The tensor of the draft that the engine ends with, and the host's steps behind it. Raises Refusal."""
-    host = on_host(steps)
-    count = sum(step.fx in host for step in steps)
-    start = len(steps) - count
-    if not count:
+    result, steps, start = end.result, end.steps, end.first
+    if start == len(steps):
         try:
             return t.tensor(result, result), ()
         except Refusal:
-            if not steps:
+            if not steps and ordering(t, result) is None:
                 raise
+    last = result
     for first in range(start, -1, -1):
         last = steps[first].operand if first < len(steps) else result
         if t.view(last, last).index is None or first == 0:
             break
-    tensor = t.tensor(last, last)
-    sizes = shape_of(last)[1:] or (1,)
     behind = tuple(s for step in steps[first:] for s in step.steps)
-    return tensor, (*written("reshape", *sizes), *behind) if behind else ()
+    view = t.view(last, last)
+    try:
+        tensor, before = t.tensor(last, last), written("reshape", *(image_shape(last) or (1,)))
+    except Refusal:
+        before = ordering(t, last)
+        if before is None:
+            raise
+        return view.tensor, before + behind
+    return tensor, before + behind if behind else ()
 
 
-def readers(fx: FxNode) -> list[FxNode]:
-    """The calls that read a value; what the tracer asserts of it is none."""
-    return [user for user in fx.users if operator_name(user) != "aten._assert_tensor_metadata"]
+def ordering(t: Translation, fx: FxNode) -> tuple[str, ...] | None:
+    """The host's steps from a value's tensor to the value, None where axes in another order do not make it."""
+    view, sizes = t.view(fx, fx), image_shape(fx)
+    count = prod(t.draft.shapes[view.tensor])
+    if view.index is None or sizes is None or not is_order(view.index, count):
+        return None
+    index = view.index.reshape(sizes)
+    used = [n for n, size in enumerate(sizes) if size > 1]
+    strides = [int(np.take(index, 1, n).flat[0] - index.flat[0]) for n in used]
+    by_stride = sorted(range(len(used)), key=lambda n: -strides[n])
+    apart = [sizes[used[n]] for n in by_stride]
+    order = np.argsort(by_stride)
+    if not used or not np.array_equal(np.arange(count).reshape(apart).transpose(order).reshape(-1), index.reshape(-1)):
+        return None
+    return written("reshape", *apart) + written("permute", 0, *(int(n) + 1 for n in order)) + written("reshape", *sizes)
 
 
-def _step(fx: FxNode) -> Step | None:
+def _step(fx: FxNode, known: Constants) -> Step | None:
     """The call as one that the host could compute, None where it cannot."""
     if fx.op != "call_function":
         return None
     name = operator_name(fx).removeprefix("aten.").rstrip("_")
+    found = joined(fx, known) if name == "cat" else with_constant(fx, known) if name not in COMPUTED else None
+    if found is not None:
+        # constants of channels are the engine's, too, as long as nothing before them is the host's alone
+        return Step(fx, *found, moves=not any(step.split(".")[0] not in ("add_to", "multiply_by") for step in found[1]))
     if name == "getitem":
         return _one_of_two(fx)
     if name == "div":
         return _normalised(fx)
     known = COMPUTED | MOVED
-    if name not in known or not isinstance(fx.args[0], FxNode) or len(readers(fx.args[0])) > 1:
+    if name not in known or not isinstance(fx.args[0], FxNode):
         return None
     steps = known[name](fx, bind(fx))
     return None if steps is None else Step(fx, fx.args[0], steps, name in MOVED)
@@ -150,10 +241,10 @@ def _one_of_two(fx: FxNode) -> Step | None:
     """Values or indices of the largest elements along an axis."""
     source, index = fx.args
     name = operator_name(source)
-    if name not in ("aten.topk", "aten.max") or any(user is not fx and user.users for user in source.users):
+    if name not in ("aten.topk", "aten.max"):
         return None
     a = bind(source)
-    if "dim" not in a or len(readers(a["self"])) > 1 or not a.get("largest", True):
+    if "dim" not in a or not a.get("largest", True):
         return None
     where = axis(a["dim"], len(shape_of(a["self"])))
     if where == 0:
@@ -182,8 +273,7 @@ def _normalised(fx: FxNode) -> Step | None:
         return None
     a = bind(inner)
     axes = a["dim"] or []
-    readers = {fx, inner, *(n for n in (divisor,) if operator_name(n) == "aten.expand_as")}
-    if a["self"] is not value or a["ord"] != 2 or len(axes) != 1 or not a["keepdim"] or set(value.users) - readers:
+    if a["self"] is not value or a["ord"] != 2 or len(axes) != 1 or not a["keepdim"]:
         return None
     where = axis(axes[0], len(shape_of(value)))
     return Step(fx, value, written("normalise", where), moves=False) if where > 0 else None

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import torch
 from torch.fx import Node as FxNode
-from torch.export.graph_signature import OutputKind
 
 from bfp.errors import BfpError
-from bfp.graph import Node
 from calib.frontend.builder import Draft
+from calib.frontend.decoding import Constants
 from calib.network.float_network import FloatNetwork
 from calib.frontend import host_tail
 from calib.frontend.aten import translate
-from calib.frontend.host_tail import Step
+from calib.frontend.inputs import InputShapes, by_name
+from calib.frontend.outputs import name_outputs, returned_values
 from calib.frontend.passes import simplify
 from calib.frontend.refusals import Refusal, Refusals
 from calib.frontend.tracing import as_module, trace
@@ -25,22 +25,22 @@ from calib.frontend.translation import Translation, shape_of
 from calib.frontend.views import View
 
 
-def import_module(module: torch.nn.Module, input_shape: tuple[int, ...], name: str) -> FloatNetwork:
+def import_module(module: torch.nn.Module, input_shape: InputShapes, name: str) -> FloatNetwork:
     """Trace ``module`` for one image and return its graph and float weights.
 
     input_shape: (channels, height, width), or (channels, length) of a sequence,
-    which is a map of one row. name: the network's, for messages
+    which is a map of one row. Of several inputs, a mapping from their names,
+    which are those of ``forward``, to such shapes, all of one size; the network
+    has them in this order. name: the network's, for messages
     and the artifact. Batch norm is folded, activations, residual adds and
     padding are fused. The module is put into eval mode. Raises BfpError naming
     the layer, its module path and its type for whatever is not supported.
     """
-    if len(input_shape) not in (2, 3) or any(not isinstance(n, int) or n < 1 for n in input_shape):
-        wanted = "channels, height and width, or channels and length, all at least 1"
-        raise BfpError(f"network {name}: input shape {input_shape} must be {wanted}")
+    shapes = by_name(input_shape, name)
     module = as_module(module)
     if module is None:
         raise BfpError(f"network {name}: give a torch.nn.Module or a torch.export program")
-    program = trace(module, input_shape, name)
+    program, order = trace(module, shapes, name)
     signature = program.graph_signature
     state = {**program.state_dict, **program.constants}
     owners = {
@@ -48,23 +48,20 @@ def import_module(module: torch.nn.Module, input_shape: tuple[int, ...], name: s
         **signature.inputs_to_buffers,
         **signature.inputs_to_lifted_tensor_constants,
     }
-    if signature.buffers_to_mutate:
-        changed = ", ".join(sorted(signature.buffers_to_mutate.values()))
-        raise BfpError(f"network {name} writes to {changed} while it runs; the engine keeps no state between images")
-    rows = (1,) if len(input_shape) == 2 else ()
-    draft = Draft(name, "input", {"input": (input_shape[0], *rows, *input_shape[1:])})
+    draft = Draft(name, tuple(shapes), {t: (s[0], *(1,) * (3 - len(s)), *s[1:]) for t, s in shapes.items()})
+    entries = iter(order)
     translation = Translation(draft, module)
-    obstacles: list[Refusal] = []
-    results = _results(program)
-    steps = host_tail.tail(results[0]) if len(results) == 1 else []
-    behind = host_tail.on_host(steps)
-    needed = _needed(program, steps, behind)
+    obstacles = _state(name, program)
+    stored = {node: state[owners[node.name]] for node in program.graph.nodes if node.op == "placeholder" and node.name in owners}
+    translation.constants.update(stored)
+    known = Constants(translation, program.graph.nodes)
+    results = returned_values(program, name)
+    tails = [host_tail.tail(value, known) for _, value in results]
+    needed = _needed(program, [tail.source for tail in tails])
     for node in program.graph.nodes:
-        if node.op == "placeholder" and node.name in owners:
-            translation.constants[node] = state[owners[node.name]]
-        elif node.op == "placeholder":
-            translation.views[node] = View(draft.input)
-        elif node.op == "call_function" and node in needed:
+        if node.op == "placeholder" and node.name in signature.user_inputs:  # others are objects, such as generators
+            translation.views[node] = View(next(entries))
+        elif node.op == "call_function" and node in needed and not translation.depends_on_lost(node):
             try:
                 translate(translation, node)
             except Refusal as obstacle:
@@ -72,48 +69,46 @@ def import_module(module: torch.nn.Module, input_shape: tuple[int, ...], name: s
                 translation.assume(node)
     if obstacles:
         raise Refusals(name, obstacles)
-    _check_output(translation, results, steps, behind)
-    draft.output, draft.host = host_tail.finish(translation, results[0], steps)
+    for tail in tails:
+        _check_output(translation, tail.source)
+    draft.outputs, draft.host = zip(*(host_tail.finish(translation, tail) for tail in tails))
     simplify(draft)
-    if draft.output == draft.input:
-        # the engine stores what a node computes, so an empty network is one copy
-        draft.output = draft.unique("copy")
-        draft.shapes[draft.output] = draft.shapes[draft.input]
-        draft.nodes.append(Node(draft.output, "identity", (draft.input,), draft.output))
+    check_inputs(draft)
+    if len(results) > 1:
+        name_outputs(draft, [place for place, _ in results])
     return draft.finish()
 
 
-def _results(program: torch.export.ExportedProgram) -> list[FxNode]:
-    """The values that the module returns; numbers and None beside them say nothing of the image."""
-    # an input that is changed in place is listed among the results as well
-    kinds = [spec.kind for spec in program.graph_signature.output_specs]
-    (output,) = (n for n in program.graph.nodes if n.op == "output")
-    values = [r for r, kind in zip(output.args[0], kinds) if kind == OutputKind.USER_OUTPUT]
-    return [r for r in values if isinstance(r, FxNode)]
+def check_inputs(draft: Draft) -> None:
+    """Raise BfpError for an input that nothing reads that the network returns."""
+    read = {t for node in draft.nodes for t in node.inputs}
+    for tensor in draft.inputs:
+        if tensor not in read:
+            raise BfpError(f"network {draft.name}: nothing that it returns depends on its input {tensor}; leave it out")
 
 
-def _needed(program: torch.export.ExportedProgram, steps: list[Step], behind: set[FxNode]) -> set[FxNode]:
-    """The calls that the engine's part of a result depends on; ``behind`` are those that the host computes."""
-    host = [step for step in steps if step.fx in behind]
-    found = {host[0].operand} if host else set(_results(program))
+def _state(name: str, program: torch.export.ExportedProgram) -> list[Refusal]:
+    """What the network keeps between images: an obstacle for each of its buffers that it writes to."""
+    changed = sorted(program.graph_signature.buffers_to_mutate.values())
+    reason = "writes to it while it runs; the engine keeps no state between images"
+    return [Refusal(name, "aten.copy_", f"buffer {buffer}", reason) for buffer in changed]
+
+
+def _needed(program: torch.export.ExportedProgram, sources: list[FxNode]) -> set[FxNode]:
+    """The calls that the engine's part of the results depends on; sources: the values that it ends with."""
+    found = set(sources)
     for node in reversed(program.graph.nodes):
         if node in found:
             found.update(node.all_input_nodes)
     return found
 
 
-def _check_output(t: Translation, results: list[FxNode], steps: list[Step], behind: set[FxNode]) -> None:
-    """Refuse any other number of results than one, and one that is not computed from the image."""
-    name = t.draft.name
-    if len(results) != 1:
-        names = ", ".join(str(r) for r in results)
-        raise BfpError(f"network {name} returns {len(results)} values ({names}); give a module that returns one")
-    last = next((step.operand for step in steps if step.fx in behind), results[0])
-    if last not in t.views:
+def _check_output(t: Translation, source: FxNode) -> None:
+    """Refuse a result that is not computed from the image."""
+    if source not in t.views:
         raise BfpError(
-            f"network {name} returns {last}, which does not depend on its input; "
+            f"network {t.draft.name} returns {source}, which does not depend on its input; "
             "return what the network computes from the image"
         )
-    if shape_of(last)[0] != 1:
-        shape = shape_of(last)
-        t.refuse(last, f"reshaping the result to {shape} is not supported; the batch axis must stay")
+    if host_tail.image_shape(source) is None:
+        t.refuse(source, f"reshaping the result to {shape_of(source)} is not supported; the batch axis must stay")

@@ -9,8 +9,9 @@ from torch.fx import Node as FxNode
 
 from bfp.graph import Window
 from calib.frontend.arithmetic import affine
+from calib.frontend.contractions import product
 from calib.frontend.translation import Translation, pair, shape_of
-from calib.frontend.views import View, channel_order, ordered_index
+from calib.frontend.views import View
 from calib.network.float_network import TrainedSums
 
 
@@ -56,24 +57,50 @@ def convolve(t: Translation, fx: FxNode, a: dict, source: str, along: int | None
 
 
 def linear(t: Translation, fx: FxNode, a: dict) -> None:
-    """Over all elements of a value, in whatever order; or over the channels of every pixel, where they are last."""
-    view = t.view(fx, a["input"])
-    shape, value = t.draft.shapes[view.tensor], shape_of(a["input"])
+    """Over all elements of a value, in whatever order; or over those of every pixel, row or column."""
     weight = t.constant(fx, a["weight"], "weight")
     bias = t.constant(fx, a["bias"], "bias")
-    bias = np.zeros(len(weight)) if bias is None else bias
-    if value[0] == 1 and prod(value[:-1]) == 1:
+    matrix_product(t, fx, a["input"], weight, np.zeros(len(weight)) if bias is None else bias)
+
+
+def matrix_product(
+    t: Translation, fx: FxNode, value: object, weight: np.ndarray, bias: np.ndarray, last: int = -1
+) -> None:
+    """Weights [F, K] times the elements along axis ``last`` of a value, plus a bias [F]; the result has F along it."""
+    view = t.view(fx, value)
+    shape = t.draft.shapes[view.tensor]
+    if prod(shape_of(value)) == weight.shape[1]:
         t.emit(fx, "conv", (view.tensor,), len(weight), (taken(weight, view, shape), bias), window=Window(shape[1:]))
         return
-    index = t.index(a["input"]).reshape(-1, value[-1])
-    order = channel_order(index.T[None], shape)
-    if order is None:
-        t.refuse(fx, f"a fully connected layer on an operand of shape {value} needs a flatten before it")
-    dense = np.zeros((len(weight), shape[0], 1, 1), weight.dtype)
-    dense[:, order[order >= 0], 0, 0] = weight[:, order >= 0]
-    name = t.node(fx, "conv", (view.tensor,), len(weight), (dense, bias))
-    last = ordered_index(np.arange(len(weight)), t.draft.shapes[name])[0].reshape(len(weight), -1).T
-    t.views[fx] = View(name, last.reshape(shape_of(fx)))
+    moved = np.moveaxis(t.index(value), last, -1)
+    found = product(t, fx, view.tensor, moved.reshape(-1, moved.shape[-1]), weight, bias)
+    if found is None:
+        t.refuse(fx, f"a fully connected layer on an operand of shape {shape_of(value)} needs a flatten before it")
+    index = np.moveaxis(found.index.reshape(*moved.shape[:-1], len(weight)), -1, last)
+    t.views[fx] = View(found.tensor, index.reshape(shape_of(fx)))
+
+
+def matmul(t: Translation, fx: FxNode, a: dict) -> None:
+    """The product of a value and a constant matrix, on either side."""
+    first, second = a["self"], a.get("other", a.get("mat2"))
+    for value, matrix, last in ((first, second, -1), (second, first, -2)):
+        if matrix in t.constants and value not in t.constants:
+            constant = t.constant(fx, matrix, "matrix")
+            weight = constant.reshape(constant.shape[-2:]) if constant.ndim > 1 else constant[None]
+            good = prod(constant.shape[:-2]) == 1 and (last == -1 or len(shape_of(value)) > 1 and constant.ndim > 1)
+            if not good:
+                t.refuse(fx, f"the product with a constant of shape {constant.shape} is not supported; give a matrix")
+            weight = weight.T if last == -1 and constant.ndim > 1 else weight
+            matrix_product(t, fx, value, weight, np.zeros(len(weight)), last)
+            return
+    t.refuse(fx, "the matrix product of two values that are computed from the image is not supported")
+
+
+def addmm(t: Translation, fx: FxNode, a: dict) -> None:
+    """A fully connected layer by hand: a constant bias and a constant matrix."""
+    matrix = t.constant(fx, a["mat2"], "matrix")
+    bias = np.broadcast_to(t.constant(fx, a["self"], "bias"), (1, matrix.shape[1]))[0]
+    matrix_product(t, fx, a["mat1"], matrix.T * a.get("alpha", 1), bias * a.get("beta", 1))
 
 
 def taken(weight: np.ndarray, view: View, shape: tuple[int, int, int]) -> np.ndarray:

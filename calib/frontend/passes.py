@@ -10,8 +10,9 @@ from bfp.activations import composed
 from bfp.graph import Node, Window
 from calib.frontend.builder import Draft
 from calib.frontend.folding import fold_into_producers, fold_into_readers, merge_branches
-from calib.frontend.gathers import settle
+from calib.frontend.gathers import join_parts, settle
 from calib.frontend.groups import lower_groups
+from calib.frontend.shuffles import store_by_reader
 
 
 def simplify(draft: Draft) -> None:
@@ -20,22 +21,28 @@ def simplify(draft: Draft) -> None:
     drop_without_effect(draft)
     merge_slice_pads(draft)
     fold_into_producers(draft)
+    join_parts(draft)
+    drop_unused(draft)
+    fold_into_producers(draft)
     fuse_padding(draft)
     merge_branches(draft)
     fold_into_producers(draft)
     fold_into_readers(draft)
     fuse_activations(draft)
     lower_groups(draft)
+    store_by_reader(draft)
+    drop_unused(draft)
     settle(draft)
     fuse_shortcuts(draft)
     isolate_indices(draft)
     nest_concats(draft)
     copy_concat_inputs(draft)
+    separate_outputs(draft)
 
 
 def drop_unused(draft: Draft) -> None:
-    """Remove nodes that the output does not depend on."""
-    needed = {draft.output}
+    """Remove nodes that no output depends on."""
+    needed = set(draft.outputs)
     for node in reversed(draft.nodes):
         if node.output in needed:
             needed.update(node.inputs)
@@ -220,8 +227,8 @@ def nest_concats(draft: Draft) -> None:
 
 
 def copy_concat_inputs(draft: Draft) -> None:
-    """Copy what cannot be written straight into a concatenation: the input, and tensors already in one."""
-    placed: set[str] = {draft.input}
+    """Copy what cannot be written straight into a concatenation: the inputs, and tensors already in one."""
+    placed: set[str] = set(draft.inputs)
     for node in list(draft.nodes):
         if node.operator.computes:
             continue
@@ -236,3 +243,18 @@ def copy_concat_inputs(draft: Draft) -> None:
             placed.add(tensor)
             inputs.append(tensor)
         draft.substitute(node, replace(node, inputs=tuple(inputs)))
+
+
+def separate_outputs(draft: Draft) -> None:
+    """Each output gets a tensor of its own that a node computes: copied where it is an input, or another output as well."""
+    taken = set(draft.inputs)
+    outputs = []
+    for tensor in draft.outputs:
+        if tensor in taken:
+            name = draft.unique("copy")
+            draft.shapes[name] = draft.shapes[tensor]
+            draft.nodes.append(Node(name, "identity", (tensor,), name))
+            tensor = name
+        taken.add(tensor)
+        outputs.append(tensor)
+    draft.outputs = tuple(outputs)

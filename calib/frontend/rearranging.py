@@ -10,8 +10,12 @@ from torch.fx import Node as FxNode
 from torch.fx.node import map_arg
 
 from bfp.graph import Window
-from calib.frontend.translation import Translation, axis, shape_of
+from calib.frontend.pieces import MOST_WEIGHTS
+from calib.frontend.translation import Translation, axis, operator_name, shape_of
 from calib.frontend.views import View
+
+# what takes elements at the places that another operand says; of other operators that one's shape alone counts
+AT_PLACES = ("aten.index", "aten.index_select")
 
 
 def unchanged(t: Translation, fx: FxNode, a: dict) -> None:
@@ -29,6 +33,8 @@ def rearrange(t: Translation, fx: FxNode, a: dict) -> None:
     """Any operator of one value that moves elements: it is run on their numbers, -1 where it writes a zero."""
     value = a["self"]
     t.view(fx, value)
+    if operator_name(fx) in AT_PLACES and not all(v in t.constants for v in fx.all_input_nodes if v is not value):
+        t.refuse(fx, "elements at places that are computed from the image cannot be taken; only constant places can")
     moved = run_on_numbers(t, fx, {value: t.index(value)})
     tensor = t.views[value].tensor
     if isinstance(moved, (list, tuple)):
@@ -74,10 +80,36 @@ def narrow(t: Translation, fx: FxNode, a: dict) -> None:
 
 
 def concat(t: Translation, fx: FxNode, a: dict) -> None:
-    """Along the channels, or along whatever becomes the channels where a linear layer reads it."""
-    if axis(a["dim"], len(shape_of(fx))) != 1 and len(shape_of(fx)) == 4:
-        t.refuse(fx, f"concatenation along axis {a['dim']} is not supported; only along the channels, axis 1")
-    join(t, fx, a["tensors"])
+    """Along the channels, along rows or columns, or along whatever becomes channels where a linear layer reads it."""
+    along = axis(a["dim"], len(shape_of(fx)))
+    if along < 2 or len(shape_of(fx)) != 4:
+        join(t, fx, a["tensors"])
+        return
+    mapped = [v for v in a["tensors"] if v not in t.constants]
+    tensors = {t.view(fx, v).tensor for v in mapped}
+    if len(tensors) > 1:
+        end_to_end(t, fx, a["tensors"], along)
+    else:
+        numbers = {v: [t.index(v)] * mapped.count(v) for v in mapped}
+        t.views[fx] = joined_view(t, fx, a["tensors"], tensors.pop(), numbers)
+
+
+def end_to_end(t: Translation, fx: FxNode, values: list[FxNode], along: int) -> None:
+    """Maps one below the other (axis 2) or side by side (axis 3): each with zeros where the others are, added up."""
+    parts, start, full = [], 0, shape_of(fx)[along]
+    for value in values:
+        if value in t.constants and t.number(fx, value).any():
+            t.refuse(fx, "concatenation with a constant that is not zero is not supported")
+        size = shape_of(value)[along]
+        around = (start, full - start - size)
+        start += size
+        if value in t.constants:
+            continue
+        window = Window(padding=(around[0], 0, around[1], 0) if along == 2 else (0, around[0], 0, around[1]))
+        parts.append(t.node(fx, "slice_pad", (t.map(fx, value),), window=window))
+    while len(parts) > 1:
+        parts.append(t.node(fx, "add", (parts.pop(0), parts.pop(0))))
+    t.views[fx] = View(parts[0])
 
 
 def stack(t: Translation, fx: FxNode, a: dict) -> None:
@@ -101,6 +133,8 @@ def join(t: Translation, fx: FxNode, values: list[FxNode]) -> None:
     for value in mapped:
         t.views[value] = t.elements(fx, value)
     operands = [t.views[v].tensor for v in mapped]
+    if len({t.draft.shapes[tensor][1:] for tensor in operands}) != 1:
+        operands = [single_pixel(t, fx, value) for value in mapped]
     shapes = [t.draft.shapes[tensor] for tensor in operands]
     if len({s[1:] for s in shapes}) != 1:
         own = f"{[shape_of(v) for v in values]}, of maps of {shapes}"
@@ -111,6 +145,20 @@ def join(t: Translation, fx: FxNode, values: list[FxNode]) -> None:
         numbers.setdefault(value, []).append(t.index(value) + start)
     name = t.node(fx, "concat", tuple(operands), sum(s[0] for s in shapes)) if len(operands) > 1 else operands[0]
     t.views[fx] = joined_view(t, fx, values, name, numbers)
+
+
+def single_pixel(t: Translation, fx: FxNode, value: FxNode) -> str:
+    """The tensor of a value, all its elements channels of one pixel where they are few: filters with one weight."""
+    tensor = t.views[value].tensor
+    shape = t.draft.shapes[tensor]
+    count = prod(shape)
+    if shape[1:] == (1, 1) or count * count > MOST_WEIGHTS:
+        return tensor
+    weight = np.eye(count, dtype=np.float32).reshape(count, *shape)
+    name = t.node(fx, "conv", (tensor,), count, (weight, np.zeros(count, np.float32)), window=Window(shape[1:]))
+    t.draft.gathers.add(name)
+    t.views[value] = View(name, t.views[value].index)
+    return name
 
 
 def joined_view(t: Translation, fx: FxNode, values: list[FxNode], tensor: str, numbers: dict) -> View:
@@ -138,8 +186,11 @@ def run_on_numbers(t: Translation, fx: FxNode, numbers: dict[FxNode, np.ndarray]
     kept = map_arg(fx.args, operand), dict(map_arg(fx.kwargs, operand))
     if "pad" in fx.target._schema.name:
         schema = [argument.name for argument in fx.target._schema.arguments]
-        named = {**dict(zip(schema, kept[0])), **kept[1], "value": -1}
-        return fx.target(**named)
+        named = {**dict(zip(schema, kept[0])), **kept[1]}
+        if named.get("mode", "constant") != "constant":
+            # torch reflects no integers; numbers of elements are exact in double precision
+            return fx.target(**{**named, "self": named["self"].double()}).long()
+        return fx.target(**{**named, "value": -1})
     return fx.target(*kept[0], **kept[1])
 
 

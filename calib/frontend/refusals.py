@@ -2,25 +2,54 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from bfp.errors import BfpError
+from bfp.names import cut, printable
 
-MOST_SHOWN = 12  # obstacles of different operators that one message lists
-NO_BATCH_STATISTICS = "use batch norm, which needs no statistics of the image"
-ELSEWHERE = "use ReLU or LeakyReLU, or train it with them"
-NOT_TAKEN = "attention and recurrent layers are not taken; choose a convolutional network"
+MOST_SHOWN = 12  # kinds of obstacles that one message lists
+MOST_PLACES = 4  # further places of one kind that it names
+LONGEST = 300  # characters of a reason, and of a place
+STATISTICS = "it needs statistics of each image; use batch norm, or leave it out and train again"
+ELSEWHERE = "use LeakyReLU with one slope and train again"
+NOT_TAKEN = "attention and recurrent layers are not taken; end the network before them, or choose a convolutional one"
+LAST_ONE = "leave it out here; as the network's last operator the host computes it"
+GATE = "inside the network use nn.Hardsigmoid; as the network's last operator the host computes it"
+ON_DATA = "leave out what depends on the values of the image"
+LARGER = "end the network before it, and let what reads the result make it larger; at the network's end the host does it"
+NORMALISE = "normalise by constants: mean and std in [input], or numbers in forward"
 # what to write instead, by the operator's name behind "aten."
 HINTS = {
-    **dict.fromkeys("layer_norm native_layer_norm group_norm native_group_norm instance_norm".split(), NO_BATCH_STATISTICS),
-    **dict.fromkeys("prelu rrelu".split(), ELSEWHERE),
-    **dict.fromkeys("scaled_dot_product_attention bmm matmul lstm gru rnn_tanh rnn_relu einsum baddbmm".split(), NOT_TAKEN),
-    **dict.fromkeys("item nonzero where masked_fill".split(), "leave out what depends on the values of the image"),
     **dict.fromkeys(
-        "upsample_nearest2d upsample_bilinear2d conv_transpose2d conv_transpose1d".split(),
-        "end the network before it, or at the stride that a convolution makes",
+        "layer_norm native_layer_norm group_norm native_group_norm instance_norm _instance_norm rms_norm".split(), STATISTICS
     ),
+    **dict.fromkeys("prelu rrelu".split(), ELSEWHERE),
+    "tanh": "inside the network use nn.Hardtanh; as the network's last operator the host computes it",
+    "sigmoid": GATE,
+    **dict.fromkeys("softmax _softmax log_softmax _log_softmax argmax topk linalg_vector_norm".split(), LAST_ONE),
+    **dict.fromkeys(
+        "scaled_dot_product_attention bmm matmul lstm gru rnn_tanh rnn_relu einsum baddbmm".split(), NOT_TAKEN
+    ),
+    **dict.fromkeys("item nonzero where masked_fill gt lt ge le eq ne bernoulli rand randn".split(), ON_DATA),
+    **dict.fromkeys("upsample_nearest2d upsample_bilinear2d upsample_bicubic2d upsample_nearest1d".split(), LARGER),
+    **dict.fromkeys("conv_transpose2d conv_transpose1d pixel_shuffle".split(), LARGER),
+    **dict.fromkeys("std var std_mean var_mean reciprocal rsqrt".split(), NORMALISE),
+    **dict.fromkeys(
+        "conv3d max_pool3d avg_pool3d adaptive_avg_pool3d".split(),
+        "give frames as channels of a Conv2d, with `channels = N` in [input]",
+    ),
+    "embedding": "leave it out and begin with what it gives",
     "slice_scatter": "write the part into a new tensor, as with torch.cat",
+    "copy_": "keep no state in forward",
+}
+# the same by words of the reason, where the operator's name does not tell
+HINTS_BY_REASON = {
+    "product of two maps": "choose the network without such gates (squeeze and excitation), or leave them out and train again",
+    "division by": NORMALISE,
+    "from pixel to pixel": "a number for each channel is supported; a picture's mean and std go into [input]",
+    "dilation": "train with dilation 1, or a stride in its place",
+    "batch axis must stay": "index the channels, rows or columns, and leave axis 0 as it is",
 }
 
 
@@ -31,41 +60,57 @@ class Refusal(BfpError):
     """
 
     def __init__(self, network: str, operator: str, place: str, reason: str, known: str = "") -> None:
-        self.operator, self.place, self.reason = operator, place, reason
+        self.operator, self.place, self.reason = operator, cut(printable(place), LONGEST), cut(printable(reason), LONGEST)
         self.known = f"; supported are {known}" if known else ""
-        super().__init__(f"network {network}, {place}: {reason}{self.hint}{self.known}")
+        super().__init__(f"network {network}, {self.place}: {self.reason}{self.hint}{self.known}")
 
     @property
     def hint(self) -> str:
         """What to write instead, where somebody has said so."""
-        found = HINTS.get(self.operator.split(".")[-1].rstrip("_"))
+        name = self.operator.split(".")[-1]
+        found = next((hint for words, hint in HINTS_BY_REASON.items() if words in self.reason), None)
+        found = found or HINTS.get(name) or HINTS.get(name.rstrip("_"))
         return f"; {found}" if found else ""
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """What two obstacles have in common that differ in place and numbers alone."""
+        return self.operator.rstrip("_"), re.sub(r"[0-9]+", "0", self.reason)
 
 
 class Refusals(BfpError):
     """All obstacles of a network. operators: their ATen names, each once."""
 
     def __init__(self, network: str, obstacles: Sequence[Refusal]) -> None:
+        self.obstacles = tuple(obstacles)
         self.operators = tuple(dict.fromkeys(o.operator.rstrip("_") for o in obstacles))
         super().__init__(report(network, obstacles))
 
 
 def report(network: str, obstacles: Sequence[Refusal]) -> str:
-    """All obstacles of a network in one sentence: each operator once, where it occurs first, and how often.
+    """All obstacles of a network in one sentence: each kind once, where it occurs first, and where else.
 
     One obstacle alone is its own sentence.
     """
     if len(obstacles) == 1:
         return str(obstacles[0])
-    kinds: dict[str, list[Refusal]] = {}
+    kinds: dict[tuple[str, str], list[Refusal]] = {}
     for obstacle in obstacles:
-        kinds.setdefault(obstacle.operator, []).append(obstacle)
+        kinds.setdefault(obstacle.kind, []).append(obstacle)
     found = []
     for number, alike in enumerate(list(kinds.values())[:MOST_SHOWN], 1):
-        first, count = alike[0], len(alike)
-        more = f" (and {count - 1} more of {first.operator})" if count > 1 else ""
-        found.append(f"({number}) {first.place}: {first.reason}{first.hint}{more}")
+        first = alike[0]
+        found.append(f"({number}) {first.place}: {first.reason}{first.hint}{others(alike)}")
     left = len(kinds) - len(found)
-    tail = f"; and {left} more operators" if left else ""
+    tail = f"; and {left} more kinds" if left else ""
     known = next((o.known for o in obstacles if o.known), "")
     return f"network {network} has {len(obstacles)} obstacles: {'; '.join(found)}{tail}{known}"
+
+
+def others(alike: Sequence[Refusal]) -> str:
+    """Of obstacles of one kind: how many there are besides the first, and in which layers."""
+    if len(alike) == 1:
+        return ""
+    layers = list(dict.fromkeys(o.place.split(" (")[0].removeprefix("layer ") for o in alike[1:]))
+    shown = ", ".join(layers[:MOST_PLACES]) + (", ..." if len(layers) > MOST_PLACES else "")
+    return f" (and {len(alike) - 1} more of {alike[0].operator.rstrip('_')}: {cut(shown, LONGEST)})"

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import io
 import logging
 import re
+from collections.abc import Mapping
 
 import torch
 
 from bfp.errors import BfpError
 from calib.eval_mode import to_eval
-from calib.frontend.aten import FRESH
-from calib.frontend.translation import operator_name
+from calib.frontend.aten import ALIASES, FRESH
+from calib.frontend.inputs import arranged
+from calib.frontend.trace_advice import advice
+from calib.frontend.translation import bind, operator_name
 
 
 def as_module(value: object) -> torch.nn.Module | None:
@@ -25,27 +27,31 @@ def as_module(value: object) -> torch.nn.Module | None:
     return to_eval(value)
 
 
-def trace(module: torch.nn.Module, input_shape: tuple[int, ...], name: str) -> torch.export.ExportedProgram:
-    """ATen graph of the module; its in-place operators, if any, mean the same as their functional forms."""
-    needed = _needed_inputs(module)
-    if len(needed) > 1:
-        raise BfpError(f"network {name} takes {len(needed)} inputs ({', '.join(needed)}); give a module that takes one")
+def trace(
+    module: torch.nn.Module, shapes: Mapping[str, tuple[int, ...]], name: str
+) -> tuple[torch.export.ExportedProgram, tuple[str, ...]]:
+    """ATen graph of the module, and the names of its inputs, in the order of the program's.
+
+    Its in-place operators, if any, mean the same as their functional forms. shapes: of each input, by name.
+    """
+    ordered = arranged(module, shapes, name)
     example = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
-    image = torch.zeros(1, *input_shape, dtype=example.dtype, device=example.device)
+    images = [torch.zeros(1, *shape, dtype=example.dtype, device=example.device) for shape in ordered.values()]
     # when tracing fails, torch logs and prints pages of its own; the sentence below is for the user
     level, logging.root.manager.disable = logging.root.manager.disable, logging.CRITICAL
     try:
         with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            return _export(module, image)
+            return _export(module, tuple(images)), tuple(ordered)
     except _NoScript as error:
         raise BfpError(
             f"network {name} is a TorchScript module that torch cannot export ({error}); give the module it was made from"
         ) from None
     except Exception as error:  # torch raises many types here, all mean that the module is not traceable
         reason = re.sub(r"\s+", " ", str(error).strip().split("\n")[0])[:200].rstrip(".")
+        sizes = " and ".join(str(tuple(shape)) for shape in ordered.values())
         raise BfpError(
-            f"network {name} cannot be traced with an input of shape {tuple(input_shape)} "
-            f"({type(error).__name__}: {reason}); check the input size, and that forward has no control flow on data"
+            f"network {name} cannot be traced with an input of shape {sizes} "
+            f"({type(error).__name__}: {reason}); {advice(module, f'{type(error).__name__}: {reason}', next(iter(ordered.values())))}"
         ) from None
     finally:
         logging.root.manager.disable = level
@@ -55,31 +61,21 @@ class _NoScript(Exception):
     """A TorchScript module that torch does not bring into an exported program."""
 
 
-def _needed_inputs(module: torch.nn.Module) -> list[str]:
-    """Names of the inputs without a default that ``forward`` has."""
-    if isinstance(module, torch.jit.ScriptModule):
-        arguments = module.forward.schema.arguments[1:]
-        return [a.name for a in arguments if not a.has_default_value()]
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    parameters = inspect.signature(module.forward).parameters.values()
-    return [p.name for p in parameters if p.default is inspect.Parameter.empty and p.kind in kinds]
-
-
-def _from_script(module: torch.jit.ScriptModule, image: torch.Tensor) -> torch.export.ExportedProgram:
+def _from_script(module: torch.jit.ScriptModule, images: tuple[torch.Tensor, ...]) -> torch.export.ExportedProgram:
     """A traced or scripted module as an exported program. Raises _NoScript where this torch does not make one of it."""
     try:
         from torch._export.converter import TS2EPConverter
 
-        return TS2EPConverter(module, (image,), {}).convert()
+        return TS2EPConverter(module, images, {}).convert()
     except Exception as error:  # torch raises many types here
         raise _NoScript(re.sub(r"\s+", " ", str(error).strip().split("\n")[0])[:200].rstrip(".")) from None
 
 
-def _export(module: torch.nn.Module, image: torch.Tensor) -> torch.export.ExportedProgram:
+def _export(module: torch.nn.Module, images: tuple[torch.Tensor, ...]) -> torch.export.ExportedProgram:
     if isinstance(module, torch.jit.ScriptModule):
-        program = _from_script(module, image)
+        program = _from_script(module, images)
     else:
-        program = torch.export.export(module, (image,))
+        program = torch.export.export(module, images)
     # decompositions {} only functionalises; it takes longer than the export, and few modules need it
     nested = any(isinstance(node.target, torch._ops.HigherOrderOperator) for node in program.graph.nodes)
     return program.run_decompositions({}) if nested or _writes_shared_values(program.graph) else program
@@ -88,13 +84,24 @@ def _export(module: torch.nn.Module, image: torch.Tensor) -> torch.export.Export
 def _writes_shared_values(graph: torch.fx.Graph) -> bool:
     """Whether an in-place operator may write to what another node reads, perhaps through a view.
 
-    It cannot where its operand is newly computed and has no other reader: then it is the same as its
-    functional form.
+    It cannot where its operand is newly computed, or a view of what is, and nothing else reads either: then it is the
+    same as its functional form. Dropout that does nothing writes nothing.
     """
     for node in graph.nodes:
         if node.op == "call_function" and getattr(node.target, "_schema", None) and node.target._schema.is_mutable:
-            operand = node.args[0]
-            fresh = operand.op == "call_function" and operator_name(operand).rstrip("_") in FRESH
-            if not fresh or len(operand.users) != 1:
+            idle = "dropout" in operator_name(node) and not bind(node)["train"]
+            if not idle and not _fresh(node.args[0]):
                 return True
+    return False
+
+
+def _fresh(value: object) -> bool:
+    """Whether a value is newly computed, or a view of one, and nothing but one call reads it."""
+    while isinstance(value, torch.fx.Node) and value.op == "call_function" and len(value.users) == 1:
+        name = operator_name(value).rstrip("_")
+        if name in FRESH:
+            return True
+        if name not in ALIASES:
+            return False
+        value = value.args[0]
     return False

@@ -9,9 +9,11 @@ from typing import NoReturn
 import numpy as np
 import torch
 from torch.fx import Node as FxNode
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
 from bfp.graph import Node
 from calib.frontend.builder import Draft
+from calib.frontend.pieces import assembled
 from calib.frontend.refusals import Refusal
 from calib.frontend.views import View, gather, is_order, numbers
 
@@ -25,11 +27,13 @@ class Translation:
 
     def __init__(self, draft: Draft, module: torch.nn.Module) -> None:
         self.draft = draft
-        self.classes = {path: type(m).__name__ for path, m in module.named_modules() if path}
+        self.classes = {path: type(m).__name__ for path, m in module.named_modules()}
         self.leaves = {path for path, m in module.named_modules() if path and not list(m.children())}
         self.views: dict[FxNode, View] = {}
         self.several: dict[FxNode, list[View]] = {}  # of a call with several results, each one
+        self.bordered: dict[FxNode, tuple[FxNode, list[int]]] = {}  # what has -inf around it: of what, and how much
         self.constants: dict[FxNode, object] = {}
+        self.lost: set[FxNode] = set()  # calls that were refused, and whose result has no size that is known
 
     def path(self, fx: FxNode) -> str:
         """Path of the innermost module that the call belongs to; empty for the top one."""
@@ -44,19 +48,37 @@ class Translation:
         raise Refusal(self.draft.name, operator_name(fx), f"{place} ({kind}node {fx.name}, {fx.target})", reason, known)
 
     def assume(self, fx: FxNode) -> None:
-        """Go on behind a call that was refused, as if its results were tensors of the draft, to find what else is."""
+        """Go on behind a call that was refused, as if its results were tensors of the draft, to find what else is.
+
+        What has the shape of one of its operands is taken for that operand's elements, each changed at its place.
+        """
         value = fx.meta.get("val")
+        if not fixed_size(value):
+            self.lost.add(fx)
+            return
         found = []
         for part in value if isinstance(value, (tuple, list)) else [value]:
             shape = tuple(part.shape) if isinstance(part, torch.Tensor) else (1,)
+            name = self.draft.unique("refused")
+            like = next((v for v in fx.all_input_nodes if v in self.views and shape_of(v) == shape), None)
+            if like is not None and is_order(self.index(like), prod(self.draft.shapes[self.views[like].tensor])):
+                self.draft.shapes[name] = self.draft.shapes[self.views[like].tensor]
+                found.append(View(name, self.views[like].index))
+                continue
             is_map = 2 <= len(shape) <= 4 and shape[0] == 1
             channels, *size = (*shape[1:2], *(1,) * (4 - len(shape)), *shape[2:]) if is_map else (prod(shape), 1, 1)
-            name = self.draft.unique("refused")
             self.draft.shapes[name] = (channels, *size)
             found.append(View(name))
         self.views[fx] = found[0]
         if isinstance(value, (tuple, list)):
             self.several[fx] = found
+
+    def depends_on_lost(self, fx: FxNode) -> bool:
+        """Whether a call reads a result whose size is not known: then nothing can be said of its own."""
+        if self.lost.isdisjoint(fx.all_input_nodes):
+            return False
+        self.lost.add(fx)
+        return True
 
     def node_name(self, fx: FxNode) -> str:
         """Unique readable name: the layer's path, or the enclosing module's path and the operator."""
@@ -108,9 +130,13 @@ class Translation:
 
     def line(self, fx: FxNode, value: object) -> tuple[str, int]:
         """Like map, for operators along one axis: the tensor, and whether rows (0) or columns (1) are that axis."""
+        view, shape = self.view(fx, value), shape_of(value)
+        channels, height, width = self.draft.shapes[view.tensor]
+        if view.index is None and len(shape) == 3 and shape != (1, channels, height * width):
+            self.views[value] = View(self.ordered(value, View(view.tensor, numbers(shape)), shape))
         tensor = self.tensor(fx, value)
         channels, height, width = self.draft.shapes[tensor]
-        if shape_of(value) != (1, channels, height * width) or min(height, width) > 1:
+        if shape != (1, channels, height * width) or min(height, width) > 1:
             self.refuse(fx, f"operand of shape {shape_of(value)} is not channels x one axis")
         return tensor, 0 if width == 1 < height else 1
 
@@ -132,8 +158,14 @@ class Translation:
         wanted = (*shape[1:2], *(1,) * (4 - len(shape)), *shape[2:])
         if len(shape) == 3 and source[2] == 1 < source[1]:
             wanted = (*shape[1:], 1)
-        found = gather(view.index.reshape(wanted), source) if shape[0] == 1 and 2 <= len(shape) <= 4 else None
+        found = index = None
+        if shape[0] == 1 and 2 <= len(shape) <= 4:
+            index = view.index.reshape(wanted)
+            found = gather(index, source)
         if found is None:
+            tensor = None if index is None else assembled(self, fx, view.tensor, index)
+            if tensor is not None:
+                return tensor
             self.refuse(
                 fx,
                 f"rearranging a map of {source} into {shape} is not supported where anything but a linear layer reads "
@@ -221,7 +253,15 @@ def bind(fx: FxNode) -> dict[str, object]:
 def shape_of(fx: FxNode) -> tuple[int, ...]:
     """Shape of an ATen value, batch included; of the first one where a call has several."""
     value = fx.meta["val"]
-    return tuple((value[0] if isinstance(value, (tuple, list)) else value).shape)
+    # of scripts, torch keeps sizes as symbols that stand for numbers
+    return tuple(int(size) for size in (value[0] if isinstance(value, (tuple, list)) else value).shape)
+
+
+def fixed_size(value: object) -> bool:
+    """Whether an ATen value, or each of several, has sizes that the image's values do not decide."""
+    if isinstance(value, (tuple, list)):
+        return all(fixed_size(part) for part in value)
+    return not isinstance(value, (torch.Tensor, torch.SymInt)) or not free_unbacked_symbols(value)
 
 
 def pair(value: object, along: int | None = None, other: int = 1) -> tuple[int, int]:

@@ -9,11 +9,13 @@ from torch.fx import Node as FxNode
 
 from bfp.graph import Window
 from calib.frontend.arithmetic import affine
+from calib.frontend.contractions import largest as greatest, weighted
 from calib.frontend.rearranging import rearrange
 from calib.frontend.translation import Translation, axis, operator_name, pair, shape_of
 from calib.frontend.views import View
 
 LARGEST, MEAN = "max_pool", "avg_pool"
+LOWEST = -1e30  # what is padded with it never wins a max pooling
 
 
 def operand(t: Translation, fx: FxNode, value: object) -> tuple[str, int | None]:
@@ -37,8 +39,22 @@ def max_pool(t: Translation, fx: FxNode, a: dict) -> None:
     """The largest value of a window."""
     if set(pair(a["dilation"])) != {1}:
         t.refuse(fx, f"max pooling with dilation {pair(a['dilation'])} is not supported; only 1 is")
-    source, window, _ = pool_window(t, fx, a)
-    t.emit(fx, LARGEST, (source,), window=window)
+    if a["self"] not in t.bordered:
+        source, window, _ = pool_window(t, fx, a)
+        t.emit(fx, LARGEST, (source,), window=window)
+        return
+    value, (left, right, top, bottom) = a["self"], t.bordered[a["self"]][1][:4]
+    source, along = operand(t, fx, t.bordered[value][0])
+    if any(pair(a["padding"], along, 0)):
+        t.refuse(fx, "max pooling with padding of its own around one with -inf is not supported; give it in one place")
+    # as if the larger map were there: the window without the zeros that ceil mode reads beyond
+    kernel = pair(a["kernel_size"], along)
+    stride = pair(a["stride"], along) if a["stride"] else kernel
+    if along == 0:
+        left, right, top, bottom = 0, 0, left, right
+    size, result = t.draft.shapes[source][1:], pair(shape_of(fx)[2:], along)
+    extra = [(result[i] - 1) * stride[i] + kernel[i] - size[i] - low for i, low in ((0, top), (1, left))]
+    t.emit(fx, LARGEST, (source,), window=Window(kernel, stride, (top, left, *extra)))
 
 
 def avg_pool(t: Translation, fx: FxNode, a: dict) -> None:
@@ -144,15 +160,28 @@ def over_axes(t: Translation, fx: FxNode, value: object, axes: object, op: str) 
         name = t.node(fx, op, (view.tensor,), window=Window(kernel, kernel))
         in_order = np.array_equal(at, np.arange(len(wanted)))
         return View(name, None if in_order else at.reshape(shape_of(fx))), sets.shape[1]
-    kind = operator_name(fx).split(".")[-1]
-    t.refuse(fx, f"{kind} over axes {axes} of shape {shape} is not supported; only over rows and columns")
+    found = None
+    if 0 not in axes or shape[0] > 1:
+        by_sum = op == MEAN
+        found = weighted(t, fx, view.tensor, sets, 1 / sets.shape[1]) if by_sum else greatest(t, fx, view.tensor, sets)
+    if found is None:
+        kind = operator_name(fx).split(".")[-1]
+        t.refuse(fx, f"{kind} over axes {axes} of shape {shape} is not supported; only over rows, columns and channels")
+    return found, sets.shape[1]
 
 
 def zero_pad(t: Translation, fx: FxNode, a: dict) -> None:
-    """Zeros before and behind channels, rows and columns; a negative amount crops."""
+    """Zeros before and behind channels, rows and columns; a negative amount crops. Other modes repeat what is there."""
     mode = a.get("mode", "constant")
-    if mode != "constant" or a["value"] not in (None, 0):
-        t.refuse(fx, f"padding with mode {mode} and value {a['value']} is not supported; only zeros")
+    if mode != "constant":
+        rearrange(t, fx, a)
+        return
+    if a["value"] not in (None, 0):
+        lowest = a["value"] <= LOWEST and len(a["pad"]) <= 4 and min(a["pad"]) >= 0
+        if not lowest or not all("max_pool" in operator_name(user) for user in fx.users):
+            t.refuse(fx, f"padding with value {a['value']} is not supported; only zeros, and -inf before max pooling")
+        t.bordered[fx] = a["self"], [*a["pad"], 0, 0]
+        return
     view = t.view(fx, a["self"])
     amounts = list(a["pad"]) + [0] * (8 - len(a["pad"]))
     if view.index is not None or shape_of(a["self"]) != (1, *t.draft.shapes[view.tensor]) or any(amounts[6:]):

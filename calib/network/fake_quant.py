@@ -90,21 +90,21 @@ def real_network(artifact: Artifact, dtype: type = np.float64) -> FloatNetwork:
 def run(
     artifact: Artifact, images: np.ndarray, network: FloatNetwork | None = None, dtype: type = np.float64
 ) -> np.ndarray:
-    """Output values [N, outputs] of normalised images [N, C, H, W], computed in ``dtype``, all in real numbers.
+    """All outputs side by side [N, values] of normalised images [N, C, H, W], computed in ``dtype``, all in real numbers.
 
     network: whose weights, of that dtype, take the place of the artifact's; only activations are quantised then.
     """
     graph, formats = artifact.graph, artifact.formats
     network = real_network(artifact, dtype) if network is None else network
-    entry = torch.from_numpy(artifact.preprocessing.scaled(np.asarray(images, dtype)))
+    entry = {t: torch.from_numpy(x) for t, x in artifact.scaled(np.asarray(images, dtype)).items()}
     out = execute(
         graph,
         computing(network),
-        {graph.input: entry},
-        keep=[graph.output],
+        entry,
+        keep=graph.outputs,
         store=lambda tensor, x: fake_quantise(x, formats[tensor]),
     )
-    return artifact.logits(out[graph.output].numpy())
+    return artifact.logits({t: x.numpy() for t, x in out.items()})
 
 
 @dataclass(frozen=True)

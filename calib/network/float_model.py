@@ -6,14 +6,15 @@ not the original module, also proves that the import preserved the function.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import torch
 
 from bfp import host_operators
+from bfp.artifact import one_or_all
 from bfp.errors import BfpError
-from bfp.graph import Node
+from bfp.graph import Graph, Node
 from calib.network.executor import execute
 from calib.network.float_network import FloatNetwork
 from calib.network.float_ops import ACTIVATE, APPLY, JOIN
@@ -34,21 +35,43 @@ def run(
     images have another shape than the network's input.
     """
     graph = network.graph
-    expected = graph.shapes[graph.input]
+    expected = graph.image_shape
     if images.ndim != 4 or tuple(images.shape[1:]) != tuple(expected):
         raise BfpError(f"network {graph.name} takes images of shape {expected}, got {tuple(images.shape[1:])}")
-    return execute(graph, computing(network), {graph.input: network.entry(images.float())}, keep, observe)
+    return execute(graph, computing(network), network.entry(images.float()), keep, observe)
 
 
 def logits(network: FloatNetwork, images: torch.Tensor) -> torch.Tensor:
-    """The network's output for a batch [N, C, H, W], flattened to [N, outputs]."""
-    out = network.graph.output
-    return run(network, images, keep=[out])[out].flatten(1) * network.output_scale
+    """All outputs of the network side by side for a batch [N, C, H, W], flattened to [N, values]."""
+    found = run(network, images, keep=network.graph.outputs)
+    return side_by_side(network, found)
 
 
-def returned(network: FloatNetwork, images: torch.Tensor) -> np.ndarray:
-    """What the network returns for a batch, float64 [N, ...]: what the host computes is done, too."""
-    return host_operators.apply(network.host, logits(network, images).cpu().double().numpy())
+def side_by_side(network: FloatNetwork, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """All outputs, each flattened, [N, values], from their tensors [N, C, H, W] by name."""
+    outputs = network.graph.outputs
+    return torch.cat([tensors[t].flatten(1) * network.output_scales.get(t, 1.0) for t in outputs], dim=1)
+
+
+def returned(network: FloatNetwork, images: torch.Tensor) -> np.ndarray | dict[str, np.ndarray]:
+    """What the network returns for a batch, float64 [N, ...]: what the host computes is done, too.
+
+    Of several outputs a dict by their names.
+    """
+    parts = network.graph.output_parts(logits(network, images).cpu().double().numpy())
+    return one_or_all({t: host_operators.apply(network.hosts.get(t, ()), values) for t, values in parts.items()})
+
+
+def output_weights(graph: Graph, tensors: Mapping[str, torch.Tensor]) -> dict[str, float]:
+    """By how much the squared errors of each output count where those of all are added up.
+
+    An output is worth as much as any other, whatever its unit and its size: its own mean power of an image, in
+    tensors [N, C, H, W] by name, is one. Of an only output, errors count as they are.
+    """
+    if len(graph.outputs) == 1:
+        return {graph.outputs[0]: 1.0}
+    power = {t: float(tensors[t].double().square().sum()) / len(tensors[t]) for t in graph.outputs}
+    return {t: 1.0 / p if p > 0 else 1.0 for t, p in power.items()}
 
 
 def computing(network: FloatNetwork) -> Callable[[Node, list[torch.Tensor]], torch.Tensor]:

@@ -45,10 +45,10 @@ class FloatWeights:
 class FloatNetwork:
     """Graph and float weights; ``weights`` has one entry per ``conv`` and ``depthwise`` node, by node name.
 
-    input_scale: by which the channels of normalised images are divided to become the input tensor; None: by nothing.
-    output_scale: by which the output tensor is multiplied to become the network's output.
+    input_scale: by which the channels of normalised images are divided to become the input tensors; None: by nothing.
+    output_scales: by which output tensors are multiplied to become what the network returns; by nothing where none is said.
     output_range: exponent and largest logit of a classifier's output tensor, where its scaling has fixed them.
-    host: steps of bfp.host_operators behind the network's output.
+    hosts: steps of bfp.host_operators behind the outputs that have any, by tensor.
     reach: furthest value that each channel's mantissas shall hold, float64 [C], of the tensors where
     calib.transforms.sequence has chosen it.
     """
@@ -56,13 +56,13 @@ class FloatNetwork:
     graph: Graph
     weights: dict[str, FloatWeights]
     input_scale: tuple[float, ...] | None = None
-    output_scale: float = 1.0
+    output_scales: dict[str, float] = field(default_factory=dict)
     output_range: tuple[int, float] | None = None
-    host: tuple[str, ...] = ()
+    hosts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     reach: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def entry(self, images: torch.Tensor) -> torch.Tensor:
-        """The input tensor of normalised images [N, C, H, W]."""
-        if self.input_scale is None:
-            return images
-        return images / torch.tensor(self.input_scale, dtype=images.dtype, device=images.device)[:, None, None]
+    def entry(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The input tensors of normalised images [N, C, H, W], by name."""
+        if self.input_scale is not None:
+            images = images / torch.tensor(self.input_scale, dtype=images.dtype, device=images.device)[:, None, None]
+        return self.graph.input_parts(images)

@@ -64,7 +64,7 @@ class ChannelRanges:
     """
 
     def __init__(self, graph: Graph, tensors: set[str], variants: int = 1) -> None:
-        self.input, self.variants, self.images = graph.input, variants, 0
+        self.input, self.variants, self.images = graph.inputs[0], variants, 0
         channels = {t: graph.shapes[t][0] for t in sorted(tensors)}
         self.maximum = {t: np.zeros(c) for t, c in channels.items()}
         self.held_out = HeldOut()

@@ -11,13 +11,14 @@ from calib.network.float_network import FloatNetwork
 
 
 def noise_gains(network: FloatNetwork, images: torch.Tensor, seed: int = 0) -> dict[str, np.ndarray]:
-    """Noise power at the network's output for noise of power one in each channel, float64 [C] by tensor.
+    """Noise power at the network's outputs for noise of power one in each channel, float64 [C] by tensor.
 
     From the gradients of a seeded random projection of the outputs: to first
-    order, and summed over the channel's pixels. images: normalised [N, C, H, W].
+    order, and summed over the channel's pixels. Outputs count as of ``float_model.output_weights``.
+    images: normalised [N, C, H, W].
     """
     graph = network.graph
-    signs = np.random.default_rng(seed).integers(0, 2, (len(images), *graph.shapes[graph.output])) * 2 - 1
+    rng = np.random.default_rng(seed)
     gains = {}
 
     def watched(tensor: str, x: torch.Tensor) -> torch.Tensor:
@@ -29,12 +30,17 @@ def noise_gains(network: FloatNetwork, images: torch.Tensor, seed: int = 0) -> d
 
     compute = float_model.computing(network)
     with torch.enable_grad():
-        entry = watched(graph.input, network.entry(images).clone().requires_grad_(True))
+        entry = {t: watched(t, x.clone().requires_grad_(True)) for t, x in network.entry(images).items()}
         out = execute(
             graph,
             lambda node, operands: watched(node.output, compute(node, operands)),
-            {graph.input: entry},
-            keep=[graph.output],
-        )[graph.output]
-        (out * torch.from_numpy(signs).float()).sum().backward()
+            entry,
+            keep=graph.outputs,
+        )
+        weights = float_model.output_weights(graph, {t: x.detach() for t, x in out.items()})
+        projected = []
+        for t in graph.outputs:
+            signs = torch.from_numpy(rng.integers(0, 2, (len(images), *graph.shapes[t])) * 2 - 1).float()
+            projected.append((out[t] * signs).sum() * weights[t] ** 0.5)
+        sum(projected).backward()
     return gains

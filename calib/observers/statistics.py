@@ -64,8 +64,8 @@ class Statistics:
     values need one of their own beside it. After the pass ``maximum`` is the
     largest |x|, ``minimum`` the smallest x, ``highest`` the largest and ``power()`` the mean of x**2,
     float64 [channels] by tensor.
-    ``outputs`` are the output vectors of the first KEPT_OUTPUTS images, float32
-    [N, channels], where the network's output is a vector.
+    ``outputs`` are the values of the first KEPT_OUTPUTS images, float32
+    [N, channels], of each output that is a vector.
     """
 
     def __init__(
@@ -84,14 +84,15 @@ class Statistics:
             self.histograms[t].negative = Histogram(splits[t])
         self.images = 0
         self._squares = {t: np.zeros(s[0]) for t, s in graph.shapes.items()}
-        self.outputs = np.zeros((0, graph.shapes[graph.output][0]), np.float32)
+        vectors = [t for t in graph.outputs if graph.shapes[t][1:] == (1, 1)]
+        self.outputs = {t: np.zeros((0, graph.shapes[t][0]), np.float32) for t in vectors}
 
     def observe(self, tensor: str, x: torch.Tensor) -> None:
         """Add one batch of a tensor, [N, C, H, W]. Raises BfpError naming the layer where a value is not finite."""
         low, high = x.amin((2, 3)).amin(0).double().numpy(), x.amax((2, 3)).amax(0).double().numpy()
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
             producer = self.graph.producer(tensor)
-            where = f"layer {producer.name}" if producer else "the input"
+            where = f"layer {producer.name}" if producer else "the input" if len(self.graph.inputs) == 1 else f"input {tensor}"
             raise BfpError(
                 f"network {self.graph.name}: the activations of {where} hold NaN or infinity; "
                 "check the weights file and the input's mean and std"
@@ -107,10 +108,10 @@ class Statistics:
             histogram.add(x.abs(), magnitude)
             if histogram.negative is not None:
                 histogram.negative.add((-x).clamp_(min=0), np.maximum(-low, 0))
-        if tensor == self.graph.input:
+        if tensor == self.graph.inputs[0]:
             self.images += len(x)
-        if tensor == self.graph.output and x.shape[2:] == (1, 1):
-            self.outputs = np.concatenate([self.outputs, x.flatten(1).numpy()])[:KEPT_OUTPUTS]
+        if tensor in self.outputs:
+            self.outputs[tensor] = np.concatenate([self.outputs[tensor], x.flatten(1).numpy()])[:KEPT_OUTPUTS]
 
     def power(self, tensor: str) -> np.ndarray:
         """Mean square of each channel, float64 [channels]."""

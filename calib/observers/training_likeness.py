@@ -59,7 +59,7 @@ def training_likeness(network: FloatNetwork, images: torch.Tensor) -> Likeness:
             found.append(_divergence(APPLY[node.op](node, network, operands), trained))
         return float_model.compute(node, network, operands)
 
-    execute(graph, compute, {graph.input: network.entry(images)}, keep=())
+    execute(graph, compute, network.entry(images), keep=())
     known = [d for d in found if np.isfinite(d)]
     return Likeness(len(images), float(np.median(known)) if known else None)
 

@@ -92,7 +92,7 @@ def reconstruct(
     def store(tensor: str, pair: Pair) -> Pair:
         return Pair(pair.exact, fake_quantise(pair.rounded, artifact.formats[tensor]))
 
-    execute(graph, compute, {graph.input: Pair(batch, batch)}, keep=(), store=store)
+    execute(graph, compute, {t: Pair(x, x) for t, x in batch.items()}, keep=(), store=store)
     result = replace(artifact, parameters=parameters)
     verify(result)
     return result
@@ -158,7 +158,7 @@ class _Fitting:
         self.node, self.floats, self.p, self.seed, self.variants = node, floats, p, seed, variants
         self.graph, self.formats = artifact.graph, operand_formats(node, artifact.formats)
         self.size = artifact.graph.shapes[node.main][1:]
-        self.offset = artifact.result.offset if node.output == artifact.graph.output else 0.0
+        self.offset = artifact.offset(node.output)
 
     def reconstructed(self, sums: torch.Tensor, operands: list[torch.Tensor], rounding: bool, bias: bool) -> Parameters:
         """New parameters; sums: the float layer's output before its activation, [N, F, OH, OW]."""

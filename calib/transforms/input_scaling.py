@@ -36,16 +36,17 @@ def scale_input(state: CalibrationState, images: ImageSet) -> CalibrationState:
 def input_scaled(network: FloatNetwork, plan: FormatPlan) -> FloatNetwork:
     """The same function of the images, with a scale for its input, where all that reads it takes a scale in."""
     graph = network.graph
-    readers = graph.consumers(graph.input)
     if plan.preprocessing.channels == ARRAY:
         return network  # there are no codes: statistics choose the step
-    if not readers or not all(takes_in(n, graph.input, Change.SCALE) for n in readers):
+    (entry,) = graph.inputs  # pictures are the only input
+    readers = graph.consumers(entry)
+    if not readers or not all(takes_in(n, entry, Change.SCALE) for n in readers):
         return network
-    scale = best_scale(plan.preprocessing, plan.splits[graph.input], plan.bits[graph.input], plan.signed[graph.input])
+    scale = best_scale(plan.preprocessing, plan.splits[entry], plan.bits[entry], plan.signed[entry])
     if np.all(scale == 1):
         return network
     scale = scale.astype(np.float32)
-    return replace(rescaled(network, {graph.input: scale}), input_scale=tuple(float(s) for s in scale))
+    return replace(rescaled(network, {entry: scale}), input_scale=tuple(float(s) for s in scale))
 
 
 def best_scale(pre: Preprocessing, splits: tuple[int, ...], bits: int, signed: bool) -> np.ndarray:

@@ -27,21 +27,21 @@ IMAGES = 64
 
 def scale_output(state: CalibrationState, images: ImageSet) -> CalibrationState:
     """The pass: a classifier's output scaled to its logits' range; nothing where outputs are no logits."""
-    output = state.network.graph.output
-    if not state.plan.has_logits():
+    output = state.plan.logits
+    if output is None:
         return state
     logits = TensorValues(output)
     observe(state.network, evenly(images, IMAGES), logits, "output scaling")
     # one image, or such as do not look like training's, do not show how far logits reach
     enough = len(logits.values()) > 1 and state.evidence.likeness.alike
     trained = None if enough else trained_values(state.network).get(output)
-    return state.with_network(output_scaled(state.network, logits.values(), state.plan.bits[output], trained))
+    return state.with_network(output_scaled(state.network, output, logits.values(), state.plan.bits[output], trained))
 
 
 def output_scaled(
-    network: FloatNetwork, logits: np.ndarray, bits: int, trained: TrainedSums | None = None
+    network: FloatNetwork, output: str, logits: np.ndarray, bits: int, trained: TrainedSums | None = None
 ) -> FloatNetwork:
-    """The same function with its output tensor scaled so that ``best_step`` is a power of two.
+    """The same function with one of its output tensors scaled so that ``best_step`` is a power of two.
 
     Logits of other images may reach further than ``logits`` [N, classes]: by ``stretch``, and as far as ``trained``
     says, where that is given.
@@ -59,9 +59,8 @@ def output_scaled(
     step = best_step(wide, bits)
     exponent = round(np.log2(step))
     scale = np.float32(step * 2.0**-exponent)
-    output = network.graph.output
     factors = np.full(network.graph.shapes[output][0], scale)
-    scaled = replace(rescaled(network, {output: factors}), output_scale=float(scale))
+    scaled = replace(rescaled(network, {output: factors}), output_scales={output: float(scale)})
     if factor == 1:
         return scaled
     return replace(scaled, output_range=(exponent, float(wide.max() / scale)))

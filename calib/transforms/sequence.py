@@ -10,9 +10,10 @@ from collections.abc import Iterable
 
 from calib.data.images import ImageSet
 from calib.formats.bit_allocation import allocate_bits
-from calib.options import AUTO, BfpOptions
+from calib.options import AUTO, FAN2019, BfpOptions
 from calib.quantisation import choose_method, gather_statistics, quantise, reconstruct, reconstruct_where_better
 from calib.state import CalibrationState, Pass
+from calib.transforms.canonical_scales import bring_to_canonical_scales
 from calib.transforms.channel_permutation import permute_channels
 from calib.transforms.cross_layer_equalisation import equalise_ranges, equalise_weights
 from calib.transforms.input_scaling import scale_input
@@ -27,6 +28,8 @@ def preparation(options: BfpOptions) -> tuple[Pass, ...]:
     """The passes before anything is quantised: transforms, which keep the function of the network, and widths."""
     ranges, budget = options.equalise == "ranges", options.weight_budget or options.activation_budget
     return _asked_for(
+        # channels whose scales lie far apart, which changes nothing of the function, come to one scale
+        (options.method != FAN2019, bring_to_canonical_scales),
         # how like training's the images are says how far their ranges can be trusted
         (ranges, compare_with_training),
         # in data-free equalisation, the weights of neighbouring layers get the same range in every channel

@@ -13,10 +13,51 @@ def mobilenet_v2(pretrained: bool = False, width: float = 1.0, classes: int = 10
     pretrained: load torchvision's ImageNet weights; raises BfpError where they
     cannot be downloaded.
     """
+    return _build("mobilenet_v2", "MobileNet_V2_Weights", pretrained, width_mult=width, num_classes=classes)
+
+
+def resnext50(pretrained: bool = False) -> nn.Module:
+    """ResNeXt-50 32x4d (Xie et al., 2017): [N, 3, H, W] to logits [N, 1000]. Arguments and errors as of mobilenet_v2."""
+    return _build("resnext50_32x4d", "ResNeXt50_32X4D_Weights", pretrained)
+
+
+def shufflenet_v2(pretrained: bool = False) -> nn.Module:
+    """ShuffleNetV2 x1 (Ma et al., 2018): [N, 3, H, W] to logits [N, 1000]. Arguments and errors as of mobilenet_v2."""
+    return _build("shufflenet_v2_x1_0", "ShuffleNet_V2_X1_0_Weights", pretrained)
+
+
+def densenet121(pretrained: bool = False) -> nn.Module:
+    """DenseNet-121 (Huang et al., 2017): [N, 3, H, W] to logits [N, 1000]. Arguments and errors as of mobilenet_v2."""
+    return _build("densenet121", "DenseNet121_Weights", pretrained)
+
+
+def googlenet(pretrained: bool = False) -> nn.Module:
+    """GoogLeNet (Szegedy et al., 2015), without the classifiers that only training uses: [N, 3, H, W] to logits [N, 1000].
+
+    As torchvision's weights want it, it turns images that are normalised as for ImageNet into -1..1 itself; without
+    these weights, too. Arguments and errors as of mobilenet_v2.
+    """
+    return _with_own_normalisation("googlenet", "GoogLeNet_Weights", pretrained)
+
+
+def inception_v3(pretrained: bool = False) -> nn.Module:
+    """Inception-v3 (Szegedy et al., 2016): [N, 3, H, W] of at least 75 pixels to logits [N, 1000]; as googlenet."""
+    return _with_own_normalisation("inception_v3", "Inception_V3_Weights", pretrained)
+
+
+def _with_own_normalisation(name: str, weights: str, pretrained: bool) -> nn.Module:
+    """A network that changes the normalisation of its images, and has other results than logits in training only."""
+    settings = {} if pretrained else {"transform_input": True, "aux_logits": False, "init_weights": False}
+    return _build(name, weights, pretrained, **settings)
+
+
+def _build(name: str, weights: str, pretrained: bool, **settings: object) -> nn.Module:
+    """The package's own constructor and, if asked for, its own loading of the published weights."""
     import torchvision
 
+    constructor = getattr(torchvision.models, name)
     if not pretrained:
-        return torchvision.models.mobilenet_v2(weights=None, width_mult=width, num_classes=classes).eval()
-    weights = torchvision.models.MobileNet_V2_Weights.IMAGENET1K_V1
-    with published_weights("mobilenet_v2", weights.url):
-        return torchvision.models.mobilenet_v2(weights=weights, width_mult=width, num_classes=classes).eval()
+        return constructor(weights=None, **settings).eval()
+    published = getattr(torchvision.models, weights).IMAGENET1K_V1
+    with published_weights(name, published.url):
+        return constructor(weights=published, **settings).eval()

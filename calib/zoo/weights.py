@@ -8,19 +8,21 @@ import re
 import socket
 import sys
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
+from typing import Union
 
 import numpy as np
 import torch
 from torch import nn
 
 from bfp.errors import BfpError
-from bfp.names import printable, shown
+from bfp.names import SHOWN, cut, printable, shown
 from calib.eval_mode import to_eval
-from calib.zoo.containers import unwrapped
+from calib.frontend.inputs import arranged
+from calib.zoo.containers import COUNTER, unwrapped
 
 TORCH_SUFFIXES = (".pth", ".th", ".pt", ".ckpt", ".tar", ".bin")
 SUFFIXES = (*TORCH_SUFFIXES, ".safetensors", ".npz")
@@ -34,21 +36,24 @@ NUMBERS = [
     *(type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")),
 ]
 TENSORS = ("torch._utils", "torch.storage", "torch._tensor")  # of tensors themselves, where torch cannot read a damaged file
+FOLDER = 0x10  # among the attributes of a part of a zip archive
 VARIANCE_FLOOR = 0.1  # of a layer's mean variance: channels that hardly vary would amplify noise
 DOWNLOAD_TIMEOUT = 30.0  # seconds without any data
+Images = Union[np.ndarray, torch.Tensor]
+Calibration = Union[Images, Mapping[str, Images]]  # normalised, [N, C, H, W]
 
 
 def load_weights(
     module: nn.Module,
     spec: str | None,
     seed: int = 0,
-    calibration: np.ndarray | torch.Tensor | None = None,
+    calibration: Calibration | None = None,
 ) -> tuple[str, ...]:
     """Give ``module`` its weights, in place; it ends in eval mode. Returns notes of what was taken off around them.
 
     spec: path of a state dict (.pth, .th, .pt, .safetensors, .npz); "random"
     for a draw from ``seed``, with batch norm statistics measured on
-    ``calibration`` (normalised images [N, C, H, W]); "model" or None to leave
+    ``calibration`` (normalised images [N, C, H, W], of several inputs by name); "model" or None to leave
     it as it is. Containers and prefixes of training frameworks are taken off. Raises BfpError, one sentence, for an unreadable or wrong file.
     """
     notes = ()
@@ -57,7 +62,8 @@ def load_weights(
     elif spec not in (None, "model"):
         state, took = read_state_dict(Path(spec), module.state_dict().keys())
         check_state_dict(module, state, spec)
-        module.load_state_dict(state, strict=False)
+        # what counts batches is not needed, and may be of any kind
+        module.load_state_dict({k: v for k, v in state.items() if not k.endswith(COUNTER)}, strict=False)
         notes = (f"of weights {spec}, {took} was taken off",) if took else ()
     to_eval(module)
     return notes
@@ -109,13 +115,17 @@ def _read(path: Path) -> object:
 
 
 def check_sums(path: Path) -> None:
-    """Raise BfpError where a part of a file that torch saved is damaged: torch itself does not look at its check sums."""
+    """Raise BfpError where a part of a file that torch saved is damaged: torch itself does not look at its check sums.
+
+    A part that is marked as a folder it takes for an empty one, and gives whatever its memory held.
+    """
     if not zipfile.is_zipfile(path):  # as torch wrote them before 1.6
         return
     with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
+        folders = [m.filename for m in archive.infolist() if m.file_size and m.external_attr & FOLDER]
+        damaged = folders[0] if folders else archive.testzip()
     if damaged is not None:
-        raise BfpError(f"weights file {path} is damaged (the check sum of its part {shown(damaged)} is wrong); copy it again")
+        raise BfpError(f"weights file {path} is damaged (the check sum of its part {shown(damaged)} is wrong, or its kind); copy it again")
 
 
 def check_state_dict(module: nn.Module, state: dict[str, torch.Tensor], path: str | Path) -> None:
@@ -128,22 +138,27 @@ def check_state_dict(module: nn.Module, state: dict[str, torch.Tensor], path: st
     wanted = {k: tuple(v.shape) for k, v in own.items()}
     model = type(module).__name__
     # older checkpoints do not count batches, and inference does not need it
-    counters = {k for k in (*wanted, *state) if k.endswith("num_batches_tracked")}
+    counters = {k for k in (*wanted, *state) if k.endswith(COUNTER)}
     problems = []
     for what, keys in (
         ("lacks", [k for k in wanted if k not in state and k not in counters]),
         ("has too many", [k for k in state if k not in wanted and k not in counters]),
     ):
         if keys:
-            shown = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
-            problems.append(f"{what} {shown}")
+            named = ", ".join(map(short, keys[:3])) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+            problems.append(f"{what} {named}")
     for key in [k for k in wanted if k in state and tuple(state[k].shape) != wanted[k]][:1]:
-        problems.append(f"has {key} of shape {tuple(state[key].shape)} where the model needs {wanted[key]}")
+        problems.append(f"has {short(key)} of shape {tuple(state[key].shape)} where the model needs {wanted[key]}")
     for key in [k for k in wanted if k in state and k not in counters and kind(state[k]) != kind(own[k])][:1]:
         found, needed = (f"{kind(s[key])} ({str(s[key].dtype).removeprefix('torch.')})" for s in (state, own))
-        problems.append(f"has {key} as {found} where the model needs {needed}")
+        problems.append(f"has {short(key)} as {found} where the model needs {needed}")
     if problems:
         raise BfpError(f"weights file {path} does not belong to model {model}: it {', and '.join(problems)}")
+
+
+def short(key: str) -> str:
+    """A tensor's name as a message has room for it."""
+    return cut(printable(key), SHOWN)
 
 
 def kind(tensor: torch.Tensor) -> str:
@@ -161,7 +176,7 @@ def kind(tensor: torch.Tensor) -> str:
     return "floats" if tensor.is_floating_point() else "integers"
 
 
-def randomise(module: nn.Module, seed: int, calibration: np.ndarray | torch.Tensor | None) -> None:
+def randomise(module: nn.Module, seed: int, calibration: Calibration | None) -> None:
     """Seeded random weights that keep activations alive through any depth.
 
     Kaiming normal by fan-in (He et al., 2015), small random biases, batch norm
@@ -189,12 +204,13 @@ def randomise(module: nn.Module, seed: int, calibration: np.ndarray | torch.Tens
 
 
 def _measure_batch_norms(module: nn.Module, norms: list[nn.Module], calibration: object) -> None:
-    if calibration is None or len(calibration) < 2:
+    inputs = calibration if isinstance(calibration, Mapping) else {"": calibration}
+    if any(images is None or len(images) < 2 for images in inputs.values()):
         raise BfpError(
             f"random weights for {type(module).__name__} need at least two calibration images for its batch norms; "
             "name calibration images in the network file"
         )
-    images = torch.as_tensor(calibration, dtype=torch.float32)[:MAX_IMAGES]
+    images = {name: torch.as_tensor(x, dtype=torch.float32)[:MAX_IMAGES] for name, x in inputs.items()}
     measured: set[nn.Module] = set()
 
     def measure(norm: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
@@ -212,12 +228,13 @@ def _measure_batch_norms(module: nn.Module, norms: list[nn.Module], calibration:
     hooks = [m.register_forward_pre_hook(measure) for m in norms]
     try:
         with torch.no_grad():
-            module(images)
+            module(*arranged(module, images, type(module).__name__).values())
         print(file=sys.stderr)
     except (ValueError, RuntimeError) as error:
         reason = re.sub(r"\s+", " ", str(error).split("\n")[0])[:160].rstrip(". ")
+        sizes = " and ".join(str(tuple(x.shape[1:])) for x in images.values())
         raise BfpError(
-            f"random weights for {type(module).__name__}: the calibration images of shape {tuple(images.shape[1:])} "
+            f"random weights for {type(module).__name__}: the calibration images of shape {sizes} "
             f"do not pass through it ({reason}); check the input size"
         ) from None
     finally:

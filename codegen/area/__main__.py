@@ -15,7 +15,8 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from bfp.errors import BfpError
+from bfp.errors import BfpError, sentence
+from bfp.names import COMMAND, printable
 from codegen.area.cases import CASES
 from codegen.area.compiled import find_clang, missing_clang
 from codegen.area.measure import Area, area, as_declared, missing_yosys, module, yosys_version
@@ -72,11 +73,11 @@ def main(argv: list[str] | None = None) -> int:
                 generate([widest_artifact()], EngineOptions(), load_board(DEFAULT_BOARD), Path(temporary))
                 report(Path(temporary, "generated"))
         elif not (folder / "generated").is_dir():
-            raise BfpError(f"{folder} has no folder generated; run `doit codegen` first")
+            raise BfpError(f"{folder} has no folder generated; run `{COMMAND} codegen` first")
         else:
             report(folder / "generated")
-    except BfpError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (BfpError, OSError) as error:
+        print(f"error: {printable(sentence(error))}", file=sys.stderr)
         return 1
     return 0
 

@@ -100,9 +100,10 @@ def compiled(source: str, generated: Path, options: tuple[str, ...]) -> str:
         path = Path(folder, "source.cpp")
         path.write_text(source)
         command = [clang, *flags(generated), *options, "-S", "-emit-llvm", "-o", "-", str(path)]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     if done.returncode:
-        error = next((line for line in done.stderr.splitlines() if "error:" in line), done.stderr[-200:])
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        error = next((line for line in lines if "error:" in line), lines[-1][-200:])
         raise BfpError(f"{clang}: {error}")
     return done.stdout
 

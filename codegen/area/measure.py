@@ -87,9 +87,9 @@ def yosys(script: str, verilog: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "module.v").write_text(verilog)
         Path(folder, "script.ys").write_text(script)
-        done = subprocess.run(["yosys", "-s", "script.ys"], cwd=folder, capture_output=True, text=True)
+        done = subprocess.run(["yosys", "-s", "script.ys"], cwd=folder, capture_output=True, text=True, errors="replace")
     if done.returncode:
-        raise BfpError(f"yosys: {done.stderr.strip()[-300:]}")
+        raise BfpError(f"yosys: {(done.stderr.strip().splitlines() or ['no message'])[-1][-300:]}")
     return done.stdout
 
 

@@ -9,8 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bfp.errors import BfpError
-from bfp.files import replacing
+from bfp.errors import BfpError, sentence
+from bfp.files import check_folder, replacing
 from bfp.names import printable
 from codegen.deploy.package import ENVIRONMENT, Package, stage
 from codegen.deploy.remote import VERDICTS, connect, copy, self_test
@@ -28,10 +28,12 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         if arguments.host == LOCAL:
-            return deploy_locally(arguments.build, Path(arguments.folder or arguments.build / "board"))
+            folder = Path(arguments.folder or arguments.build / "board")
+            check_folder(folder.absolute().parent)
+            return deploy_locally(arguments.build, folder)
         return deploy(arguments.build, arguments.host, arguments.folder, tuple(arguments.environment))
-    except BfpError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
+    except (BfpError, OSError) as error:
+        print(f"error: {printable(sentence(error))}", file=sys.stderr)
         return 2
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from bfp.deployment import BUILD, MANIFEST, SAMPLES, Deployment, add_files, check_file, read_deployment, read_weights
 from bfp.errors import BfpError
+from bfp.names import COMMAND
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("bfp", "host")
@@ -33,7 +34,11 @@ ENVIRONMENT = (
 )
 START = '''"""Starts the board's program from its own folder, whatever lies where it is called from."""
 
+import signal
 import sys
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the program has begun there is nothing to close
 
 from host.__main__ import main
 
@@ -61,7 +66,7 @@ def stage(build: Path, folder: Path, simulated: bool, environment: tuple[str, ..
     read_weights(deployment, source)
     target.mkdir(parents=True)
     for name in deployment.files:
-        check_file(deployment, source, name, "make it again with `doit codegen`, or `doit build-bitstream`")
+        check_file(deployment, source, name, f"make it again with `{COMMAND} codegen`, or `{COMMAND} build-bitstream`")
         shutil.copyfile(source / name, target / name)
     shutil.copyfile(source / MANIFEST, target / MANIFEST)
     if simulated:
@@ -83,7 +88,7 @@ def stage(build: Path, folder: Path, simulated: bool, environment: tuple[str, ..
 def _simulated_parts(build: Path, folder: Path) -> None:
     """The compiled engine, and what the build folder has to verify with, listed as in the package of a bitstream."""
     if not (build / "csim" / LIBRARY).is_file():
-        raise BfpError(f"{build / 'csim' / LIBRARY} does not exist; build it with `doit csim`")
+        raise BfpError(f"{build / 'csim' / LIBRARY} does not exist; build it with `{COMMAND} csim`")
     shutil.copyfile(build / "csim" / LIBRARY, folder / LIBRARY)
     found = [name for name in SAMPLES if (build / name).is_file()]
     for name in found:

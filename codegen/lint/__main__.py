@@ -13,7 +13,8 @@ import tempfile
 from itertools import product
 from pathlib import Path
 
-from bfp.errors import BfpError
+from bfp.errors import BfpError, sentence
+from bfp.names import COMMAND, printable
 from codegen.generate import generate
 from codegen.lint.artifacts import smallest_artifact, widest_artifact
 from codegen.lint.kernel import Finding
@@ -50,12 +51,12 @@ def main(argv: list[str] | None = None) -> int:
             findings = lint(arguments.source, arguments.include, arguments.top)
         elif arguments.folder:
             if not (arguments.folder / "generated").is_dir():
-                raise BfpError(f"{arguments.folder} has no folder generated; run `doit codegen` first")
+                raise BfpError(f"{arguments.folder} has no folder generated; run `{COMMAND} codegen` first")
             findings = lint_engine(arguments.folder / "generated")
         else:
             findings = lint_project()
-    except BfpError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (BfpError, OSError) as error:
+        print(f"error: {printable(sentence(error))}", file=sys.stderr)
         return 2
     for finding in findings:
         print(finding)

@@ -125,7 +125,7 @@ def fusible(graph: Graph, formats: dict[str, BlockFormat], node: Node) -> dict[s
     if not fits:
         return {}
     readers = [user for tensor in joined | set(parts) for user in graph.consumers(tensor) if user.output not in joined]
-    keeps_map = any(user != node for user in readers) or graph.output in joined | set(parts)
+    keeps_map = any(user != node for user in readers) or bool((joined | set(parts)) & set(graph.outputs))
     found, first = {}, 0
     for part in parts:
         found[part] = Pool(node, height, width, (stored[0], stored[1]), keeps_map, first)
@@ -143,7 +143,7 @@ def fusible_input(graph: Graph, formats: dict[str, BlockFormat], node: Node) -> 
     once = len(users) == 1 or node.window.stride == (1, 1)
     fits = (
         node.op in ("max_pool", "avg_pool")
-        and node.output != graph.output
+        and node.output not in graph.outputs
         and len(users) > 0
         and pointwise
         and once

@@ -2,13 +2,14 @@
 
 A tensor is a list of segments (see Graph.segments), each a run of planes of
 ``lanes`` channels; a concatenation's branches are segments of one tensor, so
-that every branch is stored straight into its place.
+that every branch is stored straight into its place. A slice that begins and ends
+with whole words is read where its operand lies.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -72,6 +73,35 @@ class Placement:
         first = self.address + np.cumsum([0, *self.segment_planes()])[:-1] * self.plane
         return tuple(Segment(int(a), int(b), int(at)) for a, b, at in zip(self.splits, self.splits[1:], first))
 
+    def part(self, start: int, stop: int) -> Placement | None:
+        """Where channels ``start : stop`` lie; None where they share a word with others."""
+        slots = self.slots()
+        first, last = int(slots[start]), int(slots[stop - 1])
+        shared = stop < len(slots) and slots[stop] // self.lanes == last // self.lanes
+        if first % self.lanes or shared:
+            return None
+        splits = (0, *(s - start for s in self.splits if start < s < stop), stop - start)
+        return replace(self, splits=splits, address=self.address + first // self.lanes * self.plane)
+
+
+def read_in_place(graph: Graph, formats: dict[str, BlockFormat], lanes: int) -> dict[str, tuple[str, int, int]]:
+    """Slices that need no copy, by their tensor: of which tensor, the first and the last channel (exclusive).
+
+    Only what has weights reads them, they share no word with other channels, and they have their operand's format.
+    """
+    segments, found = graph.segments(), {}
+    for node in graph.nodes:
+        channels, readers = graph.channel_slice(node), graph.consumers(node.output)
+        if channels is None or node.output in graph.outputs or not all(reader.weighted for reader in readers):
+            continue
+        whole, taken = formats[node.main], formats[node.output]
+        _, height, width = graph.shapes[node.main]
+        alike = (whole.bits, whole.signed) == (taken.bits, taken.signed)
+        alike &= bool((whole.channel_exponents()[slice(*channels)] == taken.channel_exponents()).all())
+        if alike and Placement(segments[node.main], 0, height, width, whole.bits, lanes).part(*channels):
+            found[node.output] = (node.main, *channels)
+    return found
+
 
 def place(
     graph: Graph, formats: dict[str, BlockFormat], lanes: int, base: int, absent: Collection[str] = ()
@@ -80,7 +110,7 @@ def place(
 
     They lie in the order in which they are made, whatever their names are.
     """
-    segments = graph.segments()
+    segments, slices = graph.segments(), read_in_place(graph, formats, lanes)
     parent = {t: node.output for node in graph.nodes if not node.operator.computes for t in node.inputs}
     inputs = {node.output: node.inputs for node in graph.nodes if not node.operator.computes}
     found: dict[str, Placement] = {}
@@ -94,6 +124,8 @@ def place(
         return address + placement.words
 
     for tensor in (*graph.inputs, *(node.output for node in graph.nodes)):
-        if tensor not in parent and tensor not in absent:
+        if tensor not in parent and tensor not in absent and tensor not in slices:
             base = put(tensor, base)
+    for tensor, (whole, start, stop) in slices.items():
+        found[tensor] = found[whole].part(start, stop)
     return found, base

@@ -19,7 +19,7 @@ from codegen.lowering.fusion import MOST_QUEUED, MOST_WORDS, InputPool, Pool, fu
 from codegen.lowering.engine_operators import ENGINE_OPERATOR
 from codegen.lowering.job import Job
 from codegen.options import EngineOptions
-from codegen.lowering.placement import Placement, place
+from codegen.lowering.placement import Placement, place, read_in_place
 from codegen.lowering.schedule import Program, StoredTensor
 from codegen.lowering.sequence import Traffic, Target, choose_tilings, early_pass, load_fields
 from codegen.lowering.tiling import Cutter, LayerShape, Tiling
@@ -95,14 +95,19 @@ class Lowering:
             self.pools[node.output].node.name: node.output for node in self.graph.nodes if node.output in self.pools
         }
         # what is not stored
-        self.absent = set(self.lookups) | {pool.node.main for pool in self.pools.values() if not pool.keeps_map} | set(self.input_pools)
+        self.absent = set(self.lookups)
+        self.absent |= {pool.node.main for pool in self.pools.values() if not pool.keeps_map} | set(self.input_pools)
+        slices = read_in_place(self.graph, artifact.formats, program.options.lanes)
+        # what is no layer of its own
         self.fused = fused | {pool.node.name for pool in self.input_pools.values()}
+        self.fused |= {node.name for node in self.graph.nodes if node.output in slices}
         self.places, program.fmap_words = place(
             self.graph, artifact.formats, program.options.lanes, program.fmap_words, absent=self.absent
         )
 
     def run(self) -> None:
-        self.store(self.graph.input, self.graph.input, -1, self.places[self.graph.input])
+        for tensor in self.graph.inputs:
+            self.store(tensor, tensor, -1, self.places[tensor])
         for node in self.graph.computed():
             if node.name not in self.fused and not node.operator.has_function:
                 self.plan(node)

@@ -21,8 +21,9 @@ from pathlib import Path
 
 from bfp.artifact import Artifact
 from bfp.artifact_file import load
-from bfp.errors import BfpError
-from bfp.files import write_json, write_text
+from bfp.errors import BfpError, sentence
+from bfp.files import check_folder, write_json, write_text
+from bfp.names import printable
 from codegen.options import EngineOptions
 from codegen.performance.board import DEFAULT_BOARD, Board, board_at
 from codegen.performance.design_space import RESOURCES, Explorer, fastest, front, widths_of
@@ -149,12 +150,13 @@ def main(argv: list[str] | None = None) -> int:
     start = time.perf_counter()
     try:
         widths = parse_widths(arguments.widths) if arguments.widths is not None else WIDTHS
+        check_folder(arguments.folder)
         artifact, board = load(arguments.folder / "artifact.npz"), board_at(arguments.board, arguments.clock)
         result = explore(artifact, board, EngineOptions.from_words(arguments.engine), widths)
         write_json(arguments.folder / "explore.json", result)
         write_text(arguments.folder / "explore.svg", chart(result))
-    except BfpError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (BfpError, OSError, MemoryError) as error:
+        print(f"error: {printable(sentence(error))}", file=sys.stderr)
         return 2
     print(*table(result), sep="\n")
     best = result["points"][result["best"][0]]

@@ -6,11 +6,13 @@ import math
 from dataclasses import dataclass
 from html import escape
 
+from bfp.names import cut
 from codegen.performance.ranges import Ranges
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 760, 460, 70, 60, 50, 20
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 760, 476, 70, 60, 66, 20
 COLOURS = {"compute": "#1b6ca8", "weights": "#c05a00", "feature maps": "#3a7d34"}
 MOST_INTENSITY = 1000.0  # that the picture shows at least
+MOST_NAME = 60  # characters of a network's name
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def legend() -> list[str]:
     """What the colours mean, and the axes' names."""
     parts = []
     for i, (bound, colour) in enumerate(COLOURS.items()):
-        x = LEFT + i * 130
+        x = LEFT + i * 150
         parts.append(f'<circle cx="{x + 6}" cy="{TOP - 12}" r="5" fill="{colour}"/>')
         parts.append(f'<text x="{x + 16}" y="{TOP - 8}">bound by {bound}</text>')
     parts.append(
@@ -145,9 +147,9 @@ def roofline(estimate: dict) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
         'font-size="12"><rect width="100%" height="100%" fill="#fff"/>',
-        f'<text x="{LEFT}" y="22" font-size="15" font-weight="bold">{escape(estimate["network"])} on '
-        f'{escape(estimate["board"])}, modelled: {frames} frames/s, '
-        f'{100 * estimate["mac_efficiency"]:.0f} % of the array</text>',
+        f'<text x="{LEFT}" y="20" font-size="15" font-weight="bold">{escape(cut(estimate["network"], MOST_NAME))} on '
+        f'{escape(estimate["board"])}, modelled</text>',
+        f'<text x="{LEFT}" y="38">{frames} frames/s, {100 * estimate["mac_efficiency"]:.0f} % of the array</text>',
         *grid(axes),
         *roof(axes, peak, estimate["memory_gb_s"]),
         *circles(axes, points),

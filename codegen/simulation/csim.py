@@ -72,7 +72,7 @@ def compile_engine(
             [*words, "-shared", *link, str(object_file), "-o", str(shared)],
         ):
             result = subprocess.run(command, capture_output=True, text=True, errors="replace")
-            if result.returncode:
+            if result.returncode or not os.path.isfile(command[-1]):
                 lines = result.stderr.strip().splitlines() or ["no message"]
                 first = next((line for line in lines if "error" in line), lines[0])
                 raise BfpError(f"{compiler} cannot compile the generated engine in {generated}: {first}")
@@ -82,7 +82,7 @@ def compile_engine(
 def write_golden(path: Path, program: Program, identity: str, inputs: list[np.ndarray]) -> None:
     """Golden mantissas of every stored tensor, in the test bench's format (see hls/testbench/main.cpp).
 
-    inputs: per network, mantissas int [N, C, H, W] of its input; all with the same N.
+    inputs: per network, mantissas int [N, C, H, W] of its inputs, one after the other; all with the same N.
     """
     images = len(inputs[0])
     with replacing(path) as temporary, open(temporary, "wb") as f:
@@ -132,7 +132,8 @@ def simulate(
 
 
 def input_mantissas(artifact: Artifact, count: int, seed: int) -> np.ndarray:
-    """Uniform random input mantissas over the whole range, int16 [count, C, H, W]."""
-    fmt = artifact.formats[artifact.graph.input]
-    rng = np.random.default_rng(seed)
-    return rng.integers(fmt.low, fmt.high + 1, (count, *artifact.graph.shapes[artifact.graph.input])).astype(np.int16)
+    """Uniform random mantissas of all inputs over their whole ranges, int16 [count, C, H, W], input after input."""
+    rng, graph = np.random.default_rng(seed), artifact.graph
+    formats = {t: artifact.formats[t] for t in graph.inputs}
+    drawn = [rng.integers(f.low, f.high + 1, (count, *graph.shapes[t])) for t, f in formats.items()]
+    return np.concatenate(drawn, axis=1).astype(np.int16)

@@ -21,10 +21,11 @@ import numpy as np
 
 from bfp.artifact import Artifact
 from bfp.artifact_file import load
-from bfp.errors import BfpError
+from bfp.errors import BfpError, sentence
+from bfp.files import check_folder, replacing, write_text
 from bfp.golden import quantise_input
+from bfp.names import printable
 from bfp.samples import load_samples
-from bfp.files import replacing, write_text
 from codegen.cpp_text import cpp_comment
 from codegen.generate import generate
 from codegen.lowering.engine_operators import EngineOperator
@@ -38,7 +39,7 @@ from codegen.simulation.stage_checker import Checker
 from codegen.simulation.stage_recording import Call, Parameter, items, record, stages
 
 BENCHES = HLS / "testbench" / "stages"
-OUT = Path(__file__).parents[2] / "build" / "stage_benches"
+OUT = Path("build").absolute() / "stage_benches"
 # lanes x filters x pixels, the smallest and the default one among them
 SIZES = ((2, 2, 1), (4, 2, 3), (8, 8, 2), (16, 8, 5))
 C_TYPES = {"Word": ("int8_t", "Words"), "AccWord": ("int32_t", "AccWords")}
@@ -248,13 +249,13 @@ def run_bench(bench: str, out: Path, compiler: str) -> str:
     include = [f"-I{path}" for path in (HLS, HLS / "csim", out / "generated", out, BENCHES)]
     with replacing(program) as new:
         command = [compiler, "-std=c++17", "-O1", *WARNINGS, *include, str(BENCHES / f"{bench}.cpp"), "-o", str(new)]
-        result = subprocess.run(command, capture_output=True, text=True)
+        result = subprocess.run(command, capture_output=True, text=True, errors="replace")
         if result.returncode:
             lines = result.stderr.strip().splitlines() or ["no message"]
             raise BfpError(
                 f"{compiler} cannot compile the bench {bench}: {next((x for x in lines if 'error' in x), lines[0])}"
             )
-    result = subprocess.run([str(program)], capture_output=True, text=True)
+    result = subprocess.run([str(program)], capture_output=True, text=True, errors="replace")
     if result.returncode:
         lines = result.stderr.strip().splitlines() or [result.stdout.strip()]
         raise BfpError(f"bench {bench} in {out} fails with status {result.returncode}: {lines[0]}")
@@ -287,6 +288,7 @@ def main(argv: list[str] | None = None) -> int:
     total = 0
     try:
         board = load_board(arguments.board)
+        check_folder(arguments.out)
         for folder in arguments.folders:
             artifact, samples = load(folder / "artifact.npz"), load_samples(folder / "samples.npz")
             for size in sizes:
@@ -296,8 +298,8 @@ def main(argv: list[str] | None = None) -> int:
                     lines = {run_bench(bench.name, out, compiler) for compiler in arguments.compilers or compilers()}
                     total += 1
                     print(f"{artifact.graph.name} {name:>7} {'; '.join(sorted(lines))} ({calls} calls)", flush=True)
-    except BfpError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (BfpError, OSError) as error:
+        print(f"error: {printable(sentence(error))}", file=sys.stderr)
         return 1
     print(f"{total} stage benches give the golden model's bits with {' and '.join(arguments.compilers or compilers())}")
     return 0

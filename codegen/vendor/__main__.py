@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from bfp.artifact_file import load
-from bfp.errors import BfpError
+from bfp.errors import BfpError, sentence
 from bfp.golden import quantise_input
 from bfp.names import printable
 from bfp.samples import load_samples
@@ -125,8 +125,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         run(arguments)
         return 0
-    except BfpError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
+    except (BfpError, OSError) as error:
+        print(f"error: {printable(sentence(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"error: {arguments.command} was stopped; run it again", file=sys.stderr)

@@ -15,6 +15,7 @@ from bfp.deployment import MANIFEST, SAMPLES, WEIGHTS, Deployment, add_files, ch
 from bfp.errors import BfpError
 from bfp.files import copy_file, file_digest, replacing, write_bytes
 from bfp.kernel import Implementation
+from bfp.names import COMMAND
 from bfp.samples import load_samples
 from codegen.vendor.request import Request, scripts_digest
 
@@ -26,15 +27,15 @@ def packaged(request: Request) -> list[str]:
 
 
 def check_samples(folder: Path, deployment: Deployment) -> None:
-    """Raise BfpError unless the artifact in a folder is the manifest's, and the samples are images of its input."""
+    """Raise BfpError unless the artifact in a folder is the manifest's, and the samples are images of its inputs."""
     artifact_path, samples_path = (folder / name for name in SAMPLES)
     if load(artifact_path).digest != deployment.artifact_digest:
         network = deployment.network
-        raise BfpError(f"the manifest of {network} is of another artifact than its {SAMPLES[0]}; run `doit codegen`")
-    shape, wanted = load_samples(samples_path).images.shape[1:], deployment.tensor(deployment.input.tensor).shape
+        raise BfpError(f"the manifest of {network} is of another artifact than its {SAMPLES[0]}; run `{COMMAND} codegen`")
+    shape, wanted = load_samples(samples_path).images.shape[1:], deployment.image_shape
     if shape != wanted:
         sizes = f"images of {shape}, not of {wanted}"
-        raise BfpError(f"{SAMPLES[1]} of {deployment.network} has {sizes}; run `doit calibrate`")
+        raise BfpError(f"{SAMPLES[1]} of {deployment.network} has {sizes}; run `{COMMAND} calibrate`")
 
 
 def has_bitstream(request: Request) -> bool:
@@ -105,7 +106,7 @@ def complete_package(request: Request, bitfile: Path, handoff: bytes, made: Impl
         found = read_deployment(folder)
         if not same_kernel(found, deployment):
             raise BfpError(f"{request.name} was generated again while it was implemented; run the step again")
-        check_file(found, folder, WEIGHTS, "run `doit codegen` again")
+        check_file(found, folder, WEIGHTS, f"run `{COMMAND} codegen` again")
         if not request.options.minimal:
             check_samples(folder, found)
         add_files(folder, names, made, request.options.minimal)

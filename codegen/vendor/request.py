@@ -11,7 +11,7 @@ from pathlib import Path
 from bfp.deployment import WEIGHTS, Deployment, read_deployment
 from bfp.errors import BfpError
 from bfp.files import file_digest, read_file
-from bfp.names import printable
+from bfp.names import COMMAND, printable
 from codegen.identity import HLS, engine_sources, kernel_identity
 from codegen.performance.board import Board
 from codegen.performance.timing import Timing
@@ -81,7 +81,7 @@ def open_request(folder: Path, board: Board, options: FlowOptions = FlowOptions(
     """
     folder = Path(folder).resolve()
     check_board(board)
-    again = f"run `doit codegen board={board.word}`"
+    again = f"run `{COMMAND} codegen board={board.word}`"
     if not (folder / "deploy").is_dir() or not (folder / "generated" / "config.hpp").is_file():
         raise BfpError(f"{folder} holds no generated network; {again} first")
     check_paths(folder, HLS)
@@ -98,7 +98,7 @@ def open_request(folder: Path, board: Board, options: FlowOptions = FlowOptions(
 def kernel_headers(folder: Path) -> dict[str, str]:
     """The generated headers of the kernel, by name. Raises BfpError where one is missing."""
     paths = [folder / "generated" / name for name in KERNEL_HEADERS]
-    return {path.name: read_file(path, "source", "run `doit codegen`").decode("utf-8", "replace") for path in paths}
+    return {path.name: read_file(path, "source", f"run `{COMMAND} codegen`").decode("utf-8", "replace") for path in paths}
 
 
 def check_board(board: Board) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from support.boards import BOARD
-from support.random_graphs import random_artifact, random_input
+from support.random_graphs import random_artifact
+from support.random_inputs import random_input
 
 from bfp.artifact import Artifact
 from bfp.artifact_file import load, save
@@ -20,9 +21,12 @@ from codegen.options import EngineOptions
 from codegen.simulation.csim import compile_engine
 
 
-def build(folder: Path, seed: int) -> Artifact:
-    """artifact.npz, deploy/ with what it is verified with, csim/libengine.so; returns the artifact."""
-    save(random_artifact(seed, lanes=16), folder / "artifact.npz")
+def build(folder: Path, seed: int, several: bool = False) -> Artifact:
+    """artifact.npz, deploy/ with what it is verified with, csim/libengine.so; returns the artifact.
+
+    several: as of ``random_artifact``.
+    """
+    save(random_artifact(seed, lanes=16, several=several), folder / "artifact.npz")
     artifact = load(folder / "artifact.npz")  # with its digest
     generate([artifact], EngineOptions(), BOARD, folder)
     compile_engine(folder / "generated", folder / "csim", optimise=("-O1",))
@@ -34,10 +38,11 @@ def build(folder: Path, seed: int) -> Artifact:
 
 def put_references(deploy: Path, artifact: Artifact) -> None:
     """artifact.npz and samples.npz, two images, with their hashes in the manifest."""
-    shapes, entry = artifact.graph.shapes, artifact.graph.input
-    mantissas = np.concatenate([random_input(artifact, seed)[:1] for seed in (0, 1)])
-    images = dequantise(mantissas, artifact.formats[entry]).astype(np.float32)
-    logits = np.zeros((2, int(np.prod(shapes[artifact.graph.output]))))
+    graph = artifact.graph
+    mantissas = graph.input_parts(np.concatenate([random_input(artifact, seed)[:1] for seed in (0, 1)]))
+    values = [dequantise(q, artifact.formats[t]) for t, q in mantissas.items()]
+    images = np.concatenate(values, axis=1).astype(np.float32)
+    logits = np.zeros((2, sum(int(np.prod(graph.shapes[t])) for t in graph.outputs)))
     save(artifact, deploy / "artifact.npz")
     save_samples(Samples(images, np.full(2, -1), ("first", "second"), logits), deploy / "samples.npz")
     add_files(deploy, SAMPLES)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("bfp", "calib", "codegen", "hls", "host")
+PARTS = ("bfp", "calib", "codegen", "hls", "host", "static_bfp")
 NAME = "toy_of_the_task_tests"
 
 NETWORK = f"""

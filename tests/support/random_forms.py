@@ -155,17 +155,20 @@ KINDS = (
 ).split()
 
 
-def random_forms(seed: int, steps: int = 9) -> tuple[nn.Module, tuple[int, int, int]]:
-    """A module of random forms, and the shape of its input."""
+def random_forms(seed: int, steps: int = 9, several: bool = False) -> tuple[nn.Module, tuple[int, int, int]]:
+    """A module of random forms, and the shape of its input; several: it returns values of its middle as well."""
     forms = Forms(seed)
     for kind in forms.rng.choice(KINDS, steps):
         getattr(forms, kind)()
     forms.last()
-    chain = forms.steps
+    chain, drawn = forms.steps, np.random.default_rng((seed, 1))
+    returned = set(drawn.choice(len(chain), int(drawn.integers(1, 4)))) if several else set()
 
     def forward(m, x):
-        for step in chain:
+        found = []
+        for n, step in enumerate(chain):
             x = step(m, x)
-        return x
+            found += [x] if n in returned else []
+        return (x, *found) if several else x
 
     return Fn(forward, *forms.layers), forms.start

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from bfp.artifact import Artifact, Preprocessing, concat_format, operand_formats, verify
+from bfp.artifact import Artifact, NetworkInput, NetworkOutput, Preprocessing, concat_format, operand_formats, verify
 from bfp.errors import BfpError
 from bfp.format import BlockFormat, block_of, common_refinement, mantissa_range
-from bfp.functions import FunctionCall
 from bfp.graph import Graph, Node, Window
 from bfp.limits import MAX_REQUANTISATION_SHIFT, MIN_REQUANTISATION_SHIFT
 from bfp.parameters import Weights, derive, prove
 from support.random_pools import pooled_input, pooled_maps
+from support.random_tables import table
 
 MAX_VALUES = 40_000  # per tensor, to keep a graph quick
 
@@ -24,7 +24,7 @@ MAX_VALUES = 40_000  # per tensor, to keep a graph quick
 class RandomNetwork:
     """Grows a network node by node; every node is quantised as it is added."""
 
-    def __init__(self, seed: int, lanes: int, widest: int = 8) -> None:
+    def __init__(self, seed: int, lanes: int, widest: int = 8, inputs: int = 1) -> None:
         self.seed, self.lanes, self.widest = seed, lanes, widest
         self.rng = np.random.default_rng(seed)
         self.drawn = np.random.default_rng((seed, 2))  # apart, so that graphs keep their shapes
@@ -35,9 +35,14 @@ class RandomNetwork:
         self.segments = {"input": (0, channels)}
         self.nodes: list[Node] = []
         self.parameters = {}
-        self.placed: set[str] = {"input"}
         self.indices: set[str] = set()  # of tables: nobody else reads them
         self.formats = {"input": self.format((0, channels), int(rng.integers(-40, 20)), rng.random() < 0.3)}
+        for number in range(1, inputs):  # of other channels, and formats of their own
+            channels, name = int(rng.integers(1, 40)), f"input{number}"
+            self.shapes[name], self.segments[name] = (channels, *size), (0, channels)
+            self.formats[name] = self.format((0, channels), int(rng.integers(-40, 20)), rng.random() < 0.3)
+        self.inputs = tuple(self.shapes)
+        self.placed: set[str] = set(self.inputs)
 
     # -- formats ---------------------------------------------------------------
 
@@ -83,8 +88,7 @@ class RandomNetwork:
 
     def pick(self, shape: tuple[int, int, int] | None = None) -> str | None:
         """A tensor, recent ones more likely; of the given shape if there is one."""
-        names = [t for t in self.readable() if shape is None or self.shapes[t] == shape]
-        if not names:
+        if not (names := [t for t in self.readable() if shape is None or self.shapes[t] == shape]):
             return None
         return names[-1] if self.rng.random() < 0.5 else names[int(self.rng.integers(len(names)))]
 
@@ -114,7 +118,7 @@ class RandomNetwork:
                 if node.op in ("conv", "depthwise") and limited:  # as an equalised network has it
                     limit = 6 * np.exp2(self.rng.uniform(-3, 3, target.channels))
                 p = derive(node, source, target, shortcut, weights, bias, limit=limit)
-                prove(Graph("", ("input",), (), (), self.shapes), node, p, self.formats)
+                prove(Graph("", self.inputs, (), (), self.shapes), node, p, self.formats)
             except BfpError:
                 continue
             self.nodes.append(node)
@@ -126,8 +130,7 @@ class RandomNetwork:
 
     def activation(self) -> tuple[str, bool]:
         """An activation, and whether its result may be unsigned."""
-        name = str(self.rng.choice(["none", "relu", "relu6"]))
-        return name, name != "none" and self.rng.random() < 0.5
+        return (name := str(self.rng.choice(["none", "relu", "relu6"]))), name != "none" and self.rng.random() < 0.5
 
     def output_exponent(self, acc_exponent: np.ndarray, magnitude: float) -> int:
         """Usually such that results use their range; sometimes all saturate or vanish."""
@@ -217,43 +220,6 @@ class RandomNetwork:
 
         return self.finish(node, shape, self.segments[source], make)
 
-    def table(self, name: str) -> bool:
-        """A function of one value, whose index a convolution, a sum or a copy computes."""
-        rng = self.rng
-        source = self.pick()
-        fmt, (channels, height, width) = self.formats[source], self.shapes[source]
-        op = str(rng.choice(["conv", "add", "identity"]))
-        shape = (int(rng.integers(1, 71)) if op == "conv" else channels, height, width)
-        segments = (0, shape[0]) if op == "conv" else self.segments[source]
-        bits, exponent = int(rng.choice([2, 4, 6, 8, 10])), int(min(fmt.exponents)) + int(rng.integers(-3, 6))
-
-        def one(bits: int, signed: bool, exponent: int) -> BlockFormat:
-            return BlockFormat(bits, signed, segments, (exponent,) * (len(segments) - 1))
-
-        def make(attempt: int):
-            if op != "conv":
-                return one(bits, fmt.signed or op == "add", exponent), None, None
-            weights = self.weights(shape[0], channels, (1, 1), int(rng.integers(-8, 0)), self.segments[source])
-            base = int(weights.exponents.min()) + int(min(fmt.exponents))
-            return one(bits, True, base + int(rng.integers(0, 8))), weights, None
-
-        inputs = (source, self.pick(self.shapes[source])) if op == "add" else (source,)
-        index = Node(f"{name}.index", op, inputs, f"{name}.index")
-        if not self.finish(index, shape, segments, make):
-            return False
-        self.indices.add(index.output)
-        call = FunctionCall(*self.functions[int(rng.integers(len(self.functions)))])
-        width_of = int(rng.integers(2, self.widest + 1))
-        signed = call.can_be_negative(name) or rng.random() < 0.5
-        end = self.formats[index.output].exponents[0] + bits - width_of + int(rng.integers(-3, 2))
-        assert self.finish(
-            Node(name, "lookup", (index.output,), name, function=call),
-            *(shape, segments, lambda attempt: (one(width_of, signed, end), None, None)),
-        )
-        return True
-
-    functions = (("silu",), ("sigmoid",), ("hardswish",), ("leaky_relu", (0.1,)), ("elu", (1.0, 1.0, 1.0)), ("abs",))
-
     def slice_pad(self, name: str) -> bool:
         rng = self.rng
         source = self.pick()
@@ -342,47 +308,43 @@ class RandomNetwork:
             "slice_pad": self.slice_pad,
             "concat": self.concat,
             "mixed_layouts": self.mixed_layouts,
-            "table": self.table,
+            "table": lambda n: table(self, n),
         }
         chance = np.array([6, 3, 2, 2 * averages, 2, 1, 1, 2, 1, 2], float)
         for i in range(nodes):
             op = str(self.rng.choice(list(steps), p=chance / chance.sum()))
             steps[op](f"{op}{i}")
 
-    def artifact(self) -> Artifact:
-        graph = Graph(f"seed{self.seed}", ("input",), (self.nodes[-1].output,), tuple(self.nodes), self.shapes)
-        size = self.shapes["input"][1:]
-        channels = self.shapes["input"][0]
-        pre = Preprocessing(size, (0.0,) * channels, (1.0,) * channels)
-        artifact = Artifact.of_one(graph, self.formats, self.parameters, pre, digest=f"{self.seed:064x}")
+    def artifact(self, several: bool = False) -> Artifact:
+        """several: other tensors are outputs as well, whoever reads them."""
+        outputs, count = [self.nodes[-1].output], int(self.drawn.integers(1, 4)) if several else 0
+        others = [n.output for n in self.nodes[:-1] if n.output not in self.indices]
+        outputs += [str(t) for t in self.drawn.permutation(others)[:count]] if others else []
+        graph = Graph(f"seed{self.seed}", self.inputs, tuple(outputs), tuple(self.nodes), self.shapes)
+
+        def entry(tensor: str) -> NetworkInput:
+            channels, *size = self.shapes[tensor]
+            return NetworkInput(tensor, Preprocessing(tuple(size), (0.0,) * channels, (1.0,) * channels))
+
+        artifact = Artifact(
+            *(graph, self.formats, self.parameters, tuple(map(entry, self.inputs)), tuple(map(NetworkOutput, outputs))),
+            digest=f"{self.seed:064x}",
+        )
         verify(artifact)
         return artifact
 
 
-def random_artifact(seed: int, lanes: int, widest: int = 8, nodes: int = 10) -> Artifact:
-    """A network of about ``nodes`` operators whose exponent groups suit ``lanes``; mantissas up to ``widest`` bits."""
-    network, rng = RandomNetwork(seed, lanes, widest), np.random.default_rng((seed, 1))
+def random_artifact(seed: int, lanes: int, widest: int = 8, nodes: int = 10, several: bool = False) -> Artifact:
+    """A network of about ``nodes`` operators whose exponent groups suit ``lanes``; mantissas up to ``widest`` bits.
+
+    several: it may have several inputs and outputs.
+    """
+    rng, ends = np.random.default_rng((seed, 1)), np.random.default_rng((seed, 3))
+    network = RandomNetwork(seed, lanes, widest, int(ends.choice([1, 1, 2, 3])) if several else 1)
     averages = rng.random() < 0.5
     while not network.nodes:
         network.grow(nodes, averages)
     if rng.random() < 0.9:
         pooled_input(network, rng, "in")
     pooled_maps(network, rng, "end")
-    return network.artifact()
-
-
-def random_input(artifact: Artifact, seed: int) -> np.ndarray:
-    """One input [1, C, H, W]: uniform, at the ends of the range, mostly zero, or constant."""
-    rng = np.random.default_rng(seed)
-    fmt = artifact.formats[artifact.graph.input]
-    shape = (1, *artifact.graph.shapes[artifact.graph.input])
-    style = rng.integers(4)
-    if style == 0:
-        x = rng.integers(fmt.low, fmt.high + 1, shape)
-    elif style == 1:
-        x = rng.choice([fmt.low, fmt.high], shape)
-    elif style == 2:
-        x = rng.integers(fmt.low, fmt.high + 1, shape) * (rng.random(shape) < 0.1)
-    else:
-        x = np.full(shape, fmt.high)
-    return x.astype(np.int16)
+    return network.artifact(several and ends.random() < 0.7)

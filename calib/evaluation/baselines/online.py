@@ -30,9 +30,11 @@ from bfp.files import write_json
 from bfp.format import exponent_for_maximum, mantissa_range
 from calib.data.images import ImageSet
 from calib.evaluation.evaluate import images_to_evaluate
-from calib.evaluation.tally import Tally, judge_of, remaining
+from calib.evaluation.outputs import OutputTallies
+from calib.evaluation.tally import remaining
 from calib.formats.plan import FormatPlan, weight_splits
 from calib.formats.weights import WeightBlocks
+from calib.judge import informed
 from calib.network import float_model
 from calib.network.executor import execute
 from calib.network.fake_quant import weight_scales
@@ -87,6 +89,8 @@ class OnlineNetwork:
                 f"network {self.network.graph.name}: the activations of {where} hold NaN or infinity; "
                 "check the weights file and the input's mean and std"
             )
+        if tensor in self.plan.indexed:  # a table needs exponents that stay: here the function is of the sum itself
+            return x
         return round_online(x, self.plan.splits[tensor], self.plan.bits[tensor], self.plan.signed[tensor])
 
     @torch.no_grad()
@@ -94,12 +98,12 @@ class OnlineNetwork:
         """All tensors, float64 [N, C, H, W] by name, of normalised images [N, C, H, W]; with ``keep`` those named."""
         graph, network = self.network.graph, self.network
         entry = network.entry(torch.from_numpy(np.asarray(images, np.float64)))
-        return execute(graph, float_model.computing(network), {graph.input: entry}, keep, store=self._rounded)
+        return execute(graph, float_model.computing(network), entry, keep, store=self._rounded)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """Output values, float64 [N, outputs], of normalised images [N, C, H, W]."""
-        output = self.network.graph.output
-        return self.run(images, keep=[output])[output].flatten(1).numpy() * self.network.output_scale
+        """All outputs side by side, float64 [N, values], of normalised images [N, C, H, W]."""
+        found = self.run(images, keep=self.network.graph.outputs)
+        return float_model.side_by_side(self.network, found).numpy()
 
 
 def compare(prepared: Prepared, images: ImageSet) -> dict:
@@ -107,14 +111,14 @@ def compare(prepared: Prepared, images: ImageSet) -> dict:
 
     Raises BfpError where a label is no class of the network, or a value is not finite (named layer).
     """
-    network, tally = prepared.network, Tally()
-    judge = judge_of(images, network.graph, prepared.config.task)
+    network = prepared.network
+    tallies = OutputTallies.of(network.graph, informed(prepared.state.judge, images))
     online = OnlineNetwork(network, prepared.state.plan)
     what = f"{network.graph.name}: online reference on {len(images)} images"
-    for batch in remaining(tally, images, batch_size(network), what):
+    for batch in remaining(tallies.main, images, batch_size(network), what):
         reference = float_model.logits(network, torch.from_numpy(batch)).double().numpy()
-        tally.add(judge, reference, online.logits(batch))
-    return tally.figures(judge)
+        tallies.add(reference, online.logits(batch))
+    return tallies.figures()
 
 
 def evaluate(prepared: Prepared, folder: Path, limit: int | None = None) -> dict:
@@ -128,7 +132,10 @@ def evaluate(prepared: Prepared, folder: Path, limit: int | None = None) -> dict
         "weight_bits": config.bfp.weights,
         "activation_bits": config.bfp.activations,
         "artifact": None,
-        "notes": ["exponents found at run time, in float emulation: for reference", *prepared.notes, *images.notes],
+        "notes": [
+            *("exponents found at run time, in float emulation: for reference", *prepared.notes, *images.notes),
+            *filter(None, [prepared.state.judge.note]),
+        ],
     }
     write_json(folder / "evaluation.json", result)
     write_record(folder / "evaluate.files.json", prepared.files)

@@ -6,7 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from bfp.errors import BfpError
+from bfp.errors import BfpError, sentence
+from bfp.files import check_result
+from bfp.names import printable
 from calib.evaluation.benchmark.results import RESULTS, store, table
 from calib.config import load_config
 
@@ -18,22 +20,26 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m calib.evaluation.benchmark", description=__doc__)
     parser.add_argument("benchmark", choices=("exponents", "golden", "memory", "pictures", "overlap"))
     parser.add_argument("--network", type=Path, default=NETWORK, help="a network's file (default: ResNet-50)")
+    parser.add_argument("--python", type=Path, default=Path(sys.executable), help="pictures: with this one's NumPy and Pillow")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args(argv)
     from calib import pipeline
     from calib.evaluation.benchmark import exponents, golden, memory, overlap, pictures
 
     try:
+        check_result(arguments.out)
         if arguments.benchmark == "memory":
             entry = memory.measure(arguments.network)
-        elif arguments.benchmark in ("pictures", "overlap"):
-            entry = {"pictures": pictures, "overlap": overlap}[arguments.benchmark].measure()
+        elif arguments.benchmark == "pictures":
+            entry = pictures.measure(python=arguments.python)
+        elif arguments.benchmark == "overlap":
+            entry = overlap.measure()
         else:
             prepared = pipeline.prepare(load_config(arguments.network))
             entry = {"exponents": exponents, "golden": golden}[arguments.benchmark].measure(prepared)
         store(arguments.benchmark, entry, arguments.out)
-    except BfpError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (BfpError, OSError, MemoryError) as error:
+        print(f"error: {printable(sentence(error))}", file=sys.stderr)
         return 2
     print(table(arguments.benchmark, entry))
     return 0

@@ -5,23 +5,27 @@ from __future__ import annotations
 import math
 
 from bfp.artifact import Artifact
+from bfp.names import COMMAND
+from calib.evaluation.shown import own_text, truth_of
+from calib.measures import AGREEMENT
 from calib.options import FAN2019
 
 BASELINES = {FAN2019: "Published rule", "max": "Plain maximum"}
-TASK = "doit baselines"
+TASK = f"{COMMAND} baselines"
 
 
 def accuracy_rows(artifact: Artifact, results: dict[str, dict | None]) -> list[dict]:
     """Rows of the table, float first; empty where nothing was evaluated.
 
-    title, method; top1: share or None; points: top-1 less the float network's,
-    in points; agreement: share; sqnr_db; images; error: a sentence in place of
-    the figures. What is not known is None.
+    title, method; top1: figure against the ground truth, share or None; points: that less the float network's, in
+    points; agreement: share; figure: the task's own as text, empty where that is the agreement; sqnr_db; images; error:
+    a sentence in place of the figures. What is not known is None.
     """
     evaluation = results["evaluation"]
     if evaluation is None:
         return []
-    rows = [{**row("Float network", "", None, evaluation["images"]), "top1": evaluation["top1_float"]}]
+    truth = truth_of(evaluation)
+    rows = [{**row("Float network", "", None, evaluation["images"]), "top1": truth and truth[1]}]
     rows.append(row("This artifact", artifact.provenance.get("method", "not recorded"), evaluation))
     measured = (results["baselines"] or {}).get("baselines", {})
     for method, title in BASELINES.items():
@@ -33,17 +37,26 @@ def accuracy_rows(artifact: Artifact, results: dict[str, dict | None]) -> list[d
 
 def row(title: str, method: str, e: dict | None, images: int | None = None) -> dict:
     """One evaluation as a row; e: content of evaluation.json."""
-    known = e is not None and e["top1_bfp"] is not None and e["top1_float"] is not None
+    truth = None if e is None else truth_of(e)
+    own = e is not None and e["metric"] != AGREEMENT.name
     return {
         "title": title,
         "method": method,
-        "top1": e["top1_bfp"] if known else None,
-        "points": 100 * (e["top1_bfp"] - e["top1_float"]) if known else None,
+        "top1": truth and truth[2],
+        "points": truth and 100 * (truth[2] - truth[1]),
         "agreement": None if e is None else e["agreement"],
+        "figure": own_text(e) if own else "",
         "sqnr_db": None if e is None else e["sqnr_db"],
         "images": images if e is None else e["images"],
         "error": "",
     }
+
+
+def output_rows(results: dict[str, dict | None]) -> list[dict]:
+    """Rows of the table of outputs, none where there is only one: name, metric, figure, agreement, sqnr_db, judged."""
+    evaluation = results["evaluation"] or {}
+    judged = evaluation.get("task_output")
+    return [{"name": name, "judged": name == judged, **figures} for name, figures in evaluation.get("outputs", {}).items()]
 
 
 def uniform(width: int, budget: float | None) -> int:
@@ -73,9 +86,9 @@ def comparison_notes(artifact: Artifact, results: dict[str, dict | None], networ
         title = BASELINES.get(method, method).lower()
         if one["images"] != evaluation["images"]:
             count = f"{one['images']} images, the artifact on {evaluation['images']}"
-            notes.append(f"the {title} was measured on {count}; {again} and `doit evaluate:{network}` on the same")
-        elif one["top1_float"] != evaluation["top1_float"]:
-            notes.append(f"the {title} was measured on other images or weights than the artifact; {again} again")
+            notes.append(f"the {title} was measured on {count}; {again} and `{COMMAND} evaluate:{network}` on the same")
+        elif (truth_of(one) or (None,))[:2] != (truth_of(evaluation) or (None,))[:2] or one["metric"] != evaluation["metric"]:
+            notes.append(f"the {title} was measured on other images or weights, or by another figure, than the artifact; {again} again")
         widths, expected = f"{one.get('weight_bits')} and {one.get('activation_bits')}", expected_widths(artifact)
         if widths != expected:
             notes.append(f"the {title} has weights and activations of {widths} bits, not {expected}; {again} again")

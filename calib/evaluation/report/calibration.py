@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-SHOWN_ELSEWHERE = {"method", "weights", "calibration_images", "replaced", "notes", "adjustments", "bfp", "sqnr_db"}
+from calib.evaluation.shown import figure_text, title_of, unit_of
+
+SHOWN_ELSEWHERE = {
+    *("method", "weights", "calibration_images", "replaced", "notes", "adjustments", "bfp", "sqnr_db", "figures", "judged_by"),
+}
 MOST = 12  # entries of a table that stay open on the page
 
 
@@ -53,3 +57,12 @@ def candidates(provenance: dict) -> list[tuple[str, float, bool]]:
     kept = str(provenance.get("method", "")).split(": ")[-1]
     numbers = {str(k): float(v) for k, v in figures.items() if isinstance(v, (int, float))}
     return [(k, v, k == kept) for k, v in numbers.items()]
+
+
+def candidate_figures(provenance: dict) -> tuple[str, dict[str, str]]:
+    """What the figure is called by which candidates were compared, and each one's as text; as recorded, empty where none was."""
+    figures, metric = provenance.get("figures"), provenance.get("judged_by")
+    if not isinstance(figures, dict) or not isinstance(metric, str):
+        return "", {}
+    numbers = {str(k): float(v) for k, v in figures.items() if isinstance(v, (int, float))}
+    return title_of(metric), {k: figure_text(v, unit_of(metric)) for k, v in numbers.items()}

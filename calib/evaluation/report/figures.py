@@ -35,7 +35,7 @@ def extremes(values: np.ndarray) -> list[int] | None:
 
 
 def layer_figures(artifact: Artifact, network: FloatNetwork, totals: dict[str, Totals]) -> list[dict]:
-    """One dict per layer in the graph's order, the network's input first.
+    """One dict per layer in the graph's order, the network's inputs first.
 
     Ratios in dB; rates and shares 0..1; exponents are those of the least
     significant bit; shifts in bits, as [smallest, largest]. The
@@ -43,13 +43,13 @@ def layer_figures(artifact: Artifact, network: FloatNetwork, totals: dict[str, T
     """
     graph = artifact.graph
     result = []
-    for node in (None, *graph.nodes):
-        tensor = graph.input if node is None else node.output
+    several = len(graph.inputs) > 1
+    for node, tensor in [*((None, t) for t in graph.inputs), *((n, n.output) for n in graph.nodes)]:
         t, fmt = totals[tensor], artifact.formats[tensor]
         weighted = node is not None and node.weighted
         raised = artifact.provenance.get("adjustments", {}).get("activations", {})
         figures = {
-            "name": "input" if node is None else node.name,
+            "name": node.name if node else f"input {tensor}" if several else "input",
             "op": "input" if node is None else node.op,
             "tensor": tensor,
             "shape": list(graph.shapes[tensor]),
@@ -148,7 +148,7 @@ def weight_figures(artifact: Artifact, network: FloatNetwork, node: Node, t: Tot
     noise, signal = (((e**2).sum(axis=(2, 3)) * power).sum(axis=1) for e in (error, exact))
     low, high = mantissa_range(w.bits, True)
     away = np.abs(w.mantissas - np.clip(exact / scale, low, high)) > NEAREST
-    left_out = artifact.result.offset if node.output == artifact.graph.output else 0.0
+    left_out = artifact.offset(node.output)
     bias_away = np.abs(p.bias - (floats.bias - left_out) * np.exp2(-p.acc_exponent.astype(np.float64)))
     noisiest = int(np.argmax(t.channel_noise))
     largest = np.maximum.reduceat(np.abs(exact).max(axis=(2, 3)), w.splits[:-1], axis=1)

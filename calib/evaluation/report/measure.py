@@ -17,6 +17,7 @@ from bfp import golden
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
 from bfp.format import BlockFormat
+from bfp.names import COMMAND
 from calib.network import float_model
 from calib.network.fake_quant import dequantise, scales
 from calib.network.float_network import FloatNetwork
@@ -120,8 +121,8 @@ def measure(network: FloatNetwork, artifact: Artifact, images: np.ndarray) -> di
     """
     graph = network.graph
     if artifact.graph != graph:
-        raise BfpError(f"the artifact of {artifact.graph.name} is not this network's; run `doit calibrate` again")
-    totals = {t: Totals.of(artifact.formats[t]) for t in (graph.input, *(n.output for n in graph.nodes))}
+        raise BfpError(f"the artifact of {artifact.graph.name} is not this network's; run `{COMMAND} calibrate` again")
+    totals = {t: Totals.of(artifact.formats[t]) for t in (*graph.inputs, *(n.output for n in graph.nodes))}
     producer = {n.output: n for n in graph.nodes}
     step = max(1, BATCH_VALUES // sum(int(np.prod(s)) for s in graph.shapes.values()))
     with Progress(f"{graph.name}: report on {len(images)} images", len(images)) as progress:
@@ -137,7 +138,7 @@ def measure(network: FloatNetwork, artifact: Artifact, images: np.ndarray) -> di
                 if node is not None:
                     operands = [dequantise(stored[t], artifact.formats[t], torch.float32) for t in node.inputs]
                     own = float_model.compute(node, network, operands)
-                left_out = artifact.result.offset if tensor == graph.output else 0.0
+                left_out = artifact.offset(tensor)
                 totals[tensor].add(stored[tensor], own - left_out, reference - left_out, left_out)
 
             float_model.run(network, torch.from_numpy(batch), keep=(), observe=observe)

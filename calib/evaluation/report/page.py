@@ -15,10 +15,13 @@ from bfp import artifact_file
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
 from bfp.files import write_json, write_text
+from bfp.names import COMMAND
+from calib.network.float_network import FloatNetwork
 from calib.pipeline import Prepared, check_artifact
 from calib.evaluation.report import charts
-from calib.evaluation.report.accuracy import accuracy_rows, comparison_notes
-from calib.evaluation.report.calibration import MOST, calibration_facts, candidates
+from calib.evaluation.shown import FIGURES, title_of, truth_of, words_of
+from calib.evaluation.report.accuracy import accuracy_rows, comparison_notes, output_rows
+from calib.evaluation.report.calibration import MOST, calibration_facts, candidate_figures, candidates
 from calib.evaluation.report.causes import percent
 from calib.evaluation.report.figures import layer_figures, worst_layers
 from calib.evaluation.report.measure import measure
@@ -29,7 +32,7 @@ IMAGE_VALUES = 1 << 28  # of all tensors and images together
 HERE = Path(__file__).parent
 # result file: the task that writes it, the figures that the page shows
 RESULTS = {
-    "evaluation": ("evaluate", ("images", "top1_float", "top1_bfp", "agreement", "sqnr_db")),
+    "evaluation": ("evaluate", FIGURES),
     "baselines": ("baselines", ("baselines",)),
     "csim": ("csim", ("images", "values_compared", "mismatches")),
     "board": ("simulate-board", ("images", "values_compared", "mismatches")),
@@ -48,9 +51,9 @@ def read_results(folder: Path) -> dict[str, dict | None]:
             found[name] = json.loads(path.read_text(encoding="utf-8"))
             missing = [k for k in keys if k not in found[name]]
         except (OSError, ValueError, TypeError) as error:
-            raise BfpError(f"{path} is damaged ({error}); run `doit {task}` again") from None
+            raise BfpError(f"{path} is damaged ({error}); run `{COMMAND} {task}` again") from None
         if missing:
-            raise BfpError(f"{path} does not say {', '.join(missing)}; run `doit {task}` again")
+            raise BfpError(f"{path} does not say {', '.join(missing)}; run `{COMMAND} {task}` again")
     return found
 
 
@@ -90,8 +93,16 @@ def write_report(prepared: Prepared, folder: Path, images: np.ndarray | None = N
     results = read_results(folder)
     if images is None:
         images = images_to_measure(prepared)
-    layers = significant(layer_figures(artifact, prepared.network, measure(prepared.network, artifact, images)))
-    content = {
+    content = layers_content(prepared.network, artifact, images)
+    write_json(folder / "layers.json", content, indent=1)
+    write_text(folder / "report.html", render(artifact, content, results))
+    return content
+
+
+def layers_content(network: FloatNetwork, artifact: Artifact, images: np.ndarray) -> dict:
+    """What layers.json holds: the errors, ranges and exponents of every layer over images, float32 [N, C, H, W]."""
+    layers = significant(layer_figures(artifact, network, measure(network, artifact, images)))
+    return {
         "schema": SCHEMA,
         "network": artifact.graph.name,
         "artifact": artifact.digest,
@@ -99,9 +110,6 @@ def write_report(prepared: Prepared, folder: Path, images: np.ndarray | None = N
         "worst": worst_layers(layers),
         "layers": layers,
     }
-    write_json(folder / "layers.json", content, indent=1)
-    write_text(folder / "report.html", render(artifact, content, results))
-    return content
 
 
 def render(artifact: Artifact, content: dict, results: dict[str, dict | None]) -> str:
@@ -126,10 +134,13 @@ def render(artifact: Artifact, content: dict, results: dict[str, dict | None]) -
         tasks={name: task for name, (task, _) in RESULTS.items()},
         stale=[n for n, r in results.items() if r and r.get("artifact", artifact.digest) != artifact.digest],
         accuracy=accuracy_rows(artifact, results),
+        judged=judged(results["evaluation"]),
+        outputs=output_rows(results),
         comparison=comparison_notes(artifact, results, content["network"]),
         facts=calibration_facts(artifact.provenance),
         most=MOST,
         candidates=candidates(artifact.provenance),
+        compared=candidate_figures(artifact.provenance),
         artifact=artifact,
         widths=widths(content["layers"]),
         notes=notes(artifact, results),
@@ -139,6 +150,14 @@ def render(artifact: Artifact, content: dict, results: dict[str, dict | None]) -
     )
     text = text.replace("&lt; 0.01", "&lt;\u00a00.01")
     return re.sub(r"(\d) (%|dB)", "\\1\u00a0\\2", text)  # a number and its unit stay on one line
+
+
+def judged(evaluation: dict | None) -> dict[str, str]:
+    """Names of the figures of an evaluation: truth: against the ground truth, empty without one; own, words: the task's."""
+    if evaluation is None:
+        return {}
+    truth, metric = truth_of(evaluation), evaluation["metric"]
+    return {"truth": truth[0] if truth else "", "own": title_of(metric), "words": words_of(metric)}
 
 
 def notes(artifact: Artifact, results: dict[str, dict | None]) -> list[str]:

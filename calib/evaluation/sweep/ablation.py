@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bfp.files import write_json, write_text
 from calib.config import load_config
+from calib.evaluation.shown import own_text, title_of, truth_of
 from calib.evaluation.sweep.engine import run_points
 from calib.evaluation.sweep.points import FAN2019_GROUPS, Point, width_label
 from calib.evaluation.sweep.results import complain
@@ -83,10 +84,11 @@ def ablation(
 
 
 def markdown(content: dict) -> str:
-    """One table: a row per step; per pair of widths the loss of top-1 in points, and the agreement in percent."""
+    """One table: a row per step; per pair of widths the loss of top-1 (or mAP50) in points, and the task's own figure."""
     rows = content["rows"]
     pairs = list(dict.fromkeys((r["weight_bits"], r["activation_bits"]) for r in rows))
-    lines = ["| step | " + " | ".join(f"{width_label(p)} bits: loss, agreement" for p in pairs) + " |"]
+    own = next((title_of(r["metric"]) for r in rows if "metric" in r), "agreement")
+    lines = ["| step | " + " | ".join(f"{width_label(p)} bits: loss, {own}" for p in pairs) + " |"]
     lines.append("|---|" + "---|" * len(pairs))
     for step in dict.fromkeys(r["step"] for r in rows):
         cells = []
@@ -98,9 +100,8 @@ def markdown(content: dict) -> str:
 
 
 def cell(row: dict) -> str:
-    if "agreement" not in row:
+    """The loss against the ground truth, where there is one, and the figure; or that it failed."""
+    if "figure" not in row:
         return "failed"
-    agreement = "none" if row["agreement"] is None else f"{100 * row['agreement']:.1f} %"
-    if row["top1_bfp"] is None:
-        return agreement
-    return f"{100 * (row['top1_float'] - row['top1_bfp']):+.2f}, {agreement}"
+    truth, figure = truth_of(row), own_text(row, 1)
+    return figure if truth is None else f"{100 * (truth[1] - truth[2]):+.2f}, {figure}"

@@ -13,6 +13,7 @@ import hashlib
 import json
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -157,20 +158,30 @@ def cluster_client(scheduler: str | None, workers: int):
         if scheduler is None:
             # processes, not threads: torch and NumPy hold Python's lock between their kernels, and a point that
             # dies takes no other with it; one thread each, so that results do not depend on how many there are
-            cluster = LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
-                memory_limit=0,  # a worker that pauses for lack of memory would never go on
-                silence_logs=logging.ERROR,  # that a busy worker is slow to leave concerns nobody
-            )
-            with cluster, Client(cluster) as client:
+            with local_cluster(LocalCluster, workers) as cluster, Client(cluster) as client:
                 yield client
             return
         with remote_client(Client, scheduler) as client:
             yield client
+
+
+def local_cluster(make: Callable, workers: int):
+    """A cluster of processes on this machine. Raises BfpError where they do not start."""
+    try:
+        return make(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            memory_limit=0,  # a worker that pauses for lack of memory would never go on
+            silence_logs=logging.CRITICAL,  # what fails is told in one sentence, and that a busy worker is slow concerns nobody
+        )
+    except (OSError, RuntimeError) as error:
+        raise BfpError(
+            f"the processes that compute did not start ({sentence(error)}); make room in {tempfile.gettempdir()} and in "
+            "memory, or give fewer --workers"
+        ) from None
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
@@ -9,10 +11,15 @@ import jinja2
 from markupsafe import Markup
 
 from calib.evaluation.report import charts
+from calib.evaluation.shown import figure_text, own_text, title_of, truth_of, unit_of, words_of
 from calib.evaluation.sweep.points import width_label
+from calib.measures import AGREEMENT, DECIBELS, NUMBER, SHARE
 
 HERE = Path(__file__).parent
 SIZES = {"narrow": (340, 300), "wide": (760, 400)}
+FACTORS = {SHARE: 100.0, DECIBELS: 1.0, NUMBER: 1.0}  # of the numbers on an axis
+SUFFIXES = {SHARE: " %", DECIBELS: " dB", NUMBER: ""}
+TRUTH_LABELS = {"top-1": "top-1 accuracy", "mAP50": "mAP50"}
 TOP = 40  # room for the axis's title, and for the words above the float line
 # Okabe and Ito's colours, which the colour-blind can tell apart, and shapes of lines on top
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a8984", "#a07a00")
@@ -25,20 +32,51 @@ def page(content: dict) -> str:
         loader=jinja2.FileSystemLoader(HERE), undefined=jinja2.StrictUndefined, autoescape=True, trim_blocks=True
     )
     rows = content["points"]
-    done = [r for r in rows if r["agreement"] is not None]
+    done = [r for r in rows if r["figure"] is not None]
     styles = curve_styles(rows)
     css = (HERE.parent / "report" / "style.css").read_text(encoding="utf-8")
-    labelled = bool(done) and all(r["top1_float"] is not None for r in done)
-    measures = [("top1_bfp", "top-1 accuracy"), ("agreement", "agreement with float")]
-    pictures = [
-        (label, [Markup(chart(done, key, label, size, kind, styles)) for kind, size in SIZES.items()])
-        for key, label in (measures if labelled else measures[1:])
-    ]
+    labelled = bool(done) and all(truth_of(r) for r in done)
+    drawn = [(one.label, [Markup(chart(done, one, *s, styles)) for s in SIZES.items()]) for one in curves(done, labelled)]
     return env.get_template("sweep.html.j2").render(
-        content=content, rows=rows, css=Markup(css), styles=styles, labelled=labelled,
-        pictures=pictures if done else [], width_label=width_label,
-        images=sorted({r["images"] for r in done}), float_top1=float_level(done) if labelled else None,
+        content=content, rows=rows, css=Markup(css), styles=styles, labelled=labelled, pictures=drawn,
+        width_label=width_label, truth=truth_of(done[0]) if labelled else ("", None, None), truth_of=truth_of,
+        own=title_of(done[0]["metric"]) if done else "", words=words_of(done[0]["metric"]) if done else "",
+        images=sorted({r["images"] for r in done}), figure_text=figure_text, own_text=own_text,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a picture shows of each point. value(row); unit, see calib.measures; label: of the axis.
+
+    level, level_text: where the float network is and what stands there, None where there is no such place.
+    """
+
+    label: str
+    unit: str
+    value: Callable[[dict], float]
+    level: float | None = None
+    level_text: str = ""
+
+    def number(self, row: dict) -> float:
+        """The value as the axis counts: shares in percent."""
+        return self.value(row) * FACTORS[self.unit]
+
+
+def curves(rows: list[dict], labelled: bool) -> list[Curve]:
+    """The pictures: the figure against the ground truth, where there is one, and the task's own; none without rows."""
+    if not rows:
+        return []
+    found, first = [], rows[0]
+    if labelled:
+        name, level, _ = truth_of(first)  # the float network's is the same in all points, which evaluate the same images
+        label = TRUTH_LABELS[name]
+        found.append(Curve(label, SHARE, lambda r: truth_of(r)[2], 100 * level, f"float {100 * level:.1f} %"))
+    agreement = first["metric"] == AGREEMENT.name
+    own = f"{title_of(first['metric'])}{' with float' if agreement else ''}"
+    unit = unit_of(first["metric"])
+    top = (100.0, "float") if unit == SHARE else (None, "")
+    return [*found, Curve(own, unit, lambda r: r["figure"], *top)]
 
 
 def curve_styles(rows: list[dict]) -> dict[str, tuple[str, str]]:
@@ -53,33 +91,25 @@ def columns(rows: list[dict]) -> list[tuple[int, int]]:
     return sorted(pairs, key=lambda p: (p[0] != p[1], p))
 
 
-def float_level(rows: list[dict]) -> float:
-    """The float network's top-1; the same in all points, which evaluate the same images."""
-    return rows[0]["top1_float"]
-
-
-def chart(
-    rows: list[dict], key: str, label: str, size: tuple[int, int], kind: str, styles: dict[str, tuple[str, str]]
-) -> str:
-    """One measure against width: a line a curve through equal widths, dots where weights and activations differ."""
+def chart(rows: list[dict], shown: Curve, kind: str, size: tuple[int, int], styles: dict[str, tuple[str, str]]) -> str:
+    """One figure against width: a line a curve through equal widths, dots where weights and activations differ."""
     pairs = columns(rows)
     at = {pair: i for i, pair in enumerate(pairs)}
-    level = float_level(rows) if key == "top1_bfp" else 1.0
-    lowest = min([level, *(r[key] for r in rows)])
-    ticks = charts.nice_ticks(100 * lowest - 2, 100)
-    frame = charts.Frame(size, (-0.3, len(pairs) - 0.7), (max(0.0, 100 * lowest - 2), max(100 * level, ticks[-1])), TOP)
+    low, high, ticks = ends(shown, [shown.number(r) for r in rows])
+    frame = charts.Frame(size, (-0.3, len(pairs) - 0.7), (low, high), TOP)
     frame.axes(
         [(at[p], width_label(p)) for p in pairs],
-        [(t, f"{charts.short(t)} %") for t in ticks if t >= 0],
+        [(t, f"{charts.short(t)}{SUFFIXES[shown.unit]}") for t in ticks],
         "mantissa width, bits",
-        label,
+        shown.label,
     )
-    y = frame.y(100 * level)
-    frame.line(frame.left, y, frame.width - charts.RIGHT, y, "chosen")
-    frame.text(frame.left + 6, y - 4, f"float {100 * level:.1f} %" if key == "top1_bfp" else "float", anchor="start")
+    if shown.level is not None:
+        y = frame.y(shown.level)
+        frame.line(frame.left, y, frame.width - charts.RIGHT, y, "chosen")
+        frame.text(frame.left + 6, y - 4, shown.level_text, anchor="start")
     for curve, (colour, dash) in styles.items():
         own = sorted((r for r in rows if r["curve"] == curve), key=lambda r: at[r["weight_bits"], r["activation_bits"]])
-        places = [(frame.x(at[r["weight_bits"], r["activation_bits"]]), frame.y(100 * r[key])) for r in own]
+        places = [(frame.x(at[r["weight_bits"], r["activation_bits"]]), frame.y(shown.number(r))) for r in own]
         line = [p for p, r in zip(places, own) if r["weight_bits"] == r["activation_bits"]]
         if len(line) > 1:
             d = "M" + "L".join(f"{x:g} {y:g}" for x, y in line)
@@ -87,8 +117,19 @@ def chart(
                 f'<path d="{d}" fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"/>'
             )
         for (x, y), r in zip(places, own):
-            words = escape(f"{r['name']}: {100 * r[key]:.2f} %")
+            words = escape(f"{r['name']}: {figure_text(shown.value(r), shown.unit)}")
             frame.parts.append(
                 f'<circle cx="{x:g}" cy="{y:g}" r="3.5" fill="{colour}"><title>{words}</title></circle>'
             )
-    return frame.svg(f"{label} against mantissa width", kind)
+    return frame.svg(f"{shown.label} against mantissa width", kind)
+
+
+def ends(shown: Curve, numbers: list[float]) -> tuple[float, float, list[float]]:
+    """Lowest and highest value of an axis, and its ticks: shares up to all of it, others as far as they reach."""
+    if shown.unit == SHARE:
+        lowest = min([shown.level, *numbers])
+        ticks = charts.nice_ticks(lowest - 2, 100)
+        return max(0.0, lowest - 2), max(shown.level, ticks[-1]), [t for t in ticks if t >= 0]
+    room = 0.05 * ((max(numbers) - min(numbers)) or abs(numbers[0]) or 1.0)
+    low, high = min(numbers) - room, max(numbers) + room
+    return low, high, charts.nice_ticks(low, high)

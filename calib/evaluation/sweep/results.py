@@ -11,13 +11,16 @@ from bfp.errors import BfpError
 from bfp.files import write_json, write_text
 from calib.config import load_config
 from calib.evaluation.sweep.engine import run_points
+from calib.evaluation.shown import FIGURES, SIDES, TRUTHS
 from calib.evaluation.sweep.picture import page
 from calib.evaluation.sweep.points import Point, sweep_points
 
-SCHEMA = 1
+SCHEMA = 2
+TRUTH_KEYS = tuple(key + side for key in TRUTHS for side in SIDES)
 COLUMNS = (
     *("name", "curve", "method", "weight_bits", "activation_bits", "weight_group", "activation_group", "images"),
-    *("top1_float", "top1_bfp", "agreement", "sqnr_db", "chosen", "error"),
+    *("task", "metric", "figure", "top1_float", "top1_bfp", "map50_float", "map50_bfp", "agreement", "sqnr_db"),
+    *("chosen", "error"),
 )
 
 
@@ -66,7 +69,7 @@ def summary(network: str, points: list[Point], results: list[dict | None], failu
                 "activation_bits": point.widths[1],
                 "weight_group": point.groups[0],
                 "activation_group": point.groups[1],
-                **{k: found.get(k) for k in ("images", "top1_float", "top1_bfp", "agreement", "sqnr_db")},
+                **{k: found.get(k) for k in (*FIGURES, *TRUTH_KEYS)},
                 "chosen": found.get("chosen"),
                 "calibration_images": found.get("calibration_images"),
                 "error": failures.get(point.name),

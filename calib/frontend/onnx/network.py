@@ -13,6 +13,7 @@ from torch import nn
 from bfp.errors import BfpError
 from bfp.limits import MAX_VALUES
 from bfp.names import shown
+from calib.frontend.inputs import InputShapes, by_name
 from calib.frontend.onnx.operands import Operands
 from calib.frontend.onnx.operators import OPERATORS, most_values
 from calib.frontend.onnx.reader import OnnxGraph, OnnxNode, read_onnx
@@ -51,23 +52,24 @@ class OnnxLayer(nn.Module):
 
 
 class OnnxNetwork(nn.Module):
-    """All nodes that depend on the image, in the file's order."""
+    """All nodes that depend on the image, in the file's order; inputs: names of the values that ``forward`` takes."""
 
-    def __init__(self, graph: OnnxGraph, layers: list[tuple[OnnxLayer, tuple[str, ...]]], outputs: list[str]) -> None:
+    def __init__(self, inputs: list[str], layers: list[tuple[OnnxLayer, tuple[str, ...]]], outputs: list[str]) -> None:
         super().__init__()
-        self.input, self.outputs, self.order = graph.input, outputs, []
+        self.inputs, self.outputs, self.order = inputs, outputs, []
         for layer, reads in layers:
             name = unique(layer.node.name, {n for n, _ in self.named_children()})
             self.add_module(name, layer)
             self.order.append((name, reads, layer.node.outputs))
 
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        values = {self.input: image}
+    def forward(self, *images: torch.Tensor) -> tuple[torch.Tensor, ...] | dict[str, torch.Tensor]:
+        values = dict(zip(self.inputs, images))
         for name, reads, writes in self.order:
             result = self.get_submodule(name)(*(values[v] for v in reads))
             results = result if isinstance(result, (tuple, list)) else (result,)
             values.update(zip(writes, results))
-        return tuple(values[name] for name in self.outputs)
+        found = {name: values[name] for name in self.outputs}
+        return found if len(found) > 1 else tuple(found.values())
 
 
 def unique(name: str, taken: set[str]) -> str:
@@ -80,25 +82,49 @@ def unique(name: str, taken: set[str]) -> str:
     return found
 
 
-def onnx_module(path: Path, input_shape: tuple[int, ...]) -> nn.Module:
+def onnx_module(path: Path, input_shape: InputShapes) -> nn.Module:
     """The network of an ONNX file for images of this shape, as a module in eval mode. Raises BfpError.
 
-    input_shape: (channels, height, width) or (channels, length); it decides about sizes that the file leaves open.
+    input_shape: (channels, height, width) or (channels, length), of several inputs by name; the module takes them in this
+    order. It decides about sizes that the file leaves open.
     """
     graph = read_onnx(path)
     where = f"ONNX file {path}"
-    check_shape(graph.input_shape, input_shape, where)
+    shapes = named_inputs(graph, input_shape, where)
+    for name, shape in shapes.items():
+        check_shape(graph.inputs[name], shape, where)
     unknown = sorted({node.kind for node in graph.nodes if node.kind not in OPERATORS})
     if unknown:
         first = {op: next(n.name for n in graph.nodes if n.kind == op) for op in unknown[:FEW]}
         named = ", ".join(f"{op} (first in node {shown(name)})" for op, name in first.items())
         known = ", ".join(sorted(OPERATORS))
         raise BfpError(f"{where} has operators that are not supported: {named}; supported are {known}")
-    layers, values = computed_ahead(graph, torch.zeros(1, *input_shape), where)
+    images = {name: torch.zeros(1, *shape) for name, shape in shapes.items()}
+    layers, values = computed_ahead(graph, images, where)
     outputs = [name for name in graph.outputs if name not in values]
     if not outputs:
         raise BfpError(f"{where}: none of its outputs depends on its input")
-    return OnnxNetwork(graph, layers, outputs).eval()
+    return OnnxNetwork(list(shapes), layers, outputs).eval()
+
+
+def named_inputs(graph: OnnxGraph, input_shape: InputShapes, where: str) -> dict[str, tuple[int, ...]]:
+    """The shape of each of the file's inputs, by its name in the file, in the order that is asked for.
+
+    A name that is none elsewhere is meant by what it has in common with one, ``a_b`` for ``a:b``. Raises BfpError where
+    the file has other inputs.
+    """
+    wanted = by_name(input_shape, where)
+    fitting = {re.sub("[^A-Za-z0-9_.-]", "_", name): name for name in graph.inputs}
+    if len(graph.inputs) == 1 and len(wanted) == 1:
+        return dict(zip(graph.inputs, wanted.values()))
+    found = {name if name in graph.inputs else fitting.get(name): shape for name, shape in wanted.items()}
+    if set(found) != set(graph.inputs):
+        names = ", ".join(shown(name) for name in list(graph.inputs)[:FEW])
+        raise BfpError(
+            f"{where} takes {len(graph.inputs)} inputs ({names}); say how many channels each has: "
+            "[input] channels = { name = number, ... }"
+        )
+    return found
 
 
 def check_shape(stated: tuple[int | None, ...], wanted: tuple[int, ...], where: str) -> None:
@@ -112,11 +138,11 @@ def check_shape(stated: tuple[int | None, ...], wanted: tuple[int, ...], where: 
 
 @torch.no_grad()
 def computed_ahead(
-    graph: OnnxGraph, image: torch.Tensor, where: str
+    graph: OnnxGraph, images: dict[str, torch.Tensor], where: str
 ) -> tuple[list[tuple[OnnxLayer, tuple[str, ...]]], dict[str, torch.Tensor]]:
     """Run the graph once: the layers that depend on the image with the values they read, and all constant values."""
     constants = {name: torch.from_numpy(np.array(a)) for name, a in graph.constants.items()}
-    coming = {graph.input: image}
+    coming = dict(images)
     layers = []
     for node in graph.nodes:
         place = f"{where}, node {shown(node.name)} ({node.kind})"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from bfp.errors import BfpError
-from bfp.limits import MAX_CHANNELS, MAX_MEMORY, MAX_NODES, MAX_OPERANDS, MAX_SIDE, MAX_VALUES
+from bfp.limits import MAX_CHANNELS, MAX_ENDS, MAX_MEMORY, MAX_NODES, MAX_OPERANDS, MAX_SIDE, MAX_VALUES
 from bfp.names import shown
 
 OPSETS = range(7, 26)  # of the standard operators: those whose meaning the table knows
@@ -35,14 +35,13 @@ class OnnxNode:
 class OnnxGraph:
     """A file's graph, in an order in which it can be computed.
 
-    constants: stored values by name. input, outputs: names of values; input_shape: the input's sizes, None where the
-    file leaves one open.
+    constants: stored values by name. inputs: sizes of each by name, None where the file leaves one open; outputs: names
+    of values.
     """
 
     nodes: tuple[OnnxNode, ...]
     constants: dict[str, np.ndarray]
-    input: str
-    input_shape: tuple[int | None, ...]
+    inputs: dict[str, tuple[int | None, ...]]
     outputs: tuple[str, ...]
     opset: int
 
@@ -75,13 +74,12 @@ def read_onnx(path: Path) -> OnnxGraph:
         raise BfpError(f"{where}: two initializers have one name, or one is sparse; export it again")
     nodes = tuple(node_of(n, number, reader, where) for number, n in enumerate(graph.node))
     inputs = [i for i in graph.input if i.name not in constants]
-    if len(inputs) != 1:
-        names = ", ".join(shown(i.name) for i in inputs[:8])
-        raise BfpError(f"{where} takes {len(inputs)} inputs ({names}); give a network that takes one")
-    shape = input_shape(inputs[0].type.tensor_type.shape.dim, where)
+    shapes = {i.name: input_shape(i.type.tensor_type.shape.dim, where) for i in inputs}
+    if not 0 < len(inputs) <= MAX_ENDS or len(shapes) != len(inputs):
+        raise BfpError(f"{where} has {len(inputs)} inputs; give a file with 1 to {MAX_ENDS}, each with a name of its own")
     outputs = tuple(o.name for o in graph.output)
-    check_order(nodes, {inputs[0].name, *constants}, outputs, where)
-    return OnnxGraph(nodes, constants, inputs[0].name, shape, outputs, opset)
+    check_order(nodes, {*shapes, *constants}, outputs, where)
+    return OnnxGraph(nodes, constants, shapes, outputs, opset)
 
 
 def check_opset(imports: Iterable[tuple[str, int]], where: str) -> int:

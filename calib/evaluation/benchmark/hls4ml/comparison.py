@@ -24,18 +24,19 @@ import numpy as np
 
 from bfp import golden
 from bfp.artifact import Artifact
-from bfp.errors import BfpError
+from bfp.errors import BfpError, sentence
 from bfp.samples import Samples, load_samples
 from calib import pipeline
 from calib.config import load_config
 from codegen.simulation.csim import compile_engine, run_testbench, write_golden
-from bfp.files import write_json, write_text
+from bfp.files import check_folder, write_json, write_text
+from bfp.names import printable
 from codegen.generate import generate
 from codegen.options import EngineOptions
 from codegen.performance.board import DEFAULT_BOARD, load_board
 
 HERE = Path(__file__).parent
-BUILD = HERE.parents[3] / "build" / "benchmark"
+BUILD = Path("build").absolute() / "benchmark"
 REQUIREMENTS = HERE / "requirements.txt"
 TURNS = 5
 
@@ -197,10 +198,11 @@ def table(result: dict) -> list[str]:
 def main() -> int:
     """Entry point; returns the exit status, 2 where a side cannot be built or run."""
     try:
+        check_folder(BUILD)
         result = compare(BUILD)
         write_json(BUILD / "hls4ml.json", result)
-    except BfpError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (BfpError, OSError) as error:
+        print(f"error: {printable(sentence(error))}", file=sys.stderr)
         return 2
     print(*table(result), f"{BUILD / 'hls4ml.json'}", sep="\n")
     return 0

@@ -1,0 +1,53 @@
+"""How results show the figures of an evaluation (``Tally.figures``), whatever its task."""
+
+from __future__ import annotations
+
+from calib.measures import DECIBELS, MEASURES, NUMBER, SHARE
+
+# figures against the ground truth, by the beginning of their keys: what people call them
+TRUTHS = {"top1": "top-1", "map50": "mAP50"}
+TITLES = {
+    "agreement": "agreement", "mean_iou": "mean IoU", "psnr_db": "PSNR", "cosine": "cosine", "matched_boxes": "matched boxes",
+}  # fmt: skip
+# keys of a figure against the ground truth end so
+SIDES = ("_float", "_bfp")
+FIGURES = ("images", "task", "metric", "figure", "agreement", "sqnr_db")  # that every evaluation has
+
+
+def texts(value: float, digits: int) -> dict[str, str]:
+    """A value as each unit writes it."""
+    return {SHARE: f"{100 * value:.{digits}f} %", DECIBELS: f"{value:.1f} dB", NUMBER: f"{value:.4g}"}
+
+
+def figure_text(value: float | None, unit: str, digits: int = 2) -> str:
+    """A figure as people read it: a share in percent, a ratio in dB, or a number. Raises KeyError for another unit."""
+    return "unknown" if value is None else texts(value, digits)[unit]
+
+
+def own_text(e: dict, digits: int = 2) -> str:
+    """The figure of an evaluation as people read it."""
+    return figure_text(e["figure"], unit_of(e["metric"]), digits)
+
+
+def unit_of(metric: str) -> str:
+    """What a figure counts in; the user's is a number."""
+    return MEASURES[metric].unit if metric in MEASURES else NUMBER
+
+
+def title_of(metric: str) -> str:
+    """What a figure is called: the user's by its own name."""
+    return TITLES[metric] if metric in TITLES else metric.split(":")[-1]
+
+
+def words_of(metric: str) -> str:
+    """What a figure is, as the end of a sentence."""
+    return MEASURES[metric].words if metric in MEASURES else "the file's own figure, the mean over the images"
+
+
+def truth_of(e: dict) -> tuple[str, float, float] | None:
+    """Name, the float network's and the quantised one's figure against the ground truth, 0..1; None where nothing is known."""
+    for key, name in TRUTHS.items():
+        found = [e.get(key + side) for side in SIDES]
+        if None not in found:
+            return name, *found
+    return None

@@ -1,0 +1,104 @@
+"""Which networks, board and host the command line means; a wrong one ends it with one sentence, before any work."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from doit import get_var
+
+from bfp.errors import BfpError
+from bfp.names import COMMAND, printable
+from calib.config import SHIPPED, NetworkConfig, find_network, load_config
+from codegen.options import EngineOptions
+from codegen.performance.board import DEFAULT_BOARD, board_at, load_board
+from static_bfp.tasks.place import called_from, refuse
+
+
+def network_file() -> Path | None:
+    """The TOML file named by ``net=``, or None. Ends doit with one sentence where there is none."""
+    named = get_var("net", None)
+    if named is None:
+        return None
+    path = called_from() / named
+    try:
+        return find_network(path if path.is_file() else named)
+    except BfpError as error:
+        sys.exit(f"error: {printable(str(error))}")
+
+
+def networks() -> dict[str, Path]:
+    """Shipped networks by name, and the one named by ``net=``."""
+    found = {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
+    user = network_file()
+    if user is not None:
+        found[configuration(user).name] = user
+    return found
+
+
+def configuration(path: Path) -> NetworkConfig:
+    """The checked file. Ends doit with one sentence, before any work, where it, its engine or its board is wrong."""
+    try:
+        config = load_config(path)
+    except BfpError as error:
+        sys.exit(f"error: {printable(str(error))}")
+    try:
+        EngineOptions.from_dict(config.engine)
+        load_board(config.board or DEFAULT_BOARD)
+    except BfpError as error:
+        sys.exit(f"error: {printable(f'{path}: {error}')}")
+    return config
+
+
+def named_board() -> str | None:
+    """The board named by ``board=``, or None. Ends doit with one sentence where there is none of that name.
+
+    ``doit deploy`` takes a host's name there, too, as long as no board has that name.
+    """
+    name = get_var("board", None)
+    try:
+        return name and load_board(name).word
+    except BfpError as error:
+        if any(word.split(":")[0] == "deploy" for word in sys.argv[1:]) and get_var("host", None) is None:
+            return None
+        sys.exit(f"error: {printable(str(error))}")
+
+
+def named_host() -> str | None:
+    """Where to deploy: ``host=``, or what ``board=`` names if that is no board."""
+    return get_var("host", None) or (None if named_board() else get_var("board", None))
+
+
+def per_network(
+    make: Callable[[str, Path], dict], default: tuple[str, ...] = (), alone: Callable[[], dict] | None = None
+) -> Iterator[dict]:
+    """One task per network, named after ``make``; the task alone runs ``net=`` or, without it, the default networks.
+
+    alone: makes the task alone where there is neither.
+    """
+    task, found = make.__name__.replace("_", "-"), networks()
+    for name, path in found.items():
+        yield {"basename": f"{task}:{name}", **make(name, path)}
+    user = network_file()
+    chosen = (configuration(user).name,) if user is not None else tuple(n for n in default if n in found)
+    doc = make.__doc__.strip().splitlines()[0]
+    if chosen:
+        yield {"basename": task, "actions": None, "task_dep": [f"{task}:{n}" for n in chosen], "doc": doc}
+    elif alone:
+        yield {"basename": task, **alone()}
+    else:
+        sentence = f"name a network: {COMMAND} {task}:NAME or {COMMAND} {task} net=PATH; shipped are {', '.join(found)}"
+        yield {"basename": task, "actions": [(refuse, [sentence])], "doc": doc}
+
+
+def engine_words(path: Path) -> list[str]:
+    """The board and the engine's options, for the command line."""
+    config = configuration(path)
+    board, clock = named_board() or config.board or DEFAULT_BOARD, get_var("clock", None)
+    try:
+        board_at(board, clock)
+    except BfpError as error:
+        sys.exit(f"error: {printable(str(error))}")
+    at = [] if clock is None else ["--clock", clock]
+    return ["--board", board, *at, "--engine", *(f"{k}={v}" for k, v in config.engine.items())]
