@@ -19,7 +19,7 @@ from bfp.errors import BfpError
 from bfp.files import check_folder, check_result
 from calib.__main__ import main as calib
 from calib.evaluation.benchmark import __main__ as benchmark
-from calib.evaluation.benchmark import survey
+from calib.evaluation.benchmark.survey import __main__ as survey
 from calib.evaluation.sweep import engine
 from codegen.__main__ import main as codegen
 from codegen.deploy.__main__ import main as deploy

@@ -67,6 +67,7 @@ def test_function_of_the_images_is_preserved(tmp_path):
     assert torch.allclose(found, reference, atol=1e-4 * float(reference.abs().max()))
 
 
+@pytest.mark.heavy
 def test_artifact_takes_the_same_images_and_loses_less_of_them(tmp_path):
     noise = {}
     for equalise in ("none", "ranges"):

@@ -155,7 +155,7 @@ def test_layers_without_error_or_signal(project):
 
 
 def test_causes_follow_the_figures(project):
-    """The channel with weights forty times larger is named where it shares its exponent with the others."""
+    """The channel with weights 12 times larger is named where it shares its exponent with the others."""
     _, _, content = project
     outlier = layer(content, "outlier")
     assert outlier["widest_channel"] == 2 or outlier["blocks"] > 1
