@@ -3,12 +3,9 @@
 import errno
 import json
 import os
-import resource
-import signal
 import subprocess
 import sys
 from dataclasses import replace
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +13,7 @@ import pytest
 from support import racing
 from support import toy_board as toy
 from support.boards import BOARD
+from support.full_disk import full_disk
 from support.random_graphs import random_artifact
 from support.random_inputs import random_input
 
@@ -76,22 +74,6 @@ def writers():
 
 
 WRITERS = writers()
-
-
-@contextmanager
-def full_disk():
-    """No file can grow beyond 64 bytes: the system's own refusal, as on a full disk.
-
-    For the block alone: whoever runs the tests may be writing what it says into a file.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.mark.parametrize("name", WRITERS)

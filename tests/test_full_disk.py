@@ -9,10 +9,10 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.full_disk import full_disk
 from support.refusals import MOST
 
 from bfp.errors import BfpError
@@ -73,19 +73,6 @@ def project(made, tmp_path):
     """A copy that may be damaged."""
     shutil.copytree(made, tmp_path / "project")
     return tmp_path / "project"
-
-
-@contextmanager
-def full_disk():
-    """No file can grow beyond 64 bytes: the system's own refusal, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 def commands(project: Path) -> dict:

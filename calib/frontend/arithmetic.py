@@ -209,21 +209,17 @@ def multiply(t: Translation, fx: FxNode, a: dict) -> None:
     t.refuse(fx, "the product of two maps is not supported; only that of a map and a constant is")
 
 
-# what a value times this function of itself is
-GATES = {"sigmoid": "silu", "hardsigmoid": "hardswish"}
-
-
 def gated(t: Translation, fx: FxNode, value: object, gate: object) -> bool:
-    """The product of a value and a function of the same value, where that is a function that there is a table of."""
+    """Whether the product is of a value and its own sigmoid: SiLU, which is looked up then."""
     if not (isinstance(gate, FxNode) and gate in t.views and isinstance(value, FxNode) and value in t.views):
         return False
     views, maker = (t.views[value], t.views[gate]), t.draft.producer(t.views[gate].tensor)
     alike = (views[0].index is None) == (views[1].index is None)
-    if maker is None or maker.function is None or maker.function.name not in GATES or not alike:
+    if maker is None or maker.function != FunctionCall("sigmoid") or not alike:
         return False
     if maker.main != views[0].tensor or views[0].index is not None and not np.array_equal(views[0].index, views[1].index):
         return False
-    looked_up(t, fx, value, GATES[maker.function.name])
+    looked_up(t, fx, value, "silu")
     return True
 
 

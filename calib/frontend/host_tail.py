@@ -230,10 +230,10 @@ def _step(fx: FxNode, known: Constants) -> Step | None:
         return _one_of_two(fx)
     if name == "div":
         return _normalised(fx)
-    known = COMPUTED | MOVED
-    if name not in known or not isinstance(fx.args[0], FxNode):
+    steps_of = COMPUTED | MOVED
+    if name not in steps_of or not isinstance(fx.args[0], FxNode):
         return None
-    steps = known[name](fx, bind(fx))
+    steps = steps_of[name](fx, bind(fx))
     return None if steps is None else Step(fx, fx.args[0], steps, name in MOVED)
 
 

@@ -15,7 +15,6 @@ STATISTICS = "it needs statistics of each image; use batch norm, or leave it out
 ELSEWHERE = "use LeakyReLU with one slope and train again"
 NOT_TAKEN = "attention and recurrent layers are not taken; end the network before them, or choose a convolutional one"
 LAST_ONE = "leave it out here; as the network's last operator the host computes it"
-GATE = "inside the network use nn.Hardsigmoid; as the network's last operator the host computes it"
 ON_DATA = "leave out what depends on the values of the image"
 LARGER = "end the network before it, and let what reads the result make it larger; at the network's end the host does it"
 NORMALISE = "normalise by constants: mean and std in [input], or numbers in forward"
@@ -25,8 +24,6 @@ HINTS = {
         "layer_norm native_layer_norm group_norm native_group_norm instance_norm _instance_norm rms_norm".split(), STATISTICS
     ),
     **dict.fromkeys("prelu rrelu".split(), ELSEWHERE),
-    "tanh": "inside the network use nn.Hardtanh; as the network's last operator the host computes it",
-    "sigmoid": GATE,
     **dict.fromkeys("softmax _softmax log_softmax _log_softmax argmax topk linalg_vector_norm".split(), LAST_ONE),
     **dict.fromkeys(
         "scaled_dot_product_attention bmm matmul lstm gru rnn_tanh rnn_relu einsum baddbmm".split(), NOT_TAKEN
