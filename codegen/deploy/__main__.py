@@ -48,12 +48,14 @@ def deploy_locally(build: Path, folder: Path) -> int:
 
 def deploy(build: Path, host: str, folder: str | None, environment: tuple[str, ...]) -> int:
     """The package on the board of a host; its self-test there."""
-    with tempfile.TemporaryDirectory() as place, connect(host) as remote:
+    with tempfile.TemporaryDirectory() as place:
+        # what is missing here is said before anything is asked of ssh or of the board
         package = stage(build, Path(place) / "package", simulated=False, environment=environment)
         folder = folder or f"static-bfp/{package.deployment.network}"
-        copy(remote, Path(place) / "package", folder)
-        print(f"{package.deployment.network} is on {remote.host} in {folder}", flush=True)
-        return _tell(self_test(remote, folder, test_of(package)), package, f"{folder}/board")
+        with connect(host) as remote:
+            copy(remote, Path(place) / "package", folder)
+            print(f"{package.deployment.network} is on {remote.host} in {folder}", flush=True)
+            return _tell(self_test(remote, folder, test_of(package)), package, f"{folder}/board")
 
 
 def test_of(package: Package) -> str:
