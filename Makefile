@@ -16,5 +16,5 @@ $(DONE): pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not installed; install Python 3.11 or run make PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --upgrade pip
-	$(VENV)/bin/python -m pip install --editable ".[tools]"
+	$(VENV)/bin/python -m pip install --editable ".[tools,onnx]"
 	touch $@

@@ -19,7 +19,7 @@ from bfp.fields import NAME, TEXT, checked, fixed, in_order, limited, mapping, r
 from bfp.functions import FunctionCall
 from bfp.limits import MAX_CHANNELS, MAX_ENDS, MAX_NODES, MAX_OPERANDS, MAX_SIDE, MAX_VALUES
 from bfp.names import check_name, shown
-from bfp.operators import Channels, Operator, operator
+from bfp.operators import Broadcast, Channels, Operator, operator
 
 Shape = tuple[int, int, int]  # channels, height, width
 Images = TypeVar("Images")  # an array or a torch tensor
@@ -314,12 +314,16 @@ class Graph:
             raise BfpError(f"{where}: its window does not fit its input; output shape would be {expected}")
         kind.check(node, self.shapes[node.main])
 
+    def broadcast(self, node: Node) -> Broadcast:
+        """Along what the node's shortcut stands for more than one value."""
+        return Broadcast.of(self.shapes[node.shortcut], self.shapes[node.output])
+
     def infer_shape(self, node: Node) -> Shape:
         """Shape of the node's output from its inputs' (conv and slice_pad keep their stated channels)."""
         operands = [self.shapes[t] for t in node.inputs]
         stated = self.shapes.get(node.output, (0,))[0]
         expected = node.operator.shape(node, operands, stated)
-        if node.shortcut and self.shapes[node.shortcut] != expected:
+        if node.shortcut and not node.operator.broadcasts and self.shapes[node.shortcut] != expected:
             raise BfpError(
                 f"node {node.name}: shortcut {node.shortcut} is {self.shapes[node.shortcut]}, the sum needs {expected}"
             )

@@ -29,7 +29,13 @@ from bfp.operators.conv import psum_exponents
 from bfp.tables import join_table
 
 # largest magnitude of what a shortcut makes, from those of the operator's own result and of the shortcut
-JOIN_BOUNDS = join_table("the proof", {Join.SUM: np.add, Join.LARGER: np.maximum})
+JOIN_BOUNDS = join_table(
+    "the proof", {Join.SUM: np.add, Join.LARGER: np.maximum, Join.SMALLER: np.maximum, Join.PRODUCT: np.multiply}
+)
+# finest exponent at which both meet, of the operator's own result and of the shortcut
+JOIN_EXPONENTS = join_table(
+    "the exponents", {Join.SUM: np.minimum, Join.LARGER: np.minimum, Join.SMALLER: np.minimum, Join.PRODUCT: np.add}
+)
 
 
 @dataclass(frozen=True)
@@ -123,8 +129,9 @@ def derive(
     """
     kind, act, channels = node.operator, node.act, target.channels
     own = kind.exponents.own(node, source, target, weights)
+    joined = own if shortcut is None else JOIN_EXPONENTS[kind.join](own, shortcut.channel_exponents())
     if acc_exponent is None:
-        acc_exponent = own if shortcut is None else np.minimum(own, shortcut.channel_exponents())
+        acc_exponent = joined
     acc_exponent = np.asarray(acc_exponent, np.int64)
     align_splits: tuple[int, ...] = ()
     align_shift = np.zeros((channels, 0), np.int64)
@@ -134,10 +141,11 @@ def derive(
         align_shift = _within(node, "alignment shift", psum - acc_exponent[:, None], 0, MAX_ALIGN_SHIFT)
     else:
         most = MAX_OPERAND_SHIFT if kind.alignment is Alignment.OPERAND else 0
-        main_alignment = _within(node, "operand alignment", own - acc_exponent, 0, most)
+        meets = own if kind.join.aligns else joined
+        main_alignment = _within(node, "operand alignment", meets - acc_exponent, 0, most)
     shortcut_alignment = None
     if shortcut is not None:
-        shift = shortcut.channel_exponents() - acc_exponent
+        shift = (shortcut.channel_exponents() if kind.join.aligns else joined) - acc_exponent
         shortcut_alignment = _within(node, "shortcut alignment", shift, 0, MAX_OPERAND_SHIFT)
     shift = target.channel_exponents() - acc_exponent
     limits = MIN_REQUANTISATION_SHIFT, MAX_REQUANTISATION_SHIFT

@@ -1,5 +1,5 @@
-// Addition that no convolution could take in, the larger one of two maps, and the
-// copy: hands the main operand on; in the epilogue it is aligned and the shortcut joins.
+// Addition that no convolution could take in, larger one, smaller one and product of two
+// maps, and the copy: hands the main operand on; in the epilogue the shortcut joins.
 #pragma once
 
 #include "finished.hpp"

@@ -17,7 +17,7 @@
 
 namespace sbfp {
 
-static_assert(ENGINE_OPERATOR_MEMBERS == 6, "an operator without a stage");
+static_assert(ENGINE_OPERATOR_MEMBERS == 8, "an operator without a stage");
 
 // Stage: the sums of one pass, by the layer's operator. biases: those that the epilogue adds.
 // A stage takes each of its memories and streams by name.
@@ -41,7 +41,8 @@ static void compute(const StepRow &where, const ComputeRow &job_row, const Word 
             max_pool_pass(where, job_row, input, sums);
         } else if (HAS_AVG_POOL && job.op == AVG_POOL) {
             avg_pool_pass(where, job_row, input, sums);
-        } else if ((HAS_ADD && job.op == ADD) || (HAS_MAXIMUM && job.op == MAXIMUM)) {
+        } else if ((HAS_ADD && job.op == ADD) || (HAS_MAXIMUM && job.op == MAXIMUM) ||
+                   (HAS_MINIMUM && job.op == MINIMUM) || (HAS_MULTIPLY && job.op == MULTIPLY)) {
             add_pass(where, job_row, input, sums);
         }
     }

@@ -12,16 +12,26 @@
 namespace sbfp {
 
 static_assert(ENGINE_ACTIVATION_MEMBERS == 3, "an activation that the epilogue does not know");
-static_assert(ENGINE_OPERATOR_MEMBERS == 6, "an operator of which the epilogue does not know how it ends");
+static_assert(ENGINE_OPERATOR_MEMBERS == 8, "an operator of which the epilogue does not know how it ends");
 
-// What is done in each lane. larger: of sum and shortcut, instead of adding them; low, high: least and largest
-// mantissa; factor: reciprocal of what a mean counts, which may differ from pixel to pixel.
+// The product of two mantissas. In logic, since the array and the means take nearly all DSPs.
+inline int32_t product_of(int32_t mantissa, int16_t other) {
+#pragma HLS INLINE
+    const int32_t product = narrow(mantissa, OPERAND_BITS) * other;
+#pragma HLS BIND_OP variable=product op=mul impl=fabric
+    return product;
+}
+
+// What is done in each lane. larger, smaller, multiplies: of sum and shortcut, instead of adding them; low, high: least
+// and largest mantissa; factor: reciprocal of what a mean counts, which may differ from pixel to pixel.
 struct Finish {
     bool average;
     bool depthwise;
     bool has_main;
     bool has_shortcut;
     bool larger;
+    bool smaller;
+    bool multiplies;
     bool relu;
     bool relu6;
     int32_t shortcut_unsigned;
@@ -39,8 +49,15 @@ struct Finish {
             value += bias;
         }
         if (has_shortcut) {
-            const int32_t aligned = shift_left(operand(shortcut, shortcut_unsigned), shortcut_shift);
-            value = !larger ? value + aligned : aligned > value ? aligned : value;
+            const int16_t other = operand(shortcut, shortcut_unsigned);
+            const int32_t aligned = shift_left(other, shortcut_shift);
+            if (multiplies) {
+                value = product_of(value, other);
+            } else if (larger || smaller) {
+                value = (aligned > value) == larger ? aligned : value;
+            } else {
+                value += aligned;
+            }
         }
         if (relu && value < 0) {
             value = 0;
@@ -60,12 +77,23 @@ struct Narrow {
     }
 };
 
+// The only channel of a shortcut in every lane that holds one.
+struct Spread {
+    int8_t mantissa;
+    int8_t operator()(int8_t holds) const {
+#pragma HLS INLINE
+        return holds != 0 ? mantissa : static_cast<int8_t>(0);
+    }
+};
+
 inline Finish finish_of(const ComputeJob &job) {
 #pragma HLS INLINE
     Finish finish;
     finish.average = HAS_AVG_POOL && job.op == AVG_POOL;
     finish.depthwise = HAS_DEPTHWISE && job.op == DEPTHWISE;
     finish.larger = HAS_MAXIMUM && job.op == MAXIMUM;
+    finish.smaller = HAS_MINIMUM && job.op == MINIMUM;
+    finish.multiplies = HAS_MULTIPLY && job.op == MULTIPLY;
     finish.has_main = job.has_main != 0;
     finish.has_shortcut = HAS_SHORTCUT && job.has_shortcut != 0;
     finish.relu = job.activation == RELU || job.activation == RELU6;
@@ -90,6 +118,34 @@ inline Word looked_up(const Lanes<int16_t, LANES> &index, const TableRow &used, 
     return result;
 }
 
+// Where a pixel stands: its column in the tile, and the entries of its row and column that lead to its reciprocal.
+struct PixelWalk {
+    int32_t x;
+    int32_t row;
+    int32_t column;
+};
+
+inline PixelWalk first_pixel(const Step &step) {
+#pragma HLS INLINE
+    PixelWalk walk;
+    walk.x = 0;
+    walk.row = step.average_row;
+    walk.column = step.average_column;
+    return walk;
+}
+
+inline void next_pixel(PixelWalk &walk, const ComputeJob &job, const Step &step) {
+#pragma HLS INLINE
+    if (walk.x == job.width - 1) {
+        walk.x = 0;
+        walk.row = low_bits<AVERAGE_ROWS>(walk.row + 1);
+        walk.column = step.average_column;
+    } else {
+        walk.x = bounded<ComputeJob::MOST_WIDTH>(walk.x + 1);
+        walk.column = low_bits<AVERAGE_COLUMNS>(walk.column + 1);
+    }
+}
+
 // biases: of depthwise convolution, one for each output word.
 inline void epilogue(const StepRow &where, const ComputeRow &job_row, hls::stream<AccWord> &biases,
                      hls::stream<AccWord> &sums, hls::stream<Word> &shortcut, hls::stream<Word> &results) {
@@ -99,7 +155,7 @@ inline void epilogue(const StepRow &where, const ComputeRow &job_row, hls::strea
 #pragma HLS AGGREGATE variable=REQUANTISATION_SHIFT
 #pragma HLS AGGREGATE variable=SHORTCUT_ALIGNMENT
 #pragma HLS AGGREGATE variable=CLAMP_HIGH
-#pragma HLS AGGREGATE variable=LOOKUP_LANES
+#pragma HLS AGGREGATE variable=USED_LANES
 // Two lanes share a copy, each with a port of its own.
 #pragma HLS ARRAY_PARTITION variable=LOOKUP dim=1 complete
 #pragma HLS BIND_STORAGE variable=LOOKUP type=rom_2p impl=bram
@@ -112,17 +168,17 @@ inline void epilogue(const StepRow &where, const ComputeRow &job_row, hls::strea
     TableRow shortcut_shift;
     AccWord clamp;
     TableRow used;
+    Word other = fill<int8_t, LANES>(0);
     int32_t word = step.out_word;
     int32_t left = 0;  // pixels of the word
-    int32_t x = 0;     // in the tile
-    int32_t row = step.average_row;
-    int32_t column = step.average_column;
+    PixelWalk at = first_pixel(step);
 EPILOGUE_PIXELS:
     for (int32_t n = 0; n < job.results; n = bounded<ComputeJob::MOST_RESULTS>(n + 1)) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=16384
 #pragma HLS PIPELINE II=1
         count(COUNT_EPILOGUE);
-        if (left == 0) {
+        const bool begins = left == 0;  // a word
+        if (begins) {
             if (HAS_DEPTHWISE && finish.depthwise) {
                 bias = biases.read();
             }
@@ -130,28 +186,21 @@ EPILOGUE_PIXELS:
             shift = REQUANTISATION_SHIFT[job.round_row + word];
             shortcut_shift = SHORTCUT_ALIGNMENT[finish.has_shortcut ? job.shortcut_row + word : 0];
             clamp = CLAMP_HIGH[finish.relu6 ? job.clamp_row + word : 0];
-            used = LOOKUP_LANES[job.looks_up ? job.lanes_row + word : 0];
+            used = USED_LANES[job.masks ? job.lanes_row + word : 0];
             word = bounded<OUTPUT_WORDS>(word + 1);
             left = job.pixels;
-            x = 0;
-            row = step.average_row;
-            column = step.average_column;
+            at = first_pixel(step);
         }
         left = bounded<ComputeJob::MOST_PIXELS>(left - 1);
         const AccWord sum = sums.read();
-        Word other = fill<int8_t, LANES>(0);
-        if (HAS_SHORTCUT && finish.has_shortcut) {
+        if (HAS_SHORTCUT && finish.has_shortcut && (begins || job.shortcut_held == 0)) {
             other = shortcut.read();
+            if (job.shortcut_spread != 0) {
+                other = map<int8_t>(Spread{other.lane[0]}, used);
+            }
         }
-        finish.factor = finish.average ? reciprocal(row, column) : 0;
-        if (x == job.width - 1) {
-            x = 0;
-            row = low_bits<AVERAGE_ROWS>(row + 1);
-            column = step.average_column;
-        } else {
-            x = bounded<ComputeJob::MOST_WIDTH>(x + 1);
-            column = low_bits<AVERAGE_COLUMNS>(column + 1);
-        }
+        finish.factor = finish.average ? reciprocal(at.row, at.column) : 0;
+        next_pixel(at, job, step);
         const Lanes<int16_t, LANES> mantissas =
             map<int16_t>(finish, sum, main_shift, bias, other, shortcut_shift, clamp, shift);
         if (HAS_LOOKUP && job.looks_up != 0) {

@@ -55,7 +55,7 @@ inline void load_shortcut(const ComputeRow &job_row, hls::stream<Word> &fetched,
             begins = false;
             if (!skips) {
                 shortcut.write(word);
-                if (x == job.width - 1) {
+                if (job.shortcut_held != 0 || x == job.width - 1) {
                     waiting = no_bits();
                     x = 0;
                     begins = true;

@@ -79,7 +79,7 @@ def accumulator(node: Node, p: Parameters, image, source: BlockFormat, f: int, y
     if not 0 <= channel < len(image):
         return 0
     total = sum(q for _, _, q in source_pixels(node, image, channel, y, x))  # a window of one pixel
-    return total if node.op == "slice_pad" else shift(total, ein[channel] - acc)
+    return total if node.op in ("slice_pad", "multiply") else shift(total, ein[channel] - acc)
 
 
 def reference(node, p, x, shortcut, source, target, shortcut_format, seen: Counter) -> np.ndarray:
@@ -91,8 +91,13 @@ def reference(node, p, x, shortcut, source, target, shortcut_format, seen: Count
     for f, y, col in np.ndindex(*out.shape):
         acc, exponent = accumulator(node, p, image, source, f, y, col), int(p.acc_exponent[f])
         if shortcut is not None:
-            other = shift(int(shortcut[f, y, col]), int(shortcut_format.channel_exponents()[f]) - exponent)
-            acc = max(acc, other) if node.op == "maximum" else acc + other
+            c, (r, q) = min(f, len(shortcut) - 1), (min(y, shortcut.shape[1] - 1), min(col, shortcut.shape[2] - 1))
+            mantissa = int(shortcut[c, r, q])
+            if node.op == "multiply":
+                acc *= mantissa
+            else:
+                other = shift(mantissa, int(shortcut_format.channel_exponents()[c]) - exponent)
+                acc = {"maximum": max, "minimum": min}.get(node.op, int.__add__)(acc, other)
         if node.activation != "none":
             seen["relu cuts"] += acc < 0
             acc = max(acc, 0)
@@ -122,7 +127,7 @@ def random_format(rng, channels: int, exponent: int, unsigned: bool) -> BlockFor
 
 
 def random_window(rng, op: str) -> Window:
-    if op in ("add", "maximum", "identity"):
+    if op in (*PAIRS, "identity"):
         return Window()
     if op == "slice_pad":
         return Window((1, 1), tuple(rng.integers(1, 3, 2).tolist()), tuple(rng.integers(-1, 3, 4).tolist()))
@@ -144,7 +149,7 @@ def random_node(op: str, rng):
     activation = str(rng.choice(["none", "relu", "relu6"]))
     if op in ("max_pool", "slice_pad", "avg_pool"):
         activation = "none" if op == "slice_pad" else str(rng.choice(["none", "relu"]))
-    fused = op in ("add", "maximum") or (op in ("conv", "depthwise") and rng.random() < 0.5)
+    fused = op in PAIRS or (op in ("conv", "depthwise") and rng.random() < 0.5)
     counted = tuple(int(rng.integers(0, max(v, 0) + 1)) for v in window.padding) if op == "avg_pool" else (0, 0, 0, 0)
     offset = int(rng.integers(-3, 4)) if op == "slice_pad" else 0
     inputs = ("in", "extra") if fused else ("in",)
@@ -163,13 +168,18 @@ def random_node(op: str, rng):
         weights = Weights(bits, mantissas, splits, exponents)
         bias = rng.normal(size=filters) * 4
         center = base - 6
+    few = shape
+    if op in PAIRS:
+        few = tuple(shape[:1] if rng.random() < 0.6 else (1,)) + tuple(shape[1:] if rng.random() < 0.6 else (1, 1))
     if fused:
-        formats["extra"] = random_format(rng, filters, center + int(rng.integers(0, 5)), rng.random() < 0.4)
+        formats["extra"] = random_format(rng, few[0], center + int(rng.integers(0, 5)), rng.random() < 0.4)
+    if op == "multiply":
+        center += min(formats["extra"].exponents) + 4
     if op == "max_pool":
         formats["out"] = formats["in"]
     else:
         formats["out"] = random_format(rng, filters, center + int(rng.integers(-3, 9)), activation != "none")
-    shapes = {"in": (channels, height, width), "extra": shape, "out": shape}
+    shapes = {"in": (channels, height, width), "extra": few, "out": shape}
     try:
         p = derive(node, *operand_formats(node, formats), weights, bias)
         prove(Graph("", ("in",), ("out",), (), shapes), node, p, formats)
@@ -178,12 +188,15 @@ def random_node(op: str, rng):
     return node, p, formats, shapes
 
 
+PAIRS = ("add", "maximum", "minimum", "multiply")  # of two maps, the second of which may be broadcast
 CORNERS = {
     "conv": {"relu cuts", "six clamps", "right", "left", "no shift", "half", "saturates high", "saturates low"},
     "depthwise": {"relu cuts", "six clamps", "right", "left", "no shift", "half", "saturates high", "saturates low"},
     "max_pool": {"relu cuts", "no shift"},
     "avg_pool": {"relu cuts", "right", "saturates high", "saturates low"},
     "maximum": {"relu cuts", "six clamps", "right", "left", "no shift", "half", "saturates high", "saturates low"},
+    "minimum": {"relu cuts", "six clamps", "right", "left", "no shift", "half", "saturates high", "saturates low"},
+    "multiply": {"relu cuts", "six clamps", "right", "left", "no shift", "half", "saturates high", "saturates low"},
     "add": {"relu cuts", "six clamps", "right", "left", "no shift", "half", "saturates high", "saturates low"},
     "identity": {"relu cuts", "six clamps", "right", "left", "no shift", "half", "saturates high"},
     "slice_pad": {"right", "left", "no shift", "half", "saturates high", "saturates low"},
@@ -201,7 +214,7 @@ def test_operator_equals_loops_over_python_integers(op):
         x = rng.integers(source.low, source.high + 1, (2, *shapes["in"])).astype(np.int16)
         shortcut = None
         if node.shortcut:
-            shortcut = rng.integers(extra.low, extra.high + 1, (2, *shapes["out"])).astype(np.int16)
+            shortcut = rng.integers(extra.low, extra.high + 1, (2, *shapes["extra"])).astype(np.int16)
         got = epilogue(ACCUMULATE[op](node, p, x, source, target), node, p, target, shortcut)
         for n in range(2):
             side = None if shortcut is None else shortcut[n]

@@ -77,7 +77,6 @@ def test_what_the_engine_can_do_is_not_left_to_the_host():
     "function, reason",
     [
         (lambda m, x: m[1](torch.exp(m[0](x))), "aten.exp is not supported"),  # not the last
-        (lambda m, x: torch.relu(y := m[0](x)) * y, "product of two maps"),
         (lambda m, x: m[0](x).softmax(0), "aten.softmax is not supported"),  # over the batch
         (lambda m, x: m[0](x).flatten(1).argmax(1), "aten.argmax is not supported"),  # nothing but the batch is left
         (lambda m, x: F.normalize(m[0](x), p=1), "linalg_vector_norm"),

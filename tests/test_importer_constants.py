@@ -158,7 +158,7 @@ def test_limits_of_each_channel():
 
 
 def test_minimum_of_two_maps():
-    check(Fn(lambda m, x: torch.minimum(m[0](x), m[1](x)), conv(), conv()), operators="conv conv maximum depthwise")
+    check(Fn(lambda m, x: torch.minimum(m[0](x), m[1](x)), conv(), conv()), operators="conv conv minimum")
 
 
 def weight_norm(layer):

@@ -43,7 +43,7 @@ TAKEN_BACK = [
     ("epilogue.hpp", r"HAS_SHORTCUT && finish", "finish", "channel_ends", "channel shortcut has 0 producers"),
     *(
         ("epilogue.hpp", rf"#pragma HLS AGGREGATE variable={table}\n", "", "lane_arrays", f"{table} is an array")
-        for table in ("MAIN_ALIGNMENT", "REQUANTISATION_SHIFT", "SHORTCUT_ALIGNMENT", "CLAMP_HIGH", "LOOKUP_LANES")
+        for table in ("MAIN_ALIGNMENT", "REQUANTISATION_SHIFT", "SHORTCUT_ALIGNMENT", "CLAMP_HIGH", "USED_LANES")
     ),
     ("input_pool.hpp", r"#pragma HLS AGGREGATE variable=INPUT_POOL_SHIFT\n", "", "lane_arrays", "INPUT_POOL_SHIFT is"),
     ("input_pool.hpp", r"#pragma HLS AGGREGATE variable=before\n", "", "lane_arrays", "before is an array"),

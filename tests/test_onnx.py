@@ -100,8 +100,8 @@ def test_sequences_and_sizes_that_are_left_open(tmp_path):
 
 
 def test_obstacles_name_their_nodes(tmp_path):
-    path = write(tmp_path, graph_of([CONV, ("Sigmoid", ("c",), ("s",), {}), ("Mul", ("s", "c"), ("y",), {})], WEIGHTS))
-    with pytest.raises(BfpError, match=r"2 obstacles: \(1\) layer sigmoid_1 .*aten.sigmoid.*layer mul_2 .*product of two maps"):
+    path = write(tmp_path, graph_of([CONV, ("Exp", ("c",), ("s",), {}), ("Pow", ("s", "c"), ("y",), {})], WEIGHTS))
+    with pytest.raises(BfpError, match=r"2 obstacles: \(1\) layer exp_1 .*aten.exp.*layer pow_2 .*aten.pow"):
         import_module(onnx_module(path, (3, 8, 9)), (3, 8, 9), "net")
 
 

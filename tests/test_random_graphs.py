@@ -21,8 +21,20 @@ from codegen.generate import generate
 from codegen.lowering.program import build
 from codegen.performance.steps import program_counts
 
-
 PER_BATCH = 12
+# what the layers of the default suite have between them
+CORNERS = (
+    "CONV", "DEPTHWISE", "MAX_POOL", "AVG_POOL", "ADD", "MAXIMUM", "MINIMUM", "MULTIPLY", "NONE", "RELU", "RELU6",
+    "chunks", "tiles down", "tiles across", "word tiles", "alignment", "fused shortcut", "unsigned", "1x1 map",
+    "cropped", "copies", "fused pool", "fused pool over tiles", "fused pool of 3 rows", "fused pool of 2 columns",
+    "fused pool, padded", "fused pool, map stored", "fused pool of a later branch", "LARGEST", "MEAN",
+    "input pooled whole", "sliding mean", "input pooled over tiles", "input pooled, stride",
+    "input pooled to fewer bits", "several words a pass", "first tile early", "first tile early, from a later pass",
+    "first tile between the layers", "several inputs", "several outputs", "an output that others read",
+    "a concatenation as an output", "a value a channel", "a value a pixel", "one value",
+    "one value a pixel over tiles", "table", "left shift", "one pixel a block", "1 products", "2 products",
+    "4 products",
+)  # fmt: skip
 
 
 def check_batch(seeds: range, engine: Engine, out) -> None:
@@ -91,6 +103,11 @@ def test_random_graphs_reach_every_corner():
             seen["first tile between the layers"] += not f.loads.early_lines
             seen["alignment"] += f.weights.has_align
             seen["fused shortcut"] += f.shortcut.has_shortcut and f.op in (EngineOperator.CONV, EngineOperator.DEPTHWISE)
+            held, spread = f.shortcut.shortcut_held, f.shortcut.shortcut_spread
+            seen["a value a channel"] += held and not spread
+            seen["a value a pixel"] += spread and not held
+            seen["one value"] += held and spread
+            seen["one value a pixel over tiles"] += spread and f.tiles.tiles_down > 1
             seen[f.epilogue.activation.name] += 1
             seen["table"] += f.epilogue.table >= 0
             seen["fused pool of a table"] += f.epilogue.table >= 0 and f.fused_pool.pool
@@ -105,15 +122,7 @@ def test_random_graphs_reach_every_corner():
             for p in artifact.parameters.values():
                 seen["left shift"] += bool((p.requantisation_shift < 0).any())
                 weight_bits |= {p.weights.bits} if p.weights else set()
-    corners = ["CONV", "DEPTHWISE", "MAX_POOL", "AVG_POOL", "ADD", "MAXIMUM", "NONE", "RELU", "RELU6", "chunks", "tiles down"]
-    corners += ["tiles across", "word tiles", "alignment", "fused shortcut", "unsigned", "1x1 map", "cropped", "copies"]
-    corners += ["fused pool", "fused pool over tiles", "fused pool of 3 rows", "fused pool of 2 columns"]
-    corners += ["fused pool, padded", "fused pool, map stored", "fused pool of a later branch", "LARGEST", "MEAN", "input pooled whole"]
-    corners += ["sliding mean", "input pooled over tiles", "input pooled, stride", "input pooled to fewer bits"]
-    corners += ["several words a pass", "first tile early", "first tile early, from a later pass"]
-    corners += ["first tile between the layers", "several inputs", "several outputs", "an output that others read", "a concatenation as an output"]
-    corners += ["table", "left shift", "one pixel a block", "1 products", "2 products", "4 products"]
-    assert [c for c in corners if not seen[c]] == []
+    assert [c for c in CORNERS if not seen[c]] == []
     assert bits == {*range(2, 9), 10} and weight_bits == set(range(2, 9))
 
 

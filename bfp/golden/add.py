@@ -1,6 +1,6 @@
-"""Addition that no convolution could take in, the larger one of two maps, and the copy (``identity``).
+"""Addition that no convolution could take in, larger and smaller one and product of two maps, and the copy (``identity``).
 
-Both operands are shifted left to the finer exponent; the shortcut joins in the
+Both operands are shifted left to the finer exponent, those of a product not at all; the shortcut joins in the
 epilogue.
 """
 

@@ -12,7 +12,10 @@ from bfp.parameters import Parameters
 from bfp.tables import join_table
 
 CHUNK = 1 << 16  # accumulators finished at a time: their bytes stay in the second-level cache
-JOIN = join_table("the golden model", {Join.SUM: np.add, Join.LARGER: np.maximum})
+JOIN = join_table(
+    "the golden model",
+    {Join.SUM: np.add, Join.LARGER: np.maximum, Join.SMALLER: np.minimum, Join.PRODUCT: np.multiply},
+)
 
 
 def per_channel(values: np.ndarray) -> np.ndarray:
@@ -23,7 +26,7 @@ def per_channel(values: np.ndarray) -> np.ndarray:
 def epilogue(
     acc: np.ndarray, node: Node, p: Parameters, target: BlockFormat, shortcut: np.ndarray | None
 ) -> np.ndarray:
-    """Accumulators int32 [N, C, H, W] (overwritten) to mantissas int16.
+    """Accumulators int32 [N, C, H, W] (overwritten) to mantissas int16; the shortcut is broadcast to their shape.
 
     ``(acc + (1 << (r - 1))) >> r``, half up, arithmetic shift; a negative r
     shifts left. All sums stay inside 32 bits: see bfp.parameters.prove.
@@ -42,7 +45,8 @@ def epilogue(
             part = slice(c, c + step)
             values = acc[n, part]
             if shortcut is not None:
-                join(values, shortcut[n, part].astype(np.int32) << per_channel(p.shortcut_alignment[part]), out=values)
+                other = shortcut[n, part] if shortcut.shape[1] == channels else shortcut[n]  # its only channel
+                join(values, other.astype(np.int32) << per_channel(p.shortcut_alignment[part]), out=values)
             activate(values, None if p.clamp_high is None else per_channel(p.clamp_high[part]))
             values += half[part]
             values >>= right[part]

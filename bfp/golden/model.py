@@ -23,6 +23,8 @@ ACCUMULATE = operator_table(
         "avg_pool": avg_pool.accumulate,
         "add": add.accumulate,
         "maximum": add.accumulate,
+        "minimum": add.accumulate,
+        "multiply": add.accumulate,
         "identity": add.accumulate,
         "slice_pad": slice_pad.accumulate,
         "lookup": lookup.accumulate,

@@ -12,14 +12,19 @@ from bfp.operators.identity import IDENTITY
 from bfp.operators.lookup import LOOKUP
 from bfp.operators.max_pool import MAX_POOL
 from bfp.operators.maximum import MAXIMUM
-from bfp.operators.record import Alignment, Channels, Join, Operator, Scaling, Shifting, WeightAxes
+from bfp.operators.minimum import MINIMUM
+from bfp.operators.multiply import MULTIPLY
+from bfp.operators.record import Alignment, Broadcast, Channels, Join, Operator, Scaling, Shifting, WeightAxes
 from bfp.operators.slice_pad import SLICE_PAD
 
 OPERATORS: dict[str, Operator] = {
-    o.name: o for o in (CONV, DEPTHWISE, MAX_POOL, AVG_POOL, ADD, MAXIMUM, IDENTITY, SLICE_PAD, LOOKUP, CONCAT)
+    o.name: o
+    for o in (CONV, DEPTHWISE, MAX_POOL, AVG_POOL, ADD, MAXIMUM, MINIMUM, MULTIPLY, IDENTITY, SLICE_PAD, LOOKUP, CONCAT)
 }
 
-__all__ = ["OPERATORS", "Alignment", "Channels", "Join", "Operator", "Scaling", "Shifting", "WeightAxes", "operator"]
+__all__ = [
+    "OPERATORS", "Alignment", "Broadcast", "Channels", "Join", "Operator", "Scaling", "Shifting", "WeightAxes", "operator",
+]  # fmt: skip
 
 
 def operator(name: str, where: str) -> Operator:

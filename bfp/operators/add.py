@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from bfp.operators.record import Alignment, Channels, Operator, Scaling, Shifting
-from bfp.operators.rules import no_macs, same_exponents, same_size, shifted_operand
+from bfp.operators.rules import broadcast_size, no_macs, same_exponents, shifted_operand
 
 ADD = Operator(
     name="add",
     roles=("input", "shortcut"),
+    broadcasts=True,
     channels=Channels.KEPT,
     scaling=Scaling.PASSES,
     shifting=Shifting.BLOCKED,
     alignment=Alignment.OPERAND,
-    shape=same_size,
+    shape=broadcast_size,
     negative=any,
     reach=sum,
     exponents=same_exponents(),

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from bfp.operators.record import Alignment, Channels, Join, Operator, Scaling, Shifting
-from bfp.operators.rules import no_macs, same_exponents, same_size, shifted_operand
+from bfp.operators.rules import broadcast_size, no_macs, same_exponents, shifted_operand
 
 MAXIMUM = Operator(
     name="maximum",
     roles=("input", "shortcut"),
     join=Join.LARGER,
+    broadcasts=True,
     channels=Channels.KEPT,
     scaling=Scaling.PASSES,
     shifting=Shifting.BLOCKED,
     alignment=Alignment.OPERAND,
-    shape=same_size,
+    shape=broadcast_size,
     negative=all,
     reach=max,
     exponents=same_exponents(),

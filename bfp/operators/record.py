@@ -40,6 +40,7 @@ class Scaling(Enum):
 
     ABSORBED = "weights take the factors of operand and output, so that both are free"
     PASSES = "the output's channels are multiplied by the factors of the channels that they are made of"
+    MAIN_PASSES = "those of the main operand pass; of any other operand it is another function"
     BLOCKED = "it is another function"
 
 
@@ -59,10 +60,17 @@ class Alignment(Enum):
 
 
 class Join(Enum):
-    """What becomes of main operand and shortcut, once both are at the accumulator's exponent."""
+    """What becomes of main operand and shortcut, both brought to the accumulator's exponent first where it aligns."""
 
     SUM = "their sum"
     LARGER = "the larger one of both"
+    SMALLER = "the smaller one of both"
+    PRODUCT = "their product"
+
+    @property
+    def aligns(self) -> bool:
+        """Whether both must be at one exponent; those of a product's factors add up."""
+        return self is not Join.PRODUCT
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,22 @@ class WeightAxes:
     def other_axes(self) -> tuple[int, ...]:
         """All axes but that of the input channels."""
         return tuple(axis for axis in range(4) if axis != self.inputs)
+
+
+@dataclass(frozen=True)
+class Broadcast:
+    """Along what one value of a shortcut stands for all of the output's. channels: its only channel; pixels: its only one."""
+
+    channels: bool
+    pixels: bool
+
+    @staticmethod
+    def of(shortcut: Shape, output: Shape) -> Broadcast | None:
+        """That from one shape to another, None where there is none."""
+        channels, pixels = shortcut[0] != output[0], shortcut[1:] != output[1:]
+        if (channels and shortcut[0] != 1) or (pixels and shortcut[1:] != (1, 1)):
+            return None
+        return Broadcast(channels, pixels)
 
 
 @dataclass(frozen=True)
@@ -118,6 +142,7 @@ class Operator:
     channels, scaling, shifting, alignment: see the enumerations.
     has_window, counts_padding: its node's window, and counted_padding, mean something; otherwise the node has none.
     has_function: whether its node names one of bfp.functions, which the operand's mantissas index a table of.
+    broadcasts: whether a shortcut may have one value for all channels, one for all pixels, or both, see ``Broadcast``.
     states_channels: the number of output channels is the node's own; otherwise it follows from the operands.
     pads_lowest: padding is below every value; otherwise it is zero.
     keeps_exponents: the output has the operand's exponents. moves: mantissas reach the output unchanged where formats
@@ -156,6 +181,7 @@ class Operator:
     moves: bool = False
     idle_at_one_pixel: bool = False
     has_function: bool = False
+    broadcasts: bool = False
     check: Callable[[Node, Shape], None] = lambda node, operand: None
 
     def __post_init__(self) -> None:
@@ -208,7 +234,7 @@ class Operator:
         """For each operand, which of its channels every output channel is made of: int64 [channels], -1 for none.
 
         None stands for all of them. operands: their numbers of channels; channels: of the output. A shortcut, and
-        any other operand beside the main one, meets the output channel by channel.
+        any other operand beside the main one, meets the output channel by channel, or all of it with its only one.
         """
         at = np.arange(channels)
         if self.channels is Channels.JOINED:
@@ -221,4 +247,4 @@ class Operator:
         else:
             moved = at - node.channel_offset
             main = np.where((moved >= 0) & (moved < operands[0]), moved, -1)
-        return [main, *(at for _ in operands[1:])]
+        return [main, *(np.minimum(at, count - 1) if self.broadcasts else at for count in operands[1:])]

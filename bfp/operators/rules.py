@@ -10,7 +10,7 @@ import numpy as np
 from bfp.errors import BfpError
 from bfp.format import BlockFormat
 from bfp.limits import NEVER
-from bfp.operators.record import Exponents, Shape
+from bfp.operators.record import Broadcast, Exponents, Shape
 
 if TYPE_CHECKING:
     from bfp.graph import Node
@@ -72,6 +72,17 @@ def same_exponents(gain: int = 0) -> Exponents:
 def shifted_operand(node: Node, p: Parameters, source: BlockFormat, size: tuple[int, int]) -> np.ndarray:
     """The largest mantissa, shifted to the accumulator."""
     return float(source.high) * np.exp2(p.main_alignment.astype(np.float64))
+
+
+def broadcast_size(node: Node, operands: Sequence[Shape], channels: int) -> Shape:
+    """The main operand's shape, to which the others are broadcast. Raises BfpError where one cannot be."""
+    for other in operands[1:]:
+        if Broadcast.of(other, operands[0]) is None:
+            raise BfpError(
+                f"node {node.name}: {node.op} of {tuple(operands[0])} and {tuple(other)}; the second operand must have "
+                "that shape, one channel, one pixel, or one value"
+            )
+    return operands[0]
 
 
 def same_size(node: Node, operands: Sequence[Shape], channels: int) -> Shape:

@@ -266,6 +266,8 @@ COMPUTE = operator_table(
         "avg_pool": IntegerOperator(avg_pool, avg_pool_factors),
         "add": IntegerOperator(main_operand, no_factors),
         "maximum": IntegerOperator(main_operand, no_factors),
+        "minimum": IntegerOperator(main_operand, no_factors),
+        "multiply": IntegerOperator(main_operand, no_factors),
         "identity": IntegerOperator(main_operand, no_factors),
         "slice_pad": IntegerOperator(slice_pad, no_factors),
         "lookup": IntegerOperator(lookup, table_factors),
@@ -293,5 +295,8 @@ def relu6(acc: torch.Tensor, high: torch.Tensor | None) -> None:
 
 # in place, on accumulators, int32 [N, C, H, W]; high: upper limits, int32 [C, 1, 1], where the activation has one
 ACTIVATE = activation_table("the integer model", {"none": none, "relu": relu, "relu6": relu6})
-# of accumulators and a shortcut at their exponent, int32 [N, C, H, W] each
-JOIN = join_table("the integer model", {Join.SUM: torch.add, Join.LARGER: torch.maximum})
+# of accumulators, int32 [N, C, H, W], and a shortcut, aligned where the join aligns, broadcast to their shape
+JOIN = join_table(
+    "the integer model",
+    {Join.SUM: torch.add, Join.LARGER: torch.maximum, Join.SMALLER: torch.minimum, Join.PRODUCT: torch.mul},
+)

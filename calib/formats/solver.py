@@ -27,6 +27,7 @@ from bfp.limits import (
 )
 from bfp.operators import Alignment
 from bfp.parameters import (
+    JOIN_EXPONENTS,
     Parameters,
     Weights,
     accumulator_bound,
@@ -152,6 +153,8 @@ class _Work:
 
     def _raise(self, tensor: str, have: np.ndarray, need: np.ndarray) -> bool:
         """Demand at least ``need`` from the channels of a tensor that fall short."""
+        if len(have) < len(need):  # its only channel meets all of them
+            need = need.max(keepdims=True)
         short = need > have
         return bool(short.any()) and self.plan.raise_floor(self.floors, tensor, np.where(short, need, NEVER))
 
@@ -175,8 +178,12 @@ class _Work:
         acc = own = rule.own(node, source, target, None)
         wanted = out - MAX_REQUANTISATION_SHIFT
         if sc is not None:
-            news |= self._raise(node.shortcut, sc, np.maximum(own - PROVABLE_SHIFT, wanted))
-            wanted, acc = np.maximum(wanted, sc - PROVABLE_SHIFT), np.minimum(own, sc)
+            acc = JOIN_EXPONENTS[node.operator.join](own, sc)
+            if node.operator.join.aligns:
+                news |= self._raise(node.shortcut, sc, np.maximum(own - PROVABLE_SHIFT, wanted))
+                wanted = np.maximum(wanted, sc - PROVABLE_SHIFT)
+            else:
+                wanted = wanted - sc
         news |= self._raise(node.main, source.channel_exponents(), rule.needed(node, source, wanted))
         return news | self._mend_output(node, out, acc)
 

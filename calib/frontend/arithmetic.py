@@ -5,7 +5,8 @@ A constant becomes one 1x1 filter for each channel, which the layers beside it t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import permutations
 from math import prod
 
 import numpy as np
@@ -189,8 +190,7 @@ def weighted_sum(t: Translation, fx: FxNode, first: object, factor: float, secon
     elif constants[0] is not None:
         t.views[fx] = affine(t, fx, operand(t, fx, second), other, factor * constants[0])
     else:
-        scaled = [affine(t, fx, operand(t, fx, v), f) for v, f in ((first, factor), (second, other))]
-        t.views[fx] = joined(t, fx, "add", scaled)
+        t.views[fx] = met(t, fx, "add", [first, second], [factor, other])
 
 
 def negate(t: Translation, fx: FxNode, a: dict) -> None:
@@ -199,14 +199,14 @@ def negate(t: Translation, fx: FxNode, a: dict) -> None:
 
 
 def multiply(t: Translation, fx: FxNode, a: dict) -> None:
-    """A product with a constant."""
+    """A product of two maps, or of a map and a constant."""
     for value, constant in ((a["self"], t.number(fx, a["other"])), (a["other"], t.number(fx, a["self"]))):
         if constant is not None:
             t.views[fx] = affine(t, fx, operand(t, fx, value), constant)
             return
     if gated(t, fx, a["self"], a["other"]) or gated(t, fx, a["other"], a["self"]):
         return
-    t.refuse(fx, "the product of two maps is not supported; only that of a map and a constant is")
+    t.views[fx] = met(t, fx, "multiply", [a["self"], a["other"]])
 
 
 def gated(t: Translation, fx: FxNode, value: object, gate: object) -> bool:
@@ -238,17 +238,62 @@ def maximum(t: Translation, fx: FxNode, a: dict) -> None:
         if t.number(fx, constant) is not None:
             t.views[fx] = limited(t, fx, value, constant, None)
             return
-    t.views[fx] = joined(t, fx, "maximum", [operand(t, fx, a[k]) for k in ("self", "other")])
+    t.views[fx] = met(t, fx, "maximum", [a["self"], a["other"]])
 
 
 def minimum(t: Translation, fx: FxNode, a: dict) -> None:
-    """The smaller one of two maps: what the larger one of both negated is, negated; or of a map and a constant."""
+    """The smaller one of two maps, or of a map and a constant."""
     for value, constant in ((a["self"], a["other"]), (a["other"], a["self"])):
         if t.number(fx, constant) is not None:
             t.views[fx] = limited(t, fx, value, None, constant)
             return
-    negated = [affine(t, fx, operand(t, fx, a[k]), -1.0) for k in ("self", "other")]
-    t.views[fx] = affine(t, fx, joined(t, fx, "maximum", negated), -1.0)
+    t.views[fx] = met(t, fx, "minimum", [a["self"], a["other"]])
+
+
+def met(t: Translation, fx: FxNode, op: str, values: list[object], factors: Sequence[float] = (1.0, 1.0)) -> View:
+    """Two values, times a factor each, met element by element; one of them may be broadcast over channels or pixels."""
+    for (main, factor), (other, by) in permutations(zip(values, factors)):
+        if shape_of(main) != shape_of(fx) or shape_of(other) == shape_of(fx):
+            continue
+        view, shape = t.elements(fx, main), shape_of(fx)
+        tensor = broadcast(t, fx, view, np.broadcast_to(t.index(other), shape), t.view(fx, other).tensor)
+        if tensor is not None:
+            pair = [affine(t, fx, view, factor).tensor, scaled(t, fx, tensor, by)]
+            return View(t.node(fx, op, tuple(pair)), view.index)
+    return joined(t, fx, op, [affine(t, fx, operand(t, fx, v), f) for v, f in zip(values, factors)])
+
+
+def scaled(t: Translation, fx: FxNode, tensor: str, factor: float) -> str:
+    """A tensor of the draft, times a number."""
+    if factor == 1:
+        return tensor
+    channels = t.draft.shapes[tensor][0]
+    name = t.node(fx, "depthwise", (tensor,), weights=(np.full((channels, 1, 1, 1), factor), np.zeros(channels)))
+    t.draft.affine.add(name)
+    return name
+
+
+def broadcast(t: Translation, fx: FxNode, main: View, index: np.ndarray, tensor: str) -> str | None:
+    """A tensor of one pixel, one channel or one value that is broadcast to a value; None where that is none of these.
+
+    main: the view of what it meets, in the value's shape; index: the element of ``tensor`` that meets each of its elements.
+    """
+    channels, *size = t.draft.shapes[main.tensor]
+    meets = np.empty(index.size, np.int64)  # by the elements of the main tensor
+    meets[t.index_of(main).reshape(-1)] = index.reshape(-1)
+    meets = meets.reshape(channels, *size)
+    pixels, depths = meets[:, :1, :1], meets[:1]
+    if (meets == meets[0, 0, 0]).all():
+        wanted = meets[:1, :1, :1]
+    elif (meets == pixels).all():
+        wanted = pixels
+    elif (meets == depths).all():
+        wanted = depths
+    else:
+        return None
+    if wanted.shape == t.draft.shapes[tensor] and np.array_equal(wanted.reshape(-1), np.arange(wanted.size)):
+        return tensor
+    return t.ordered(fx, View(tensor, wanted[None]), (1, *wanted.shape))
 
 
 def joined(t: Translation, fx: FxNode, op: str, views: list[View]) -> View:

@@ -93,6 +93,8 @@ def merge_branches(draft: Draft) -> None:
         node = draft.current(node)
         if node is None or node.op != "add" or node.inputs[0] == node.inputs[1]:
             continue
+        if draft.shapes[node.inputs[0]] != draft.shapes[node.inputs[1]]:
+            continue  # one of them is broadcast
         branches = [draft.producer(t) for t in node.inputs]
         if not all(b is not None and _plain(draft, b, node) for b in branches):
             continue

@@ -172,7 +172,7 @@ def fuse_shortcuts(draft: Draft) -> None:
     """
     for node in list(draft.nodes):
         node = draft.current(node)
-        if node.op != "add" or node.inputs[0] == node.inputs[1]:
+        if node.op != "add" or node.inputs[0] == node.inputs[1] or not _alike(draft, node):
             continue
         candidates = [
             n
@@ -191,6 +191,11 @@ def fuse_shortcuts(draft: Draft) -> None:
         place = draft.nodes.index(node)
         draft.nodes.insert(place, draft.nodes.pop(draft.nodes.index(conv)))
         draft.absorb(conv, node, inputs=(conv.main, other), activation=node.activation)
+
+
+def _alike(draft: Draft, node: Node) -> bool:
+    """Whether all operands have one shape: none is broadcast."""
+    return len({draft.shapes[t] for t in node.inputs}) == 1
 
 
 def isolate_indices(draft: Draft) -> None:

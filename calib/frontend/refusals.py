@@ -42,7 +42,6 @@ HINTS = {
 }
 # the same by words of the reason, where the operator's name does not tell
 HINTS_BY_REASON = {
-    "product of two maps": "choose the network without such gates (squeeze and excitation), or leave them out and train again",
     "division by": NORMALISE,
     "from pixel to pixel": "a number for each channel is supported; a picture's mean and std go into [input]",
     "dilation": "train with dilation 1, or a stride in its place",

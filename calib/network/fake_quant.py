@@ -33,6 +33,8 @@ TOLERANCE = operator_table(
         "avg_pool": 1,  # its reciprocal is fixed-point
         "add": 0,
         "maximum": 0,
+        "minimum": 0,
+        "multiply": 0,
         "identity": 0,
         "slice_pad": 0,
         "lookup": 1,  # functions of torch and of NumPy differ in a last bit, which may decide a rounding

@@ -130,14 +130,19 @@ APPLY = operator_table(
         "avg_pool": avg_pool,
         "add": main_operand,
         "maximum": main_operand,
+        "minimum": main_operand,
+        "multiply": main_operand,
         "identity": main_operand,
         "slice_pad": slice_pad,
         "lookup": lookup,
         "concat": concat,
     },
 )
-# of the operator's own result and a shortcut, [N, C, H, W] each
-JOIN = join_table("the float model", {Join.SUM: torch.add, Join.LARGER: torch.maximum})
+# of the operator's own result, [N, C, H, W], and a shortcut that is broadcast to its shape
+JOIN = join_table(
+    "the float model",
+    {Join.SUM: torch.add, Join.LARGER: torch.maximum, Join.SMALLER: torch.minimum, Join.PRODUCT: torch.mul},
+)
 
 
 def none(x: torch.Tensor, limit: np.ndarray | None) -> torch.Tensor:

@@ -28,6 +28,8 @@ HANDS_ON = operator_table(
         "max_pool": False,
         "add": False,
         "maximum": False,
+        "minimum": False,
+        "multiply": False,
         "slice_pad": False,
         "lookup": False,
         "concat": False,

@@ -112,6 +112,8 @@ def tied_channels(graph: Graph, change: Change) -> TiedChannels:
 
     fixed = [first[t] for t in (*graph.inputs, *graph.outputs)]
     for node in graph.nodes:
+        if change is Change.SCALE and node.operator.scaling is Scaling.MAIN_PASSES:
+            fixed += [first[t] for t in node.inputs[1:]]
         out = first[node.output]
         for tensor, origin in _operands(graph, node, change):
             if origin is None:
@@ -140,7 +142,10 @@ def _operands(graph: Graph, node: Node, change: Change) -> Iterator[tuple[str, n
         if index == 0 and _separates(node, change):
             continue
         blocked = change is Change.SCALE and node.operator.scaling is Scaling.BLOCKED
-        yield tensor, None if blocked else origin
+        apart = change is Change.SCALE and node.operator.scaling is Scaling.MAIN_PASSES
+        one_for_all = change is Change.ORDER and graph.shapes[tensor][0] == 1 < channels
+        if index == 0 or not (apart or one_for_all):  # such an operand has no part in it
+            yield tensor, None if blocked else origin
 
 
 def _activation_hands_on(node: Node) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Protocol
+
 from codegen.lowering.array import Array
 from codegen.lowering.beats import beats
 from codegen.lowering.engine_operators import EngineOperator
@@ -14,12 +17,12 @@ from codegen.lowering.jobs import (
     StoreJobFields,
     WalkFields,
 )
-from codegen.lowering.layer_fields import LayerFields
+from codegen.lowering.layer_fields import LayerFields, ShortcutFields
 from codegen.lowering.tiling import ceil_div
 from codegen.lowering.walk import Tile, Work
 
 # whose sums the epilogue aligns; dense convolution's are aligned where they are made
-SHIFTED = (EngineOperator.DEPTHWISE, EngineOperator.ADD, EngineOperator.MAXIMUM)
+SHIFTED = (EngineOperator.DEPTHWISE, EngineOperator.ADD, EngineOperator.MAXIMUM, EngineOperator.MINIMUM)
 
 
 def compute_cycles(outputs: int, pixels: int, block_pixels: int, work: int, completes: bool) -> int:
@@ -81,31 +84,58 @@ def lane_fields(layer: LayerFields, tile: Tile, array: Array) -> LaneFields:
     )
 
 
+class Rectangle(Protocol):
+    """Rows and columns of a map."""
+
+    y: int
+    x: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows and columns of a shortcut's map that meet a tile."""
+
+    y: int
+    x: int
+    height: int
+    width: int
+
+
+def shortcut_part(shortcut: ShortcutFields, tile: Rectangle) -> Part:
+    """The same as the tile's, or the only pixel."""
+    return Part(0, 0, 1, 1) if shortcut.shortcut_held else Part(tile.y, tile.x, tile.height, tile.width)
+
+
 def shortcut_fields(layer: LayerFields, work: Work) -> ShortcutJobFields:
     """Rows of the shortcut that follow each other in memory without a gap are one burst."""
-    shortcut, tile, height = layer.shortcut, work.tile, layer.output_map.out_height
+    shortcut, words = layer.shortcut, work.out.outputs
     if not shortcut.has_shortcut or not work.out.last:
         return ShortcutJobFields()
-    start_bit, words = tile.x * shortcut.shortcut_bits, work.out.outputs
-    of_row = beats(tile.width, shortcut.shortcut_bits, start_bit % 8)
+    part = shortcut_part(shortcut, work.tile)
+    start_bit = part.x * shortcut.shortcut_bits
+    of_row = beats(part.width, shortcut.shortcut_bits, start_bit % 8)
     whole_lines = of_row == shortcut.shortcut_line_beats
-    if whole_lines and tile.height == height:
-        bursts, plane_bursts, rows = 1, 1, words * tile.height
+    if whole_lines and part.height == shortcut.shortcut_height and not shortcut.shortcut_spread:
+        bursts, plane_bursts, rows = 1, 1, words * part.height
     elif whole_lines:
-        bursts, plane_bursts, rows = words, 1, tile.height
+        bursts, plane_bursts, rows = words, 1, part.height
     else:
-        bursts, plane_bursts, rows = words * tile.height, tile.height, 1
+        bursts, plane_bursts, rows = words * part.height, part.height, 1
     return ShortcutJobFields(
         has_shortcut=True,
         shortcut_bursts=bursts,
         shortcut_plane_bursts=plane_bursts,
         shortcut_step=shortcut.shortcut_line_beats,
-        shortcut_plane_step=height * shortcut.shortcut_line_beats,
+        shortcut_plane_step=0 if shortcut.shortcut_spread else shortcut.shortcut_height * shortcut.shortcut_line_beats,
         shortcut_length=rows * of_row,
-        shortcut_cycles=words * tile.height * (tile.width + (start_bit % 8 > 0)),
+        shortcut_cycles=words * part.height * (part.width + (start_bit % 8 > 0)),
         shortcut_bits=shortcut.shortcut_bits,
         shortcut_unsigned=shortcut.shortcut_unsigned,
         shortcut_skip=start_bit % 8,
+        shortcut_held=shortcut.shortcut_held,
+        shortcut_spread=shortcut.shortcut_spread,
     )
 
 
@@ -123,7 +153,8 @@ def epilogue_fields(layer: LayerFields, work: Work) -> EpilogueJobFields:
         clamp_row=epilogue.clamp_row,
         looks_up=epilogue.table >= 0,
         table=max(epilogue.table, 0),
-        lanes_row=epilogue.lanes_row,
+        masks=epilogue.lanes_row >= 0,
+        lanes_row=max(epilogue.lanes_row, 0),
     )
 
 
@@ -207,8 +238,8 @@ def nothing_to_compute(array: Array) -> ComputeJob:
 def position(layer: LayerFields, work: Work, weights_start: int) -> PositionFields:
     """Where a pass over a tile stands in its layer."""
     tile, out, target, pool, shortcut = work.tile, work.out, layer.output_map, layer.fused_pool, layer.shortcut
-    average = layer.op is EngineOperator.AVG_POOL
-    shortcut_row = out.out_word * target.out_height + tile.y
+    average, part = layer.op is EngineOperator.AVG_POOL, shortcut_part(shortcut, tile)
+    shortcut_row = (0 if shortcut.shortcut_spread else out.out_word) * shortcut.shortcut_height + part.y
     return PositionFields(
         weights_start=weights_start,
         window_start=out.tile_word * tile.in_height * tile.pitch,
@@ -216,7 +247,7 @@ def position(layer: LayerFields, work: Work, weights_start: int) -> PositionFiel
         out_y=tile.y if pool.pool else 0,
         shortcut_plane=shortcut.shortcut_address
         + shortcut_row * shortcut.shortcut_line_beats
-        + tile.x * shortcut.shortcut_bits // 8
+        + part.x * shortcut.shortcut_bits // 8
         if shortcut.has_shortcut
         else 0,
         map_plane=target.out_address

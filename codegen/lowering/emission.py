@@ -178,6 +178,7 @@ class Emitter:
         if job.shortcut is None:
             return ShortcutFields()
         rows = job.target.to_lanes(job.parameters.shortcut_alignment)
+        one_for_all = self.graph.broadcast(job.node)
         return ShortcutFields(
             has_shortcut=True,
             shortcut_address=job.shortcut.address,
@@ -185,6 +186,9 @@ class Emitter:
             shortcut_bits=job.shortcut.bits,
             shortcut_unsigned=not self.artifact.formats[job.node.shortcut].signed,
             shortcut_row=self.program.add_rows("SHORTCUT_ALIGNMENT", job.name, rows),
+            shortcut_height=job.shortcut.height,
+            shortcut_held=one_for_all.pixels,
+            shortcut_spread=one_for_all.channels,
         )
 
     def window_fields(self, job: Job, tiling: Tiling) -> WindowFields:
@@ -219,9 +223,10 @@ class Emitter:
             fields = replace(fields, clamp_row=self.program.add_rows("CLAMP_HIGH", job.name, rows))
         if job.lookup is not None:
             table = self.artifact.parameters[job.lookup.name].table
+            fields = replace(fields, table=self.program.add_lookup(job.lookup.name, table))
+        if job.lookup is not None or job.shortcut and self.graph.broadcast(job.node).channels:
             rows = job.target.to_lanes(np.ones(fmt.channels, np.int64))
-            lanes_row = self.program.add_rows("LOOKUP_LANES", job.name, rows)
-            fields = replace(fields, table=self.program.add_lookup(job.lookup.name, table), lanes_row=lanes_row)
+            fields = replace(fields, lanes_row=self.program.add_rows("USED_LANES", job.name, rows))
         return fields
 
     def add_shifts(self, table: str, layer: str, placement: Placement, p: Parameters) -> int:

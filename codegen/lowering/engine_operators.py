@@ -24,6 +24,8 @@ class EngineOperator(Enum):
     AVG_POOL = 3
     ADD = 4
     MAXIMUM = 5
+    MINIMUM = 6
+    MULTIPLY = 7
 
     @property
     def traits(self) -> Traits:
@@ -66,6 +68,8 @@ TRAITS: Table[Traits] = Table(
         EngineOperator.AVG_POOL: Traits("avg_pool"),
         EngineOperator.ADD: Traits("add"),
         EngineOperator.MAXIMUM: Traits("add", join=Join.LARGER),
+        EngineOperator.MINIMUM: Traits("add", join=Join.SMALLER),
+        EngineOperator.MULTIPLY: Traits("add", join=Join.PRODUCT),
     },
 )
 ENGINE_OPERATOR: Table[EngineOperator] = operator_table(
@@ -78,6 +82,8 @@ ENGINE_OPERATOR: Table[EngineOperator] = operator_table(
         "avg_pool": EngineOperator.AVG_POOL,
         "add": EngineOperator.ADD,
         "maximum": EngineOperator.MAXIMUM,
+        "minimum": EngineOperator.MINIMUM,
+        "multiply": EngineOperator.MULTIPLY,
         "identity": EngineOperator.ADD,
     },
     runs_alone,

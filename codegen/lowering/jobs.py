@@ -130,7 +130,7 @@ class WeightsJob:
 
 @dataclass(frozen=True)
 class ShortcutJobFields:
-    """Shortcut, of the output's shape: the same rows and columns of its map."""
+    """Shortcut: the same rows and columns of its map, or its only pixel, of the same words or of its only channel."""
 
     has_shortcut: bool = number(default=False)
     shortcut_bursts: int = number(default=0)
@@ -142,6 +142,8 @@ class ShortcutJobFields:
     shortcut_bits: int = number(default=8)
     shortcut_unsigned: bool = number(default=False)
     shortcut_skip: int = number("bits of the first beat that belong to columns before", default=0)
+    shortcut_held: bool = number("its only pixel meets all of them", default=False)
+    shortcut_spread: bool = number("its only channel meets all of them", default=False)
 
 
 @dataclass(frozen=True)
@@ -188,6 +190,7 @@ class EpilogueJobFields:
     clamp_row: int = number(default=0)
     looks_up: bool = number("whether the output is read from a table", default=False)
     table: int = number(default=0)
+    masks: bool = number("whether lanes without a channel have to be kept at zero", default=False)
     lanes_row: int = number(default=0)
 
 

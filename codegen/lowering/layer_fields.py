@@ -85,7 +85,7 @@ class FusedPoolFields:
 
 @dataclass(frozen=True)
 class ShortcutFields:
-    """Shortcut map, of the output's shape."""
+    """Shortcut map, of the output's shape, or of one pixel (held) or one channel (spread) that meets all of them."""
 
     has_shortcut: bool = False
     shortcut_address: int = 0
@@ -93,6 +93,9 @@ class ShortcutFields:
     shortcut_bits: int = 8
     shortcut_unsigned: bool = False
     shortcut_row: int = 0
+    shortcut_height: int = 0
+    shortcut_held: bool = False
+    shortcut_spread: bool = False
 
 
 @dataclass(frozen=True)
@@ -184,7 +187,7 @@ class EpilogueFields:
     main_row: int = -1  # of the main operand's shifts; -1: it is not shifted
     clamp_row: int = 0
     table: int = -1  # that low..high index; -1: these are the mantissas of the output
-    lanes_row: int = 0  # of the lanes that its results fill
+    lanes_row: int = -1  # of the lanes that hold a channel; -1: the others are zero anyway
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,7 @@ class Lowering:
         pooled = self.pooled_part(made, pool) if pool else None
         target = pooled if pooled and not pool.keeps_map else self.places[made]
         shortcut = self.places[node.shortcut] if node.shortcut else None
-        if shortcut and shortcut.splits != target.splits:
+        if shortcut and shortcut.splits != target.splits and not self.graph.broadcast(node).channels:
             _, height, width = self.graph.shapes[node.shortcut]
             shortcut = self.copy(node, node.shortcut, replace(target, height=height, width=width))
         stored = [] if pool and not pool.keeps_map else [(made, made, target)]

@@ -23,7 +23,7 @@ TABLES = {
     "MAIN_ALIGNMENT": ("TableRow", "Main operand of an addition, or psum of a depthwise filter: left."),
     "SHORTCUT_ALIGNMENT": ("TableRow", "Shortcut's mantissa to the accumulator: left."),
     "INPUT_POOL_SHIFT": ("TableRow", "The same for means of an input that is pooled as it loads, by its words."),
-    "LOOKUP_LANES": ("TableRow", "Whether a lane holds a channel: the others stay zero, whatever the function of zero is."),
+    "USED_LANES": ("TableRow", "Whether a lane holds a channel: the others stay zero, whatever joins it or is looked up."),
     "CLAMP_HIGH": ("AccWord", "ReLU6's six at the accumulator's exponent."),
 }
 

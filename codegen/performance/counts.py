@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from codegen.lowering.array import Array
 from codegen.lowering.beats import beats, unpacking
-from codegen.lowering.compute_jobs import compute_cycles, row_cycles
+from codegen.lowering.compute_jobs import compute_cycles, row_cycles, shortcut_part
 from codegen.lowering.layer_fields import LayerFields
 from codegen.lowering.schedule import EngineLayer
 from codegen.lowering.tiling import BIAS_BEATS
@@ -187,9 +187,11 @@ def word_stores(layer: EngineLayer, tile: Extent) -> WordStores:
     out, fused, shortcut, pool = layer.fields.output_map, layer.fields.fused_pool, layer.fields.shortcut, layer.pool
     all_rows = tile.height == out.out_height
     line, shortcut_bursts = 0, bursts_of(0, whole_lines=False, all_rows=all_rows)
+    part = shortcut_part(shortcut, tile)
     if shortcut.has_shortcut:
-        line = beats(tile.width, shortcut.shortcut_bits, tile.x * shortcut.shortcut_bits % 8)
-        shortcut_bursts = bursts_of(tile.height, line == shortcut.shortcut_line_beats, all_rows)
+        line = beats(part.width, shortcut.shortcut_bits, part.x * shortcut.shortcut_bits % 8)
+        joined = part.height == shortcut.shortcut_height and not shortcut.shortcut_spread
+        shortcut_bursts = bursts_of(part.height, line == shortcut.shortcut_line_beats, joined)
     kept = tile.height if out.keeps_map else 0
     pooled = pool.rows(tile.y + tile.height) - pool.rows(tile.y) if pool else 0
     if pool and kept:  # rows of both maps take turns
@@ -199,7 +201,7 @@ def word_stores(layer: EngineLayer, tile: Extent) -> WordStores:
         stored_bursts = bursts_of(pooled if pool else tile.height, whole_lines, all_rows)
     return WordStores(
         packed=kept * row_cycles(tile.width, out.out_bits) + pooled * row_cycles(fused.pooled_width, out.out_bits),
-        shortcut_beats=tile.height * line,
+        shortcut_beats=part.height * line,
         shortcut_bursts=shortcut_bursts,
         stored_beats=kept * beats(tile.width, out.out_bits) + pooled * beats(fused.pooled_width, out.out_bits),
         stored_bursts=stored_bursts,
@@ -208,7 +210,8 @@ def word_stores(layer: EngineLayer, tile: Extent) -> WordStores:
 
 def shortcut_cycles(fields: LayerFields, tile: Extent) -> int:
     """Cycles in which a word's share of the shortcut is unpacked: one more for each row whose first beat has bits to skip."""
-    return tile.height * (tile.width + (tile.x * fields.shortcut.shortcut_bits % 8 > 0))
+    part = shortcut_part(fields.shortcut, tile)
+    return part.height * (part.width + (part.x * fields.shortcut.shortcut_bits % 8 > 0))
 
 
 def bursts_of(rows: int, whole_lines: bool, all_rows: bool) -> Callable[[int], int]:

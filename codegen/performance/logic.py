@@ -147,8 +147,17 @@ def add_luts(a: Array, use: Features) -> list[Part]:
 
 
 def maximum_luts(a: Array, use: Features) -> list[Part]:
-    """Of the larger one of two maps: in the epilogue, a comparison and a choice."""
-    return [part("element-wise maximum", a.lanes * ACC, COMPARISONS)]
+    """Of the larger or the smaller one of two maps: in the epilogue, a comparison and a choice."""
+    return [part("element-wise maximum or minimum", a.lanes * ACC, COMPARISONS)]
+
+
+def multiply_luts(a: Array, use: Features) -> list[Part]:
+    """Of products of two maps: in the epilogue, a multiplier in logic, and the choice of its result."""
+    bits = use.operand_bits
+    return [
+        part("element-wise products", a.lanes * bits * bits, MULTIPLIERS),
+        part("choice of a product", a.lanes * bits, CHOICES),
+    ]
 
 
 # LUTs of each of the engine's operators by part, beside its walk over windows and what leaves it
@@ -163,6 +172,8 @@ OPERATOR_LUTS = Table(
         EngineOperator.AVG_POOL: avg_pool_luts,
         EngineOperator.ADD: add_luts,
         EngineOperator.MAXIMUM: maximum_luts,
+        EngineOperator.MINIMUM: maximum_luts,
+        EngineOperator.MULTIPLY: multiply_luts,
     },
 )
 

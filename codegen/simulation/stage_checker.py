@@ -8,6 +8,7 @@ import numpy as np
 
 from bfp.artifact import Artifact
 from bfp.golden import run
+from codegen.lowering.compute_jobs import shortcut_part
 from codegen.lowering.schedule import EngineLayer, Program
 from codegen.simulation.stage_golden import (
     GoldenLayer,
@@ -102,7 +103,8 @@ class Checker:
         check_weights(layer, call, work.out, lambda name, after: self.get(call, name, after))
 
     def _fetch_shortcut(self, call: Call, layer: GoldenLayer, work: Work) -> None:
-        tile, out, bits = work.tile, work.out, layer.fields.shortcut.shortcut_bits
+        out, bits = work.out, layer.fields.shortcut.shortcut_bits
+        tile = shortcut_part(layer.fields.shortcut, work.tile)
         part = layer.shortcut[out.out_word : out.out_word + out.outputs]
         rows = part[:, :, tile.y : tile.y + tile.height].transpose(0, 2, 3, 1)
         rows = rows.reshape(-1, part.shape[3], part.shape[1])
@@ -110,7 +112,7 @@ class Checker:
         expect(call, "fetched", self.get(call, "fetched", True), beats.reshape(-1, part.shape[1]))
 
     def _load_shortcut(self, call: Call, layer: GoldenLayer, work: Work) -> None:
-        want = rows_of(layer.shortcut, work.out, work.tile)
+        want = rows_of(layer.shortcut, work.out, shortcut_part(layer.fields.shortcut, work.tile))
         expect(call, "shortcut", self.get(call, "shortcut", True), want)
 
     def _compute(self, call: Call, layer: GoldenLayer, work: Work) -> None:

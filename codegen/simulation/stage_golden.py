@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from bfp.artifact import Artifact
 from bfp.errors import BfpError
 from bfp.golden.model import ACCUMULATE
 from bfp.format import block_of
@@ -62,8 +63,7 @@ class GoldenLayer:
         if pool := self.entry.pool:
             mine = slice(pool.first_channel, pool.first_channel + artifact.graph.shapes[self.node.output][0])
             self.pooled = to_lanes(values[pool.node.output][0, mine], self.place_out)
-        # in the output's layout: where it has another one, the engine reads a copy
-        self.shortcut = to_lanes(values[self.node.shortcut][0], self.place_out) if self.node.shortcut else None
+        self.shortcut = self._shortcut(artifact, values)
         self.factor, self.shift, self.bias = (np.zeros_like(self.acc) for _ in range(3))
         self.factor += (
             reciprocal(np.multiply.outer(*self.node.divisors(*x.shape[2:]))) if self.node.operator.counts_padding else 1
@@ -71,6 +71,18 @@ class GoldenLayer:
         if self.node.operator.alignment is not Alignment.BLOCKS:
             self.shift += to_lanes(p.main_alignment, self.place_out)[..., None, None]
             self.bias += to_lanes(p.bias, self.place_out)[..., None, None]
+
+
+    def _shortcut(self, artifact: Artifact, values: dict[str, np.ndarray]) -> np.ndarray | None:
+        """In the output's layout: where it has another one, the engine reads a copy. Its only channel is every word's."""
+        if self.node.shortcut is None:
+            return None
+        mantissas = values[self.node.shortcut][0]
+        if not artifact.graph.broadcast(self.node).channels:
+            return to_lanes(mantissas, self.place_out)
+        words = np.zeros((self.place_out.planes, self.place_out.lanes, *mantissas.shape[1:]), mantissas.dtype)
+        words[:, 0] = mantissas
+        return words
 
 
 def rows_of(words: np.ndarray, out: Pass, tile: Tile) -> np.ndarray:

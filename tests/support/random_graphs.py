@@ -15,6 +15,7 @@ from bfp.format import BlockFormat, block_of, common_refinement, mantissa_range
 from bfp.graph import Graph, Node, Window
 from bfp.limits import MAX_REQUANTISATION_SHIFT, MIN_REQUANTISATION_SHIFT
 from bfp.parameters import Weights, derive, prove
+from support.random_pairs import pair
 from support.random_pools import pooled_input, pooled_maps
 from support.random_tables import table
 
@@ -205,14 +206,13 @@ class RandomNetwork:
 
         return self.finish(node, shape, self.segments[source], make)
 
-    def add(self, name: str, op: str) -> bool:
+    def identity(self, name: str) -> bool:
         source = self.pick()
         shape = self.shapes[source]
-        inputs = (source, self.pick(shape)) if op in ("add", "maximum") else (source,)
         activation, unsigned = self.activation()
         fmt = self.formats[source]
-        unsigned = unsigned or (op == "identity" and not fmt.signed)
-        node = Node(name, op, inputs, name, Window(), activation)
+        unsigned = unsigned or not fmt.signed
+        node = Node(name, "identity", (source,), name, Window(), activation)
 
         def make(attempt: int):
             exponent = min(fmt.exponents) + int(self.rng.integers(-3, 6))
@@ -303,8 +303,8 @@ class RandomNetwork:
             "depthwise": lambda n: self.conv(n, True),
             "max_pool": lambda n: self.pool(n, "max_pool"),
             "avg_pool": lambda n: self.pool(n, "avg_pool"),
-            "add": lambda n: self.add(n, str(self.drawn.choice(["add", "add", "maximum"]))),
-            "identity": lambda n: self.add(n, "identity"),
+            "add": lambda n: pair(self, n),
+            "identity": self.identity,
             "slice_pad": self.slice_pad,
             "concat": self.concat,
             "mixed_layouts": self.mixed_layouts,

@@ -13,13 +13,15 @@ from bfp.graph import Graph, Window
 
 def check_stored(graph: Graph, stored: set[str]) -> None:
     """Assert that what is not stored is only read by a max pool, whose result is, or made by a pool for convolutions,
-    or a slice of what is stored."""
+    or a slice of what is stored, or the index of a table."""
     for tensor in set(graph.stored_tensors()) - stored:
         assert tensor != graph.output
         if graph.channel_slice(graph.producer(tensor)):
             assert all(user.weighted for user in graph.consumers(tensor)), tensor
             continue
         users, whole = graph.consumers(tensor), tensor
+        if len(users) == 1 and users[0].operator.has_function:
+            continue
         while len(users) == 1 and users[0].op == "concat":
             whole, users = users[0].output, graph.consumers(users[0].output)
         if [user.op for user in users] == ["max_pool"] and users[0].output in stored:

@@ -21,12 +21,13 @@ from codegen.lint.kernel import Finding, Kernel, Scope, at
 K = CursorKind
 OPERATORS = (K.BINARY_OPERATOR, K.COMPOUND_ASSIGNMENT_OPERATOR)
 
-# Products that are meant, by file and function: the array's, and the means'; fits() asks the compiler alone. Any number.
+# Products that are meant, by file and function: the array's, the means', and those of two maps; fits() asks the compiler alone. Any number.
 MEANT = {
     ("depthwise.hpp", "operator()"),
     ("products.hpp", "fits"),
     ("products.hpp", "packed_products"),
     ("products.hpp", "single_products"),
+    ("epilogue.hpp", "product_of"),
     ("rounding.hpp", "mean"),
 }
 

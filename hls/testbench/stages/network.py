@@ -24,6 +24,8 @@ class Network(nn.Module):
             nn.Conv2d(12, 12, 3, padding=1, groups=12, bias=False), nn.BatchNorm2d(12), nn.ReLU6()
         )
         self.pointwise = pointwise(12)
+        self.gate = nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Conv2d(12, 12, 1))
+        self.lit = nn.Conv2d(12, 1, 1)
         self.around = nn.MaxPool2d(3, stride=1, padding=1)
         self.over_input = (nn.AvgPool2d if means else nn.MaxPool2d)(3, stride=1, padding=1)
         self.reader = pointwise(12, nn.ReLU())
@@ -38,6 +40,7 @@ class Network(nn.Module):
         if self.side is not None:
             x = self.side(stem) + x
         x = torch.maximum(torch.relu(self.pointwise(self.depthwise(x)) + x), x)
+        x = torch.minimum(x, self.lit(x)) * self.gate(x)
         x = self.around(x) + x
         x = self.reader(self.over_input(x))
         x = self.mean(self.deep(self.wide(x)))

@@ -13,8 +13,7 @@ FUNCTIONS = (
 ).split()
 # operators that the engine may get: what refusals they would take away, by the operator's name or words of the reason
 FURTHER: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "functions of one value, by tables": (tuple(f"aten.{name}" for name in FUNCTIONS), ()),
-    "products of two maps": ((), ("product of two maps",)),
+    "more functions of one value, by tables": (tuple(f"aten.{name}" for name in FUNCTIONS), ()),
     "dilation": ((), ("dilation",)),
     "upsampling": (("aten.upsample_nearest2d", "aten.upsample_bilinear2d", "aten.upsample_nearest1d"), ()),
     "transposed convolution": (("aten.conv_transpose2d", "aten.conv_transpose1d"), ("transposed convolution",)),
