@@ -15,7 +15,7 @@ from support.engines import Engine, ENGINES, engine_options
 
 from bfp.graph import Graph
 from codegen.lowering.engine_operators import EngineOperator
-from codegen.lowering.layer_fields import InputPooling
+from codegen.lowering.layer_fields import InputPooling, LayerFields
 from codegen.simulation.csim import compile_engine, run_testbench, write_golden
 from codegen.generate import generate
 from codegen.lowering.program import build
@@ -23,6 +23,16 @@ from codegen.performance.steps import program_counts
 
 
 PER_BATCH = 12
+# what the default seeds must hold
+CORNERS = ["CONV", "DEPTHWISE", "MAX_POOL", "AVG_POOL", "ADD", "MAXIMUM", "NONE", "RELU", "RELU6", "chunks", "tiles down"]
+CORNERS += ["tiles across", "word tiles", "alignment", "fused shortcut", "unsigned", "1x1 map", "cropped", "copies"]
+CORNERS += ["fused pool", "fused pool over tiles", "fused pool of 3 rows", "fused pool of 2 columns"]
+CORNERS += ["fused pool, padded", "fused pool, map stored", "fused pool of a later branch", "LARGEST", "MEAN", "input pooled whole"]
+CORNERS += ["sliding mean", "input pooled over tiles", "input pooled, stride", "input pooled to fewer bits"]
+CORNERS += ["several words a pass", "first tile early", "first tile early, from a later pass"]
+CORNERS += ["first tile between the layers", "several inputs", "several outputs", "an output that others read", "a concatenation as an output"]
+CORNERS += ["CONV dilated", "DEPTHWISE dilated", "MAX_POOL dilated", "dilated with a stride"]
+CORNERS += ["table", "left shift", "one pixel a block", "1 products", "2 products", "4 products"]
 
 
 def check_batch(seeds: range, engine: Engine, out) -> None:
@@ -55,6 +65,14 @@ def ends_of(graph: Graph) -> Counter:
     })  # fmt: skip
 
 
+def addresses_of(f: LayerFields) -> Counter:
+    """Of the corners, those that a layer's addresses make."""
+    return Counter({
+        f"{f.op.name} dilated": max(f.buffer.kernel_down, f.buffer.kernel_across // f.buffer.taps) > 1,
+        "dilated with a stride": f.buffer.row_step > 1 < f.window.kernel_height,
+    })  # fmt: skip
+
+
 def test_random_graphs_reach_every_corner():
     """The default seeds hold what the engine treats differently; otherwise the tests above prove little."""
     seen, bits, weight_bits = Counter(), set(), set()
@@ -66,6 +84,7 @@ def test_random_graphs_reach_every_corner():
         for layer in program.layers:
             f = layer.fields
             seen[f.op.name] += 1
+            seen += addresses_of(f)
             seen["chunks"] += f.passes.chunks > 1
             seen["tiles down"] += f.tiles.tiles_down > 1
             seen["tiles across"] += f.tiles.tiles_across > 1
@@ -105,15 +124,7 @@ def test_random_graphs_reach_every_corner():
             for p in artifact.parameters.values():
                 seen["left shift"] += bool((p.requantisation_shift < 0).any())
                 weight_bits |= {p.weights.bits} if p.weights else set()
-    corners = ["CONV", "DEPTHWISE", "MAX_POOL", "AVG_POOL", "ADD", "MAXIMUM", "NONE", "RELU", "RELU6", "chunks", "tiles down"]
-    corners += ["tiles across", "word tiles", "alignment", "fused shortcut", "unsigned", "1x1 map", "cropped", "copies"]
-    corners += ["fused pool", "fused pool over tiles", "fused pool of 3 rows", "fused pool of 2 columns"]
-    corners += ["fused pool, padded", "fused pool, map stored", "fused pool of a later branch", "LARGEST", "MEAN", "input pooled whole"]
-    corners += ["sliding mean", "input pooled over tiles", "input pooled, stride", "input pooled to fewer bits"]
-    corners += ["several words a pass", "first tile early", "first tile early, from a later pass"]
-    corners += ["first tile between the layers", "several inputs", "several outputs", "an output that others read", "a concatenation as an output"]
-    corners += ["table", "left shift", "one pixel a block", "1 products", "2 products", "4 products"]
-    assert [c for c in corners if not seen[c]] == []
+    assert [c for c in CORNERS if not seen[c]] == []
     assert bits == {*range(2, 9), 10} and weight_bits == set(range(2, 9))
 
 

@@ -15,7 +15,6 @@ FUNCTIONS = (
 FURTHER: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "functions of one value, by tables": (tuple(f"aten.{name}" for name in FUNCTIONS), ()),
     "products of two maps": ((), ("product of two maps",)),
-    "dilation": ((), ("dilation",)),
     "upsampling": (("aten.upsample_nearest2d", "aten.upsample_bilinear2d", "aten.upsample_nearest1d"), ()),
     "transposed convolution": (("aten.conv_transpose2d", "aten.conv_transpose1d"), ("transposed convolution",)),
     "pixel shuffle": (("aten.pixel_shuffle",), ()),
