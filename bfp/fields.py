@@ -74,7 +74,7 @@ class Kind:
 def checked(kind: Kind, omitted: bool = False, **default: object) -> Any:
     """A dataclass field of this kind. default: ``default`` or ``default_factory``, for records made in Python.
 
-    omitted: the file leaves the key out where the value is None; otherwise it always has every key.
+    omitted: the file leaves the key out where the value is the default; otherwise it always has every key.
     """
     return field(metadata={"kind": kind, "omitted": omitted}, **default)
 
@@ -217,6 +217,7 @@ def record(cls: type) -> Kind:
     declared = {f.name: f.metadata for f in fields(cls)} if is_dataclass(cls) else {}
     if not declared or any("kind" not in m for m in declared.values()):
         raise TypeError(f"{cls.__name__} cannot be read from a file: every field needs checked(...)")
+    defaults = {f.name: f.default for f in fields(cls)}
     needed = [key for key, m in declared.items() if not m["omitted"]]
     words = f"an object with the keys {', '.join(needed)}"
 
@@ -240,7 +241,7 @@ def record(cls: type) -> Kind:
         return {
             key: declared[key]["kind"].write(v)
             for key, v in found.items()
-            if not (declared[key]["omitted"] and v is None)
+            if not (declared[key]["omitted"] and v == defaults[key])
         }
 
     return Kind(words, read, write)

@@ -38,10 +38,11 @@ def round_half_up(value: int, right: int) -> int:
 def source_pixels(node: Node, image, channel: int, y: int, x: int):
     """(ky, kx, mantissa) of a window; positions outside the map are left out."""
     (kh, kw), (sh, sw), (top, left, _, _) = node.window.kernel, node.window.stride, node.window.padding
+    dh, dw = node.window.dilation
     plane = image[channel]
     for ky in range(kh):
         for kx in range(kw):
-            row, col = y * sh - top + ky, x * sw - left + kx
+            row, col = y * sh - top + ky * dh, x * sw - left + kx * dw
             if 0 <= row < len(plane) and 0 <= col < len(plane[0]):
                 yield ky, kx, plane[row][col]
 
@@ -135,6 +136,10 @@ def random_window(rng, op: str) -> Window:
     padding = [int(rng.integers(0, k)) for k in kernel * 2]
     if op == "conv" and rng.random() < 0.2:
         padding[int(rng.integers(4))] = -1
+    if op != "avg_pool" and rng.random() < 0.3:
+        dilation = tuple(rng.integers(1, 4, 2).tolist())
+        around = [int(rng.integers(0, (k - 1) * d + 1)) for k, d in zip(kernel * 2, dilation * 2)]
+        return Window(tuple(kernel), tuple(rng.integers(1, 3, 2).tolist()), tuple(around), dilation)
     return Window(tuple(kernel), tuple(rng.integers(1, 3, 2).tolist()), tuple(padding))
 
 
@@ -144,7 +149,8 @@ def random_node(op: str, rng):
     window = random_window(rng, op)
     filters = int(rng.integers(1, 6)) if op in ("conv", "slice_pad") else channels
     shape = (filters, *window.output_size(height, width))
-    if min(shape) < 1:
+    blind = op == "max_pool" and not all(all(window.rows_seen(n, axis)) for axis, n in enumerate((height, width)))
+    if min(shape) < 1 or blind:
         return None
     activation = str(rng.choice(["none", "relu", "relu6"]))
     if op in ("max_pool", "slice_pad", "avg_pool"):
@@ -221,9 +227,11 @@ def test_operator_equals_loops_over_python_integers(op):
             want = reference(node, p, x[n], side, source, target, extra, seen)
             assert np.array_equal(got[n], want), f"{op}, seed {seed}, image {n}: {node}"
         seen["aligned"] += bool(p.align_shift.any())
+        seen["dilated"] += node.window.dilation != (1, 1)
         seen["asymmetric"] += node.window.padding[:2] != node.window.padding[2:]
         seen["counted in part"] += any(node.counted_padding) and node.counted_padding != node.window.padding
     expected = CORNERS[op] | ({"aligned", "asymmetric"} if op == "conv" else set())
+    expected |= {"dilated"} if op in ("conv", "depthwise", "max_pool") else set()
     expected |= {"asymmetric", "counted in part"} if op == "avg_pool" else set()
     assert {corner for corner in expected if not seen[corner]} == set()
 

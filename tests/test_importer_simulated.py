@@ -29,6 +29,11 @@ MODULES = {
     "one axis": Fn(lambda m, x: m[1](m[0](x).squeeze(2)), conv(3, 3, (8, 1)), LINE),
     "space to depth": Fn(lambda m, x: m[0](F.pixel_unshuffle(x, 2)), conv(12)),
     "constants": Fn(lambda m, x: m[0](F.hardsigmoid(x).mean(3).mean(2) * 3 - 1), nn.Linear(3, 4)),
+    "dilated": nn.Sequential(conv(3, 20, dilation=2, padding=2), nn.ReLU(), conv(20, 9, dilation=(6, 7), padding=(6, 7))),
+    "pyramid of pools": Fn(
+        lambda m, x: m[1](torch.cat([y := F.relu(m[0](x)), *(F.max_pool2d(y, k, 1, k // 2) for k in (5, 9, 13))], 1)),
+        conv(3, 20), conv(80, 5, 1),
+    ),
     "branches": Fn(lambda m, x: F.relu(m[0](x) + m[1](x) - m[2](x)), conv(padding=1), conv(k=1), conv(k=1)),
 }
 LEAST_DB = 25

@@ -15,7 +15,7 @@ from support.engines import Engine, ENGINES, engine_options
 
 from bfp.graph import Graph
 from codegen.lowering.engine_operators import EngineOperator
-from codegen.lowering.layer_fields import InputPooling
+from codegen.lowering.layer_fields import InputPooling, LayerFields
 from codegen.simulation.csim import compile_engine, run_testbench, write_golden
 from codegen.generate import generate
 from codegen.lowering.program import build
@@ -33,7 +33,7 @@ CORNERS = (
     "first tile between the layers", "several inputs", "several outputs", "an output that others read",
     "a concatenation as an output", "a value a channel", "a value a pixel", "one value",
     "one value a pixel over tiles", "table", "left shift", "one pixel a block", "1 products", "2 products",
-    "4 products",
+    "4 products", "CONV dilated", "DEPTHWISE dilated", "MAX_POOL dilated", "dilated with a stride",
 )  # fmt: skip
 
 
@@ -67,6 +67,14 @@ def ends_of(graph: Graph) -> Counter:
     })  # fmt: skip
 
 
+def addresses_of(f: LayerFields) -> Counter:
+    """Of the corners, those that a layer's addresses make."""
+    return Counter({
+        f"{f.op.name} dilated": max(f.buffer.kernel_down, f.buffer.kernel_across // f.buffer.taps) > 1,
+        "dilated with a stride": f.buffer.row_step > 1 < f.window.kernel_height,
+    })  # fmt: skip
+
+
 def test_random_graphs_reach_every_corner():
     """The default seeds hold what the engine treats differently; otherwise the tests above prove little."""
     seen, bits, weight_bits = Counter(), set(), set()
@@ -78,6 +86,7 @@ def test_random_graphs_reach_every_corner():
         for layer in program.layers:
             f = layer.fields
             seen[f.op.name] += 1
+            seen += addresses_of(f)
             seen["chunks"] += f.passes.chunks > 1
             seen["tiles down"] += f.tiles.tiles_down > 1
             seen["tiles across"] += f.tiles.tiles_across > 1

@@ -8,7 +8,7 @@ import numpy as np
 
 from bfp.format import BlockFormat
 from bfp.golden.windows import pad
-from bfp.graph import Node
+from bfp.graph import Node, Window
 from bfp.parameters import Parameters
 
 EXACT_FLOAT32 = 2**24  # integers up to here are exact in float32
@@ -28,11 +28,11 @@ def accumulate(node: Node, p: Parameters, x: np.ndarray, source: BlockFormat, ta
     filters, channels, kh, kw = p.weights.mantissas.shape
     matrices, parts = prepared(p, source)
     dtype = matrices[0].dtype
-    (sh, sw), (oh, ow) = node.window.stride, node.window.output_size(*x.shape[2:])
+    (sh, _), (dh, dw), (oh, ow) = node.window.stride, node.window.dilation, node.window.output_size(*x.shape[2:])
     padded = pad(x, node.window)
     bias = p.bias.astype(np.int32)[:, None, None]
     if oh * ow == 1:
-        flat = padded[:, :, :kh, :kw].astype(dtype)
+        flat = padded[:, :, : node.window.extent[0] : dh, : node.window.extent[1] : dw].astype(dtype)
         total = sum(
             (m @ flat[:, a:b].reshape(len(x), -1).T).astype(np.int32) for m, (a, b) in zip(matrices, parts)
         )
@@ -43,11 +43,11 @@ def accumulate(node: Node, p: Parameters, x: np.ndarray, source: BlockFormat, ta
     for n in range(len(x)):
         for y in range(0, oh, rows):
             stop = min(y + rows, oh)
-            strip = padded[n, :, y * sh : (stop - 1) * sh + kh].astype(dtype)
+            strip = padded[n, :, y * sh : (stop - 1) * sh + node.window.extent[0]].astype(dtype)
             sums = out[n, :, y:stop]
             product = products[: sums.size].reshape(filters, -1)
             for index, (matrix, (a, b)) in enumerate(zip(matrices, parts)):
-                np.matmul(matrix, columns(strip[a:b], kh, kw, sh, sw), out=product)
+                np.matmul(matrix, columns(strip[a:b], node.window), out=product)
                 if index == 0:
                     np.copyto(sums, product.reshape(sums.shape), casting="unsafe")
                     sums += bias
@@ -104,9 +104,11 @@ def contributions(p: Parameters, source: BlockFormat) -> np.ndarray:
     return total * np.exp2(shift) * source.high
 
 
-def columns(strip: np.ndarray, kh: int, kw: int, sh: int, sw: int) -> np.ndarray:
-    """[C, H, W] to the matrix [C * kh * kw, OH * OW] of its windows."""
-    windows = np.lib.stride_tricks.sliding_window_view(strip, (kh, kw), axis=(1, 2))[:, ::sh, ::sw]
+def columns(strip: np.ndarray, window: Window) -> np.ndarray:
+    """[C, H, W], padded, to the matrix [C * kh * kw, OH * OW] of its windows."""
+    (kh, kw), (sh, sw), (dh, dw) = window.kernel, window.stride, window.dilation
+    windows = np.lib.stride_tricks.sliding_window_view(strip, window.extent, axis=(1, 2))
+    windows = windows[:, ::sh, ::sw, ::dh, ::dw]
     return windows.transpose(0, 3, 4, 1, 2).reshape(len(strip) * kh * kw, -1)
 
 

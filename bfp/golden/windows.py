@@ -18,8 +18,9 @@ def pad(x: np.ndarray, window: Window, value: int = 0) -> np.ndarray:
 
 def taps(x: np.ndarray, window: Window):
     """For each kernel position of the padded [N, C, H, W], (ky, kx, view [N, C, OH, OW])."""
-    (kh, kw), (sh, sw) = window.kernel, window.stride
-    out_h, out_w = (x.shape[2] - kh) // sh + 1, (x.shape[3] - kw) // sw + 1
+    (kh, kw), (sh, sw), (dh, dw) = window.kernel, window.stride, window.dilation
+    out_h, out_w = ((x.shape[2 + i] - window.extent[i]) // window.stride[i] + 1 for i in (0, 1))
     for ky in range(kh):
         for kx in range(kw):
-            yield ky, kx, x[:, :, ky : ky + (out_h - 1) * sh + 1 : sh, kx : kx + (out_w - 1) * sw + 1 : sw]
+            y, z = ky * dh, kx * dw
+            yield ky, kx, x[:, :, y : y + (out_h - 1) * sh + 1 : sh, z : z + (out_w - 1) * sw + 1 : sw]

@@ -58,6 +58,7 @@ CONV = Operator(
     weights=WeightAxes(inputs=1),
     states_channels=True,
     has_window=True,
+    dilates=True,
     shape=windowed_filters,
     negative=always,
     reach=None,

@@ -47,6 +47,7 @@ DEPTHWISE = Operator(
     alignment=Alignment.OPERAND,
     weights=WeightAxes(inputs=0),
     has_window=True,
+    dilates=True,
     shape=windowed,
     negative=always,
     reach=None,

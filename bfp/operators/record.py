@@ -17,7 +17,7 @@ from bfp.errors import BfpError
 from bfp.format import BlockFormat
 
 if TYPE_CHECKING:
-    from bfp.graph import Node
+    from bfp.graph import Node, Window
     from bfp.parameters import Parameters, Weights
 
     OwnRule = Callable[[Node, BlockFormat, BlockFormat, Weights | None], np.ndarray]
@@ -143,6 +143,7 @@ class Operator:
     has_window, counts_padding: its node's window, and counted_padding, mean something; otherwise the node has none.
     has_function: whether its node names one of bfp.functions, which the operand's mantissas index a table of.
     broadcasts: whether a shortcut may have one value for all channels, one for all pixels, or both, see ``Broadcast``.
+    dilates: whether kernel positions may lie apart.
     states_channels: the number of output channels is the node's own; otherwise it follows from the operands.
     pads_lowest: padding is below every value; otherwise it is zero.
     keeps_exponents: the output has the operand's exponents. moves: mantissas reach the output unchanged where formats
@@ -175,6 +176,7 @@ class Operator:
     weights: WeightAxes | None = None
     has_window: bool = False
     counts_padding: bool = False
+    dilates: bool = False
     states_channels: bool = False
     pads_lowest: bool = False
     keeps_exponents: bool = False
@@ -210,7 +212,7 @@ class Operator:
             return f"{least} or more"
         return str(least) if not self.optional else f"{least} to {least + len(self.optional)}"
 
-    def check_fields(self, node: Node, no_window: object, where: str) -> None:
+    def check_fields(self, node: Node, no_window: Window, where: str) -> None:
         """Raise BfpError, which begins with ``where``, where the node has what means nothing for its operator."""
         if self.has_function and node.function is None:
             raise BfpError(f"{where}: {self.name} names no function")
@@ -221,6 +223,8 @@ class Operator:
             "channel_offset": self.channels is not Channels.MOVED and node.channel_offset != 0,
             "function": not self.has_function and node.function is not None,
         }
+        if not self.dilates and node.window.dilation != no_window.dilation:
+            raise BfpError(f"{where}: {self.name} takes no dilation, but has {node.window.dilation!r}")
         for name, wrong in stray.items():
             if wrong:
                 raise BfpError(f"{where}: {self.name} takes no {name}, but has {getattr(node, name)!r}")

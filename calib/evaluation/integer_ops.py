@@ -165,7 +165,8 @@ def conv(layer: IntegerLayer, x: torch.Tensor) -> torch.Tensor:
     x = pad(x, window).to(matrices[0].dtype)
     filters, taps = len(matrices[0]), kh * kw
     if oh * ow == 1:
-        flat = x[:, :, :kh, :kw].reshape(len(x), -1)
+        (eh, ew), (dh, dw) = window.extent, window.dilation
+        flat = x[:, :, :eh:dh, :ew:dw].reshape(len(x), -1)
         total = sum((flat[:, a * taps : b * taps] @ m.T).int() for m, (a, b) in zip(matrices, parts))
         acc = total[:, :, None, None]
         return acc if layer.bias is None else acc + layer.bias
@@ -176,7 +177,7 @@ def conv(layer: IntegerLayer, x: torch.Tensor) -> torch.Tensor:
         if taps == 1:
             columns = images[:, :, : (oh - 1) * sh + 1 : sh, : (ow - 1) * sw + 1 : sw].reshape(len(images), -1, oh * ow)
         else:
-            columns = functional.unfold(images, (kh, kw), stride=(sh, sw))
+            columns = functional.unfold(images, (kh, kw), window.dilation, stride=(sh, sw))
         for i, (matrix, (a, b)) in enumerate(zip(matrices, parts)):
             product = torch.bmm(matrix.expand(len(images), -1, -1), columns[:, a * taps : b * taps])
             if i == 0:
@@ -193,11 +194,13 @@ def depthwise(layer: IntegerLayer, x: torch.Tensor) -> torch.Tensor:
     """Bias plus the aligned psum of each channel, tap by tap."""
     window, weights = layer.node.window, layer.factors.matrices[0]
     (kh, kw), (sh, sw), (oh, ow) = window.kernel, window.stride, window.output_size(*x.shape[2:])
+    dh, dw = window.dilation
     x = pad(x, window).to(weights.dtype)
     total = torch.zeros((*x.shape[:2], oh, ow), dtype=weights.dtype, device=x.device)
     for ky in range(kh):
         for kx in range(kw):
-            view = x[:, :, ky : ky + (oh - 1) * sh + 1 : sh, kx : kx + (ow - 1) * sw + 1 : sw]
+            top, left = ky * dh, kx * dw
+            view = x[:, :, top : top + (oh - 1) * sh + 1 : sh, left : left + (ow - 1) * sw + 1 : sw]
             total.addcmul_(view, weights[:, ky, kx, None, None])
     acc = total.int()
     if layer.main_alignment is not None:
@@ -210,7 +213,8 @@ def depthwise(layer: IntegerLayer, x: torch.Tensor) -> torch.Tensor:
 def max_pool(layer: IntegerLayer, x: torch.Tensor) -> torch.Tensor:
     """The window's largest mantissas; padding never wins."""
     window = layer.node.window
-    return functional.max_pool2d(pad(x, window, NEVER_WINS), window.kernel, window.stride).int()
+    padded = pad(x, window, NEVER_WINS)
+    return functional.max_pool2d(padded, window.kernel, window.stride, dilation=window.dilation).int()
 
 
 def avg_pool(layer: IntegerLayer, x: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ from calib.frontend import arithmetic, constants, layers, rearranging, windows
 from calib.frontend.translation import Translation, bind, fixed_size, operator_name
 
 SUPPORTED = (
-    "conv2d and conv1d (dilation 1), linear, batch norm, ReLU and other functions of one value, clamping, sums, differences and maxima of two "
+    "conv2d and conv1d, linear, batch norm, ReLU and other functions of one value, clamping, sums, differences and maxima of two "
     "tensors, arithmetic with constants, max and average pooling, mean, sum and largest value over rows and columns, "
     "concatenation of channels, zero padding, slices, views and permutations, flatten, dropout, identity"
 )

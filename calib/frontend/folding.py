@@ -124,7 +124,7 @@ def _plain(draft: Draft, branch: Node, reader: Node) -> bool:
 def _union(draft: Draft, first: Node, second: Node) -> Window | None:
     """The window of both branches, None where they see different maps or one kernel costs more than two."""
     a, b = first.window, second.window
-    same = first.main == second.main and a.stride == b.stride
+    same = first.main == second.main and a.stride == b.stride and a.dilation == b.dilation == (1, 1)
     if not same or draft.groups.get(first.name, 1) != draft.groups.get(second.name, 1):
         return None
     size, result = draft.shapes[first.main][1:], draft.shapes[first.output][1:]

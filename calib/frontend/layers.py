@@ -10,6 +10,7 @@ from torch.fx import Node as FxNode
 from bfp.graph import Window
 from calib.frontend.arithmetic import affine
 from calib.frontend.contractions import product
+from calib.frontend.dilated import trimmed
 from calib.frontend.translation import Translation, pair, shape_of
 from calib.frontend.views import View
 from calib.network.float_network import TrainedSums
@@ -38,16 +39,17 @@ def convolve(t: Translation, fx: FxNode, a: dict, source: str, along: int | None
     filters, per_group = weight.shape[:2]
     kh, kw = pair(weight.shape[2:], along)
     groups, in_channels = a["groups"], t.draft.shapes[source][0]
-    if pair(a["dilation"], along) != (1, 1):
-        t.refuse(fx, f"dilation {pair(a['dilation'])} is not supported; only 1 is")
+    dilation = pair(a["dilation"], along)
     if isinstance(a["padding"], str):
-        total = (kh - 1, kw - 1) if a["padding"] == "same" else (0, 0)
+        total = tuple((k - 1) * d for k, d in zip((kh, kw), dilation)) if a["padding"] == "same" else (0, 0)
         low, high = (total[0] // 2, total[1] // 2), (total[0] - total[0] // 2, total[1] - total[1] // 2)
     else:
         low = high = pair(a["padding"], along, 0)
     bias = t.constant(fx, a["bias"], "bias")
-    weights = weight.reshape(filters, per_group, kh, kw), np.zeros(filters) if bias is None else bias
-    window = Window((kh, kw), pair(a["stride"], along), (*low, *high))
+    window = Window((kh, kw), pair(a["stride"], along), (*low, *high), dilation)
+    window, (rows, columns) = trimmed(window, t.draft.shapes[source][1:])
+    weight = weight.reshape(filters, per_group, kh, kw)[:, :, rows, columns]
+    weights = weight, np.zeros(filters) if bias is None else bias
     if groups == in_channels == filters and groups > 1:
         t.emit(fx, "depthwise", (source,), filters, weights, window=window)
         return

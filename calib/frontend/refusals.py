@@ -44,7 +44,6 @@ HINTS = {
 HINTS_BY_REASON = {
     "division by": NORMALISE,
     "from pixel to pixel": "a number for each channel is supported; a picture's mean and std go into [input]",
-    "dilation": "train with dilation 1, or a stride in its place",
     "batch axis must stay": "index the channels, rows or columns, and leave axis 0 as it is",
 }
 

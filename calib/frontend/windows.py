@@ -10,6 +10,7 @@ from torch.fx import Node as FxNode
 from bfp.graph import Window
 from calib.frontend.arithmetic import affine
 from calib.frontend.contractions import largest as greatest, weighted
+from calib.frontend.dilated import trimmed
 from calib.frontend.rearranging import rearrange
 from calib.frontend.translation import Translation, axis, operator_name, pair, shape_of
 from calib.frontend.views import View
@@ -30,18 +31,18 @@ def pool_window(t: Translation, fx: FxNode, a: dict) -> tuple[str, Window, tuple
     stride = pair(a["stride"], along) if a["stride"] else kernel
     result = pair(shape_of(fx)[2:], along)
     size = t.draft.shapes[source][1:]
-    extra = [max(0, (result[i] - 1) * stride[i] + kernel[i] - size[i] - 2 * pad[i]) for i in (0, 1)]
-    window = Window(kernel, stride, (*pad, pad[0] + extra[0], pad[1] + extra[1]))
+    dilation = pair(a.get("dilation", 1), along)
+    extent = Window(kernel, dilation=dilation).extent
+    extra = [max(0, (result[i] - 1) * stride[i] + extent[i] - size[i] - 2 * pad[i]) for i in (0, 1)]
+    window = Window(kernel, stride, (*pad, pad[0] + extra[0], pad[1] + extra[1]), dilation)
     return source, window, (*pad, *pad)
 
 
 def max_pool(t: Translation, fx: FxNode, a: dict) -> None:
     """The largest value of a window."""
-    if set(pair(a["dilation"])) != {1}:
-        t.refuse(fx, f"max pooling with dilation {pair(a['dilation'])} is not supported; only 1 is")
     if a["self"] not in t.bordered:
         source, window, _ = pool_window(t, fx, a)
-        t.emit(fx, LARGEST, (source,), window=window)
+        emit_largest(t, fx, source, window)
         return
     value, (left, right, top, bottom) = a["self"], t.bordered[a["self"]][1][:4]
     source, along = operand(t, fx, t.bordered[value][0])
@@ -53,8 +54,18 @@ def max_pool(t: Translation, fx: FxNode, a: dict) -> None:
     if along == 0:
         left, right, top, bottom = 0, 0, left, right
     size, result = t.draft.shapes[source][1:], pair(shape_of(fx)[2:], along)
-    extra = [(result[i] - 1) * stride[i] + kernel[i] - size[i] - low for i, low in ((0, top), (1, left))]
-    t.emit(fx, LARGEST, (source,), window=Window(kernel, stride, (top, left, *extra)))
+    dilation = pair(a["dilation"], along)
+    extent = Window(kernel, dilation=dilation).extent
+    extra = [(result[i] - 1) * stride[i] + extent[i] - size[i] - low for i, low in ((0, top), (1, left))]
+    emit_largest(t, fx, source, Window(kernel, stride, (top, left, *extra), dilation))
+
+
+def emit_largest(t: Translation, fx: FxNode, source: str, window: Window) -> None:
+    """A max pool; refuses one of which some window sees no pixel of the map."""
+    size = t.draft.shapes[source][1:]
+    if not all(all(window.rows_seen(size[n], n)) for n in (0, 1)):
+        t.refuse(fx, f"a window of {window.kernel} with dilation {window.dilation} sees nothing but padding")
+    t.emit(fx, LARGEST, (source,), window=trimmed(window, size)[0])
 
 
 def avg_pool(t: Translation, fx: FxNode, a: dict) -> None:

@@ -53,6 +53,7 @@ def _convolve(node: Node, network: FloatNetwork, x: torch.Tensor, groups: int) -
         torch.from_numpy(weights.bias).to(x.device),
         stride=window.stride,
         padding=(top, left) if symmetric else 0,
+        dilation=window.dilation,
         groups=groups,
     )
 
@@ -60,7 +61,8 @@ def _convolve(node: Node, network: FloatNetwork, x: torch.Tensor, groups: int) -
 def max_pool(node: Node, network: FloatNetwork, operands: list[torch.Tensor]) -> torch.Tensor:
     """The largest value under the window; padding never wins."""
     window = node.window
-    return functional.max_pool2d(pad(operands[0], window, float("-inf")), window.kernel, window.stride)
+    padded = pad(operands[0], window, float("-inf"))
+    return functional.max_pool2d(padded, window.kernel, window.stride, dilation=window.dilation)
 
 
 def avg_pool(node: Node, network: FloatNetwork, operands: list[torch.Tensor]) -> torch.Tensor:

@@ -222,9 +222,9 @@ class _Fitting:
         each = min(height * width, -(-asked // images))
         at = np.sort(np.random.default_rng(self.seed).permutation(height * width)[:each])
         padded = pad(x, window)
-        (kh, kw), (sh, sw), row = window.kernel, window.stride, padded.shape[3]
+        (kh, kw), (sh, sw), (dh, dw), row = window.kernel, window.stride, window.dilation, padded.shape[3]
         corner = (at // width) * sh * row + (at % width) * sw
-        offsets = (np.arange(kh)[:, None] * row + np.arange(kw)).reshape(-1)
+        offsets = (np.arange(kh)[:, None] * dh * row + np.arange(kw) * dw).reshape(-1)
         index = torch.from_numpy((corner[:, None] + offsets).reshape(-1))
         patches = padded.flatten(2)[:, :, index].reshape(images, x.shape[1], each, kh * kw)
         inputs = patches.permute(1, 3, 0, 2).reshape(x.shape[1], kh * kw, images * each)

@@ -43,7 +43,7 @@ def walk_fields(layer: LayerFields, work: Work, array: Array) -> WalkFields:
     """The walk over the windows of a tile, whose distances are those of hls/window.hpp."""
     tile, out, window, buffer = work.tile, work.out, layer.window, layer.buffer
     plane, line = tile.in_height * tile.pitch, buffer.down * tile.pitch
-    last_column = (window.kernel_width - 1) * buffer.taps
+    row, last_column = buffer.kernel_down * tile.pitch, (window.kernel_width - 1) * buffer.kernel_across
     steps = out.words * window.kernel_height * window.kernel_width
     pixels, block_pixels = tile.height * tile.width, buffer.block_pixels
     block_rows, ahead = divmod(block_pixels, tile.width)
@@ -67,9 +67,9 @@ def walk_fields(layer: LayerFields, work: Work, array: Array) -> WalkFields:
         ahead=ahead,
         stays=stays,
         wraps=stays + line - tile.width * buffer.across if ahead else 0,  # a lane that moves by whole rows never wraps
-        next_column=buffer.taps,
-        next_row=tile.pitch - last_column,
-        next_word=plane - (window.kernel_height - 1) * tile.pitch - last_column,
+        next_column=buffer.kernel_across,
+        next_row=row - last_column,
+        next_word=plane - (window.kernel_height - 1) * row - last_column,
         next_output=0 if layer.op.traits.dense else plane,
     )
 

@@ -83,6 +83,8 @@ def buffer_fields(tiling: Tiling, channels: int, lanes: int) -> BufferFields:
         down=buffered.stride[0],
         across=buffered.stride[1],
         taps=buffered.taps,
+        kernel_down=buffered.gap[0],
+        kernel_across=buffered.gap[1],
         tap_channels=channels if buffered.taps > 1 else lanes,
     )
 
@@ -264,6 +266,8 @@ class Emitter:
         (kh, kw), (sh, sw) = node.window.kernel, node.window.stride
         before, after = ("x".join(map(str, shapes[t])) for t in (node.main, node.output))
         text = f"{node.op} {kh}x{kw} stride {sh}x{sw}, {before} -> {after}"
+        if node.window.dilation != (1, 1):
+            text += f", dilation {'x'.join(map(str, node.window.dilation))}"
         text += f", {node.activation}" if node.activation != "none" else ""
         text += ", shortcut" if job.shortcut else ""
         text += f"; {job.lookup.name}: table of {job.lookup.function}" if job.lookup else ""

@@ -111,6 +111,7 @@ def fusible(graph: Graph, formats: dict[str, BlockFormat], node: Node) -> dict[s
         and all(part in made_by and made_by[part] not in UNFUSED for part in parts)
         and len(set(parts)) == len(parts)
         and node.window.stride == (STRIDE, STRIDE)
+        and node.window.dilation == (1, 1)
         and kh in KERNELS
         and kw in KERNELS
         and min(top, left, bottom, right) >= 0
@@ -149,6 +150,7 @@ def fusible_input(graph: Graph, formats: dict[str, BlockFormat], node: Node) -> 
         and once
         and node.activation == "none"
         and min(node.window.padding) >= 0
+        and node.window.dilation == (1, 1)
         and source.signed == target.signed
         and (pool.whole or slides)
     )

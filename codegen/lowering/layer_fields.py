@@ -149,6 +149,8 @@ class BufferFields:
     down: int  # stride in buffer rows
     across: int  # and in buffer columns
     taps: int  # kernel columns per word
+    kernel_down: int  # buffer rows from a kernel row to the next
+    kernel_across: int  # and buffer columns from a step of the kernel to the next
     tap_channels: int  # channels of each
 
 

@@ -28,6 +28,7 @@ class Buffered:
     stride: within the buffer. row_step, col_step: map rows and columns per
     buffer row and column (those that no window uses are left out). taps:
     kernel columns folded into one word of few channels; kernel: in steps.
+    gap: buffer rows and columns from one of these steps to the next.
     """
 
     kernel: tuple[int, int]
@@ -35,24 +36,35 @@ class Buffered:
     row_step: int
     col_step: int
     taps: int
+    gap: tuple[int, int]
 
     def rows(self, out_rows: int) -> int:
-        return (out_rows - 1) * self.stride[0] + self.kernel[0]
+        return (out_rows - 1) * self.stride[0] + (self.kernel[0] - 1) * self.gap[0] + 1
 
     def columns(self, out_columns: int) -> int:
-        return (out_columns - 1) * self.stride[1] + (self.kernel[1] - 1) * self.taps + 1
+        return (out_columns - 1) * self.stride[1] + (self.kernel[1] - 1) * self.gap[1] + 1
 
 
 def buffer_window(dense: bool, channels: int, in_words: int, window: Window, lanes: int) -> Buffered:
     """What the input buffer holds for a window.
 
     channels: of the input; several kernel columns of few channels share a word
-    (dense convolutions of one word only: the others have lanes to fill).
+    (dense convolutions of one word only: the others have lanes to fill), unless these lie apart.
     """
     (kh, kw), (sh, sw) = window.kernel, window.stride
-    taps = max(1, min(kw, lanes // channels)) if dense and in_words == 1 else 1
-    row_step, col_step = (sh if kh == 1 else 1), (sw if kw == 1 else 1)
-    return Buffered((kh, ceil_div(kw, taps)), (sh // row_step, sw // col_step), row_step, col_step, taps)
+    # what one kernel row or column alone has for a distance to the next does not matter
+    dh, dw = (d if k > 1 else 0 for k, d in zip(window.kernel, window.dilation))
+    folds = dense and in_words == 1 and dw <= 1
+    taps = max(1, min(kw, lanes // channels)) if folds else 1
+    row_step, col_step = math.gcd(sh, dh), math.gcd(sw, dw)
+    return Buffered(
+        kernel=(kh, ceil_div(kw, taps)),
+        stride=(sh // row_step, sw // col_step),
+        row_step=row_step,
+        col_step=col_step,
+        taps=taps,
+        gap=(max(dh // row_step, 1), max(dw // col_step, taps)),
+    )
 
 
 @dataclass(frozen=True)

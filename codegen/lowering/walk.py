@@ -36,8 +36,8 @@ def tile_at(layer: LayerFields, y: int, x: int, word: int) -> Tile:
     """The tile that starts at an output pixel and a channel word."""
     tiles, out, buffer, window, pool = layer.tiles, layer.output_map, layer.buffer, layer.window, layer.input_pool
     width, height = min(tiles.tile_width, out.out_width - x), min(tiles.tile_height, out.out_height - y)
-    in_height = (height - 1) * buffer.down + window.kernel_height
-    in_width = (width - 1) * buffer.across + (window.kernel_width - 1) * buffer.taps + 1
+    in_height = (height - 1) * buffer.down + (window.kernel_height - 1) * buffer.kernel_down + 1
+    in_width = (width - 1) * buffer.across + (window.kernel_width - 1) * buffer.kernel_across + 1
     if pool.in_pool is InputPooling.UNPOOLED:
         map_rows, map_columns = in_height, (in_width - 1) * buffer.col_step + buffer.taps
     else:

@@ -7,6 +7,8 @@ same seed gives the same artifact.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from bfp.artifact import Artifact, NetworkInput, NetworkOutput, Preprocessing, concat_format, operand_formats, verify
@@ -15,6 +17,8 @@ from bfp.format import BlockFormat, block_of, common_refinement, mantissa_range
 from bfp.graph import Graph, Node, Window
 from bfp.limits import MAX_REQUANTISATION_SHIFT, MIN_REQUANTISATION_SHIFT
 from bfp.parameters import Weights, derive, prove
+from support.random_addresses import dilated
+from support.random_layouts import mixed_layouts
 from support.random_pairs import pair
 from support.random_pools import pooled_input, pooled_maps
 from support.random_tables import table
@@ -141,12 +145,13 @@ class RandomNetwork:
             natural += int(self.rng.integers(-12, 13))
         return int(np.clip(natural, low, high))
 
-    def conv(self, name: str, depthwise: bool) -> bool:
+    def conv(self, name: str, depthwise: bool, windows: Callable[[int, int], Window] | None = None) -> bool:
+        """windows: the window for a map of so many rows and columns, instead of any."""
         rng = self.rng
         source = self.pick()
         channels, height, width = self.shapes[source]
-        window = self.window(height, width, 5)
-        if not depthwise and rng.random() < 0.1 and height * width <= 64:
+        window = windows(height, width) if windows else self.window(height, width, 5)
+        if not windows and not depthwise and rng.random() < 0.1 and height * width <= 64:
             window = Window((height, width))  # fully connected
         size = window.output_size(height, width)
         filters = channels if depthwise else int(rng.integers(1, 71))
@@ -184,11 +189,12 @@ class RandomNetwork:
 
         return self.finish(node, shape, segments, make)
 
-    def pool(self, name: str, op: str) -> bool:
+    def pool(self, name: str, op: str, windows: Callable[[int, int], Window] | None = None) -> bool:
+        """windows: as of ``conv``."""
         rng = self.rng
         source = self.pick()
         channels, height, width = self.shapes[source]
-        window = self.window(height, width, 4)
+        window = windows(height, width) if windows else self.window(height, width, 4)
         if op == "avg_pool" and rng.random() < 0.3:
             window = Window((height, width))
         activation = str(rng.choice(["none", "none", "relu"]))
@@ -271,31 +277,6 @@ class RandomNetwork:
         self.segments[name] = tuple(splits)
         return True
 
-    def mixed_layouts(self, name: str) -> bool:
-        """A sum of two tensors whose channels lie differently: a concatenation and a convolution's output."""
-        concats = [n.output for n in self.nodes if n.op == "concat"]
-        if not concats:
-            return self.concat(name)
-        other = str(self.rng.choice(concats))
-        shape, segments = self.shapes[other], (0, self.shapes[other][0])
-        fmt = self.formats[other]
-
-        def make(attempt: int):
-            base = min(fmt.exponents) - max(fmt.exponents) - int(self.rng.integers(0, 8))
-            weights = self.weights(shape[0], shape[0], (1, 1), base, self.segments[other])
-            return self.format(segments, min(fmt.exponents), False), weights, None
-
-        conv = Node(f"{name}.conv", "conv", (other,), f"{name}.conv")
-        if not self.finish(conv, shape, segments, make):
-            return False
-        first, second = (other, conv.output) if self.rng.random() < 0.5 else (conv.output, other)
-        node = Node(f"{name}.add", "add", (first, second), f"{name}.add")
-
-        def make_sum(attempt: int):
-            return self.format(self.segments[first], min(fmt.exponents) + attempt, False), None, None
-
-        return self.finish(node, shape, self.segments[first], make_sum)
-
     def grow(self, nodes: int, averages: bool = True) -> None:
         """averages: whether there are average pools; where there is one that is a layer, all of them are."""
         steps = {
@@ -307,7 +288,7 @@ class RandomNetwork:
             "identity": self.identity,
             "slice_pad": self.slice_pad,
             "concat": self.concat,
-            "mixed_layouts": self.mixed_layouts,
+            "mixed_layouts": lambda n: mixed_layouts(self, n),
             "table": lambda n: table(self, n),
         }
         chance = np.array([6, 3, 2, 2 * averages, 2, 1, 1, 2, 1, 2], float)
@@ -347,4 +328,7 @@ def random_artifact(seed: int, lanes: int, widest: int = 8, nodes: int = 10, sev
     if rng.random() < 0.9:
         pooled_input(network, rng, "in")
     pooled_maps(network, rng, "end")
+    apart = np.random.default_rng((seed, 4))
+    if apart.random() < 0.5:
+        dilated(network, apart, "apart")
     return network.artifact(several and ends.random() < 0.7)

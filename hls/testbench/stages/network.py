@@ -30,7 +30,7 @@ class Network(nn.Module):
         self.over_input = (nn.AvgPool2d if means else nn.MaxPool2d)(3, stride=1, padding=1)
         self.reader = pointwise(12, nn.ReLU())
         self.wide = nn.Sequential(nn.Conv2d(12, 40, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(40), nn.ReLU())
-        self.deep = nn.Sequential(nn.Conv2d(40, 20, 3, padding=1, bias=False), nn.BatchNorm2d(20), nn.SiLU())
+        self.deep = nn.Sequential(nn.Conv2d(40, 20, 3, padding=2, dilation=2, bias=False), nn.BatchNorm2d(20), nn.SiLU())
         self.mean = nn.AvgPool2d(3) if means else nn.AvgPool2d(3, stride=2, padding=1)
         self.classes = nn.Linear(20 if means else 80, 10)
 

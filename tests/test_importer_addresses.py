@@ -1,0 +1,63 @@
+"""Operators that differ in where values are read and written, against the modules themselves: dilation, any max pool."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from support.imported import check
+from support.small_modules import Fn, conv
+from torch import nn
+
+from bfp import BfpError
+from calib.frontend.importer import import_module
+
+DILATED = {
+    "both": conv(dilation=2),
+    "one axis": conv(dilation=(1, 3), padding=(1, 3)),
+    "same": conv(k=4, dilation=2, padding="same"),
+    "stride": conv(dilation=2, stride=2, padding=3),
+    "stride of its own": conv(dilation=3, stride=2, padding=3),
+    "depthwise": nn.Conv2d(3, 3, 3, groups=3, dilation=2, padding=2),
+    "grouped": nn.Sequential(conv(3, 8, 1), nn.Conv2d(8, 8, 3, groups=2, dilation=2, padding=2), nn.BatchNorm2d(8), nn.ReLU()),
+    "padding larger than the map": conv(dilation=(7, 4), padding=(7, 4)),
+    "only the middle meets the map": conv(dilation=12, padding=12),
+    "transposed order": Fn(lambda m, x: m[0](x.flip(2)), conv(dilation=2)),
+    "beside another": Fn(lambda m, x: m[0](x) + m[1](x), conv(dilation=2, padding=2), conv(padding=1)),
+}
+
+
+@pytest.mark.parametrize("case", DILATED)
+def test_dilated_convolutions(case):
+    graph = check(DILATED[case])
+    if case == "only the middle meets the map":
+        assert graph.nodes[0].window.kernel == graph.nodes[0].window.dilation == (1, 1)
+
+
+def test_a_dilated_sequence():
+    check(nn.Sequential(nn.Conv1d(4, 8, 3, padding=4, dilation=4), nn.MaxPool1d(3, 1, dilation=3)), (4, 20))
+
+
+POOLS = {
+    "dilated": nn.MaxPool2d(2, dilation=2),
+    "dilated, ceil": nn.MaxPool2d(3, 2, 1, dilation=2, ceil_mode=True),
+    "as SPP": Fn(lambda m, x: torch.cat([x, *(F.max_pool2d(x, k, 1, k // 2) for k in (5, 9, 13))], 1)),
+    "whole map": nn.MaxPool2d((9, 8)),
+    "larger than the map": nn.MaxPool2d(15, 1, 7),
+    "half the kernel": nn.MaxPool2d(4, 3, 2),
+    "ceil": nn.MaxPool2d(3, 2, ceil_mode=True),
+    "ceil and padding": nn.MaxPool2d((4, 5), (3, 4), (2, 1), ceil_mode=True),
+    "stride beyond the kernel": nn.MaxPool2d(2, 3),
+    "with indices": nn.MaxPool2d(3, 2, return_indices=False),
+}
+
+
+@pytest.mark.parametrize("case", POOLS)
+def test_max_pools(case):
+    check(POOLS[case])
+
+
+def test_a_window_that_sees_only_padding_is_refused():
+    pool = nn.Sequential(nn.MaxPool2d(2, 1, 1, dilation=8))
+    with pytest.raises(BfpError, match="layer 0 .*sees nothing but padding"):
+        import_module(pool, (3, 7, 7), "net")
