@@ -58,7 +58,7 @@ REFUSALS = {
     "transposed": (nn.Sequential(nn.ConvTranspose2d(3, 3, 2)), ["layer 0", "aten.conv_transpose2d", "supported are"]),
     "hardshrink": (nn.Sequential(conv(), nn.Hardshrink(), conv(4)), ["layer 1", "aten.hardshrink", "supported are conv2d"]),
     "prelu": (nn.Sequential(sloped()), ["layer 0", "a slope of its own for each channel"]),
-    "multiply": (Fn(lambda m, x: x * x), ["top module", "aten.mul", "product of two maps"]),
+    "multiply": (Fn(lambda m, x: x * x.flip(1)), ["top module", "aten.mul", "product of two maps"]),
     "multiply by a computed factor": (Fn(lambda m, x: x * x.mean((2, 3), keepdim=True)), ["product of two maps"]),
     "divide": (Fn(lambda m, x: 1 / (x + 2)), ["aten.reciprocal"]),
     "divide by zero": (Fn(lambda m, x: x / 0), ["NaN or infinite"]),
