@@ -14,14 +14,13 @@ output does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from bfp.artifact import Artifact, NetworkOutput
 from calib.judge import Judge
-from calib.measures import Measure
 from calib.network import fake_quant
 from calib.network.float_network import FloatNetwork, FloatWeights
 
@@ -37,11 +36,13 @@ class Trial:
     """What became of one candidate on the images held out.
 
     sqnr_db: of the output, see ``sqnr_db``; rows: the judge's [N, k], empty where nobody judges; figure: of them.
+    powers: of the signal and of the noise of each image, float64 [N, outputs, 2], as of ``powers``.
     """
 
     sqnr_db: float
     rows: np.ndarray
     figure: float | None = None
+    powers: np.ndarray = field(default_factory=lambda: np.zeros((0, 1, 2)))
 
 
 def tried(
@@ -51,32 +52,38 @@ def tried(
     floats: see ``outputs``. Raises BfpError where the user's metric gives no number.
     """
     found = outputs(artifact, images, floats).astype(np.float64)
-    ratio = noise_ratio(artifact, found, reference)
+    power = powers(artifact, found, reference)
+    ratio = noise_ratio(power)
     if judge is None:
-        return Trial(ratio, np.zeros((len(images), 0)))
+        return Trial(ratio, np.zeros((len(images), 0)), powers=power)
     rows = judge.rows(*(judge.part(artifact.graph, x) for x in (reference, found)))
-    return Trial(ratio, rows, judge.measure.of_set(rows))
+    return Trial(ratio, rows, judge.measure.of_set(rows), power)
 
 
-def best(trials: Mapping[str, Trial], judge: Judge | None) -> str:
+def best(trials: Mapping[str, Trial], judge: Judge | None, usual: str | None = None) -> str:
     """The candidate to take: the one of the best figure among those that are for certain better by it than the one of the
     least noise; that one, the first of equals, where there is none.
+
+    usual: the candidate that stands in place of the one of the least noise, unless that is quieter for certain.
     """
     quietest = max(trials, key=lambda name: trials[name].sqnr_db)
+    if usual is not None and not certainly_better(trials[quietest].powers, trials[usual].powers, noise_ratio):
+        quietest = usual
     if judge is None:
         return quietest
-    better = [name for name in trials if certainly_better(trials[name].rows, trials[quietest].rows, judge.measure)]
+    of_set = judge.measure.of_set
+    better = [name for name in trials if certainly_better(trials[name].rows, trials[quietest].rows, of_set)]
     return max(better, key=lambda name: trials[name].figure, default=quietest)
 
 
-def certainly_better(rows: np.ndarray, others: np.ndarray, measure: Measure) -> bool:
-    """Whether the figure of these rows [N, k] is for certain larger than that of others of the same images."""
+def certainly_better(rows: np.ndarray, others: np.ndarray, of_set: Callable[[np.ndarray], float]) -> bool:
+    """Whether the figure of these rows [N, ...], one an image, is for certain larger than that of others of the same images."""
     count = len(rows)
     if count < 2:
         return False
 
     def difference(chosen: np.ndarray) -> float:
-        return measure.of_set(rows[chosen]) - measure.of_set(others[chosen])
+        return of_set(rows[chosen]) - of_set(others[chosen])
 
     whole = difference(np.arange(count))
     without = np.array([difference(np.delete(np.arange(count), n)) for n in range(count)])
@@ -115,24 +122,32 @@ def without_offsets(network: FloatNetwork, artifact: Artifact) -> dict[str, Floa
 
 def sqnr_db(artifact: Artifact, images: np.ndarray, reference: np.ndarray) -> float:
     """``noise_ratio`` of the quantised network on these images [N, C, H, W]."""
-    return noise_ratio(artifact, outputs(artifact, images).astype(np.float64), reference)
+    return noise_ratio(powers(artifact, outputs(artifact, images).astype(np.float64), reference))
 
 
-def noise_ratio(artifact: Artifact, found: np.ndarray, reference: np.ndarray) -> float:
-    """Signal-to-quantisation-noise of the outputs, dB, the mean over them; minus infinity where nothing is left of one.
+def powers(artifact: Artifact, found: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Power of the signal and of the noise of each image's outputs, float64 [N, outputs, 2].
 
-    found, reference: all outputs side by side, float64 [N, values]. Capped at 300. Logits that saturate by design, below
-    what the output's mantissas resolve, are no noise.
+    found, reference: all outputs side by side, float64 [N, values]. Logits that saturate by design, below what the
+    output's mantissas resolve, are no noise.
     """
     ours, theirs = artifact.graph.output_parts(found), artifact.graph.output_parts(reference)
-    return float(np.mean([_of_one(artifact, end, ours[end.tensor], theirs[end.tensor]) for end in artifact.outputs]))
+    return np.stack([_of_one(artifact, e, ours[e.tensor], theirs[e.tensor]) for e in artifact.outputs], axis=1)
 
 
-def _of_one(artifact: Artifact, end: NetworkOutput, found: np.ndarray, wanted: np.ndarray) -> float:
-    """Signal to noise of one output, dB, from its values [N, values] in both networks."""
+def noise_ratio(power: np.ndarray) -> float:
+    """Signal-to-quantisation-noise of the outputs over these images, dB, the mean over the outputs; power: of ``powers``.
+
+    Minus infinity where nothing is left of one. Capped at 300.
+    """
+    sums = power.sum(axis=0).tolist()
+    return float(np.mean([10 * np.log10(max(s, 1e-300) / max(n, s * 1e-30, 1e-300)) for s, n in sums]))
+
+
+def _of_one(artifact: Artifact, end: NetworkOutput, found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Signal and noise of one output of each image, [N, 2], from its values [N, values] in both networks."""
     if end.offset:
         fmt = artifact.formats[end.tensor]
         lowest = fmt.low * np.exp2(fmt.channel_exponents())
         wanted = np.maximum(wanted, end.values(lowest[None]))
-    noise, signal = float(((found - wanted) ** 2).sum()), float((wanted**2).sum())
-    return 10 * float(np.log10(max(signal, 1e-300) / max(noise, signal * 1e-30, 1e-300)))
+    return np.stack([(wanted**2).sum(axis=1), ((found - wanted) ** 2).sum(axis=1)], axis=1)

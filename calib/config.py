@@ -38,7 +38,7 @@ from calib.options import (
 )
 from calib.section import Section
 from calib.sweep_options import SweepOptions, read_sweep
-from calib.task_options import CALLABLE, read_metric, read_task, read_threshold
+from calib.task_options import is_callable, read_metric, read_task, read_threshold
 
 SHIPPED = Path(__file__).parent / "networks"
 AUTO_GROUP = 16  # channels that share an exponent where the file leaves it to us: a memory word
@@ -47,6 +47,7 @@ ONNX = ".onnx"
 MOST_BYTES = 2**20  # of a network's file
 MOST_REASON = 120  # characters of what its reader says
 MOST_PATH = 1000  # characters of a path
+MOST_NAME = 255  # bytes of a file's name
 MOST_COUNT = 10**8  # of images to take or leave out
 
 
@@ -127,8 +128,11 @@ def resolve(text: str, base: Path) -> str:
     if data:
         text = re.sub(r"\$(SBFP_DATA\b|\{SBFP_DATA\})", lambda _: data, text)
     text = os.path.expanduser(os.path.expandvars(text))
-    if len(text) > MOST_PATH or any(c < " " for c in text):
-        raise BfpError(f"{shown(text)} can be no path; give printable text of at most {MOST_PATH} characters")
+    longest = max(len(part.encode("utf-8", "replace")) for part in text.split(os.sep))
+    if len(text) > MOST_PATH or longest > MOST_NAME or any(c < " " for c in text):
+        raise BfpError(
+            f"{shown(text)} can be no path; give printable text of at most {MOST_PATH} characters, and {MOST_NAME} bytes a name"
+        )
     return text if text.startswith("$") else os.path.join(base, text)
 
 
@@ -163,7 +167,9 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
     if not is_name(name):
         raise top.fail("name", f"is {shown(name)}; it must be {NAME_WORDS} (it names a folder)")
     model = top.text("model", ...)
-    if not (re.fullmatch(CALLABLE, model) or model.endswith(ONNX)):
+    if model.endswith(ONNX):
+        resolve(model, base)
+    elif not is_callable(model):
         raise top.fail("model", f"is {shown(model)}; it must be 'module:callable', or the path of an {ONNX} file")
     weights, fallback = top.text("weights", "model"), top.text("weights_fallback", None)
     entry = Section(path, "input", top.take("input", ..., _same, "a table with size, mean and std"))

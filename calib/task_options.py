@@ -10,6 +10,7 @@ from calib.section import Section
 
 TASKS = ("classification", "binary", "segmentation", "image", "regression", "detection", "features")  # see calib.tasks
 CALLABLE = r"[\w.]+:\w+"
+MOST_FILE_NAME = 255 - len(".py")  # bytes of a module's file
 
 
 def read_task(top: Section) -> tuple[str | None, DetectionOptions | None]:
@@ -39,6 +40,11 @@ def read_threshold(top: Section, task: str | None) -> float | None:
 def read_metric(top: Section) -> str | None:
     """The user's own figure, "module:callable", or None."""
     name = top.text("metric", None)
-    if name is not None and not re.fullmatch(CALLABLE, name):
+    if name is not None and not is_callable(name):
         raise top.fail("metric", f"is {shown(name)}; it must be 'module:callable', see docs/network-files.md")
     return name
+
+
+def is_callable(name: str) -> bool:
+    """Whether a text can be the name of a module and of something in it, "module:callable"."""
+    return len(name.encode("utf-8", "replace")) <= MOST_FILE_NAME and bool(re.fullmatch(CALLABLE, name))

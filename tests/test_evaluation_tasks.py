@@ -240,12 +240,24 @@ def test_noise_decides_where_the_figure_is_not_certain():
     assert auto.best(equal, judge) == "first"
 
 
+def test_what_is_usually_better_stays_where_noise_says_nothing_for_certain():
+    """One image out of eight that one candidate does much better is chance; all of them, if only a little, is none."""
+    quiet = np.full((8, 1, 2), (100.0, 1.0))
+    once, always = quiet.copy(), quiet * (1, 0.9)
+    once[0, 0, 1] = 0.01
+    for other, taken in ((once, "usual"), (always, "other"), (quiet, "usual"), (always[:1], "usual")):
+        powers = {"usual": quiet[: len(other)], "other": other}
+        trials = {n: auto.Trial(auto.noise_ratio(p), np.zeros((len(p), 0)), powers=p) for n, p in powers.items()}
+        assert auto.best(trials, None, "usual") == taken
+        assert auto.best(trials, None) == ("usual" if other is quiet else "other")
+
+
 @pytest.mark.parametrize("name", ["segmentation", "image", "features"])
 def test_figures_that_are_no_means_are_judged_with_certainty_too(name):
     """Half the noise in every image is better for certain, whatever SQNR is claimed; the same noise in another seed is not."""
     reference, noise = outputs(name, count=16), outputs(name, 1, 16)
     judge = judge_of(name)
     loud, soft = (trial(judge, reference, reference + s * noise, 0.0) for s in (0.8, 0.2))
-    assert auto.certainly_better(soft.rows, loud.rows, judge.measure) and not auto.certainly_better(loud.rows, soft.rows, judge.measure)
+    assert auto.certainly_better(soft.rows, loud.rows, judge.measure.of_set) and not auto.certainly_better(loud.rows, soft.rows, judge.measure.of_set)
     assert auto.best({"loud": auto.Trial(9.0, loud.rows, loud.figure), "soft": soft}, judge) == "soft"
-    assert not auto.certainly_better(soft.rows, soft.rows, judge.measure)
+    assert not auto.certainly_better(soft.rows, soft.rows, judge.measure.of_set)

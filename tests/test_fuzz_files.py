@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from support import toy_board as toy
 from support.mutations import mutate, mutate_array
 from support.random_graphs import random_artifact
+from support.several import drawn
+from support.small_modules import conv
 
 from bfp import artifact_file, deployment, samples
 from bfp.archive import read_arrays, write_arrays
+from bfp.artifact import Artifact
+from bfp.detection import Detection
 from bfp.errors import BfpError
 from bfp.fields import canonical
 from bfp.files import json_text
+from static_bfp import calibrate
 
 MOST = 300  # characters of a refusal, the file's path left out
 pytestmark = pytest.mark.filterwarnings("error")  # no arithmetic goes wrong on the way
@@ -125,8 +134,32 @@ def check_artifact(path, data: object, arrays: dict[str, np.ndarray], signed: bo
     return False
 
 
-def parts_of(path, seed: int) -> tuple[dict, dict[str, np.ndarray]]:
-    artifact_file.save(random_artifact(seed, 4, nodes=5), path)
+class Detector(torch.nn.Module):
+    """Two inputs, tables, and two outputs of rows that the host finishes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.left, self.right, self.rows = conv(2, 4), conv(1, 4), torch.nn.Linear(4, 12)
+
+    def forward(self, left, right):
+        flat = F.silu(self.left(left) + self.right(right)).mean((2, 3))
+        return {"near": self.rows(flat).sigmoid(), "far": self.rows(F.hardswish(flat)).reshape(-1, 2, 6)}
+
+
+@cache
+def detector() -> Artifact:
+    made = calibrate(Detector(), drawn({"left": (2, 6, 6), "right": (1, 6, 6)}), method="max").record
+    return replace(made, detection=Detection(1, names=("a thing",)), digest="")
+
+
+def networks_of(path) -> list[tuple[dict, dict[str, np.ndarray]]]:
+    """Manifest and arrays of artifacts that have all that one may: shortcuts, tables, several ends, boxes."""
+    return [parts_of(path, a) for a in (*(random_artifact(s, 4, nodes=5) for s in (2, 3, 8, 13)), detector())]
+
+
+def parts_of(path, artifact: Artifact) -> tuple[dict, dict[str, np.ndarray]]:
+    artifact_file.save(artifact, path)
     arrays = read_arrays(path, "artifact", "", "")
     arrays.pop("digest")
     return json.loads(arrays.pop("manifest").tobytes()), arrays
@@ -134,7 +167,7 @@ def parts_of(path, seed: int) -> tuple[dict, dict[str, np.ndarray]]:
 
 def fuzz_artifact(path, count: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    networks = [parts_of(path, s) for s in (2, 3, 8, 13)]
+    networks = networks_of(path)
     good = 0
     for i in range(count):
         data, arrays = networks[i % len(networks)]
@@ -152,7 +185,7 @@ def test_artifacts(tmp_path):
 
 def fuzz_arrays(path, count: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    networks = [parts_of(path, s) for s in (2, 3, 8, 13)]
+    networks = networks_of(path)
     for i in range(count):
         data, arrays = networks[i % len(networks)]
         arrays, names = dict(arrays), sorted(arrays)

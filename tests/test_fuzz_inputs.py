@@ -22,6 +22,7 @@ from calib.data.classes import Classes
 from calib.data.depth import depth_note
 from calib.data.images import open_images
 from calib.options import ImageOptions
+from calib.used_files import class_files, image_files, metric_files, module_files, weight_files
 
 PRE = Preprocessing((4, 4), (0.0,), (255.0,), channels="gray")
 CLASSES = Classes(("cat", "dog", "guinea pig"))
@@ -36,6 +37,15 @@ FILE = {
     "bfp": {"weights": 6, "method": "kl", "override": [{"layers": "a*", "weights": 4}], "weight_budget": 6.5, "unsigned": True},
     "engine": {"board": "kv260", "lanes": 16},
     "sweep": {"widths": [4, [4, 8]], "groups": [[64, 0], 16], "methods": ["max"], "limit": 9},
+    "metric": "measures:dice", "task_output": "boxes",
+    "detection": {"boxes": "corners", "unit": "relative", "objectness": False, "score": 0.3, "overlap": 0.5, "most": 9, "classes": 2},
+}  # fmt: skip
+# another one of several inputs, in a file of another kind
+ARRAYS = {
+    **{k: v for k, v in FILE.items() if k not in ("detection", "classes", "arguments", "weights", "weights_fallback")},
+    "model": "net.onnx", "task": "binary", "threshold": 0.5,
+    "input": {"size": [8, 8], "mean": [1.0, 2.0, 3.0], "std": 2, "channels": {"left": 2, "right": 1}},
+    "calibration": {"images": ["a.npz", "random"], "fallback": "random", "limit": 3},
 }  # fmt: skip
 
 
@@ -63,14 +73,17 @@ def toml(value: object) -> str:
 
 def fuzz_network_files(folder, count: int, seed: int) -> None:
     rng, path, taken = np.random.default_rng(seed), folder / "net.toml", 0
-    for _ in range(count):
-        data, start = FILE, time.monotonic()
+    for i in range(count):
+        data, start = (ARRAYS if i % 4 == 0 else FILE), time.monotonic()
         for _ in range(int(rng.integers(1, 4))):
             data = mutate(data, rng)
         path.write_text("\n".join(f"{json.dumps(k)} = {toml(v)}" for k, v in data.items()), encoding="utf-8")
         try:
             config = load_config(path)
             assert isinstance(config, NetworkConfig) and math.isfinite(sum(config.input.mean) + sum(config.input.std))
+            for files in (module_files, metric_files, weight_files, class_files):
+                files(config)
+            image_files(config.calibration, config.evaluation)
             for section in (config.calibration, config.evaluation):
                 if section is not None:
                     open_images(replace(section, augment=1), config.input, config.seed)
@@ -85,6 +98,8 @@ def test_network_files(tmp_path):
     path = tmp_path / "net.toml"
     path.write_text("\n".join(f"{json.dumps(k)} = {toml(v)}" for k, v in FILE.items()), encoding="utf-8")
     assert load_config(path).sweep.limit == 9
+    path.write_text("\n".join(f"{json.dumps(k)} = {toml(v)}" for k, v in ARRAYS.items()), encoding="utf-8")
+    assert load_config(path).inputs == (("left", 2), ("right", 1))
     fuzz_network_files(tmp_path, 600, 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import subprocess
@@ -225,6 +226,26 @@ def test_driver_refuses_images_that_cannot_be_read_or_do_not_fit(project):
     lines = project.process([sys.executable, "-c", code, *words], project.root).stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["refused"] * 4, lines
     assert all("takes an image of 3x8x8" in line for line in lines), lines
+
+
+def test_words_that_no_task_reads_are_refused(project):
+    result = project.doit("codegen", "net=toy.toml", "bord=kv260")
+    assert "no task reads bord=; did you mean board=?" in refusal(result) and "calibrate" not in result.stdout
+
+
+def test_a_second_run_says_that_there_is_one(project):
+    project.doit("list")
+    with open(project.root / "build" / ".running") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert "another run of tasks is at work in" in project.doit("list").stderr
+    assert "another run" not in project.doit("list").stderr
+
+
+def test_a_program_that_ends_without_its_result_is_no_success(project):
+    (project.user / "gone.py").write_text("import os\ndef make(width): os._exit(0)\n")
+    text = NETWORK.replace(NAME, f"{NAME}_gone").replace("toy_net:make", "gone:make")
+    (project.user / "gone.toml").write_text(text)
+    assert "artifact.npz was not made" in refusal(project.doit("calibrate", "net=gone.toml"))
 
 
 def test_unknown_network_and_missing_name(project):

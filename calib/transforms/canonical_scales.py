@@ -17,6 +17,7 @@ no such factors, and nothing is changed.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -43,11 +44,11 @@ def bring_to_canonical_scales(state: CalibrationState, images: ImageSet) -> Cali
 def canonical(network: FloatNetwork) -> FloatNetwork:
     """The same function, up to float rounding, with channels at their canonical scales where some lie far apart."""
     tied = _unlimited(tied_channels(network.graph, Change.SCALE))
-    scales, layers = _scales(network, tied), _layers(network, tied)
-    if not any(_far_apart(scales.of(members)) for members in layers):
+    scales = _scales(network, tied)
+    if not any(_far_apart(scales.of(members)) for members in _meeting(tied, [n.output for n in network.graph.weighted()])):
         return network
     factors = np.ones(len(tied.free))
-    for members in layers:
+    for members in _meeting(tied, [t for n in network.graph.weighted() for t in (n.main, n.output)]):
         factors[members] = _factors(scales.of(members))
     return rescaled(network, {t: factors[c].astype(np.float32) for t, c in tied.of.items() if np.any(factors[c] != 1)})
 
@@ -120,11 +121,11 @@ def _or_one(values: np.ndarray) -> np.ndarray:
     return np.where(values > 0, values, 1.0)
 
 
-def _layers(network: FloatNetwork, tied: TiedChannels) -> list[np.ndarray]:
-    """Free classes that meet in the outputs of layers, each set once, ascending."""
+def _meeting(tied: TiedChannels, tensors: Iterable[str]) -> list[np.ndarray]:
+    """Free classes that meet in some of the tensors, each set once, ascending."""
     found: list[np.ndarray] = []
-    for node in network.graph.weighted():
-        members = np.unique(tied.of[node.output])
+    for tensor in tensors:
+        members = np.unique(tied.of[tensor])
         members = members[tied.free[members]]
         meeting = [m for m in found if np.isin(m, members).any()]
         found = [m for m in found if not any(m is other for other in meeting)]

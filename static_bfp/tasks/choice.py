@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from difflib import get_close_matches
 from pathlib import Path
 
-from doit import get_var
+from doit import doit_cmd, get_var
 
 from bfp.errors import BfpError
 from bfp.names import COMMAND, printable
@@ -14,6 +15,21 @@ from calib.config import SHIPPED, NetworkConfig, find_network, load_config
 from codegen.options import EngineOptions
 from codegen.performance.board import DEFAULT_BOARD, board_at, load_board
 from static_bfp.tasks.place import called_from, refuse
+
+# what may be given as WORD=VALUE, whichever task reads it
+WORDS = (
+    *("net", "board", "clock", "host", "folder", "device", "limit", "workers", "scheduler", "images", "weights"),
+    *("networks", "calibration", "widths", "sensitive", "tool", "timeout", "jobs", "keep_bitstream", "dry_run", "force"),
+    *("strict", "minimal", "rebuild", "again"),
+)
+
+
+def check_words() -> None:
+    """End doit with one sentence where a WORD=VALUE of the command line is none that any task reads."""
+    for word in doit_cmd._CMDLINE_VARS or ():  # doit itself tells only those that are asked for
+        if word not in WORDS:
+            near = get_close_matches(word, WORDS, 1)
+            sys.exit(f"error: no task reads {printable(word)}=" + (f"; did you mean {near[0]}=?" if near else ""))
 
 
 def network_file() -> Path | None:
@@ -79,7 +95,9 @@ def per_network(
     """
     task, found = make.__name__.replace("_", "-"), networks()
     for name, path in found.items():
-        yield {"basename": f"{task}:{name}", **make(name, path)}
+        made = make(name, path)
+        actions = [*made["actions"], (all_there, [made["targets"]])] if made.get("targets") else made["actions"]
+        yield {"basename": f"{task}:{name}", **made, "actions": actions}
     user = network_file()
     chosen = (configuration(user).name,) if user is not None else tuple(n for n in default if n in found)
     doc = make.__doc__.strip().splitlines()[0]
@@ -90,6 +108,12 @@ def per_network(
     else:
         sentence = f"name a network: {COMMAND} {task}:NAME or {COMMAND} {task} net=PATH; shipped are {', '.join(found)}"
         yield {"basename": task, "actions": [(refuse, [sentence])], "doc": doc}
+
+
+def all_there(targets: list[str]) -> bool:
+    """The last action of a task: fails, and says why, where a program has ended well without its results."""
+    missing = [t for t in targets if not Path(t).exists()]
+    return refuse(f"{missing[0]} was not made, though nothing failed; something ended the program before its end") if missing else True
 
 
 def engine_words(path: Path) -> list[str]:

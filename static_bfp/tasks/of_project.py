@@ -11,12 +11,12 @@ from doit.action import CmdAction
 
 from bfp.names import COMMAND
 from codegen.performance.board import DEFAULT_BOARD
-from static_bfp.tasks.choice import configuration, named_board, network_file, per_network
+from static_bfp.tasks.choice import check_words, configuration, named_board, network_file, per_network
 from static_bfp.tasks.of_board import build_bitstream, cosim, csynth, deploy, small_cosim
 from static_bfp.tasks.of_network import CLUSTER, ablation, baselines, calibrate, codegen, csim, estimate, evaluate
 from static_bfp.tasks.of_network import explore, report, simulate_board, sweep, tensorboard
 from static_bfp.tasks.place import BFP, BUILD, CALIB, CODEGEN, HLS, IN_CHECKOUT, ROOT, STAGES
-from static_bfp.tasks.place import command, flag, from_here, given, refuse
+from static_bfp.tasks.place import command, flag, from_here, given, mark_as_running, refuse
 
 MAIN_JOB = "efficientnet_lite0"
 OF_CHECKOUT = "the tests are not installed; run this task with doit in a checkout of the project"
@@ -25,6 +25,8 @@ QUICK = ("efficientnet_lite0", "resnet20", "mobilenet_v2_small", "inceptionv4_sm
 
 
 def task_networks() -> Iterator[dict]:
+    check_words()
+    mark_as_running()
     # each brings its own description
     for make in (calibrate, evaluate, codegen, estimate, explore, csim, simulate_board, baselines, report, sweep,
                  ablation, tensorboard, csynth, cosim, build_bitstream, deploy):  # fmt: skip

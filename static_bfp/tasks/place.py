@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
+from functools import cache
 from pathlib import Path
 
 from doit import get_initial_workdir, get_var
@@ -30,6 +32,24 @@ CODEGEN = sorted(str(p) for p in (ROOT / "codegen").rglob("*") if p.suffix in ("
 HLS = sorted(str(p) for p in (ROOT / "hls").rglob("*") if p.suffix in (".cpp", ".hpp", ".h"))
 STAGES = ROOT / "hls" / "testbench" / "stages"  # small networks that have every operator
 HOST = sorted(str(p) for p in (ROOT / "host").glob("*.py"))
+
+
+@cache
+def mark_as_running() -> int | None:
+    """Tell this run of tasks from another one in the same folder, and say so where there is one; once a process.
+
+    Two runs harm no file of each other, but may do the same work twice. The mark goes with the process, however it ends.
+    """
+    try:
+        BUILD.mkdir(exist_ok=True)
+        mark = os.open(BUILD / ".running", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)
+    except OSError:  # where nothing can be written, the task says so
+        return None
+    try:
+        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        print(f"note: another run of tasks is at work in {BUILD}; what both do is done twice", file=sys.stderr)
+    return mark
 
 
 def called_from() -> Path:

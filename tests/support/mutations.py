@@ -9,7 +9,7 @@ import numpy as np
 VALUES = (
     *(None, True, False, 0, 1, -1, 2, 3, 7, 16, 255, 2**16, 2**31 - 1, 2**31, 2**63, 10**40, -(10**40)),
     *(0.0, -0.5, 1.5, 1e-40, 1e300, -1e300, float("nan"), float("inf"), float("-inf")),
-    *("", "a", "input", "conv", "0" * 64, "x" * 5000, "../weights.bin", "/etc/passwd", "a b", "ü", "名前"),
+    *("", "a", "input", "conv", "0" * 64, "x" * 5000, "x" * 300, "n" * 300 + ":f", "n" * 300 + ".onnx", "../weights.bin", "/etc/passwd", "a b", "ü", "名前"),
     *("\0", "a\nb", "\x1b[2J", "\u202e", "\ud800", "<script>alert(1)</script>", '"', "]]>", "$(touch x)", ";", "\\"),
     *([], [[]], [None], [0], ["a"], [[[[1]]]], {}, {"a": 1}, {"": {}}, {"\n": []}),
 )
