@@ -10,13 +10,6 @@ from calib.frontend.importer import import_module
 from support.small_modules import Fn, conv
 
 
-def sloped():
-    """A PReLU whose channels have learned different slopes."""
-    module = nn.PReLU(3)
-    nn.init.uniform_(module.weight)
-    return module
-
-
 class Two(nn.Module):
     def forward(self, image, mask):
         return image + mask
@@ -56,7 +49,6 @@ class Constant(nn.Module):
 REFUSALS = {
     "transposed": (nn.Sequential(nn.ConvTranspose2d(3, 3, 2)), ["layer 0", "aten.conv_transpose2d", "supported are"]),
     "hardshrink": (nn.Sequential(conv(), nn.Hardshrink(), conv(4)), ["layer 1", "aten.hardshrink", "supported are conv2d"]),
-    "prelu": (nn.Sequential(sloped()), ["layer 0", "a slope of its own for each channel"]),
     "divide": (Fn(lambda m, x: 1 / (x + 2)), ["aten.reciprocal"]),
     "divide by zero": (Fn(lambda m, x: x / 0), ["NaN or infinite"]),
     "rounded quotient": (Fn(lambda m, x: torch.div(x, 2, rounding_mode="floor")), ["rounding_mode floor"]),

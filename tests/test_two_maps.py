@@ -79,10 +79,9 @@ def test_squeeze_and_excitation(gate, linear):
     assert not any(n.op == "slice_pad" for n in graph.nodes)
 
 
-def test_a_square_and_a_product_with_itself():
+def test_a_product_with_itself_is_a_function_of_one_value():
     graph = check(nn.Sequential(conv(3, 5, 3), Fn(lambda self, x: x * x)), (3, 6, 5))
-    (node,) = [n for n in graph.nodes if n.op == "multiply"]
-    assert node.main == node.shortcut
+    assert [n.function.name for n in graph.nodes if n.function] == ["square"]
 
 
 def test_products_of_rows_and_columns_are_refused_or_right():
@@ -96,3 +95,36 @@ def test_products_of_rows_and_columns_are_refused_or_right():
             return y.mean(2, keepdim=True) * y.mean(3, keepdim=True)
 
     check(Crossed(), (3, 6, 5))
+
+
+def test_a_gates_scale_goes_into_what_reads_the_product():
+    """A hard sigmoid's sixth needs no layer: behind the product a convolution takes it in."""
+    graph = check(Excited(nn.Hardsigmoid(), linear=False), (3, 9, 7))
+    assert not any(n.op == "depthwise" for n in graph.nodes)
+    assert [n.activation for n in graph.nodes if n.output in [m.shortcut for m in graph.nodes if m.op == "multiply"]] == ["relu6"]
+
+
+def sloped(*slopes: float) -> nn.PReLU:
+    layer = nn.PReLU(len(slopes))
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor(slopes))
+    return layer
+
+
+@pytest.mark.parametrize("slopes", [(0.1, 0.3, -0.5, 1.7, 0.0, 1.0), (2.0, 1.5, 3.0, 1.2, 9.0, 1.01)], ids=["mixed", "all above 1"])
+def test_slopes_of_channels_own(slopes):
+    """Two layers: what is below zero, then its share beside the map itself."""
+    graph = check(nn.Sequential(conv(3, 6, 3), sloped(*slopes), conv(6, 4, 3)), (3, 9, 7))
+    assert [(n.op, n.activation, n.shortcut is not None) for n in graph.nodes][1:3] == [
+        ("depthwise", "relu", False),
+        ("depthwise", "none", True),
+    ]
+
+
+def test_slopes_of_a_vectors_channels():
+    check(nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 5, 6), sloped(0.1, 0.3, -0.5, 1.7, 0.0, 1.0), nn.Linear(6, 2)), (3, 4, 5))
+
+
+def test_a_random_slope_is_its_mean_outside_of_training():
+    graph = check(nn.Sequential(conv(3, 6, 3), nn.RReLU(0.1, 0.5), conv(6, 4, 3)), (3, 9, 7))
+    assert [n.function.arguments for n in graph.nodes if n.function] == [(0.3,)]

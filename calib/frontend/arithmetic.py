@@ -126,11 +126,27 @@ def leaky_relu(t: Translation, fx: FxNode, a: dict) -> None:
 
 
 def prelu(t: Translation, fx: FxNode, a: dict) -> None:
-    """Below zero, times a slope that was learned: one for all channels."""
+    """Below zero, times a slope that was learned: from a table where all channels have the same.
+
+    Slopes of channels' own are weights: ``x + (1 - slope) * relu(-x)``, of which the second term is zero where x is not
+    below zero, so that what is above stays as it is.
+    """
     slopes = t.number(fx, a["weight"])
-    if slopes is None or (slopes != slopes.reshape(-1)[0]).any():
-        t.refuse(fx, "prelu with a slope of its own for each channel is not supported; only one for all channels is")
-    looked_up(t, fx, a["self"], "leaky_relu", float(slopes.reshape(-1)[0]))
+    if slopes is None:
+        t.refuse(fx, f"the slope {a['weight']} of prelu is computed from the image; only constants are supported")
+    first, slopes = float(slopes.reshape(-1)[0]), slopes.reshape(-1)
+    if (slopes == first).all():
+        looked_up(t, fx, a["self"], "leaky_relu", first)
+        return
+    shape = shape_of(fx)
+    below = activated(t, fx, affine(t, fx, operand(t, fx, a["self"]), -1.0), "relu")
+    share = affine(t, fx, below, (1 - slopes).reshape(1, -1, *(1,) * (len(shape) - 2)))
+    t.views[fx] = joined(t, fx, "add", [share, operand(t, fx, a["self"])])
+
+
+def rrelu(t: Translation, fx: FxNode, a: dict) -> None:
+    """Outside of training the mean of its slopes, as LeakyReLU has it."""
+    looked_up(t, fx, a["self"], "leaky_relu", (a["lower"] + a["upper"]) / 2)
 
 
 def threshold(t: Translation, fx: FxNode, a: dict) -> None:

@@ -77,6 +77,7 @@ NAMED: dict[Handler, str] = {
     arithmetic.softplus: "softplus",
     arithmetic.leaky_relu: "leaky_relu",
     arithmetic.prelu: "prelu",
+    arithmetic.rrelu: "rrelu",
     arithmetic.clamp: "hardtanh clamp clip clamp_min clamp_max",
     arithmetic.threshold: "threshold",
     arithmetic.add: "add",

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from bfp.graph import Node, Window
-from bfp.operators import Channels, Scaling
+from bfp.operators import Channels, Join, Scaling
 from calib.frontend.builder import Draft
 
 NEUTRAL = 1e-6  # what a factor of 1 is off by that is a product of numbers with eight digits
@@ -63,6 +63,31 @@ def _in_front(draft: Draft, node: Node, passes: bool) -> Node | None:
         if not (passes and handed_on and kind.channels is Channels.KEPT and len(before.inputs) == 1):
             return None
         node = before
+
+
+def move_behind_products(draft: Draft) -> None:
+    """A scale of a factor becomes one of the product, where the convolutions that read that take it in."""
+    for node in list(draft.nodes):
+        node = draft.current(node)
+        if node is None or node.name not in draft.affine or draft.weights[node.name][1].any():
+            continue
+        product = draft.only_consumer(node.output)
+        if product is None or product.operator.join is not Join.PRODUCT or product.inputs.count(node.output) != 1:
+            continue
+        readers = [n for n in draft.nodes if product.output in n.inputs]
+        if product.output in draft.outputs or not readers or not all(n.weighted for n in readers):
+            continue
+        channels, name = draft.shapes[product.output][0], draft.unique(f"{node.name}.scale")
+        scale, shift = (np.broadcast_to(a.reshape(-1), channels) for a in draft.weights[node.name])
+        for reader in readers:
+            inputs = tuple(name if t == product.output else t for t in reader.inputs)
+            draft.substitute(reader, replace(reader, inputs=inputs))
+        draft.shapes[name] = draft.shapes[product.output]
+        draft.weights[name] = scale.reshape(-1, 1, 1, 1).copy(), shift.copy()
+        draft.affine.add(name)
+        place = draft.nodes.index(product) + 1
+        draft.nodes.insert(place, Node(name, "depthwise", (product.output,), name, source=node.source))
+        draft.bypass(node, node.main)
 
 
 def fold_into_readers(draft: Draft) -> None:

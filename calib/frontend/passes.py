@@ -9,7 +9,7 @@ import numpy as np
 from bfp.activations import composed
 from bfp.graph import Node, Window
 from calib.frontend.builder import Draft
-from calib.frontend.folding import fold_into_producers, fold_into_readers, merge_branches
+from calib.frontend.folding import fold_into_producers, fold_into_readers, merge_branches, move_behind_products
 from calib.frontend.gathers import join_parts, settle
 from calib.frontend.groups import lower_groups
 from calib.frontend.shuffles import store_by_reader
@@ -27,6 +27,7 @@ def simplify(draft: Draft) -> None:
     fuse_padding(draft)
     merge_branches(draft)
     fold_into_producers(draft)
+    move_behind_products(draft)
     fold_into_readers(draft)
     fuse_activations(draft)
     lower_groups(draft)

@@ -12,7 +12,6 @@ MOST_SHOWN = 12  # kinds of obstacles that one message lists
 MOST_PLACES = 4  # further places of one kind that it names
 LONGEST = 300  # characters of a reason, and of a place
 STATISTICS = "it needs statistics of each image; use batch norm, or leave it out and train again"
-ELSEWHERE = "use LeakyReLU with one slope and train again"
 NOT_TAKEN = "attention and recurrent layers are not taken; end the network before them, or choose a convolutional one"
 LAST_ONE = "leave it out here; as the network's last operator the host computes it"
 ON_DATA = "leave out what depends on the values of the image"
@@ -23,7 +22,6 @@ HINTS = {
     **dict.fromkeys(
         "layer_norm native_layer_norm group_norm native_group_norm instance_norm _instance_norm rms_norm".split(), STATISTICS
     ),
-    **dict.fromkeys("prelu rrelu".split(), ELSEWHERE),
     **dict.fromkeys("softmax _softmax log_softmax _log_softmax argmax topk linalg_vector_norm".split(), LAST_ONE),
     **dict.fromkeys(
         "scaled_dot_product_attention bmm matmul lstm gru rnn_tanh rnn_relu einsum baddbmm".split(), NOT_TAKEN

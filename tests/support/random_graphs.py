@@ -291,7 +291,7 @@ class RandomNetwork:
             "mixed_layouts": lambda n: mixed_layouts(self, n),
             "table": lambda n: table(self, n),
         }
-        chance = np.array([6, 3, 2, 2 * averages, 2, 1, 1, 2, 1, 2], float)
+        chance = np.array([6, 3, 2, 2 * averages, 3, 1, 1, 2, 1, 2], float)
         for i in range(nodes):
             op = str(self.rng.choice(list(steps), p=chance / chance.sum()))
             steps[op](f"{op}{i}")
