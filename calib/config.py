@@ -59,7 +59,8 @@ class NetworkConfig:
     task's figure is, None for the first. threshold: of a binary network's output, None: where a sigmoid is a half.
     metric: "module:callable", the user's own figure (calib.user_metric). detection: of a detector, None where the file has
     no such section. length: of a sequence, where the module takes
-    [N, channels, length], a map of one row here. inputs: name and channels of each of several, empty where there is only
+    [N, channels, length], a map of one row here. frames: where it takes [N, channels, frames, height, width], a map of all
+    frames' channels here, frame after frame. inputs: name and channels of each of several, empty where there is only
     one. notes: what may be meant otherwise, one sentence each. engine: the
     options of the engine by name; board: of it, None where the file names none. Which options and boards
     there are is for code generation to say.
@@ -82,6 +83,7 @@ class NetworkConfig:
     sweep: SweepOptions = SweepOptions()
     notes: tuple[str, ...] = ()
     length: int | None = None
+    frames: int | None = None
     inputs: tuple[tuple[str, int], ...] = ()
     task: str | None = None
     task_output: str | None = None
@@ -96,15 +98,17 @@ class NetworkConfig:
 
     @property
     def input_shape(self) -> tuple[int, ...] | dict[str, tuple[int, ...]]:
-        """What the module takes of one image: channels, rows and columns, or channels and length of a sequence.
-
-        Of several inputs, by their names.
-        """
-        size = self.input.size[self.length is not None :]
-        return {name: (count, *size) for name, count in self.inputs} if self.inputs else (len(self.input.mean), *size)
+        """What the module takes of one image, see calib.frontend.inputs; of several inputs, by their names."""
+        channels, size = len(self.input.mean), self.input.size[self.length is not None :]
+        if self.frames is not None:
+            return (channels // self.frames, self.frames, *size)
+        return {name: (count, *size) for name, count in self.inputs} if self.inputs else (channels, *size)
 
     def as_taken(self, images: np.ndarray) -> np.ndarray | dict[str, np.ndarray]:
         """Images [N, C, H, W] as the module takes them; of several inputs, by their names."""
+        if self.frames is not None:
+            channels, frames, *size = self.input_shape
+            return images.reshape(len(images), frames, channels, *size).swapaxes(1, 2)
         if not self.inputs:
             return images.reshape(len(images), *self.input_shape)
         ends = np.cumsum([count for _, count in self.inputs])
@@ -173,7 +177,8 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
         raise top.fail("model", f"is {shown(model)}; it must be 'module:callable', or the path of an {ONNX} file")
     weights, fallback = top.text("weights", "model"), top.text("weights_fallback", None)
     entry = Section(path, "input", top.take("input", ..., _same, "a table with size, mean and std"))
-    pre, length, notes, inputs = read_input(entry)
+    taken = read_input(entry)
+    pre, inputs = taken.preprocessing, taken.several
     task, detection = read_task(top)
     config = NetworkConfig(
         path=path,
@@ -185,7 +190,8 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
         seed=top.integer("seed", 0, 0, 2**63 - 1),
         classes=_classes(top, base),
         input=pre,
-        length=length,
+        length=taken.length,
+        frames=taken.frames,
         inputs=inputs,
         task=task,
         task_output=top.text("task_output", None),
@@ -202,7 +208,7 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
         engine=_engine(engine),
         board=engine.text("board", None),
         sweep=read_sweep(Section(path, "sweep", top.take("sweep", {}, _same, "a table")), (*METHODS, AUTO, ONLINE)),
-        notes=notes,
+        notes=taken.notes,
     )
     top.done()
     for name, images in (("calibration", config.calibration), ("evaluation", config.evaluation)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from bfp.artifact import ARRAY, Preprocessing
 from bfp.limits import MAX_ENDS
 from bfp.names import is_name
@@ -15,8 +17,23 @@ LETTERBOX_GRAY = 114  # of the bars, as detectors are mostly trained
 UNITS = {"0..255": 1.0, "0..1": 255.0}  # what mean and std count in, and how many pixel units that is
 
 
-def read_input(section: Section) -> tuple[Preprocessing, int | None, tuple[str, ...], tuple[tuple[str, int], ...]]:
-    """Preprocessing, in pixel units; the length of an input that is a sequence; notes, one sentence each; several inputs.
+@dataclass(frozen=True)
+class InputOptions:
+    """What the section says.
+
+    length: of an input that is a sequence; frames: of one that has several, whose channels lie frame after frame in the
+    preprocessing; notes: one sentence each; several: names and channels of several inputs.
+    """
+
+    preprocessing: Preprocessing
+    length: int | None
+    frames: int | None
+    notes: tuple[str, ...]
+    several: tuple[tuple[str, int], ...]
+
+
+def read_input(section: Section) -> InputOptions:
+    """The section, in pixel units.
 
     Of several inputs, all of them arrays, names and numbers of channels; the preprocessing is of all their channels, one
     input after the other. Raises BfpError: file, section, key, and what it must be; also where mean and std can hardly be meant in pixel units.
@@ -25,6 +42,9 @@ def read_input(section: Section) -> tuple[Preprocessing, int | None, tuple[str, 
     channels, count, inputs = section.take("channels", ("rgb", 3, ()), _channels, words)
     expected = "a whole number of pixels, or [height, width], 1 to 8192"
     length = section.integer("length", None, 1, MOST_LENGTH) if channels == ARRAY else None
+    frames = section.integer("frames", None, 1, MOST_CHANNELS) if length is None and not inputs else None
+    if frames is not None and channels != ARRAY:
+        raise section.fail("frames", f'is {frames}, and channels = "{channels}" says photographs; give `channels = {count}`')
     size = (1, length) if length is not None else section.take("size", ..., _size, expected)
 
     def per_channel(value: object) -> tuple[float, ...]:
@@ -50,14 +70,14 @@ def read_input(section: Section) -> tuple[Preprocessing, int | None, tuple[str, 
     std = section.take("std", ..., scales, f"{count} number(s) above 0 in {what}")
     notes = check_units(section, mean, std) if channels != ARRAY and units is None else ()
     factor = 1.0 if units is None else UNITS[units]
-    ends = {"mean": tuple(v * factor for v in mean), "std": tuple(v * factor for v in std)}
+    ends = {"mean": tuple(v * factor for v in mean) * (frames or 1), "std": tuple(v * factor for v in std) * (frames or 1)}
     pre = Preprocessing(size=size, channels=channels, **ends, **photographs)
     if pre.resize is not None and pre.resize < max(pre.size):
         raise section.fail("resize", f"is {pre.resize}, less than size {pre.size}; make it at least as large")
     if pre.resize is not None and pre.letterbox is not None:
         raise section.fail("letterbox", "keeps the whole picture, and resize crops it; leave one of them out")
     section.done()
-    return pre, length, notes, inputs
+    return InputOptions(pre, length, frames, notes, inputs)
 
 
 def check_units(section: Section, mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[str, ...]:

@@ -130,12 +130,21 @@ def in_order(values: Mapping[str, np.ndarray], names: Sequence[str]) -> list[str
 
 
 def maps(values: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
-    """Images as the engine sees them, [N, C, H, W], the channels of all inputs in order; a sequence is a map of one row.
+    """Images as the engine sees them, [N, C, H, W], the channels of all inputs in order; a sequence is a map of one row,
+    and of frames [N, C, T, H, W] the map has all channels, frame after frame.
 
     names: of the inputs, in order. Raises BfpError where the images have others.
     """
     ordered = (values[name] for name in in_order(values, names))
-    return np.concatenate([x[:, :, None] if x.ndim == 3 else x for x in ordered], axis=1)
+    return np.concatenate([as_map(x) for x in ordered], axis=1)
+
+
+def as_map(images: np.ndarray) -> np.ndarray:
+    """Images of one input, [N, C, H, W], [N, C, L] or [N, C, T, H, W], as maps."""
+    if images.ndim == 5:
+        count, channels, frames, *size = images.shape
+        return images.swapaxes(1, 2).reshape(count, channels * frames, *size)
+    return images[:, :, None] if images.ndim == 3 else images
 
 
 def image_set(images: np.ndarray, labels: np.ndarray | None, seed: int) -> ImageSet:

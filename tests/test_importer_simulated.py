@@ -34,6 +34,19 @@ MODULES = {
         lambda m, x: m[1](torch.cat([y := F.relu(m[0](x)), *(F.max_pool2d(y, k, 1, k // 2) for k in (5, 9, 13))], 1)),
         conv(3, 20), conv(80, 5, 1),
     ),
+    "frames": Fn(
+        lambda m, x: m[0](x[:, None]).flatten(1, 2),
+        nn.Sequential(
+            nn.Conv3d(1, 16, 3, padding=1), nn.BatchNorm3d(16), nn.ReLU(), nn.MaxPool3d((2, 2, 2), (1, 2, 2)),
+            nn.Conv3d(16, 20, (2, 3, 3)), nn.AvgPool3d((1, 2, 1)),
+        ),
+    ),
+    "squeeze and excitation": Fn(
+        lambda m, x: m[3]((y := F.silu(m[0](x))) * torch.sigmoid(m[2](F.relu(m[1](y.mean((2, 3), keepdim=True)))))),
+        conv(3, 20), conv(20, 6, 1), conv(6, 20, 1), conv(20, 9, 1),
+    ),
+    "a gate a pixel": Fn(lambda m, x: torch.minimum(y := m[0](x), m[1](y)) * F.hardsigmoid(m[2](y)), conv(3, 20), conv(20, 1, 1), conv(20, 1, 1)),
+    "slopes": Fn(lambda m, x: m[1](F.prelu(m[0](x), torch.linspace(-0.5, 1.5, 20))), conv(3, 20), conv(20, 9, 1)),
     "branches": Fn(lambda m, x: F.relu(m[0](x) + m[1](x) - m[2](x)), conv(padding=1), conv(k=1), conv(k=1)),
 }
 LEAST_DB = 25

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from torch.fx import Node as FxNode
 
-from calib.frontend import arithmetic, constants, layers, rearranging, windows
+from calib.frontend import arithmetic, constants, frames, layers, rearranging, windows
 from calib.frontend.translation import Translation, bind, fixed_size, operator_name
 
 SUPPORTED = (
@@ -94,7 +94,11 @@ NAMED: dict[Handler, str] = {
     windows.adaptive_pool: (
         "adaptive_avg_pool1d adaptive_avg_pool2d _adaptive_avg_pool2d adaptive_max_pool1d adaptive_max_pool2d"
     ),
-    windows.mean: "mean",
+    frames.convolution: "conv3d",
+    frames.max_pool: "max_pool3d max_pool3d_with_indices",
+    frames.avg_pool: "avg_pool3d",
+    frames.adaptive_pool: "adaptive_avg_pool3d adaptive_max_pool3d",
+    frames.mean: "mean",
     windows.total: "sum",
     windows.largest: "amax",
     windows.zero_pad: "pad constant_pad_nd",

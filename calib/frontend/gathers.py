@@ -40,10 +40,10 @@ def adjacent(draft: Draft, node: Node) -> tuple[int, int] | None:
 
 
 def in_place(draft: Draft, node: Node) -> bool:
-    """Whether a node is a slice that is read where its operand lies: it shares no memory word, and weights read it."""
+    """Whether a node is a slice that is read where its operand lies: it shares no memory word, and no concatenation reads it."""
     ends = adjacent(draft, node)
     readers = [n for n in draft.nodes if node.output in n.inputs]
-    if ends is None or node.output in draft.outputs or not all(n.weighted and n.main == node.output for n in readers):
+    if ends is None or node.output in draft.outputs or not all(n.operator.computes for n in readers):
         return False
     starts = segments(draft, node.main)
     return all(on_a_word(draft, starts, end) for end in ends)

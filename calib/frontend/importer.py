@@ -16,7 +16,8 @@ from calib.frontend.decoding import Constants
 from calib.network.float_network import FloatNetwork
 from calib.frontend import host_tail
 from calib.frontend.aten import translate
-from calib.frontend.inputs import InputShapes, by_name
+from calib.frontend.frames import frames_view
+from calib.frontend.inputs import InputShapes, by_name, map_shape
 from calib.frontend.outputs import name_outputs, returned_values
 from calib.frontend.passes import simplify
 from calib.frontend.refusals import Refusal, Refusals
@@ -28,8 +29,9 @@ from calib.frontend.views import View
 def import_module(module: torch.nn.Module, input_shape: InputShapes, name: str) -> FloatNetwork:
     """Trace ``module`` for one image and return its graph and float weights.
 
-    input_shape: (channels, height, width), or (channels, length) of a sequence,
-    which is a map of one row. Of several inputs, a mapping from their names,
+    input_shape: (channels, height, width); (channels, length) of a sequence,
+    which is a map of one row; or (channels, frames, height, width), whose map has the channels of all frames,
+    frame after frame. Of several inputs, a mapping from their names,
     which are those of ``forward``, to such shapes, all of one size; the network
     has them in this order. name: the network's, for messages
     and the artifact. Batch norm is folded, activations, residual adds and
@@ -48,7 +50,7 @@ def import_module(module: torch.nn.Module, input_shape: InputShapes, name: str) 
         **signature.inputs_to_buffers,
         **signature.inputs_to_lifted_tensor_constants,
     }
-    draft = Draft(name, tuple(shapes), {t: (s[0], *(1,) * (3 - len(s)), *s[1:]) for t, s in shapes.items()})
+    draft = Draft(name, tuple(shapes), {t: map_shape(s) for t, s in shapes.items()})
     entries = iter(order)
     translation = Translation(draft, module)
     obstacles = _state(name, program)
@@ -60,7 +62,10 @@ def import_module(module: torch.nn.Module, input_shape: InputShapes, name: str) 
     needed = _needed(program, [tail.source for tail in tails])
     for node in program.graph.nodes:
         if node.op == "placeholder" and node.name in signature.user_inputs:  # others are objects, such as generators
-            translation.views[node] = View(next(entries))
+            tensor = next(entries)
+            shape = shapes[tensor]
+            view = frames_view(tensor, shape[0], shape[1], shape[2:]) if len(shape) == 4 else View(tensor)
+            translation.views[node] = view
         elif node.op == "call_function" and node in needed and not translation.depends_on_lost(node):
             try:
                 translate(translation, node)

@@ -12,7 +12,8 @@ import torch
 from bfp.errors import BfpError
 from bfp.limits import MAX_ENDS
 
-# of one image: channels, height and width, or channels and length of a sequence; of several inputs by their names
+# of one image: channels, height and width; channels and length of a sequence; or channels, frames, height and width;
+# of several inputs by their names
 InputShapes = Union["tuple[int, ...]", "Mapping[str, tuple[int, ...]]"]
 ONLY = "input"  # the name of an input that is the only one
 MANY = 8  # names that a message lists
@@ -24,13 +25,20 @@ def by_name(shapes: InputShapes, network: str) -> dict[str, tuple[int, ...]]:
     if not 0 < len(found) <= MAX_ENDS:
         raise BfpError(f"network {network} has {len(found)} inputs; give 1 to {MAX_ENDS}")
     for shape in found.values():
-        if len(shape) not in (2, 3) or any(not isinstance(n, int) or n < 1 for n in shape):
-            wanted = "channels, height and width, or channels and length, all at least 1"
+        if len(shape) not in (2, 3, 4) or any(not isinstance(n, int) or n < 1 for n in shape):
+            wanted = "channels, height and width; channels and length; or channels, frames, height and width; all at least 1"
             raise BfpError(f"network {network}: input shape {shape} must be {wanted}")
-    if len({tuple(shape[1:]) for shape in found.values()}) > 1:
+    if len({map_shape(shape)[1:] for shape in found.values()}) > 1:
         listed = ", ".join(f"{name} {shape}" for name, shape in found.items())
         raise BfpError(f"network {network}: its inputs are of several sizes ({listed}); they must have one height and width")
     return found
+
+
+def map_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Channels, height and width of the map that an input is: a sequence has one row, frames lie channel behind channel."""
+    if len(shape) == 4:
+        return shape[0] * shape[1], shape[2], shape[3]
+    return (shape[0], *(1,) * (3 - len(shape)), *shape[1:])
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 from torch.fx import Node as FxNode
 
 from bfp.graph import Window
+from calib.frontend import frames
 from calib.frontend.arithmetic import affine
 from calib.frontend.contractions import product
 from calib.frontend.dilated import trimmed
@@ -30,7 +31,8 @@ def convolution_of_any_rank(t: Translation, fx: FxNode, a: dict) -> None:
     """``aten.convolution``, as TorchScript has it."""
     if a["transposed"]:
         t.refuse(fx, "transposed convolution is not supported")
-    (convolution_1d if len(shape_of(a["input"])) == 3 else convolution)(t, fx, a)
+    rank = len(shape_of(a["input"]))
+    (convolution_1d if rank == 3 else frames.convolution if rank == 5 else convolution)(t, fx, a)
 
 
 def convolve(t: Translation, fx: FxNode, a: dict, source: str, along: int | None) -> None:

@@ -30,10 +30,6 @@ HINTS = {
     **dict.fromkeys("upsample_nearest2d upsample_bilinear2d upsample_bicubic2d upsample_nearest1d".split(), LARGER),
     **dict.fromkeys("conv_transpose2d conv_transpose1d pixel_shuffle".split(), LARGER),
     **dict.fromkeys("std var std_mean var_mean reciprocal rsqrt".split(), NORMALISE),
-    **dict.fromkeys(
-        "conv3d max_pool3d avg_pool3d adaptive_avg_pool3d".split(),
-        "give frames as channels of a Conv2d, with `channels = N` in [input]",
-    ),
     "embedding": "leave it out and begin with what it gives",
     "slice_scatter": "write the part into a new tensor, as with torch.cat",
     "copy_": "keep no state in forward",

@@ -7,9 +7,7 @@ import re
 import torch
 from torch import nn
 
-FRAMES = (
-    "convolutions over frames (Conv3d) are not taken; give frames as channels of a Conv2d, with `channels = N` in [input]"
-)
+FRAMES = "it takes frames: give `channels = N` and `frames = T` in [input], or images of shape (channels, frames, height, width)"
 SEQUENCE = 'it takes sequences: give `channels = N` and `length = N` in [input], and no size'
 RECURRENT = "recurrent layers are not taken; end the network before them"
 CODES = "an embedding takes whole numbers; leave it out and begin with what it gives"

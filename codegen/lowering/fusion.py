@@ -100,15 +100,20 @@ def indexes(graph: Graph, tensor: str) -> bool:
     return any(node.operator.has_function for node in graph.consumers(tensor))
 
 
-def fusible(graph: Graph, formats: dict[str, BlockFormat], node: Node) -> dict[str, Pool]:
-    """How a max pool runs in the layers that make its input, by what they make; nothing where it cannot."""
+def fusible(
+    graph: Graph, formats: dict[str, BlockFormat], node: Node, in_place: Collection[str] = ()
+) -> dict[str, Pool]:
+    """How a max pool runs in the layers that make its input, by what they make; nothing where it cannot.
+
+    in_place: slices that are read where they lie, which no layer makes.
+    """
     parts, joined = branches(graph, node.main)
     made_by = {n.output: n.op for n in graph.nodes}
     (_, height, width), (_, *stored) = graph.shapes[node.main], graph.shapes[node.output]
     (kh, kw), (top, left, bottom, right) = node.window.kernel, node.window.padding
     fits = (
         node.op == "max_pool"
-        and all(part in made_by and made_by[part] not in UNFUSED for part in parts)
+        and all(part in made_by and made_by[part] not in UNFUSED and part not in in_place for part in parts)
         and len(set(parts)) == len(parts)
         and node.window.stride == (STRIDE, STRIDE)
         and node.window.dilation == (1, 1)

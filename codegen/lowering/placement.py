@@ -87,12 +87,12 @@ class Placement:
 def read_in_place(graph: Graph, formats: dict[str, BlockFormat], lanes: int) -> dict[str, tuple[str, int, int]]:
     """Slices that need no copy, by their tensor: of which tensor, the first and the last channel (exclusive).
 
-    Only what has weights reads them, they share no word with other channels, and they have their operand's format.
+    No concatenation reads them, they share no word with other channels, and they have their operand's format.
     """
     segments, found = graph.segments(), {}
     for node in graph.nodes:
         channels, readers = graph.channel_slice(node), graph.consumers(node.output)
-        if channels is None or node.output in graph.outputs or not all(reader.weighted for reader in readers):
+        if channels is None or node.output in graph.outputs or not all(reader.operator.computes for reader in readers):
             continue
         whole, taken = formats[node.main], formats[node.output]
         _, height, width = graph.shapes[node.main]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -87,7 +88,8 @@ class Lowering:
         # by what indexes it, the table that a layer reads behind what it computes
         self.lookups = {node.main: node for node in self.graph.nodes if node.operator.has_function}
         self.places, _ = place(self.graph, artifact.formats, program.options.lanes, program.fmap_words)
-        self.pools = self.find_pools()
+        slices = read_in_place(self.graph, artifact.formats, program.options.lanes)
+        self.pools = self.find_pools(slices)
         fused = {pool.node.name for pool in self.pools.values()}
         self.input_pools = input_pools(self.graph, artifact.formats, fused, self.pools_on_load)
         # of each pool, the tensor with which its result is complete
@@ -97,7 +99,6 @@ class Lowering:
         # what is not stored
         self.absent = set(self.lookups)
         self.absent |= {pool.node.main for pool in self.pools.values() if not pool.keeps_map} | set(self.input_pools)
-        slices = read_in_place(self.graph, artifact.formats, program.options.lanes)
         # what is no layer of its own
         self.fused = fused | {pool.node.name for pool in self.input_pools.values()}
         self.fused |= {node.name for node in self.graph.nodes if node.output in slices}
@@ -131,11 +132,11 @@ class Lowering:
         shape, fmt = self.graph.shapes[tensor], self.artifact.formats[tensor]
         self.program.tensors.append(StoredTensor(tensor, label, self.index, layer, shape, fmt, placement))
 
-    def find_pools(self) -> dict[str, Pool]:
+    def find_pools(self, in_place: Collection[str]) -> dict[str, Pool]:
         """Max pools that run in the layers that make their input, by what these make."""
         found: dict[str, Pool] = {}
         for node in self.graph.nodes:
-            parts = fusible(self.graph, self.artifact.formats, node)
+            parts = fusible(self.graph, self.artifact.formats, node, in_place)
             if not found.keys() & parts.keys() and all(self.pools_on_store(t, pool) for t, pool in parts.items()):
                 found |= parts
         return found

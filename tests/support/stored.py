@@ -17,7 +17,7 @@ def check_stored(graph: Graph, stored: set[str]) -> None:
     for tensor in set(graph.stored_tensors()) - stored:
         assert tensor != graph.output
         if graph.channel_slice(graph.producer(tensor)):
-            assert all(user.weighted for user in graph.consumers(tensor)), tensor
+            assert all(user.operator.computes for user in graph.consumers(tensor)), tensor
             continue
         users, whole = graph.consumers(tensor), tensor
         if len(users) == 1 and users[0].operator.has_function:

@@ -17,7 +17,6 @@ FURTHER: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "upsampling": (("aten.upsample_nearest2d", "aten.upsample_bilinear2d", "aten.upsample_nearest1d"), ()),
     "transposed convolution": (("aten.conv_transpose2d", "aten.conv_transpose1d"), ("transposed convolution",)),
     "pixel shuffle": (("aten.pixel_shuffle",), ()),
-    "convolution over frames": (("aten.conv3d", "aten.max_pool3d", "aten.avg_pool3d", "aten.adaptive_avg_pool3d"), ()),
 }
 
 
