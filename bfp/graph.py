@@ -17,7 +17,7 @@ from bfp.activations import Activation, activation
 from bfp.errors import BfpError
 from bfp.fields import NAME, TEXT, checked, fixed, in_order, limited, mapping, record, tuple_of, whole
 from bfp.functions import FunctionCall
-from bfp.limits import MAX_CHANNELS, MAX_ENDS, MAX_NODES, MAX_OPERANDS, MAX_SIDE, MAX_VALUES
+from bfp.limits import MAX_CHANNELS, MAX_ENDS, MAX_FACTOR, MAX_NODES, MAX_OPERANDS, MAX_SIDE, MAX_VALUES
 from bfp.names import check_name, shown
 from bfp.operators import Broadcast, Channels, Operator, operator
 
@@ -76,7 +76,7 @@ class Node:
     channel_offset: for ``slice_pad``, output channel ``c`` is input channel
     ``c - channel_offset`` where that exists, zero elsewhere.
     source: the names of the modules of the original network that it came from.
-    function: for ``lookup``, which one its table holds.
+    function: for ``lookup``, which one its table holds. factors: for what enlarges maps, by which rows and columns grow.
     """
 
     name: str = checked(NAME)
@@ -89,6 +89,7 @@ class Node:
     channel_offset: int = checked(whole(-MAX_CHANNELS, MAX_CHANNELS), default=0)
     source: tuple[str, ...] = checked(tuple_of(TEXT, 0, MAX_NODES), default=())
     function: FunctionCall | None = checked(record(FunctionCall), omitted=True, default=None)
+    factors: tuple[int, int] = checked(fixed(whole(1, MAX_FACTOR), 2), omitted=True, default=(1, 1))
 
     @property
     def operator(self) -> Operator:
@@ -235,7 +236,7 @@ class Graph:
         found: dict[str, tuple[int, ...]] = {t: (0, self.shapes[t][0]) for t in self.inputs}
         cuts: dict[str, set[int]] = {}
         for node in self.nodes:
-            cuts.setdefault(node.main, set()).update(self.channel_slice(node) or ())
+            cuts.setdefault(node.main, set()).update(self.channel_slice(node) or self.phases(node) or ())
         for node in self.nodes:
             kind = node.operator.channels
             if kind is Channels.JOINED:
@@ -246,6 +247,8 @@ class Graph:
                 found[node.output] = tuple(splits)
             elif kind is Channels.KEPT:
                 found[node.output] = found[node.main]
+            elif kind is Channels.PHASED:
+                found[node.output] = 0, self.shapes[node.output][0]
             elif node.shortcut:
                 found[node.output] = found[node.shortcut]
             elif kind is Channels.MIXED:
@@ -268,6 +271,12 @@ class Graph:
         start = -node.channel_offset
         stop = start + self.shapes[node.output][0]
         return (start, stop) if 0 <= start and stop <= self.shapes[node.main][0] else None
+
+    def phases(self, node: Node) -> tuple[int, ...] | None:
+        """The boundaries of the phases that a node's operand consists of; None where it has none."""
+        if node.operator.channels is not Channels.PHASED:
+            return None
+        return tuple(range(0, self.shapes[node.main][0] + 1, self.shapes[node.output][0]))
 
     def validate(self) -> None:
         """Check names, structure and shapes. Raises BfpError naming the node."""

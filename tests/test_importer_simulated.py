@@ -34,6 +34,8 @@ MODULES = {
         lambda m, x: m[1](torch.cat([y := F.relu(m[0](x)), *(F.max_pool2d(y, k, 1, k // 2) for k in (5, 9, 13))], 1)),
         conv(3, 20), conv(80, 5, 1),
     ),
+    "nearest": Fn(lambda m, x: m[2](F.relu(m[0](x)) + F.interpolate(m[1](x), scale_factor=2)), conv(3, 20, padding=1), conv(3, 20, 2, stride=2), conv(20, 5)),
+    "shuffle up": Fn(lambda m, x: m[1](F.relu(F.pixel_shuffle(m[0](x), 2))), conv(3, 80), conv(20, 5)),
     "branches": Fn(lambda m, x: F.relu(m[0](x) + m[1](x) - m[2](x)), conv(padding=1), conv(k=1), conv(k=1)),
 }
 LEAST_DB = 25

@@ -9,6 +9,7 @@ import numpy as np
 from bfp.activations import composed
 from bfp.graph import Node, Window
 from calib.frontend.builder import Draft
+from calib.frontend.enlarging import bring_forward
 from calib.frontend.folding import fold_into_producers, fold_into_readers, merge_branches
 from calib.frontend.gathers import join_parts, settle
 from calib.frontend.groups import lower_groups
@@ -20,6 +21,7 @@ def simplify(draft: Draft) -> None:
     drop_unused(draft)
     drop_without_effect(draft)
     merge_slice_pads(draft)
+    bring_forward(draft)
     fold_into_producers(draft)
     join_parts(draft)
     drop_unused(draft)

@@ -116,7 +116,8 @@ def shortcut_fields(layer: LayerFields, work: Work) -> ShortcutJobFields:
     part = shortcut_part(shortcut, work.tile)
     start_bit = part.x * shortcut.shortcut_bits
     of_row = beats(part.width, shortcut.shortcut_bits, start_bit % 8)
-    whole_lines = of_row == shortcut.shortcut_line_beats
+    apart = 1 if shortcut.shortcut_held else work.tile.apart
+    whole_lines = of_row == shortcut.shortcut_line_beats and apart == 1
     if whole_lines and part.height == shortcut.shortcut_height and not shortcut.shortcut_spread:
         bursts, plane_bursts, rows = 1, 1, words * part.height
     elif whole_lines:
@@ -127,7 +128,7 @@ def shortcut_fields(layer: LayerFields, work: Work) -> ShortcutJobFields:
         has_shortcut=True,
         shortcut_bursts=bursts,
         shortcut_plane_bursts=plane_bursts,
-        shortcut_step=shortcut.shortcut_line_beats,
+        shortcut_step=apart * shortcut.shortcut_line_beats,
         shortcut_plane_step=0 if shortcut.shortcut_spread else shortcut.shortcut_height * shortcut.shortcut_line_beats,
         shortcut_length=rows * of_row,
         shortcut_cycles=words * part.height * (part.width + (start_bit % 8 > 0)),
@@ -179,7 +180,7 @@ def store_fields(layer: LayerFields, work: Work) -> StoreJobFields:
     rows = tile.height
     pooled = pooled_rows(layer, tile.y + rows) - pooled_rows(layer, tile.y) if pool.pool else 0
     both = pool.pool and out.keeps_map
-    whole_lines = pool.pool or tile.width == out.out_width
+    whole_lines = pool.pool or (tile.width == out.out_width and tile.apart == 1)
     of_word = pooled if pool.pool else rows
     if both or not whole_lines:
         together = 1
@@ -200,7 +201,7 @@ def store_fields(layer: LayerFields, work: Work) -> StoreJobFields:
         keeps_map=out.keeps_map,
         store_turns=turns,
         map_plane_bursts=rows if together == 1 else 1,
-        map_step=out.out_line_beats,
+        map_step=tile.apart * out.out_line_beats,
         map_plane_step=out.out_height * out.out_line_beats,
         map_length=together * of_map,
         pools=pool.pool,

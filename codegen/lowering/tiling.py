@@ -76,7 +76,8 @@ class Tiling:
     weights are on chip at one time; tile_passes, edge_passes: passes over a
     tile, and over one with the last, fewer words. pitch, edge_pitch: words from
     one input row to the next, in full tiles and in the last one across.
-    block_pixels: output pixels per block of cycles.
+    block_pixels: output pixels per block of cycles. apart: output rows from one
+    row of a tile to the next.
     """
 
     tile_height: int
@@ -99,6 +100,7 @@ class Tiling:
     edge_pitch: int
     block_pixels: int
     buffered: Buffered
+    apart: int
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class LayerShape:
 
     op: the engine's operator. channels, in_words: of the input; out_words, out_height, out_width: of what it computes.
     in_bits, out_bits, weight_bits, shortcut_bits: widths of mantissas in memory, 0 where there is no shortcut.
-    pool, input_pool: that run in it, on its results and on its input.
+    pool, input_pool: that run in it, on its results and on its input. factors: by which rows and columns grow.
     """
 
     name: str
@@ -124,6 +126,7 @@ class LayerShape:
     shortcut_bits: int = 0
     pool: Pool | None = None
     input_pool: InputPool | None = None
+    factors: tuple[int, int] = (1, 1)
 
     @property
     def dense(self) -> bool:
@@ -205,8 +208,8 @@ class Cutter:
         """Whether tiles of whole rows fit."""
         return self.fits(1, self.layer.out_width)
 
-    def cuts(self, height: int, width: int) -> list[Tiling]:
-        """The tilings with tiles of ``height`` x ``width`` output pixels."""
+    def cuts(self, height: int, width: int, apart: int = 1) -> list[Tiling]:
+        """The tilings with tiles of ``height`` x ``width`` output pixels, of rows that lie ``apart``."""
         layer = self.layer
         across = ceil_div(layer.out_width, width)
         edge = layer.out_width - (across - 1) * width
@@ -222,7 +225,7 @@ class Cutter:
                     Tiling(
                         tile_height=height,
                         tile_width=width,
-                        tiles_down=ceil_div(layer.out_height, height),
+                        tiles_down=ceil_div(ceil_div(layer.out_height, apart), height),
                         tiles_across=across,
                         words=words,
                         word_tiles=word_tiles,
@@ -240,6 +243,7 @@ class Cutter:
                         edge_pitch=self.pitch(edge),
                         block_pixels=self.block_pixels,
                         buffered=self.buffered,
+                        apart=apart,
                     )
                 )
         return found
@@ -247,6 +251,8 @@ class Cutter:
     def candidates(self) -> list[Tiling]:
         """Whole rows where possible; then some numbers of cuts. Raises BfpError naming the layer where nothing fits."""
         layer, step = self.layer, self.width_step
+        if layer.factors != (1, 1):
+            return self.enlarged()
         widths = [layer.out_width, *range((layer.out_width - 1) // step * step, 0, -step)]
         width = next((w for w in widths if self.fits(1, w)), None)
         if width is None:
@@ -258,6 +264,16 @@ class Cutter:
         fewest = next(n for n in range(1, rows + 1) if self.fits(ceil_div(rows, n), width))
         heights = {ceil_div(rows, n) for n in range(fewest, min(fewest + MOST_EXTRA_CUTS, rows) + 1)}
         return [cut for h in sorted(heights, reverse=True) for cut in self.cuts(h, width)]
+
+    def enlarged(self) -> list[Tiling]:
+        """Of a map that grows: tiles of whole lines, of the output rows that one row phase makes."""
+        layer, (down, _) = self.layer, self.layer.factors
+        rows = layer.out_height // down
+        if not self.fits(1, layer.out_width):
+            raise self.refusal(layer.out_width)
+        fewest = next(n for n in range(1, rows + 1) if self.fits(ceil_div(rows, n), layer.out_width))
+        heights = {ceil_div(rows, n) for n in range(fewest, min(fewest + MOST_EXTRA_CUTS, rows) + 1)}
+        return [cut for h in sorted(heights, reverse=True) for cut in self.cuts(h, layer.out_width, down)]
 
     def refusal(self, narrowest: int) -> BfpError:
         """What to say where not even a tile of one row and ``narrowest`` columns fits."""
