@@ -17,7 +17,8 @@ from bfp.errors import BfpError
 from bfp.format import BlockFormat
 
 if TYPE_CHECKING:
-    from bfp.graph import Node, Window
+    from bfp.graph import Node
+    from bfp.window import Window
     from bfp.parameters import Parameters, Weights
 
     OwnRule = Callable[[Node, BlockFormat, BlockFormat, Weights | None], np.ndarray]

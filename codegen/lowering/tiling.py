@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bfp.errors import BfpError
 from bfp.graph import Window
@@ -65,6 +65,14 @@ def buffer_window(dense: bool, channels: int, in_words: int, window: Window, lan
         taps=taps,
         gap=(max(dh // row_step, 1), max(dw // col_step, taps)),
     )
+
+
+def rows_apart(buffered: Buffered, out_height: int) -> tuple[int, Buffered]:
+    """Output rows, as far apart as it takes for their windows to share the rows of a dilated kernel, and what the buffer
+    holds of a tile of such rows: no row between those.
+    """
+    gap, gap_across = buffered.gap  # which has no common divisor with the stride
+    return min(gap, out_height), replace(buffered, row_step=buffered.row_step * gap, gap=(1, gap_across))
 
 
 @dataclass(frozen=True)
@@ -156,9 +164,13 @@ class Cutter:
     Raises BfpError, naming the layer, where its kernel has more weights than the engine holds.
     """
 
-    def __init__(self, layer: LayerShape, options: EngineOptions, array: Array) -> None:
+    def __init__(self, layer: LayerShape, options: EngineOptions, array: Array, apart: bool = False) -> None:
+        """apart: whether the rows of a tile lie as far apart as those of a dilated kernel do."""
         self.layer, self.options, self.array = layer, options, array
         self.buffered = buffer_window(layer.dense, layer.channels, layer.in_words, layer.window, options.lanes)
+        self.apart = layer.factors[0]
+        if apart:
+            self.apart, self.buffered = rows_apart(self.buffered, layer.out_height)
         self.area = self.buffered.kernel[0] * self.buffered.kernel[1]
         if self.area > options.weight_steps and layer.dense:
             kh, kw = layer.window.kernel
@@ -208,8 +220,8 @@ class Cutter:
         """Whether tiles of whole rows fit."""
         return self.fits(1, self.layer.out_width)
 
-    def cuts(self, height: int, width: int, apart: int = 1) -> list[Tiling]:
-        """The tilings with tiles of ``height`` x ``width`` output pixels, of rows that lie ``apart``."""
+    def cuts(self, height: int, width: int) -> list[Tiling]:
+        """The tilings with tiles of ``height`` x ``width`` output pixels."""
         layer = self.layer
         across = ceil_div(layer.out_width, width)
         edge = layer.out_width - (across - 1) * width
@@ -225,7 +237,7 @@ class Cutter:
                     Tiling(
                         tile_height=height,
                         tile_width=width,
-                        tiles_down=ceil_div(ceil_div(layer.out_height, apart), height),
+                        tiles_down=ceil_div(ceil_div(layer.out_height, self.apart), height),
                         tiles_across=across,
                         words=words,
                         word_tiles=word_tiles,
@@ -243,16 +255,26 @@ class Cutter:
                         edge_pitch=self.pitch(edge),
                         block_pixels=self.block_pixels,
                         buffered=self.buffered,
-                        apart=apart,
+                        apart=self.apart,
                     )
                 )
         return found
 
     def candidates(self) -> list[Tiling]:
         """Whole rows where possible; then some numbers of cuts. Raises BfpError naming the layer where nothing fits."""
+        if self.layer.factors != (1, 1):
+            return self.cuts_of_rows(self.layer.out_width)
+        if self.buffered.gap[0] == 1 or self.layer.pool or self.apart > 1:
+            return self.of_rows()
+        others = Cutter(self.layer, self.options, self.array, apart=True).of_rows()
+        try:
+            return self.of_rows() + others
+        except BfpError:
+            return others
+
+    def of_rows(self) -> list[Tiling]:
+        """Whole rows where possible. Raises BfpError naming the layer where nothing fits."""
         layer, step = self.layer, self.width_step
-        if layer.factors != (1, 1):
-            return self.enlarged()
         widths = [layer.out_width, *range((layer.out_width - 1) // step * step, 0, -step)]
         width = next((w for w in widths if self.fits(1, w)), None)
         if width is None:
@@ -260,20 +282,16 @@ class Cutter:
         # of the widths that cut a row into so few tiles, the evenest
         across = ceil_div(layer.out_width, width)
         width = next(w for w in reversed(widths) if ceil_div(layer.out_width, w) == across and self.fits(1, w))
-        rows = layer.out_height
+        return self.cuts_of_rows(width)
+
+    def cuts_of_rows(self, width: int) -> list[Tiling]:
+        """The tilings with tiles so wide: some numbers of cuts. Raises BfpError where not even one row fits."""
+        rows = ceil_div(self.layer.out_height, self.apart)
+        if not self.fits(1, width):
+            raise self.refusal(width)
         fewest = next(n for n in range(1, rows + 1) if self.fits(ceil_div(rows, n), width))
         heights = {ceil_div(rows, n) for n in range(fewest, min(fewest + MOST_EXTRA_CUTS, rows) + 1)}
         return [cut for h in sorted(heights, reverse=True) for cut in self.cuts(h, width)]
-
-    def enlarged(self) -> list[Tiling]:
-        """Of a map that grows: tiles of whole lines, of the output rows that one row phase makes."""
-        layer, (down, _) = self.layer, self.layer.factors
-        rows = layer.out_height // down
-        if not self.fits(1, layer.out_width):
-            raise self.refusal(layer.out_width)
-        fewest = next(n for n in range(1, rows + 1) if self.fits(ceil_div(rows, n), layer.out_width))
-        heights = {ceil_div(rows, n) for n in range(fewest, min(fewest + MOST_EXTRA_CUTS, rows) + 1)}
-        return [cut for h in sorted(heights, reverse=True) for cut in self.cuts(h, layer.out_width, down)]
 
     def refusal(self, narrowest: int) -> BfpError:
         """What to say where not even a tile of one row and ``narrowest`` columns fits."""

@@ -54,13 +54,14 @@ BEATS = ("fetch_tile", "fetch_weights", "fetch_shortcut", "store")
 
 @dataclass(frozen=True)
 class Extent:
-    """A tile: its first output pixel, output rows and columns, and channel words of its input."""
+    """A tile: its first output pixel, output rows, which lie ``apart``, and columns, and channel words of its input."""
 
     y: int
     x: int
     height: int
     width: int
     words: int
+    apart: int
 
     @property
     def pixels(self) -> int:
@@ -196,21 +197,19 @@ class WordStores:
 def word_stores(layer: EngineLayer, tile: Extent) -> WordStores:
     """What an output word of a tile reads of the shortcut, and stores."""
     out, fused, shortcut, pool = layer.fields.output_map, layer.fields.fused_pool, layer.fields.shortcut, layer.pool
-    together = layer.fields.tiles.rows_apart == 1
     all_rows = tile.height == out.out_height
     line, shortcut_bursts = 0, bursts_of(0, whole_lines=False, all_rows=all_rows)
     part = shortcut_part(shortcut, tile)
     if shortcut.has_shortcut:
         line = beats(part.width, shortcut.shortcut_bits, part.x * shortcut.shortcut_bits % 8)
-        whole = together or shortcut.shortcut_held
         joined = part.height == shortcut.shortcut_height and not shortcut.shortcut_spread
-        shortcut_bursts = bursts_of(part.height, whole and line == shortcut.shortcut_line_beats, joined)
+        shortcut_bursts = bursts_of(part.height, part.apart == 1 and line == shortcut.shortcut_line_beats, joined)
     kept = tile.height if out.keeps_map else 0
     pooled = pool.rows(tile.y + tile.height) - pool.rows(tile.y) if pool else 0
     if pool and kept:  # rows of both maps take turns
         stored_bursts = bursts_of(kept + pooled, whole_lines=False, all_rows=all_rows)
     else:
-        whole_lines = pool is not None or (together and tile.width == out.out_width)
+        whole_lines = pool is not None or (tile.apart == 1 and tile.width == out.out_width)
         stored_bursts = bursts_of(pooled if pool else tile.height, whole_lines, all_rows)
     return WordStores(
         packed=kept * row_cycles(tile.width, out.out_bits) + pooled * row_cycles(fused.pooled_width, out.out_bits),
@@ -326,7 +325,7 @@ def layer_tiles(layer: EngineLayer, array: Array) -> list[TileCounts]:
     known: dict[Extent, TileCounts] = {}
     found = []
     for tile in tiles(layer.fields):
-        extent = Extent(tile.y, tile.x, tile.height, tile.width, tile.words)
+        extent = Extent(tile.y, tile.x, tile.height, tile.width, tile.words, tile.apart)
         if extent not in known:
             known[extent] = tile_counts(layer, array, extent)
         found.append(known[extent])

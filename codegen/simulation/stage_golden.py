@@ -18,6 +18,7 @@ from bfp.golden.model import ACCUMULATE
 from bfp.format import block_of
 from bfp.operators import Alignment
 from bfp.parameters import reciprocal
+from codegen.lowering.compute_jobs import Part
 from codegen.lowering.placement import Placement, place
 from codegen.lowering.schedule import Program
 from codegen.lowering.walk import Pass, Slice, Tile
@@ -84,8 +85,8 @@ class GoldenLayer:
         return words
 
 
-def output_rows(tile: Tile) -> slice:
-    """Those of the output that a tile computes."""
+def output_rows(tile: Tile | Part) -> slice:
+    """Those of the output that a tile computes, or those of a shortcut that meet it."""
     return slice(tile.y, tile.y + tile.height * tile.apart, tile.apart)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from support.random_pairs import pair
 
 from bfp.format import BlockFormat
 from bfp.graph import Node, Window
@@ -38,9 +39,8 @@ def dilated(network, rng: np.random.Generator, name: str) -> bool:
     return network.conv(name, kind == 2, window) if kind < 3 else network.pool(name, "max_pool", window)
 
 
-def phases(network, rng: np.random.Generator, name: str, count: int) -> str | None:
-    """A tensor whose channels are so many phases, all with one exponent: of one convolution, or of several side by side."""
-    source = str(rng.choice(network.readable()))
+def phases(network, rng: np.random.Generator, name: str, source: str, count: int) -> str | None:
+    """A tensor, made of ``source``, whose channels are so many phases, all with one exponent: of one convolution, or of several side by side."""
     channels, *size = network.shapes[source]
     each = int(rng.integers(1, max(2, min(40, 200 // count))))
     parts = count if count <= 4 and rng.random() < 0.4 else 1
@@ -66,7 +66,9 @@ def enlarged(network, rng: np.random.Generator, name: str) -> bool:
     factors = (2, 2) if factors == (1, 1) else factors
     count = factors[0] * factors[1]
     phased = rng.random() < 0.6
-    source = phases(network, rng, name, count) if phased else str(rng.choice(network.readable()))
+    largest = max(network.readable(), key=lambda t: np.prod(network.shapes[t][1:]))
+    read = largest if rng.random() < 0.5 else str(rng.choice(network.readable()))
+    source = phases(network, rng, name, read, count) if phased else read
     if source is None:
         return False
     channels, height, width = network.shapes[source]
@@ -86,5 +88,5 @@ def addresses(network, rng: np.random.Generator) -> None:
     """Some of these, behind all that a network has."""
     if rng.random() < 0.5:
         dilated(network, rng, "apart")
-    if rng.random() < 0.5:
-        enlarged(network, rng, "larger")
+    if rng.random() < 0.5 and enlarged(network, rng, "larger"):
+        pair(network, "met")
