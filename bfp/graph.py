@@ -17,53 +17,18 @@ from bfp.activations import Activation, activation
 from bfp.errors import BfpError
 from bfp.fields import NAME, TEXT, checked, fixed, in_order, limited, mapping, record, tuple_of, whole
 from bfp.functions import FunctionCall
-from bfp.limits import MAX_CHANNELS, MAX_ENDS, MAX_NODES, MAX_OPERANDS, MAX_SIDE, MAX_VALUES
+from bfp.limits import MAX_CHANNELS, MAX_ENDS, MAX_FACTOR, MAX_NODES, MAX_OPERANDS, MAX_VALUES
 from bfp.names import check_name, shown
 from bfp.operators import Broadcast, Channels, Operator, operator
+from bfp.window import SIDE, STEP, Window
 
 Shape = tuple[int, int, int]  # channels, height, width
 Images = TypeVar("Images")  # an array or a torch tensor
-SIDE, STEP = whole(1, MAX_SIDE), whole(-MAX_SIDE, MAX_SIDE)
 SHAPE = limited(
     in_order(whole(1, MAX_CHANNELS), SIDE, SIDE),
     lambda shape: shape[0] * shape[1] * shape[2] <= MAX_VALUES,
     f"a shape of at most {MAX_VALUES} values",
 )
-
-
-@dataclass(frozen=True)
-class Window:
-    """Sliding window geometry. ``padding`` is (top, left, bottom, right).
-
-    Padding is zero (or never wins, for max pooling). Negative padding crops. Kernel positions are ``dilation`` rows and
-    columns apart.
-    """
-
-    kernel: tuple[int, int] = checked(fixed(SIDE, 2), default=(1, 1))
-    stride: tuple[int, int] = checked(fixed(SIDE, 2), default=(1, 1))
-    padding: tuple[int, int, int, int] = checked(fixed(STEP, 4), default=(0, 0, 0, 0))
-    dilation: tuple[int, int] = checked(fixed(SIDE, 2), omitted=True, default=(1, 1))
-
-    @property
-    def extent(self) -> tuple[int, int]:
-        """Rows and columns from a kernel's first to its last, both included."""
-        (kh, kw), (dh, dw) = self.kernel, self.dilation
-        return (kh - 1) * dh + 1, (kw - 1) * dw + 1
-
-    def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of the result over a map of ``height`` x ``width``."""
-        top, left, bottom, right = self.padding
-        return (
-            (height + top + bottom - self.extent[0]) // self.stride[0] + 1,
-            (width + left + right - self.extent[1]) // self.stride[1] + 1,
-        )
-
-    def rows_seen(self, size: int, axis: int) -> list[range]:
-        """For each window, which kernel rows (axis 0) or columns (1) lie on a map of so many."""
-        extent, step = self.extent[axis], self.dilation[axis]
-        count = (size + self.padding[axis] + self.padding[axis + 2] - extent) // self.stride[axis] + 1
-        starts = [n * self.stride[axis] - self.padding[axis] for n in range(count)]
-        return [range(max(0, -(s // step)), min(self.kernel[axis], (size - 1 - s) // step + 1)) for s in starts]
 
 
 @dataclass(frozen=True)
@@ -76,7 +41,7 @@ class Node:
     channel_offset: for ``slice_pad``, output channel ``c`` is input channel
     ``c - channel_offset`` where that exists, zero elsewhere.
     source: the names of the modules of the original network that it came from.
-    function: for ``lookup``, which one its table holds.
+    function: for ``lookup``, which one its table holds. factors: for what enlarges maps, by which rows and columns grow.
     """
 
     name: str = checked(NAME)
@@ -89,6 +54,7 @@ class Node:
     channel_offset: int = checked(whole(-MAX_CHANNELS, MAX_CHANNELS), default=0)
     source: tuple[str, ...] = checked(tuple_of(TEXT, 0, MAX_NODES), default=())
     function: FunctionCall | None = checked(record(FunctionCall), omitted=True, default=None)
+    factors: tuple[int, int] = checked(fixed(whole(1, MAX_FACTOR), 2), omitted=True, default=(1, 1))
 
     @property
     def operator(self) -> Operator:
@@ -235,7 +201,7 @@ class Graph:
         found: dict[str, tuple[int, ...]] = {t: (0, self.shapes[t][0]) for t in self.inputs}
         cuts: dict[str, set[int]] = {}
         for node in self.nodes:
-            cuts.setdefault(node.main, set()).update(self.channel_slice(node) or ())
+            cuts.setdefault(node.main, set()).update(self.channel_slice(node) or self.phases(node) or ())
         for node in self.nodes:
             kind = node.operator.channels
             if kind is Channels.JOINED:
@@ -246,6 +212,8 @@ class Graph:
                 found[node.output] = tuple(splits)
             elif kind is Channels.KEPT:
                 found[node.output] = found[node.main]
+            elif kind is Channels.PHASED:
+                found[node.output] = 0, self.shapes[node.output][0]
             elif node.shortcut:
                 found[node.output] = found[node.shortcut]
             elif kind is Channels.MIXED:
@@ -268,6 +236,12 @@ class Graph:
         start = -node.channel_offset
         stop = start + self.shapes[node.output][0]
         return (start, stop) if 0 <= start and stop <= self.shapes[node.main][0] else None
+
+    def phases(self, node: Node) -> tuple[int, ...] | None:
+        """The boundaries of the phases that a node's operand consists of; None where it has none."""
+        if node.operator.channels is not Channels.PHASED:
+            return None
+        return tuple(range(0, self.shapes[node.main][0] + 1, self.shapes[node.output][0]))
 
     def validate(self) -> None:
         """Check names, structure and shapes. Raises BfpError naming the node."""

@@ -15,6 +15,7 @@ NEVER = -(10**6)  # an exponent below all others: as a lower limit, it demands n
 # What a file may state, far above what the memory of a board can hold: nothing larger is ever made.
 MAX_CHANNELS = 2**16
 MAX_SIDE = 2**14  # rows or columns
+MAX_FACTOR = 64  # by which they grow
 MAX_VALUES = 2**31  # of one tensor, and of the weights of one layer
 MAX_MEMORY = 2**32  # bytes of the weight image, and of the feature maps
 MAX_NODES = 2**14

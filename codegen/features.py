@@ -41,7 +41,7 @@ class Features:
     loads, averaged, by windows of three rows, by one over the whole map;
     input_pool_columns: columns of which rows wait for that. pooled_queue:
     words of a pooled row that wait while the map's own row is stored. lookups: tables of functions; lookup_bits: of their
-    index.
+    index. spread: whether a map grows as it loads.
     """
 
     operators: frozenset[EngineOperator]
@@ -68,6 +68,7 @@ class Features:
     mean_bits: int
     lookups: int
     lookup_bits: int
+    spread: bool
 
 
 LEAST_QUEUE = 4  # words
@@ -132,4 +133,5 @@ def features(program: Program) -> Features:
         mean_bits=max(map(sum_bits, [*averages, *(layer.fields for layer in inputs)]), default=2),
         lookups=len(program.lookups),
         lookup_bits=program.lookup_bits,
+        spread=any(f.spread.grows for f in rows),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from bfp.graph import Graph, Node, Window
 from bfp.parameters import Parameters, Weights, derive, prove
 
 SEEDS = range(60)
+ENLARGING = ("upsample_nearest", "depth_to_space")
 
 
 # -- the reference: docs/numerics.md in loops --------------------------------------
@@ -70,6 +72,13 @@ def accumulator(node: Node, p: Parameters, image, source: BlockFormat, f: int, y
             for ky, kx, q in source_pixels(node, image, c, y, x):
                 total += shift(q * int(w.mantissas[f, column, ky, kx]), exponent - acc)
         return total
+    if node.op == "upsample_nearest":
+        (down, across), channel = node.factors, f
+        return shift(image[channel][y // down][x // across], ein[channel] - acc)
+    if node.op == "depth_to_space":
+        (down, across), count = node.factors, len(p.acc_exponent)
+        channel = (y % down * across + x % across) * count + f
+        return shift(image[channel][y // down][x // across], ein[channel] - acc)
     if node.op == "max_pool":
         return max(q for _, _, q in source_pixels(node, image, f, y, x))
     if node.op == "avg_pool":
@@ -86,7 +95,7 @@ def accumulator(node: Node, p: Parameters, image, source: BlockFormat, f: int, y
 def reference(node, p, x, shortcut, source, target, shortcut_format, seen: Counter) -> np.ndarray:
     """Output mantissas [C, OH, OW] of one image; counts in ``seen`` what was exercised."""
     image = x.tolist()
-    oh, ow = node.window.output_size(*x.shape[1:])
+    oh, ow = (n * factor for n, factor in zip(node.window.output_size(*x.shape[1:]), node.factors))
     out = np.zeros((target.channels, oh, ow), np.int64)
     eout = target.channel_exponents()
     for f, y, col in np.ndindex(*out.shape):
@@ -128,7 +137,7 @@ def random_format(rng, channels: int, exponent: int, unsigned: bool) -> BlockFor
 
 
 def random_window(rng, op: str) -> Window:
-    if op in (*PAIRS, "identity"):
+    if op in (*PAIRS, "identity", *ENLARGING):
         return Window()
     if op == "slice_pad":
         return Window((1, 1), tuple(rng.integers(1, 3, 2).tolist()), tuple(rng.integers(-1, 3, 4).tolist()))
@@ -148,7 +157,9 @@ def random_node(op: str, rng):
     channels, height, width = int(rng.integers(1, 7)), *rng.integers(3, 7, 2).tolist()
     window = random_window(rng, op)
     filters = int(rng.integers(1, 6)) if op in ("conv", "slice_pad") else channels
-    shape = (filters, *window.output_size(height, width))
+    factors = tuple(rng.integers(1, 4, 2).tolist()) if op in ENLARGING else (1, 1)
+    channels *= factors[0] * factors[1] if op == "depth_to_space" else 1
+    shape = (filters, *(n * factor for n, factor in zip(window.output_size(height, width), factors)))
     blind = op == "max_pool" and not all(all(window.rows_seen(n, axis)) for axis, n in enumerate((height, width)))
     if min(shape) < 1 or blind:
         return None
@@ -159,11 +170,13 @@ def random_node(op: str, rng):
     counted = tuple(int(rng.integers(0, max(v, 0) + 1)) for v in window.padding) if op == "avg_pool" else (0, 0, 0, 0)
     offset = int(rng.integers(-3, 4)) if op == "slice_pad" else 0
     inputs = ("in", "extra") if fused else ("in",)
-    node = Node("node", op, inputs, "out", window, activation, counted, offset)
+    node = Node("node", op, inputs, "out", window, activation, counted, offset, factors=factors)
     base = int(rng.integers(-9, 5))
     weights = bias = None
     formats = {"in": random_format(rng, channels, base, rng.random() < 0.4)}
     center = base
+    if op == "depth_to_space":
+        formats["in"] = replace(formats["in"], splits=(0, channels), exponents=(base,))
     if op in ("conv", "depthwise"):
         fan_in = channels if op == "conv" else 1
         bits = int(rng.integers(2, 9))
@@ -205,6 +218,8 @@ CORNERS = {
     "multiply": {"relu cuts", "six clamps", "right", "left", "no shift", "half", "saturates high", "saturates low"},
     "add": {"relu cuts", "six clamps", "right", "left", "no shift", "half", "saturates high", "saturates low"},
     "identity": {"relu cuts", "six clamps", "right", "left", "no shift", "half", "saturates high"},
+    "upsample_nearest": {"relu cuts", "six clamps", "right", "left", "no shift", "half", "saturates high"},
+    "depth_to_space": {"relu cuts", "six clamps", "right", "left", "no shift", "half", "saturates high"},
     "slice_pad": {"right", "left", "no shift", "half", "saturates high", "saturates low"},
 }
 

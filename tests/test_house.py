@@ -41,7 +41,7 @@ THEIRS = {
 }
 # rewrites and choices that are about one operator by name: what they match is what they are for
 REWRITES = {
-    *("calib/frontend/passes.py", "calib/frontend/folding.py", "calib/frontend/gathers.py"),
+    *("calib/frontend/passes.py", "calib/frontend/folding.py", "calib/frontend/gathers.py", "calib/frontend/enlarging.py"),
     "codegen/lowering/fusion.py",
 }
 

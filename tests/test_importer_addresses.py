@@ -61,3 +61,41 @@ def test_a_window_that_sees_only_padding_is_refused():
     pool = nn.Sequential(nn.MaxPool2d(2, 1, 1, dilation=8))
     with pytest.raises(BfpError, match="layer 0 .*sees nothing but padding"):
         import_module(pool, (3, 7, 7), "net")
+
+
+LARGER = {
+    "nearest": Fn(lambda m, x: m[1](F.interpolate(m[0](x), scale_factor=2)), conv(), conv(4)),
+    "nearest, factors apart": Fn(lambda m, x: m[1](F.interpolate(m[0](x), scale_factor=(3, 2))), conv(), conv(4)),
+    "nearest by size": Fn(lambda m, x: m[1](F.interpolate(m[0](x), size=(14, 18))), conv(), conv(4)),
+    "nearest of the input": Fn(lambda m, x: m[0](nn.Upsample(scale_factor=2)(x)), conv()),
+    "nearest, rows alone": Fn(lambda m, x: m[1](m[0](x).repeat_interleave(2, 2)), conv(), conv(4)),
+    "nearest by expansion": Fn(
+        lambda m, x: m[1]((y := m[0](x))[:, :, :, None, :, None].expand(-1, -1, -1, 2, -1, 2).reshape(y.shape[0], 4, 14, 12)),
+        conv(), conv(4),
+    ),
+    "shuffle": Fn(lambda m, x: m[1](F.pixel_shuffle(m[0](x), 2)), conv(3, 20), conv(5)),
+    "shuffle behind an activation": Fn(lambda m, x: m[1](F.pixel_shuffle(F.relu(m[0](x)), 3)), conv(3, 18), conv(2)),
+    "shuffle before an activation": Fn(
+        lambda m, x: m[1](F.relu(m[2](F.pixel_shuffle(m[0](x), 2)))), conv(3, 20), conv(5), nn.BatchNorm2d(5)
+    ),
+    "shuffle by hand": Fn(
+        lambda m, x: m[1](m[0](x).reshape(-1, 2, 3, 5, 7, 6).permute(0, 3, 4, 1, 5, 2).reshape(-1, 5, 14, 18)), conv(3, 30), conv(5)
+    ),
+    "shuffle of the input": Fn(lambda m, x: m[0](F.pixel_shuffle(x, 2)), conv(3)),
+    "there and back": Fn(lambda m, x: m[1](F.pixel_unshuffle(F.pixel_shuffle(m[0](x), 2), 2)), conv(3, 8), conv(8)),
+    "sum with a skip": Fn(lambda m, x: m[0](x) + F.interpolate(m[1](m[0](x)), scale_factor=2), conv(12, 4, 1), nn.Conv2d(4, 4, 2, 2)),
+    "to a size that is no multiple": Fn(lambda m, x: m[1](F.interpolate(m[0](x), size=(9, 11))), conv(), conv(4)),
+}
+OPERATORS_OF = {
+    "nearest": "conv upsample_nearest conv",
+    "shuffle": "conv depth_to_space conv",
+    "shuffle before an activation": "conv depth_to_space conv",
+    "shuffle by hand": "conv depth_to_space conv",
+    "there and back": "conv conv",
+}
+
+
+@pytest.mark.parametrize("case", LARGER)
+def test_larger_maps(case):
+    shape = (12, 8, 8) if case in ("shuffle of the input", "sum with a skip") else (3, 9, 8)
+    check(LARGER[case], shape, OPERATORS_OF.get(case))

@@ -9,7 +9,7 @@ import numpy as np
 from bfp.artifact import Artifact, operand_formats
 from bfp.errors import BfpError
 from bfp.format import dequantise, quantise
-from bfp.golden import add, avg_pool, concat, conv, depthwise, lookup, max_pool, slice_pad
+from bfp.golden import add, avg_pool, concat, conv, depthwise, enlarging, lookup, max_pool, slice_pad
 from bfp.golden.epilogue import epilogue
 from bfp.tables import computes, operator_table
 
@@ -28,6 +28,8 @@ ACCUMULATE = operator_table(
         "identity": add.accumulate,
         "slice_pad": slice_pad.accumulate,
         "lookup": lookup.accumulate,
+        "upsample_nearest": enlarging.repeat,
+        "depth_to_space": enlarging.depth_to_space,
     },
     computes,
 )

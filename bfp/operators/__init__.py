@@ -7,6 +7,7 @@ from bfp.operators.add import ADD
 from bfp.operators.avg_pool import AVG_POOL
 from bfp.operators.concat import CONCAT
 from bfp.operators.conv import CONV
+from bfp.operators.depth_to_space import DEPTH_TO_SPACE
 from bfp.operators.depthwise import DEPTHWISE
 from bfp.operators.identity import IDENTITY
 from bfp.operators.lookup import LOOKUP
@@ -16,10 +17,12 @@ from bfp.operators.minimum import MINIMUM
 from bfp.operators.multiply import MULTIPLY
 from bfp.operators.record import Alignment, Broadcast, Channels, Join, Operator, Scaling, Shifting, WeightAxes
 from bfp.operators.slice_pad import SLICE_PAD
+from bfp.operators.upsample_nearest import UPSAMPLE_NEAREST
 
 OPERATORS: dict[str, Operator] = {
     o.name: o
     for o in (CONV, DEPTHWISE, MAX_POOL, AVG_POOL, ADD, MAXIMUM, MINIMUM, MULTIPLY, IDENTITY, SLICE_PAD, LOOKUP, CONCAT)
+    + (UPSAMPLE_NEAREST, DEPTH_TO_SPACE)
 }
 
 __all__ = [

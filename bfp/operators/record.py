@@ -17,7 +17,8 @@ from bfp.errors import BfpError
 from bfp.format import BlockFormat
 
 if TYPE_CHECKING:
-    from bfp.graph import Node, Window
+    from bfp.graph import Node
+    from bfp.window import Window
     from bfp.parameters import Parameters, Weights
 
     OwnRule = Callable[[Node, BlockFormat, BlockFormat, Weights | None], np.ndarray]
@@ -32,6 +33,7 @@ class Channels(Enum):
     MIXED = "all of them"
     KEPT = "the one of the same number"
     MOVED = "the one whose number is less by the node's channel_offset, or none"
+    PHASED = "the one of the same number in each of the phases that the operand's channels are"
     JOINED = "the one at its place when the operands' channels stand one behind the other"
 
 
@@ -143,7 +145,7 @@ class Operator:
     has_window, counts_padding: its node's window, and counted_padding, mean something; otherwise the node has none.
     has_function: whether its node names one of bfp.functions, which the operand's mantissas index a table of.
     broadcasts: whether a shortcut may have one value for all channels, one for all pixels, or both, see ``Broadcast``.
-    dilates: whether kernel positions may lie apart.
+    dilates: whether kernel positions may lie apart. enlarges: whether the node has factors by which rows and columns grow.
     states_channels: the number of output channels is the node's own; otherwise it follows from the operands.
     pads_lowest: padding is below every value; otherwise it is zero.
     keeps_exponents: the output has the operand's exponents. moves: mantissas reach the output unchanged where formats
@@ -177,6 +179,7 @@ class Operator:
     has_window: bool = False
     counts_padding: bool = False
     dilates: bool = False
+    enlarges: bool = False
     states_channels: bool = False
     pads_lowest: bool = False
     keeps_exponents: bool = False
@@ -221,6 +224,7 @@ class Operator:
             "activation": (not self.computes or self.has_function) and node.activation != "none",
             "counted_padding": not self.counts_padding and any(node.counted_padding),
             "channel_offset": self.channels is not Channels.MOVED and node.channel_offset != 0,
+            "factors": not self.enlarges and node.factors != (1, 1),
             "function": not self.has_function and node.function is not None,
         }
         if not self.dilates and node.window.dilation != no_window.dilation:
@@ -237,14 +241,14 @@ class Operator:
     def origins(self, node: Node, operands: Sequence[int], channels: int) -> list[np.ndarray | None]:
         """For each operand, which of its channels every output channel is made of: int64 [channels], -1 for none.
 
-        None stands for all of them. operands: their numbers of channels; channels: of the output. A shortcut, and
+        None stands for all of them, or several. operands: their numbers of channels; channels: of the output. A shortcut, and
         any other operand beside the main one, meets the output channel by channel, or all of it with its only one.
         """
         at = np.arange(channels)
         if self.channels is Channels.JOINED:
             starts = np.cumsum([0, *operands])
             return [np.where((at >= a) & (at < b), at - a, -1) for a, b in zip(starts, starts[1:])]
-        if self.channels is Channels.MIXED:
+        if self.channels in (Channels.MIXED, Channels.PHASED):
             main = None
         elif self.channels is Channels.KEPT:
             main = at

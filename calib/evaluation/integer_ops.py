@@ -20,7 +20,7 @@ from bfp.limits import MAX_DIVISOR
 from bfp.parameters import Parameters, reciprocal
 from bfp.operators import Join
 from bfp.tables import activation_table, computes, join_table, operator_table
-from calib.network.float_ops import pad, place_channels
+from calib.network.float_ops import pad, phases_as_pixels, place_channels, repeat
 
 COLUMN_VALUES = {"cpu": 1 << 22, "cuda": 1 << 28}  # of one block of columns
 LARGEST_MANTISSA = 255
@@ -237,6 +237,16 @@ def slice_pad(layer: IntegerLayer, x: torch.Tensor) -> torch.Tensor:
     return place_channels(x, layer.node, layer.channels).int()
 
 
+def upsample_nearest(layer: IntegerLayer, x: torch.Tensor) -> torch.Tensor:
+    """The main operand's pixels repeated, at the accumulator's exponent."""
+    return main_operand(layer, repeat(x, layer.node))
+
+
+def depth_to_space(layer: IntegerLayer, x: torch.Tensor) -> torch.Tensor:
+    """The main operand's channels as pixels, at the accumulator's exponent."""
+    return main_operand(layer, phases_as_pixels(x, layer.node))
+
+
 def lookup(layer: IntegerLayer, x: torch.Tensor) -> torch.Tensor:
     """The table's entries at the operand's mantissas, as two's complement."""
     table = layer.factors.table
@@ -275,6 +285,8 @@ COMPUTE = operator_table(
         "identity": IntegerOperator(main_operand, no_factors),
         "slice_pad": IntegerOperator(slice_pad, no_factors),
         "lookup": IntegerOperator(lookup, table_factors),
+        "upsample_nearest": IntegerOperator(upsample_nearest, no_factors),
+        "depth_to_space": IntegerOperator(depth_to_space, no_factors),
     },
     computes,
 )

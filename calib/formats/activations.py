@@ -48,6 +48,14 @@ class ActivationFormats:
 
         floors: lower limits of the exponents, int64 [blocks] by tensor.
         """
+        floors = {t: f.copy() for t, f in floors.items()}
+        result = self._formats(floors, limited)
+        while self.plan.raise_phases(floors, result):
+            result = self._formats(floors, limited)
+        return result
+
+    def _formats(self, floors: dict[str, np.ndarray], limited: bool) -> dict[str, BlockFormat]:
+        """The same, but that phases may still have several exponents."""
         plan, producer = self.plan, {n.output: n for n in self.graph.nodes}
         result: dict[str, BlockFormat] = {}
         for tensor in (*self.graph.inputs, *producer):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bfp.artifact import ARRAY, Preprocessing
+from bfp.format import BlockFormat
 from bfp.graph import Graph, Node
 from bfp.limits import MAX_INDEX_BITS, NEVER
 from bfp.operators import Channels
@@ -121,6 +122,16 @@ class FormatPlan:
         news = bool(np.any(wanted > floors[tensor]))
         floors[tensor] = np.maximum(floors[tensor], wanted)
         return news
+
+    def raise_phases(self, floors: dict[str, np.ndarray], formats: dict[str, BlockFormat]) -> bool:
+        """Demand of the phases that become pixels of one map the coarsest exponent that one of them has.
+
+        Returns whether any of these formats has several.
+        """
+        several = [n.main for n in self.graph.nodes if self.graph.phases(n) and len(set(formats[n.main].exponents)) > 1]
+        for tensor in several:
+            self.raise_floor(floors, tensor, np.full(formats[tensor].channels, max(formats[tensor].exponents)))
+        return bool(several)
 
 
 def plan(

@@ -113,6 +113,7 @@ NAMED: dict[Handler, str] = {
         "unsafe_chunk unsafe_split index flip roll rot90 expand expand_as repeat tile repeat_interleave "
         "pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle"
     ),
+    rearranging.upsample_nearest: "upsample_nearest1d upsample_nearest2d _upsample_nearest_exact1d _upsample_nearest_exact2d",
     rearranging.unchanged: "clone alias detach contiguous lift_fresh_copy positive",
     convert: "_to_copy to type_as",
     dropout: "dropout feature_dropout alpha_dropout feature_alpha_dropout",

@@ -183,11 +183,15 @@ def finish(t: Translation, end: Tail) -> tuple[str, tuple[str, ...]]:
     """The tensor of the draft that the engine ends with, and the host's steps behind it. Raises Refusal."""
     result, steps, start = end.result, end.steps, end.first
     if start == len(steps):
+        t.enlarges = False
         try:
             return t.tensor(result, result), ()
         except Refusal:
             if not steps and ordering(t, result) is None:
-                raise
+                t.enlarges = True
+                return t.tensor(result, result), ()
+        finally:
+            t.enlarges = True
     last = result
     for first in range(start, -1, -1):
         last = steps[first].operand if first < len(steps) else result

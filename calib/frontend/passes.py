@@ -10,6 +10,7 @@ from bfp.activations import composed
 from bfp.graph import Node, Window
 from calib.frontend.builder import Draft
 from calib.frontend.branches import into_branches
+from calib.frontend.enlarging import bring_forward
 from calib.frontend.folding import fold_into_producers, fold_into_readers, merge_branches, move_behind_products
 from calib.frontend.gathers import join_parts, settle
 from calib.frontend.groups import lower_groups
@@ -21,6 +22,7 @@ def simplify(draft: Draft) -> None:
     drop_unused(draft)
     drop_without_effect(draft)
     merge_slice_pads(draft)
+    bring_forward(draft)
     into_branches(draft)
     fold_into_producers(draft)
     join_parts(draft)

@@ -9,6 +9,7 @@ import numpy as np
 from torch.fx import Node as FxNode
 
 from bfp.graph import Shape, Window
+from calib.frontend.enlarging import enlarge, enlarged
 from calib.frontend.views import View, gather
 
 if TYPE_CHECKING:
@@ -69,6 +70,9 @@ def assembled(t: Translation, fx: FxNode, tensor: str, index: np.ndarray) -> str
     have one step are brought to their places and added up, which changes no value. None where that cannot be.
     """
     shape = t.draft.shapes[tensor]
+    larger = enlarged(index, shape) if t.enlarges else None
+    if larger is not None:
+        return enlarge(t, fx, tensor, larger)
     if shape[1:] == (1, 1) and index.shape[1:] != (1, 1) and shape[0] * index.size <= MOST_WEIGHTS:
         return unfolded(t, fx, tensor, index)
     found = separable(index, shape)

@@ -43,6 +43,15 @@ def rearrange(t: Translation, fx: FxNode, a: dict) -> None:
         t.views[fx] = view_of(t, tensor, moved)
 
 
+def upsample_nearest(t: Translation, fx: FxNode, a: dict) -> None:
+    """Every pixel of the larger map is one of the smaller one: which, torch's own operator says of their numbers."""
+    value = a["self"] if "self" in a else a["input"]
+    t.view(fx, value)
+    # numbers of elements are exact in double precision
+    named = {**a, "self" if "self" in a else "input": torch.from_numpy(t.index(value)).double()}
+    t.views[fx] = view_of(t, t.views[value].tensor, fx.target(**named).long())
+
+
 def choose(t: Translation, fx: FxNode, a: dict) -> None:
     """One or several of what lies along an axis, but not an image of the batch."""
     shape = shape_of(a["self"])

@@ -33,6 +33,7 @@ class Translation:
         self.several: dict[FxNode, list[View]] = {}  # of a call with several results, each one
         self.bordered: dict[FxNode, tuple[FxNode, list[int]]] = {}  # what has -inf around it: of what, and how much
         self.constants: dict[FxNode, object] = {}
+        self.enlarges = True  # whether the engine may be asked to enlarge maps; what it ends with, the host may enlarge
         self.lost: set[FxNode] = set()  # calls that were refused, and whose result has no size that is known
 
     def path(self, fx: FxNode) -> str:

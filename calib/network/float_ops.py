@@ -126,6 +126,28 @@ def concat(node: Node, network: FloatNetwork, operands: list[torch.Tensor]) -> t
     return torch.cat(operands, 1)
 
 
+def repeat(x: torch.Tensor, node: Node) -> torch.Tensor:
+    """Every pixel in ``factors`` rows and columns."""
+    return x.repeat_interleave(node.factors[0], 2).repeat_interleave(node.factors[1], 3)
+
+
+def phases_as_pixels(x: torch.Tensor, node: Node) -> torch.Tensor:
+    """Phases [N, rows * columns * C, H, W] as the pixels of [N, C, OH, OW]."""
+    (down, across), (count, _, height, width) = node.factors, x.shape
+    phases = x.reshape(count, down, across, -1, height, width)
+    return phases.permute(0, 3, 4, 1, 5, 2).reshape(count, -1, height * down, width * across)
+
+
+def upsample_nearest(node: Node, network: FloatNetwork, operands: list[torch.Tensor]) -> torch.Tensor:
+    """Every pixel repeated."""
+    return repeat(operands[0], node)
+
+
+def depth_to_space(node: Node, network: FloatNetwork, operands: list[torch.Tensor]) -> torch.Tensor:
+    """Channels as pixels."""
+    return phases_as_pixels(operands[0], node)
+
+
 # node, network, operands [N, C, H, W] each: the operator's own result [N, C', OH, OW], before shortcut and activation
 APPLY = operator_table(
     "the float model",
@@ -141,6 +163,8 @@ APPLY = operator_table(
         "identity": main_operand,
         "slice_pad": slice_pad,
         "lookup": lookup,
+        "upsample_nearest": upsample_nearest,
+        "depth_to_space": depth_to_space,
         "concat": concat,
     },
 )

@@ -25,6 +25,8 @@ HANDS_ON = operator_table(
     {
         "avg_pool": True,
         "identity": True,
+        "upsample_nearest": True,
+        "depth_to_space": False,
         "max_pool": False,
         "add": False,
         "maximum": False,

@@ -85,27 +85,29 @@ def lane_fields(layer: LayerFields, tile: Tile, array: Array) -> LaneFields:
 
 
 class Rectangle(Protocol):
-    """Rows and columns of a map."""
+    """Rows and columns of a map; the rows lie ``apart``."""
 
     y: int
     x: int
     height: int
     width: int
+    apart: int
 
 
 @dataclass(frozen=True)
 class Part:
-    """Rows and columns of a shortcut's map that meet a tile."""
+    """Rows and columns of a shortcut's map that meet a tile; the rows lie ``apart``."""
 
     y: int
     x: int
     height: int
     width: int
+    apart: int
 
 
 def shortcut_part(shortcut: ShortcutFields, tile: Rectangle) -> Part:
     """The same as the tile's, or the only pixel."""
-    return Part(0, 0, 1, 1) if shortcut.shortcut_held else Part(tile.y, tile.x, tile.height, tile.width)
+    return Part(0, 0, 1, 1, 1) if shortcut.shortcut_held else Part(tile.y, tile.x, tile.height, tile.width, tile.apart)
 
 
 def shortcut_fields(layer: LayerFields, work: Work) -> ShortcutJobFields:
@@ -116,7 +118,7 @@ def shortcut_fields(layer: LayerFields, work: Work) -> ShortcutJobFields:
     part = shortcut_part(shortcut, work.tile)
     start_bit = part.x * shortcut.shortcut_bits
     of_row = beats(part.width, shortcut.shortcut_bits, start_bit % 8)
-    whole_lines = of_row == shortcut.shortcut_line_beats
+    whole_lines = of_row == shortcut.shortcut_line_beats and part.apart == 1
     if whole_lines and part.height == shortcut.shortcut_height and not shortcut.shortcut_spread:
         bursts, plane_bursts, rows = 1, 1, words * part.height
     elif whole_lines:
@@ -127,7 +129,7 @@ def shortcut_fields(layer: LayerFields, work: Work) -> ShortcutJobFields:
         has_shortcut=True,
         shortcut_bursts=bursts,
         shortcut_plane_bursts=plane_bursts,
-        shortcut_step=shortcut.shortcut_line_beats,
+        shortcut_step=part.apart * shortcut.shortcut_line_beats,
         shortcut_plane_step=0 if shortcut.shortcut_spread else shortcut.shortcut_height * shortcut.shortcut_line_beats,
         shortcut_length=rows * of_row,
         shortcut_cycles=words * part.height * (part.width + (start_bit % 8 > 0)),
@@ -179,7 +181,7 @@ def store_fields(layer: LayerFields, work: Work) -> StoreJobFields:
     rows = tile.height
     pooled = pooled_rows(layer, tile.y + rows) - pooled_rows(layer, tile.y) if pool.pool else 0
     both = pool.pool and out.keeps_map
-    whole_lines = pool.pool or tile.width == out.out_width
+    whole_lines = pool.pool or (tile.width == out.out_width and tile.apart == 1)
     of_word = pooled if pool.pool else rows
     if both or not whole_lines:
         together = 1
@@ -200,7 +202,7 @@ def store_fields(layer: LayerFields, work: Work) -> StoreJobFields:
         keeps_map=out.keeps_map,
         store_turns=turns,
         map_plane_bursts=rows if together == 1 else 1,
-        map_step=out.out_line_beats,
+        map_step=tile.apart * out.out_line_beats,
         map_plane_step=out.out_height * out.out_line_beats,
         map_length=together * of_map,
         pools=pool.pool,

@@ -57,6 +57,12 @@ class Cost:
 def load_cost(layer: LayerShape, tiling: Tiling, machine: Machine) -> tuple[float, float]:
     """Cycles and beats of memory of one tile's input."""
     height, width, buffered = tiling.tile_height, tiling.tile_width, tiling.buffered
+    if layer.factors != (1, 1):
+        # of each row phase, all column phases; a plane is a burst
+        columns, lines = width // layer.factors[1], tiling.words * height * layer.factors[1]
+        beats = lines * columns * (layer.in_bits / 8)
+        fetch = (tiling.words * layer.factors[1] - 1) * (machine.load_latency + machine.loop_cost) + beats
+        return max(lines * columns, fetch, beats / machine.words_per_cycle), beats
     if layer.input_pool:
         columns, lines = layer.input_pool.columns(width), tiling.words * layer.input_pool.rows(height)
     else:
@@ -85,7 +91,7 @@ def tiling_cost(layer: LayerShape, tiling: Tiling, array: Array, machine: Machin
     beats = outputs * (weights * weight_share + pixels * layer.stored_beats)
     tile = max(compute, outputs * cost_of_weights, beats / machine.words_per_cycle)
     overlapped = max(tile, load, (beats + load_beats) / machine.words_per_cycle)
-    tiles = tiling.tiles_down * tiling.tiles_across * tiling.word_tiles
+    tiles = tiling.tiles_down * tiling.apart * tiling.tiles_across * tiling.word_tiles
     steps = tiling.tile_passes * machine.step_cost
     first_weights = max(cost_of_weights, weights * weight_share / machine.words_per_cycle)
     first_weights *= tiling.group_words * (tiling.chunk_words / layer.in_words if layer.dense else 1)

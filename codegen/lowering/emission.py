@@ -8,6 +8,7 @@ import numpy as np
 
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
+from bfp.operators import Channels
 from bfp.parameters import Parameters, reciprocal
 from bfp.tables import activation_table
 from codegen.lowering.job import Job
@@ -25,6 +26,7 @@ from codegen.lowering.layer_fields import (
     OutputMapFields,
     PassFields,
     ShortcutFields,
+    SpreadFields,
     TileFields,
     WindowFields,
 )
@@ -60,6 +62,12 @@ def fused_pool_fields(job: Job) -> FusedPoolFields:
     )
 
 
+def spread_fields(job: Job) -> SpreadFields:
+    """Of what enlarges its map."""
+    phased = job.node.operator.channels is Channels.PHASED
+    return SpreadFields(*job.node.factors, phase_words=job.target.planes if phased else 0)
+
+
 def tile_fields(tiling: Tiling) -> TileFields:
     return TileFields(
         tile_height=tiling.tile_height,
@@ -68,6 +76,7 @@ def tile_fields(tiling: Tiling) -> TileFields:
         tiles_across=tiling.tiles_across,
         tile_words=tiling.words,
         word_tiles=tiling.word_tiles,
+        rows_apart=tiling.apart,
     )
 
 
@@ -111,6 +120,7 @@ class Emitter:
             op=job.op,
             input_map=self.input_map_fields(job),
             input_pool=self.input_pool_fields(job),
+            spread=spread_fields(job),
             output_map=self.output_map_fields(job),
             fused_pool=fused_pool_fields(job),
             shortcut=self.shortcut_fields(job),
@@ -136,7 +146,7 @@ class Emitter:
         source = job.source
         return InputMapFields(
             in_address=source.address,
-            in_words=source.planes,
+            in_words=job.in_words,
             in_height=source.height,
             in_width=source.width,
             in_line_beats=source.line,
@@ -268,6 +278,8 @@ class Emitter:
         text = f"{node.op} {kh}x{kw} stride {sh}x{sw}, {before} -> {after}"
         if node.window.dilation != (1, 1):
             text += f", dilation {'x'.join(map(str, node.window.dilation))}"
+        if node.factors != (1, 1):
+            text = f"{node.op} {'x'.join(map(str, node.factors))}, {before} -> {after}"
         text += f", {node.activation}" if node.activation != "none" else ""
         text += ", shortcut" if job.shortcut else ""
         text += f"; {job.lookup.name}: table of {job.lookup.function}" if job.lookup else ""

@@ -85,6 +85,8 @@ ENGINE_OPERATOR: Table[EngineOperator] = operator_table(
         "minimum": EngineOperator.MINIMUM,
         "multiply": EngineOperator.MULTIPLY,
         "identity": EngineOperator.ADD,
+        "upsample_nearest": EngineOperator.ADD,
+        "depth_to_space": EngineOperator.ADD,
     },
     runs_alone,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bfp.graph import Node
+from bfp.operators import Channels
 from bfp.parameters import Parameters
 from codegen.lowering.engine_operators import EngineOperator, engine_operator
 from codegen.lowering.fusion import InputPool, Pool
@@ -35,6 +36,11 @@ class Job:
     def op(self) -> EngineOperator:
         """The engine's operator. Raises BfpError where there is none for the node."""
         return engine_operator(self.node)
+
+    @property
+    def in_words(self) -> int:
+        """Words of channels of its input; where these are phases, of one of them."""
+        return self.target.planes if self.node.operator.channels is Channels.PHASED else self.source.planes
 
     @property
     def output(self) -> str:

@@ -83,13 +83,18 @@ class InputPoolJobFields:
 
 @dataclass(frozen=True)
 class BufferJobFields:
-    """Where the lines go in the input buffer; with few channels, a word holds several columns (taps) of them."""
+    """Where the lines go in the input buffer; with few channels, a word holds several columns (taps) of them. Of a map that
+    grows, each phase has lines of its own, and columns apart.
+    """
 
     load_words: int = number("columns of all lines", default=0)
     line_columns: int = number("of each", default=0)
     line_start: int = place(default=0)
     next_line: int = place("from the last word of a line to the first of the next", default=0)
     next_buffered: int = place("from a word to the next", default=0)
+    phase_lines: int = number("of each phase", default=0)
+    first_phase_lines: int = number("of the first one", default=0)
+    next_phase: int = place("first word of the second phase, from where each begins a column behind the one before", default=0)
     column_step: int = number("map columns per buffer column", default=1)
     taps: int = number("columns per word", default=1)
     tap_channels: int = number("channels of each", default=0)

@@ -55,6 +55,24 @@ class InputPoolFields:
 
 
 @dataclass(frozen=True)
+class SpreadFields:
+    """A map that grows as it loads: rows and columns lie ``down`` and ``across`` apart, and others between them.
+
+    What lies between comes from the phases of the map, ``phase_words`` words of channels each, row by row; without
+    phases (0) it is the map again.
+    """
+
+    down: int = 1
+    across: int = 1
+    phase_words: int = 0
+
+    @property
+    def grows(self) -> bool:
+        """Whether the map grows at all."""
+        return self.down * self.across > 1
+
+
+@dataclass(frozen=True)
 class OutputMapFields:
     """Output map."""
 
@@ -121,6 +139,7 @@ class TileFields:
     tiles_across: int
     tile_words: int
     word_tiles: int
+    rows_apart: int = 1  # output rows from one row of a tile to the next; tiles of the rows between follow
 
 
 @dataclass(frozen=True)
@@ -209,6 +228,7 @@ class LayerFields:
     op: EngineOperator
     input_map: InputMapFields
     input_pool: InputPoolFields
+    spread: SpreadFields
     output_map: OutputMapFields
     fused_pool: FusedPoolFields
     shortcut: ShortcutFields

@@ -65,7 +65,7 @@ class Rows:
 
 def tile_rows(layer: LayerFields, tile: Tile, columns: Columns) -> Rows:
     """Of a tile; none exists where no column does."""
-    start, step = tile.y * layer.window.stride_height - layer.window.pad_top, layer.buffer.row_step
+    start, step = tile.first_row, layer.buffer.row_step
     exist = [r for r in range(tile.map_rows) if 0 <= start + r * step < layer.input_map.in_height]
     if not exist or not columns.beats:
         return Rows(0, 0, 0)
@@ -98,6 +98,8 @@ def fetch_fields(layer: LayerFields, load: Load, columns: Columns, rows: Rows) -
 
     These are some or all rows of a plane, and all planes where a tile has their rows and no others.
     """
+    if layer.spread.grows:
+        return spread_fetch(layer, load)
     parts = plane_parts(load, rows)
     if not parts:
         return FetchFields()
@@ -126,6 +128,28 @@ def fetch_fields(layer: LayerFields, load: Load, columns: Columns, rows: Rows) -
         fetch_first=lengths[0] * columns.beats,
         fetch_length=(rows.bottom - rows.top if whole_lines and not whole_planes else 1) * columns.beats,
         fetch_last=lengths[-1] * columns.beats,
+    )
+
+
+def spread_fetch(layer: LayerFields, load: Load) -> FetchFields:
+    """Bursts of whole planes of a map that grows: of one column's phase after the other, or of the map again."""
+    tile, source, spread, part = load.tile, layer.input_map, layer.spread, load.part
+    plane, length = source.in_height * source.in_line_beats, tile.in_height * source.in_line_beats
+    phase, word = divmod(part.word, tile.words)
+    row_phase = tile.y % spread.down * spread.across
+    first_plane = (row_phase + phase) * spread.phase_words + tile.word
+    count = part.map_lines // tile.in_height
+    return FetchFields(
+        fetch_bursts=count,
+        fetch_plane=source.in_address + first_plane * plane + tile.first_row * source.in_line_beats,
+        fetch_inside=word * plane,
+        fetch_first_bursts=tile.words - word,
+        fetch_plane_bursts=tile.words,
+        fetch_step=plane,
+        fetch_plane_step=spread.phase_words * plane,
+        fetch_first=length,
+        fetch_length=length,
+        fetch_last=length,
     )
 
 
@@ -170,6 +194,8 @@ def input_pool_fields(layer: LayerFields, load: Load) -> InputPoolJobFields:
 
 def buffer_fields(layer: LayerFields, load: Load) -> BufferJobFields:
     tile, buffer = load.tile, layer.buffer
+    if layer.spread.grows:
+        return spread_buffer(layer, load)
     pooled = layer.input_pool.in_pool is not InputPooling.UNPOOLED
     line_columns = tile.in_width if pooled else tile.map_columns
     return BufferJobFields(
@@ -182,6 +208,26 @@ def buffer_fields(layer: LayerFields, load: Load) -> BufferJobFields:
         taps=buffer.taps,
         tap_channels=buffer.tap_channels,
         newest=(buffer.taps - 1) * buffer.tap_channels,
+    )
+
+
+def spread_buffer(layer: LayerFields, load: Load) -> BufferJobFields:
+    """Where the planes of a map that grows go: those of a phase from its own column on, and columns apart."""
+    tile, across, columns = load.tile, layer.spread.across, load.tile.map_columns
+    phase, word = divmod(load.part.word, tile.words)
+    return BufferJobFields(
+        load_words=load.part.lines * columns,
+        line_columns=columns,
+        line_start=word * tile.in_height * tile.pitch + phase,
+        next_line=tile.pitch - (columns - 1) * across,
+        next_buffered=across,
+        phase_lines=tile.words * tile.in_height,
+        first_phase_lines=(tile.words - word) * tile.in_height,
+        next_phase=phase + 1,
+        column_step=1,
+        taps=1,
+        tap_channels=layer.buffer.tap_channels,
+        newest=0,
     )
 
 

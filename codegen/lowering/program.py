@@ -121,7 +121,7 @@ class Lowering:
                 early,
                 before[1] if before else None,
                 bool(before and before[0].dense),
-                plan.job.input_pool is not None,
+                plan.job,
             )
             self.emitter.emit(plan.job, tiling, loads)
             for tensor, label, placement in plan.job.stored:
@@ -174,6 +174,8 @@ class Lowering:
         pool, input_pool = self.pools.get(made), self.input_pools.get(node.main)
         source = self.places[input_pool.node.main if input_pool else node.main]
         pooled = self.pooled_part(made, pool) if pool else None
+        if (phases := self.graph.phases(node)) and source.splits != phases:
+            source = self.copy(node, node.main, replace(source, splits=phases))
         target = pooled if pooled and not pool.keeps_map else self.places[made]
         shortcut = self.places[node.shortcut] if node.shortcut else None
         if shortcut and shortcut.splits != target.splits and not self.graph.broadcast(node).channels:
@@ -216,7 +218,8 @@ class Lowering:
         """Plan a layer: what the order of loads depends on, and how it may be cut."""
         node, source, target, pooled = job.node, job.source, job.target, job.pooled
         cutter = self.cutter(job)
-        if not cutter.layer.dense and source.splits != target.splits:
+        phases = self.graph.phases(node)
+        if not cutter.layer.dense and source.splits != (phases or target.splits):
             raise BfpError(f"layer {job.name}: its input and output have different channel layouts")  # pragma: no cover
         loads = job.reader
         keeps_map = not job.pool or job.pool.keeps_map
@@ -232,6 +235,8 @@ class Lowering:
             pad_top=loads.window.padding[0],
             out_height=self.graph.shapes[node.output][1],
             input_pool=job.input_pool,
+            grows=node.factors != (1, 1),
+            source_planes=source.planes,
         )
         self.planned.append(Planned(job, traffic, cutter))
 
@@ -249,7 +254,7 @@ class Lowering:
             name=job.name,
             op=job.op,
             channels=self.graph.shapes[job.node.main][0],
-            in_words=job.source.planes,
+            in_words=job.in_words,
             out_words=job.target.planes,
             out_height=out_height,
             out_width=out_width,
@@ -260,5 +265,6 @@ class Lowering:
             shortcut_bits=job.shortcut.bits if job.shortcut else 0,
             pool=job.pool,
             input_pool=job.input_pool,
+            factors=job.node.factors,
         )
         return Cutter(layer, self.program.options, self.program.array)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from codegen.lowering.cost import Cost, Machine, tiling_cost
 from codegen.lowering.fusion import InputPool, Pool
+from codegen.lowering.job import Job
 from codegen.lowering.layer_fields import LoadFields
 from codegen.lowering.tiling import Cutter, Tiling, ceil_div
 
@@ -36,7 +37,8 @@ class Traffic:
     """What the order of loads and stores depends on: where a layer reads and writes.
 
     source_address, source_plane: as a Target's. in_height: rows of the map that it reads; pad_top: rows before it;
-    input_pool: that pools them. out_height: rows that it computes.
+    input_pool: that pools them. out_height: rows that it computes. grows: whether the map grows as it loads;
+    source_planes: of that map.
     """
 
     source_address: int
@@ -47,14 +49,25 @@ class Traffic:
     pad_top: int
     out_height: int
     input_pool: InputPool | None = None
+    grows: bool = False
+    source_planes: int = 0
 
 
 def rows_of_first_tile(traffic: Traffic, tiling: Tiling) -> int:
     """Rows of the input map, counted from its top, that the first tile reads from."""
     window = tiling.buffered
+    if traffic.grows:
+        return min(traffic.in_height, tiling.tile_height)
     height = min(tiling.tile_height, traffic.out_height)
     last = traffic.input_pool.rows(height) - 1 if traffic.input_pool else (window.rows(height) - 1) * window.row_step
     return min(traffic.in_height, max(0, last - traffic.pad_top + 1))
+
+
+def first_row_of_last_tile(traffic: Traffic, tiling: Tiling) -> int:
+    """Of the rows that a layer computes, the first one that its last tile does."""
+    first = min(tiling.apart, traffic.out_height) - 1
+    rows = ceil_div(traffic.out_height - first, tiling.apart)
+    return first + (ceil_div(rows, tiling.tile_height) - 1) * tiling.tile_height * tiling.apart
 
 
 def early_pass(before: Traffic, before_tiling: Tiling, traffic: Traffic, tiling: Tiling) -> int | None:
@@ -70,10 +83,12 @@ def early_of(before: Traffic, target: Target, before_tiling: Tiling, traffic: Tr
     """The same for one target of the layer before."""
     offset, rest = divmod(target.address - traffic.source_address, traffic.source_plane)
     # words of the layer before that the first tile reads, counted in its own output
-    first, stop = max(0, -offset), min(target.planes, tiling.words - offset)
+    # where the map grows, phases lie apart: all of them are taken for read
+    words = traffic.source_planes if traffic.grows else tiling.words
+    first, stop = max(0, -offset), min(target.planes, words - offset)
     if rest or first >= stop or target.plane != traffic.source_plane:
         return 0
-    last_row = (before_tiling.tiles_down - 1) * before_tiling.tile_height
+    last_row = first_row_of_last_tile(before, before_tiling)
     if target.pool:
         last_row = target.pool.rows(last_row)
     if rows_of_first_tile(traffic, tiling) <= last_row:
@@ -133,15 +148,16 @@ def choose_tilings(layers: list[tuple[Traffic, Cutter]], machine: Machine) -> li
 
 
 def load_fields(
-    tiling: Tiling, early: int | None, before: Tiling | None, before_dense: bool, by_planes: bool
+    tiling: Tiling, early: int | None, before: Tiling | None, before_dense: bool, job: Job
 ) -> LoadFields:
-    """Lines that load with each pass, for the schedule; ``before`` is the layer before, if there is one.
+    """Lines that load with each pass of a job, for the schedule; ``before`` is the layer before, if there is one.
 
-    by_planes: counted in planes, which are not divided.
+    Of an input that is pooled, or grows, as it loads planes are counted, which are not divided.
     """
-    rows = 1 if by_planes else tiling.buffered.rows(tiling.tile_height)
-    slice_lines = ceil_div(tiling.words * rows, tiling.tile_passes)
+    planes = job.input_pool is not None or job.node.factors != (1, 1)
+    lines = tiling.words * (job.node.factors[1] if planes else tiling.buffered.rows(tiling.tile_height))
+    slice_lines = ceil_div(lines, tiling.tile_passes)
     if early is None or before is None:
         return LoadFields(slice_lines)
     passes = before.tile_passes if before_dense else before.edge_passes
-    return LoadFields(slice_lines, ceil_div(tiling.words * rows, passes - early), early)
+    return LoadFields(slice_lines, ceil_div(lines, passes - early), early)

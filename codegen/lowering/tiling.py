@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bfp.errors import BfpError
 from bfp.graph import Window
@@ -67,6 +67,14 @@ def buffer_window(dense: bool, channels: int, in_words: int, window: Window, lan
     )
 
 
+def rows_apart(buffered: Buffered, out_height: int) -> tuple[int, Buffered]:
+    """Output rows, as far apart as it takes for their windows to share the rows of a dilated kernel, and what the buffer
+    holds of a tile of such rows: no row between those.
+    """
+    gap, gap_across = buffered.gap  # which has no common divisor with the stride
+    return min(gap, out_height), replace(buffered, row_step=buffered.row_step * gap, gap=(1, gap_across))
+
+
 @dataclass(frozen=True)
 class Tiling:
     """Output tile, channel words per tile, and passes over it.
@@ -76,7 +84,8 @@ class Tiling:
     weights are on chip at one time; tile_passes, edge_passes: passes over a
     tile, and over one with the last, fewer words. pitch, edge_pitch: words from
     one input row to the next, in full tiles and in the last one across.
-    block_pixels: output pixels per block of cycles.
+    block_pixels: output pixels per block of cycles. apart: output rows from one
+    row of a tile to the next.
     """
 
     tile_height: int
@@ -99,6 +108,7 @@ class Tiling:
     edge_pitch: int
     block_pixels: int
     buffered: Buffered
+    apart: int
 
 
 @dataclass(frozen=True)
@@ -107,7 +117,7 @@ class LayerShape:
 
     op: the engine's operator. channels, in_words: of the input; out_words, out_height, out_width: of what it computes.
     in_bits, out_bits, weight_bits, shortcut_bits: widths of mantissas in memory, 0 where there is no shortcut.
-    pool, input_pool: that run in it, on its results and on its input.
+    pool, input_pool: that run in it, on its results and on its input. factors: by which rows and columns grow.
     """
 
     name: str
@@ -124,6 +134,7 @@ class LayerShape:
     shortcut_bits: int = 0
     pool: Pool | None = None
     input_pool: InputPool | None = None
+    factors: tuple[int, int] = (1, 1)
 
     @property
     def dense(self) -> bool:
@@ -153,9 +164,13 @@ class Cutter:
     Raises BfpError, naming the layer, where its kernel has more weights than the engine holds.
     """
 
-    def __init__(self, layer: LayerShape, options: EngineOptions, array: Array) -> None:
+    def __init__(self, layer: LayerShape, options: EngineOptions, array: Array, apart: bool = False) -> None:
+        """apart: whether the rows of a tile lie as far apart as those of a dilated kernel do."""
         self.layer, self.options, self.array = layer, options, array
         self.buffered = buffer_window(layer.dense, layer.channels, layer.in_words, layer.window, options.lanes)
+        self.apart = layer.factors[0]
+        if apart:
+            self.apart, self.buffered = rows_apart(self.buffered, layer.out_height)
         self.area = self.buffered.kernel[0] * self.buffered.kernel[1]
         if self.area > options.weight_steps and layer.dense:
             kh, kw = layer.window.kernel
@@ -222,7 +237,7 @@ class Cutter:
                     Tiling(
                         tile_height=height,
                         tile_width=width,
-                        tiles_down=ceil_div(layer.out_height, height),
+                        tiles_down=ceil_div(ceil_div(layer.out_height, self.apart), height),
                         tiles_across=across,
                         words=words,
                         word_tiles=word_tiles,
@@ -240,12 +255,25 @@ class Cutter:
                         edge_pitch=self.pitch(edge),
                         block_pixels=self.block_pixels,
                         buffered=self.buffered,
+                        apart=self.apart,
                     )
                 )
         return found
 
     def candidates(self) -> list[Tiling]:
         """Whole rows where possible; then some numbers of cuts. Raises BfpError naming the layer where nothing fits."""
+        if self.layer.factors != (1, 1):
+            return self.cuts_of_rows(self.layer.out_width)
+        if self.buffered.gap[0] == 1 or self.layer.pool or self.apart > 1:
+            return self.of_rows()
+        others = Cutter(self.layer, self.options, self.array, apart=True).of_rows()
+        try:
+            return self.of_rows() + others
+        except BfpError:
+            return others
+
+    def of_rows(self) -> list[Tiling]:
+        """Whole rows where possible. Raises BfpError naming the layer where nothing fits."""
         layer, step = self.layer, self.width_step
         widths = [layer.out_width, *range((layer.out_width - 1) // step * step, 0, -step)]
         width = next((w for w in widths if self.fits(1, w)), None)
@@ -254,7 +282,13 @@ class Cutter:
         # of the widths that cut a row into so few tiles, the evenest
         across = ceil_div(layer.out_width, width)
         width = next(w for w in reversed(widths) if ceil_div(layer.out_width, w) == across and self.fits(1, w))
-        rows = layer.out_height
+        return self.cuts_of_rows(width)
+
+    def cuts_of_rows(self, width: int) -> list[Tiling]:
+        """The tilings with tiles so wide: some numbers of cuts. Raises BfpError where not even one row fits."""
+        rows = ceil_div(self.layer.out_height, self.apart)
+        if not self.fits(1, width):
+            raise self.refusal(width)
         fewest = next(n for n in range(1, rows + 1) if self.fits(ceil_div(rows, n), width))
         heights = {ceil_div(rows, n) for n in range(fewest, min(fewest + MOST_EXTRA_CUTS, rows) + 1)}
         return [cut for h in sorted(heights, reverse=True) for cut in self.cuts(h, width)]

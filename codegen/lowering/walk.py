@@ -14,7 +14,8 @@ from codegen.lowering.schedule import Program
 class Tile:
     """The part of a layer that is on chip at one time.
 
-    y, x, height, width: of the output; word, words: channel words of the input. in_height, in_width, pitch: of the
+    y, x, height, width: of the output, of which the rows lie ``apart``; word, words: channel words of the input. first_row:
+    of the input map, the one that the buffer's first row is, or would be in its padding. in_height, in_width, pitch: of the
     input buffer, which has so many words from one row to the next. map_rows, map_columns: of the input map, those that
     no window uses left out.
     """
@@ -30,15 +31,20 @@ class Tile:
     pitch: int
     map_rows: int
     map_columns: int
+    first_row: int
+    apart: int
 
 
 def tile_at(layer: LayerFields, y: int, x: int, word: int) -> Tile:
     """The tile that starts at an output pixel and a channel word."""
     tiles, out, buffer, window, pool = layer.tiles, layer.output_map, layer.buffer, layer.window, layer.input_pool
-    width, height = min(tiles.tile_width, out.out_width - x), min(tiles.tile_height, out.out_height - y)
+    width, rows = min(tiles.tile_width, out.out_width - x), -(-(out.out_height - y) // tiles.rows_apart)
+    height = min(tiles.tile_height, rows)
     in_height = (height - 1) * buffer.down + (window.kernel_height - 1) * buffer.kernel_down + 1
     in_width = (width - 1) * buffer.across + (window.kernel_width - 1) * buffer.kernel_across + 1
-    if pool.in_pool is InputPooling.UNPOOLED:
+    if layer.spread.grows:
+        map_rows, map_columns = in_height, in_width // layer.spread.across
+    elif pool.in_pool is InputPooling.UNPOOLED:
         map_rows, map_columns = in_height, (in_width - 1) * buffer.col_step + buffer.taps
     else:
         map_rows = (height - 1) * window.stride_height + pool.in_pool_height
@@ -55,16 +61,19 @@ def tile_at(layer: LayerFields, y: int, x: int, word: int) -> Tile:
         pitch=buffer.pitch if width == tiles.tile_width else buffer.edge_pitch,
         map_rows=map_rows,
         map_columns=map_columns,
+        first_row=y // layer.spread.down if layer.spread.grows else y * window.stride_height - window.pad_top,
+        apart=tiles.rows_apart,
     )
 
 
 def tiles(layer: LayerFields) -> list[Tile]:
-    """All tiles of a layer, in their order: across, then down, then through the channel words."""
-    t = layer.tiles
+    """All tiles of a layer, in their order: across, then down, then the rows between, then through the channel words."""
+    t, height = layer.tiles, layer.output_map.out_height
     return [
-        tile_at(layer, y * t.tile_height, x * t.tile_width, word * t.tile_words)
+        tile_at(layer, y, x * t.tile_width, word * t.tile_words)
         for word in range(t.word_tiles)
-        for y in range(t.tiles_down)
+        for first in range(t.rows_apart)
+        for y in range(first, height, t.rows_apart * t.tile_height)
         for x in range(t.tiles_across)
     ]
 
@@ -84,13 +93,15 @@ class Slice:
 
 
 def units(layer: LayerFields, tile: Tile) -> int:
-    """In which a tile loads: its lines, or whole planes where the map is pooled as it loads."""
+    """In which a tile loads: its lines, or whole planes where the map is pooled, or grows, as it loads."""
+    if layer.spread.grows:
+        return tile.words * layer.spread.across
     return tile.words * (tile.in_height if layer.input_pool.in_pool is InputPooling.UNPOOLED else 1)
 
 
 def slice_at(layer: LayerFields, tile: Tile, first: int, count: int) -> Slice:
     """``count`` units from ``first`` on."""
-    if layer.input_pool.in_pool is InputPooling.UNPOOLED:
+    if layer.input_pool.in_pool is InputPooling.UNPOOLED and not layer.spread.grows:
         word, row = divmod(first, tile.in_height)
         return Slice(first, word, row, count, count)
     return Slice(first * tile.in_height, first, 0, count * tile.in_height, count * tile.map_rows)

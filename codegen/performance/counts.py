@@ -54,13 +54,14 @@ BEATS = ("fetch_tile", "fetch_weights", "fetch_shortcut", "store")
 
 @dataclass(frozen=True)
 class Extent:
-    """A tile: its first output pixel, output rows and columns, and channel words of its input."""
+    """A tile: its first output pixel, output rows, which lie ``apart``, and columns, and channel words of its input."""
 
     y: int
     x: int
     height: int
     width: int
     words: int
+    apart: int
 
     @property
     def pixels(self) -> int:
@@ -147,6 +148,8 @@ def load_counts(layer: EngineLayer, tile: Extent) -> tuple[dict[str, int], MapLi
     """Counts of the loops that load a tile's input, and its lines in memory."""
     source, window, buffer = layer.fields.input_map, layer.fields.window, layer.fields.buffer
     buffered, pooled = layer.tiling.buffered, layer.input_pool
+    if layer.fields.spread.grows:
+        return spread_counts(layer, tile)
     in_height, in_width = buffered.rows(tile.height), buffered.columns(tile.width)
     map_rows = pooled.rows(tile.height) if pooled else in_height
     columns = pooled.columns(tile.width) if pooled else (in_width - 1) * buffer.col_step + buffer.taps
@@ -166,6 +169,15 @@ def load_counts(layer: EngineLayer, tile: Extent) -> tuple[dict[str, int], MapLi
         "load_tile": tile.words * in_height * (in_width if pooled else columns),
     }
     return counts, MapLines(map_rows, rows[0] if rows else 0, len(rows) if cols else 0, joined)
+
+
+def spread_counts(layer: EngineLayer, tile: Extent) -> tuple[dict[str, int], MapLines]:
+    """The same for a map that grows: all planes of a tile, once for each phase of a column, each of them one burst."""
+    source, across = layer.fields.input_map, layer.fields.spread.across
+    lines = tile.words * across * tile.height
+    words = lines * source.in_width
+    counts = {"fetch_tile": lines * source.in_line_beats} | dict.fromkeys(("unpack_tile", "input_pool", "load_tile"), words)
+    return counts, MapLines(tile.height, 0, tile.height, "plane")
 
 
 @dataclass(frozen=True)
@@ -191,13 +203,13 @@ def word_stores(layer: EngineLayer, tile: Extent) -> WordStores:
     if shortcut.has_shortcut:
         line = beats(part.width, shortcut.shortcut_bits, part.x * shortcut.shortcut_bits % 8)
         joined = part.height == shortcut.shortcut_height and not shortcut.shortcut_spread
-        shortcut_bursts = bursts_of(part.height, line == shortcut.shortcut_line_beats, joined)
+        shortcut_bursts = bursts_of(part.height, part.apart == 1 and line == shortcut.shortcut_line_beats, joined)
     kept = tile.height if out.keeps_map else 0
     pooled = pool.rows(tile.y + tile.height) - pool.rows(tile.y) if pool else 0
     if pool and kept:  # rows of both maps take turns
         stored_bursts = bursts_of(kept + pooled, whole_lines=False, all_rows=all_rows)
     else:
-        whole_lines = pool is not None or tile.width == out.out_width
+        whole_lines = pool is not None or (tile.apart == 1 and tile.width == out.out_width)
         stored_bursts = bursts_of(pooled if pool else tile.height, whole_lines, all_rows)
     return WordStores(
         packed=kept * row_cycles(tile.width, out.out_bits) + pooled * row_cycles(fused.pooled_width, out.out_bits),
@@ -294,12 +306,15 @@ def tile_counts(layer: EngineLayer, array: Array, tile: Extent) -> TileCounts:
         "bursts_out": total("stored_bursts"),
     }
     pooled, height = layer.input_pool is not None, layer.tiling.buffered.rows(tile.height)
+    units, unit_lines = (tile.words, map_lines.rows) if pooled else (tile.words * height, 1)
+    if layer.fields.spread.grows:
+        units, unit_lines = tile.words * layer.fields.spread.across, map_lines.rows
     return TileCounts(
         load=counts["unpack_tile"],
         load_beats=counts["fetch_tile"],
         map_lines=map_lines,
-        units=tile.words if pooled else tile.words * height,
-        unit_lines=map_lines.rows if pooled else 1,
+        units=units,
+        unit_lines=unit_lines,
         passes=passes,
         counts=counts,
     )
@@ -310,7 +325,7 @@ def layer_tiles(layer: EngineLayer, array: Array) -> list[TileCounts]:
     known: dict[Extent, TileCounts] = {}
     found = []
     for tile in tiles(layer.fields):
-        extent = Extent(tile.y, tile.x, tile.height, tile.width, tile.words)
+        extent = Extent(tile.y, tile.x, tile.height, tile.width, tile.words, tile.apart)
         if extent not in known:
             known[extent] = tile_counts(layer, array, extent)
         found.append(known[extent])

@@ -205,6 +205,9 @@ def logic_parts(program: Program, use: Features) -> list[Part]:
         found.append(part("tables of functions", a.lanes * 8, CHOICES))
     if use.fused_pool:
         found.append(part("fused max pooling", a.lanes * 2 * 9 + 150, COMPARISONS))
+    if use.spread:
+        # where the next phase begins, the choice of it, and its lines
+        found.append(part("maps that grow as they load", 3 * 16 + 2 * 16, CHOICES))
     if use.folded:
         found.append(part("folding of columns", a.lanes * 8 * (multiplexer(a.lanes) + 1), CHOICES))
     return found

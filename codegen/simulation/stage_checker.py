@@ -16,6 +16,7 @@ from codegen.simulation.stage_golden import (
     check_weights,
     expect,
     fetched_tile,
+    output_rows,
     packed_rows,
     rows_of,
     to_lanes,
@@ -106,7 +107,7 @@ class Checker:
         out, bits = work.out, layer.fields.shortcut.shortcut_bits
         tile = shortcut_part(layer.fields.shortcut, work.tile)
         part = layer.shortcut[out.out_word : out.out_word + out.outputs]
-        rows = part[:, :, tile.y : tile.y + tile.height].transpose(0, 2, 3, 1)
+        rows = part[:, :, output_rows(tile)].transpose(0, 2, 3, 1)
         rows = rows.reshape(-1, part.shape[3], part.shape[1])
         beats = packed_rows(rows, bits)[:, tile.x * bits // 8 : -(-(tile.x + tile.width) * bits // 8)]
         expect(call, "fetched", self.get(call, "fetched", True), beats.reshape(-1, part.shape[1]))
@@ -138,7 +139,7 @@ class Checker:
         """Rows [words, n, width, lanes] of the map that a pass stores over a tile, and of the pooled one."""
         words = slice(out.out_word, out.out_word + out.outputs)
         y, bottom = tile.y, tile.y + tile.height
-        kept = layer.results[words, :, y:bottom, tile.x : tile.x + tile.width]
+        kept = layer.results[words, :, output_rows(tile), tile.x : tile.x + tile.width]
         pooled = layer.results[:, :, :0, :0][words]
         if pool := layer.entry.pool:
             kept = kept if pool.keeps_map else kept[:, :, :0]
@@ -154,7 +155,7 @@ class Checker:
         for n in range(out.outputs):
             word, done = out.out_word + n, 0
             for row in range(tile.height):
-                y = tile.y + row
+                y = tile.y + row * tile.apart
                 if target.keeps_map:
                     at = target.out_address + (word * target.out_height + y) * target.out_line_beats
                     found.append((at + tile.x * target.out_bits // 8, kept[n][row]))

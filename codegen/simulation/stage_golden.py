@@ -18,6 +18,7 @@ from bfp.golden.model import ACCUMULATE
 from bfp.format import block_of
 from bfp.operators import Alignment
 from bfp.parameters import reciprocal
+from codegen.lowering.compute_jobs import Part
 from codegen.lowering.placement import Placement, place
 from codegen.lowering.schedule import Program
 from codegen.lowering.walk import Pass, Slice, Tile
@@ -72,7 +73,6 @@ class GoldenLayer:
             self.shift += to_lanes(p.main_alignment, self.place_out)[..., None, None]
             self.bias += to_lanes(p.bias, self.place_out)[..., None, None]
 
-
     def _shortcut(self, artifact: Artifact, values: dict[str, np.ndarray]) -> np.ndarray | None:
         """In the output's layout: where it has another one, the engine reads a copy. Its only channel is every word's."""
         if self.node.shortcut is None:
@@ -85,10 +85,15 @@ class GoldenLayer:
         return words
 
 
+def output_rows(tile: Tile | Part) -> slice:
+    """Those of the output that a tile computes, or those of a shortcut that meet it."""
+    return slice(tile.y, tile.y + tile.height * tile.apart, tile.apart)
+
+
 def rows_of(words: np.ndarray, out: Pass, tile: Tile) -> np.ndarray:
     """The part of a pass and tile, in the order in which it streams: [n, lanes]."""
     part = words[out.out_word : out.out_word + out.outputs]
-    part = part[:, :, tile.y : tile.y + tile.height, tile.x : tile.x + tile.width]
+    part = part[:, :, output_rows(tile), tile.x : tile.x + tile.width]
     return part.transpose(0, 2, 3, 1).reshape(-1, words.shape[1])
 
 
@@ -109,6 +114,11 @@ def map_lines(layer: GoldenLayer, tile: Tile, part: Slice) -> list[tuple[int, in
     if layer.entry.input_pool:
         words = lines.start // height, lines.stop // height
         lines, height = range(words[0] * tile.map_rows, words[1] * tile.map_rows), tile.map_rows
+    if f.spread.grows:
+        first = tile.y % f.spread.down * f.spread.across
+        planes = [divmod(n // height, tile.words) for n in lines]
+        words = [(first + phase) * f.spread.phase_words + tile.word + word for phase, word in planes]
+        return [(word, tile.y // f.spread.down + n % height) for word, n in zip(words, lines)]
     top = tile.y * f.window.stride_height - f.window.pad_top
     return [(tile.word + n // height, top + n % height * f.buffer.row_step) for n in lines]
 
@@ -155,6 +165,12 @@ def tile_buffer(layer: GoldenLayer, tile: Tile, part: Slice, before: np.ndarray)
     """The input buffer [words, lanes] after some lines of a tile; ``before``: what it held."""
     f, array = layer.fields, layer.array
     buffer = before.copy().reshape(array.banks, -1, array.lanes)
+    if f.spread.grows:
+        for n, line in enumerate(tile_words(layer, tile, part), part.line):
+            phase, row = divmod(n, tile.words * tile.in_height)
+            at = row * tile.pitch + phase + np.arange(len(line)) * f.spread.across
+            buffer[at % array.banks, at // array.banks] = line.astype(np.int8)
+        return buffer.reshape(-1, array.lanes)
     for n, line in enumerate(tile_words(layer, tile, part)):
         for c in range(tile.in_width):
             at = (part.line + n) * tile.pitch + c

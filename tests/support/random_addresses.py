@@ -1,10 +1,12 @@
-"""Parts of random networks that differ only in where values are read and written: windows whose positions lie apart."""
+"""Parts of random networks that differ only in where values are read and written: dilation, larger maps."""
 
 from __future__ import annotations
 
 import numpy as np
+from support.random_pairs import pair
 
-from bfp.graph import Window
+from bfp.format import BlockFormat
+from bfp.graph import Node, Window
 
 
 def dilated_window(rng: np.random.Generator, height: int, width: int, sees: bool) -> Window:
@@ -35,3 +37,56 @@ def dilated(network, rng: np.random.Generator, name: str) -> bool:
         return dilated_window(rng, height, width, sees=kind == 3)
 
     return network.conv(name, kind == 2, window) if kind < 3 else network.pool(name, "max_pool", window)
+
+
+def phases(network, rng: np.random.Generator, name: str, source: str, count: int) -> str | None:
+    """A tensor, made of ``source``, whose channels are so many phases, all with one exponent: of one convolution, or of several side by side."""
+    channels, *size = network.shapes[source]
+    each = int(rng.integers(1, max(2, min(40, 200 // count))))
+    parts = count if count <= 4 and rng.random() < 0.4 else 1
+    shape = (each * count // parts, *size)
+    bits, exponent = int(rng.integers(2, network.widest + 1)), max(network.formats[source].exponents) + 3
+    made = []
+    for number in range(parts):
+        base = int(rng.integers(-9, 0))
+
+        def make(attempt: int):
+            weights = network.weights(shape[0], channels, (1, 1), base - attempt, network.segments[source])
+            return BlockFormat(bits, True, (0, shape[0]), (exponent,)), weights, None
+
+        made.append(f"{name}.phases{number}")
+        if not network.finish(Node(made[-1], "conv", (source,), made[-1]), shape, (0, shape[0]), make):
+            return None
+    return made[0] if parts == 1 else f"{name}.joined" if network.join(f"{name}.joined", made) else None
+
+
+def enlarged(network, rng: np.random.Generator, name: str) -> bool:
+    """Nearest upsampling, or channels as pixels."""
+    factors = tuple(int(v) for v in rng.choice([1, 2, 2, 3, 4], 2))
+    factors = (2, 2) if factors == (1, 1) else factors
+    count = factors[0] * factors[1]
+    phased = rng.random() < 0.6
+    largest = max(network.readable(), key=lambda t: np.prod(network.shapes[t][1:]))
+    read = largest if rng.random() < 0.5 else str(rng.choice(network.readable()))
+    source = phases(network, rng, name, read, count) if phased else read
+    if source is None:
+        return False
+    channels, height, width = network.shapes[source]
+    shape = (channels // count if phased else channels, height * factors[0], width * factors[1])
+    segments, fmt = (0, shape[0]) if phased else network.segments[source], network.formats[source]
+    activation, unsigned = network.activation()
+    node = Node(name, "depth_to_space" if phased else "upsample_nearest", (source,), name, Window(), activation, factors=factors)
+
+    def make(attempt: int):
+        exponent = min(fmt.exponents) + int(rng.integers(-3, 6))
+        return network.format(segments, exponent, unsigned or not fmt.signed), None, None
+
+    return network.finish(node, shape, segments, make)
+
+
+def addresses(network, rng: np.random.Generator) -> None:
+    """Some of these, behind all that a network has."""
+    if rng.random() < 0.5:
+        dilated(network, rng, "apart")
+    if rng.random() < 0.5 and enlarged(network, rng, "larger"):
+        pair(network, "met")

@@ -17,7 +17,7 @@ from bfp.format import BlockFormat, block_of, common_refinement, mantissa_range
 from bfp.graph import Graph, Node, Window
 from bfp.limits import MAX_REQUANTISATION_SHIFT, MIN_REQUANTISATION_SHIFT
 from bfp.parameters import Weights, derive, prove
-from support.random_addresses import dilated
+from support.random_addresses import addresses
 from support.random_layouts import mixed_layouts
 from support.random_pairs import pair
 from support.random_pools import pooled_input, pooled_maps
@@ -328,7 +328,5 @@ def random_artifact(seed: int, lanes: int, widest: int = 8, nodes: int = 10, sev
     if rng.random() < 0.9:
         pooled_input(network, rng, "in")
     pooled_maps(network, rng, "end")
-    apart = np.random.default_rng((seed, 4))
-    if apart.random() < 0.5:
-        dilated(network, apart, "apart")
+    addresses(network, np.random.default_rng((seed, 4)))
     return network.artifact(several and ends.random() < 0.7)

@@ -31,6 +31,7 @@ class Network(nn.Module):
         self.reader = pointwise(12, nn.ReLU())
         self.wide = nn.Sequential(nn.Conv2d(12, 40, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(40), nn.ReLU())
         self.deep = nn.Sequential(nn.Conv2d(40, 20, 3, padding=2, dilation=2, bias=False), nn.BatchNorm2d(20), nn.SiLU())
+        self.phases = nn.Conv2d(12, 48, 1) if means else None
         self.mean = nn.AvgPool2d(3) if means else nn.AvgPool2d(3, stride=2, padding=1)
         self.classes = nn.Linear(20 if means else 80, 10)
 
@@ -42,6 +43,9 @@ class Network(nn.Module):
         x = torch.maximum(torch.relu(self.pointwise(self.depthwise(x)) + x), x)
         x = torch.minimum(x, self.lit(x)) * self.gate(x)
         x = self.around(x) + x
+        if self.phases is not None:
+            larger = nn.functional.interpolate(x, scale_factor=2) + nn.functional.pixel_shuffle(self.phases(x), 2)
+            x = self.pool(larger)
         x = self.reader(self.over_input(x))
         x = self.mean(self.deep(self.wide(x)))
         return self.classes(torch.flatten(x, 1))
