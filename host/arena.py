@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ class Arena:
 
     def __init__(self, buffer: Any):
         self.buffer = buffer
+        self._parts: dict[str, list] = {}  # slices of a PYNQ buffer cost more than what is done with most of them
 
     @property
     def device_address(self) -> int:
@@ -47,8 +48,11 @@ class Arena:
         lap("unpack")
         return mantissas
 
-    def parts(self, tensor: PlacedTensor) -> Iterator:
+    def parts(self, tensor: PlacedTensor) -> list:
         """The parts of the buffer that hold a tensor's segments."""
-        for segment in tensor.segments:
-            words = tensor.segment_words(segment, self.buffer.shape[1])
-            yield self.buffer[segment.address : segment.address + words]
+        if tensor.name not in self._parts:
+            words = [tensor.segment_words(segment, self.buffer.shape[1]) for segment in tensor.segments]
+            self._parts[tensor.name] = [
+                self.buffer[segment.address : segment.address + count] for segment, count in zip(tensor.segments, words)
+            ]
+        return self._parts[tensor.name]

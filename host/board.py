@@ -75,6 +75,11 @@ class Board:
         """Whether the buffers have been given back."""
         return self._engine is None
 
+    @property
+    def running(self) -> bool:
+        """Whether something was started that has not been waited for to its end."""
+        return self._running
+
     def allocate(self, words: int) -> Any:
         """A buffer, uint8 [words, lanes]. Raises BfpError where the system has no room for it."""
         shape = (words, self._deployment.lanes)
@@ -88,9 +93,9 @@ class Board:
         return buffer
 
     def point(self, addresses: Mapping[str, int]) -> None:
-        """Set the addresses of the engine's memories, by pointer."""
-        self._pointed = {name: int(address) for name, address in addresses.items()}
-        self._engine.point(self._pointed)
+        """Set the addresses of the engine's memories, by pointer. Those that were set before are in the registers still."""
+        before, self._pointed = self._pointed, {name: int(address) for name, address in addresses.items()}
+        self._engine.point(self._pointed, before)
 
     def prepare(self) -> bool:
         """Make sure that the engine is this network's, has its addresses, and can be started.
@@ -224,7 +229,7 @@ class Board:
             self._check_loaded()
             for buffer in self._buffers:
                 buffer.flush()
-            self._engine.point(self._pointed)
+            self._engine.point(self._pointed, {})
         self._running = False
 
     def _load_again(self) -> None:

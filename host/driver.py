@@ -146,8 +146,8 @@ class Accelerator:
         images = self._inputs.several(images)
         with self._turns.turn("run_many", lasting=True) as turn:
             prepare = partial(self._inputs.prepare, draft=draft)
-            start, finish = partial(self._start, turn), partial(self._finish, turn)
-            stages = Stages(prepare, self._put, start, finish, self._outputs.read)
+            start, check = partial(self._start, turn), partial(self._check, turn)
+            stages = Stages(prepare, self._put, start, self._finish, check, self._outputs.read)
             self._stream = Stream(images, stages, self._two_arenas(), threads or os.cpu_count() or 1)
             try:
                 for output in self._stream:
@@ -278,7 +278,10 @@ class Accelerator:
     def _compute(self, turn: Turn, arena: Arena, lap: Lap = no_lap) -> None:
         """All layers, in an arena that has its input."""
         self._start(turn, arena)
-        self._finish(turn, arena, lap)
+        self._finish(arena)
+        lap("engine")
+        self._check(turn, arena)
+        lap("copy")
 
     def _start(self, turn: Turn, arena: Arena) -> None:
         """Start the engine in an arena that is ready. Meanwhile the engine stands still: no more than must be is done."""
@@ -291,22 +294,25 @@ class Accelerator:
         if self._outputs.computed:
             self._board.start(0, self.deployment.layers)
 
-    def _finish(self, turn: Turn, arena: Arena, lap: Lap = no_lap) -> None:
-        """Wait for the engine; a result that looks as if it were not written is computed again, over another filling.
-
-        Raises BfpError where that is not written either.
-        """
-        if not self._outputs.computed:
-            return
-        checks = self._outputs.checks(arena)
-        for filling, following in zip(ResultCheck.FILLINGS, (*ResultCheck.FILLINGS[1:], None)):
+    def _finish(self, arena: Arena) -> None:
+        """Wait for the engine, which works in this arena."""
+        if self._outputs.computed:
             self._board.finish(self._given_up)
-            lap("engine")
-            if all([check.written(filling) for check in checks]):
-                return
-            if following is not None:
-                self._fill(arena, following)
-                self._start(turn, arena)
+
+    def _check(self, turn: Turn, arena: Arena) -> None:
+        """See that the engine has written its results; what looks as if it were not is computed again, over another filling.
+
+        Meanwhile the engine may work in another arena. Raises BfpError where nothing is written either.
+        """
+        if all([check.written(ResultCheck.FILLINGS[0]) for check in self._outputs.checks(arena)]):
+            return
+        if self._board.running:
+            self._board.finish(self._given_up)
+        self._fill(arena, ResultCheck.FILLINGS[1])
+        self._start(turn, arena)
+        self._finish(arena)
+        if all([check.written(ResultCheck.FILLINGS[1]) for check in self._outputs.checks(arena)]):
+            return
         raise BfpError(
             f"the engine of {self.deployment.network} ended and did not write its result, or it cannot be seen; check the "
             "memory ports of the block design and that nothing else writes the engine's registers, and open it again"

@@ -53,11 +53,14 @@ class Engine:
         """Whether the engine can be started."""
         return bool(self._read("CTRL") & AP_IDLE)
 
-    def point(self, addresses: Mapping[str, int]) -> None:
-        """Set the addresses of the memories, bytes, by pointer."""
+    def point(self, addresses: Mapping[str, int], before: Mapping[str, int]) -> None:
+        """Set the addresses of the memories, bytes, by pointer. before: what the registers hold, as far as it is known."""
         for name, address in addresses.items():
-            self._write(f"{name}_1", int(address) & 0xFFFF_FFFF)
-            self._write(f"{name}_2", int(address) >> 32)
+            known = before.get(name)
+            if known is None or known & 0xFFFF_FFFF != address & 0xFFFF_FFFF:
+                self._write(f"{name}_1", address & 0xFFFF_FFFF)
+            if known is None or known >> 32 != address >> 32:
+                self._write(f"{name}_2", address >> 32)
 
     def addresses(self) -> dict[str, int]:
         """What the address registers hold."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from bfp.errors import BfpError
 
 LINE = 64  # bytes of a cache line
@@ -65,4 +67,4 @@ class ResultCheck:
         """Whether anything is there that was not before the run."""
         for part in self._parts:
             part.invalidate()
-        return any((part != filling).any() for part in self._parts)
+        return any((np.asarray(part) != filling).any() for part in self._parts)

@@ -34,7 +34,7 @@ class Outputs:
 
     def checks(self, arena: Arena) -> list[ResultCheck]:
         """Whether each of those that the engine writes has been written."""
-        return [ResultCheck(list(arena.parts(tensor))) for tensor in self._written]
+        return [ResultCheck(arena.parts(tensor)) for tensor in self._written]
 
     def read(self, arena: Arena, lap: Lap = no_lap) -> Values:
         """The values [count] of the only output, or of each by its name."""

@@ -8,6 +8,7 @@ looking up, since it has a picture's bytes already and is quick on small process
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -53,11 +54,13 @@ class PixelWriter:
         codes = mantissa_table(pre, tensor.format) & ((1 << tensor.format.bits) - 1)
         # PIL looks values up in its own order of bands
         self._table = (codes[::-1] if pre.channels == "bgr" else codes).reshape(-1).tolist()
+        self._cleared: list[weakref.ref] = []  # arenas in which the unused lanes hold zeros
 
     def write(self, picture: Image.Image, arena: np.ndarray) -> None:
         """Put a picture, RGB or gray and of the network's size, into the arena, uint8 [words, lanes].
 
-        Raises BfpError for another mode or size.
+        Lanes without a channel are cleared the first time that an arena is given; whatever is packed there later leaves
+        zeros in them, too. Raises BfpError for another mode or size.
         """
         tensor, mode = self._tensor, MODES[self._pre.channels]
         channels, height, width = tensor.shape
@@ -66,15 +69,36 @@ class PixelWriter:
                 f"a picture of {picture.size[1]} x {picture.size[0]} pixels and mode {picture.mode} was given, the network "
                 f"takes {height} x {width} and mode {mode}; resize it or convert it first"
             )
+        self._clear_once(arena)
         arena = np.asarray(arena)  # a plain view: slices of a PYNQ buffer cost more
-        raw, size = RAW[self._pre.channels]
-        looked_up = np.frombuffer(picture.point(self._table).tobytes("raw", raw), np.uint8).reshape(height, width, size)
-        layout.clear(tensor, arena)
+        looked_up = self._look_up(picture)
         bits, (first, *others), lanes = tensor.format.bits, tensor.segments, arena.shape[1]
-        if (bits, channels, size, lanes % 4) == (8, 3, 4, 0) and not others:
+        if (bits, channels, lanes % 4) == (8, 3, 0) and not others:
             # all channels lie in the first four bytes of a word, so that a pixel is one write
             words = arena[first.address : first.address + height * width]
             words.view("<u4")[:, 0] = looked_up.view("<u4").reshape(-1) & COLOURS
             return
         for channel, lane in enumerate(layout.channel_lanes(tensor, arena)):
             lane[:] = layout.pack_lines(looked_up[:, :, channel], bits)
+
+    def _look_up(self, picture: Image.Image) -> np.ndarray:
+        """The mantissas' bytes of every pixel, uint8 [height, width, bytes of a pixel].
+
+        As ``picture.point(table).tobytes("raw", raw)`` by the functions that these call. Later versions of Pillow round
+        every entry of the table for each picture, and all of them join the bytes out of pieces, at a new address each.
+        """
+        (width, height), (raw, size) = picture.size, RAW[self._pre.channels]
+        picture.load()
+        looked_up = picture.im.point(self._table, None)
+        encoder = Image._getencoder(picture.mode, "raw", (raw,))
+        encoder.setimage(looked_up, (0, 0, width, height))
+        _, _, held = encoder.encode(width * height * size)
+        return np.frombuffer(held, np.uint8).reshape(height, width, size)
+
+    def _clear_once(self, arena: np.ndarray) -> None:
+        """Zeros wherever the input lies, unless this arena was here before."""
+        for known in self._cleared:
+            if known() is arena:
+                return
+        layout.clear(self._tensor, np.asarray(arena))
+        self._cleared = [known for known in self._cleared if known() is not None] + [weakref.ref(arena)]

@@ -29,6 +29,7 @@ from host import hwh
 from host.board import SIMULATION_MARK
 from host.conditions import CLOCK_ACTIVE, CLOCK_REGISTERS, FIRST_CLOCK
 from host.engine import AP_DONE, AP_IDLE, AP_START, INTERRUPT_ON_DONE
+from host.engine_thread import EngineThread, Job
 from host.faults import Faults, SimulatedInterrupt
 
 try:
@@ -99,6 +100,7 @@ class SimulatedBoard(Device):
         self._next_address = DDR_HIGH
         self._ps = {address: _PLL_RESET for address in _PLL_CONTROLS}
         self._lock = threading.Lock()
+        self._thread = EngineThread()
         self._reset()
         folder = Path(folder) if folder else Path(deploy_dir) / "simulated"
         deployment = self._deployment
@@ -208,8 +210,8 @@ class SimulatedBoard(Device):
         self._stop_job()
 
     def _stop_job(self) -> None:
-        """The thread of an older job may go on; its results are no longer looked at."""
-        self._job: threading.Thread | None = None
+        """An older job may go on; its results are no longer looked at."""
+        self._job: Job | None = None
 
     def _register(self, address: int) -> str | None:
         """Name of the engine's register, None for one of the processing system."""
@@ -283,37 +285,40 @@ class SimulatedBoard(Device):
         self._control = AP_START
         self._progress = ctypes.c_uint32()  # of this job alone: an older one may go on
         # A thread, since a real engine returns at once and may never finish.
-        self._job = threading.Thread(target=self._run, args=(pointers, begin, end, keep, self._progress), daemon=True)
-        self._job.start()
+        progress = self._progress
+        self._job = Job(lambda: self._run(pointers, begin, end, keep, progress), self._end)
+        self._begin(self._job)
 
-    def _run(
-        self,
-        pointers: list[int],
-        begin: int,
-        end: int,
-        keep: list,
-        progress: ctypes.c_uint32,
-    ) -> None:
+    def _begin(self, job: Job) -> None:
+        self._thread.start(job)
+
+    def _run(self, pointers: list[int], begin: int, end: int, keep: list, progress: ctypes.c_uint32) -> int | None:
+        """The identity that the engine reports at its end, None where that never comes.
+
+        keep: memories; a buffer that is freed stays valid memory while the engine may write to it.
+        """
         low, high = ctypes.c_uint32(), ctypes.c_uint32()
         self._engine(*pointers, begin, end, ctypes.byref(low), ctypes.byref(high), ctypes.byref(progress))
         faults = self.faults
         if begin != end and (faults.finishes_late_s or faults.never_finishes):
             progress.value = end  # it stands in the last layer
             time.sleep(faults.finishes_late_s)
-        del keep  # only now: a freed buffer stays valid memory while the engine may write to it
-        if faults.identity is not None:
-            low, high = ctypes.c_uint32(faults.identity), ctypes.c_uint32(faults.identity >> 32)
+        keep.clear()
         if begin != end and faults.never_finishes:
-            return
+            return None
         progress.value = 0
+        return high.value << 32 | low.value if faults.identity is None else faults.identity
+
+    def _end(self, job: Job, identity: int | None) -> None:
         with self._lock:
-            if threading.current_thread() is self._job:
-                self._registers.update(identity_low=low.value, identity_high=high.value)
-                self._registers.update(identity_low_ctrl=1, identity_high_ctrl=1)
-                self._control = AP_DONE | AP_IDLE | AP_READY
-                if self._registers.get("IP_IER", 0) & INTERRUPT_ON_DONE:
-                    self._registers["IP_ISR"] = self._registers.get("IP_ISR", 0) | INTERRUPT_ON_DONE
-                self._drive_interrupt()
+            if identity is None or job is not self._job:
+                return
+            self._registers.update(identity_low=identity & 0xFFFF_FFFF, identity_high=identity >> 32)
+            self._registers.update(identity_low_ctrl=1, identity_high_ctrl=1)
+            self._control = AP_DONE | AP_IDLE | AP_READY
+            if self._registers.get("IP_IER", 0) & INTERRUPT_ON_DONE:
+                self._registers["IP_ISR"] = self._registers.get("IP_ISR", 0) | INTERRUPT_ON_DONE
+            self._drive_interrupt()
 
     def _translate(self, name: str, size: int) -> tuple[_DeviceMemory, int]:
         address = self._registers.get(f"{name}_2", 0) << 32 | self._registers.get(f"{name}_1", 0)

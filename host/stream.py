@@ -7,6 +7,7 @@ engine works in; with two of them the engine never waits for packing or reading.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
@@ -16,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+PRIORITY = 1  # the lowest of those that go before all ordinary threads
 GRACE_S = 1.0  # for the engine to finish what it works on when a stream ends early
 
 
@@ -25,13 +27,15 @@ class Stages:
 
     prepare(image): in several threads at once, decoding. load(prepared, slot): packing into a free slot. start(slot),
     finish(slot): the engine, one slot at a time; the next one is started before anything else is done with the last.
-    read(slot): its result, after which the slot is free.
+    check(slot): of what the engine did, by the thread that starts it, so that the engine may be used. read(slot): its
+    result, after which the slot is free.
     """
 
     prepare: Callable[[Any], Any]
     load: Callable[[Any, Any], None]
     start: Callable[[Any], None]
     finish: Callable[[Any], None]
+    check: Callable[[Any], None]
     read: Callable[[Any], Any]
 
 
@@ -111,12 +115,12 @@ class Stream:
         self._ended = False
         self.given_up = False  # what the engine still works on is waited for no more
         works = (
-            (self._feed,),
-            (_work, self._load, self._prepared, self._loaded),
-            (self._compute,),
-            (_work, self._read, self._computed, self._results),
+            (_until_stopped, self._feed),
+            (_go_first, _work, self._load, self._prepared, self._loaded),
+            (_go_first, self._compute),
+            (_go_first, _work, self._read, self._computed, self._results),
         )
-        self._threads = [threading.Thread(target=_until_stopped, args=work, daemon=True) for work in works]
+        self._threads = [threading.Thread(target=work, args=arguments, name="stage", daemon=True) for work, *arguments in works]
         for thread in self._threads:
             thread.start()
 
@@ -204,6 +208,10 @@ class Stream:
                 self._begin(following)
             except BaseException as error:
                 self._begun, following = None, _Failure(error)
+        try:
+            self._stages.check(slot)
+        except BaseException as error:
+            return _Failure(error)
         self._computed.put(slot)
         return self._loaded.get() if following is None else following
 
@@ -241,3 +249,13 @@ def _is_last(item: object) -> bool:
 def _until_stopped(work: Callable[..., None], *arguments: object) -> None:
     with suppress(_Stopped):
         work(*arguments)
+
+
+def _go_first(work: Callable[..., None], *arguments: object) -> None:
+    """As ``_until_stopped``, for what the engine waits for: ahead of the decoders, which would keep it waiting for a turn.
+
+    The share of a processor is small. It needs root, as PYNQ does; otherwise the thread waits for its turn.
+    """
+    with suppress(OSError, AttributeError):  # no right to it, or a system without it
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(PRIORITY))
+    _until_stopped(work, *arguments)

@@ -147,3 +147,20 @@ def test_a_network_that_takes_no_pictures_takes_floats():
         with pytest.raises(BfpError, match="network net: input input of 5x4x6 takes no pictures.* give it normalised floats"):
             images.prepare(picture_)
     assert images.prepare(np.full((5, 4, 6), 0.5)).tolist() == np.full((5, 4, 6), 16).tolist()
+
+
+def test_an_arena_is_cleared_when_it_is_new_to_the_writer():
+    """What else is packed into it leaves zeros in the lanes without a channel, so that once is enough."""
+    pre = Preprocessing((4, 6), MEAN, STD)
+    tensor = placed(BlockFormat(8, True, (0, 3), (-5,)), (4, 6))
+    writer, rng = PixelWriter(tensor, pre), np.random.default_rng(0)
+    arenas = [np.full((24, LANES), 0xA5, np.uint8) for _ in range(3)]
+    for turn in range(6):
+        pixels = rng.integers(0, 256, (4, 6, 3), dtype=np.uint8)
+        if turn > 2:
+            layout.pack(tensor, rng.integers(-127, 128, (3, 4, 6)), arenas[turn % 3])
+        writer.write(picture(pixels), arenas[turn % 3])
+        assert np.array_equal(arenas[turn % 3], straight(tensor, pre, pixels, 24))
+    del arenas
+    writer.write(picture(pixels), new := np.full((24, LANES), 0xA5, np.uint8))
+    assert np.array_equal(new, straight(tensor, pre, pixels, 24))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from dataclasses import replace
@@ -15,7 +16,7 @@ class Machine:
     """Stages that write down what they do. waits: seconds of each stage."""
 
     def __init__(self, prepare=0.0, load=0.0, compute=0.0, read=0.0):
-        self.waits = {"prepare": prepare, "load": load, "start": 0.0, "compute": compute, "read": read}
+        self.waits = {"prepare": prepare, "load": load, "start": 0.0, "compute": compute, "check": 0.0, "read": read}
         self.memory = {}
         self.log, self._lock = [], threading.Lock()
 
@@ -40,11 +41,14 @@ class Machine:
         def finish(slot):
             self.memory[slot] = check("compute", self.memory[slot]) * 10
 
+        def look(slot):
+            check("check", self.memory[slot] // 10)
+
         def read(slot):
             check("read", self.memory[slot] // 10)
             return self.memory[slot]
 
-        return Stages(lambda image: check("prepare", image), load, start, finish, read)
+        return Stages(lambda image: check("prepare", image), load, start, finish, look, read)
 
     def count(self, stage):
         with self._lock:
@@ -55,7 +59,7 @@ def stage_threads():
     """Threads that are left. Nobody waits for the one that makes the images, which ends a moment later."""
     deadline = time.monotonic() + 5
     while True:
-        found = [t for t in threading.enumerate() if t.name.startswith("prepare") or "_until_stopped" in t.name]
+        found = [t for t in threading.enumerate() if t.name.startswith(("prepare", "stage"))]
         if not found or time.monotonic() > deadline:
             return found
         time.sleep(0.005)
@@ -118,8 +122,9 @@ def test_loading_the_next_goes_on_while_the_engine_works():
     assert len(list(Stream(range(6), replace(stages, load=load, finish=finish), (0, 1), 1))) == 6
 
 
-def test_the_next_is_started_before_the_last_is_read():
-    """What the engine would wait for: reading an image goes on only once the next has been started."""
+@pytest.mark.parametrize("stage", ["check", "read"])
+def test_the_next_is_started_before_the_last_is_looked_at(stage):
+    """What the engine would wait for: an image is checked and read only once the next has been started."""
     started = [threading.Event() for _ in range(6)]
     machine = Machine()
     stages = machine.stages()
@@ -127,11 +132,24 @@ def test_the_next_is_started_before_the_last_is_read():
     def start(slot):
         started[machine.memory[slot]].set()
 
-    def read(slot):
+    def look(slot):
         assert started[min(5, machine.memory[slot] // 10 + 1)].wait(10)
-        return stages.read(slot)
+        return getattr(stages, stage)(slot)
 
-    assert list(Stream(range(6), replace(stages, start=start, read=read), (0, 1), 1)) == [0, 10, 20, 30, 40, 50]
+    def wait_for_the_next(image, slot):
+        stages.load(image, slot)
+        loaded.append(image)
+
+    def finish(slot):
+        deadline = time.monotonic() + 10
+        while len(loaded) < min(6, machine.memory[slot] + 2) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(0.002)  # for the slot to come from its loading
+        stages.finish(slot)
+
+    loaded = []
+    stream = Stream(range(6), replace(stages, load=wait_for_the_next, start=start, finish=finish, **{stage: look}), (0, 1), 1)
+    assert list(stream) == [0, 10, 20, 30, 40, 50]
 
 
 def test_a_run_that_was_begun_when_the_stream_is_left_is_finished():
@@ -140,6 +158,13 @@ def test_a_run_that_was_begun_when_the_stream_is_left_is_finished():
     next(stream)
     stream.close()
     assert machine.count("start") == machine.count("compute")
+
+
+def test_what_fails_when_it_is_looked_at_leaves_no_run_behind():
+    machine = Machine(compute=0.02)
+    with pytest.raises(ValueError, match="check of 3"):
+        list(Stream(range(100), machine.stages(fail=("check", 3)), (0, 1), 2))
+    assert machine.count("start") == machine.count("compute") and not stage_threads()
 
 
 def test_a_slow_consumer_is_not_run_away_from():
@@ -160,7 +185,7 @@ def test_a_slow_consumer_is_not_run_away_from():
     assert len(taken) <= 14 and not stage_threads()
 
 
-@pytest.mark.parametrize("stage", ["prepare", "load", "start", "compute", "read"])
+@pytest.mark.parametrize("stage", ["prepare", "load", "start", "compute", "check", "read"])
 def test_a_failure_comes_in_its_place_and_ends_the_stream(stage):
     machine = Machine()
     stream = Stream(range(100), machine.stages(fail=(stage, 5)), (0, 1), 3)
@@ -201,3 +226,54 @@ def test_an_early_end_waits_for_the_engine_and_for_nothing_else():
     time.sleep(0.15)
     assert machine.count("compute") == ran
     forever.set()
+
+
+def policies(stages):
+    """How each stage is scheduled, and a thread that the engine's stage starts."""
+    found = {}
+
+    def noted(stage):
+        def work(*arguments):
+            found[stage] = os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK
+            return getattr(stages, stage)(*arguments)
+
+        return work
+
+    def start(slot):
+        child = threading.Thread(target=lambda: found.update(child=os.sched_getscheduler(0)))
+        child.start()
+        child.join()
+        return noted("start")(slot)
+
+    own = {stage: noted(stage) for stage in ("prepare", "load", "finish", "check", "read")}
+    assert list(Stream(range(4), replace(stages, start=start, **own), (0, 1), 2)) == [0, 10, 20, 30]
+    return found
+
+
+def test_what_the_engine_waits_for_goes_ahead_of_decoding():
+    """Where it may: a thread of this process tries, and what it starts goes no faster than any other."""
+    allowed = []
+
+    def attempt():
+        try:
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+            allowed.append(True)
+        except OSError:
+            pass
+
+    thread = threading.Thread(target=attempt)
+    thread.start()
+    thread.join()
+    first = os.SCHED_FIFO if allowed else os.SCHED_OTHER
+    found = policies(Machine().stages())
+    assert found == {
+        **dict.fromkeys(("load", "start", "finish", "check", "read"), first), "prepare": os.SCHED_OTHER, "child": os.SCHED_OTHER,
+    }  # fmt: skip
+
+
+def test_without_the_right_to_go_ahead_all_wait_for_their_turns(monkeypatch):
+    def refuse(*_):
+        raise PermissionError("not root")
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    assert set(policies(Machine().stages()).values()) == {os.SCHED_OTHER}
