@@ -104,6 +104,10 @@ FUNCTIONS: dict[str, Function] = {
         Function("leaky_relu", leaky_relu, ("slope",)),
         Function("elu", elu, ("alpha", "scale", "input_scale")),
         Function("abs", np.abs, least=lambda: 0.0),
+        Function("swish", lambda x, beta: x * sigmoid(beta * x), ("beta",)),
+        Function("erf", _erf, least=lambda: -1.0),
+        Function("square", lambda x: x * x, least=lambda: 0.0),
+        Function("cube", lambda x: x**3),
     )
 }
 

@@ -22,7 +22,7 @@ from calib.frontend.importer import import_module
 from calib.network import fake_quant
 from calib.network.float_ops import FUNCTION
 
-ARGUMENTS = {"softplus": (1.0,), "leaky_relu": (0.1,), "elu": (1.2, 0.9, 1.1)}
+ARGUMENTS = {"softplus": (1.0,), "leaky_relu": (0.1,), "elu": (1.2, 0.9, 1.1), "swish": (1.702,)}
 CALLS = [FunctionCall(name, ARGUMENTS.get(name, ())) for name in FUNCTIONS]
 
 

@@ -16,6 +16,7 @@ from torch.fx import Node as FxNode
 from bfp.functions import FunctionCall
 from calib.frontend.translation import Translation, shape_of
 from calib.frontend.views import View, numbers
+from calib.frontend.written_out import function_of_both
 
 
 Handler = Callable[[Translation, FxNode, dict], None]
@@ -204,28 +205,40 @@ def multiply(t: Translation, fx: FxNode, a: dict) -> None:
         if constant is not None:
             t.views[fx] = affine(t, fx, operand(t, fx, value), constant)
             return
-    if gated(t, fx, a["self"], a["other"]) or gated(t, fx, a["other"], a["self"]):
-        return
-    t.views[fx] = met(t, fx, "multiply", [a["self"], a["other"]])
+    if not written_out(t, fx, a["self"], a["other"], np.multiply):
+        t.views[fx] = met(t, fx, "multiply", [a["self"], a["other"]])
 
 
-def gated(t: Translation, fx: FxNode, value: object, gate: object) -> bool:
-    """Whether the product is of a value and its own sigmoid: SiLU, which is looked up then."""
-    if not (isinstance(gate, FxNode) and gate in t.views and isinstance(value, FxNode) and value in t.views):
+def written_out(t: Translation, fx: FxNode, first: object, second: object, join: Callable) -> bool:
+    """Whether two maps that are joined are a function of one value, as in ``x * sigmoid(x)``, which is looked up then."""
+    if not all(isinstance(v, FxNode) and v in t.views and shape_of(v) == shape_of(fx) for v in (first, second)):
         return False
-    views, maker = (t.views[value], t.views[gate]), t.draft.producer(t.views[gate].tensor)
-    alike = (views[0].index is None) == (views[1].index is None)
-    if maker is None or maker.function != FunctionCall("sigmoid") or not alike:
+    found = function_of_both(t.draft, (t.views[first], t.views[second]), join)
+    if found is None:
         return False
-    if maker.main != views[0].tensor or views[0].index is not None and not np.array_equal(views[0].index, views[1].index):
-        return False
-    looked_up(t, fx, value, "silu")
+    view, call, factor = found
+    looked = View(t.node(fx, "lookup", (view.tensor,), function=call), view.index)
+    t.views[fx] = affine(t, fx, looked, factor)
     return True
+
+
+def power(t: Translation, fx: FxNode, a: dict) -> None:
+    """A whole power of every element."""
+    known = {1: None, 2: "square", 3: "cube"}
+    if a["exponent"] not in known:
+        t.refuse(fx, f"the power {a['exponent']} is not supported; only 1, 2 and 3 are")
+    name = known[a["exponent"]]
+    if name is None:
+        t.views[fx] = operand(t, fx, a["self"])
+    else:
+        looked_up(t, fx, a["self"], name)
 
 
 def divide(t: Translation, fx: FxNode, a: dict) -> None:
     """A quotient by a constant."""
     divisor = t.number(fx, a["other"])
+    if divisor is None and a.get("rounding_mode") is None and written_out(t, fx, a["self"], a["other"], np.divide):
+        return
     if divisor is None or a.get("rounding_mode") is not None:
         what = f"by {a['other']}, which is computed," if divisor is None else f"with rounding_mode {a['rounding_mode']}"
         t.refuse(fx, f"division {what} is not supported; only that by a constant is")

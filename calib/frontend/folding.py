@@ -10,6 +10,8 @@ from bfp.graph import Node, Window
 from bfp.operators import Channels, Scaling
 from calib.frontend.builder import Draft
 
+NEUTRAL = 1e-6  # what a factor of 1 is off by that is a product of numbers with eight digits
+
 
 def fold_into_producers(draft: Draft) -> None:
     """Scale and shift of channels go into the convolution in front of them, in float64."""
@@ -33,6 +35,15 @@ def fold_into_producers(draft: Draft) -> None:
             draft.absorb(conv, node)
         else:
             draft.substitute(conv, replace(conv, source=tuple(dict.fromkeys(conv.source + node.source))))
+            draft.bypass(node, node.main)
+    _drop_neutral(draft)
+
+
+def _drop_neutral(draft: Draft) -> None:
+    """Factors that have come to 1 in float32, as of a function that is written out and what it is divided by, go."""
+    for node in [n for n in draft.nodes if n.name in draft.affine and n.activation == "none"]:
+        scale, shift = draft.weights[node.name]
+        if np.abs(scale - 1).max() <= NEUTRAL and not shift.any():
             draft.bypass(node, node.main)
 
 

@@ -108,6 +108,10 @@ FUNCTION = Table(
         "leaky_relu": functional.leaky_relu,
         "elu": elu,
         "abs": torch.abs,
+        "swish": lambda x, beta: x * torch.sigmoid(beta * x),
+        "erf": torch.erf,
+        "square": torch.square,
+        "cube": lambda x: x**3,
     },
 )
 
