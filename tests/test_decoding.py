@@ -62,6 +62,24 @@ def relative(y):
     return torch.cat([x, other, torch.tanh(y[:, 2:4]), 1.0 * y[:, 4:]], 1)
 
 
+def in_place(y):
+    """As YOLOv5's first versions write their parts where they are."""
+    y = rows(y).contiguous().sigmoid()
+    y[..., 0:2] = (y[..., 0:2] * 2 - 0.5 + grid()) * STRIDE
+    y[..., 2:4] = (y[..., 2:4] * 2) ** 2 * ANCHORS.view(1, A, 1, 1, 2)
+    return y.view(-1, A * H * W, K)
+
+
+def in_place_twice(y):
+    """As YOLOv3 does, parts of what was written included."""
+    y = rows(y).contiguous()
+    y[..., :2] = torch.sigmoid(y[..., :2]) + grid()
+    y[..., 2:4] = torch.exp(y[..., 2:4]) * ANCHORS.view(1, A, 1, 1, 2) / STRIDE
+    y[..., :4] *= STRIDE
+    torch.sigmoid_(y[..., 4:])
+    return y.view(-1, A * H * W, K)
+
+
 class Scaled(nn.Module):
     """Constants as buffers, made in forward, and behind the concatenation."""
 
@@ -77,7 +95,8 @@ class Scaled(nn.Module):
         return found.flatten(1, 3) * torch.tensor([STRIDE, STRIDE, STRIDE, STRIDE, 1, 1, 1])
 
 
-CASES = {f.__name__: Fn(lambda m, x, f=f: f(m[0](x)), conv(3, A * K)) for f in (with_anchors, split, anchor_free, relative)} | {"scaled": Scaled()}
+HEADS = (with_anchors, split, anchor_free, relative, in_place, in_place_twice)
+CASES = {f.__name__: Fn(lambda m, x, f=f: f(m[0](x)), conv(3, A * K)) for f in HEADS} | {"scaled": Scaled()}
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -39,7 +39,7 @@ class Branching(nn.Module):
 
 def in_place_slice(m, x):
     y = x + x
-    y[:, :2].relu_()
+    y[:, ::2].relu_()
     return y
 
 
@@ -81,7 +81,7 @@ REFUSALS = {
     "pool of flat": (Fn(lambda m, x: F.max_pool2d(x.view(1, 3, 72), 2)), ["not a map"]),
     "batch statistics": (nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False)), ["layer 0", "batch_norm"]),
     "active dropout": (Fn(lambda m, x: F.dropout(x + x)), ["dropout that stays active"]),
-    "in-place on a slice": (Fn(in_place_slice), ["aten.slice_scatter"]),
+    "in-place on every other channel": (Fn(in_place_slice), ["aten.slice_scatter"]),
     "layer norm": (nn.Sequential(nn.LayerNorm(8)), ["layer 0", "layer_norm"]),
     "computed weight": (Fn(lambda m, x: F.conv2d(x, x)), ["weight is computed by x"]),
     "two inputs": (Two(), ["takes 2 inputs (image, mask)"]),

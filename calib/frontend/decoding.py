@@ -93,23 +93,43 @@ def joined(fx: FxNode, known: Constants) -> tuple[FxNode, Steps] | None:
     where = axis(a["dim"], len(shape_of(fx)))
     if where == 0:
         return None
-    source, steps, start = None, (), 0
-    for branch in a["tensors"]:
+    found = _put_together(a["tensors"], where, 0, known)
+    return found[:2] if found is not None and found[2] == shape_of(found[0])[where] else None
+
+
+def _put_together(branches: list[FxNode], where: int, start: int, known: Constants) -> tuple[FxNode, Steps, int] | None:
+    """Values side by side along an axis as parts of one value, from index ``start``: that one, the steps, where they end.
+
+    A part may be put together itself, as where some of it was written in place.
+    """
+    source, steps = None, ()
+    for branch in branches:
         chain, value = [], branch
         while (before := _operand(value, known)) is not None:
             chain.insert(0, value)
             value = before
-        found = _part(value)
-        if found is None or found[1:3] != (where, start) or source not in (None, found[0]):
+        found = _parts(value, where, start, known)
+        if found is None or source not in (None, found[0]):
             return None
-        source, _, _, stop = found
+        source, inner, stop = found
+        steps += inner
         for call in chain:
             more = _steps(call, Span(shape_of(source), where, start, stop), known)
             if more is None or shape_of(call) != shape_of(value):
                 return None
             steps += more
         start = stop
-    return (source, steps) if source is not None and start == shape_of(source)[where] else None
+    return None if source is None else (source, steps, start)
+
+
+def _parts(value: FxNode, where: int, start: int, known: Constants) -> tuple[FxNode, Steps, int] | None:
+    """What a value takes of another one along an axis from index ``start``: that one, steps in it, where it ends."""
+    if operator_name(value) == "aten.cat":
+        a = bind(value)
+        along = axis(a["dim"], len(shape_of(value)))
+        return _put_together(a["tensors"], where, start, known) if along == where else None
+    found = _part(value)
+    return (found[0], (), found[3]) if found is not None and found[1:3] == (where, start) else None
 
 
 def _part(fx: FxNode) -> tuple[FxNode, int, int, int] | None:

@@ -71,15 +71,17 @@ def argmax(fx: FxNode, a: dict) -> tuple[str, ...] | None:
     """The index of the largest value along an axis other than the batch."""
     if a.get("dim") is None:
         return None
-    where = axis(a["dim"], len(shape_of(a["self"])))
-    return written("argmax", where, int(a["keepdim"])) if where > 0 and len(shape_of(fx)) > 1 else None
+    where = axis(a["dim"], len(shape_of(a["self"]))) + (not has_batch(a["self"]))
+    # of one answer for an image its axis stays, so that an image has values
+    kept = a["keepdim"] or len(shape_of(a["self"])) + (not has_batch(a["self"])) == 2
+    return written("argmax", where, int(kept)) if where > 0 else None
 
 
 def permute(fx: FxNode, a: dict) -> tuple[str, ...] | None:
     """Axes in another order, whichever operator says so: that of a value whose sizes are the axes' numbers shows it."""
     rank = len(shape_of(a["self"]))
     order = fx.target(torch.empty(tuple(range(1, rank + 1)), device="meta"), *fx.args[1:], **fx.kwargs).shape
-    axes = [size - 1 for size in order]
+    axes = [size - 1 for size in order] if has_batch(a["self"]) else [0, *order]
     return written("permute", *axes) if axes[0] == 0 else None
 
 
@@ -112,12 +114,12 @@ def resize(name: str, *keys: str) -> Callable[[FxNode, dict], tuple[str, ...] | 
 
 
 def has_batch(fx: FxNode) -> bool:
-    """Whether axis 0 of a value is the batch: ``squeeze`` takes that of a single image away, and all others keep it."""
+    """Whether axis 0 of a value is the batch: ``squeeze`` takes that of a single image away, and all others keep what there is."""
     if fx.op != "call_function":
         return True
     name = operator_name(fx).removeprefix("aten.").rstrip("_")
-    if name in ONE_BY_ONE:
-        return has_batch(fx.args[0])
+    if name in KEEPING:
+        return all(has_batch(v) for v in fx.args[:1] if isinstance(v, FxNode))
     if name != "squeeze" or not has_batch(fx.args[0]):
         return name != "squeeze"
     shape, dims = shape_of(fx.args[0]), bind(fx).get("dim")
@@ -138,8 +140,11 @@ def nothing(fx: FxNode, a: dict) -> tuple[str, ...] | None:
     return ()
 
 
-# what computes every value for itself, or nothing
-ONE_BY_ONE = frozenset("sigmoid tanh contiguous clone detach alias".split())
+# whose result has a batch axis where the first operand has one
+KEEPING = frozenset(
+    "sigmoid tanh contiguous clone detach alias linear softmax _softmax log_softmax _log_softmax dropout relu relu6 hardtanh "
+    "clamp leaky_relu elu gelu silu hardswish add sub mul div neg permute transpose swapaxes movedim".split()
+)
 COMPUTED = {
     "softmax": along("softmax"),
     "_softmax": along("softmax"),
@@ -223,7 +228,7 @@ def _step(fx: FxNode, known: Constants) -> Step | None:
         return None
     name = operator_name(fx).removeprefix("aten.").rstrip("_")
     found = joined(fx, known) if name == "cat" else with_constant(fx, known) if name not in COMPUTED else None
-    if found is not None:
+    if found is not None and has_batch(found[0]):
         # constants of channels are the engine's, too, as long as nothing before them is the host's alone
         return Step(fx, *found, moves=not any(step.split(".")[0] not in ("add_to", "multiply_by") for step in found[1]))
     if name == "getitem":
@@ -246,16 +251,13 @@ def _one_of_two(fx: FxNode) -> Step | None:
     a = bind(source)
     if "dim" not in a or not a.get("largest", True):
         return None
-    where = axis(a["dim"], len(shape_of(a["self"])))
+    where = axis(a["dim"], len(shape_of(a["self"]))) + (not has_batch(a["self"]))
     if where == 0:
         return None
     kind = ("largest", "largest_at")[index]
     steps = written(kind, a.get("k", 1), where)
     if name == "aten.max" and not a["keepdim"]:
-        shape = shape_of(fx)
-        if len(shape) < 2:
-            return None
-        steps += written("reshape", *shape[1:])
+        steps += written("reshape", *(shape_of(fx)[has_batch(a["self"]) :] or (1,)))
     return Step(fx, a["self"], steps, moves=False)
 
 
@@ -275,5 +277,5 @@ def _normalised(fx: FxNode) -> Step | None:
     axes = a["dim"] or []
     if a["self"] is not value or a["ord"] != 2 or len(axes) != 1 or not a["keepdim"]:
         return None
-    where = axis(axes[0], len(shape_of(value)))
+    where = axis(axes[0], len(shape_of(value))) + (not has_batch(value))
     return Step(fx, value, written("normalise", where), moves=False) if where > 0 else None

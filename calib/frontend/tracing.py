@@ -13,6 +13,7 @@ import torch
 from bfp.errors import BfpError
 from calib.eval_mode import to_eval
 from calib.frontend.aten import ALIASES, FRESH
+from calib.frontend.in_place import without_scatters
 from calib.frontend.inputs import arranged
 from calib.frontend.trace_advice import advice
 from calib.frontend.translation import bind, operator_name
@@ -78,7 +79,10 @@ def _export(module: torch.nn.Module, images: tuple[torch.Tensor, ...]) -> torch.
         program = torch.export.export(module, images)
     # decompositions {} only functionalises; it takes longer than the export, and few modules need it
     nested = any(isinstance(node.target, torch._ops.HigherOrderOperator) for node in program.graph.nodes)
-    return program.run_decompositions({}) if nested or _writes_shared_values(program.graph) else program
+    if nested or _writes_shared_values(program.graph):
+        program = program.run_decompositions({})
+        without_scatters(program.graph)
+    return program
 
 
 def _writes_shared_values(graph: torch.fx.Graph) -> bool:

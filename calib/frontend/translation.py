@@ -15,7 +15,7 @@ from bfp.graph import Node
 from calib.frontend.builder import Draft
 from calib.frontend.pieces import assembled
 from calib.frontend.refusals import Refusal
-from calib.frontend.views import View, gather, is_order, numbers
+from calib.frontend.views import View, boxed, gather, is_order, numbers
 
 
 class Translation:
@@ -113,9 +113,15 @@ class Translation:
     def elements(self, fx: FxNode, value: object) -> View:
         """An operand whose tensor holds its elements and no others, in any order: for what is computed one by one."""
         view = self.view(fx, value)
-        if view.index is not None and not is_order(view.index, prod(self.draft.shapes[view.tensor])):
+        if view.index is None or is_order(view.index, prod(self.draft.shapes[view.tensor])):
+            return view
+        box = boxed(view.index, self.draft.shapes[view.tensor]) if len(shape_of(value)) == 3 else None
+        if box is None:
             return View(self.tensor(fx, value))
-        return view
+        tensor = self.ordered(value, View(view.tensor, box), box.shape)
+        index = np.searchsorted(box.reshape(-1), view.index)
+        self.views[value] = View(tensor, None if np.array_equal(index, numbers(shape_of(value))) else index)
+        return self.views[value]
 
     def map(self, fx: FxNode, value: object) -> str:
         """Like tensor, for operators that need channels x height x width."""
@@ -159,7 +165,7 @@ class Translation:
         if len(shape) == 3 and source[2] == 1 < source[1]:
             wanted = (*shape[1:], 1)
         found = index = None
-        if shape[0] == 1 and 2 <= len(shape) <= 4:
+        if shape[:1] == (1,) and len(shape) <= 4:
             index = view.index.reshape(wanted)
             found = gather(index, source)
         if found is None:
@@ -254,7 +260,8 @@ def shape_of(fx: FxNode) -> tuple[int, ...]:
     """Shape of an ATen value, batch included; of the first one where a call has several."""
     value = fx.meta["val"]
     # of scripts, torch keeps sizes as symbols that stand for numbers
-    return tuple(int(size) for size in (value[0] if isinstance(value, (tuple, list)) else value).shape)
+    found = value[0] if isinstance(value, (tuple, list)) else value
+    return tuple(int(size) for size in found.shape) if isinstance(found, torch.Tensor) else ()
 
 
 def fixed_size(value: object) -> bool:

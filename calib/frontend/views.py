@@ -72,6 +72,20 @@ def is_order(index: np.ndarray, count: int) -> bool:
     return index.size == count and np.array_equal(np.sort(index, axis=None), np.arange(count))
 
 
+def boxed(index: np.ndarray, shape: Shape) -> np.ndarray | None:
+    """The elements of an index as a map of some channels, rows and columns of a map of ``shape``, int64 [1, C', H', W'].
+
+    Such is a picture's single channel, whose axes are no channels any more. None where it is no such map of more than one
+    row and column, or where an element occurs twice.
+    """
+    channel, pixel = index // (shape[1] * shape[2]), index % (shape[1] * shape[2])
+    channels, rows, columns = (np.unique(part) for part in (channel, pixel // shape[2], pixel % shape[2]))
+    found = ((channels[:, None, None] * shape[1] + rows[:, None]) * shape[2] + columns)[None]
+    if index.min() < 0 or found.size != index.size or min(found.shape[2:]) == 1:
+        return None
+    return found if np.array_equal(np.sort(index, axis=None), found.reshape(-1)) else None
+
+
 def channel_order(index: np.ndarray, shape: Shape) -> np.ndarray | None:
     """The input channel of each channel along axis 1 where every pixel stays at its place, int64 [C'], -1 for zeros.
 
