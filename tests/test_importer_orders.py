@@ -206,7 +206,7 @@ def test_shuffled_halves_that_something_else_reads():
 CHANNELS_ALONE = {
     "gray": lambda x: (0.3 * x[:, 0] + 0.6 * x[:, 1] + 0.1 * x[:, 2]).unsqueeze(1).repeat(1, 3, 1, 1),
     "normalised one by one": lambda x: torch.stack([(x[:, c] - 0.1 * c) / (1 + c) for c in range(3)], 1),
-    "differences": lambda x: torch.stack([x[:, 0] - x[:, 1], F.relu(x[:, 2]), x[:, 1] * x[:, 1]], 1),
+    "differences": lambda x: torch.stack([x[:, 0] - x[:, 1], F.relu(x[:, 2]), (y := x[:, 1]) * y], 1),
     "every other pixel": lambda x: F.pad(torch.stack([x[:, 0, ::2, 1::2] + 1, x[:, 2, ::2, ::2], x[:, 1, ::2, ::2]], 1), (2, 2, 2, 2)),
 }
 
