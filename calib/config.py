@@ -6,7 +6,6 @@ name, with the section that holds it and the nearest known key.
 
 from __future__ import annotations
 
-import os
 import re
 import tomllib
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from bfp.format import MAX_BITS, MIN_BITS
 from bfp.limits import MAX_ALIGN_SHIFT
 from bfp.names import NAME_WORDS, cut, is_name, printable, shown
 from calib.detection_options import DetectionOptions
+from calib.image_options import only_arrays, read_images, texts
 from calib.input_options import read_input
 from calib.options import (
     AUTO,
@@ -36,6 +36,7 @@ from calib.options import (
     Override,
     method_name,
 )
+from calib.paths import resolve
 from calib.section import Section
 from calib.sweep_options import SweepOptions, read_sweep
 from calib.task_options import is_callable, read_metric, read_task, read_threshold
@@ -46,9 +47,6 @@ WEIGHT_WORDS = ("model", "random")
 ONNX = ".onnx"
 MOST_BYTES = 2**20  # of a network's file
 MOST_REASON = 120  # characters of what its reader says
-MOST_PATH = 1000  # characters of a path
-MOST_NAME = 255  # bytes of a file's name
-MOST_COUNT = 10**8  # of images to take or leave out
 
 
 @dataclass(frozen=True)
@@ -116,30 +114,6 @@ class NetworkConfig:
         return {name: part.reshape(len(images), *shape) for (name, shape), part in parts}
 
 
-def sbfp_data() -> str | None:
-    """The folder of measuring data: $SBFP_DATA, or ``shared`` beside the project where that exists."""
-    beside = Path(__file__).resolve().parents[2] / "shared"
-    return os.environ.get("SBFP_DATA") or (str(beside) if beside.is_dir() else None)
-
-
-def resolve(text: str, base: Path) -> str:
-    """Expand environment variables and ``~``; a relative path is relative to ``base``.
-
-    An unset variable stays as it is, so that the message about the missing
-    file, or the fallback's, names it.
-    """
-    data = sbfp_data()
-    if data:
-        text = re.sub(r"\$(SBFP_DATA\b|\{SBFP_DATA\})", lambda _: data, text)
-    text = os.path.expanduser(os.path.expandvars(text))
-    longest = max(len(part.encode("utf-8", "replace")) for part in text.split(os.sep))
-    if len(text) > MOST_PATH or longest > MOST_NAME or any(c < " " for c in text):
-        raise BfpError(
-            f"{shown(text)} can be no path; give printable text of at most {MOST_PATH} characters, and {MOST_NAME} bytes a name"
-        )
-    return text if text.startswith("$") else os.path.join(base, text)
-
-
 def find_network(name_or_path: str | Path) -> Path:
     """A TOML file by path, or a shipped one by name. Raises BfpError listing the shipped ones."""
     path = Path(name_or_path)
@@ -198,9 +172,9 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
         threshold=read_threshold(top, task),
         metric=read_metric(top),
         detection=detection,
-        calibration=_images(Section(path, "calibration", top.take("calibration", ..., _same, "a table")), base, True, inputs),
+        calibration=read_images(Section(path, "calibration", top.take("calibration", ..., _same, "a table")), base, True, inputs),
         evaluation=(
-            _images(Section(path, "evaluation", top.take("evaluation", None, _same, "")), base, False, inputs)
+            read_images(Section(path, "evaluation", top.take("evaluation", None, _same, "")), base, False, inputs)
             if top.take("evaluation", None, _same, "") is not None
             else None
         ),
@@ -217,52 +191,15 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
     return config
 
 
-def only_arrays(path: Path, section: str, images: ImageOptions) -> None:
-    """Raise BfpError where a network of arrays is given pictures, or variants of them."""
-    others = [s for s in (*images.images, images.fallback) if s not in (None, "random") and ".npz" not in s]
-    if others:
-        raise BfpError(f"{path}: [{section}] images {others[0]} is no .npz file; networks of arrays take .npz or 'random'")
-    if images.augment != 1:
-        raise BfpError(f"{path}: [{section}] augment makes variants of photographs; leave it out for arrays")
-
-
 def _same(value: object) -> object:
     return value
 
 
-def _texts(value: object) -> tuple[str, ...]:
-    values = [value] if isinstance(value, str) else list(value)
-    if not values or not all(isinstance(v, str) and v for v in values):
-        raise ValueError
-    return tuple(values)
-
-
 def _classes(top: Section, base: Path) -> str | tuple[str, ...] | None:
-    value = top.take("classes", None, _texts, '"imagenet", "cifar10", a text file, or an array of names')
+    value = top.take("classes", None, texts, '"imagenet", "cifar10", a text file, or an array of names')
     if value is None or not isinstance(top.table["classes"], str):
         return value
     return value[0] if value[0] in ("imagenet", "cifar10") else resolve(value[0], base)
-
-
-def _images(section: Section, base: Path, augment: bool, inputs: tuple[tuple[str, int], ...]) -> ImageOptions:
-    expected = "a path, 'package:name/file', 'random', or an array of these"
-    sources = section.take("images", ..., _texts, expected)
-    fallback = section.text("fallback", None)
-    options = ImageOptions(
-        images=tuple(_source(s, base) for s in sources),
-        fallback=None if fallback is None else _source(fallback, base),
-        skip=section.integer("skip", 0, 0, MOST_COUNT),
-        stride=section.integer("stride", 1, 1, MOST_COUNT),
-        limit=section.integer("limit", None, 1, MOST_COUNT),
-        augment=section.integer("augment", 1, 1, 64) if augment else 1,
-        inputs=inputs,
-    )
-    section.done()
-    return options
-
-
-def _source(text: str, base: Path) -> str:
-    return text if text == "random" or text.startswith("package:") else resolve(text, base)
 
 
 def _lanes(table: dict) -> int:

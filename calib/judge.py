@@ -16,6 +16,7 @@ from bfp.placement import Placement
 from calib.data.images import ImageSet
 from calib.measures import Measure
 from calib.tasks import BOXES, RETURNED, STORED, Task
+from calib.truth_maps import TruthMaps, truth_maps
 from calib.user_metric import UserMetric
 
 LEAST_SCORE = 0.01  # of boxes that are compared with those of the ground truth
@@ -32,7 +33,7 @@ class Judge:
     size: rows and columns of the input. truths: the boxes of the ground truth of all images, in pixels of the pictures, or
     None; placement(n): where the picture of image n lies in the input. metric: the user's, in place of the task's measure.
     output: name of the output that is judged. heads: of a detector, shape and steps of every output by name, all of which
-    hold boxes; None where that is the only one.
+    hold boxes; None where that is the only one. maps: what masks or targets say of all images, or None.
     """
 
     task: Task
@@ -48,6 +49,7 @@ class Judge:
     metric: UserMetric | None = None
     output: str = ""
     heads: Mapping[str, tuple[Shape, tuple[str, ...]]] | None = None
+    maps: TruthMaps | None = None
 
     @property
     def outputs(self) -> int:
@@ -119,7 +121,9 @@ class Judge:
         return self.metric.rows(*shown, self.known(first, len(reference)), first)
 
     def known(self, first: int, count: int) -> list:
-        """What is known of each of so many images from ``first`` on: its label, its boxes, or None."""
+        """What is known of each of so many images from ``first`` on: its label, boxes, mask or target, or None."""
+        if self.maps is not None:
+            return [self.maps.of(first + n) for n in range(count)]
         if self.detection is not None:
             return [None] * count if self.truths is None else list(self.truths[first : first + count])
         return [None] * count if self.labels is None else [int(n) for n in self.labels[first : first + count]]
@@ -129,7 +133,8 @@ def informed(judge: Judge, images: ImageSet) -> Judge:
     """The judge with what is known of these images. Raises BfpError where a label is no answer of the network."""
     if judge.detection is not None:
         images.check_boxes(judge.classes)
-        return replace(judge, truths=images.truths, placement=images.placement)
+        return replace(judge, truths=images.truths, placement=images.placement, maps=truth_maps(judge, images))
+    judge = replace(judge, maps=truth_maps(judge, images))
     if judge.task.right is None:
         return judge if judge.metric is None or images.refusal else replace(judge, labels=images.labels)
     images.check_labels(judge.classes)

@@ -29,6 +29,8 @@ class ImageOptions:
     """Where images come from, see calib.data.images. ``limit`` None: all of them.
 
     inputs: name and channels of each of several inputs, whose arrays make one image together; empty for one input.
+    targets: a folder with a picture for each image, its mask or what it should become, None for none; ignore, colours: of
+    masks, see calib.data.targets.
     """
 
     images: tuple[str, ...]
@@ -38,6 +40,9 @@ class ImageOptions:
     limit: int | None = None
     augment: int = 1
     inputs: tuple[tuple[str, int], ...] = ()
+    targets: str | None = None
+    ignore: int = 255
+    colours: tuple[tuple[int, int, int], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from bfp.samples import load_samples
 from calib import pipeline
 from calib.evaluation import evaluate
 from calib.__main__ import main
-from calib.config import find_network, load_config, sbfp_data
+from calib.config import find_network, load_config
+from calib.paths import sbfp_data
 
 MODULE = """
 import torch

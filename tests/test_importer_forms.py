@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ import torch.nn.functional as F
 from support.imported import check, lively
 from support.small_modules import Fn, conv
 from torch import nn
+from torchvision.transforms import Normalize, functional
 
 from bfp.errors import BfpError
 from calib.frontend.importer import import_module
@@ -73,6 +76,54 @@ RESULTS = {
 def test_what_a_network_returns(case):
     network = import_module(lively(Fn(lambda m, x: RESULTS[case](m[0](x)), conv())), (3, 9, 8), "net")
     assert [n.op for n in network.graph.nodes] == ["conv"]
+
+
+@dataclass
+class Result:
+    logits: torch.Tensor
+    more: dict
+    count: int = 3
+    aux: object = None
+
+
+@dataclass
+class Inner:
+    scores: torch.Tensor
+
+
+def test_dataclasses_that_a_network_returns():
+    """However deep; torch does not know them before."""
+    module = lively(Fn(lambda m, x: {"out": Result(m[0](x), {"inner": Inner(F.relu(m[1](x)))})}, conv(), conv()))
+    for _ in range(2):
+        network = import_module(module, (3, 9, 8), "net")
+        assert network.graph.outputs == ("out.logits", "out.more.inner.scores")
+    images = torch.randn(2, 3, 9, 8)
+    found, wanted = run(network, images), module(images)["out"]
+    np.testing.assert_allclose(found["out.logits"].numpy(), wanted.logits.detach().numpy(), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found["out.more.inner.scores"], wanted.more["inner"].scores.detach(), rtol=1e-4, atol=1e-4)
+
+
+class Unknown:
+    def __init__(self, value):
+        self.value = value
+
+
+def test_results_that_torch_does_not_know():
+    with pytest.raises(BfpError, match="forward must return tensors, alone or in tuples, lists, dicts and dataclasses"):
+        import_module(Fn(lambda m, x: Unknown(m[0](x)), conv()).eval(), (3, 9, 8), "net")
+    with pytest.raises(BfpError, match="it holds lazy layers: give them an image of this size once"):
+        import_module(nn.LazyConv2d(4, 3).eval(), (3, 9, 8), "net")
+
+
+@pytest.mark.parametrize("normalise", [Normalize, functional.normalize], ids=["module", "function"])
+def test_torchvisions_normalisation_inside_a_network(normalise):
+    numbers = ([0.4, 0.5, 0.6], [0.2, 0.3, 0.4])
+    if isinstance(normalise, type):
+        check(nn.Sequential(normalise(*numbers), conv()), operators="conv")
+    else:
+        check(Fn(lambda m, x: m[0](normalise(x, *numbers)), conv()), operators="conv")
+    kept = functional.normalize(torch.ones(3, 2, 2), *numbers)
+    assert torch.allclose(kept, (torch.ones(3, 2, 2) - torch.tensor(numbers[0])[:, None, None]) / torch.tensor(numbers[1])[:, None, None])
 
 
 FORMS = {

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from support.imported import check
+from support.imported import check, lively
 from support.small_modules import Fn, conv
 from torch import nn
+
+from calib.frontend.importer import import_module
+from calib.network import float_model
 
 
 def shuffle(x, groups):
@@ -197,3 +201,26 @@ def test_shuffled_halves_that_something_else_reads():
     check(Fn(stage, *layers, conv(48, 5, 1)))
     stage, layers = shuffled_stage(17, 2, lambda m, y: m[0](y[:, :20]))
     check(Fn(stage, *layers, conv(20, 5, 1)))
+
+
+CHANNELS_ALONE = {
+    "gray": lambda x: (0.3 * x[:, 0] + 0.6 * x[:, 1] + 0.1 * x[:, 2]).unsqueeze(1).repeat(1, 3, 1, 1),
+    "normalised one by one": lambda x: torch.stack([(x[:, c] - 0.1 * c) / (1 + c) for c in range(3)], 1),
+    "differences": lambda x: torch.stack([x[:, 0] - x[:, 1], F.relu(x[:, 2]), (y := x[:, 1]) * y], 1),
+    "every other pixel": lambda x: F.pad(torch.stack([x[:, 0, ::2, 1::2] + 1, x[:, 2, ::2, ::2], x[:, 1, ::2, ::2]], 1), (2, 2, 2, 2)),
+}
+
+
+@pytest.mark.parametrize("case", CHANNELS_ALONE)
+def test_single_channels_without_their_axis(case):
+    """Of such a value axis 1 is a picture's rows, and no channels."""
+    check(Fn(lambda m, x: m[0](CHANNELS_ALONE[case](x)), conv(3)))
+
+
+def test_a_pixel_shuffle_that_is_limited():
+    """As the last step of a network that makes pictures larger: the host puts the pixels in order."""
+    module = lively(Fn(lambda m, x: F.pixel_shuffle(m[0](x), 2).clamp(0, 1), conv(3, 12)))
+    network = import_module(module, (3, 9, 8), "net")
+    images = torch.randn(2, 3, 9, 8)
+    found = float_model.returned(network, images)
+    np.testing.assert_allclose(found, module(images).detach().numpy(), rtol=1e-4, atol=1e-5)

@@ -72,7 +72,7 @@ def test_the_least_value_around_what_is_max_pooled(ceil, value):
 
 
 def test_the_least_value_around_anything_else():
-    with pytest.raises(BfpError, match="padding with value -inf is not supported"):
+    with pytest.raises(BfpError, match="padding with -inf is supported before max pooling alone"):
         import_module(Fn(lambda m, x: m[0](F.pad(x, (1, 1), value=float("-inf"))), conv()), (3, 9, 8), "net")
 
 

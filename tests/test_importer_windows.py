@@ -96,3 +96,21 @@ def test_one_axis_of_the_input():
 def test_dropouts():
     dropouts = nn.AlphaDropout(), nn.FeatureAlphaDropout(), nn.Dropout2d(), nn.Dropout1d(), nn.Dropout3d()
     check(nn.Sequential(conv(), *dropouts[:3], nn.ReLU()), operators="conv")
+
+
+PADDED = {
+    "a batch norm": (lambda m, x: m[1](m[0](F.pad(x, (1, 2, 0, 1)))), conv(3), "conv"),
+    "a batch norm and more zeros": (lambda m, x: m[1](m[0](F.pad(x, (1, 2, 0, 1)))), conv(3, padding=1), "depthwise conv"),
+    "a factor and more zeros": (lambda m, x: m[1](F.pad(x, (1, 2, 0, 1)) * 2), conv(3, padding=1), "conv"),
+    "a number": (lambda m, x: m[1](F.pad(x, (1, 1, 0, 2), value=0.5)), conv(3), "depthwise conv"),
+    "a number, in the middle": (lambda m, x: m[1](F.pad(F.relu(m[0](x)), (2, 0), value=-1)), conv(3), "depthwise depthwise conv"),
+    "a number, before a ReLU": (lambda m, x: m[1](F.relu(nn.ConstantPad2d(1, -0.25)(x))), conv(3), None),
+    "a channel of ones": (lambda m, x: m[2](F.pad(x, (0, 0, 0, 0, 0, 1), value=1.0)), conv(3), None),
+}
+
+
+@pytest.mark.parametrize("case", PADDED)
+def test_what_is_around_a_map_and_what_scales_both(case):
+    """Zeros are scaled and shifted like the map that they surround; numbers stay what they are."""
+    function, layer, operators = PADDED[case]
+    check(Fn(function, nn.BatchNorm2d(3), layer, conv(4)), operators=operators)

@@ -20,7 +20,8 @@ from bfp.samples import load_samples
 from calib import pipeline
 from calib.evaluation import evaluate
 from calib.network import fake_quant
-from calib.config import SHIPPED, load_config, sbfp_data
+from calib.config import SHIPPED, load_config
+from calib.paths import sbfp_data
 from codegen.__main__ import main as codegen
 from host.__main__ import main as host
 

@@ -22,11 +22,11 @@ MOST_SHOWN = 8  # classes that a note lists
 class Labelled:
     """Images of one source, with their labels.
 
-    pairs: path and label, None where there is none, or the boxes in the image. notes: what was taken and left out, one sentence each. refusal:
+    pairs: path and label, None where there is none, or the boxes in the image, or the file of its target. notes: what was taken and left out, one sentence each. refusal:
     why folders of classes give no labels, or empty. ordered: folders of classes whose order alone decides.
     """
 
-    pairs: tuple[tuple[Path, int | Boxes | None], ...]
+    pairs: tuple[tuple[Path, int | Boxes | Path | None], ...]
     notes: tuple[str, ...] = ()
     refusal: str = ""
     ordered: int = 0

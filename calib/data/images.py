@@ -7,10 +7,9 @@ is the board's own (host.image).
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,8 +25,12 @@ from calib.data.classes import Classes
 from calib.data.drawn_images import random_array, random_photograph, vary
 from calib.data.folders import Labelled, read_folder
 from calib.data.ground_truth import GROUND_TRUTH, read_ground_truth
+from calib.data.items import Item, NotThere
 from calib.data.lists import read_list
-from calib.data.npz_images import NpzArrays, NpzImages, array_names
+from calib.data.npz_images import NpzArrays, NpzImages
+from calib.data.packages import package_files
+from calib.data.several import several_items
+from calib.data.targets import Masks, beside, placed_mask, read_mask, read_target
 from calib.options import ImageOptions
 from host.image import MODES, fit_image, normalise, open_image, picture_size
 
@@ -35,27 +38,6 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", "
 READERS = 8  # threads that decode images
 RANDOM_COUNT = 64  # noise photographs where no limit says how many
 MOST_RANDOM = 100_000
-
-
-class NotThere(BfpError):
-    """A named source does not exist, so that a fallback may stand in."""
-
-
-@dataclass(frozen=True)
-class Item:
-    """One image: its name, how to open it, and its label or None. An array opens as float32 [H, W, C].
-
-    in_order: it can only be read after the one before it, in one thread. boxes: those of the ground truth, in pixels of
-    the upright picture, None where none are known. size: its width and height, found without decoding it; None where
-    that takes opening it.
-    """
-
-    name: str
-    open: Callable[[], Image.Image | np.ndarray]
-    label: int | None = None
-    in_order: bool = False
-    boxes: Boxes | None = None
-    size: Callable[[], tuple[int, int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +56,7 @@ class ImageSet:
 
     notes: what was taken, replaced or left out, one sentence each. refusal: why folders of classes give no labels, or
     empty. ordered: numbers of folders of which the order alone decides the label. lowest, highest: labels of the whole
-    list, of which these images may be a part; None where there are none.
+    list, of which these images may be a part; None where there are none. masks: how targets that are masks are read.
     """
 
     items: tuple[Item, ...]
@@ -86,6 +68,7 @@ class ImageSet:
     ordered: tuple[int, ...] = ()
     lowest: int | None = None
     highest: int | None = None
+    masks: Masks = Masks()
 
     def __len__(self) -> int:
         return len(self.items) * self.augment
@@ -136,6 +119,20 @@ class ImageSet:
         if self.pre.channels == ARRAY:
             return placement((self.pre.size[1], self.pre.size[0]), self.pre)
         return placement(item.open().size if item.size is None else item.size(), self.pre)
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether every image has a target, and is no variant of another."""
+        return self.augment == 1 and all(item.target is not None for item in self.items)
+
+    def mask(self, index: int, classes: int) -> np.ndarray:
+        """The class of every pixel of the network's input, int16 [H, W]. Raises BfpError for a mask that does not fit."""
+        item = self.items[index]
+        return placed_mask(read_mask(item.target, self.masks, classes), self.pre, self.placement(index).picture, item.name)
+
+    def target(self, index: int, shape: tuple[int, int, int]) -> np.ndarray:
+        """What the image should become, pixels 0..255, float64 [C, H, W] of this shape. Raises BfpError for another size."""
+        return read_target(self.items[index].target, self.pre, shape, self.placement(index).picture)
 
     def without_labels(self, note: str) -> ImageSet:
         """The same images as if nothing were known of their classes; the note says why."""
@@ -189,6 +186,8 @@ def open_images(options: ImageOptions, pre: Preprocessing, seed: int = 0, classe
             found += [note] if stand_in else [note, _resolve(options.fallback, pre, seed, wanted, classes, options.inputs)]
             stand_in = options.fallback
     items = [item for one in found for item in one.items]
+    if options.targets is not None:
+        items = _with_targets(items, Path(options.targets))
     chosen = items[options.skip :: options.stride][: options.limit]
     if not items:
         raise BfpError(f"{', '.join(options.images)} hold no images; give others")
@@ -211,7 +210,17 @@ def open_images(options: ImageOptions, pre: Preprocessing, seed: int = 0, classe
         ordered=tuple(one.ordered for one in found if one.ordered),
         lowest=min(labels, default=None),
         highest=max(labels, default=None),
+        masks=Masks(options.ignore, options.colours),
     )
+
+
+def _with_targets(items: list[Item], folder: Path) -> list[Item]:
+    """Each image with the file of its name in the folder of targets. Raises BfpError for images that have no file."""
+    for item in items:
+        if item.path is None:
+            raise BfpError(f"targets {folder} are of images in files of their own, and {item.name} is none; give a folder of images")
+    targets = beside(folder, [item.path for item in items], SUFFIXES)
+    return [replace(item, target=target) for item, target in zip(items, targets)]
 
 
 def _resolve(
@@ -222,11 +231,11 @@ def _resolve(
             raise BfpError(f"{wanted} random images are more than {MOST_RANDOM}; give a smaller limit, skip or stride")
         return Found(tuple(_random_item(pre, seed, i) for i in range(wanted or RANDOM_COUNT)))
     if source.startswith("package:"):
-        return Found(tuple(_file_item(p, pre) for p in _package_files(source)))
+        return Found(tuple(_file_item(p, pre) for p in package_files(source)))
     archive = re.fullmatch(r"(.+\.npz)((?::[^:]*)*)", source)
     if archive:
         if inputs:
-            return Found(tuple(_several_items(Path(archive[1]), archive[2], pre, inputs)))
+            return Found(tuple(several_items(Path(archive[1]), archive[2], pre, inputs)))
         return Found(tuple(_npz_items(Path(archive[1]), archive[2].split(":")[1:], pre)))
     path = Path(source)
     if not os.path.exists(path):
@@ -250,9 +259,9 @@ def _files(found: Labelled, pre: Preprocessing) -> Found:
     return Found(items, found.notes, found.refusal, found.ordered)
 
 
-def _file_item(path: Path, pre: Preprocessing, known: int | Boxes | None = None) -> Item:
-    label, boxes = (None, known) if isinstance(known, Boxes) else (known, None)
-    return Item(str(path), lambda: open_image(path, pre), label, boxes=boxes, size=lambda: picture_size(path))
+def _file_item(path: Path, pre: Preprocessing, known: int | Boxes | Path | None = None) -> Item:
+    said = {"boxes": known} if isinstance(known, Boxes) else {"target": known} if isinstance(known, Path) else {"label": known}
+    return Item(str(path), lambda: open_image(path, pre), size=lambda: picture_size(path), path=path, **said)
 
 
 def _npz_items(path: Path, keys: list[str], pre: Preprocessing) -> list[Item]:
@@ -276,49 +285,6 @@ def _npz_items(path: Path, keys: list[str], pre: Preprocessing) -> list[Item]:
         return Item(f"{path}:{array}[{i}]", lambda: read(i), label, in_order=True)
 
     return [item(i) for i in range(len(source))]
-
-
-def _several_items(path: Path, named: str, pre: Preprocessing, inputs: tuple[tuple[str, int], ...]) -> list[Item]:
-    """Images of several inputs: of each the array of its name, the labels in ``labels`` where there is such an array."""
-    names = [name for name, _ in inputs]
-    if named:
-        raise BfpError(f"images {path}{named}: of several inputs, the arrays are {', '.join(names)}; leave the names out")
-    if not os.path.exists(path):
-        raise NotThere(f"images {path} do not exist")
-    labels = ["labels"] if "labels" in array_names(path) else []
-    first, *others = inputs
-    parts = [NpzArrays(path, (first[1], *pre.size), first[0], *labels)]
-    parts += [NpzArrays(path, (count, *pre.size), name) for name, count in others]
-    if len({len(part) for part in parts}) > 1:
-        counts = ", ".join(f"{name} {len(part)}" for name, part in zip(names, parts))
-        raise BfpError(f"{path}: its arrays hold several numbers of images ({counts}); give as many of each")
-
-    def item(i: int) -> Item:
-        label = None if parts[0].labels is None else int(parts[0].labels[i])
-        return Item(f"{path}[{i}]", lambda: np.concatenate([part.read(i) for part in parts], axis=2), label, in_order=True)
-
-    return [item(i) for i in range(len(parts[0]))]
-
-
-def _package_files(source: str) -> list[Path]:
-    """Files inside an installed package, found without importing it; the last part may be a pattern."""
-    name, _, pattern = source.removeprefix("package:").partition("/")
-    try:
-        spec = importlib.util.find_spec(name) if name and pattern and not name.startswith(".") else None
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None or not spec.submodule_search_locations:
-        raise NotThere(f"images {source} need the package {name!r}, which is not installed")
-    folder = Path(next(iter(spec.submodule_search_locations)))
-    try:
-        if ".." in Path(pattern).parts:
-            raise ValueError("it leaves the package")
-        files = sorted(p for p in folder.glob(pattern) if p.is_file())
-    except (ValueError, NotImplementedError, OSError, IndexError) as error:
-        raise BfpError(f"images {source}: {pattern!r} names no files of the package ({error}); give a file or *.png") from None
-    if not files:
-        raise NotThere(f"images {source} do not exist in the package {name!r}")
-    return files
 
 
 def _random_item(pre: Preprocessing, seed: int, index: int) -> Item:

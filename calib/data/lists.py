@@ -18,8 +18,9 @@ SEPARATORS = (",", ";", "\t")
 SIDES = ("left", "top", "right", "bottom")  # of a box, in pixels of the upright picture
 
 
-def read_list(path: Path, classes: Classes) -> list[tuple[Path, int | Boxes]]:
-    """Files, relative to the list, and what is in them: a label, or boxes where the table has the columns SIDES.
+def read_list(path: Path, classes: Classes) -> list[tuple[Path, int | Boxes | Path]]:
+    """Files, relative to the list, and what is in them: a label, boxes where the table has the columns SIDES, or the file of
+    a mask or target where it has the column ``target``.
 
     Labels are numbers, or names of classes. Columns are separated by commas, semicolons or tabs, as in the first line.
     Of boxes, each has a line of its own; a file without any has one line whose label and sides are empty. Raises
@@ -30,14 +31,16 @@ def read_list(path: Path, classes: Classes) -> list[tuple[Path, int | Boxes]]:
     try:
         rows = csv.DictReader(lines, delimiter=separator, skipinitialspace=True)
         columns = [name.strip() for name in rows.fieldnames or []]
-        if not {"file", "label"} <= set(columns):
-            raise BfpError(f"{path} has the columns {shown(columns)}; it needs 'file' and 'label'")
+        if "file" not in columns or not {"label", "target"} & set(columns):
+            raise BfpError(f"{path} has the columns {shown(columns)}; it needs 'file' and 'label', or 'file' and 'target'")
         rows.fieldnames = columns
         numbered = list(enumerate(rows, 2))
     except csv.Error as error:
         raise BfpError(f"{path} cannot be read as CSV ({error}); write it with the columns file,label") from None
     if not numbered:
         raise BfpError(f"{path} lists no images; add lines file,label")
+    if "target" in columns:
+        return [_targeted(path, number, row) for number, row in numbered]
     missing = [side for side in SIDES if side not in columns]
     if len(missing) == len(SIDES):
         return [_labelled(path, number, row, classes) for number, row in numbered]
@@ -53,6 +56,13 @@ def _labelled(path: Path, number: int, row: dict, classes: Classes) -> tuple[Pat
         names = "or the name of a class" if classes.names else "0 or more"
         raise BfpError(f"{path}, line {number}: label is {shown(word)}; it must be a class index, {names}")
     return path.parent / name, label
+
+
+def _targeted(path: Path, number: int, row: dict) -> tuple[Path, Path]:
+    names = row["file"], (row["target"] or "").strip()
+    if not all(names):
+        raise BfpError(f"{path}, line {number} lacks the name of a file; every image has a target")
+    return path.parent / names[0], path.parent / names[1]
 
 
 def _boxes(path: Path, numbered: list[tuple[int, dict]], classes: Classes) -> list[tuple[Path, Boxes]]:

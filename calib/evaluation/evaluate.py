@@ -23,6 +23,7 @@ from calib.data.images import ImageSet
 from calib.evaluation.integer_model import IntegerModel, choose_device, full_precision
 from calib.evaluation.outputs import OutputTallies
 from calib.evaluation.resume import evaluation_key, load_tallies, save_tallies
+from calib.evaluation.shown import targets_note
 from calib.evaluation.tally import chance_note, remaining
 from calib.judge import informed
 from calib.observers.observer import batch_size
@@ -113,7 +114,7 @@ def evaluate(
     seconds = figures.pop("seconds")
     judge = prepared.state.judge
     several = OutputTallies.of(prepared.network.graph, judge)
-    notes = [*prepared.notes, *images.notes, judge.note, several.note]
+    notes = [*prepared.notes, *images.notes, judge.note, several.note, targets_note(figures)]
     if prepared.weights != "random":
         notes.append(chance_note(figures, judge))
     result = {

@@ -25,7 +25,8 @@ def evaluation_key(artifact_digest: str, network: FloatNetwork, images: ImageSet
         "artifact": artifact_digest,
         "weights": weights_digest(network),
         "images": images_digest(images),
-        "judge": f"{judge.task.name} {judge.measure.name} {judge.threshold} {judge.detection}",
+        "judge": f"{judge.task.name} {judge.measure.name} {judge.threshold} {judge.detection}"
+        + ("" if judge.maps is None else f" {judge.maps.name}"),
         "output": judge.output,
         "columns": {judge.output: judge.columns},
         **words,
@@ -61,7 +62,7 @@ def load_tallies(path: Path, key: dict, outputs: Iterable[str], images: int) -> 
 def read_tally(values: dict, images: int) -> Tally:
     """A tally from its JSON. Raises ValueError, KeyError or TypeError for what is none of ``images`` at most."""
     tally = Tally(**{f.name: type(getattr(Tally(), f.name))(values[f.name]) for f in fields(Tally)})
-    numbers = [tally.signal, tally.noise, tally.seconds, *tally.rows, *tally.wanted]
+    numbers = [tally.signal, tally.noise, tally.seconds, *tally.rows, *tally.wanted, *tally.float_maps, *tally.bfp_maps]
     for boxes in (tally.float_boxes, tally.bfp_boxes):
         numbers += [number for box in boxes for number in checked_box(box)]
     if not 1 <= tally.done <= images or not np.isfinite(numbers).all():

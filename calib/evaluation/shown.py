@@ -5,7 +5,8 @@ from __future__ import annotations
 from calib.measures import DECIBELS, MEASURES, NUMBER, SHARE
 
 # figures against the ground truth, by the beginning of their keys: what people call them
-TRUTHS = {"top1": "top-1", "map50": "mAP50"}
+TRUTHS = {"top1": "top-1", "map50": "mAP50", "miou": "mIoU"}
+TARGETS = "target_psnr"  # the beginning of the keys of the only one that is no share, in dB
 TITLES = {
     "agreement": "agreement", "mean_iou": "mean IoU", "psnr_db": "PSNR", "cosine": "cosine", "matched_boxes": "matched boxes",
 }  # fmt: skip
@@ -42,6 +43,14 @@ def title_of(metric: str) -> str:
 def words_of(metric: str) -> str:
     """What a figure is, as the end of a sentence."""
     return MEASURES[metric].words if metric in MEASURES else "the file's own figure, the mean over the images"
+
+
+def targets_note(e: dict) -> str:
+    """How near both networks come to the pictures that the images should become, a sentence; empty where there are none."""
+    found = [e.get(TARGETS + side) for side in SIDES]
+    if None in found:
+        return ""
+    return f"against the targets, PSNR is {found[0]:.2f} dB for the float network and {found[1]:.2f} dB for the quantised one"
 
 
 def truth_of(e: dict) -> tuple[str, float, float] | None:

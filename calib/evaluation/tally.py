@@ -24,6 +24,7 @@ class Tally:
     both, in parts where an image has several. signal, noise: sums of squares of the float network's outputs, and of the
     differences. seconds: spent. rows: the measure's of all images, merged. float_boxes, bfp_boxes: of detectors with a
     ground truth, calib.evaluation.average_precision's record of the boxes that each network found; wanted: of those there are.
+    float_maps, bfp_maps: what outputs and the truth's maps have in common, added up, where there are such maps.
     """
 
     done: int = 0
@@ -37,6 +38,8 @@ class Tally:
     float_boxes: list[list[float]] = field(default_factory=list)
     bfp_boxes: list[list[float]] = field(default_factory=list)
     wanted: list[int] = field(default_factory=list)
+    float_maps: list[float] = field(default_factory=list)
+    bfp_maps: list[float] = field(default_factory=list)
 
     def add(self, judge: Judge, reference: np.ndarray, quantised: np.ndarray) -> None:
         """Add the next batch: outputs of both networks, float64 [N, outputs]."""
@@ -56,6 +59,10 @@ class Tally:
             for outputs, found in ((reference, self.float_boxes), (quantised, self.bfp_boxes)):
                 found += seen(judge.placed(judge.boxes(outputs, LEAST_SCORE), self.done), truths)
             self.wanted += [int(label) for boxes in truths for label in boxes.classes]
+        if judge.maps is not None:
+            float_rows, bfp_rows = (judge.maps.rows(x, self.done).sum(0) for x in (reference, quantised))
+            self.float_maps = _added(self.float_maps, float_rows)
+            self.bfp_maps = _added(self.bfp_maps, bfp_rows)
         self.signal += float((reference**2).sum())
         self.noise += float(((reference - quantised) ** 2).sum())
         self.done += len(reference)
@@ -65,15 +72,19 @@ class Tally:
 
         images; task; metric, figure: name and value of the task's own, or the user's;
         top1_float, top1_bfp: fractions of right answers 0..1, None without labels; map50_float, map50_bfp: of detectors
-        with a ground truth alone, see calib.evaluation.average_precision; agreement: fraction of images, or of pixels, with
+        with a ground truth alone, see calib.evaluation.average_precision; miou_float, miou_bfp or target_psnr_float,
+        target_psnr_bfp: of maps with a ground truth alone, see calib.truth_maps; agreement: fraction of images, or of pixels, with
         the same answer, None where the task has values for answers; sqnr_db: signal to quantisation noise of the
         network's output over all images, in dB (None where there is no noise or no signal).
         """
         labelled = judge.task.right is not None and judge.labels is not None
-        measure, boxes = judge.measure, {}
+        measure, truth = judge.measure, {}
         if judge.truths is not None:
             found = {"map50_float": self.float_boxes, "map50_bfp": self.bfp_boxes}
-            boxes = {name: mean_average_precision(one, self.wanted) for name, one in found.items()}
+            truth = {name: mean_average_precision(one, self.wanted) for name, one in found.items()}
+        if judge.maps is not None:
+            sides = {"float": self.float_maps, "bfp": self.bfp_maps}
+            truth = {f"{judge.maps.name}_{side}": judge.maps.figure(np.array(row)) for side, row in sides.items()}
         return {
             "images": self.done,
             "task": judge.task.name,
@@ -81,10 +92,14 @@ class Tally:
             "figure": measure.figure(np.array(self.rows)),
             "top1_float": self.float_hits / self.done if labelled else None,
             "top1_bfp": self.bfp_hits / self.done if labelled else None,
-            **boxes,
+            **truth,
             "agreement": self.same / self.done if judge.task.alike is not None else None,
             "sqnr_db": 10 * float(np.log10(self.signal / self.noise)) if self.signal > 0 and self.noise > 0 else None,
         }
+
+
+def _added(total: list[float], row: np.ndarray) -> list[float]:
+    return (row if not total else np.array(total) + row).tolist()
 
 
 def chance_note(figures: dict, judge: Judge) -> str:

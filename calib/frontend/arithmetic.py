@@ -229,6 +229,8 @@ def written_out(t: Translation, fx: FxNode, first: object, second: object, join:
     """Whether two maps that are joined are a function of one value, as in ``x * sigmoid(x)``, which is looked up then."""
     if not all(isinstance(v, FxNode) and v in t.views and shape_of(v) == shape_of(fx) for v in (first, second)):
         return False
+    for value in (first, second):
+        t.views[value] = t.elements(fx, value)
     found = function_of_both(t.draft, (t.views[first], t.views[second]), join)
     if found is None:
         return False

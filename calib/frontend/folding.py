@@ -17,8 +17,8 @@ def fold_into_producers(draft: Draft) -> None:
     """Scale and shift of channels go into the convolution in front of them, in float64."""
     for node in list(draft.nodes):
         node = draft.current(node)
-        if node is None or node.name not in draft.affine:
-            continue
+        if node is None or node.name not in draft.affine or node.window != Window():
+            continue  # around what is scaled there are zeros, which are not
         scale, shift = (a.reshape(-1) for a in draft.weights[node.name])
         conv = _in_front(draft, node, bool((scale > 0).all() and not shift.any()))
         if conv is None:
@@ -41,7 +41,7 @@ def fold_into_producers(draft: Draft) -> None:
 
 def _drop_neutral(draft: Draft) -> None:
     """Factors that have come to 1 in float32, as of a function that is written out and what it is divided by, go."""
-    for node in [n for n in draft.nodes if n.name in draft.affine and n.activation == "none"]:
+    for node in [n for n in draft.nodes if n.name in draft.affine and n.activation == "none" and n.window == Window()]:
         scale, shift = draft.weights[node.name]
         if np.abs(scale - 1).max() <= NEUTRAL and not shift.any():
             draft.bypass(node, node.main)
@@ -107,7 +107,9 @@ def fold_into_readers(draft: Draft) -> None:
             draft.weights[reader.name] = weight * factors, bias + (weight * constants).sum(axis=(1, 2, 3))
             draft.gathers.discard(reader.name)
             source = tuple(dict.fromkeys(node.source + reader.source))
-            draft.substitute(reader, replace(reader, source=source))
+            # zeros that were around the operand are the reader's own then
+            padding = tuple(a + b for a, b in zip(node.window.padding, reader.window.padding))
+            draft.substitute(reader, replace(reader, window=replace(reader.window, padding=padding), source=source))
         draft.bypass(node, node.main)
 
 

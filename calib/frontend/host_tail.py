@@ -216,14 +216,33 @@ def ordering(t: Translation, fx: FxNode) -> tuple[str, ...] | None:
     if view.index is None or sizes is None or not is_order(view.index, count):
         return None
     index = view.index.reshape(sizes)
-    used = [n for n, size in enumerate(sizes) if size > 1]
-    strides = [int(np.take(index, 1, n).flat[0] - index.flat[0]) for n in used]
-    by_stride = sorted(range(len(used)), key=lambda n: -strides[n])
-    apart = [sizes[used[n]] for n in by_stride]
+    lines = [np.moveaxis(index, n, -1).reshape(-1, size)[0] for n, size in enumerate(sizes)]
+    split = [_strides(line - index.flat[0]) for line in lines]
+    if not all(s is not None for s in split):
+        return None
+    parts = [part for axis_parts in split for part in axis_parts]
+    by_stride = sorted(range(len(parts)), key=lambda n: -parts[n][1])
+    apart = [parts[n][0] for n in by_stride]
     order = np.argsort(by_stride)
-    if not used or not np.array_equal(np.arange(count).reshape(apart).transpose(order).reshape(-1), index.reshape(-1)):
+    if not parts or not np.array_equal(np.arange(count).reshape(apart).transpose(order).reshape(-1), index.reshape(-1)):
         return None
     return written("reshape", *apart) + written("permute", 0, *(int(n) + 1 for n in order)) + written("reshape", *sizes)
+
+
+def _strides(line: np.ndarray) -> list[tuple[int, int]] | None:
+    """The axes, each a size and a stride, that the numbers along one axis are made of; None where they are of none.
+
+    A pixel shuffle makes one axis of two.
+    """
+    if len(line) == 1:
+        return []
+    step = int(line[1] - line[0])
+    other = np.flatnonzero(np.diff(line) != step)
+    size = int(other[0]) + 1 if len(other) else len(line)
+    if len(line) % size or not np.array_equal((line[::size, None] + step * np.arange(size)).reshape(-1), line):
+        return None
+    outer = _strides(line[::size])
+    return None if outer is None else [*outer, (size, step)]
 
 
 def _step(fx: FxNode, known: Constants) -> Step | None:

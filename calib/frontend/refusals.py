@@ -26,7 +26,7 @@ HINTS = {
     **dict.fromkeys(
         "scaled_dot_product_attention bmm matmul lstm gru rnn_tanh rnn_relu einsum baddbmm".split(), NOT_TAKEN
     ),
-    **dict.fromkeys("item nonzero where masked_fill gt lt ge le eq ne bernoulli rand randn".split(), ON_DATA),
+    **dict.fromkeys("item nonzero where masked_fill gt lt ge le eq ne bernoulli rand randn rand_like randn_like normal sort".split(), ON_DATA),
     **dict.fromkeys("upsample_nearest2d upsample_bilinear2d upsample_bicubic2d upsample_nearest1d".split(), LARGER),
     **dict.fromkeys("conv_transpose2d conv_transpose1d pixel_shuffle".split(), LARGER),
     **dict.fromkeys("std var std_mean var_mean reciprocal rsqrt".split(), NORMALISE),
@@ -38,6 +38,7 @@ HINTS = {
 HINTS_BY_REASON = {
     "division by": NORMALISE,
     "from pixel to pixel": "a number for each channel is supported; a picture's mean and std go into [input]",
+    "concatenation with a constant": "give it as a channel of the input: an array, with `channels = N` in [input]",
     "batch axis must stay": "index the channels, rows or columns, and leave axis 0 as it is",
 }
 

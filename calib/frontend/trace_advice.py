@@ -15,6 +15,8 @@ PRECISION = "all of its layers must have one type of real numbers; call .float()
 QUANTISED = "it holds layers that are quantised already; give the module with float weights"
 CONTROL = "forward must have no control flow on data: what is computed must not depend on the image's values"
 SIZE = "check the input size"
+RESULT = "forward must return tensors, alone or in tuples, lists, dicts and dataclasses"
+LAZY = "it holds lazy layers: give them an image of this size once, where the module is made"
 OTHERWISE = "forward must run in eval mode on one tensor of this shape, with torch's own operators alone"
 # of layers: which of them a module has that take another input than a picture
 LAYERS = (
@@ -26,6 +28,8 @@ LAYERS = (
 WORDS = (
     (r"to conv1d|to conv_transpose1d|max_pool1d|avg_pool1d", SEQUENCE),
     (r"data-dependent|control flow|\.numpy\(\)|\.tolist\(\)", CONTROL),
+    (r"in output, which is not a known type", RESULT),
+    (r"LazyModule", LAZY),
     (r"quantized", QUANTISED),
     (r"(input|bias|weight|scalar) type|dtype|Half|BFloat16|scalar types", PRECISION),
     (r"size|shape|dimension|dim\b|elements|broadcast|kernel|stack", SIZE),

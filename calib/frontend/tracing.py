@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import logging
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
+from torch.utils import _pytree
 
 from bfp.errors import BfpError
 from calib.eval_mode import to_eval
@@ -76,13 +79,64 @@ def _export(module: torch.nn.Module, images: tuple[torch.Tensor, ...]) -> torch.
     if isinstance(module, torch.jit.ScriptModule):
         program = _from_script(module, images)
     else:
-        program = torch.export.export(module, images)
+        with plain_normalisation():
+            program = _export_any_result(module, images)
     # decompositions {} only functionalises; it takes longer than the export, and few modules need it
     nested = any(isinstance(node.target, torch._ops.HigherOrderOperator) for node in program.graph.nodes)
     if nested or _writes_shared_values(program.graph):
         program = program.run_decompositions({})
         without_scatters(program.graph)
     return program
+
+
+def _export_any_result(module: torch.nn.Module, images: tuple[torch.Tensor, ...]) -> torch.export.ExportedProgram:
+    """The program of a module, dataclasses in what it returns included: torch takes them once they are made known to it."""
+    try:
+        return torch.export.export(module, images)
+    except RuntimeError as error:
+        if "in output, which is not a known type" not in str(error):
+            raise
+        found = set(_dataclasses(module(*images)))
+        if not found:
+            raise
+    for kind in found:
+        torch.export.register_dataclass(kind)
+    return torch.export.export(module, images)
+
+
+def _dataclasses(result: object) -> Iterator[type]:
+    """The types of all dataclasses that torch does not know yet in a result, however deep."""
+    if dataclasses.is_dataclass(result):
+        if type(result) not in _pytree.SUPPORTED_NODES:
+            yield type(result)
+        result = vars(result)
+    parts = result.values() if isinstance(result, dict) else result if isinstance(result, (tuple, list)) else ()
+    for part in parts:
+        yield from _dataclasses(part)
+
+
+@contextlib.contextmanager
+def plain_normalisation() -> Iterator[None]:
+    """While it lasts, torchvision's normalisation of tensors checks its standard deviations as numbers, not as tensors.
+
+    What a network does to its picture may be traced then; of a tensor's values a tracer takes no branch.
+    """
+    functions = sys.modules.get("torchvision.transforms._functional_tensor")
+    if functions is None:
+        yield
+        return
+
+    def normalise(tensor: torch.Tensor, mean: Sequence[float], std: Sequence[float], inplace: bool = False) -> torch.Tensor:
+        if 0 in list(std):
+            raise ValueError("std of 0")
+        shift, scale = (torch.tensor(list(v), dtype=tensor.dtype, device=tensor.device).view(-1, 1, 1) for v in (mean, std))
+        return (tensor - shift) / scale
+
+    kept, functions.normalize = functions.normalize, normalise
+    try:
+        yield
+    finally:
+        functions.normalize = kept
 
 
 def _writes_shared_values(graph: torch.fx.Graph) -> bool:

@@ -189,9 +189,12 @@ def zero_pad(t: Translation, fx: FxNode, a: dict) -> None:
         return
     if a["value"] not in (None, 0):
         lowest = a["value"] <= LOWEST and len(a["pad"]) <= 4 and min(a["pad"]) >= 0
-        if not lowest or not all("max_pool" in operator_name(user) for user in fx.users):
-            t.refuse(fx, f"padding with value {a['value']} is not supported; only zeros, and -inf before max pooling")
-        t.bordered[fx] = a["self"], [*a["pad"], 0, 0]
+        if lowest and all("max_pool" in operator_name(user) for user in fx.users):
+            t.bordered[fx] = a["self"], [*a["pad"], 0, 0]
+        elif abs(a["value"]) < -LOWEST:
+            number_pad(t, fx, a)
+        else:
+            t.refuse(fx, f"padding with {a['value']} is supported before max pooling alone")
         return
     view = t.view(fx, a["self"])
     amounts = list(a["pad"]) + [0] * (8 - len(a["pad"]))
@@ -202,3 +205,21 @@ def zero_pad(t: Translation, fx: FxNode, a: dict) -> None:
     channels = t.draft.shapes[view.tensor][0] + front + back
     window = Window(padding=(top, left, bottom, right))
     t.emit(fx, "slice_pad", (view.tensor,), channels, window=window, channel_offset=front)
+
+
+def number_pad(t: Translation, fx: FxNode, a: dict) -> None:
+    """A number before and behind: zeros around what is smaller by it, which gets it back."""
+    amount, value = float(a["value"]), a["self"]
+    kept, view = t.views[value], t.elements(fx, value)
+    t.views[value] = View(shifted(t, fx, view.tensor, -amount), view.index)
+    zero_pad(t, fx, {**a, "value": 0})
+    t.views[value] = kept
+    t.views[fx] = View(shifted(t, fx, t.tensor(fx, fx), amount))
+
+
+def shifted(t: Translation, fx: FxNode, tensor: str, amount: float) -> str:
+    """A tensor with a number added to every element."""
+    channels = t.draft.shapes[tensor][0]
+    name = t.node(fx, "depthwise", (tensor,), weights=(np.ones((channels, 1, 1, 1)), np.full(channels, amount)))
+    t.draft.affine.add(name)
+    return name

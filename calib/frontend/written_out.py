@@ -19,6 +19,7 @@ from calib.frontend.views import View
 GRID = np.concatenate([-np.geomspace(12, 0.01, 120), np.geomspace(0.01, 12, 120)])
 CLOSE = 1e-5  # what constants that are written with six digits change
 MOST_NODES = 16  # of a function that is written out
+WRITTEN_OUT = ("silu", "hardswish", "gelu", "gelu_tanh", "mish", "softsign")
 DIGITS = 10  # of a constant that is found from a curve
 
 Curve = np.ndarray  # float64 [points of GRID]
@@ -90,15 +91,20 @@ def _step(draft: Draft, node: Node) -> Callable[..., Curve] | None:
     return lambda x: x * float(scale[0]) + float(shift[0])
 
 
-ONE_BY_ONE: dict[str, Callable[..., Curve]] = {"identity": lambda x: x, "add": np.add, "maximum": np.maximum}
+ONE_BY_ONE: dict[str, Callable[..., Curve]] = {
+    "identity": lambda x: x,
+    "add": np.add,
+    "multiply": np.multiply,
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+}
 
 
 def _known(curve: Curve) -> tuple[FunctionCall, float] | None:
     """A known function of GRID, and a factor, whose product is this curve."""
     if not np.isfinite(curve).all() or not curve.any():
         return None
-    calls = [FunctionCall(f.name) for f in FUNCTIONS.values() if not f.arguments]
-    for call in (*calls, *_gated(curve)):
+    for call in (*map(FunctionCall, WRITTEN_OUT), *_gated(curve)):
         values = FUNCTIONS[call.name].evaluate(GRID, *call.arguments)
         at = int(np.abs(values).argmax())
         factor = _short(curve[at] / values[at])

@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 SIZES = {"narrow": (340, 300), "wide": (760, 400)}
 FACTORS = {SHARE: 100.0, DECIBELS: 1.0, NUMBER: 1.0}  # of the numbers on an axis
 SUFFIXES = {SHARE: " %", DECIBELS: " dB", NUMBER: ""}
-TRUTH_LABELS = {"top-1": "top-1 accuracy", "mAP50": "mAP50"}
+TRUTH_LABELS = {"top-1": "top-1 accuracy", "mAP50": "mAP50", "mIoU": "mean IoU with the masks"}
 TOP = 40  # room for the axis's title, and for the words above the float line
 # Okabe and Ito's colours, which the colour-blind can tell apart, and shapes of lines on top
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a8984", "#a07a00")

@@ -19,7 +19,7 @@ SCHEMA = 2
 TRUTH_KEYS = tuple(key + side for key in TRUTHS for side in SIDES)
 COLUMNS = (
     *("name", "curve", "method", "weight_bits", "activation_bits", "weight_group", "activation_group", "images"),
-    *("task", "metric", "figure", "top1_float", "top1_bfp", "map50_float", "map50_bfp", "agreement", "sqnr_db"),
+    *("task", "metric", "figure", "top1_float", "top1_bfp", "map50_float", "map50_bfp", "miou_float", "miou_bfp", "target_psnr_float", "target_psnr_bfp", "agreement", "sqnr_db"),
     *("chosen", "error"),
 )
 
