@@ -166,11 +166,6 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
     name = top.text("name", path.stem)
     if not is_name(name):
         raise top.fail("name", f"is {shown(name)}; it must be {NAME_WORDS} (it names a folder)")
-    model = top.text("model", ...)
-    if model.endswith(ONNX):
-        resolve(model, base)
-    elif not is_callable(model):
-        raise top.fail("model", f"is {shown(model)}; it must be 'module:callable', or the path of an {ONNX} file")
     weights, fallback = top.text("weights", "model"), top.text("weights_fallback", None)
     entry = Section(path, "input", top.take("input", ..., _same, "a table with size, mean and std"))
     pre, length, notes, inputs = read_input(entry)
@@ -178,7 +173,7 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
     config = NetworkConfig(
         path=path,
         name=name,
-        model=model,
+        model=_model(top, base),
         arguments=top.take("arguments", {}, dict, "a table of arguments"),
         weights=weights if weights in WEIGHT_WORDS else resolve(weights, base),
         weights_fallback=fallback if fallback is None or fallback in WEIGHT_WORDS else resolve(fallback, base),
@@ -229,6 +224,15 @@ def _texts(value: object) -> tuple[str, ...]:
     if not values or not all(isinstance(v, str) and v for v in values):
         raise ValueError
     return tuple(values)
+
+
+def _model(top: Section, base: Path) -> str:
+    model = top.text("model", ...)
+    if model.endswith(ONNX):
+        resolve(model, base)
+    elif not is_callable(model):
+        raise top.fail("model", f"is {shown(model)}; it must be 'module:callable', or the path of an {ONNX} file")
+    return model
 
 
 def _classes(top: Section, base: Path) -> str | tuple[str, ...] | None:
