@@ -144,11 +144,6 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
     name = top.text("name", path.stem)
     if not is_name(name):
         raise top.fail("name", f"is {shown(name)}; it must be {NAME_WORDS} (it names a folder)")
-    model = top.text("model", ...)
-    if model.endswith(ONNX):
-        resolve(model, base)
-    elif not is_callable(model):
-        raise top.fail("model", f"is {shown(model)}; it must be 'module:callable', or the path of an {ONNX} file")
     weights, fallback = top.text("weights", "model"), top.text("weights_fallback", None)
     entry = Section(path, "input", top.take("input", ..., _same, "a table with size, mean and std"))
     taken = read_input(entry)
@@ -157,7 +152,7 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
     config = NetworkConfig(
         path=path,
         name=name,
-        model=model,
+        model=_model(top, base),
         arguments=top.take("arguments", {}, dict, "a table of arguments"),
         weights=weights if weights in WEIGHT_WORDS else resolve(weights, base),
         weights_fallback=fallback if fallback is None or fallback in WEIGHT_WORDS else resolve(fallback, base),
@@ -193,6 +188,15 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
 
 def _same(value: object) -> object:
     return value
+
+
+def _model(top: Section, base: Path) -> str:
+    model = top.text("model", ...)
+    if model.endswith(ONNX):
+        resolve(model, base)
+    elif not is_callable(model):
+        raise top.fail("model", f"is {shown(model)}; it must be 'module:callable', or the path of an {ONNX} file")
+    return model
 
 
 def _classes(top: Section, base: Path) -> str | tuple[str, ...] | None:

@@ -10,6 +10,7 @@ import torch
 from bfp.artifact import ARRAY, Preprocessing
 from bfp.errors import BfpError
 from bfp.graph import Graph
+from bfp.names import shown
 from calib.data.images import ImageSet, Item
 from calib.frontend.inputs import ONLY, InputShapes
 
@@ -89,7 +90,12 @@ def as_array(values: object) -> np.ndarray:
 
 
 def first(images: Images, limit: int) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-    """At most ``limit`` images and their labels, as of ``batches``. Raises BfpError where there are none, or of several shapes."""
+    """At most ``limit`` images and their labels, as of ``batches``.
+
+    Raises BfpError where there are none, or of several shapes, and for a limit that is no number from 1 on.
+    """
+    if not isinstance(limit, (int, np.integer)) or limit < 1:
+        raise BfpError(f"limit is {shown(limit)}; give a whole number of images, at least 1")
     held, labels = [], []
     for values, truth in batches(images):
         held.append(values)

@@ -82,6 +82,9 @@ def test_sequences_and_plain_arrays():
         (torch.zeros(2, 3, 8, 8), {"method": "online"}, "finds exponents at run time"),
         (torch.zeros(2, 3, 8, 8), {"classes": ("a", "b")}, "2 class names for the 4 values of output"),
         (torch.zeros(2, 3, 8, 8), {"name": "a b"}, "name is 'a b'; it must be letters"),
+        (torch.zeros(2, 3, 8, 8), {"limit": 0}, "limit is 0; give a whole number of images, at least 1"),
+        (torch.zeros(2, 3, 8, 8), {"limit": -1}, "limit is -1"),
+        (torch.zeros(2, 3, 8, 8), {"limit": "2"}, "limit is '2'"),
     ],
 )
 def test_bad_input_is_one_sentence(images, options, message):
