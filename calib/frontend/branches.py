@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import accumulate
 
-from bfp.graph import Node
+from bfp.graph import Node, Window
+from bfp.operators import Channels
 from calib.frontend.builder import Draft
 
 
@@ -17,12 +18,13 @@ def into_branches(draft: Draft) -> None:
     for node in list(draft.nodes):
         node = draft.current(node)
         joined = draft.producer(node.main)
-        elementwise = node.name in draft.affine or node.operator.has_function or node.op == "identity"
-        if not elementwise or node.shortcut or joined is None or joined.operator.computes:
+        alone = node.operator.channels is Channels.KEPT and len(node.inputs) == 1 and node.window == Window()
+        elementwise = alone and (node.name in draft.affine or not node.weighted)
+        if not elementwise or joined is None or joined.operator.computes:
             continue
         makers = [draft.producer(t) for t in joined.inputs]
-        alone = draft.only_consumer(joined.output) is node and len(set(joined.inputs)) == len(joined.inputs)
-        if not alone or not all(m and m.weighted and draft.only_consumer(m.output) is joined for m in makers):
+        only = draft.only_consumer(joined.output) is node and len(set(joined.inputs)) == len(joined.inputs)
+        if not only or not all(m and m.weighted and draft.only_consumer(m.output) is joined for m in makers):
             continue
         ends = [0, *accumulate(draft.shapes[t][0] for t in joined.inputs)]
         parts = tuple(_part(draft, node, *part) for part in zip(joined.inputs, ends, ends[1:]))
