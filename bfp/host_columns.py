@@ -54,6 +54,7 @@ def some(function: Callable[[np.ndarray], np.ndarray]) -> Callable[..., np.ndarr
     """A function of every value for itself, of some indices of an axis."""
 
     def compute(x: np.ndarray, axis: int, start: int, stop: int) -> np.ndarray:
+        """The function of every value, at some indices of an axis."""
         found = x.astype(np.float64)
         part = np.moveaxis(found, axis, 0)[start:stop]
         with np.errstate(over="ignore"):
@@ -80,6 +81,7 @@ def by_table(function: np.ufunc) -> Callable[..., np.ndarray]:
     """``function`` of some indices and constants: index i along an axis takes entry ``i // run`` of a table that comes round."""
 
     def compute(x: np.ndarray, axis: int, start: int, stop: int, along: int, run: int, *bits: int) -> np.ndarray:
+        """Constants of a table, at some indices of an axis."""
         table = values_of(bits)
         return _with(function, x, (axis, start, stop), along, lambda at: table[at // run % len(table)])
 

@@ -87,7 +87,12 @@ def looked_up(t: Translation, fx: FxNode, value: object, name: str, *arguments: 
 
 def plain(name: str) -> Handler:
     """The handler of a function without arguments."""
-    return lambda t, fx, a: looked_up(t, fx, a["self"], name)
+
+    def handler(t: Translation, fx: FxNode, a: dict) -> None:
+        """The same function, read from a table."""
+        looked_up(t, fx, a["self"], name)
+
+    return handler
 
 
 def gelu(t: Translation, fx: FxNode, a: dict) -> None:
