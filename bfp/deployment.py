@@ -4,7 +4,7 @@
     weights.bin     the weight image, words of ``lanes`` bytes
     NAME.bit        bitstream, and its hardware handoff NAME.hwh, once they are built
     artifact.npz    what it was generated from, and samples.npz, images of it: for the board's verification, with the
-                    bitstream, unless that was asked to be minimal
+                    bitstream, unless that was asked to be minimal; of several networks NETWORK.artifact.npz and so on
 
 The manifest has the SHA-256 of every other file, and one of itself; classes and preprocessing stand in it. A file that
 it does not list is none of the package. Everything is checked here, before any hardware is touched.
@@ -20,49 +20,46 @@ from pathlib import Path
 
 import numpy as np
 
-from bfp import layout
-from bfp.artifact import NetworkInput, NetworkOutput, verify_boxes, verify_input, verify_output
-from bfp.detection import Detection
+from bfp.deployed_network import HASH, DeployedNetwork, OnlyNetwork, verify_network
 from bfp.errors import BfpError
 from bfp.fields import (
     FILE_NAME, FLAG, NAME, TEXT, Kind, Place, canonical, checked, dump, hexadecimal, limited, mapping, optional, parse,
     record, tuple_of, whole,
 )  # fmt: skip
 from bfp.files import file_digest, json_text, read_file, replacing, write_text
-from bfp.graph import Shape
 from bfp.kernel import CLOCK, Implementation, Kernel
-from bfp.layout import HOST, MAX_WORDS, PlacedTensor
-from bfp.limits import MAX_ENDS, MAX_MEMORY, MAX_NODES
+from bfp.layout import MAX_WORDS
+from bfp.limits import MAX_ENDS, MAX_MEMORY
 from bfp.names import COMMAND, shown
 
 # 2: output offset; 3: output scale; 4: board and clock; 5: lists of inputs and outputs, hashes of all files;
-# 6: how the bitstream was implemented; 7: what it holds of each layer, and what the package has
-SCHEMA = 7
+# 6: how the bitstream was implemented; 7: what it holds of each layer, and what the package has; 8: a list of networks
+SCHEMA = 8
+MAX_NETWORKS = 2**6
 MANIFEST, WEIGHTS = "manifest.json", "weights.bin"
-SAMPLES = ("artifact.npz", "samples.npz")  # for the board's verification
+SAMPLES = ("artifact.npz", "samples.npz")  # for the board's verification, of a package with one network
 MISSING = f"give the deployment folder that `{COMMAND} codegen` wrote"
 AGAIN = f"generate the deployment folder again with `{COMMAND} codegen`"
 BUILD = f"build it with `{COMMAND} build-bitstream`"
-HASH = hexadecimal(64)
 LANES = limited(whole(2, 64), lambda lanes: lanes & (lanes - 1) == 0, "a power of two from 2 to 64")
 
 
 @dataclass(frozen=True)
-class Deployment:
-    """One network on one engine.
+class Deployment(OnlyNetwork):
+    """One or several networks on one engine.
 
-    artifact_digest: the artifact it was generated from; float_digest: the float weights that that was calibrated from,
-    or empty. identity: of the kernel that belongs to these files, 16 hexadecimal digits; kernel: what that holds.
-    board, clock_mhz: for which it was generated. lanes: bytes of a word. weights_words, fmap_words: sizes of
-    the weight image and of the feature-map arena. ip: the engine's name in the block design. inputs, outputs: in the
-    graph's order. tensors: all that are stored, in the order of the layers that write them. files: SHA-256 of every
-    other file of the folder, by name. implementation: of the bitstream, None before there is one. minimal: whether
-    artifact and samples were to be left out. detection: of the artifact. digest: SHA-256 of the manifest without it.
+    name: of the package; of a single network its own. identity: of the kernel that belongs to these files, 16
+    hexadecimal digits; kernel: what that holds, of all networks. board, clock_mhz: for which it was generated. lanes:
+    bytes of a word. weights_words, fmap_words: sizes of the weight image and of the feature-map arena. ip: the engine's
+    name in the block design. networks: in the order of their layers. files: SHA-256 of every other file of the folder,
+    by name. implementation: of the bitstream, None before there is one. minimal: whether artifact and samples were to be
+    left out. digest: SHA-256 of the manifest without it.
+
+    What belongs to a network (inputs, outputs, tensors and the like) can be asked of the deployment where it has only
+    one, as what ``of`` returns has.
     """
 
-    network: str = checked(NAME)
-    artifact_digest: str = checked(HASH)
-    float_digest: str = checked(hexadecimal(64, empty=True))
+    name: str = checked(NAME)
     identity: str = checked(hexadecimal(16))
     board: str = checked(TEXT)
     clock_mhz: float = checked(CLOCK)
@@ -71,19 +68,35 @@ class Deployment:
     weights_words: int = checked(whole(0, MAX_WORDS))
     fmap_words: int = checked(whole(1, MAX_WORDS))
     ip: str = checked(NAME)
-    inputs: tuple[NetworkInput, ...] = checked(tuple_of(record(NetworkInput), 1, MAX_ENDS))
-    outputs: tuple[NetworkOutput, ...] = checked(tuple_of(record(NetworkOutput), 1, MAX_ENDS))
-    tensors: tuple[PlacedTensor, ...] = checked(tuple_of(record(PlacedTensor), 1, MAX_NODES))
+    networks: tuple[DeployedNetwork, ...] = checked(tuple_of(record(DeployedNetwork), 1, MAX_NETWORKS))
     files: dict[str, str] = checked(mapping(HASH, MAX_ENDS, keys=FILE_NAME), default_factory=dict)
     implementation: Implementation | None = checked(optional(record(Implementation)), default=None)
     minimal: bool = checked(FLAG, default=False)
-    detection: Detection | None = checked(record(Detection), omitted=True, default=None)
     digest: str = checked(HASH, default="")
     schema: int = checked(whole(SCHEMA, SCHEMA), default=SCHEMA)
 
+    def of(self, network: str | None = None) -> Deployment:
+        """The same with one network alone; None: the only one. Raises BfpError for a name that none has."""
+        if network is None:
+            return replace(self, networks=(self.only,))
+        for found in self.networks:
+            if found.name == network:
+                return replace(self, networks=(found,))
+        raise BfpError(f"{self.name} has no network {shown(network)}; its networks are {self._names()}")
+
+    @property
+    def only(self) -> DeployedNetwork:
+        """The only network. Raises BfpError where there are several."""
+        if len(self.networks) != 1:
+            raise BfpError(f"{self.name} has {len(self.networks)} networks ({self._names()}), and one is asked for; name it")
+        return self.networks[0]
+
+    def _names(self) -> str:
+        return ", ".join(network.name for network in self.networks)
+
     @property
     def layers(self) -> int:
-        """Layers of the engine's schedule."""
+        """Layers of the engine's schedule, of all networks."""
         return len(self.kernel.layers)
 
     @property
@@ -94,41 +107,22 @@ class Deployment:
     @property
     def bitfile(self) -> str:
         """Name of the bitstream's file."""
-        return f"{self.network}.bit"
+        return f"{self.name}.bit"
 
     @property
     def handoff(self) -> str:
         """Name of the hardware handoff's file."""
-        return f"{self.network}.hwh"
+        return f"{self.name}.hwh"
+
+    def references(self, network: DeployedNetwork) -> tuple[str, str]:
+        """Names of a network's artifact and samples."""
+        artifact, samples = SAMPLES
+        return SAMPLES if network.name == self.name else (f"{network.name}.{artifact}", f"{network.name}.{samples}")
 
     @property
-    def input(self) -> NetworkInput:
-        """The only input. Raises BfpError where there are several."""
-        return self._only("input", self.inputs)
-
-    @property
-    def output(self) -> NetworkOutput:
-        """The only output. Raises BfpError where there are several."""
-        return self._only("output", self.outputs)
-
-    def _only(self, what: str, ends: tuple):
-        if len(ends) != 1:
-            names = ", ".join(end.tensor for end in ends)
-            raise BfpError(f"network {self.network} has {len(ends)} {what}s ({names}), and one is asked for; name it")
-        return ends[0]
-
-    @property
-    def image_shape(self) -> Shape:
-        """Shape of an image: the channels of all inputs, one after the other, their height and width."""
-        shapes = [self.tensor(entry.tensor).shape for entry in self.inputs]
-        return sum(shape[0] for shape in shapes), *shapes[0][1:]
-
-    def tensor(self, name: str) -> PlacedTensor:
-        """A stored tensor. Raises BfpError for a name that the deployment does not have."""
-        for tensor in self.tensors:
-            if tensor.name == name:
-                return tensor
-        raise BfpError(f"network {self.network} has no tensor {shown(name)}; see the names in {MANIFEST}")
+    def all_references(self) -> tuple[str, ...]:
+        """Names of the artifacts and samples of all networks."""
+        return tuple(name for network in self.networks for name in self.references(network))
 
 
 DEPLOYMENT: Kind = record(Deployment)
@@ -140,37 +134,35 @@ def content_digest(data: dict) -> str:
 
 
 def verify(deployment: Deployment) -> None:
-    """Raise BfpError unless tensors lie inside the arena, inputs, outputs, layers are there, and files belong together."""
+    """Raise BfpError unless networks are whole, lie one behind the other, and files belong together."""
     for what, words in (("weights", deployment.weights_words), ("feature maps", deployment.fmap_words)):
         if words * deployment.lanes > MAX_MEMORY:
             raise BfpError(f"its {what} take {words * deployment.lanes} bytes, more than {MAX_MEMORY}")
-    by_name = {t.name: t for t in deployment.tensors}
-    if len(by_name) != len(deployment.tensors):
-        raise BfpError("two tensors have the same name")
-    inputs = {e.tensor for e in deployment.inputs}
-    for what, ends in (("input", deployment.inputs), ("output", deployment.outputs)):
-        for end in ends:
-            if end.tensor not in by_name:
-                raise BfpError(f"the {what} tensor {end.tensor!r} is not among its tensors")
-        if len({e.tensor for e in ends}) != len(ends):
-            raise BfpError(f"a tensor is two of its {what}s")
-    for tensor in deployment.tensors:
-        layout.check(tensor, deployment.fmap_words, deployment.lanes)
-        if (tensor.layer_index == HOST) != (tensor.name in inputs) or tensor.layer_index >= deployment.layers:
-            raise BfpError(f"tensor {tensor.name!r} comes from layer {tensor.layer_index} of {deployment.layers}")
-        if tensor.layer_index != HOST and tensor.layer != deployment.kernel.layers[tensor.layer_index].name:
-            other = f"and layer {tensor.layer_index} is another"
-            raise BfpError(f"tensor {tensor.name!r} comes from {tensor.layer!r}, {other}")
-    sizes = {by_name[e.tensor].shape[1:] for e in deployment.inputs}
-    if len(sizes) > 1:
-        raise BfpError(f"its inputs are of {len(sizes)} sizes; all have the same")
-    for entry in deployment.inputs:
-        verify_input(entry, by_name[entry.tensor].shape, f"network {deployment.network}")
-    for end in deployment.outputs:
-        verify_output(end, by_name[end.tensor].shape, f"network {deployment.network}")
-    shapes = {name: tensor.shape for name, tensor in by_name.items()}
-    verify_boxes(deployment.detection, deployment.outputs, shapes, f"network {deployment.network}")
+    verify_names([network.name for network in deployment.networks], deployment.name)
+    layer, word, before = 0, 0, ""
+    for network in deployment.networks:
+        if network.begin != layer or not layer <= network.end <= deployment.layers:
+            found = f"layers {network.begin} to {network.end}"
+            raise BfpError(f"network {network.name} has {found}, where layer {layer} of {deployment.layers} comes next")
+        verify_network(network, deployment.kernel, deployment.fmap_words, deployment.lanes)
+        first, last = network.words(deployment.lanes)
+        if first < word:
+            raise BfpError(f"tensors of {network.name} lie where those of {before} do, at word {first}")
+        layer, word, before = network.end, last, network.name
+    if layer != deployment.layers:
+        raise BfpError(f"layers {layer} to {deployment.layers} belong to no network")
     verify_files(deployment)
+
+
+def verify_names(networks: list[str], package: str) -> None:
+    """Raise BfpError where networks cannot be told from each other by their names, or from what they make together."""
+    for name in networks:
+        if networks.count(name) > 1:
+            raise BfpError(f"two of its networks are named {name}; name one otherwise")
+    if len(networks) > 1 and package in networks:
+        raise BfpError(f"it is named {package} as one of its networks is; name it otherwise")
+    if len(networks) == 1 and networks != [package]:
+        raise BfpError(f"it is named {package}, and its only network {networks[0]}; name both alike")
 
 
 def verify_files(deployment: Deployment) -> None:
@@ -179,9 +171,9 @@ def verify_files(deployment: Deployment) -> None:
     if WEIGHTS not in files:
         raise BfpError(f"it has no hash of {WEIGHTS}")
     for name in files:
-        if name not in (WEIGHTS, *bitstream, *SAMPLES):
+        if name not in (WEIGHTS, *bitstream, *deployment.all_references):
             raise BfpError(f"its file {shown(name)} is none of a package")
-        if name in SAMPLES and deployment.minimal:
+        if name in deployment.all_references and deployment.minimal:
             raise BfpError(f"it is minimal, and has {name}")
     built = deployment.implementation is not None
     for name in bitstream:
@@ -204,7 +196,7 @@ def write_deployment(deployment: Deployment, weights: bytes, folder: str | Path)
     with replacing(folder / MANIFEST) as manifest, replacing(folder / WEIGHTS) as image:
         manifest.write_text(json_text(data), encoding="utf-8")
         image.write_bytes(weights)
-    for name in set(SAMPLES) - set(files):
+    for name in set(deployment.all_references) - set(files):
         with suppress(OSError):  # of an older artifact; what the manifest does not list, nobody takes
             (folder / name).unlink()
     return complete
@@ -218,7 +210,9 @@ def _kept(deployment: Deployment, folder: Path) -> dict[str, object]:
         return {}
     found = {name for name, digest in older.files.items() if _is(folder / name, digest)}
     kept: dict[str, object] = {}
-    names = found & set(SAMPLES) if older.artifact_digest == deployment.artifact_digest else set()
+    digests = {network.name: network.artifact_digest for network in older.networks}
+    same = [network for network in deployment.networks if digests.get(network.name) == network.artifact_digest]
+    names = found & {name for network in same for name in deployment.references(network)}
     bitstream = {older.bitfile, older.handoff}
     if older.implementation is not None and same_kernel(older, deployment) and bitstream <= found:
         names |= bitstream
@@ -228,7 +222,7 @@ def _kept(deployment: Deployment, folder: Path) -> dict[str, object]:
 
 def same_kernel(older: Deployment, newer: Deployment) -> bool:
     """Whether the bitstream of one deployment is that of the other: for the same kernel, files, board and clock."""
-    kernels = ((d.identity, d.network, d.ip, d.board, d.clock_mhz) for d in (older, newer))
+    kernels = ((d.identity, d.name, d.ip, d.board, d.clock_mhz) for d in (older, newer))
     return len(set(kernels)) == 1
 
 
@@ -250,7 +244,7 @@ def add_files(
     """
     folder = Path(folder)
     deployment = read_deployment(folder)
-    listed = {name: digest for name, digest in deployment.files.items() if not (minimal and name in SAMPLES)}
+    listed = {name: digest for name, digest in deployment.files.items() if not (minimal and name in deployment.all_references)}
     files = {**listed, **_digests(folder, names)}
     made = implementation or deployment.implementation
     changed = replace(deployment, files=files, implementation=made, minimal=minimal)

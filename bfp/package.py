@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bfp.deployment import SAMPLES, Deployment
+from bfp.deployment import Deployment
 from bfp.names import COMMAND
 
 # what may change while a bitstream stays what it is, and what may not, as docs/vendor-flow.md has it
@@ -40,12 +40,17 @@ def bitstream_state(deployment: Deployment, folder: str | Path) -> str:
     return ""
 
 
+def _networks(deployment: Deployment) -> str:
+    names = ", ".join(network.name for network in deployment.networks)
+    return f"network {names}" if len(deployment.networks) == 1 else f"{deployment.name}, of the networks {names}"
+
+
 def describe(deployment: Deployment, folder: str | Path) -> list[str]:
     """Lines on a deployment for people: kernel, bitstream, files, and what would need another bitstream."""
     state = bitstream_state(deployment, folder) or f"there is no bitstream yet; build it with `{COMMAND} build-bitstream`"
-    missing = [name for name in SAMPLES if name not in deployment.files]
+    missing = [name for name in deployment.all_references if name not in deployment.files]
     lines = [
-        f"network {deployment.network}, kernel {deployment.identity}, {deployment.layers} layers",
+        f"{_networks(deployment)}, kernel {deployment.identity}, {deployment.layers} layers",
         f"generated for {deployment.board} at {deployment.clock_mhz:.6g} MHz",
         f"bitstream: {state}",
     ]

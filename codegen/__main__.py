@@ -1,4 +1,4 @@
-"""``python -m codegen generate|csim|estimate BUILD_DIR``: from an artifact to C++ and what it does."""
+"""``python -m codegen generate|csim|estimate|collect BUILD_DIR``: from artifacts to C++ and what it does."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ import sys
 import time
 from pathlib import Path
 
-from bfp.artifact_file import load
 from bfp.deployment import read_deployment
 from bfp.errors import BfpError, sentence
 from bfp.files import check_folder, write_json, write_text
-from bfp.golden import quantise_input
 from bfp.names import printable
 from bfp.package import bitstream_state
-from bfp.samples import load_samples
 from codegen.generate import generate
 from codegen.lowering.program import build
+from codegen.networks import collect, read_networks
 from codegen.options import EngineOptions
 from codegen.performance.board import DEFAULT_BOARD, Board, board_at
 from codegen.performance.estimate import estimate
-from codegen.performance.fitting import check_fit
+from codegen.performance.fitting import check_fit_together
 from codegen.performance.ranges import Ranges
 from codegen.performance.roofline import roofline
 from codegen.simulation.csim import simulate
@@ -31,11 +29,11 @@ def run_generate(folder: Path, options: EngineOptions, board: Board, keep: bool)
     """Write everything that is generated. keep: refuse what the existing bitstream was not built for."""
     start = time.perf_counter()
     check_free(folder / "vendor")  # what is being synthesised must stay
-    artifact = load(folder / "artifact.npz")
-    warn(check_fit(artifact, options, board))
-    program, identity = generate([artifact], options, board, folder, keep)
+    found = read_networks(folder)
+    warn(check_fit_together(found.artifacts, options, board))
+    program, identity = generate(found.artifacts, options, board, folder, keep, found.name)
     print(
-        f"{artifact.graph.name} for {board.name}: {len(program.layers)} layers, "
+        f"{found.label} for {board.name}: {len(program.layers)} layers, "
         f"{sum(x.macs for x in program.layers) / 1e6:.1f} million multiply-accumulates, "
         f"{program.weight_words * options.lanes / 1e6:.2f} MB of weights, "
         f"{program.fmap_words * options.lanes / 1e6:.2f} MB of feature maps, kernel {identity}, "
@@ -54,17 +52,15 @@ def warn(sentences: list[str]) -> None:
 def run_csim(
     folder: Path, options: EngineOptions, board: Board, limit: int, compiler: str | None, threaded: bool
 ) -> int:
-    artifact = load(folder / "artifact.npz")
-    samples = load_samples(folder / "samples.npz")
+    found = read_networks(folder)
     # generating again costs little and makes sure that sources, image and golden model belong together
-    program, identity = generate([artifact], options, board, folder)
-    mantissas = quantise_input(artifact, samples.images[:limit])
-    result = simulate(program, identity, folder, [mantissas], compiler, threaded)
-    entry = {"network": artifact.graph.name, "board": board.name, "kernel": identity, **result}
+    program, identity = generate(found.artifacts, options, board, folder, name=found.name)
+    result = simulate(program, identity, folder, found.mantissas(limit), compiler, threaded)
+    entry = {"network": found.label, "board": board.name, "kernel": identity, **result}
     write_json(folder / ("csim_threaded.json" if threaded else "csim.json"), entry)
     verdict = "bit-equal" if result["mismatches"] == 0 else f"DIFFERENT: {result['first_mismatch']}"
     print(
-        f"{artifact.graph.name}: {result['images']} images, {result['layers_compared']} layers, "
+        f"{found.label}: {result['images']} images, {result['layers_compared']} layers, "
         f"{result['values_compared']} values, {result['mismatches']} mismatches ({verdict}), "
         f"{result['macs'] / max(result['seconds'], 1e-9) / 1e9:.2f} GMAC/s"
     )
@@ -73,7 +69,8 @@ def run_csim(
 
 def run_estimate(folder: Path, options: EngineOptions, board: Board) -> None:
     """Write estimate.json and roofline.svg, print a table of layers."""
-    result = estimate(build([load(folder / "artifact.npz")], options, board), board)
+    found = read_networks(folder)
+    result = {**estimate(build(found.artifacts, options, board), board), "network": found.label}
     write_json(folder / "estimate.json", result)
     write_text(folder / "roofline.svg", roofline(result))
     warn(result["warnings"])
@@ -102,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
         ("estimate", "modelled cycles and resources"),
     ):
         command = commands.add_parser(name, help=text)
-        command.add_argument("folder", type=Path, help="build folder that holds artifact.npz")
+        command.add_argument("folder", type=Path, help="build folder that holds artifact.npz, or several collected networks")
         command.add_argument("--engine", nargs="*", default=[], metavar="NAME=NUMBER", help="engine options")
         command.add_argument("--board", default=DEFAULT_BOARD, help="a file of codegen/boards (default %(default)s)")
         command.add_argument("--clock", metavar="MHZ", help="of the engine (default: the board's)")
@@ -114,8 +111,16 @@ def main(argv: list[str] | None = None) -> int:
             command.add_argument("--compiler", help="C++ compiler (default $CXX, then g++)")
             text = "every dataflow process in a thread, with bounded streams; writes csim_threaded.json"
             command.add_argument("--threaded", action="store_true", help=text)
+    together = commands.add_parser("collect", help="put several networks together, for one bitstream")
+    together.add_argument("folder", type=Path, help="build folder of all together")
+    together.add_argument("networks", type=Path, nargs="+", metavar="FOLDER", help="their build folders, in the order of their layers")
+    together.add_argument("--name", required=True, help="of all together")
     arguments = parser.parse_args(argv)
     try:
+        if arguments.command == "collect":
+            found = collect(arguments.folder, arguments.name, arguments.networks)
+            print(f"{found.name}: networks {', '.join(found.networks)} in {arguments.folder}")
+            return 0
         if getattr(arguments, "limit", 1) < 1:
             raise BfpError(f"--limit {arguments.limit} leaves nothing to do; give at least 1")
         options, board = EngineOptions.from_words(arguments.engine), board_at(arguments.board, arguments.clock)

@@ -1,4 +1,4 @@
-"""Writes everything that is generated for a network: sources, weight image, deployment manifest.
+"""Writes everything that is generated for one or several networks: sources, weight image, deployment manifest.
 
     OUT/generated/{config,layer,loops,schedule,tables,tensors}.hpp
     OUT/deploy/{manifest.json, weights.bin}
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bfp.artifact import Artifact
-from bfp.deployment import WEIGHTS, Deployment, write_deployment
+from bfp.deployed_network import DeployedNetwork
+from bfp.deployment import WEIGHTS, Deployment, verify_names, write_deployment
 from bfp.errors import BfpError
 from bfp.files import write_bytes, write_text
 from bfp.kernel import Kernel
@@ -55,22 +56,37 @@ def joined_tensor(artifact: Artifact, name: str, stored: dict[str, PlacedTensor]
     )
 
 
-def readable_tensors(program: Program) -> tuple[PlacedTensor, ...]:
-    """What the driver can read of a program with one network: every stored tensor, and every output."""
-    artifact = program.artifacts[0]
+def readable_tensors(program: Program, network: int) -> tuple[PlacedTensor, ...]:
+    """What the driver can read of one of a program's networks: every stored tensor, and every output."""
+    artifact = program.artifacts[network]
     # copies serve one layer only; the driver reads the tensors that they copy
-    stored = {t.name: placed_tensor(program, t) for t in program.tensors if t.label == t.name}
+    own = [t for t in program.tensors if t.network == network and t.label == t.name]
+    stored = {t.name: placed_tensor(program, t) for t in own}
     joined = {t: joined_tensor(artifact, t, stored) for t in artifact.graph.outputs if t not in stored}
     return *stored.values(), *joined.values()
 
 
-def deployment(program: Program, identity: str, weights_words: int, board: Board) -> Deployment:
-    """What the driver must know of a program with one network, generated for a board."""
-    artifact = program.artifacts[0]
-    return Deployment(
-        network=artifact.graph.name,
+def deployed_network(program: Program, network: int) -> DeployedNetwork:
+    """What the driver must know of one of a program's networks."""
+    artifact = program.artifacts[network]
+    begin, end = program.ranges[network]
+    return DeployedNetwork(
+        name=artifact.graph.name,
         artifact_digest=artifact.digest,
         float_digest=artifact.float_digest,
+        begin=begin,
+        end=end,
+        inputs=artifact.inputs,
+        outputs=artifact.outputs,
+        tensors=readable_tensors(program, network),
+        detection=artifact.detection,
+    )
+
+
+def deployment(program: Program, identity: str, weights_words: int, board: Board, name: str) -> Deployment:
+    """What the driver must know of a program that was generated for a board. name: of the package."""
+    return Deployment(
+        name=name,
         identity=identity,
         kernel=kernel_of(program),
         board=board.name,
@@ -79,10 +95,7 @@ def deployment(program: Program, identity: str, weights_words: int, board: Board
         weights_words=weights_words,
         fmap_words=program.fmap_words,
         ip=IP_NAME,
-        inputs=artifact.inputs,
-        outputs=artifact.outputs,
-        tensors=readable_tensors(program),
-        detection=artifact.detection,
+        networks=tuple(deployed_network(program, index) for index in range(len(program.artifacts))),
     )
 
 
@@ -98,37 +111,43 @@ class Generated:
     def of(artifacts: list[Artifact], options: EngineOptions, board: Board, built: Kernel | None = None) -> Generated:
         """Of these networks. built: see codegen.lowering.schedule.Program. Raises BfpError naming the layer."""
         program = build(artifacts, options, board, built=built)
-        title = ", ".join(a.graph.name for a in artifacts) if len(artifacts) < 4 else f"{len(artifacts)} networks"
-        return Generated(program, *render(program, title))
+        return Generated(program, *render(program, program.title))
 
 
 def generate(
-    artifacts: list[Artifact], options: EngineOptions, board: Board, out: Path, keep: bool = False
+    artifacts: list[Artifact], options: EngineOptions, board: Board, out: Path, keep: bool = False, name: str | None = None
 ) -> tuple[Program, str]:
-    """Write generated sources, weight image and (for a single network) the manifest below ``out``.
+    """Write generated sources, weight image and manifest below ``out``.
 
     board: for whose memory and clock layers are cut; the manifest names both. Where a bitstream lies in ``out/deploy``
-    that was built for this network, board and clock, or for more than the network now needs, it stays in the package.
-    keep: that it must. Returns the program and the kernel's identity. Raises BfpError naming the layer that does not
-    fit the engine, or, with ``keep``, the existing bitstream.
+    that was built for these networks, board and clock, or for more than they now need, it stays in the package.
+    keep: that it must. name: of several networks together; without one they are only simulated, and have no manifest.
+    Returns the program and the kernel's identity. Raises BfpError naming the layer that does not fit the engine, for
+    networks whose names do not tell them apart or, with ``keep``, the existing bitstream.
     """
-    deploy = out / "deploy"
+    deploy, names = out / "deploy", [artifact.graph.name for artifact in artifacts]
+    deployed = name or (names[0] if len(names) == 1 else None)
+    if deployed:
+        try:
+            verify_names(names, deployed)
+        except BfpError as error:
+            raise BfpError(f"networks cannot be put together in {out}: {error}") from None
     made = Generated.of(artifacts, options, board)
-    if len(artifacts) == 1:
-        made = fitted(made, artifacts[0], board, deploy, keep)
+    if deployed:
+        made = fitted(made, board, deploy, keep)
     image = made.program.weight_image()
-    if len(artifacts) == 1:  # checks all that it writes, so that nothing is written of what is refused
-        manifest = deployment(made.program, made.identity, len(image), board)
+    if deployed:  # checks all that it writes, so that nothing is written of what is refused
+        manifest = deployment(made.program, made.identity, len(image), board, deployed)
         write_deployment(manifest, image.tobytes(), deploy)
     else:
         write_bytes(deploy / WEIGHTS, image.tobytes())
-    for name, text in made.sources.items():
-        write_text(out / "generated" / name, text)
+    for header, text in made.sources.items():
+        write_text(out / "generated" / header, text)
     return made.program, made.identity
 
 
-def fitted(made: Generated, artifact: Artifact, board: Board, deploy: Path, keep: bool) -> Generated:
-    """The same network for the bitstream that lies in ``deploy``, where that was built for as much; otherwise as it is.
+def fitted(made: Generated, board: Board, deploy: Path, keep: bool) -> Generated:
+    """The same networks for the bitstream that lies in ``deploy``, where that was built for as much; otherwise as it is.
 
     keep: refuse the latter, with a BfpError that names the first layer that differs.
     """
@@ -141,7 +160,7 @@ def fitted(made: Generated, artifact: Artifact, board: Board, deploy: Path, keep
     if made.identity == older.identity:
         return made
     try:
-        same = Generated.of([artifact], made.program.options, board, older.kernel)
+        same = Generated.of(made.program.artifacts, made.program.options, board, older.kernel)
         reason = older.kernel.difference(kernel_of(same.program))
     except BfpError as error:
         same, reason = made, str(error)

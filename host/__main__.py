@@ -65,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, work: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         found = commands.add_parser(name, help=text, description=text)
         found.add_argument("deploy_dir", help="folder with manifest.json, weights.bin and the bitstream")
+        if name != "info":
+            found.add_argument("--network", metavar="NAME", help="of several in one bitstream, which one")
         found.add_argument("--simulate", metavar="LIBENGINE_SO", help="use a simulated board with this compiled engine")
         found.set_defaults(work=work)
         return found
@@ -99,13 +101,14 @@ def _draft(command: argparse.ArgumentParser) -> None:
 
 def _references(command: argparse.ArgumentParser, required: bool) -> None:
     here = "" if required else " (default: the one in the folder)"
-    command.add_argument("--artifact", required=required, type=Path, help=f"artifact.npz that it was generated from{here}")
-    command.add_argument("--samples", required=required, type=Path, help=f"samples.npz with preprocessed images{here}")
+    for name, text in (("artifact", "artifact.npz that it was generated from"), ("samples", "samples.npz with preprocessed images")):
+        text = f"{text}, of each network{here}"
+        command.add_argument(f"--{name}", required=required, type=Path, nargs="+", metavar="FILE", help=text)
     command.add_argument("--limit", type=int, default=2, help="images to compare (default 2)")
     command.add_argument("--out", type=Path, help="write the result to this JSON file")
 
 
-def _open(arguments: argparse.Namespace):
+def _open(arguments: argparse.Namespace, network: str | None = None):
     """The accelerator of the deployment folder, on the simulated board if that was asked for."""
     from host.driver import Accelerator
 
@@ -116,7 +119,7 @@ def _open(arguments: argparse.Namespace):
         except ImportError as error:
             raise BfpError(f"the simulated board needs PYNQ ({error}); install it with `pip install pynq`") from None
         device = SimulatedBoard(arguments.simulate, arguments.deploy_dir)
-    return Accelerator(arguments.deploy_dir, device=device)
+    return Accelerator(arguments.deploy_dir, device=device, network=network)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -124,7 +127,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from host.detect import detect_all
 
     files = arguments.draft, arguments.csv, arguments.json
-    with _open(arguments) as accelerator:
+    with _open(arguments, arguments.network) as accelerator:
         images, output = arguments.images, arguments.output
         if accelerator.deployment.detection is None:
             classify_all(accelerator, images, arguments.top, *files, output=output)
@@ -144,9 +147,9 @@ def _bench(arguments: argparse.Namespace) -> int:
         images: list = [source.path for source in find_pictures(arguments.images)]
     else:
         folder = Path(arguments.deploy_dir)
-        deployment = read_deployment(folder)
+        deployment = read_deployment(folder).of(arguments.network)
         images = as_given(reference(folder, deployment, None, None)[1].images, deployment)
-    with _open(arguments) as accelerator:
+    with _open(arguments, arguments.network) as accelerator:
         result = bench(accelerator, images, arguments.seconds, arguments.draft)
     if arguments.json:
         write_json(arguments.json, {**result, "simulated": bool(arguments.simulate)})
@@ -165,23 +168,40 @@ def _check(arguments: argparse.Namespace) -> int:
 def _compare(arguments: argparse.Namespace, by_layer: bool, until: str | None, show: int) -> int:
     from bfp.deployment import read_deployment
     from bfp.files import write_json
-    from host.check import check, reference
+    from host.check import check, reference, together
 
     folder = Path(arguments.deploy_dir)
-    artifact, samples = reference(folder, read_deployment(folder), arguments.artifact, arguments.samples)
-    with _open(arguments) as accelerator:
-        result = check(accelerator, artifact, samples.images[: max(arguments.limit, 0)], by_layer, until)
-        if show:
-            _show(accelerator, artifact.graph.output_parts(samples.logits), samples, show)
+    package = read_deployment(folder)
+    chosen = [package.of(name) for name in ([arguments.network] if arguments.network else [n.name for n in package.networks])]
+    if until is not None and len(chosen) > 1:
+        raise BfpError(f"{package.name} has {len(chosen)} networks, and --until is a layer of one; name that with --network")
+    given = zip(chosen, *(_each(getattr(arguments, option), len(chosen), option) for option in ("artifact", "samples")))
+    references = [reference(folder, deployment, artifact, samples) for deployment, artifact, samples in given]
+    results = []
+    with _open(arguments, chosen[0].network) as first:
+        for artifact, samples in references:
+            accelerator = first.network(artifact.graph.name) if len(package.networks) > 1 else first
+            result = check(accelerator, artifact, samples.images[: max(arguments.limit, 0)], by_layer, until)
+            if show:
+                _show(accelerator, artifact.graph.output_parts(samples.logits), samples, show)
+            results.append({"network": artifact.graph.name, **result})
     if arguments.out:
-        write_json(arguments.out, {"network": artifact.graph.name, **result})
-    verdict = "bit-equal" if not result["mismatches"] else f"DIFFERENT: {result['first_mismatch']}"
+        write_json(arguments.out, results[0] if len(results) == 1 else together(package.name, results))
     board = "simulated board" if arguments.simulate else "board"
-    print(
-        f"{artifact.graph.name} on the {board}: {result['images']} images, {result['tensors_compared']} tensors, "
-        f"{result['values_compared']} values, {result['mismatches']} mismatches ({verdict})"
-    )
-    return 1 if result["mismatches"] else 0
+    for result in results:
+        verdict = "bit-equal" if not result["mismatches"] else f"DIFFERENT: {result['first_mismatch']}"
+        print(
+            f"{result['network']} on the {board}: {result['images']} images, {result['tensors_compared']} tensors, "
+            f"{result['values_compared']} values, {result['mismatches']} mismatches ({verdict})"
+        )
+    return 1 if any(result["mismatches"] for result in results) else 0
+
+
+def _each(given: list[Path] | None, count: int, option: str) -> list[Path | None]:
+    """What an option gives for each network. Raises BfpError where it gives something to others than all of them."""
+    if given is not None and len(given) != count:
+        raise BfpError(f"--{option} names {len(given)} files for {count} networks; give one for each, in their order")
+    return list(given or [None] * count)
 
 
 def _show(accelerator, reference: dict, samples, top: int) -> None:
@@ -212,11 +232,13 @@ def _show_boxes(accelerator, name: str, image: object, values: dict, top: int) -
 
 
 def _info(arguments: argparse.Namespace) -> int:
+    from bfp.deployment import read_deployment
     from host.info import board_rows, of_files, of_software, text
 
+    first = read_deployment(arguments.deploy_dir).networks[0].name  # any of them: the engine is the same
     rows, usable = of_files(Path(arguments.deploy_dir)) + of_software(), True
     if not arguments.files:
-        board, usable = board_rows(lambda: _open(arguments))
+        board, usable = board_rows(lambda: _open(arguments, first))
         rows += board
     print("\n".join(printable(line) for line in text(rows).splitlines()))
     return 0 if usable else 1

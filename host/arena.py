@@ -23,7 +23,8 @@ class Arena:
 
     def __init__(self, buffer: Any):
         self.buffer = buffer
-        self._parts: dict[str, list] = {}  # slices of a PYNQ buffer cost more than what is done with most of them
+        # slices of a PYNQ buffer cost more than what is done with most of them; networks have tensors of equal names
+        self._parts: dict[int, tuple[PlacedTensor, list]] = {}
 
     @property
     def device_address(self) -> int:
@@ -50,9 +51,9 @@ class Arena:
 
     def parts(self, tensor: PlacedTensor) -> list:
         """The parts of the buffer that hold a tensor's segments."""
-        if tensor.name not in self._parts:
+        known = self._parts.get(id(tensor))
+        if known is None:
             words = [tensor.segment_words(segment, self.buffer.shape[1]) for segment in tensor.segments]
-            self._parts[tensor.name] = [
-                self.buffer[segment.address : segment.address + count] for segment, count in zip(tensor.segments, words)
-            ]
-        return self._parts[tensor.name]
+            parts = [self.buffer[s.address : s.address + count] for s, count in zip(tensor.segments, words)]
+            self._parts[id(tensor)] = known = tensor, parts
+        return known[1]

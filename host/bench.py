@@ -121,8 +121,11 @@ def modelled(folder: Path, deployment: Deployment) -> dict:
     place = Place(f"estimate {path}", f"deploy it again with `{COMMAND} deploy`")
     data = parse(read_file(path, "estimate", f"deploy it again with `{COMMAND} deploy`"), place)
     cycles = data.get("cycles") if isinstance(data, dict) else None
-    if type(cycles) is not int or cycles < 1 or data.get("network") != deployment.network:
-        raise place.wrong(f"it is no estimate of network {deployment.network}")
+    if type(cycles) is not int or cycles < 1 or data.get("network") != deployment.name:
+        raise place.wrong(f"it is no estimate of {deployment.name}")
+    own = deployment.only
+    if own.name != deployment.name:  # of several together
+        cycles = sum(layer["cycles"] for layer in data["layers"][own.begin : own.end])
     return {"images_a_second": deployment.engine_clock_mhz * 1e6 / cycles, "clock_mhz": deployment.engine_clock_mhz}
 
 

@@ -56,10 +56,10 @@ class Board:
         self._pynq = import_pynq()
         self._handoff = check_bitfile(deployment, folder, bitfile, device)
         self._device = self._active() if device is None else device
-        self._ownership = Ownership(self._device, deployment.network)
+        self._ownership = Ownership(self._device, deployment.name)
         atexit.register(_close_at_exit, weakref.ref(self))
         try:
-            check_memory([words * deployment.lanes for words in sizes], deployment.network, self._device)
+            check_memory([words * deployment.lanes for words in sizes], deployment.name, self._device)
             self._load(reset=device is None)
         except BaseException:
             self.close()
@@ -83,11 +83,11 @@ class Board:
     def allocate(self, words: int) -> Any:
         """A buffer, uint8 [words, lanes]. Raises BfpError where the system has no room for it."""
         shape = (words, self._deployment.lanes)
-        check_memory([words * self._deployment.lanes], self._deployment.network, self._device)
+        check_memory([words * self._deployment.lanes], self._deployment.name, self._device)
         try:
             buffer = self._pynq.allocate(shape, np.uint8, target=self._device)
         except (RuntimeError, MemoryError, OSError) as error:
-            size, network = words * self._deployment.lanes, self._deployment.network
+            size, network = words * self._deployment.lanes, self._deployment.name
             raise BfpError(f"no {size} contiguous bytes for {network} ({error}); free other buffers") from error
         self._buffers.append(buffer)
         return buffer
@@ -104,7 +104,7 @@ class Board:
         again. Raises BfpError where another program has the engine, or it cannot be loaded.
         """
         self._ownership.check()
-        network = self._deployment.network
+        network = self._deployment.name
         if self._replaced():
             raise BfpError(
                 f"another bitstream was loaded since the accelerator for {network} was opened; open it again"
@@ -139,7 +139,7 @@ class Board:
         """
         if not self._engine.wait(self.timeout_s, given_up):
             if given_up():
-                raise BfpError(f"a run of {self._deployment.network} was given up; the next one loads the bitstream again")
+                raise BfpError(f"a run of {self._deployment.name} was given up; the next one loads the bitstream again")
             try:
                 clock_mhz = self.clock_mhz()
             except BfpError:
@@ -201,7 +201,7 @@ class Board:
         """What must hold after each loading: the clock and the identity."""
         self._stamp = load_stamp(self._device)
         self._engine.enable_interrupt()
-        check_clock(self.clock_mhz(), self._deployment.engine_clock_mhz, self._deployment.network)
+        check_clock(self.clock_mhz(), self._deployment.engine_clock_mhz, self._deployment.name)
         if not self._engine.idle():
             raise BfpError(f"the engine in {self._bitfile} is busy before it was started; restart the board")
         # an empty range of layers touches no memory and reports the identity
@@ -223,7 +223,7 @@ class Board:
                 self._load_again()
             except Exception as error:  # PYNQ raises bare Exception classes of many modules
                 raise BfpError(
-                    f"the engine of {self._deployment.network} did not finish, and {self._bitfile} cannot be loaded "
+                    f"the engine of {self._deployment.name} did not finish, and {self._bitfile} cannot be loaded "
                     f"again ({error}); close the accelerator, and restart the board if it cannot be opened"
                 ) from error
             self._check_loaded()
@@ -257,7 +257,7 @@ class Board:
             stopped = self._stop_clock()
             how = "its clock is stopped" if stopped else "it may still write to memory"
             return (
-                f"the engine of {self._deployment.network} did not finish, and {self._bitfile} could not be loaded "
+                f"the engine of {self._deployment.name} did not finish, and {self._bitfile} could not be loaded "
                 f"again to stop it ({error}); {how}, and its buffers are free: load another bitstream, or restart the "
                 "board"
             )

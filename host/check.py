@@ -84,6 +84,13 @@ def check(
     return asdict(result)
 
 
+def together(name: str, results: list[dict]) -> dict:
+    """What several networks of one bitstream gave, under its name: their sums, and each one's own."""
+    sums = ("images", "tensors_compared", "values_compared", "mismatches", "seconds")
+    first = next((f"{r['network']}, {r['first_mismatch']}" for r in results if r["first_mismatch"] is not None), None)
+    return {"network": name, **{key: sum(r[key] for r in results) for key in sums}, "first_mismatch": first, "networks": results}
+
+
 def tensors_until(deployment: Deployment, until: str | None) -> list[PlacedTensor]:
     """The tensors of all layers up to the one of this name, or of the tensor of this name; all of them for None."""
     if until is None:
@@ -137,19 +144,19 @@ def _trace(
 
 
 def reference(folder: Path, deployment: Deployment, artifact: Path | None, samples: Path | None) -> tuple[Artifact, Samples]:
-    """What a deployment is verified against: the files named, or those in its folder.
+    """What a deployment with one network is verified against: the files named, or those in its folder.
 
     Raises BfpError where they are not there, as in a folder that was made with ``minimal``, or not the manifest's.
     """
     paths = []
-    for name, given in zip(SAMPLES, (artifact, samples)):
+    for option, name, given in zip(SAMPLES, deployment.references(deployment.only), (artifact, samples)):
         path = given or folder / name
         if given is None:
             if name not in deployment.files:
                 why = "it was built with minimal=1" if deployment.minimal else "it has no bitstream yet"
                 raise BfpError(
                     f"{folder} has no {name} ({why}), so that nothing can be verified; build it again with "
-                    f"`{COMMAND} build-bitstream`, or name the network's with --{name.split('.')[0]}"
+                    f"`{COMMAND} build-bitstream`, or name the network's with --{option.split('.')[0]}"
                 )
             check_file(deployment, folder, name, "copy it again")
         paths.append(path)

@@ -18,20 +18,19 @@ from pathlib import Path
 import numpy as np
 
 from bfp.artifact import NetworkOutput
-from bfp.deployment import read_deployment, read_weights
+from bfp.deployment import Deployment, read_deployment
 from bfp.errors import BfpError
 from bfp.layout import HOST, PlacedTensor
 from host.arena import Arena, Lap, no_lap
 from host.board import Board
 from host.detect import Box, boxes_in
 from host.inputs import Inputs, Prepared
-from host.memory_check import Guard, ResultCheck
+from host.memory_check import ResultCheck
+from host.opened import Opened
 from host.outputs import Outputs, Values
 from host.predictions import Prediction, likeliest
 from host.stream import Stages, Stream
 from host.turns import Turn, Turns
-
-BOARD_TIMEOUT_S = 10.0
 
 
 class Accelerator:
@@ -40,7 +39,8 @@ class Accelerator:
     deploy_dir: the folder with manifest.json, weights.bin and the bitstream.
     device: a pynq Device; default PYNQ's active one. bitfile: default the
     device's own (simulated board) or the manifest's. timeout_s: longest time
-    for one run of the engine.
+    for one run of the engine. network: which one, of a bitstream with several;
+    the others come from ``network``, without loading anything.
 
     Refuses, with a BfpError of one sentence, files that are damaged or do not
     belong together, and boards that are not as the network needs them: before
@@ -53,34 +53,27 @@ class Accelerator:
         device=None,
         bitfile: str | Path | None = None,
         timeout_s: float | None = None,
+        network: str | None = None,
     ):
-        self.folder = Path(deploy_dir)
-        self.deployment = read_deployment(deploy_dir)
-        self._turns = Turns(self.deployment.network)
-        self._inputs, self._outputs = Inputs(self.deployment), Outputs(self.deployment)
-        self._stream: Stream | None = None
-        weights = read_weights(self.deployment, deploy_dir)
-        if timeout_s is None:
-            timeout_s = getattr(device, "timeout_s", BOARD_TIMEOUT_S)
-        bitfile = Path(bitfile or getattr(device, "bitfile", None) or self.folder / self.deployment.bitfile)
-        # pooling alone has no weights
-        sizes = (
-            max(self.deployment.weights_words, 1),
-            self.deployment.fmap_words,
-            Guard.words(self.deployment.lanes),
-        )
-        self._board = Board(self.deployment, self.folder, bitfile, device, timeout_s, sizes)
-        try:
-            self._weights, first, guard = (self._board.allocate(words) for words in sizes)
-            self._guard = Guard(guard)
-            self._guard.check()
-            self._weights[: len(weights)] = weights
-            self._weights.flush()
-            self._arenas = [self._arena_of(first)]
-            self._use(self._arenas[0])
-        except BaseException:
-            self._board.close()
-            raise
+        package = read_deployment(deploy_dir)
+        self._take(package.of(network))
+        self._opened = Opened(package, Path(deploy_dir), device, bitfile, timeout_s)
+
+    def network(self, name: str) -> Accelerator:
+        """Another network of the same bitstream, which stays loaded: both can be run in turns.
+
+        They share engine and memory: their calls wait for each other, and closing one closes all. Raises BfpError for a
+        name that the deployment does not have.
+        """
+        found = Accelerator.__new__(Accelerator)
+        found._take(self._opened.deployment.of(name))
+        found._opened = self._opened
+        return found
+
+    def _take(self, deployment: Deployment) -> None:
+        """Be one network's. deployment: with that alone."""
+        self.deployment = deployment
+        self._inputs, self._outputs = Inputs(deployment), Outputs(deployment)
 
     def __enter__(self) -> Accelerator:
         return self
@@ -92,6 +85,11 @@ class Accelerator:
             if error is None:
                 raise
             warnings.warn(str(trouble), RuntimeWarning, stacklevel=2)  # the first error is the one to be seen
+
+    @property
+    def folder(self) -> Path:
+        """The deployment's."""
+        return self._opened.folder
 
     @property
     def timeout_s(self) -> float:
@@ -112,10 +110,19 @@ class Accelerator:
 
         Raises BfpError, with all of that done, where an engine that did not finish could not be loaded again.
         """
-        with self._turns.last():
-            if self._stream is not None:
-                self._stream.close()
-            self._board.close()
+        self._opened.close()
+
+    @property
+    def _board(self) -> Board:
+        return self._opened.board
+
+    @property
+    def _turns(self) -> Turns:
+        return self._opened.turns
+
+    @property
+    def _arena(self) -> Arena:
+        return self._opened.arena
 
     def run(self, image: object, draft: bool = False) -> Values:
         """Network output, float64 [values], for one image of any kind that host.inputs lists.
@@ -148,15 +155,17 @@ class Accelerator:
             prepare = partial(self._inputs.prepare, draft=draft)
             start, check = partial(self._start, turn), partial(self._check, turn)
             stages = Stages(prepare, self._put, start, self._finish, check, self._outputs.read)
-            self._stream = Stream(images, stages, self._two_arenas(), threads or os.cpu_count() or 1)
+            self._check_open()
+            stream = Stream(images, stages, self._opened.two_arenas(), threads or os.cpu_count() or 1)
+            self._opened.stream = stream
             try:
-                for output in self._stream:
+                for output in stream:
                     yield output
                     self._turns.check(turn)
                 self._turns.check(turn)
             finally:
-                self._stream.close()
-                self._stream = None
+                stream.close()
+                self._opened.stream = None
 
     def profile(self, image: object, draft: bool = False) -> tuple[Values, dict[str, float]]:
         """As ``run``, and how many seconds each step took: decode, pack, copy, engine, unpack."""
@@ -206,7 +215,7 @@ class Accelerator:
             self._check_open()
             self._board.prepare()
             self._put(prepared, self._arena)
-            for layer in range(HOST, self.deployment.layers):
+            for layer in (HOST, *range(self.deployment.only.begin, self.deployment.only.end)):
                 self._turns.check(turn)
                 if layer != HOST:
                     self._board.prepare()
@@ -223,7 +232,7 @@ class Accelerator:
         tensor = self.deployment.tensor(name)
         with self._turns.reading("look at a tensor"):
             self._check_open()
-            if self._stream is not None:
+            if self._opened.stream is not None:
                 raise BfpError("no tensor can be looked at while run_many is under way; finish or close that first")
             return self._arena.read(tensor)
 
@@ -266,7 +275,7 @@ class Accelerator:
         """Make an arena, in which the engine does not work, ready for a run: its inputs reach the engine, and the places
         of its results are overwritten."""
         arena.put(self._inputs, prepared, lap)
-        self._guard.check()
+        self._opened.guard.check()
         self._fill(arena)
         lap("copy")
 
@@ -290,9 +299,10 @@ class Accelerator:
         if self._board.prepare():
             self._fill(arena)  # until now the last run may have written into it
         if arena is not self._arena:
-            self._use(arena)
+            self._opened.use(arena)
         if self._outputs.computed:
-            self._board.start(0, self.deployment.layers)
+            own = self.deployment.only
+            self._board.start(own.begin, own.end)
 
     def _finish(self, arena: Arena) -> None:
         """Wait for the engine, which works in this arena."""
@@ -320,26 +330,8 @@ class Accelerator:
 
     def _given_up(self) -> bool:
         """Whether the images that the engine computes belong to a stream that was left."""
-        return self._stream is not None and self._stream.given_up
-
-    def _arena_of(self, buffer) -> Arena:
-        """A memory of feature maps, of zeros."""
-        buffer[:] = 0
-        buffer.flush()
-        return Arena(buffer)
-
-    def _two_arenas(self) -> list[Arena]:
-        """For two images at once; the second is made when it is first needed."""
-        self._check_open()
-        if len(self._arenas) == 1:
-            self._arenas.append(self._arena_of(self._board.allocate(self.deployment.fmap_words)))
-        return self._arenas
-
-    def _use(self, arena: Arena) -> None:
-        """Let the engine work in one of the arenas: a layer reads, adds and writes wherever its constants say."""
-        maps = dict.fromkeys(("fmap_in", "fmap_shortcut", "fmap_out"), arena.device_address)
-        self._board.point({"weights": self._weights.device_address, **maps})
-        self._arena = arena
+        stream = self._opened.stream
+        return stream is not None and stream.given_up
 
     def _check_open(self) -> None:
         if self._board.closed:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import PIL
 
+from bfp.deployed_network import DeployedNetwork
 from bfp.deployment import SCHEMA, Deployment, read_deployment, read_weights
 from bfp.errors import BfpError
 from bfp.files import file_digest
@@ -22,11 +23,10 @@ def of_files(folder: Path) -> list[tuple[str, str]]:
     read_weights(deployment, folder)
     made = deployment.implementation
     rows = [
-        ("network", deployment.network),
+        *([] if len(deployment.networks) == 1 else [("package", deployment.name)]),
         ("generated for", f"{deployment.board}, {deployment.clock_mhz:g} MHz, identity {deployment.identity}"),
         ("bitstream", "not built yet" if made is None else f"{made.clock_mhz:g} MHz, setup slack {made.setup_slack_ns:g} ns"),
-        *_ends(deployment),
-        ("layers, tensors", f"{deployment.layers}, {len(deployment.tensors)}"),
+        *(row for network in deployment.networks for row in _of_network(network)),
         ("memory", f"{_memory(deployment) / 2**20:.1f} MB: {deployment.weights_words * deployment.lanes / 2**20:.1f} of weights, "
                    f"twice {deployment.fmap_words * deployment.lanes / 2**20:.1f} of feature maps (the second for many images)"),
     ]  # fmt: skip
@@ -35,16 +35,16 @@ def of_files(folder: Path) -> list[tuple[str, str]]:
     return rows + [("file", f"{name}: {_state(folder / name, digest)}") for name, digest in sorted(deployment.files.items())]
 
 
-def _ends(deployment: Deployment) -> list[tuple[str, str]]:
-    """Rows of all inputs and outputs, with their names where there are several."""
-    rows = []
-    for entry in deployment.inputs:
-        channels, height, width = deployment.tensor(entry.tensor).shape
-        name = f"input {entry.tensor}" if len(deployment.inputs) > 1 else "input"
+def _of_network(network: DeployedNetwork) -> list[tuple[str, str]]:
+    """Rows of a network, all its inputs and outputs, with their names where there are several."""
+    rows = [("network", network.name), ("layers, tensors", f"{network.end - network.begin}, {len(network.tensors)}")]
+    for entry in network.inputs:
+        channels, height, width = network.tensor(entry.tensor).shape
+        name = f"input {entry.tensor}" if len(network.inputs) > 1 else "input"
         rows.append((name, f"{entry.preprocessing.channels}, {height} x {width}, {channels} channels"))
-    for end in deployment.outputs:
-        count = int(np.prod(deployment.tensor(end.tensor).shape))
-        rows.append((f"output {end.tensor}" if len(deployment.outputs) > 1 else "outputs", str(count)))
+    for end in network.outputs:
+        count = int(np.prod(network.tensor(end.tensor).shape))
+        rows.append((f"output {end.tensor}" if len(network.outputs) > 1 else "outputs", str(count)))
     return rows
 
 

@@ -27,7 +27,7 @@ def standstill(
     else:
         check = "check the memory ports of the block design and the clock, or allow more time (timeout_s=)"
     return (
-        f"layers {state.begin} to {state.end} of {deployment.network} did not finish within {timeout_s:g} s: "
+        f"layers {state.begin} to {state.end} of {deployment.name} did not finish within {timeout_s:g} s: "
         f"the engine {_place(deployment, state)}; control {state.control:#x}, clock {clock} of "
         f"{deployment.engine_clock_mhz:.6g} MHz, addresses {addresses}; {check}; the next run loads the bitstream again"
     )
@@ -36,6 +36,6 @@ def standstill(
 def _place(deployment: Deployment, state: State) -> str:
     if state.layer is None:
         return "has begun no layer"
-    names = {t.layer_index: t.layer for t in deployment.tensors}
-    name = f" ({names[state.layer]})" if state.layer in names else ""
+    layers = deployment.kernel.layers
+    name = f" ({layers[state.layer].name})" if state.layer < len(layers) else ""
     return f"stands in layer {state.layer}{name}"

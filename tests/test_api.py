@@ -42,7 +42,7 @@ def test_from_a_loader_to_a_simulated_engine(artifact, tmp_path):
     assert figures["images"] == 24 and figures["top1_float"] == 1.0 and figures["agreement"] > 0.6 and figures["sqnr_db"] > 25
     folder, engine = tmp_path / "engine", {"lanes": 4, "filters": 2, "pixels": 2}
     manifest = static_bfp.generate(artifact, folder, **engine)
-    assert manifest["network"] == "toy" and (folder / "generated" / "schedule.hpp").is_file()
+    assert manifest["name"] == "toy" and (folder / "generated" / "schedule.hpp").is_file()
     assert manifest == json.loads((folder / "deploy" / "manifest.json").read_text())
     figures = static_bfp.estimate(artifact, **engine)
     assert figures == json.loads((folder / "estimate.json").read_text()) and figures["cycles"] > 0

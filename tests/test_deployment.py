@@ -37,6 +37,11 @@ def put(*keys, value):
     return change
 
 
+def own(*keys, value):
+    """A change of the only network."""
+    return put("networks", 0, *keys, value=value)
+
+
 def without(key):
     return lambda data: data.pop(key)
 
@@ -51,8 +56,8 @@ LAYERS = DEPLOYMENT.write(toy.deployment())["kernel"]["layers"]
 @pytest.mark.parametrize(
     "change, message",
     [
-        (put("schema", value=8), "schema 8, this version reads 7; update"),
-        (put("schema", value=6), "schema 6, this version reads 7; generate the deployment folder again with `doit codegen`"),
+        (put("schema", value=9), "schema 9, this version reads 8; update"),
+        (put("schema", value=7), "schema 7, this version reads 8; generate the deployment folder again with `doit codegen`"),
         (put("schema", value="x"), "no manifest: its schema is 'x'"),
         (without("schema"), "no manifest: its schema is None"),
         (put("identity", value="12"), "identity is '12', not 16 hexadecimal digits"),
@@ -73,7 +78,7 @@ LAYERS = DEPLOYMENT.write(toy.deployment())["kernel"]["layers"]
         (put("clock_mhz", value="fast"), "clock_mhz is 'fast', not a number"),
         (without("board"), "the key 'board' is missing"),
         (put("board", value="a\nb"), r"board is 'a\\nb', not printable text"),
-        (put("kernel", "layers", value=LAYERS[:1]), "tensor 'last' comes from layer 1 of 1"),
+        (put("kernel", "layers", value=LAYERS[:1]), "network toy has layers 0 to 2, where layer 0 of 1 comes next"),
         (put("kernel", "layers", value=LAYERS[::-1]), "tensor 'first' comes from 'layer 0', and layer 0 is another"),
         (put("kernel", "layers", 0, "aligned", value=1), r"kernel.layers\[0\].aligned is 1, not true or false"),
         (put("kernel", "layers", 1, "shifts", value="x" * 16), r"layers\[1\].shifts is 'x+', not 16 hexadecimal"),
@@ -84,19 +89,23 @@ LAYERS = DEPLOYMENT.write(toy.deployment())["kernel"]["layers"]
          "it has no hash of toy.bit and says how a bitstream was made"),
         (both(put("minimal", value=True), put("files", "samples.npz", value="00" * 32)), "it is minimal, and has samples.npz"),
         (put("minimal", value=None), "minimal is None, not true or false"),
-        (put("tensors", 1, "layer_index", value=-1), "tensor 'first' comes from layer -1"),
-        (put("outputs", 0, "classes", value=["a", "b"]), "output last has 18 values and 2 class names"),
-        (put("outputs", 0, "classes", 3, value="\x1b[2J"), r"outputs\[0\].classes\[3\] is '\\x1b\[2J', not printable"),
-        (put("outputs", 0, "tensor", value="nothing"), "output tensor 'nothing'"),
-        (put("outputs", 0, "host", value=["softmin"]), "host operator 'softmin' is not known; update the project"),
-        (put("outputs", 0, "scale", value=float("inf")), "damaged or no JSON"),
-        (put("outputs", value=[]), "outputs: it has 0 entries"),
-        (put("inputs", 0, "preprocessing", "size", value=[4, 4]), "its preprocessing makes \\(4, 4\\)"),
-        (put("inputs", 0, "preprocessing", "interpolation", value="cubic"), "interpolation is 'cubic', not one of"),
-        (put("tensors", value=[1]), r"tensors\[0\] is 1, not an object"),
-        (put("tensors", 0, "name", value="first"), "two tensors have the same name"),
-        (put("tensors", 0, "shape", value=[65536, 16384, 16384]), "not a shape of at most"),
-        (put("tensors", 2, "format", "exponents", value=[-4]), r"tensors\[2\].format: block format has 1 exponents"),
+        (own("end", value=1), "tensor 'last' comes from layer 1, of layers 0 to 1"),
+        (own("begin", value=1), "network toy has layers 1 to 2, where layer 0 of 2 comes next"),
+        (own("name", value="other"), "it is named toy, and its only network other; name both alike"),
+        (put("networks", value=[]), "networks: it has 0 entries"),
+        (own("tensors", 1, "layer_index", value=-1), "tensor 'first' comes from layer -1"),
+        (own("outputs", 0, "classes", value=["a", "b"]), "output last has 18 values and 2 class names"),
+        (own("outputs", 0, "classes", 3, value="\x1b[2J"), r"outputs\[0\].classes\[3\] is '\\x1b\[2J', not printable"),
+        (own("outputs", 0, "tensor", value="nothing"), "output tensor 'nothing'"),
+        (own("outputs", 0, "host", value=["softmin"]), "host operator 'softmin' is not known; update the project"),
+        (own("outputs", 0, "scale", value=float("inf")), "damaged or no JSON"),
+        (own("outputs", value=[]), "outputs: it has 0 entries"),
+        (own("inputs", 0, "preprocessing", "size", value=[4, 4]), "its preprocessing makes \\(4, 4\\)"),
+        (own("inputs", 0, "preprocessing", "interpolation", value="cubic"), "interpolation is 'cubic', not one of"),
+        (own("tensors", value=[1]), r"tensors\[0\] is 1, not an object"),
+        (own("tensors", 0, "name", value="first"), "two tensors have the same name"),
+        (own("tensors", 0, "shape", value=[65536, 16384, 16384]), "not a shape of at most"),
+        (own("tensors", 2, "format", "exponents", value=[-4]), r"tensors\[2\].format: block format has 1 exponents"),
     ],
 )
 def test_manifests_that_do_not_fit_are_refused(deploy, change, message):
@@ -113,7 +122,7 @@ def test_manifests_that_do_not_fit_are_refused(deploy, change, message):
 
 
 def test_a_manifest_edited_by_hand_is_refused(deploy):
-    toy.edit(deploy, put("outputs", 0, "offset", value=0.25), signed=False)
+    toy.edit(deploy, own("outputs", 0, "offset", value=0.25), signed=False)
     with pytest.raises(BfpError, match="was changed: its digest is not that of its content; generate"):
         open_deployment(deploy)
 
@@ -150,8 +159,9 @@ def test_the_digest_covers_every_field(field):
 
 def test_a_deployment_of_several_inputs_is_read(deploy):
     def second(data):
-        data["inputs"].append({**data["inputs"][0], "tensor": "first"})
-        data["tensors"][1]["layer_index"] = -1
+        (network,) = data["networks"]
+        network["inputs"].append({**network["inputs"][0], "tensor": "first"})
+        network["tensors"][1]["layer_index"] = -1
 
     toy.edit(deploy, second)
     assert [e.tensor for e in read_deployment(deploy).inputs] == ["input", "first"]

@@ -158,7 +158,7 @@ def test_identity_is_compared_in_all_64_bits(board, tmp_path, library, bit):
 def test_addresses_above_4_gib_go_into_both_halves(board, deploy):
     with Accelerator(deploy, device=board) as accelerator:
         addresses = {name: board._registers[f"{name}_2"] << 32 | board._registers[f"{name}_1"] for name in hwh.POINTERS}
-        assert addresses["weights"] == accelerator._weights.device_address >= DDR_HIGH > 2**32
+        assert addresses["weights"] == accelerator._opened.weights.device_address >= DDR_HIGH > 2**32
         assert {addresses[n] for n in hwh.POINTERS[1:]} == {accelerator._arena.device_address}
 
 

@@ -185,7 +185,7 @@ def test_bench_refuses_other_networks_estimates_and_nothing(deploy, library, pic
     simulated = ("--simulate", library)
     write_json(deploy.parent / "estimate.json", {"network": "another", "cycles": 5})
     for words, message in (
-        ((pictures, "--seconds", 0.05), "it is no estimate of network toy"),
+        ((pictures, "--seconds", 0.05), "it is no estimate of toy"),
         ((pictures, "--seconds", 0), "nothing can be measured"),
         ((), "has no artifact.npz .it has no bitstream yet."),
     ):
@@ -210,7 +210,7 @@ def test_verify_compares_layer_by_layer_with_what_lies_in_the_folder(built, tmp_
 
 def test_verify_until_a_layer_or_a_tensor(built, tmp_path, capsys):
     deploy_dir, built_library = built
-    tensors = json.loads((deploy_dir / "manifest.json").read_text())["tensors"]
+    tensors = json.loads((deploy_dir / "manifest.json").read_text())["networks"][0]["tensors"]
     third = next(t for t in tensors if t["layer_index"] == 2)
     upto = [t for t in tensors if t["layer_index"] <= 2]
     for name in (third["layer"], third["name"]):
@@ -226,7 +226,7 @@ def test_verify_names_where_a_difference_began(built, monkeypatch, capsys):
     """Weights of the artifact that are not those of the engine's image: the first layer that has them is named."""
     deploy_dir, built_library = built
     artifact = load(deploy_dir / "artifact.npz")
-    tensors = json.loads((deploy_dir / "manifest.json").read_text())["tensors"]
+    tensors = json.loads((deploy_dir / "manifest.json").read_text())["networks"][0]["tensors"]
     name, changed = next((n, p) for n, p in artifact.parameters.items() if p.weights is not None)
     weights = replace(changed.weights, mantissas=-changed.weights.mantissas)
     other = replace(artifact, parameters={**artifact.parameters, name: replace(changed, weights=weights)})

@@ -31,7 +31,7 @@ def test_the_message_says_where_the_engine_stands(hanging, deploy):
         with pytest.raises(BfpError) as error:
             accelerator.run_mantissas(random_mantissas())
         assert time.monotonic() - started < 5
-        arena, weights = accelerator._arena.device_address, accelerator._weights.device_address
+        arena, weights = accelerator._arena.device_address, accelerator._opened.weights.device_address
     for words in (
         "layers 0 to 2 of toy did not finish within 0.1 s",
         "the engine stands in layer 0 (layer 0)",

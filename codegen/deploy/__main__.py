@@ -41,7 +41,7 @@ def deploy_locally(build: Path, folder: Path) -> int:
     """The package in a folder of this machine, with the compiled engine; its self-test by this Python."""
     with replacing(folder) as made:
         package = stage(build, made, simulated=True)
-    print(f"{package.deployment.network} is in {folder}; it is simulated", flush=True)
+    print(f"{package.deployment.name} is in {folder}; it is simulated", flush=True)
     done = subprocess.run([folder / "board", test_of(package)])
     return _tell(done.returncode, package, str(folder / "board"))
 
@@ -51,10 +51,10 @@ def deploy(build: Path, host: str, folder: str | None, environment: tuple[str, .
     with tempfile.TemporaryDirectory() as place:
         # what is missing here is said before anything is asked of ssh or of the board
         package = stage(build, Path(place) / "package", simulated=False, environment=environment)
-        folder = folder or f"static-bfp/{package.deployment.network}"
+        folder = folder or f"static-bfp/{package.deployment.name}"
         with connect(host) as remote:
             copy(remote, Path(place) / "package", folder)
-            print(f"{package.deployment.network} is on {remote.host} in {folder}", flush=True)
+            print(f"{package.deployment.name} is on {remote.host} in {folder}", flush=True)
             return _tell(self_test(remote, folder, test_of(package)), package, f"{folder}/board")
 
 

@@ -16,7 +16,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bfp.deployment import BUILD, MANIFEST, SAMPLES, Deployment, add_files, check_file, read_deployment, read_weights
+from bfp.deployment import BUILD, MANIFEST, Deployment, add_files, check_file, read_deployment, read_weights
 from bfp.errors import BfpError
 from bfp.names import COMMAND
 
@@ -70,7 +70,7 @@ def stage(build: Path, folder: Path, simulated: bool, environment: tuple[str, ..
         shutil.copyfile(source / name, target / name)
     shutil.copyfile(source / MANIFEST, target / MANIFEST)
     if simulated:
-        _simulated_parts(build, folder)
+        _simulated_parts(build, folder, deployment)
     elif deployment.implementation is None:
         raise BfpError(f"{source} has no {deployment.bitfile}; {BUILD}")
     if (build / ESTIMATE).is_file():
@@ -82,15 +82,15 @@ def stage(build: Path, folder: Path, simulated: bool, environment: tuple[str, ..
     launcher = folder / "board"
     launcher.write_text(launcher_text(simulated, environment), encoding="utf-8")
     launcher.chmod(0o755)
-    return Package(deployment, set(SAMPLES) <= set(read_deployment(target).files), simulated)
+    return Package(deployment, set(deployment.all_references) <= set(read_deployment(target).files), simulated)
 
 
-def _simulated_parts(build: Path, folder: Path) -> None:
+def _simulated_parts(build: Path, folder: Path, deployment: Deployment) -> None:
     """The compiled engine, and what the build folder has to verify with, listed as in the package of a bitstream."""
     if not (build / "csim" / LIBRARY).is_file():
         raise BfpError(f"{build / 'csim' / LIBRARY} does not exist; build it with `{COMMAND} csim`")
     shutil.copyfile(build / "csim" / LIBRARY, folder / LIBRARY)
-    found = [name for name in SAMPLES if (build / name).is_file()]
+    found = [name for name in deployment.all_references if (build / name).is_file()]
     for name in found:
         shutil.copyfile(build / name, folder / "deploy" / name)
     add_files(folder / "deploy", found)

@@ -45,7 +45,9 @@ def build(
     program = Program(options, array, artifacts, with_weights, built)
     machine = Machine.of(board, timing, options.lanes)
     for index, artifact in enumerate(artifacts):
+        begin = len(program.layers)
         Lowering(program, machine, index, artifact).run()
+        program.ranges.append((begin, len(program.layers)))
     return program
 
 

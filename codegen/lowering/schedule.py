@@ -104,6 +104,7 @@ class Program:
     with_weights: whether dense layers' weights are laid out; without them (zeros
     in their place) a program has every size and address, and is built at once.
     built: the kernel of an existing bitstream, whose bounds hold then; None: the weights' own.
+    ranges: of each network, its first layer, and the one behind its last.
     """
 
     options: EngineOptions
@@ -112,6 +113,7 @@ class Program:
     with_weights: bool = True
     built: Kernel | None = None
     layers: list[EngineLayer] = field(default_factory=list)
+    ranges: list[tuple[int, int]] = field(default_factory=list)
     tensors: list[StoredTensor] = field(default_factory=list)
     tables: dict[str, list[tuple[str, np.ndarray]]] = field(default_factory=lambda: {name: [] for name in TABLES})
     entries: dict[str, list[tuple[str, np.ndarray]]] = field(default_factory=lambda: {name: [] for name in ENTRIES})
@@ -120,6 +122,12 @@ class Program:
     weight_words: int = 0
     fmap_words: int = 0
     largest_align: int = 0
+
+    @property
+    def title(self) -> str:
+        """The networks' names, or how many there are, for people."""
+        names = [artifact.graph.name for artifact in self.artifacts]
+        return ", ".join(names) if len(names) < 4 else f"{len(names)} networks"
 
     @property
     def align_bits(self) -> int:

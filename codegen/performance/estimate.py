@@ -144,7 +144,7 @@ def estimate(program: Program, board: Board, timings: Timings = TIMINGS) -> dict
     spans = cycle_range(program, board, timings)
     frames = frame_range(spans, board)
     macs = sum(layer.macs for layer in layers)
-    built, network = area(program, board), program.artifacts[0].graph.name
+    built, network = area(program, board), program.title
     totals = {resource.value: built.total(resource) for resource in Resource}
     return {
         "modelled": True,

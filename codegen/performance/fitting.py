@@ -37,6 +37,18 @@ def fitting_engine(artifact: Artifact, asked: EngineOptions, board: Board) -> En
     return None
 
 
+def check_fit_together(artifacts: list[Artifact], options: EngineOptions, board: Board) -> list[str]:
+    """As ``check_fit``, of one or several networks on one engine; for several no other engine is looked for."""
+    if len(artifacts) == 1:
+        return check_fit(artifacts[0], options, board)
+    program = build(artifacts, options, board, with_weights=False)
+    try:
+        refuse_what_does_not_fit(program, board)
+    except ChipTooSmall as refusal:
+        raise BfpError(f"{refusal}; give a smaller engine, or fewer networks") from None
+    return warnings(area(program, board), program.title, board)
+
+
 def check_fit(artifact: Artifact, options: EngineOptions, board: Board) -> list[str]:
     """What the chip may be too small for, a sentence each; empty where even the high ends of all ranges fit.
 

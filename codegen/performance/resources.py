@@ -62,7 +62,7 @@ class ChipTooSmall(BfpError):
 
 def refuse_what_does_not_fit(program: Program, board: Board) -> None:
     """Raise BfpError, with what to change, where a program likely exceeds the board: ChipTooSmall for its engine."""
-    built, name = area(program, board), program.artifacts[0].graph.name
+    built, name = area(program, board), program.title
     for resource, advice in ADVICE.items():
         needed, there = built.total(resource).likely, getattr(board, resource.value)
         if needed > there:

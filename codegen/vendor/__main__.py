@@ -8,13 +8,11 @@ import signal
 import sys
 from pathlib import Path
 
-from bfp.artifact_file import load
 from bfp.errors import BfpError, sentence
-from bfp.golden import quantise_input
 from bfp.names import printable
-from bfp.samples import load_samples
 from codegen.generate import generate
 from codegen.lowering.program import build
+from codegen.networks import read_networks
 from codegen.options import EngineOptions
 from codegen.performance.board import DEFAULT_BOARD, Board, board_at
 from codegen.performance.resources import area
@@ -27,16 +25,16 @@ from codegen.vendor.results import FILE, TABLE, Modelled, read_results, table
 
 def model_of(folder: Path, options: EngineOptions, board: Board) -> Modelled:
     """What the project's model says of a network's engine."""
-    artifact = load(folder / "artifact.npz")
-    return modelled(area(build([artifact], options, board, with_weights=False), board))
+    artifacts = read_networks(folder).artifacts
+    return modelled(area(build(artifacts, options, board, with_weights=False), board))
 
 
 def golden_of(folder: Path, options: EngineOptions, board: Board, path: Path) -> None:
-    """Write the golden model's tensors of the first sample image."""
-    artifact, samples = load(folder / "artifact.npz"), load_samples(folder / "samples.npz")
+    """Write the golden model's tensors of each network's first sample image."""
+    found = read_networks(folder)
     # generating again costs little and makes sure that sources and golden model belong together
-    program, identity = generate([artifact], options, board, folder)
-    write_golden(path, program, identity, [quantise_input(artifact, samples.images[:1])])
+    program, identity = generate(found.artifacts, options, board, folder, name=found.name)
+    write_golden(path, program, identity, found.mantissas(1))
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bfp.artifact_file import load
-from bfp.deployment import MANIFEST, SAMPLES, WEIGHTS, Deployment, add_files, check_file, read_deployment, same_kernel
+from bfp.deployment import MANIFEST, WEIGHTS, Deployment, add_files, check_file, read_deployment, same_kernel
 from bfp.errors import BfpError
 from bfp.files import copy_file, file_digest, replacing, write_bytes
 from bfp.kernel import Implementation
@@ -23,19 +23,20 @@ from codegen.vendor.request import Request, scripts_digest
 def packaged(request: Request) -> list[str]:
     """Names of the files of a complete package beside its manifest."""
     deployment = request.deployment
-    return [WEIGHTS, deployment.bitfile, deployment.handoff, *(() if request.options.minimal else SAMPLES)]
+    return [WEIGHTS, deployment.bitfile, deployment.handoff, *(() if request.options.minimal else deployment.all_references)]
 
 
 def check_samples(folder: Path, deployment: Deployment) -> None:
-    """Raise BfpError unless the artifact in a folder is the manifest's, and the samples are images of its inputs."""
-    artifact_path, samples_path = (folder / name for name in SAMPLES)
-    if load(artifact_path).digest != deployment.artifact_digest:
-        network = deployment.network
-        raise BfpError(f"the manifest of {network} is of another artifact than its {SAMPLES[0]}; run `{COMMAND} codegen`")
-    shape, wanted = load_samples(samples_path).images.shape[1:], deployment.image_shape
-    if shape != wanted:
-        sizes = f"images of {shape}, not of {wanted}"
-        raise BfpError(f"{SAMPLES[1]} of {deployment.network} has {sizes}; run `{COMMAND} calibrate`")
+    """Raise BfpError unless the artifacts in a folder are the manifest's, and the samples are images of their inputs."""
+    for network in deployment.networks:
+        artifact, samples = deployment.references(network)
+        if load(folder / artifact).digest != network.artifact_digest:
+            other = f"is of another artifact than its {artifact}"
+            raise BfpError(f"the manifest of {network.name} {other}; run `{COMMAND} codegen`")
+        shape, wanted = load_samples(folder / samples).images.shape[1:], network.image_shape
+        if shape != wanted:
+            sizes = f"images of {shape}, not of {wanted}"
+            raise BfpError(f"{samples} of {network.name} has {sizes}; run `{COMMAND} calibrate`")
 
 
 def has_bitstream(request: Request) -> bool:
@@ -66,7 +67,7 @@ def package_is_current(request: Request) -> bool:
         return all(
             digest == file_digest(folder / name, "file", "build it again")
             for name, digest in deployment.files.items()
-            for folder in ((request.deploy, request.folder) if name in SAMPLES else (request.deploy,))
+            for folder in ((request.deploy, request.folder) if name in deployment.all_references else (request.deploy,))
         )
     except BfpError:
         return False
@@ -99,7 +100,7 @@ def complete_package(request: Request, bitfile: Path, handoff: bytes, made: Impl
         folder.mkdir(parents=True)
         for name in (MANIFEST, WEIGHTS):
             copy_file(request.deploy / name, folder / name)
-        for name in set(names) & set(SAMPLES):
+        for name in set(names) & set(deployment.all_references):
             copy_file(request.folder / name, folder / name)
         copy_file(bitfile, folder / deployment.bitfile)
         write_bytes(folder / deployment.handoff, handoff)

@@ -69,8 +69,8 @@ class Request:
 
     @property
     def name(self) -> str:
-        """The network's name."""
-        return self.deployment.network
+        """The network's name, or that of several together."""
+        return self.deployment.name
 
 
 def open_request(folder: Path, board: Board, options: FlowOptions = FlowOptions()) -> Request:

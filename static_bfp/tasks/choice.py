@@ -9,9 +9,11 @@ from pathlib import Path
 
 from doit import doit_cmd, get_var
 
+from bfp.deployment import SAMPLES
 from bfp.errors import BfpError
 from bfp.names import COMMAND, printable
 from calib.config import SHIPPED, NetworkConfig, find_network, load_config
+from calib.together import TogetherConfig, is_together, load_together
 from codegen.options import EngineOptions
 from codegen.performance.board import DEFAULT_BOARD, board_at, load_board
 from static_bfp.tasks.place import called_from, refuse
@@ -48,15 +50,34 @@ def networks() -> dict[str, Path]:
     """Shipped networks by name, and the one named by ``net=``."""
     found = {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
     user = network_file()
+    if user is not None and is_together(user):
+        found |= together(user).networks
     if user is not None:
         found[configuration(user).name] = user
     return found
 
 
-def configuration(path: Path) -> NetworkConfig:
-    """The checked file. Ends doit with one sentence, before any work, where it, its engine or its board is wrong."""
+def together(path: Path) -> TogetherConfig:
+    """The checked file of several networks. Ends doit with one sentence, before any work, where it or one of theirs is wrong."""
     try:
-        config = load_config(path)
+        return load_together(path)
+    except BfpError as error:
+        sys.exit(f"error: {printable(str(error))}")
+
+
+def references(folder: Path, path: Path) -> list[tuple[Path, Path]]:
+    """Artifact and samples of each network in a build folder, as calibration of the file puts them there."""
+    prefixes = [f"{name}." for name in together(path).networks] if is_together(path) else [""]
+    return [(folder / f"{prefix}{SAMPLES[0]}", folder / f"{prefix}{SAMPLES[1]}") for prefix in prefixes]
+
+
+def configuration(path: Path) -> NetworkConfig | TogetherConfig:
+    """The checked file, of one network or of several together.
+
+    Ends doit with one sentence, before any work, where it, its engine or its board is wrong.
+    """
+    try:
+        config = load_together(path) if is_together(path) else load_config(path)
     except BfpError as error:
         sys.exit(f"error: {printable(str(error))}")
     try:
@@ -87,15 +108,20 @@ def named_host() -> str | None:
 
 
 def per_network(
-    make: Callable[[str, Path], dict], default: tuple[str, ...] = (), alone: Callable[[], dict] | None = None
+    make: Callable[[str, Path], dict],
+    default: tuple[str, ...] = (),
+    alone: Callable[[], dict] | None = None,
+    of_several: Callable[[str, Path], dict] | None = None,
 ) -> Iterator[dict]:
     """One task per network, named after ``make``; the task alone runs ``net=`` or, without it, the default networks.
 
-    alone: makes the task alone where there is neither.
+    alone: makes the task alone where there is neither. of_several: makes it for several networks together, None where
+    it is for one alone.
     """
     task, found = make.__name__.replace("_", "-"), networks()
     for name, path in found.items():
-        made = make(name, path)
+        several = is_together(path)
+        made = (of_several or of_one_alone(task))(name, path) if several else make(name, path)
         actions = [*made["actions"], (all_there, [made["targets"]])] if made.get("targets") else made["actions"]
         yield {"basename": f"{task}:{name}", **made, "actions": actions}
     user = network_file()
@@ -114,6 +140,16 @@ def all_there(targets: list[str]) -> bool:
     """The last action of a task: fails, and says why, where a program has ended well without its results."""
     missing = [t for t in targets if not Path(t).exists()]
     return refuse(f"{missing[0]} was not made, though nothing failed; something ended the program before its end") if missing else True
+
+
+def of_one_alone(task: str) -> Callable[[str, Path], dict]:
+    """Makes the refusal of a task for several networks together."""
+
+    def refusal(name: str, path: Path) -> dict:
+        names = ", ".join(together(path).networks)
+        return {"actions": [(refuse, [f"{name} is several networks together; run {COMMAND} {task} for one of {names}"])]}
+
+    return refusal
 
 
 def engine_words(path: Path) -> list[str]:

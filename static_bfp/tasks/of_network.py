@@ -10,13 +10,16 @@ from pathlib import Path
 from doit import get_var
 from doit.tools import config_changed
 
+from bfp.deployment import SAMPLES
 from calib.config import NetworkConfig
 from calib.options import ONLINE
 from calib.used_files import (
     class_files, image_files, metric_files, module_files, pictures_digest, record_holds, weight_files,
 )  # fmt: skip
+from calib.together import is_together
+from codegen.networks import NETWORKS
 from codegen.render import BENCH_HEADERS, KERNEL_HEADERS
-from static_bfp.tasks.choice import configuration, engine_words
+from static_bfp.tasks.choice import configuration, engine_words, references, together
 from static_bfp.tasks.place import BFP, BUILD, CALIB, CODEGEN, EVALUATION, EVALUATION_ROOM, HLS, HOST, REPORT
 from static_bfp.tasks.place import command, flag, given
 
@@ -53,6 +56,22 @@ def calibrate(name: str, path: Path) -> dict:
     }
 
 
+def collect(name: str, path: Path) -> dict:
+    """put several networks together, for one bitstream"""
+    folders = [BUILD / network for network in together(path).networks]
+    made = [str(file) for files in references(BUILD / name, path) for file in files]
+    return {
+        "actions": [command("codegen", "collect", BUILD / name, *folders, "--name", name)],
+        "file_dep": [str(path), *(str(folder / file) for folder in folders for file in SAMPLES), *CODEGEN, *BFP],
+        "targets": [*made, str(BUILD / name / NETWORKS)],
+    }
+
+
+def artifacts(folder: Path, path: Path) -> list[str]:
+    """What is generated from: the artifact, or those of several networks together."""
+    return [str(artifact) for artifact, _ in references(folder, path)]
+
+
 def evaluate(name: str, path: Path) -> dict:
     """compare float and bit-exact accuracy over the evaluation images"""
     config, record = configuration(path), BUILD / name / "evaluate.files.json"
@@ -77,7 +96,7 @@ def codegen(name: str, path: Path) -> dict:
     generated = [folder / "generated" / header for header in (*KERNEL_HEADERS, *BENCH_HEADERS)]
     return {
         "actions": [command("codegen", "generate", folder, *keep, *engine_words(path))],
-        "file_dep": [str(path), str(folder / "artifact.npz"), *CODEGEN, *HLS, *BFP],
+        "file_dep": [str(path), *artifacts(folder, path), *CODEGEN, *HLS, *BFP],
         "targets": [*map(str, generated), str(folder / "deploy" / "manifest.json")],
         "uptodate": [config_changed(" ".join([*keep, *engine_words(path)]))],
     }
@@ -88,7 +107,7 @@ def estimate(name: str, path: Path) -> dict:
     folder = BUILD / name
     return {
         "actions": [command("codegen", "estimate", folder, *engine_words(path))],
-        "file_dep": [str(path), str(folder / "artifact.npz"), *CODEGEN, *BFP],
+        "file_dep": [str(path), *artifacts(folder, path), *CODEGEN, *BFP],
         "targets": [str(folder / "estimate.json"), str(folder / "roofline.svg")],
         "uptodate": [config_changed(" ".join(engine_words(path)))],
     }
@@ -111,7 +130,7 @@ def csim(name: str, path: Path) -> dict:
     return {
         "actions": [command("codegen", "csim", folder, *engine_words(path))],
         "task_dep": [f"codegen:{name}"],
-        "file_dep": [str(folder / "artifact.npz"), str(folder / "samples.npz"), *CODEGEN, *HLS, *BFP],
+        "file_dep": [*(str(file) for files in references(folder, path) for file in files), *CODEGEN, *HLS, *BFP],
         "targets": [str(folder / "csim.json")],
         "uptodate": [config_changed(" ".join(engine_words(path)))],
     }
@@ -120,12 +139,13 @@ def csim(name: str, path: Path) -> dict:
 def simulate_board(name: str, path: Path) -> dict:
     """the board's driver on a simulated board, every stored tensor"""
     folder = BUILD / name
+    found, samples = zip(*references(folder, path))
+    shown = 5 if not is_together(path) and configuration(path).classes else 0
     return {
         "actions": [
             command(
-                *("host", "check", folder / "deploy", "--artifact", folder / "artifact.npz"),
-                *("--samples", folder / "samples.npz", "--simulate", folder / "csim" / "libengine.so"),
-                *("--out", folder / "board.json", "--show", 5 if configuration(path).classes else 0),
+                *("host", "check", folder / "deploy", "--simulate", folder / "csim" / "libengine.so"),
+                *("--artifact", *found, "--samples", *samples, "--out", folder / "board.json", "--show", shown),
             )
         ],
         "task_dep": [f"csim:{name}"],

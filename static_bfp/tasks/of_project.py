@@ -13,7 +13,7 @@ from bfp.names import COMMAND
 from codegen.performance.board import DEFAULT_BOARD
 from static_bfp.tasks.choice import check_words, configuration, named_board, network_file, per_network
 from static_bfp.tasks.of_board import build_bitstream, cosim, csynth, deploy, small_cosim
-from static_bfp.tasks.of_network import CLUSTER, ablation, baselines, calibrate, codegen, csim, estimate, evaluate
+from static_bfp.tasks.of_network import CLUSTER, ablation, baselines, calibrate, codegen, collect, csim, estimate, evaluate
 from static_bfp.tasks.of_network import explore, report, simulate_board, sweep, tensorboard
 from static_bfp.tasks.place import BFP, BUILD, CALIB, CODEGEN, HLS, IN_CHECKOUT, ROOT, STAGES
 from static_bfp.tasks.place import command, flag, from_here, given, mark_as_running, refuse
@@ -24,13 +24,19 @@ OF_CHECKOUT = "the tests are not installed; run this task with doit in a checkou
 QUICK = ("efficientnet_lite0", "resnet20", "mobilenet_v2_small", "inceptionv4_small")
 
 
+# what is done with several networks together, and how
+OF_SEVERAL = {calibrate: collect}
+OF_SEVERAL |= {make: make for make in (codegen, estimate, csim, simulate_board, csynth, cosim, build_bitstream, deploy)}
+
+
 def task_networks() -> Iterator[dict]:
     check_words()
     mark_as_running()
     # each brings its own description
     for make in (calibrate, evaluate, codegen, estimate, explore, csim, simulate_board, baselines, report, sweep,
                  ablation, tensorboard, csynth, cosim, build_bitstream, deploy):  # fmt: skip
-        yield from per_network(make, QUICK if make is csim else (), small_cosim if make is cosim else None)
+        alone = small_cosim if make is cosim else None
+        yield from per_network(make, QUICK if make is csim else (), alone, OF_SEVERAL.get(make))
 
 
 def task_reproduce_table() -> dict:

@@ -36,13 +36,18 @@ def build(folder: Path, seed: int, several: bool = False) -> Artifact:
     return artifact
 
 
-def put_references(deploy: Path, artifact: Artifact) -> None:
-    """artifact.npz and samples.npz, two images, with their hashes in the manifest."""
+def samples_of(artifact: Artifact) -> Samples:
+    """Two images."""
     graph = artifact.graph
     mantissas = graph.input_parts(np.concatenate([random_input(artifact, seed)[:1] for seed in (0, 1)]))
     values = [dequantise(q, artifact.formats[t]) for t, q in mantissas.items()]
     images = np.concatenate(values, axis=1).astype(np.float32)
     logits = np.zeros((2, sum(int(np.prod(graph.shapes[t])) for t in graph.outputs)))
+    return Samples(images, np.full(2, -1), ("first", "second"), logits)
+
+
+def put_references(deploy: Path, artifact: Artifact) -> None:
+    """artifact.npz and samples.npz, two images, with their hashes in the manifest."""
     save(artifact, deploy / "artifact.npz")
-    save_samples(Samples(images, np.full(2, -1), ("first", "second"), logits), deploy / "samples.npz")
+    save_samples(samples_of(artifact), deploy / "samples.npz")
     add_files(deploy, SAMPLES)

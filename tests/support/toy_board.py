@@ -6,6 +6,7 @@ input once more as its shortcut. ``HANG`` makes it never finish.
 """
 
 import ctypes
+import dataclasses
 import json
 import subprocess
 
@@ -14,6 +15,7 @@ import numpy as np
 from support.boards import BOARD
 
 from bfp.artifact import NetworkInput, NetworkOutput, Preprocessing
+from bfp.deployed_network import DeployedNetwork
 from bfp.deployment import MANIFEST, Deployment, add_files, content_digest, write_deployment
 from bfp.files import json_text
 from bfp.format import BlockFormat
@@ -86,14 +88,18 @@ def deployment(**changes):
     """The manifest's content; ``changes`` replace its fields."""
     pre = Preprocessing((HEIGHT, WIDTH), (128.0,) * CHANNELS, (64.0,) * CHANNELS)
     names = tuple(f"name {i}" for i in range(CHANNELS * HEIGHT * WIDTH))
-    fields = dict(
-        network="toy", artifact_digest="ab" * 32, float_digest="", identity=f"{IDENTITY:016x}", board=BOARD.name,
-        clock_mhz=BOARD.clock_mhz, lanes=LANES, weights_words=PIXELS, fmap_words=3 * PIXELS, ip="sbfp_engine_0",
-        kernel=KERNEL,
+    of_network = dict(
+        name="toy", artifact_digest="ab" * 32, float_digest="", begin=0, end=2,
         inputs=(NetworkInput("input", pre),), outputs=(NetworkOutput("last", 0.5, 0.75, names),),
         tensors=(tensor("input", HOST, 0), tensor("first", 0, PIXELS), tensor("last", 1, 2 * PIXELS)),
     )  # fmt: skip
-    return Deployment(**{**fields, **changes})
+    fields = dict(
+        name="toy", identity=f"{IDENTITY:016x}", board=BOARD.name, clock_mhz=BOARD.clock_mhz, lanes=LANES,
+        weights_words=PIXELS, fmap_words=3 * PIXELS, ip="sbfp_engine_0", kernel=KERNEL,
+    )  # fmt: skip
+    own = {name: changes.pop(name) for name in {f.name for f in dataclasses.fields(DeployedNetwork)} & set(changes) - {"name"}}
+    network = DeployedNetwork(**{**of_network, **own, "name": changes.get("name", "toy")})
+    return Deployment(**{**fields, "networks": (network,), **changes})
 
 
 def weight_image():

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from bfp.artifact import NetworkInput, NetworkOutput, Preprocessing
+from bfp.deployed_network import DeployedNetwork
 from bfp.deployment import Deployment, write_deployment
 from bfp.errors import BfpError
 from bfp.format import BlockFormat
@@ -122,10 +123,14 @@ def _board(folder: Path) -> Any:
     begin = entry.segment_words(entry.segments[0], LANES)
     result = tensor("output", 0, (OUTPUTS, 1, 1), begin)
     words = result.segment_words(result.segments[0], LANES)
-    deployment = Deployment(
-        network="waiting", artifact_digest="0" * 64, float_digest="", identity=IDENTITY, board="simulated", clock_mhz=250.0,
-        lanes=LANES, kernel=Kernel(0, (KernelLayer("wait", False, "0" * 16, "0" * 16),)), weights_words=0, fmap_words=begin + words, ip="sbfp_engine_0",
+    network = DeployedNetwork(
+        name="waiting", artifact_digest="0" * 64, float_digest="", begin=0, end=1,
         inputs=(NetworkInput("input", PRE),), outputs=(NetworkOutput("output"),), tensors=(entry, result),
+    )  # fmt: skip
+    deployment = Deployment(
+        name=network.name, identity=IDENTITY, board="simulated", clock_mhz=250.0, lanes=LANES, weights_words=0,
+        kernel=Kernel(0, (KernelLayer("wait", False, "0" * 16, "0" * 16),)), fmap_words=begin + words, ip="sbfp_engine_0",
+        networks=(network,),
     )  # fmt: skip
     write_deployment(deployment, b"", folder / "deploy")
     compiler, library = os.environ.get("CXX") or "g++", folder / "libengine.so"
