@@ -99,3 +99,58 @@ OPERATORS_OF = {
 def test_larger_maps(case):
     shape = (12, 8, 8) if case in ("shuffle of the input", "sum with a skip") else (3, 9, 8)
     check(LARGER[case], shape, OPERATORS_OF.get(case))
+
+
+def up(*arguments, groups=1, **fields):
+    """A transposed convolution between two others: its result is read on."""
+    filters = arguments[1]
+    return nn.Sequential(conv(3, arguments[0], 1), nn.ConvTranspose2d(*arguments, groups=groups, **fields), conv(filters, 5, 1))
+
+
+TRANSPOSED = {
+    "2 by 2": up(6, 4, 2, 2),
+    "4 by 4": up(6, 4, 4, 2, padding=1),
+    "3 by 3": up(6, 4, 3, 2, padding=1, output_padding=1),
+    "an odd size": up(6, 4, 3, 2),
+    "stride 1": up(6, 4, 3, 1, padding=1),
+    "stride 3": up(6, 4, 5, 3, padding=1, output_padding=2),
+    "stride 4 of 8": up(6, 4, 8, 4, padding=2),
+    "strides apart": up(6, 4, (3, 4), (1, 2), padding=(1, 1)),
+    "kernel below the stride": up(6, 4, 2, 3),
+    "large padding": up(6, 4, 5, 2, padding=4),
+    "depthwise": up(6, 6, 4, 2, padding=1, groups=6),
+    "grouped": up(6, 4, 4, 2, padding=1, groups=2),
+    "dilated": up(6, 4, 3, 2, padding=2, dilation=2),
+    "dilated by three": up(6, 4, 3, 2, padding=2, output_padding=1, dilation=3),
+    "without bias": up(6, 4, 2, 2, bias=False),
+    "first of all": nn.Sequential(nn.ConvTranspose2d(3, 4, 4, 2, 1), conv(4, 5)),
+    "normalised": nn.Sequential(
+        conv(3, 6), nn.BatchNorm2d(6), nn.ReLU(), nn.ConvTranspose2d(6, 4, 4, 2, 1), nn.BatchNorm2d(4), nn.ReLU(), conv(4, 5)
+    ),
+    "normalised, of an odd size": nn.Sequential(nn.ConvTranspose2d(3, 4, 3, 2), nn.BatchNorm2d(4), nn.LeakyReLU(), conv(4, 5)),
+    "a sum": Fn(lambda m, x: m[0](m[1](x)) + m[2](x), nn.ConvTranspose2d(6, 4, 2, 2), conv(3, 6, 2, stride=2), conv(3, 4, 1)),
+}
+FOLDED = {
+    "2 by 2": "conv conv depth_to_space conv",
+    "normalised": "conv conv conv conv conv concat depth_to_space conv",
+    "normalised, of an odd size": "conv lookup conv lookup conv lookup conv lookup concat depth_to_space slice_pad conv",
+}
+
+
+@pytest.mark.parametrize("case", TRANSPOSED)
+def test_transposed_convolutions(case):
+    shape = (3, 8, 8) if case == "a sum" else (3, 9, 8)
+    graph = check(TRANSPOSED[case], shape)
+    if case in FOLDED:
+        assert sorted(n.op for n in graph.nodes) == sorted(FOLDED[case].split())
+
+
+def test_phases_multiply_each_weight_once():
+    """As many products as weights meet pixels: none with a zero between these."""
+    graph = check(up(6, 4, 4, 2, padding=1), (3, 9, 8))
+    phases = [n for n in graph.nodes if n.op == "conv" and n.window.kernel == (2, 2)]
+    assert len(phases) == 4 and sum(n.operator.macs(n, graph.shapes[n.main], graph.shapes[n.output]) for n in phases) == 9 * 8 * 16 * 24
+
+
+def test_a_transposed_sequence():
+    check(nn.Sequential(nn.ConvTranspose1d(4, 6, 4, stride=2, padding=1), nn.ReLU(), nn.Conv1d(6, 3, 3)), (4, 20))

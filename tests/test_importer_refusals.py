@@ -47,7 +47,7 @@ class Constant(nn.Module):
 
 
 REFUSALS = {
-    "transposed": (nn.Sequential(nn.ConvTranspose2d(3, 3, 2)), ["layer 0", "aten.conv_transpose2d", "supported are"]),
+    "bicubic": (nn.Sequential(nn.Upsample(scale_factor=2, mode="bicubic"), conv()), ["layer 0", "aten.upsample_bicubic2d", "supported are"]),
     "hardshrink": (nn.Sequential(conv(), nn.Hardshrink(), conv(4)), ["layer 1", "aten.hardshrink", "supported are conv2d"]),
     "divide": (Fn(lambda m, x: 1 / (x + 2)), ["aten.reciprocal"]),
     "divide by zero": (Fn(lambda m, x: x / 0), ["NaN or infinite"]),

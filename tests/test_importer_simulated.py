@@ -49,6 +49,11 @@ MODULES = {
     "slopes": Fn(lambda m, x: m[1](F.prelu(m[0](x), torch.linspace(-0.5, 1.5, 20))), conv(3, 20), conv(20, 9, 1)),
     "nearest": Fn(lambda m, x: m[2](F.relu(m[0](x)) + F.interpolate(m[1](x), scale_factor=2)), conv(3, 20, padding=1), conv(3, 20, 2, stride=2), conv(20, 5)),
     "shuffle up": Fn(lambda m, x: m[1](F.relu(F.pixel_shuffle(m[0](x), 2))), conv(3, 80), conv(20, 5)),
+    "transposed": nn.Sequential(
+        conv(3, 20), nn.BatchNorm2d(20), nn.ReLU(), nn.ConvTranspose2d(20, 12, 4, 2, 1), nn.BatchNorm2d(12), nn.ReLU(), conv(12, 5)
+    ),
+    "transposed by its kernel": nn.Sequential(conv(3, 20), nn.ReLU(), nn.ConvTranspose2d(20, 20, 2, 2), nn.SiLU(), conv(20, 5)),
+    "transposed, depthwise": nn.Sequential(conv(3, 20), nn.ReLU(), nn.ConvTranspose2d(20, 20, 3, 2, groups=20), conv(20, 5)),
     "branches": Fn(lambda m, x: F.relu(m[0](x) + m[1](x) - m[2](x)), conv(padding=1), conv(k=1), conv(k=1)),
 }
 LEAST_DB = 25

@@ -63,6 +63,26 @@ FORMS = {
     "pad": after(("Pad", ("p",), {}), ("Conv", ("w2",), {"strides": [2, 2]}), p=whole(0, 0, 0, 1, 0, 0, 1, 2), w2=random(5, 4, 3, 3)),
     "space to depth": after(("Slice", ("s", "e", "a"), {}), ("SpaceToDepth", (), {"blocksize": 2}), ("Conv", ("w2",), {}),
                             s=whole(0), e=whole(8), a=whole(3), w2=random(5, 16, 1, 1)),
+    "transposed": after(("ConvTranspose", ("t",), {"strides": [2, 2], "pads": [1, 1, 1, 1]}), ("Conv", ("w2",), {}), t=random(4, 6, 4, 4), w2=random(5, 6, 3, 3)),
+    "transposed, uneven": after(
+        ("ConvTranspose", ("t",), {"strides": [2, 3], "pads": [0, 1, 1, 2], "output_padding": [1, 0]}), ("Conv", ("w2",), {}),
+        t=random(4, 6, 3, 4), w2=random(5, 6, 3, 3),
+    ),
+    "transposed to a shape": after(
+        ("ConvTranspose", ("t",), {"strides": [2, 2], "output_shape": [13, 12]}), ("Conv", ("w2",), {}), t=random(4, 6, 3, 3), w2=random(5, 6, 3, 3),
+    ),
+    "transposed, same": after(
+        ("ConvTranspose", ("t",), {"strides": [2, 2], "auto_pad": "SAME_UPPER"}), ("Conv", ("w2",), {}), t=random(4, 6, 3, 3), w2=random(5, 6, 3, 3),
+    ),
+    "depth to space": after(("DepthToSpace", (), {"blocksize": 2}), ("Conv", ("w2",), {}), w2=random(5, 1, 3, 3)),
+    "depth to space, CRD": after(("DepthToSpace", (), {"blocksize": 2, "mode": "CRD"}), ("Conv", ("w2",), {}), w2=random(5, 1, 3, 3)),
+    "nearest": after(("Resize", ("", "f"), {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}), ("Conv", ("w2",), {}),
+        f=np.float32([1, 1, 2, 3]), w2=random(5, 4, 3, 3)),
+    "nearest by default": after(("Resize", ("", "f"), {}), ("Conv", ("w2",), {}), f=np.float32([1, 1, 3, 2]), w2=random(5, 4, 3, 3)),
+    "nearest at the end": after(("Resize", ("", "f"), {"coordinate_transformation_mode": "asymmetric"}), f=np.float32([1, 1, 3, 2])),
+    "linear at the end": after(("Resize", ("", "", "z"), {"mode": "linear"}), z=whole(1, 4, 17, 20)),
+    "linear at the end, corners": after(("Resize", ("", "", "z"), {"mode": "linear", "coordinate_transformation_mode": "align_corners"}), z=whole(1, 4, 17, 20)),
+    "dilated": ([CONV, ("Conv", ("c", "w2"), ("y",), {"dilations": [2, 2], "pads": [2, 2, 2, 2]})], {**WEIGHTS, "w2": random(5, 4, 3, 3)}),
     "grouped": ([("Conv", ("x", "w"), ("t",), {}), ("Conv", ("t", "g"), ("y",), {"group": 2, "auto_pad": "SAME_LOWER"})],
                 {"w": random(4, 3, 1, 1), "g": random(6, 2, 2, 2)}),
     "residual": ([CONV, ("Relu", ("c",), ("r",), {}), ("Conv", ("r", "w2"), ("d",), {}), ("Sum", ("d", "r", "d2"), ("y",), {}),][:3]

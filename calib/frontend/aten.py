@@ -10,13 +10,14 @@ from collections.abc import Callable
 
 from torch.fx import Node as FxNode
 
-from calib.frontend import arithmetic, constants, frames, layers, rearranging, windows
+from calib.frontend import arithmetic, constants, frames, layers, rearranging, transposed, windows
 from calib.frontend.translation import Translation, bind, fixed_size, operator_name
 
 SUPPORTED = (
-    "conv2d and conv1d, linear, batch norm, ReLU and other functions of one value, clamping, sums, differences and maxima of two "
+    "conv2d and conv1d, transposed or not, linear, batch norm, ReLU and other functions of one value, clamping, sums, differences and maxima of two "
     "tensors, arithmetic with constants, max and average pooling, mean, sum and largest value over rows and columns, "
-    "concatenation of channels, zero padding, slices, views and permutations, flatten, dropout, identity"
+    "concatenation of channels, zero padding, slices, views and permutations, flatten, pixel shuffle, nearest upsampling, "
+    "dropout, identity"
 )
 
 
@@ -53,6 +54,8 @@ NAMED: dict[Handler, str] = {
     layers.convolution: "conv2d",
     layers.convolution_1d: "conv1d",
     layers.convolution_of_any_rank: "convolution _convolution",
+    transposed.transposed_convolution: "conv_transpose2d",
+    transposed.transposed_convolution_1d: "conv_transpose1d",
     layers.linear: "linear",
     layers.matmul: "matmul mm mv",
     layers.addmm: "addmm",

@@ -94,6 +94,9 @@ def _before(draft: Draft, node: Node) -> list[Node]:
     if before.operator.enlarges:
         phases = draft.shapes[before.main][0] // count if before.operator.channels is Channels.PHASED else 1
         return [_moved(draft, node, before, before.main, node.name, np.tile(np.arange(count), phases))]
+    if before.op == "slice_pad" and max(before.window.padding) <= 0 and draft.shapes[before.main][0] == count:
+        if before.channel_offset == 0:
+            return [_moved(draft, node, before, before.main, node.name, np.arange(count))]
     order = channels_taken(draft, before) if before.name in draft.gathers else None
     if order is not None and np.array_equal(np.sort(order), np.arange(draft.shapes[before.main][0])):
         return [_moved(draft, node, before, before.main, node.name, np.argsort(order))]

@@ -13,6 +13,7 @@ from calib.frontend.arithmetic import affine
 from calib.frontend.contractions import product
 from calib.frontend.dilated import trimmed
 from calib.frontend.translation import Translation, pair, shape_of
+from calib.frontend.transposed import transposed_convolution, transposed_convolution_1d
 from calib.frontend.views import View
 from calib.network.float_network import TrainedSums
 
@@ -30,7 +31,8 @@ def convolution_1d(t: Translation, fx: FxNode, a: dict) -> None:
 def convolution_of_any_rank(t: Translation, fx: FxNode, a: dict) -> None:
     """``aten.convolution``, as TorchScript has it."""
     if a["transposed"]:
-        t.refuse(fx, "transposed convolution is not supported")
+        (transposed_convolution_1d if len(shape_of(a["input"])) == 3 else transposed_convolution)(t, fx, a)
+        return
     rank = len(shape_of(a["input"]))
     (convolution_1d if rank == 3 else frames.convolution if rank == 5 else convolution)(t, fx, a)
 

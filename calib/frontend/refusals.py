@@ -27,8 +27,7 @@ HINTS = {
         "scaled_dot_product_attention bmm matmul lstm gru rnn_tanh rnn_relu einsum baddbmm".split(), NOT_TAKEN
     ),
     **dict.fromkeys("item nonzero where masked_fill gt lt ge le eq ne bernoulli rand randn rand_like randn_like normal sort".split(), ON_DATA),
-    **dict.fromkeys("upsample_nearest2d upsample_bilinear2d upsample_bicubic2d upsample_nearest1d".split(), LARGER),
-    **dict.fromkeys("conv_transpose2d conv_transpose1d pixel_shuffle".split(), LARGER),
+    **dict.fromkeys("upsample_bilinear2d upsample_bicubic2d upsample_linear1d".split(), LARGER),
     **dict.fromkeys("std var std_mean var_mean reciprocal rsqrt".split(), NORMALISE),
     "embedding": "leave it out and begin with what it gives",
     "slice_scatter": "write the part into a new tensor, as with torch.cat",

@@ -19,20 +19,22 @@ from calib.frontend.onnx.operators import OPERATORS, most_values
 from calib.frontend.onnx.reader import OnnxGraph, OnnxNode, read_onnx
 
 FEW = 8  # names that a message lists
+SIZES = {"Resize": (1, 2), "Upsample": (1,)}  # operands of an operator whose real numbers say the size of its result
 LIKELY_NUMBERS = 64  # values of an operand at most that its operator may want as plain numbers
 
 
 class OnnxLayer(nn.Module):
     """One node. Operands are those that depend on the image, in order; the others are kept here.
 
-    Constants of real numbers are buffers, so that they are the network's weights; whole numbers are arrays.
+    Constants of real numbers are buffers, so that they are the network's weights; whole numbers are arrays, and so are
+    those that say sizes.
     """
 
     def __init__(self, node: OnnxNode, constants: dict[int, torch.Tensor], opset: int) -> None:
         super().__init__()
         self.node, self.opset, self.kept = node, opset, {}
         for place, value in constants.items():
-            if value.is_floating_point():
+            if value.is_floating_point() and place not in SIZES.get(node.kind, ()):
                 self.register_buffer(f"operand{place}", value)
             else:
                 self.kept[place] = value.numpy()

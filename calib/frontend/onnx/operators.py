@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from calib.frontend.onnx import moving
+from calib.frontend.onnx import enlarging, moving
 from calib.frontend.onnx.operands import Operands
 from calib.frontend.onnx.reader import OnnxNode
 
@@ -51,15 +51,6 @@ def conv(o: Operands) -> Tensor:
         raise o.refuse(f"a kernel of {len(kernel)} axes is not supported")
     x, padding = (x, tuple(a for a, _ in pads)) if same else (padded(x, pads), 0)
     return function(x, weight, bias, stride, padding, dilation, o.get("group", 1))
-
-
-def conv_transpose(o: Operands) -> Tensor:
-    rank = o[1].ndim - 2
-    function = {1: F.conv_transpose1d, 2: F.conv_transpose2d}[rank]
-    pads = o.get("pads", (0,) * 2 * rank)
-    extra = o.get("output_padding", (0,) * rank)
-    stride, dilation = (tuple(o.get(k, (1,) * rank)) for k in ("strides", "dilations"))
-    return function(o[0], o[1], o[2], stride, pads[:rank], extra, o.get("group", 1), dilation)
 
 
 def pool(o: Operands, largest: bool) -> Tensor:
@@ -162,14 +153,6 @@ def arg_largest(o: Operands) -> Tensor:
     return o[0].argmax(o.get("axis", 0), bool(o.get("keepdims", 1)))
 
 
-def resize(o: Operands) -> Tensor:
-    place = 1 if o.node.kind == "Upsample" or o.opset < 11 else 2
-    scales, sizes = o[place], o.numbers(3) if place == 2 else None
-    mode = o.get("mode", "nearest")
-    size = sizes[2:] if sizes else [int(n * float(s)) for n, s in zip(o[0].shape[2:], scales.reshape(-1)[2:])]
-    return F.interpolate(o[0], size, mode={"linear": "bilinear", "cubic": "bicubic"}.get(mode, mode))
-
-
 def folded(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Operands], Tensor]:
     """An operator of any number of operands, two by two."""
 
@@ -194,7 +177,7 @@ def two(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Operands], Te
 
 OPERATORS: dict[str, Callable[[Operands], Tensor | tuple[Tensor, ...]]] = {
     "Conv": conv,
-    "ConvTranspose": conv_transpose,
+    "ConvTranspose": enlarging.conv_transpose,
     "MaxPool": lambda o: pool(o, True),
     "AveragePool": lambda o: pool(o, False),
     "GlobalMaxPool": lambda o: global_pool(o, True),
@@ -251,8 +234,8 @@ OPERATORS: dict[str, Callable[[Operands], Tensor | tuple[Tensor, ...]]] = {
     "ArgMax": arg_largest,
     "DepthToSpace": moving.depth_to_space,
     "SpaceToDepth": moving.space_to_depth,
-    "Resize": resize,
-    "Upsample": resize,
+    "Resize": enlarging.resize,
+    "Upsample": enlarging.resize,
     "Identity": one(lambda x: x),
     "Dropout": one(lambda x: x),
     "Cast": cast,

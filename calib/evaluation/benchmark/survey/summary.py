@@ -14,9 +14,7 @@ FUNCTIONS = (
 # operators that the engine may get: what refusals they would take away, by the operator's name or words of the reason
 FURTHER: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "more functions of one value, by tables": (tuple(f"aten.{name}" for name in FUNCTIONS), ()),
-    "upsampling": (("aten.upsample_nearest2d", "aten.upsample_bilinear2d", "aten.upsample_nearest1d"), ()),
-    "transposed convolution": (("aten.conv_transpose2d", "aten.conv_transpose1d"), ("transposed convolution",)),
-    "pixel shuffle": (("aten.pixel_shuffle",), ()),
+    "bicubic upsampling": (("aten.upsample_bicubic2d",), ()),
 }
 
 
