@@ -262,7 +262,7 @@ def test_pictures_by_name_on_the_board(project, pictures, capsys):
     single = [f"{name}={pictures / name / 'p1.png'}" for name in ("left", "right")]
     assert host([*start, *single]) == 0
     assert json.loads((pictures / "found.json").read_text())["images"] == found[1:2]
-    (pictures / "right" / "p1.png").rename(pictures / "right" / "q1.png")
+    (pictures / "right" / "p2.png").rename(pictures / "right" / "q2.png")
     for wrong, reason in (
         ([str(pictures / "left" / "p1.png")], "is not NAME=FILE of an input that has none yet; the inputs are left, right"),
         (single[:1], "no picture for the input right; give right=FILE"),
