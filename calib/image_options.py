@@ -13,8 +13,12 @@ MOST_COUNT = 10**8  # of images to take or leave out
 
 
 def only_arrays(path: Path, section: str, images: ImageOptions) -> None:
-    """Raise BfpError where a network of arrays is given pictures, or variants of them."""
+    """Raise BfpError where a network of arrays is given pictures, or variants of them; of several inputs, lists are fine."""
     others = [s for s in (*images.images, images.fallback) if s not in (None, "random") and ".npz" not in s]
+    if images.inputs:
+        others = [s for s in others if not s.endswith(".csv")]
+        if others:
+            raise BfpError(f"{path}: [{section}] images {others[0]} is no .npz or .csv file; networks of several inputs take these, or 'random'")
     if others:
         raise BfpError(f"{path}: [{section}] images {others[0]} is no .npz file; networks of arrays take .npz or 'random'")
     if images.targets is not None:

@@ -94,10 +94,10 @@ def images_digest(images: ImageSet) -> str:
             except (OSError, ValueError):
                 stamps[file] = ""  # made, not read; or missing, and then opening it says so
         total.update(f"{item.name} {item.label} {stamps[file]}\n".encode("utf-8", "surrogateescape"))
-        if item.target is not None:
-            found = os.stat(item.target) if item.target.exists() else None
+        for other in (*item.files, *(() if item.target is None else (item.target,))):
+            found = os.stat(other) if other.exists() else None
             stamp = "" if found is None else f"{found.st_size} {found.st_mtime_ns}"
-            total.update(f"{item.target} {stamp} {images.masks}\n".encode("utf-8", "surrogateescape"))
+            total.update(f"{other} {stamp} {images.masks}\n".encode("utf-8", "surrogateescape"))
         if item.boxes is not None:
             total.update(item.boxes.corners.tobytes() + item.boxes.classes.tobytes())
     return total.hexdigest()

@@ -73,7 +73,8 @@ def _parser() -> argparse.ArgumentParser:
 
     for name, text in (("run", "what is in pictures: their most likely classes, or boxes"), ("classify", "as run (its older name)")):
         run = command(name, _run, text)
-        run.add_argument("images", nargs="+", metavar="IMAGE", help="files and folders; a folder of folders brings labels")
+        words = "files and folders; a folder of folders brings labels; of several inputs NAME=FILE or NAME=FOLDER for each"
+        run.add_argument("images", nargs="+", metavar="IMAGE", help=words)
         run.add_argument("--top", type=int, default=5, help="number of classes (default 5)")
         run.add_argument("--output", metavar="NAME", help="of several outputs, the one whose values are classes")
         run.add_argument("--csv", type=Path, metavar="FILE", help="write the classes to this CSV file, too")
@@ -130,10 +131,21 @@ def _run(arguments: argparse.Namespace) -> int:
     with _open(arguments, arguments.network) as accelerator:
         images, output = arguments.images, arguments.output
         if accelerator.deployment.detection is None:
-            classify_all(accelerator, images, arguments.top, *files, output=output)
+            classify_all(accelerator, _pictures(accelerator, arguments), arguments.top, *files, output=output)
         else:
             detect_all(accelerator, images, *files)
     return 0
+
+
+def _pictures(accelerator, arguments: argparse.Namespace) -> list:
+    """The pictures that the command line names, of one input or of several."""
+    from host.sources import find_parts, find_pictures
+
+    inputs = tuple(entry.tensor for entry in accelerator.deployment.inputs)
+    if len(inputs) > 1:
+        return find_parts(arguments.images, inputs)
+    shape = accelerator.deployment.tensor(accelerator.output(arguments.output).tensor).shape
+    return find_pictures(arguments.images, classes=shape[0] * shape[1] * shape[2])
 
 
 def _bench(arguments: argparse.Namespace) -> int:

@@ -14,14 +14,14 @@ from bfp.names import printable
 from host.driver import Accelerator
 from host.predictions import Prediction
 from host.progress import Progress
-from host.sources import Source, find_pictures
+from host.sources import Source
 
 COLUMNS = ("file", "label", "rank", "index", "name", "probability")
 
 
 def classify_all(
     accelerator: Accelerator,
-    names: list[str],
+    pictures: list[Source],
     top: int,
     draft: bool = False,
     to_csv: Path | None = None,
@@ -30,16 +30,14 @@ def classify_all(
 ) -> None:
     """Print the most likely classes of every picture, then the share of labelled ones that were right.
 
-    output: whose values the classes are, as of ``Accelerator.predictions``. to_csv, to_json: files for the same, written whole at the end. Raises BfpError where a picture cannot be read.
+    pictures: of host.sources. output: whose values the classes are, as of ``Accelerator.predictions``. to_csv, to_json: files for the same, written whole at the end. Raises BfpError where a picture cannot be read.
     """
-    judged = accelerator.output(output)
-    shape = accelerator.deployment.tensor(judged.tensor).shape
-    pictures = find_pictures(names, classes=shape[0] * shape[1] * shape[2])
+    accelerator.output(output)
     found: list[tuple[Source, list[Prediction]]] = []
     started = time.perf_counter()
     # on a terminal the classes themselves show how far it is
     with Progress("images", len(pictures), hidden=sys.stdout.isatty()) as progress:
-        for picture, values in zip(pictures, accelerator.run_many((p.path for p in pictures), draft=draft)):
+        for picture, values in zip(pictures, accelerator.run_many((p.image for p in pictures), draft=draft)):
             found.append((picture, accelerator.predictions(values, top, output)))
             _print_one(*found[-1])
             progress.step(len(found))
@@ -54,13 +52,13 @@ def classify_all(
     if to_json:
         top1 = {"labelled": len(labelled), "right": right, "top1": right / len(labelled)} if labelled else {}
         images = [
-            {"file": str(s.path), "label": s.label, "predictions": [asdict(p) for p in best]} for s, best in found
+            {"file": s.name, "label": s.label, "predictions": [asdict(p) for p in best]} for s, best in found
         ]
         write_json(to_json, {"network": accelerator.deployment.network, "seconds": seconds, **top1, "images": images})
 
 
 def _print_one(picture: Source, best: list[Prediction]) -> None:
-    print(printable(str(picture.path)))
+    print(printable(picture.name))
     for prediction in best:
         print(f"  {100 * prediction.probability:6.2f} %  {prediction.name}")
 
@@ -72,5 +70,5 @@ def _csv(found: list[tuple[Source, list[Prediction]]]) -> str:
     for picture, best in found:
         label = "" if picture.label is None else picture.label
         for rank, p in enumerate(best, 1):
-            writer.writerow([picture.path, label, rank, p.index, p.name, f"{p.probability:.6f}"])
+            writer.writerow([picture.name, label, rank, p.index, p.name, f"{p.probability:.6f}"])
     return text.getvalue()

@@ -192,6 +192,19 @@ def load_image(path: str | Path | BinaryIO, pre: Preprocessing) -> np.ndarray:
     return pixels_of(load_picture(path, pre))
 
 
+def part_of_picture(image: str | Path | Image.Image, pre: Preprocessing) -> np.ndarray:
+    """A picture as one of several inputs, float32 [H, W, C] with values 0..255: RGB or gray, resized to the size exactly.
+
+    pre: of that input, an array of 3 channels or 1. Raises BfpError for any other number, and for what cannot be read.
+    """
+    orders = {1: "gray", 3: "rgb"}
+    if len(pre.mean) not in orders:
+        raise BfpError(f"image {image} is no input of {len(pre.mean)} channels, only of 1 or 3; give an array")
+    one = Preprocessing(pre.size, pre.mean, pre.std, channels=orders[len(pre.mean)])
+    picture = as_network_takes(image, one) if isinstance(image, Image.Image) else open_image(image, one)
+    return fit_image(picture, one).astype(np.float32)
+
+
 def normalise(pixels: np.ndarray, pre: Preprocessing) -> np.ndarray:
     """Pixels, uint8 [N, H, W, C] in RGB or gray (arrays: float32, too), to the network's input: float32 [N, C, H, W].
 

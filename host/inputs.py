@@ -5,6 +5,9 @@
     uint8 [H, W, C]      pixels, RGB or gray, of any size: resized and cropped as a picture
     float [C, H, W]      normalised: (pixel - mean) / std, in the network's order of channels
 
+Of a network whose input are arrays, only the last is one; where it has several inputs, those of 3 channels or 1 may be
+paths and PIL pictures as well, whose pixels count from 0 to 255.
+
 Mantissas are no image: they have a way of their own, so that pixels are never taken for them.
 """
 
@@ -26,7 +29,7 @@ from bfp.format import quantise
 from bfp.layout import PlacedTensor
 from bfp.names import shown
 from bfp.placement import Placement, placement
-from host.image import as_network_takes, fit_picture, load_picture, picture_size, upright
+from host.image import as_network_takes, fit_picture, load_picture, normalise, part_of_picture, picture_size, upright
 from host.pixels import PixelWriter
 
 Prepared = Union[Image.Image, np.ndarray]  # what can be written: a picture of the network's size, or mantissas
@@ -44,7 +47,7 @@ class Inputs:
         several = len(deployment.inputs) > 1
         self.each = {
             e.tensor: ImageInput(
-                f"{self.network}, input {e.tensor}" if several else self.network, e, deployment.tensor(e.tensor)
+                f"{self.network}, input {e.tensor}" if several else self.network, e, deployment.tensor(e.tensor), several
             )
             for e in deployment.inputs
         }
@@ -93,8 +96,8 @@ class Inputs:
 class ImageInput:
     """One input of a network: turns images into what can be written (slow, in any thread), and writes that (quick)."""
 
-    def __init__(self, network: str, entry: NetworkInput, tensor: PlacedTensor):
-        self.network, self.pre, self.tensor = network, entry.preprocessing, tensor
+    def __init__(self, network: str, entry: NetworkInput, tensor: PlacedTensor, several: bool = False):
+        self.network, self.pre, self.tensor, self.several = network, entry.preprocessing, tensor, several
         self._refusal, self._writer = None, None
         if self.pre.channels == ARRAY:
             self._refusal = BfpError("its input are arrays, no pictures; give them as float [C, H, W], normalised")
@@ -110,6 +113,8 @@ class ImageInput:
         draft: of host.image. Raises BfpError, one sentence, for any other kind, shape or value.
         """
         pixels = isinstance(image, np.ndarray) and image.dtype == np.uint8
+        if self.several and self.pre.channels == ARRAY and isinstance(image, (str, os.PathLike, Image.Image)):
+            return self.quantised(normalise(part_of_picture(image, self.pre)[None], self.pre)[0])
         if self._writer is None and (pixels or isinstance(image, (str, os.PathLike, Image.Image))):
             raise BfpError(f"network {self.network}: {self._refusal}")
         if isinstance(image, (str, os.PathLike)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,24 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", "
 
 @dataclass(frozen=True)
 class Source:
-    """One picture. label: index of its class, None where it is not known."""
+    """One picture. label: index of its class, None where it is not known.
+
+    parts: of a network with several inputs the picture of each by its name, the first of which is ``path``; else None.
+    """
 
     path: Path
     label: int | None = None
+    parts: Mapping[str, Path] | None = None
+
+    @property
+    def image(self) -> Path | dict[str, Path]:
+        """What the accelerator takes."""
+        return self.path if self.parts is None else dict(self.parts)
+
+    @property
+    def name(self) -> str:
+        """How results call it."""
+        return str(self.path) if self.parts is None else ", ".join(f"{name}={path}" for name, path in self.parts.items())
 
 
 def find_pictures(names: Iterable[str | Path], classes: int | None = None) -> list[Source]:
@@ -39,6 +53,28 @@ def find_pictures(names: Iterable[str | Path], classes: int | None = None) -> li
         except OSError as error:
             raise BfpError(f"images {shown(str(name))} cannot be read ({error.strerror}); check the name, and whose they are") from None
     return found
+
+
+def find_parts(words: Iterable[str], inputs: tuple[str, ...]) -> list[Source]:
+    """The pictures of several inputs, each ``NAME=FILE``, or ``NAME=FOLDER`` with pictures of the same names in each folder.
+
+    Raises BfpError where an input lacks, is unknown or comes twice, and where folders do not hold the same names.
+    """
+    found: dict[str, list[Path]] = {}
+    for word in words:
+        name, _, place = word.partition("=")
+        if name not in inputs or not place or name in found:
+            raise BfpError(f"{shown(word)} is not NAME=FILE of an input that has none yet; the inputs are {', '.join(inputs)}")
+        found[name] = [source.path for source in find_pictures([place])]
+    lacking = [name for name in inputs if name not in found]
+    if lacking:
+        raise BfpError(f"no picture for the input {lacking[0]}; give {lacking[0]}=FILE, and one for each of {', '.join(inputs)}")
+    names = {name: [path.stem for path in paths] if len(paths) > 1 else [""] for name, paths in found.items()}
+    first = names[inputs[0]]
+    for name, others in names.items():
+        if others != first:
+            raise BfpError(f"the inputs {inputs[0]} and {name} have {len(first)} and {len(others)} pictures, not of the same names; give pairs")
+    return [Source(row[0], parts=dict(zip(inputs, row))) for row in zip(*(found[name] for name in inputs))]
 
 
 def _folder(folder: Path, classes: int | None) -> list[Source]:

@@ -218,9 +218,9 @@ def test_single_channels_without_their_axis(case):
 
 
 def test_a_pixel_shuffle_that_is_limited():
-    """As the last step of a network that makes pictures larger: the host puts the pixels in order."""
+    """As the last step of a network that makes pictures larger."""
     module = lively(Fn(lambda m, x: F.pixel_shuffle(m[0](x), 2).clamp(0, 1), conv(3, 12)))
     network = import_module(module, (3, 9, 8), "net")
     images = torch.randn(2, 3, 9, 8)
     found = float_model.returned(network, images)
-    np.testing.assert_allclose(found, module(images).detach().numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.reshape(2, 3, 14, 12), module(images).detach().numpy(), rtol=1e-4, atol=1e-5)

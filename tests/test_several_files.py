@@ -8,18 +8,23 @@ import re
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from support.report_page import Page
 from support.several import Pair, leaves
 
-from bfp import artifact_file
+from bfp import artifact_file, golden
 from bfp.errors import BfpError
 from bfp.samples import load_samples
 from calib.__main__ import main as calib
 from calib.config import load_config
 from calib.evaluation import evaluate
+from calib.data.classes import Classes
+from calib.data.images import open_images
 from calib.pipeline import prepare
+from calib.used_files import images_digest
 from codegen.__main__ import main as codegen
 from host.__main__ import main as host
+from host.image import normalise, part_of_picture
 
 TOML = """
 model = "several_test_network:make"
@@ -164,7 +169,7 @@ CHANGES = {
     "other channels": ("right = 1", "right = 2", "has 4 of them|mean is .* 5 number"),
     "a mean too few": ("120.0, 0.5", "120.0", "mean is .* 4 number"),
     "an array's name": ("pairs.npz", "pairs.npz:left", "of several inputs, the arrays are left, right; leave the names out"),
-    "a picture": ("pairs.npz", "picture.png", "is no .npz file"),
+    "a picture": ("pairs.npz", "picture.png", "is no .npz or .csv file"),
     "another output": ('task_output = "scores"', 'task_output = "score"', "has no output named 'score'; its outputs are"),
 }
 
@@ -198,3 +203,74 @@ def test_random_weights_and_random_images(project):
     changed.write_text('weights = "random"\n' + TOML.replace('"pairs.npz"', '"random"\nlimit = 6'))
     prepared = prepare(load_config(changed))
     assert len(prepared.calibration) == 6 and prepared.network.graph.inputs == ("left", "right")
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Three pairs of pictures, of which the first is larger than the network's input, in a folder for each input."""
+    rng = np.random.default_rng(3)
+    for name, channels in (("left", (3,)), ("right", ())):
+        (tmp_path / name).mkdir()
+        for n, size in enumerate(((20, 31), (8, 10), (8, 10))):
+            Image.fromarray(rng.integers(0, 256, (*size, *channels), np.uint8)).save(tmp_path / name / f"p{n}.png")
+    return tmp_path
+
+
+def test_lists_of_pictures_for_each_input(project, pictures):
+    """Colour and gray by the number of channels, resized to the size; labels by name."""
+    (pictures / "pairs.csv").write_text("left;right;label\n" + "".join(f"left/p{n}.png;right/p{n}.png;{'abc'[n]}\n" for n in range(3)))
+    path = project[0].with_name("listed.toml")
+    path.write_text(TOML.replace("pairs.npz", str(pictures / "pairs.csv")))
+    config = load_config(path)
+    images = open_images(config.calibration, config.input, classes=Classes(("a", "b", "c", "d")))
+    assert images.labels.tolist() == [0, 1, 2]
+    batch = next(images.batches(3))
+    for n in range(3):
+        left, right = (Image.open(pictures / name / f"p{n}.png").resize((10, 8), Image.BICUBIC) for name in ("left", "right"))
+        wanted = np.concatenate([np.asarray(left), np.asarray(right)[:, :, None]], 2).astype(np.float32)
+        wanted = (wanted - np.array([100, 110, 120, 0.5], np.float32)) / np.array([50, 50, 50, 2], np.float32)
+        np.testing.assert_allclose(batch[n], wanted.transpose(2, 0, 1), rtol=1e-6)
+    before = images_digest(images)
+    Image.new("L", (10, 8)).save(pictures / "right" / "p2.png")
+    assert images_digest(images) != before
+    for text, reason in (
+        ("left,label\nleft/p0.png,a\n", "needs one for each input: left, right"),
+        ("left,right\nleft/p0.png,\n", "line 2: .* lacks a file or a class"),
+        ("left,right,label\nleft/p0.png,right/p0.png,z\n", "line 2: .* lacks a file or a class"),
+    ):
+        (pictures / "pairs.csv").write_text(text)
+        with pytest.raises(BfpError, match=reason):
+            open_images(config.calibration, config.input, classes=Classes(("a", "b", "c", "d")))
+
+
+def test_pictures_by_name_on_the_board(project, pictures, capsys):
+    """One file for each input, or folders with pictures of the same names."""
+    out = project[1]
+    start = ["run", str(out / "deploy"), "--simulate", str(out / "csim" / "libengine.so"), "--json", str(pictures / "found.json")]
+    words = [f"{name}={pictures / name}" for name in ("right", "left")]
+    assert host([*start, *words]) == 0
+    found = json.loads((pictures / "found.json").read_text())["images"]
+    artifact = artifact_file.load(out / "artifact.npz")
+    for n, one in enumerate(found):
+        assert one["file"] == f"left={pictures}/left/p{n}.png, right={pictures}/right/p{n}.png"
+        parts = [part_of_picture(pictures / e.tensor / f"p{n}.png", e.preprocessing) for e in artifact.inputs]
+        image = [normalise(p[None], e.preprocessing) for p, e in zip(parts, artifact.inputs)]
+        mantissas = golden.quantise_input(artifact, np.concatenate(image, 1))
+        logits = artifact.graph.output_parts(golden.logits(artifact, mantissas))[artifact.outputs[1].tensor][0]
+        best = [p["name"] for p in one["predictions"]]
+        assert len(found) == 3 and best == ["abcd"[i] for i in np.argsort(-logits, kind="stable")]
+    single = [f"{name}={pictures / name / 'p1.png'}" for name in ("left", "right")]
+    assert host([*start, *single]) == 0
+    assert json.loads((pictures / "found.json").read_text())["images"] == found[1:2]
+    (pictures / "right" / "p2.png").rename(pictures / "right" / "q2.png")
+    for wrong, reason in (
+        ([str(pictures / "left" / "p1.png")], "is not NAME=FILE of an input that has none yet; the inputs are left, right"),
+        (single[:1], "no picture for the input right; give right=FILE"),
+        ([*single, "other=x.png"], "is not NAME=FILE of an input that has none yet; the inputs are left, right"),
+        ([*single[:1], *single[:1]], "of an input that has none yet"),
+        (words, "the inputs left and right have 3 and 3 pictures, not of the same names"),
+        (["left=nowhere.png"], "image nowhere.png does not exist"),
+    ):
+        capsys.readouterr()
+        assert host([*start, *wrong]) == 2
+        assert reason in capsys.readouterr().err

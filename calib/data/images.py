@@ -29,7 +29,7 @@ from calib.data.items import Item, NotThere
 from calib.data.lists import read_list
 from calib.data.npz_images import NpzArrays, NpzImages
 from calib.data.packages import package_files
-from calib.data.several import several_items
+from calib.data.several import several_items, several_pictures
 from calib.data.targets import Masks, beside, placed_mask, read_mask, read_target
 from calib.options import ImageOptions
 from host.image import MODES, fit_image, normalise, open_image, picture_size
@@ -230,6 +230,10 @@ def _resolve(
         if (wanted or 0) > MOST_RANDOM:
             raise BfpError(f"{wanted} random images are more than {MOST_RANDOM}; give a smaller limit, skip or stride")
         return Found(tuple(_random_item(pre, seed, i) for i in range(wanted or RANDOM_COUNT)))
+    if inputs and source.endswith(".csv"):
+        if not os.path.exists(source):
+            raise NotThere(f"images {source} do not exist")
+        return Found(tuple(several_pictures(Path(source), pre, inputs, classes)))
     if source.startswith("package:"):
         return Found(tuple(_file_item(p, pre) for p in package_files(source)))
     archive = re.fullmatch(r"(.+\.npz)((?::[^:]*)*)", source)

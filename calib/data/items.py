@@ -24,7 +24,7 @@ class Item:
     in_order: it can only be read after the one before it, in one thread. boxes: those of the ground truth, in pixels of
     the upright picture, None where none are known. size: its width and height, found without decoding it; None where
     that takes opening it. path: of a picture in a file of its own; target: the file of its mask, or of what it should
-    become, None where there is none.
+    become, None where there is none. files: of several inputs those of its pictures.
     """
 
     name: str
@@ -35,3 +35,4 @@ class Item:
     size: Callable[[], tuple[int, int]] | None = None
     path: Path | None = None
     target: Path | None = None
+    files: tuple[Path, ...] = ()

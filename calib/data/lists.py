@@ -26,17 +26,9 @@ def read_list(path: Path, classes: Classes) -> list[tuple[Path, int | Boxes | Pa
     Of boxes, each has a line of its own; a file without any has one line whose label and sides are empty. Raises
     BfpError, with the line, for what is no such list.
     """
-    lines = read_lines(path, "list of images", "write it with the columns file,label")
-    separator = max(SEPARATORS, key=lambda s: lines[0].count(s)) if lines else ","
-    try:
-        rows = csv.DictReader(lines, delimiter=separator, skipinitialspace=True)
-        columns = [name.strip() for name in rows.fieldnames or []]
-        if "file" not in columns or not {"label", "target"} & set(columns):
-            raise BfpError(f"{path} has the columns {shown(columns)}; it needs 'file' and 'label', or 'file' and 'target'")
-        rows.fieldnames = columns
-        numbered = list(enumerate(rows, 2))
-    except csv.Error as error:
-        raise BfpError(f"{path} cannot be read as CSV ({error}); write it with the columns file,label") from None
+    columns, numbered = read_table(path, "file,label")
+    if "file" not in columns or not {"label", "target"} & set(columns):
+        raise BfpError(f"{path} has the columns {shown(columns)}; it needs 'file' and 'label', or 'file' and 'target'")
     if not numbered:
         raise BfpError(f"{path} lists no images; add lines file,label")
     if "target" in columns:
@@ -47,6 +39,19 @@ def read_list(path: Path, classes: Classes) -> list[tuple[Path, int | Boxes | Pa
     if missing:
         raise BfpError(f"{path} has the columns {shown(columns)}; boxes need {', '.join(SIDES)}, all of them")
     return _boxes(path, numbered, classes)
+
+
+def read_table(path: Path, wanted: str) -> tuple[list[str], list[tuple[int, dict]]]:
+    """The columns of a table, and its rows by their numbers of lines. wanted: the columns that a refusal asks for."""
+    lines = read_lines(path, "list of images", f"write it with the columns {wanted}")
+    separator = max(SEPARATORS, key=lambda s: lines[0].count(s)) if lines else ","
+    try:
+        rows = csv.DictReader(lines, delimiter=separator, skipinitialspace=True)
+        columns = [name.strip() for name in rows.fieldnames or []]
+        rows.fieldnames = columns
+        return columns, list(enumerate(rows, 2))
+    except csv.Error as error:
+        raise BfpError(f"{path} cannot be read as CSV ({error}); write it with the columns {wanted}") from None
 
 
 def _labelled(path: Path, number: int, row: dict, classes: Classes) -> tuple[Path, int]:

@@ -9,8 +9,12 @@ import numpy as np
 
 from bfp.artifact import Preprocessing
 from bfp.errors import BfpError
+from bfp.names import shown
+from calib.data.classes import Classes
 from calib.data.items import Item, NotThere
+from calib.data.lists import read_table
 from calib.data.npz_images import NpzArrays, array_names
+from host.image import part_of_picture
 
 
 def several_items(path: Path, named: str, pre: Preprocessing, inputs: tuple[tuple[str, int], ...]) -> list[Item]:
@@ -33,3 +37,30 @@ def several_items(path: Path, named: str, pre: Preprocessing, inputs: tuple[tupl
         return Item(f"{path}[{i}]", lambda: np.concatenate([part.read(i) for part in parts], axis=2), label, in_order=True)
 
     return [item(i) for i in range(len(parts[0]))]
+
+
+def several_pictures(path: Path, pre: Preprocessing, inputs: tuple[tuple[str, int], ...], classes: Classes) -> list[Item]:
+    """Images of several inputs that a table lists: a column of files for each input, by its name, and perhaps ``label``.
+
+    Raises BfpError, with the line, where a column or a file's name lacks, and for a label that is none.
+    """
+    names = [name for name, _ in inputs]
+    columns, rows = read_table(path, ",".join(names))
+    if not set(names) <= set(columns):
+        raise BfpError(f"{path} has the columns {shown(columns)}; it needs one for each input: {', '.join(names)}")
+    ends = np.cumsum([0, *(count for _, count in inputs)])
+    parts = {name: pre.part(int(a), int(b)) for name, a, b in zip(names, ends, ends[1:])}
+
+    def item(number: int, row: dict) -> Item:
+        files = {name: path.parent / (row[name] or "").strip() for name in names}
+        label = classes.label((row["label"] or "").strip()) if "label" in columns else None
+        if path.parent in files.values() or "label" in columns and label is None:
+            raise BfpError(f"{path}, line {number}: {shown([row[c] for c in columns])} lacks a file or a class; give both")
+        listed = ", ".join(f"{name}={file}" for name, file in files.items())
+
+        def read() -> np.ndarray:
+            return np.concatenate([part_of_picture(files[name], parts[name]) for name in names], axis=2)
+
+        return Item(listed, read, label, files=tuple(files.values()))
+
+    return [item(number, row) for number, row in rows]
