@@ -84,13 +84,12 @@ class PlacedTensor:
         """Bits of a mantissa, or of a part of one, in memory."""
         return self.part_bits or self.format.bits
 
-    @property
-    def stored_channels(self) -> int:
-        """Lanes that one pixel of the tensor takes: of each channel, as many as it has parts."""
-        return self.shape[0] * (part_count(self.format, self.part_bits) if self.part_bits else 1)
+    def lanes_of(self, segment: Segment) -> int:
+        """Lanes that one pixel of a segment takes: of each channel, as many as it has parts."""
+        return (segment.stop - segment.start) * (part_count(self.format, self.part_bits) if self.part_bits else 1)
 
     def stored(self, mantissas: np.ndarray) -> np.ndarray:
-        """What lies in the lanes, [stored_channels, H, W], of mantissas [C, H, W]."""
+        """What lies in the lanes, [lanes_of, H, W], of a segment's mantissas [C, H, W]."""
         return to_parts(mantissas, self.format, self.part_bits) if self.part_bits else mantissas
 
     @property
@@ -100,7 +99,7 @@ class PlacedTensor:
 
     def segment_words(self, segment: Segment, lanes: int) -> int:
         """Words of the arena that one segment takes."""
-        return plane_count(segment.stop - segment.start, lanes) * self.shape[1] * self.line_words
+        return plane_count(self.lanes_of(segment), lanes) * self.shape[1] * self.line_words
 
 
 def line_words(width: int, bits: int) -> int:
@@ -157,7 +156,7 @@ def channel_lanes(tensor: PlacedTensor, arena: np.ndarray) -> Iterator[np.ndarra
     for segment in tensor.segments:
         end = segment.address + tensor.segment_words(segment, lanes)
         planes = arena[segment.address : end].reshape(-1, tensor.shape[1], tensor.line_words, lanes)
-        for c in range(tensor.stored_channels if tensor.part_bits else segment.stop - segment.start):
+        for c in range(tensor.lanes_of(segment)):
             yield planes[c // lanes, :, :, c % lanes]
 
 
@@ -174,8 +173,8 @@ def check(tensor: PlacedTensor, words: int, lanes: int) -> None:
         raise BfpError(f"{where} has an empty shape")
     if tensor.format.channels != channels:
         raise BfpError(f"{where} has {channels} channels and exponents for {tensor.format.channels}")
-    if tensor.part_bits and (tensor.part_bits >= tensor.format.bits or tensor.stored_channels > lanes or len(tensor.segments) > 1):
-        raise BfpError(f"{where} lies in parts of {tensor.part_bits} bits that are none of its mantissas, or fill no single word")
+    if tensor.part_bits and (tensor.part_bits >= tensor.format.bits or len(tensor.segments) > 1):
+        raise BfpError(f"{where} lies in parts of {tensor.part_bits} bits, but in several segments or no wider itself")
     covered = 0
     for segment in tensor.segments:
         if segment.start != covered or segment.stop <= covered:
@@ -209,7 +208,7 @@ def pack(tensor: PlacedTensor, mantissas: np.ndarray, arena: np.ndarray) -> None
             f"but {mantissas.min()}..{mantissas.max()} were given; quantise them with its format"
         )
     for segment in tensor.segments:
-        count = plane_count(segment.stop - segment.start, lanes)
+        count = plane_count(tensor.lanes_of(segment), lanes)
         codes = np.zeros((count * lanes, height, width), np.uint8)
         held = tensor.stored(mantissas[segment.start : segment.stop]).astype(np.int64)
         codes[: len(held)] = held & ((1 << tensor.stored_bits) - 1)
@@ -228,8 +227,7 @@ def unpack(tensor: PlacedTensor, arena: np.ndarray) -> np.ndarray:
     for segment in tensor.segments:
         end = segment.address + tensor.segment_words(segment, lanes)
         raw = np.asarray(arena)[segment.address : end].reshape(-1, height, line, lanes)
-        count = tensor.stored_channels if tensor.part_bits else segment.stop - segment.start
-        codes = raw.transpose(0, 3, 1, 2).reshape(-1, height, line)[:count]
+        codes = raw.transpose(0, 3, 1, 2).reshape(-1, height, line)[: tensor.lanes_of(segment)]
         values = unpack_lines(codes, bits, width).astype(np.int16)
         signed = np.where(values >> (bits - 1), values - (1 << bits), values)
         held = signed if tensor.format.signed else values

@@ -61,7 +61,7 @@ def test_parts_add_up_and_reach_no_further_than_the_whole(fmt, bits):
 def test_the_network_in_parts_has_the_same_integers():
     artifact = calibrated().record
     x = input_mantissas(artifact, 4, 1)
-    lowered = in_parts(artifact, 6, 16)
+    lowered = in_parts(artifact, 6)
     assert lowered.part_bits and lowered.artifact.graph.shapes[artifact.graph.input][0] == 15
     whole, parts = golden.run(artifact, x), golden.run(lowered.artifact, lowered.as_stored(x, artifact.formats))
     for tensor in whole.keys() - set(artifact.graph.inputs):
@@ -77,7 +77,7 @@ def test_an_input_of_eight_bits_costs_no_products(tmp_path):
     assert build([calibrated(unsigned=False, activations=8).record], options, BOARD).array.products == 2
 
 
-@pytest.mark.parametrize("channels, kernel, lanes", [(3, 3, 16), (1, 5, 16), (3, 3, 32), (2, 1, 16)])
+@pytest.mark.parametrize("channels, kernel, lanes", [(3, 3, 16), (1, 5, 16), (3, 3, 32), (2, 1, 8)])
 def test_the_engine_computes_the_same(channels, kernel, lanes, tmp_path):
     artifact = calibrated(channels, kernel)
     result = csim(artifact, tmp_path, images(channels)[:2], lanes=lanes)
@@ -93,13 +93,15 @@ def test_the_engine_computes_the_same(channels, kernel, lanes, tmp_path):
     assert estimate(artifact, lanes=lanes)["frames_per_second"] > 0
 
 
-def test_where_parts_do_not_fit_the_array_is_as_wide_as_the_input():
-    artifact = calibrated(channels=6).record  # 18 lanes at least
+def test_where_parts_do_not_pay_the_array_is_as_wide_as_the_input():
+    """A first layer of 20 channels would have seven words to read for two, in half of the network."""
+    artifact = calibrated(channels=20, activation_group=0, weight_group=0).record
     program = build([artifact], EngineOptions(), BOARD)
     assert program.array.products == 2 and program.tensors[0].part_bits is None
+    assert build([artifact], EngineOptions(products=4), BOARD).tensors[0].part_bits
+    blocks = calibrated(channels=20, activation_group=16).record  # parts of two exponents would share words
     with pytest.raises(BfpError, match="products is 4"):
-        build([artifact], EngineOptions(products=4), BOARD)
-    assert build([calibrated().record], EngineOptions(products=4), BOARD).tensors[0].part_bits
+        build([blocks], EngineOptions(products=4), BOARD)
 
 
 @pytest.mark.parametrize("channels", ["rgb", "bgr", "gray"])
@@ -122,6 +124,6 @@ def test_parts_that_are_none_are_refused():
     fmt = BlockFormat(8, True, (0, 3), (0,))
     good = PlacedTensor("input", "(host)", -1, (3, 2, 2), fmt, (Segment(0, 3, 0),), 6)
     layout.check(good, 100, 16)
-    for wrong in (replace(good, part_bits=5), replace(good, format=BlockFormat(6, True, (0, 3), (0,)))):
+    for wrong in (replace(good, segments=(Segment(0, 1, 0), Segment(1, 3, 20))), replace(good, format=BlockFormat(6, True, (0, 3), (0,)))):
         with pytest.raises(BfpError, match="lies in parts of"):
             layout.check(wrong, 100, 16)

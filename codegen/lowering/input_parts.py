@@ -3,9 +3,9 @@
 One array is built for the widest operands of the whole network. An input of 8
 bits in a network of 5 would halve the products of every DSP. Its mantissa is
 the sum of some narrower ones, and a product of the sum is the sum of the
-products: so an input of few channels lies in memory with each channel several
-times, and the layers that read it have the same weights as often. The sums are
-the same integers (docs/numerics.md), and the lanes that it takes would idle.
+products: so the input lies in memory with each channel several times, and the
+layers that read it have the same weights as often. The sums are the same
+integers (docs/numerics.md), and of few channels the lanes would idle.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def fitted(
     whole = [Lowered(a, {}) for a in artifacts]
     found = []
     for bits in range(MAX_BITS - 1, MIN_BITS - 1, -1):
-        lowered = [in_parts(a, bits, options.lanes) for a in artifacts]
+        lowered = [in_parts(a, bits) for a in artifacts]
         if any(one.part_bits for one in lowered):
             with suppress(BfpError):  # where the option ``products`` asks for narrower operands than these
                 found.append((built(lowered), lowered))
@@ -98,9 +98,9 @@ def _layer_steps(artifact: Artifact, node: Node, array: Array) -> int:
     return words * kernel[0] * kernel[1] * -(-filters // array.filters) * -(-height * width // array.pixels)
 
 
-def in_parts(artifact: Artifact, bits: int, lanes: int) -> Lowered:
-    """The same network, to the last integer, whose wide inputs lie in parts of so many bits, where one word holds them all."""
-    part_bits = {t: bits for t in artifact.graph.inputs if _divides(artifact, t, bits, lanes)}
+def in_parts(artifact: Artifact, bits: int) -> Lowered:
+    """The same network, to the last integer, whose wide inputs lie in parts of so many bits."""
+    part_bits = {t: bits for t in artifact.graph.inputs if _divides(artifact, t, bits)}
     if not part_bits:
         return Lowered(artifact, {})
     graph, shapes, formats = artifact.graph, dict(artifact.graph.shapes), dict(artifact.formats)
@@ -115,10 +115,10 @@ def in_parts(artifact: Artifact, bits: int, lanes: int) -> Lowered:
     return Lowered(replace(artifact, graph=graph, formats=formats, parameters=parameters), part_bits)
 
 
-def _divides(artifact: Artifact, tensor: str, bits: int, lanes: int) -> bool:
+def _divides(artifact: Artifact, tensor: str, bits: int) -> bool:
     """Whether parts of so many bits are narrower than the input, and only convolutions with weights of one block read it."""
     fmt, graph = artifact.formats[tensor], artifact.graph
-    if bits >= fmt.bits or len(fmt.exponents) > 1 or part_count(fmt, bits) * fmt.channels > lanes or tensor in graph.outputs:
+    if bits >= fmt.bits or len(fmt.exponents) > 1 or tensor in graph.outputs:
         return False
     return all(_repeats(artifact, node, tensor) for node in graph.consumers(tensor))
 
