@@ -5,6 +5,8 @@ Channel ``c`` of a segment is byte lane ``(c - start) % lanes`` of plane
 ``(c - start) // lanes``. A row of a plane is ``ceil(width * bits / 8)`` words:
 in each lane a stream of ``bits`` bits per pixel, the first pixel in the lowest
 bits. Signed mantissas are in two's complement; unused lanes are zero.
+An input may lie in parts (``part_bits``): narrower mantissas whose sum each of
+its own is, the first parts of all channels, then the second ones, and so on.
 Code generation places tensors so, the engine reads and writes them so (see
 docs/architecture.md), and the driver packs and unpacks them.
 """
@@ -18,7 +20,7 @@ import numpy as np
 
 from bfp.errors import BfpError
 from bfp.fields import NAME, TEXT, checked, record, tuple_of, whole
-from bfp.format import BlockFormat
+from bfp.format import MAX_BITS, MIN_BITS, BlockFormat, mantissa_range
 from bfp.graph import SHAPE, Shape
 from bfp.limits import MAX_CHANNELS, MAX_NODES
 from bfp.names import shown
@@ -39,9 +41,35 @@ class Segment:
     address: int = checked(whole(0, MAX_WORDS))
 
 
+def part_count(fmt: BlockFormat, part_bits: int) -> int:
+    """Parts of so many bits, with the format's sign, that add up to any of its mantissas."""
+    return -(-fmt.high // mantissa_range(part_bits, fmt.signed)[1])
+
+
+def to_parts(mantissas: np.ndarray, fmt: BlockFormat, part_bits: int, axis: int = -3) -> np.ndarray:
+    """The parts of mantissas, int16, one after the other along the channels' axis: each as large as what is left allows.
+
+    All have the mantissa's sign, so that no sum of products goes further on its way than it does without parts.
+    """
+    top = mantissa_range(part_bits, fmt.signed)[1]
+    left, parts = np.asarray(mantissas, np.int16), []
+    for _ in range(part_count(fmt, part_bits)):
+        parts.append(np.clip(left, -top, top))
+        left = left - parts[-1]
+    return np.concatenate(parts, axis)
+
+
+def from_parts(parts: np.ndarray, channels: int) -> np.ndarray:
+    """Inverse of :func:`to_parts`: mantissas [channels, H, W] from their parts [parts * channels, H, W]."""
+    return parts.reshape(-1, channels, *parts.shape[1:]).sum(axis=0, dtype=np.int16)
+
+
 @dataclass(frozen=True)
 class PlacedTensor:
-    """One tensor at its place. layer, layer_index: what writes it, HOST for the host; shape: channels, height, width."""
+    """One tensor at its place. layer, layer_index: what writes it, HOST for the host; shape: channels, height, width.
+
+    part_bits: of an input that lies in parts, their width, see ``to_parts``; None: it lies as it is.
+    """
 
     name: str = checked(NAME)
     layer: str = checked(TEXT)
@@ -49,15 +77,29 @@ class PlacedTensor:
     shape: Shape = checked(SHAPE)
     format: BlockFormat = checked(record(BlockFormat))
     segments: tuple[Segment, ...] = checked(tuple_of(record(Segment), 1, MAX_CHANNELS))
+    part_bits: int | None = checked(whole(MIN_BITS, MAX_BITS - 1), omitted=True, default=None)
+
+    @property
+    def stored_bits(self) -> int:
+        """Bits of a mantissa, or of a part of one, in memory."""
+        return self.part_bits or self.format.bits
+
+    def lanes_of(self, segment: Segment) -> int:
+        """Lanes that one pixel of a segment takes: of each channel, as many as it has parts."""
+        return (segment.stop - segment.start) * (part_count(self.format, self.part_bits) if self.part_bits else 1)
+
+    def stored(self, mantissas: np.ndarray) -> np.ndarray:
+        """What lies in the lanes, [lanes_of, H, W], of a segment's mantissas [C, H, W]."""
+        return to_parts(mantissas, self.format, self.part_bits) if self.part_bits else mantissas
 
     @property
     def line_words(self) -> int:
         """Words of one row of a plane."""
-        return line_words(self.shape[2], self.format.bits)
+        return line_words(self.shape[2], self.stored_bits)
 
     def segment_words(self, segment: Segment, lanes: int) -> int:
         """Words of the arena that one segment takes."""
-        return plane_count(segment.stop - segment.start, lanes) * self.shape[1] * self.line_words
+        return plane_count(self.lanes_of(segment), lanes) * self.shape[1] * self.line_words
 
 
 def line_words(width: int, bits: int) -> int:
@@ -108,13 +150,13 @@ def unpack_lines(streams: np.ndarray, bits: int, width: int) -> np.ndarray:
 
 
 def channel_lanes(tensor: PlacedTensor, arena: np.ndarray) -> Iterator[np.ndarray]:
-    """For each channel of a tensor in turn, where its streams lie in the arena: views uint8 [height, line_words]."""
+    """For each channel of a tensor (or part of one) in turn, where its streams lie in the arena: views uint8 [height, line_words]."""
     words, lanes = arena.shape
     check(tensor, words, lanes)
     for segment in tensor.segments:
         end = segment.address + tensor.segment_words(segment, lanes)
         planes = arena[segment.address : end].reshape(-1, tensor.shape[1], tensor.line_words, lanes)
-        for c in range(segment.stop - segment.start):
+        for c in range(tensor.lanes_of(segment)):
             yield planes[c // lanes, :, :, c % lanes]
 
 
@@ -131,6 +173,8 @@ def check(tensor: PlacedTensor, words: int, lanes: int) -> None:
         raise BfpError(f"{where} has an empty shape")
     if tensor.format.channels != channels:
         raise BfpError(f"{where} has {channels} channels and exponents for {tensor.format.channels}")
+    if tensor.part_bits and (tensor.part_bits >= tensor.format.bits or len(tensor.segments) > 1):
+        raise BfpError(f"{where} lies in parts of {tensor.part_bits} bits, but in several segments or no wider itself")
     covered = 0
     for segment in tensor.segments:
         if segment.start != covered or segment.stop <= covered:
@@ -164,11 +208,11 @@ def pack(tensor: PlacedTensor, mantissas: np.ndarray, arena: np.ndarray) -> None
             f"but {mantissas.min()}..{mantissas.max()} were given; quantise them with its format"
         )
     for segment in tensor.segments:
-        count = plane_count(segment.stop - segment.start, lanes)
+        count = plane_count(tensor.lanes_of(segment), lanes)
         codes = np.zeros((count * lanes, height, width), np.uint8)
-        held = mantissas[segment.start : segment.stop].astype(np.int64)
-        codes[: len(held)] = held & ((1 << fmt.bits) - 1)
-        codes = pack_lines(codes, fmt.bits)
+        held = tensor.stored(mantissas[segment.start : segment.stop]).astype(np.int64)
+        codes[: len(held)] = held & ((1 << tensor.stored_bits) - 1)
+        codes = pack_lines(codes, tensor.stored_bits)
         end = segment.address + count * height * line
         target = arena[segment.address : end].reshape(count, height, line, lanes)
         target[:] = codes.reshape(count, lanes, height, line).transpose(0, 2, 3, 1)
@@ -178,13 +222,14 @@ def unpack(tensor: PlacedTensor, arena: np.ndarray) -> np.ndarray:
     """Read a tensor's mantissas, int16 [C, H, W], from the arena, uint8 [words, lanes]."""
     words, lanes = arena.shape
     check(tensor, words, lanes)
-    (_, height, width), line, bits = tensor.shape, tensor.line_words, tensor.format.bits
+    (channels, height, width), line, bits = tensor.shape, tensor.line_words, tensor.stored_bits
     mantissas = np.empty(tensor.shape, np.int16)
     for segment in tensor.segments:
         end = segment.address + tensor.segment_words(segment, lanes)
         raw = np.asarray(arena)[segment.address : end].reshape(-1, height, line, lanes)
-        codes = raw.transpose(0, 3, 1, 2).reshape(-1, height, line)[: segment.stop - segment.start]
+        codes = raw.transpose(0, 3, 1, 2).reshape(-1, height, line)[: tensor.lanes_of(segment)]
         values = unpack_lines(codes, bits, width).astype(np.int16)
         signed = np.where(values >> (bits - 1), values - (1 << bits), values)
-        mantissas[segment.start : segment.stop] = signed if tensor.format.signed else values
+        held = signed if tensor.format.signed else values
+        mantissas[segment.start : segment.stop] = from_parts(held, channels) if tensor.part_bits else held
     return mantissas

@@ -281,6 +281,8 @@ def _bfp(section: Section, lanes: int) -> BfpOptions:
         weight_budget=section.take("weight_budget", None, width, mean_width),
         activation_budget=section.take("activation_budget", None, width, mean_width),
         bias_correction=section.take("bias_correction", auto, boolean, "true or false"),
+        input_bits=section.integer("input_bits", MAX_BITS if auto else None, MIN_BITS, MAX_BITS),
+        output_bits=section.integer("output_bits", MAX_BITS if auto else None, MIN_BITS, MAX_BITS),
         overrides=_overrides(section),
     )
     section.done()

@@ -27,14 +27,17 @@ IP_NAME = "sbfp_engine_0"
 
 
 def placed_tensor(program: Program, t: StoredTensor) -> PlacedTensor:
-    """One stored tensor as the driver needs it."""
+    """One stored tensor as the driver needs it: what lies in parts, as what it is without."""
+    artifact, segments = program.artifacts[t.network], t.placement.segments()
+    shape = artifact.graph.shapes[t.name]
     return PlacedTensor(
         name=t.name,
         layer=program.layers[t.layer].name if t.layer != HOST else "(host)",
         layer_index=t.layer,
-        shape=t.shape,
-        format=t.format,
-        segments=t.placement.segments(),
+        shape=shape,
+        format=artifact.formats[t.name],
+        segments=(Segment(0, shape[0], segments[0].address),) if t.part_bits else segments,
+        part_bits=t.part_bits,
     )
 
 

@@ -51,9 +51,10 @@ class PixelWriter:
                 f"{channels} channels of {tuple(pre.size)}; give it normalised floats, or mantissas"
             )
         self._tensor, self._pre = tensor, pre
-        codes = mantissa_table(pre, tensor.format) & ((1 << tensor.format.bits) - 1)
-        # PIL looks values up in its own order of bands
-        self._table = (codes[::-1] if pre.channels == "bgr" else codes).reshape(-1).tolist()
+        codes = tensor.stored(mantissa_table(pre, tensor.format)[:, None]) & ((1 << tensor.stored_bits) - 1)
+        # PIL looks values up in its own order of bands; of an input that lies in parts there is a table for each
+        tables = codes.reshape(-1, channels, VALUES)
+        self._tables = [(t[::-1] if pre.channels == "bgr" else t).reshape(-1).tolist() for t in tables]
         self._cleared: list[weakref.ref] = []  # arenas in which the unused lanes hold zeros
 
     def write(self, picture: Image.Image, arena: np.ndarray) -> None:
@@ -71,17 +72,19 @@ class PixelWriter:
             )
         self._clear_once(arena)
         arena = np.asarray(arena)  # a plain view: slices of a PYNQ buffer cost more
-        looked_up = self._look_up(picture)
-        bits, (first, *others), lanes = tensor.format.bits, tensor.segments, arena.shape[1]
+        bits, (first, *others), lanes = tensor.stored_bits, tensor.segments, arena.shape[1]
         if (bits, channels, lanes % 4) == (8, 3, 0) and not others:
             # all channels lie in the first four bytes of a word, so that a pixel is one write
             words = arena[first.address : first.address + height * width]
-            words.view("<u4")[:, 0] = looked_up.view("<u4").reshape(-1) & COLOURS
+            words.view("<u4")[:, 0] = self._look_up(picture, self._tables[0]).view("<u4").reshape(-1) & COLOURS
             return
-        for channel, lane in enumerate(layout.channel_lanes(tensor, arena)):
-            lane[:] = layout.pack_lines(looked_up[:, :, channel], bits)
+        coming = layout.channel_lanes(tensor, arena)
+        for table in self._tables:
+            looked_up = self._look_up(picture, table)
+            for channel, lane in zip(range(channels), coming):
+                lane[:] = layout.pack_lines(looked_up[:, :, channel], bits)
 
-    def _look_up(self, picture: Image.Image) -> np.ndarray:
+    def _look_up(self, picture: Image.Image, table: list[int]) -> np.ndarray:
         """The mantissas' bytes of every pixel, uint8 [height, width, bytes of a pixel].
 
         As ``picture.point(table).tobytes("raw", raw)`` by the functions that these call. Later versions of Pillow round
@@ -89,7 +92,7 @@ class PixelWriter:
         """
         (width, height), (raw, size) = picture.size, RAW[self._pre.channels]
         picture.load()
-        looked_up = picture.im.point(self._table, None)
+        looked_up = picture.im.point(table, None)
         encoder = Image._getencoder(picture.mode, "raw", (raw,))
         encoder.setimage(looked_up, (0, 0, width, height))
         _, _, held = encoder.encode(width * height * size)

@@ -46,7 +46,7 @@ def residual_stream(graph: Graph) -> set[str]:
 def resolve_options(
     graph: Graph, options: BfpOptions, method: str | None = None, widths: Mapping[str, LayerWidths] | None = None
 ) -> dict[str, LayerOptions]:
-    """Options by node name: the network's, then what ``sensitive`` asks for, then ``widths``, then the overrides.
+    """Options by node name: the network's, then what ``sensitive`` and ``output_bits`` ask for, then ``widths``, then the overrides.
 
     method: in place of the network's own, where that was left open. widths: of single layers, by node name. A later
     override wins over an earlier one. Raises BfpError for an override that matches no layer, or that sets weights where
@@ -62,6 +62,8 @@ def resolve_options(
             changes["weights"] = max(options.weights, options.sensitive)
         if node.output in stream:
             changes["activations"] = max(options.activations, options.sensitive)
+        if node.output in graph.outputs and options.output_bits and not graph.consumers(node.output):
+            changes["activations"] = options.output_bits  # it is only written, which costs no multiplier
         if node.output in graph.outputs and base.method != FAN2019:
             # the largest output decides the class: it must not saturate
             changes["method"] = "max"

@@ -197,7 +197,7 @@ def _asked(
     """Width of a tensor by its own layer; a copy or a concatenation asks only where its width is not the network's."""
     node = graph.producer(tensor)
     if node is None:
-        return options.activations
+        return options.input_bits or options.activations
     bits = layers[node.name].activations
     passive = not node.operator.computes or tensor in source_of
     return None if passive and bits == options.activations else bits

@@ -133,7 +133,7 @@ class Emitter:
             epilogue=self.epilogue_fields(job),
             average=self.average_fields(job),
         )
-        node, shapes = job.node, self.graph.shapes
+        node, shapes = job.node, self.program.artifacts[self.index].graph.shapes  # parts are no work of the network's
         macs = node.operator.macs(node, shapes[node.main], shapes[node.output])
         layer = EngineLayer(
             job.name, self.describe(job), self.index, macs, tiling, fields, job.pool, job.input_pool

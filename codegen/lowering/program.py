@@ -9,15 +9,13 @@ import numpy as np
 
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
-from bfp.format import mantissa_range
 from bfp.graph import Node
 from bfp.kernel import Kernel
 from bfp.parameters import Parameters
-from codegen.lowering.array import build_array
 from codegen.lowering.cost import Machine
 from codegen.lowering.emission import Emitter
 from codegen.lowering.fusion import MOST_QUEUED, MOST_WORDS, InputPool, Pool, fusible, input_pools
-from codegen.lowering.engine_operators import ENGINE_OPERATOR
+from codegen.lowering.input_parts import Lowered, fitted
 from codegen.lowering.job import Job
 from codegen.options import EngineOptions
 from codegen.lowering.placement import Placement, place, read_in_place
@@ -41,30 +39,14 @@ def build(
     board, timing: of the machine whose modelled cycles decide how layers are cut; the program computes the same on any.
     with_weights, built: see :class:`Program`.
     """
-    array = build_array(options, *widest_operands(artifacts), board.multiplier_bits, board.narrow_multiplier_bits)
-    program = Program(options, array, artifacts, with_weights, built)
+    array, lowered = fitted(artifacts, options, board.multiplier_bits, board.narrow_multiplier_bits)
+    program = Program(options, array, artifacts, lowered, with_weights, built)
     machine = Machine.of(board, timing, options.lanes)
-    for index, artifact in enumerate(artifacts):
+    for index, one in enumerate(lowered):
         begin = len(program.layers)
-        Lowering(program, machine, index, artifact).run()
+        Lowering(program, machine, index, one).run()
         program.ranges.append((begin, len(program.layers)))
     return program
-
-
-def widest_operands(artifacts: list[Artifact]) -> tuple[int, int]:
-    """Largest magnitudes that meet in the array: of weights, and of activations (1 where there is none)."""
-    weight, activation = 1, 1
-    for artifact in artifacts:
-        for node in artifact.graph.computed():
-            if node.op not in ENGINE_OPERATOR:
-                continue  # a table: nothing is multiplied
-            if ENGINE_OPERATOR[node.op].traits.dense:
-                if node.weighted:
-                    weight = max(weight, mantissa_range(artifact.parameters[node.name].weights.bits, True)[1])
-                activation = max(activation, artifact.formats[node.main].high)
-            if node.shortcut:  # it may have to be copied through the array
-                activation = max(activation, artifact.formats[node.shortcut].high)
-    return weight, activation
 
 
 @dataclass(frozen=True)
@@ -79,11 +61,13 @@ class Planned:
 class Lowering:
     """Lowers one network into a program: places tensors, chooses tilings, then emits layer after layer."""
 
-    def __init__(self, program: Program, machine: Machine, index: int, artifact: Artifact) -> None:
+    def __init__(self, program: Program, machine: Machine, index: int, lowered: Lowered) -> None:
+        artifact = lowered.artifact
         self.program = program
         self.machine = machine
         self.index = index
         self.artifact = artifact
+        self.part_bits = lowered.part_bits
         self.graph = artifact.graph
         self.planned: list[Planned] = []
         self.emitter = Emitter(program, index, artifact)
@@ -132,7 +116,8 @@ class Lowering:
 
     def store(self, tensor: str, label: str, layer: int, placement: Placement) -> None:
         shape, fmt = self.graph.shapes[tensor], self.artifact.formats[tensor]
-        self.program.tensors.append(StoredTensor(tensor, label, self.index, layer, shape, fmt, placement))
+        part_bits = self.part_bits.get(tensor)
+        self.program.tensors.append(StoredTensor(tensor, label, self.index, layer, shape, fmt, placement, part_bits))
 
     def find_pools(self, in_place: Collection[str]) -> dict[str, Pool]:
         """Max pools that run in the layers that make their input, by what these make."""

@@ -11,6 +11,7 @@ from bfp.artifact import Artifact
 from bfp.format import BlockFormat
 from bfp.kernel import Kernel
 from codegen.lowering.array import Array
+from codegen.lowering.input_parts import Lowered
 from codegen.lowering.fusion import InputPool, Pool
 from codegen.lowering.layer_fields import LayerFields
 from codegen.lowering.placement import Placement
@@ -85,7 +86,8 @@ BUFFER_USERS: dict[str, Callable[[EngineLayer], bool]] = {
 class StoredTensor:
     """A tensor that the engine writes (or the host, where ``layer`` is -1).
 
-    label: its name, or what it is a copy of, for people.
+    label: its name, or what it is a copy of, for people. part_bits: of an input that lies in parts; shape and format are
+    those of the parts then.
     """
 
     name: str
@@ -95,13 +97,14 @@ class StoredTensor:
     shape: tuple[int, int, int]
     format: BlockFormat
     placement: Placement
+    part_bits: int | None = None
 
 
 @dataclass
 class Program:
     """Everything that code generation renders. Addresses are in words.
 
-    with_weights: whether dense layers' weights are laid out; without them (zeros
+    lowered: the artifacts as the engine computes them. with_weights: whether dense layers' weights are laid out; without them (zeros
     in their place) a program has every size and address, and is built at once.
     built: the kernel of an existing bitstream, whose bounds hold then; None: the weights' own.
     ranges: of each network, its first layer, and the one behind its last.
@@ -110,6 +113,7 @@ class Program:
     options: EngineOptions
     array: Array
     artifacts: list[Artifact]
+    lowered: list[Lowered]
     with_weights: bool = True
     built: Kernel | None = None
     layers: list[EngineLayer] = field(default_factory=list)

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
-from codegen.lowering.array import build_array
-from codegen.lowering.program import build, widest_operands
+from codegen.lowering.input_parts import fitted
+from codegen.lowering.program import build
 from codegen.options import EngineOptions
 from codegen.performance.board import Board
 from codegen.performance.estimate import estimate
@@ -65,14 +65,21 @@ class Point:
 
 
 def widths_of(artifact: Artifact) -> tuple[int, int]:
-    """Widest mantissas of an artifact: (weights, activations)."""
+    """Widest mantissas of an artifact: (weights, activations); inputs and outputs have widths of their own."""
     weights = [p.weights.bits for p in artifact.parameters.values() if p.weights]
-    return max(weights, default=8), max(fmt.bits for fmt in artifact.formats.values())
+    every = max(fmt.bits for fmt in artifact.formats.values())
+    return max(weights, default=8), max((f.bits for t, f in artifact.formats.items() if not _is_end(artifact, t)), default=every)
+
+
+def _is_end(artifact: Artifact, tensor: str) -> bool:
+    return tensor in (*artifact.graph.inputs, *artifact.graph.outputs)
 
 
 def narrow(artifact: Artifact, weights: int, activations: int) -> Artifact:
-    """The artifact with no mantissa counted wider than so many bits; good for estimates only."""
-    formats = {name: replace(f, bits=min(f.bits, activations)) for name, f in artifact.formats.items()}
+    """The artifact with no mantissa counted wider than so many bits, but those of inputs and outputs; for estimates only."""
+    formats = {
+        t: f if _is_end(artifact, t) else replace(f, bits=min(f.bits, activations)) for t, f in artifact.formats.items()
+    }
     fewer = {name: f.bits - formats[name].bits for name, f in artifact.formats.items()}
     parameters = {}
     for node in artifact.graph.nodes:
@@ -138,7 +145,7 @@ class Explorer:
             self.narrowed[widths] = narrow(self.artifact, *widths)
         artifact = self.narrowed[widths]
         ports = (self.board.multiplier_bits, self.board.narrow_multiplier_bits)
-        array = build_array(options, *widest_operands([artifact]), *ports)
+        array, _ = fitted([artifact], options, *ports)
         if array.macs > self.board.dsp * array.products:  # seen before anything is cut
             raise BfpError(f"needs {array.macs // array.products} dsp (modelled)")
         program = build([artifact], options, self.board, with_weights=False)

@@ -40,8 +40,9 @@ class Checker:
 
     def __init__(self, program: Program, mantissas: np.ndarray, parameters: dict[str, list[Parameter]]) -> None:
         self.program, self.parameters = program, parameters
-        self.artifact: Artifact = program.artifacts[0]
-        self.values = run(self.artifact, mantissas)
+        lowered = program.lowered[0]
+        self.artifact: Artifact = lowered.artifact
+        self.values = run(self.artifact, lowered.as_stored(mantissas, program.artifacts[0].formats))
         self.layers: dict[int, GoldenLayer] = {}
         self.image = program.weight_image()
         # a run of all layers enters a later layer only where that waits

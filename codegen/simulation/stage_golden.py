@@ -44,7 +44,7 @@ class GoldenLayer:
     """
 
     def __init__(self, program: Program, index: int, values: dict[str, np.ndarray]) -> None:
-        artifact = program.artifacts[0]
+        artifact = program.lowered[0].artifact
         self.program, self.array, self.entry = program, program.array, program.layers[index]
         self.fields = self.entry.fields
         self.node = next(n for n in artifact.graph.nodes if n.name == self.entry.name)
