@@ -79,9 +79,10 @@ def test_squeeze_and_excitation(gate, linear):
     assert not any(n.op == "slice_pad" for n in graph.nodes)
 
 
-def test_a_product_with_itself_is_a_function_of_one_value():
+def test_a_product_of_a_map_with_itself():
     graph = check(nn.Sequential(conv(3, 5, 3), Fn(lambda self, x: x * x)), (3, 6, 5))
-    assert [n.function.name for n in graph.nodes if n.function] == ["square"]
+    (node,) = [n for n in graph.nodes if n.op == "multiply"]
+    assert node.main == node.shortcut
 
 
 def test_products_of_rows_and_columns_are_refused_or_right():
