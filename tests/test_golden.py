@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from bfp.graph import Graph, Node, Window
 from bfp.parameters import Parameters, Weights, derive, prove
 
 SEEDS = range(60)
-ENLARGING = ("upsample_nearest", "depth_to_space")
+ENLARGING = ("upsample_nearest", "upsample_bilinear", "depth_to_space")
 
 
 # -- the reference: docs/numerics.md in loops --------------------------------------
@@ -58,6 +60,13 @@ def divisor(node: Node, height: int, width: int, y: int, x: int) -> int:
     return sum(-top <= r < height + bottom for r in rows) * sum(-left <= c < width + right for c in cols)
 
 
+def neighbours(place: int, factor: int, size: int):
+    """The two pixels along an axis that one of a larger map is made of, and their shares: centres of squares meet."""
+    centre = Fraction(2 * place + 1, 2 * factor) - Fraction(1, 2)
+    low = math.floor(centre)
+    return [(min(max(low + n, 0), size - 1), share) for n, share in ((0, 1 - (centre - low)), (1, centre - low))]
+
+
 def accumulator(node: Node, p: Parameters, image, source: BlockFormat, f: int, y: int, x: int) -> int:
     """Accumulator of one output value, in front of the shortcut, at p.acc_exponent[f]."""
     ein, acc = [int(e) for e in source.channel_exponents()], int(p.acc_exponent[f])
@@ -75,6 +84,18 @@ def accumulator(node: Node, p: Parameters, image, source: BlockFormat, f: int, y
     if node.op == "upsample_nearest":
         (down, across), channel = node.factors, f
         return shift(image[channel][y // down][x // across], ein[channel] - acc)
+    if node.op == "pad_edge":
+        plane = image[f]
+        row, column = min(max(y - 1, 0), len(plane) - 1), min(max(x - 1, 0), len(plane[0]) - 1)
+        return shift(plane[row][column], ein[f] - acc)
+    if node.op == "upsample_bilinear":
+        (down, across), plane, total = node.factors, image[f], Fraction(0)
+        for row, high in neighbours(y, down, len(plane)):
+            for column, wide in neighbours(x, across, len(plane[0])):
+                total += high * wide * plane[row][column]
+        total *= Fraction(2) ** (ein[f] - acc)
+        assert total.denominator == 1  # nothing is lost in front of the one rounding
+        return int(total)
     if node.op == "depth_to_space":
         (down, across), count = node.factors, len(p.acc_exponent)
         channel = (y % down * across + x % across) * count + f
@@ -96,6 +117,7 @@ def reference(node, p, x, shortcut, source, target, shortcut_format, seen: Count
     """Output mantissas [C, OH, OW] of one image; counts in ``seen`` what was exercised."""
     image = x.tolist()
     oh, ow = (n * factor for n, factor in zip(node.window.output_size(*x.shape[1:]), node.factors))
+    oh, ow = (oh + 2, ow + 2) if node.op == "pad_edge" else (oh, ow)
     out = np.zeros((target.channels, oh, ow), np.int64)
     eout = target.channel_exponents()
     for f, y, col in np.ndindex(*out.shape):
@@ -137,7 +159,7 @@ def random_format(rng, channels: int, exponent: int, unsigned: bool) -> BlockFor
 
 
 def random_window(rng, op: str) -> Window:
-    if op in (*PAIRS, "identity", *ENLARGING):
+    if op in (*PAIRS, "identity", "pad_edge", *ENLARGING):
         return Window()
     if op == "slice_pad":
         return Window((1, 1), tuple(rng.integers(1, 3, 2).tolist()), tuple(rng.integers(-1, 3, 4).tolist()))
@@ -157,9 +179,10 @@ def random_node(op: str, rng):
     channels, height, width = int(rng.integers(1, 7)), *rng.integers(3, 7, 2).tolist()
     window = random_window(rng, op)
     filters = int(rng.integers(1, 6)) if op in ("conv", "slice_pad") else channels
-    factors = tuple(rng.integers(1, 4, 2).tolist()) if op in ENLARGING else (1, 1)
+    factors = tuple(rng.choice([1, 2, 4] if op == "upsample_bilinear" else [1, 2, 3], 2).tolist()) if op in ENLARGING else (1, 1)
     channels *= factors[0] * factors[1] if op == "depth_to_space" else 1
-    shape = (filters, *(n * factor for n, factor in zip(window.output_size(height, width), factors)))
+    edges = 2 if op == "pad_edge" else 0
+    shape = (filters, *(n * factor + edges for n, factor in zip(window.output_size(height, width), factors)))
     blind = op == "max_pool" and not all(all(window.rows_seen(n, axis)) for axis, n in enumerate((height, width)))
     if min(shape) < 1 or blind:
         return None
@@ -218,6 +241,8 @@ CORNERS = {
     "multiply": {"relu cuts", "six clamps", "right", "left", "no shift", "half", "saturates high", "saturates low"},
     "add": {"relu cuts", "six clamps", "right", "left", "no shift", "half", "saturates high", "saturates low"},
     "identity": {"relu cuts", "six clamps", "right", "left", "no shift", "half", "saturates high"},
+    "pad_edge": {"relu cuts", "six clamps", "right", "left", "no shift", "half", "saturates high"},
+    "upsample_bilinear": {"relu cuts", "right", "half", "saturates high"},
     "upsample_nearest": {"relu cuts", "six clamps", "right", "left", "no shift", "half", "saturates high"},
     "depth_to_space": {"relu cuts", "six clamps", "right", "left", "no shift", "half", "saturates high"},
     "slice_pad": {"right", "left", "no shift", "half", "saturates high", "saturates low"},

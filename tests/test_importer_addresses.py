@@ -84,9 +84,21 @@ LARGER = {
     "shuffle of the input": Fn(lambda m, x: m[0](F.pixel_shuffle(x, 2)), conv(3)),
     "there and back": Fn(lambda m, x: m[1](F.pixel_unshuffle(F.pixel_shuffle(m[0](x), 2), 2)), conv(3, 8), conv(8)),
     "sum with a skip": Fn(lambda m, x: m[0](x) + F.interpolate(m[1](m[0](x)), scale_factor=2), conv(12, 4, 1), nn.Conv2d(4, 4, 2, 2)),
+    "bilinear": Fn(lambda m, x: m[1](nn.Upsample(scale_factor=2, mode="bilinear")(m[0](x))), conv(), conv(4)),
+    "bilinear by 4": Fn(lambda m, x: m[1](F.interpolate(m[0](x), size=(28, 24), mode="bilinear")), conv(), conv(4)),
+    "bilinear, factors apart": Fn(lambda m, x: m[1](F.interpolate(m[0](x), scale_factor=(4, 2), mode="bilinear")), conv(), conv(4)),
+    "bilinear before a norm": nn.Sequential(conv(), nn.Upsample(scale_factor=2, mode="bilinear"), nn.BatchNorm2d(4), nn.ReLU(), conv(4)),
+    "bilinear before a table": nn.Sequential(conv(), nn.Upsample(scale_factor=2, mode="bilinear"), nn.SiLU(), conv(4)),
+    "bilinear of one pixel": Fn(
+        lambda m, x: m[1](torch.cat([x, F.interpolate(F.relu(m[0](x).mean((2, 3), keepdim=True)), size=x.shape[2:], mode="bilinear")], 1)),
+        conv(), conv(7),
+    ),
     "to a size that is no multiple": Fn(lambda m, x: m[1](F.interpolate(m[0](x), size=(9, 11))), conv(), conv(4)),
 }
 OPERATORS_OF = {
+    "bilinear": "conv upsample_bilinear conv",
+    "bilinear before a norm": "conv upsample_bilinear conv",
+    "bilinear before a table": "conv upsample_bilinear identity lookup conv",
     "nearest": "conv upsample_nearest conv",
     "shuffle": "conv depth_to_space conv",
     "shuffle before an activation": "conv depth_to_space conv",
@@ -99,6 +111,12 @@ OPERATORS_OF = {
 def test_larger_maps(case):
     shape = (12, 8, 8) if case in ("shuffle of the input", "sum with a skip") else (3, 9, 8)
     check(LARGER[case], shape, OPERATORS_OF.get(case))
+
+
+def test_bilinear_upsampling_that_the_engine_has_no_weights_for_is_refused():
+    for upsample in (nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True), nn.Upsample(scale_factor=3, mode="bilinear")):
+        with pytest.raises(BfpError, match="layer 1 .*before the network's end.*at the network's end the host does it"):
+            import_module(nn.Sequential(conv(), upsample, conv(4)), (3, 9, 8), "net")
 
 
 def up(*arguments, groups=1, **fields):

@@ -49,6 +49,10 @@ MODULES = {
     "slopes": Fn(lambda m, x: m[1](F.prelu(m[0](x), torch.linspace(-0.5, 1.5, 20))), conv(3, 20), conv(20, 9, 1)),
     "nearest": Fn(lambda m, x: m[2](F.relu(m[0](x)) + F.interpolate(m[1](x), scale_factor=2)), conv(3, 20, padding=1), conv(3, 20, 2, stride=2), conv(20, 5)),
     "shuffle up": Fn(lambda m, x: m[1](F.relu(F.pixel_shuffle(m[0](x), 2))), conv(3, 80), conv(20, 5)),
+    "bilinear": Fn(
+        lambda m, x: m[2](F.silu(F.interpolate(F.relu(m[0](x)), scale_factor=2, mode="bilinear")) + F.relu(m[1](x))),
+        conv(3, 20, 2, stride=2), conv(3, 20, 1), conv(20, 5),
+    ),
     "transposed": nn.Sequential(
         conv(3, 20), nn.BatchNorm2d(20), nn.ReLU(), nn.ConvTranspose2d(20, 12, 4, 2, 1), nn.BatchNorm2d(12), nn.ReLU(), conv(12, 5)
     ),

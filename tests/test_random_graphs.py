@@ -34,7 +34,7 @@ CORNERS = (
     "a concatenation as an output", "a value a channel", "a value a pixel", "one value",
     "one value a pixel over tiles", "table", "left shift", "one pixel a block", "1 products", "2 products",
     "4 products", "CONV dilated", "DEPTHWISE dilated", "MAX_POOL dilated", "dilated with a stride",
-    "rows apart", "grows", "grows from phases", "grows by two factors", "grows over tiles", "grows over words", "grows in slices",
+    "rows apart", "edges", "edges over tiles", "grows", "grows from phases", "grows by two factors", "grows over tiles", "grows over words", "grows in slices",
 )  # fmt: skip
 
 
@@ -74,6 +74,8 @@ def addresses_of(f: LayerFields) -> Counter:
         f"{f.op.name} dilated": max(f.buffer.kernel_down, f.buffer.kernel_across // f.buffer.taps) > 1,
         "rows apart": f.tiles.rows_apart > 1 and not f.spread.grows,
         "grows": f.spread.grows,
+        "edges": f.spread.edges,
+        "edges over tiles": f.spread.edges and f.tiles.tiles_down > 3,
         "grows from phases": f.spread.phase_words > 0,
         "grows by two factors": f.spread.grows and f.spread.down != f.spread.across,
         "grows over tiles": f.spread.grows and f.tiles.tiles_down > 1,

@@ -91,7 +91,7 @@ def test_survey(few, tmp_path, capsys):
         "share": round(2 / 7, 3),
     }
     assert found["refused_by_operator"] == {"aten.exp": 3, "aten.sqrt": 1, "aten.group_norm": 1, "aten.upsample_bicubic2d": 1}
-    kinds = "more functions of one value, by tables", "bicubic upsampling"
+    kinds = "more functions of one value, by tables", "more upsampling"
     functions, bicubic = (found["further_operators"][n] for n in kinds)
     assert functions == {"needed_by": 3, "alone_brings": 2, "share_with_those_before": round(4 / 7, 3)}
     assert bicubic == {"needed_by": 1, "alone_brings": 0, "share_with_those_before": round(4 / 7, 3)}

@@ -29,7 +29,9 @@ ACCUMULATE = operator_table(
         "slice_pad": slice_pad.accumulate,
         "lookup": lookup.accumulate,
         "upsample_nearest": enlarging.repeat,
+        "upsample_bilinear": enlarging.bilinear,
         "depth_to_space": enlarging.depth_to_space,
+        "pad_edge": enlarging.pad_edge,
     },
     computes,
 )

@@ -15,14 +15,16 @@ from bfp.operators.max_pool import MAX_POOL
 from bfp.operators.maximum import MAXIMUM
 from bfp.operators.minimum import MINIMUM
 from bfp.operators.multiply import MULTIPLY
+from bfp.operators.pad_edge import PAD_EDGE
 from bfp.operators.record import Alignment, Broadcast, Channels, Join, Operator, Scaling, Shifting, WeightAxes
 from bfp.operators.slice_pad import SLICE_PAD
+from bfp.operators.upsample_bilinear import UPSAMPLE_BILINEAR
 from bfp.operators.upsample_nearest import UPSAMPLE_NEAREST
 
 OPERATORS: dict[str, Operator] = {
     o.name: o
     for o in (CONV, DEPTHWISE, MAX_POOL, AVG_POOL, ADD, MAXIMUM, MINIMUM, MULTIPLY, IDENTITY, SLICE_PAD, LOOKUP, CONCAT)
-    + (UPSAMPLE_NEAREST, DEPTH_TO_SPACE)
+    + (UPSAMPLE_NEAREST, UPSAMPLE_BILINEAR, DEPTH_TO_SPACE, PAD_EDGE)
 }
 
 __all__ = [

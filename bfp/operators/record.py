@@ -146,6 +146,7 @@ class Operator:
     has_function: whether its node names one of bfp.functions, which the operand's mantissas index a table of.
     broadcasts: whether a shortcut may have one value for all channels, one for all pixels, or both, see ``Broadcast``.
     dilates: whether kernel positions may lie apart. enlarges: whether the node has factors by which rows and columns grow.
+    repeats_edges: whether the map gets a row and a column more on every side, equal to those at the edges.
     states_channels: the number of output channels is the node's own; otherwise it follows from the operands.
     pads_lowest: padding is below every value; otherwise it is zero.
     keeps_exponents: the output has the operand's exponents. moves: mantissas reach the output unchanged where formats
@@ -180,6 +181,7 @@ class Operator:
     counts_padding: bool = False
     dilates: bool = False
     enlarges: bool = False
+    repeats_edges: bool = False
     states_channels: bool = False
     pads_lowest: bool = False
     keeps_exponents: bool = False

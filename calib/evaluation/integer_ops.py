@@ -17,6 +17,7 @@ from bfp.format import BlockFormat
 from bfp.golden.conv import EXACT_FLOAT32, aligned_weights, contributions, exact_parts
 from bfp.graph import Node
 from bfp.limits import MAX_DIVISOR
+from bfp.operators.upsample_bilinear import axis_weights
 from bfp.parameters import Parameters, reciprocal
 from bfp.operators import Join
 from bfp.tables import activation_table, computes, join_table, operator_table
@@ -242,6 +243,23 @@ def upsample_nearest(layer: IntegerLayer, x: torch.Tensor) -> torch.Tensor:
     return main_operand(layer, repeat(x, layer.node))
 
 
+def upsample_bilinear(layer: IntegerLayer, x: torch.Tensor) -> torch.Tensor:
+    """Sums of neighbours times whole weights; below 2**24, so that float32 has them all."""
+    for axis, factor in zip((2, 3), layer.node.factors):
+        size = x.shape[axis]
+        at = torch.arange(-1, size + 1, device=x.device).clamp(0, size - 1)
+        padded = x.index_select(axis, at)
+        near = [padded.narrow(axis, n, size) for n in range(3)]
+        phases = [sum(w * part for w, part in zip(weights, near)) for weights in axis_weights(factor)]
+        x = torch.stack(phases, axis + 1).reshape(*x.shape[:axis], size * factor, *x.shape[axis + 1 :])
+    return x.int()
+
+
+def pad_edge(layer: IntegerLayer, x: torch.Tensor) -> torch.Tensor:
+    """The main operand with its edges repeated, at the accumulator's exponent."""
+    return main_operand(layer, functional.pad(x, (1, 1, 1, 1), mode="replicate"))
+
+
 def depth_to_space(layer: IntegerLayer, x: torch.Tensor) -> torch.Tensor:
     """The main operand's channels as pixels, at the accumulator's exponent."""
     return main_operand(layer, phases_as_pixels(x, layer.node))
@@ -286,7 +304,9 @@ COMPUTE = operator_table(
         "slice_pad": IntegerOperator(slice_pad, no_factors),
         "lookup": IntegerOperator(lookup, table_factors),
         "upsample_nearest": IntegerOperator(upsample_nearest, no_factors),
+        "upsample_bilinear": IntegerOperator(upsample_bilinear, no_factors),
         "depth_to_space": IntegerOperator(depth_to_space, no_factors),
+        "pad_edge": IntegerOperator(pad_edge, no_factors),
     },
     computes,
 )

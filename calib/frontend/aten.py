@@ -16,7 +16,7 @@ from calib.frontend.translation import Translation, bind, fixed_size, operator_n
 SUPPORTED = (
     "conv2d and conv1d, transposed or not, linear, batch norm, ReLU and other functions of one value, clamping, sums, differences and maxima of two "
     "tensors, arithmetic with constants, max and average pooling, mean, sum and largest value over rows and columns, "
-    "concatenation of channels, zero padding, slices, views and permutations, flatten, pixel shuffle, nearest upsampling, "
+    "concatenation of channels, zero padding, slices, views and permutations, flatten, pixel shuffle, nearest and bilinear upsampling, "
     "dropout, identity"
 )
 
@@ -102,6 +102,7 @@ NAMED: dict[Handler, str] = {
     frames.avg_pool: "avg_pool3d",
     frames.adaptive_pool: "adaptive_avg_pool3d adaptive_max_pool3d",
     frames.mean: "mean",
+    windows.upsample_bilinear: "upsample_bilinear2d",
     windows.total: "sum",
     windows.largest: "amax",
     windows.zero_pad: "pad constant_pad_nd",

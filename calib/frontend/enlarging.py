@@ -17,7 +17,7 @@ from calib.frontend.gathers import channels_taken
 if TYPE_CHECKING:
     from calib.frontend.translation import Translation
 
-SHUFFLE, REPEAT = "depth_to_space", "upsample_nearest"
+SHUFFLE, REPEAT, INTERPOLATE = "depth_to_space", "upsample_nearest", "upsample_bilinear"
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,8 @@ def _before(draft: Draft, node: Node) -> list[Node]:
     if before is None or before.activation != "none" or draft.only_consumer(before.output) is not node:
         return []
     count = draft.shapes[node.output][0]
+    if before.op == "upsample_bilinear" and node.name not in draft.affine:
+        return []  # what is no scale or shift is another function of means
     if before.operator.enlarges:
         phases = draft.shapes[before.main][0] // count if before.operator.channels is Channels.PHASED else 1
         return [_moved(draft, node, before, before.main, node.name, np.tile(np.arange(count), phases))]

@@ -209,7 +209,7 @@ def isolate_indices(draft: Draft) -> None:
         if not node.operator.has_function:
             continue
         before = draft.producer(node.main)
-        alone = before is not None and draft.only_consumer(node.main) is node
+        alone = before is not None and draft.only_consumer(node.main) is node and before.op != "upsample_bilinear"
         if alone and before.operator.computes and not before.operator.keeps_exponents and not before.operator.has_function:
             continue
         name = draft.unique(f"{node.name}.index")

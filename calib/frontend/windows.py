@@ -8,9 +8,11 @@ import numpy as np
 from torch.fx import Node as FxNode
 
 from bfp.graph import Window
+from bfp.operators.upsample_bilinear import FACTORS
 from calib.frontend.arithmetic import affine
 from calib.frontend.contractions import largest as greatest, weighted
 from calib.frontend.dilated import trimmed
+from calib.frontend.enlarging import INTERPOLATE, larger
 from calib.frontend.rearranging import rearrange
 from calib.frontend.translation import Translation, axis, operator_name, pair, shape_of
 from calib.frontend.views import View
@@ -132,6 +134,24 @@ def cell_index(
     at = np.array([[numbers[top, left, bottom, right] for left, right in cells[1]] for top, bottom in cells[0]])
     index = np.arange(channels)[:, None, None] * per_channel + at * per_cell
     return index.reshape(shape_of(fx))
+
+
+def upsample_bilinear(t: Translation, fx: FxNode, a: dict) -> None:
+    """Weighted means of neighbours, two or four times as many rows and columns; one pixel stays what it is."""
+    source = t.map(fx, a["self"] if "self" in a else a["input"])
+    size, result = t.draft.shapes[source][1:], shape_of(fx)[2:]
+    if size == (1, 1):
+        t.views[fx] = View(source, np.broadcast_to(t.index_of(View(source))[None], shape_of(fx)))
+        return
+    factors = [new // old for old, new in zip(size, result)]
+    whole = all(f in FACTORS and f * old == new for f, old, new in zip(factors, size, result))
+    given = a.get("scale_factors") or [a.get("scales_h"), a.get("scales_w")]
+    same = all(g is None or g == f for g, f in zip(given, factors))
+    if a["align_corners"] or not (whole and same):
+        corners = " with align_corners" if a["align_corners"] else ""
+        t.refuse(fx, f"bilinear upsampling of {size} to {result}{corners} is not supported before the network's end; by 2 and 4 it is")
+    t.views[fx] = View(larger(t, fx, INTERPOLATE, source, (factors[0], factors[1])))
+    t.check_result(fx)
 
 
 def mean(t: Translation, fx: FxNode, a: dict) -> None:

@@ -38,7 +38,9 @@ TOLERANCE = operator_table(
         "identity": 0,
         "slice_pad": 0,
         "upsample_nearest": 0,
+        "upsample_bilinear": 0,
         "depth_to_space": 0,
+        "pad_edge": 0,
         "lookup": 1,  # functions of torch and of NumPy differ in a last bit, which may decide a rounding
     },
     computes,

@@ -143,6 +143,16 @@ def upsample_nearest(node: Node, network: FloatNetwork, operands: list[torch.Ten
     return repeat(operands[0], node)
 
 
+def upsample_bilinear(node: Node, network: FloatNetwork, operands: list[torch.Tensor]) -> torch.Tensor:
+    """Weighted means of neighbours, of pixels as squares."""
+    return functional.interpolate(operands[0], scale_factor=[float(f) for f in node.factors], mode="bilinear")
+
+
+def pad_edge(node: Node, network: FloatNetwork, operands: list[torch.Tensor]) -> torch.Tensor:
+    """The edges repeated."""
+    return functional.pad(operands[0], (1, 1, 1, 1), mode="replicate")
+
+
 def depth_to_space(node: Node, network: FloatNetwork, operands: list[torch.Tensor]) -> torch.Tensor:
     """Channels as pixels."""
     return phases_as_pixels(operands[0], node)
@@ -164,7 +174,9 @@ APPLY = operator_table(
         "slice_pad": slice_pad,
         "lookup": lookup,
         "upsample_nearest": upsample_nearest,
+        "upsample_bilinear": upsample_bilinear,
         "depth_to_space": depth_to_space,
+        "pad_edge": pad_edge,
         "concat": concat,
     },
 )

@@ -57,11 +57,11 @@ class Cost:
 def load_cost(layer: LayerShape, tiling: Tiling, machine: Machine) -> tuple[float, float]:
     """Cycles and beats of memory of one tile's input."""
     height, width, buffered = tiling.tile_height, tiling.tile_width, tiling.buffered
-    if layer.factors != (1, 1):
+    if layer.planes_again:
         # of each row phase, all column phases; a plane is a burst
-        columns, lines = width // layer.factors[1], tiling.words * height * layer.factors[1]
+        columns, lines = (width - layer.edges) // layer.factors[1], tiling.words * height * layer.planes_again
         beats = lines * columns * (layer.in_bits / 8)
-        fetch = (tiling.words * layer.factors[1] - 1) * (machine.load_latency + machine.loop_cost) + beats
+        fetch = (tiling.words * layer.planes_again - 1) * (machine.load_latency + machine.loop_cost) + beats
         return max(lines * columns, fetch, beats / machine.words_per_cycle), beats
     if layer.input_pool:
         columns, lines = layer.input_pool.columns(width), tiling.words * layer.input_pool.rows(height)

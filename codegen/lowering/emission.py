@@ -65,7 +65,8 @@ def fused_pool_fields(job: Job) -> FusedPoolFields:
 def spread_fields(job: Job) -> SpreadFields:
     """Of what enlarges its map."""
     phased = job.node.operator.channels is Channels.PHASED
-    return SpreadFields(*job.node.factors, phase_words=job.target.planes if phased else 0)
+    edges = job.node.operator.repeats_edges
+    return SpreadFields(*job.node.factors, phase_words=job.target.planes if phased else 0, edges=edges)
 
 
 def tile_fields(tiling: Tiling) -> TileFields:

@@ -87,6 +87,9 @@ ENGINE_OPERATOR: Table[EngineOperator] = operator_table(
         "identity": EngineOperator.ADD,
         "upsample_nearest": EngineOperator.ADD,
         "depth_to_space": EngineOperator.ADD,
+        "pad_edge": EngineOperator.ADD,
+        # its layers are those of codegen/lowering/interpolation.py, of which the last one is a copy
+        "upsample_bilinear": EngineOperator.ADD,
     },
     runs_alone,
 )

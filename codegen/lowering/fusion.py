@@ -22,7 +22,7 @@ MOST_QUEUED = 128  # words of a pooled row that wait while the row of the map go
 MOST_COLUMNS = 256  # columns, padding included, of an input that is pooled as it loads
 SLIDING = 3  # largest kernel that slides over the rows of an input as it loads
 # results that no max pool is fused into: such a layer may run in another one itself, or its rows come in another order
-UNFUSED = ("max_pool", "upsample_nearest", "depth_to_space")
+UNFUSED = ("max_pool", "upsample_nearest", "upsample_bilinear", "depth_to_space", "pad_edge")
 
 
 @dataclass(frozen=True)

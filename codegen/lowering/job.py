@@ -43,6 +43,12 @@ class Job:
         return self.target.planes if self.node.operator.channels is Channels.PHASED else self.source.planes
 
     @property
+    def planes_again(self) -> int:
+        """How often a tile's planes load where its map grows as it loads, 0 where it does not."""
+        node = self.node
+        return 3 if node.operator.repeats_edges else node.factors[1] if node.factors != (1, 1) else 0
+
+    @property
     def output(self) -> str:
         """The tensor that the layer makes: what is computed, or what the table makes of it."""
         return self.lookup.output if self.lookup else self.node.output

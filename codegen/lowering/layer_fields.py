@@ -59,17 +59,28 @@ class SpreadFields:
     """A map that grows as it loads: rows and columns lie ``down`` and ``across`` apart, and others between them.
 
     What lies between comes from the phases of the map, ``phase_words`` words of channels each, row by row; without
-    phases (0) it is the map again.
+    phases (0) it is the map again. edges: the map gets a row and a column more on every side instead, equal to those at
+    its edges.
     """
 
     down: int = 1
     across: int = 1
     phase_words: int = 0
+    edges: bool = False
 
     @property
     def grows(self) -> bool:
         """Whether the map grows at all."""
-        return self.down * self.across > 1
+        return self.down * self.across > 1 or self.edges
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """The column at which each phase of a row begins, in the order in which they load.
+
+        Of a map with its edges, the same row to the right, to the left, and in the middle: each leaves of those before
+        it what lies beyond its own ends.
+        """
+        return (2, 0, 1) if self.edges else tuple(range(self.across))
 
 
 @dataclass(frozen=True)

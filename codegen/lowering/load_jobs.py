@@ -213,17 +213,17 @@ def buffer_fields(layer: LayerFields, load: Load) -> BufferJobFields:
 
 def spread_buffer(layer: LayerFields, load: Load) -> BufferJobFields:
     """Where the planes of a map that grows go: those of a phase from its own column on, and columns apart."""
-    tile, across, columns = load.tile, layer.spread.across, load.tile.map_columns
-    phase, word = divmod(load.part.word, tile.words)
+    tile, columns, starts = load.tile, load.tile.map_columns, layer.spread.starts
+    across, (phase, word) = layer.spread.across, divmod(load.part.word, tile.words)
     return BufferJobFields(
         load_words=load.part.lines * columns,
         line_columns=columns,
-        line_start=word * tile.in_height * tile.pitch + phase,
+        line_start=word * tile.in_height * tile.pitch + starts[phase],
         next_line=tile.pitch - (columns - 1) * across,
         next_buffered=across,
         phase_lines=tile.words * tile.in_height,
         first_phase_lines=(tile.words - word) * tile.in_height,
-        next_phase=phase + 1,
+        next_phase=starts[phase + 1] if phase + 1 < len(starts) else 0,
         column_step=1,
         taps=1,
         tap_channels=layer.buffer.tap_channels,

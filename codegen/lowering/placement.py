@@ -62,6 +62,10 @@ class Placement:
             [start + np.arange(b - a) for start, a, b in zip(starts, self.splits, self.splits[1:])]
         ).astype(np.int64)
 
+    def lies_as(self, splits: tuple[int, ...]) -> bool:
+        """Whether every channel lies as it would with these boundaries of segments."""
+        return np.array_equal(self.slots(), replace(self, splits=splits).slots())
+
     def to_lanes(self, values: np.ndarray, fill: int = 0) -> np.ndarray:
         """Per-channel values to rows of lanes, [planes, lanes]; unused lanes get ``fill``."""
         rows = np.full(self.planes * self.lanes, fill, np.int64)

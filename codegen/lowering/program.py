@@ -16,6 +16,7 @@ from codegen.lowering.cost import Machine
 from codegen.lowering.emission import Emitter
 from codegen.lowering.fusion import MOST_QUEUED, MOST_WORDS, InputPool, Pool, fusible, input_pools
 from codegen.lowering.input_parts import Lowered, fitted
+from codegen.lowering.interpolation import expanded
 from codegen.lowering.job import Job
 from codegen.options import EngineOptions
 from codegen.lowering.placement import Placement, place, read_in_place
@@ -66,7 +67,8 @@ class Lowering:
         self.program = program
         self.machine = machine
         self.index = index
-        self.artifact = artifact
+        self.stored = artifact.graph.shapes  # what is compared, of all that is stored
+        self.artifact = artifact = expanded(artifact)
         self.part_bits = lowered.part_bits
         self.graph = artifact.graph
         self.planned: list[Planned] = []
@@ -115,6 +117,8 @@ class Lowering:
             before = plan.traffic, tiling
 
     def store(self, tensor: str, label: str, layer: int, placement: Placement) -> None:
+        if tensor not in self.stored:
+            return
         shape, fmt = self.graph.shapes[tensor], self.artifact.formats[tensor]
         part_bits = self.part_bits.get(tensor)
         self.program.tensors.append(StoredTensor(tensor, label, self.index, layer, shape, fmt, placement, part_bits))
@@ -161,7 +165,7 @@ class Lowering:
         pool, input_pool = self.pools.get(made), self.input_pools.get(node.main)
         source = self.places[input_pool.node.main if input_pool else node.main]
         pooled = self.pooled_part(made, pool) if pool else None
-        if (phases := self.graph.phases(node)) and source.splits != phases:
+        if (phases := self.graph.phases(node)) and not source.lies_as(phases):
             source = self.copy(node, node.main, replace(source, splits=phases))
         target = pooled if pooled and not pool.keeps_map else self.places[made]
         shortcut = self.places[node.shortcut] if node.shortcut else None
@@ -205,8 +209,7 @@ class Lowering:
         """Plan a layer: what the order of loads depends on, and how it may be cut."""
         node, source, target, pooled = job.node, job.source, job.target, job.pooled
         cutter = self.cutter(job)
-        phases = self.graph.phases(node)
-        if not cutter.layer.dense and source.splits != (phases or target.splits):
+        if not cutter.layer.dense and not source.lies_as(self.graph.phases(node) or target.splits):
             raise BfpError(f"layer {job.name}: its input and output have different channel layouts")  # pragma: no cover
         loads = job.reader
         keeps_map = not job.pool or job.pool.keeps_map
@@ -222,7 +225,8 @@ class Lowering:
             pad_top=loads.window.padding[0],
             out_height=self.graph.shapes[node.output][1],
             input_pool=job.input_pool,
-            grows=node.factors != (1, 1),
+            grows=job.planes_again > 0,
+            repeats_edges=node.operator.repeats_edges,
             source_planes=source.planes,
         )
         self.planned.append(Planned(job, traffic, cutter))
@@ -253,5 +257,6 @@ class Lowering:
             pool=job.pool,
             input_pool=job.input_pool,
             factors=job.node.factors,
+            planes_again=job.planes_again,
         )
         return Cutter(layer, self.program.options, self.program.array)

@@ -37,7 +37,8 @@ class Traffic:
     """What the order of loads and stores depends on: where a layer reads and writes.
 
     source_address, source_plane: as a Target's. in_height: rows of the map that it reads; pad_top: rows before it;
-    input_pool: that pools them. out_height: rows that it computes. grows: whether the map grows as it loads;
+    input_pool: that pools them. out_height: rows that it computes. grows: whether the map grows as it loads,
+    by its edges or by factors;
     source_planes: of that map.
     """
 
@@ -50,6 +51,7 @@ class Traffic:
     out_height: int
     input_pool: InputPool | None = None
     grows: bool = False
+    repeats_edges: bool = False
     source_planes: int = 0
 
 
@@ -65,6 +67,8 @@ def rows_of_first_tile(traffic: Traffic, tiling: Tiling) -> int:
 
 def first_row_of_last_tile(traffic: Traffic, tiling: Tiling) -> int:
     """Of the rows that a layer computes, the first one that its last tile does."""
+    if traffic.repeats_edges:
+        return traffic.out_height - 1
     first = min(tiling.apart, traffic.out_height) - 1
     rows = ceil_div(traffic.out_height - first, tiling.apart)
     return first + (ceil_div(rows, tiling.tile_height) - 1) * tiling.tile_height * tiling.apart
@@ -154,8 +158,10 @@ def load_fields(
 
     Of an input that is pooled, or grows, as it loads planes are counted, which are not divided.
     """
-    planes = job.input_pool is not None or job.node.factors != (1, 1)
-    lines = tiling.words * (job.node.factors[1] if planes else tiling.buffered.rows(tiling.tile_height))
+    if job.input_pool is not None:
+        lines = tiling.words
+    else:
+        lines = tiling.words * (job.planes_again or tiling.buffered.rows(tiling.tile_height))
     slice_lines = ceil_div(lines, tiling.tile_passes)
     if early is None or before is None:
         return LoadFields(slice_lines)

@@ -117,7 +117,8 @@ class LayerShape:
 
     op: the engine's operator. channels, in_words: of the input; out_words, out_height, out_width: of what it computes.
     in_bits, out_bits, weight_bits, shortcut_bits: widths of mantissas in memory, 0 where there is no shortcut.
-    pool, input_pool: that run in it, on its results and on its input. factors: by which rows and columns grow.
+    pool, input_pool: that run in it, on its results and on its input. factors: by which rows and columns grow;
+    planes_again: how often planes load for that, or for the edges that a map gets.
     """
 
     name: str
@@ -135,6 +136,12 @@ class LayerShape:
     pool: Pool | None = None
     input_pool: InputPool | None = None
     factors: tuple[int, int] = (1, 1)
+    planes_again: int = 0
+
+    @property
+    def edges(self) -> int:
+        """Rows that a map gets as it loads, and columns."""
+        return 2 if self.planes_again and self.factors == (1, 1) else 0
 
     @property
     def dense(self) -> bool:
@@ -237,7 +244,7 @@ class Cutter:
                     Tiling(
                         tile_height=height,
                         tile_width=width,
-                        tiles_down=ceil_div(ceil_div(layer.out_height, self.apart), height),
+                        tiles_down=ceil_div(ceil_div(layer.out_height - layer.edges, self.apart), height) + layer.edges,
                         tiles_across=across,
                         words=words,
                         word_tiles=word_tiles,
@@ -262,7 +269,7 @@ class Cutter:
 
     def candidates(self) -> list[Tiling]:
         """Whole rows where possible; then some numbers of cuts. Raises BfpError naming the layer where nothing fits."""
-        if self.layer.factors != (1, 1):
+        if self.layer.planes_again:
             return self.cuts_of_rows(self.layer.out_width)
         if self.buffered.gap[0] == 1 or self.layer.pool or self.apart > 1:
             return self.of_rows()

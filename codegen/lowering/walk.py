@@ -40,10 +40,12 @@ def tile_at(layer: LayerFields, y: int, x: int, word: int) -> Tile:
     tiles, out, buffer, window, pool = layer.tiles, layer.output_map, layer.buffer, layer.window, layer.input_pool
     width, rows = min(tiles.tile_width, out.out_width - x), -(-(out.out_height - y) // tiles.rows_apart)
     height = min(tiles.tile_height, rows)
+    if layer.spread.edges:  # its first and last row are tiles of their own
+        height = 1 if y in (0, out.out_height - 1) else min(height, out.out_height - 1 - y)
     in_height = (height - 1) * buffer.down + (window.kernel_height - 1) * buffer.kernel_down + 1
     in_width = (width - 1) * buffer.across + (window.kernel_width - 1) * buffer.kernel_across + 1
     if layer.spread.grows:
-        map_rows, map_columns = in_height, in_width // layer.spread.across
+        map_rows, map_columns = in_height, in_width - 2 if layer.spread.edges else in_width // layer.spread.across
     elif pool.in_pool is InputPooling.UNPOOLED:
         map_rows, map_columns = in_height, (in_width - 1) * buffer.col_step + buffer.taps
     else:
@@ -61,19 +63,35 @@ def tile_at(layer: LayerFields, y: int, x: int, word: int) -> Tile:
         pitch=buffer.pitch if width == tiles.tile_width else buffer.edge_pitch,
         map_rows=map_rows,
         map_columns=map_columns,
-        first_row=y // layer.spread.down if layer.spread.grows else y * window.stride_height - window.pad_top,
+        first_row=first_row(layer, y),
         apart=tiles.rows_apart,
     )
 
 
+def first_row(layer: LayerFields, y: int) -> int:
+    """Of the input map, that of a tile that begins with row y of the output; one in the padding does not exist."""
+    if layer.spread.edges:
+        return min(max(y - 1, 0), layer.input_map.in_height - 1)
+    if layer.spread.grows:
+        return y // layer.spread.down
+    return y * layer.window.stride_height - layer.window.pad_top
+
+
+def first_rows(layer: LayerFields) -> list[int]:
+    """The output rows with which tiles begin, in their order: down, then those of the rows between."""
+    t, height = layer.tiles, layer.output_map.out_height
+    if layer.spread.edges:
+        return [0, *range(1, height - 1, t.tile_height), height - 1]
+    return [y for first in range(t.rows_apart) for y in range(first, height, t.rows_apart * t.tile_height)]
+
+
 def tiles(layer: LayerFields) -> list[Tile]:
     """All tiles of a layer, in their order: across, then down, then the rows between, then through the channel words."""
-    t, height = layer.tiles, layer.output_map.out_height
+    t = layer.tiles
     return [
         tile_at(layer, y, x * t.tile_width, word * t.tile_words)
         for word in range(t.word_tiles)
-        for first in range(t.rows_apart)
-        for y in range(first, height, t.rows_apart * t.tile_height)
+        for y in first_rows(layer)
         for x in range(t.tiles_across)
     ]
 
@@ -95,7 +113,7 @@ class Slice:
 def units(layer: LayerFields, tile: Tile) -> int:
     """In which a tile loads: its lines, or whole planes where the map is pooled, or grows, as it loads."""
     if layer.spread.grows:
-        return tile.words * layer.spread.across
+        return tile.words * len(layer.spread.starts)
     return tile.words * (tile.in_height if layer.input_pool.in_pool is InputPooling.UNPOOLED else 1)
 
 

@@ -173,8 +173,8 @@ def load_counts(layer: EngineLayer, tile: Extent) -> tuple[dict[str, int], MapLi
 
 def spread_counts(layer: EngineLayer, tile: Extent) -> tuple[dict[str, int], MapLines]:
     """The same for a map that grows: all planes of a tile, once for each phase of a column, each of them one burst."""
-    source, across = layer.fields.input_map, layer.fields.spread.across
-    lines = tile.words * across * tile.height
+    source, again = layer.fields.input_map, len(layer.fields.spread.starts)
+    lines = tile.words * again * tile.height
     words = lines * source.in_width
     counts = {"fetch_tile": lines * source.in_line_beats} | dict.fromkeys(("unpack_tile", "input_pool", "load_tile"), words)
     return counts, MapLines(tile.height, 0, tile.height, "plane")
@@ -308,7 +308,7 @@ def tile_counts(layer: EngineLayer, array: Array, tile: Extent) -> TileCounts:
     pooled, height = layer.input_pool is not None, layer.tiling.buffered.rows(tile.height)
     units, unit_lines = (tile.words, map_lines.rows) if pooled else (tile.words * height, 1)
     if layer.fields.spread.grows:
-        units, unit_lines = tile.words * layer.fields.spread.across, map_lines.rows
+        units, unit_lines = tile.words * len(layer.fields.spread.starts), map_lines.rows
     return TileCounts(
         load=counts["unpack_tile"],
         load_beats=counts["fetch_tile"],

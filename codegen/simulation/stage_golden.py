@@ -118,7 +118,8 @@ def map_lines(layer: GoldenLayer, tile: Tile, part: Slice) -> list[tuple[int, in
         first = tile.y % f.spread.down * f.spread.across
         planes = [divmod(n // height, tile.words) for n in lines]
         words = [(first + phase) * f.spread.phase_words + tile.word + word for phase, word in planes]
-        return [(word, tile.y // f.spread.down + n % height) for word, n in zip(words, lines)]
+        top = min(max(tile.y - 1, 0), f.input_map.in_height - 1) if f.spread.edges else tile.y // f.spread.down
+        return [(word, top + n % height) for word, n in zip(words, lines)]
     top = tile.y * f.window.stride_height - f.window.pad_top
     return [(tile.word + n // height, top + n % height * f.buffer.row_step) for n in lines]
 
@@ -168,7 +169,7 @@ def tile_buffer(layer: GoldenLayer, tile: Tile, part: Slice, before: np.ndarray)
     if f.spread.grows:
         for n, line in enumerate(tile_words(layer, tile, part), part.line):
             phase, row = divmod(n, tile.words * tile.in_height)
-            at = row * tile.pitch + phase + np.arange(len(line)) * f.spread.across
+            at = row * tile.pitch + f.spread.starts[phase] + np.arange(len(line)) * f.spread.across
             buffer[at % array.banks, at // array.banks] = line.astype(np.int8)
         return buffer.reshape(-1, array.lanes)
     for n, line in enumerate(tile_words(layer, tile, part)):

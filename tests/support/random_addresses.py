@@ -61,21 +61,24 @@ def phases(network, rng: np.random.Generator, name: str, source: str, count: int
 
 
 def enlarged(network, rng: np.random.Generator, name: str) -> bool:
-    """Nearest upsampling, or channels as pixels."""
+    """Nearest or bilinear upsampling, channels as pixels, or the edges once more."""
     factors = tuple(int(v) for v in rng.choice([1, 2, 2, 3, 4], 2))
     factors = (2, 2) if factors == (1, 1) else factors
-    count = factors[0] * factors[1]
-    phased = rng.random() < 0.6
+    op = str(rng.choice(["depth_to_space", "upsample_nearest", "upsample_bilinear", "pad_edge"]))
+    if op == "upsample_bilinear":
+        factors = ((2, 2), (4, 4), (2, 4), (1, 2))[int(rng.integers(4))]
+    factors, edges = ((1, 1), 2) if op == "pad_edge" else (factors, 0)
+    phased, count = op == "depth_to_space", factors[0] * factors[1]
     largest = max(network.readable(), key=lambda t: np.prod(network.shapes[t][1:]))
     read = largest if rng.random() < 0.5 else str(rng.choice(network.readable()))
     source = phases(network, rng, name, read, count) if phased else read
     if source is None:
         return False
     channels, height, width = network.shapes[source]
-    shape = (channels // count if phased else channels, height * factors[0], width * factors[1])
+    shape = (channels // count if phased else channels, height * factors[0] + edges, width * factors[1] + edges)
     segments, fmt = (0, shape[0]) if phased else network.segments[source], network.formats[source]
     activation, unsigned = network.activation()
-    node = Node(name, "depth_to_space" if phased else "upsample_nearest", (source,), name, Window(), activation, factors=factors)
+    node = Node(name, op, (source,), name, Window(), activation, factors=factors)
 
     def make(attempt: int):
         exponent = min(fmt.exponents) + int(rng.integers(-3, 6))

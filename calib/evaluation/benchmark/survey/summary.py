@@ -14,7 +14,7 @@ FUNCTIONS = (
 # operators that the engine may get: what refusals they would take away, by the operator's name or words of the reason
 FURTHER: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "more functions of one value, by tables": (tuple(f"aten.{name}" for name in FUNCTIONS), ()),
-    "bicubic upsampling": (("aten.upsample_bicubic2d",), ()),
+    "more upsampling": (("aten.upsample_bicubic2d", "aten.upsample_bilinear2d"), ()),
 }
 
 
