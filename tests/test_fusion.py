@@ -16,6 +16,7 @@ from codegen.lowering.fusion import KERNELS, InputPool, Pool, fusible, input_poo
 from codegen.lowering.engine_operators import EngineOperator
 from codegen.options import EngineOptions
 from codegen.lowering.program import build
+from codegen.lowering.walk import tile_at, units
 
 FORMAT = BlockFormat(8, True, (0, 4), (0,))
 POOL = Window((3, 3), (2, 2), (1, 1, 1, 1))
