@@ -165,3 +165,43 @@ def test_what_is_no_network():
     assert as_module(3) is None
     with pytest.raises(BfpError, match="network net: give a torch.nn.Module"):
         import_module(torch.zeros, (3, 9, 8), "net")
+
+
+SHORT = {
+    "gated halves": lambda m, x: m[1](F.glu(m[0](x), 1)),
+    "a sum of products": lambda m, x: torch.einsum("nchw,oc->nohw", m[2](x), m[3].weight),
+    "of every pixel": lambda m, x: torch.tensordot(m[2](x).permute(0, 2, 3, 1), m[3].weight.t(), dims=1).permute(0, 3, 1, 2),
+}
+
+
+@pytest.mark.parametrize("case", SHORT)
+def test_operators_that_are_short_for_others(case):
+    check(Fn(SHORT[case], conv(3, 8), conv(4), conv(), nn.Linear(4, 5)))
+
+
+class Counting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = conv()
+        self.register_buffer("seen", torch.zeros(1))
+
+    def forward(self, x):
+        self.seen += 1
+        return self.layer(x)
+
+
+def test_a_counter_that_nothing_depends_on():
+    check(Counting(), operators="conv")
+
+
+class OfDict(nn.Module):
+    def forward(self, batch):
+        return F.relu(batch["image"])
+
+
+def test_a_picture_in_a_dict_and_parts_that_are_joined():
+    with pytest.raises(BfpError, match="forward must take the picture itself, no dict or list that holds it"):
+        import_module(OfDict(), (3, 9, 8), "net")
+    heads = Fn(lambda m, x: torch.cat([m[0](x).flatten(2).mT, m[1](x).flatten(2).mT], 1), conv(3, 64), conv(3, 64, stride=2))
+    with pytest.raises(BfpError, match="return the parts that are joined one by one, and join them where the result is read"):
+        import_module(heads.eval(), (3, 9, 8), "net")

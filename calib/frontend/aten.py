@@ -57,7 +57,7 @@ NAMED: dict[Handler, str] = {
     transposed.transposed_convolution: "conv_transpose2d",
     transposed.transposed_convolution_1d: "conv_transpose1d",
     layers.linear: "linear",
-    layers.matmul: "matmul mm mv",
+    layers.matmul: "matmul mm mv bmm",
     layers.addmm: "addmm",
     layers.batch_norm: "batch_norm _native_batch_norm_legit_no_training",
     arithmetic.relu: "relu",

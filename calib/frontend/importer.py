@@ -8,6 +8,7 @@ engine cannot compute is refused here, by name.
 from __future__ import annotations
 
 import torch
+from torch.export.graph_signature import OutputKind
 from torch.fx import Node as FxNode
 
 from bfp.errors import BfpError
@@ -93,8 +94,15 @@ def check_inputs(draft: Draft) -> None:
 
 
 def _state(name: str, program: torch.export.ExportedProgram) -> list[Refusal]:
-    """What the network keeps between images: an obstacle for each of its buffers that it writes to."""
-    changed = sorted(program.graph_signature.buffers_to_mutate.values())
+    """What the network keeps between images: an obstacle for each of its buffers that it writes to, and that counts.
+
+    A counter that no result depends on may be left as it is.
+    """
+    signature, (output,) = program.graph_signature, (n for n in program.graph.nodes if n.op == "output")
+    specs = zip(output.args[0], signature.output_specs)
+    results = [value for value, spec in specs if spec.kind == OutputKind.USER_OUTPUT and isinstance(value, FxNode)]
+    read = {signature.inputs_to_buffers.get(node.name) for node in _needed(program, results)}
+    changed = sorted(set(signature.buffers_to_mutate.values()) & read)
     reason = "writes to it while it runs; the engine keeps no state between images"
     return [Refusal(name, "aten.copy_", f"buffer {buffer}", reason) for buffer in changed]
 

@@ -42,6 +42,12 @@ HINTS_BY_REASON = {
 }
 
 
+# the same by both
+HINTS_OF_BOTH = {
+    ("cat", "rearranging"): "return the parts that are joined one by one, and join them where the result is read",
+}
+
+
 class Refusal(BfpError):
     """One obstacle. operator: its ATen name; place: layer, class and node; reason: what is not supported.
 
@@ -57,7 +63,8 @@ class Refusal(BfpError):
     def hint(self) -> str:
         """What to write instead, where somebody has said so."""
         name = self.operator.split(".")[-1]
-        found = next((hint for words, hint in HINTS_BY_REASON.items() if words in self.reason), None)
+        both = next((hint for (named, words), hint in HINTS_OF_BOTH.items() if named == name and words in self.reason), None)
+        found = both or next((hint for words, hint in HINTS_BY_REASON.items() if words in self.reason), None)
         found = found or HINTS.get(name) or HINTS.get(name.rstrip("_"))
         return f"; {found}" if found else ""
 

@@ -16,6 +16,7 @@ QUANTISED = "it holds layers that are quantised already; give the module with fl
 CONTROL = "forward must have no control flow on data: what is computed must not depend on the image's values"
 SIZE = "check the input size"
 RESULT = "forward must return tensors, alone or in tuples, lists, dicts and dataclasses"
+TAKEN = "forward must take the picture itself, no dict or list that holds it"
 LAZY = "it holds lazy layers: give them an image of this size once, where the module is made"
 OTHERWISE = "forward must run in eval mode on one tensor of this shape, with torch's own operators alone"
 # of layers: which of them a module has that take another input than a picture
@@ -28,6 +29,7 @@ LAYERS = (
 WORDS = (
     (r"to conv1d|to conv_transpose1d|max_pool1d|avg_pool1d", SEQUENCE),
     (r"data-dependent|control flow|\.numpy\(\)|\.tolist\(\)", CONTROL),
+    (r"too many indices for tensor|only integers, slices|is not subscriptable|indices must be integers", TAKEN),
     (r"in output, which is not a known type", RESULT),
     (r"LazyModule", LAZY),
     (r"quantized", QUANTISED),

@@ -81,12 +81,39 @@ def _export(module: torch.nn.Module, images: tuple[torch.Tensor, ...]) -> torch.
     else:
         with plain_normalisation():
             program = _export_any_result(module, images)
+    taken_apart = {node.target for node in program.graph.nodes if _is_short_for_others(program, node)}
+    if taken_apart:
+        known = torch.export.default_decompositions()
+        program = program.run_decompositions({target: known[target] for target in taken_apart})
     # decompositions {} only functionalises; it takes longer than the export, and few modules need it
     nested = any(isinstance(node.target, torch._ops.HigherOrderOperator) for node in program.graph.nodes)
     if nested or _writes_shared_values(program.graph):
         program = program.run_decompositions({})
         without_scatters(program.graph)
     return program
+
+
+def _is_short_for_others(program: torch.export.ExportedProgram, node: torch.fx.Node) -> bool:
+    """Whether a call is of an operator that torch makes of others which are known here; a sum of products, of one image alone."""
+    if node.target == torch.ops.aten.glu.default:
+        return True
+    if node.target not in (torch.ops.aten.einsum.default, torch.ops.aten.tensordot.default):
+        return False
+    images = set(program.graph_signature.user_inputs)
+    return sum(_depends(operand, images) for operand in node.all_input_nodes) == 1
+
+
+def _depends(node: torch.fx.Node, names: set[str]) -> bool:
+    """Whether a node of one of these names is among those that a value is computed from."""
+    waiting, seen = [node], set()
+    while waiting:
+        one = waiting.pop()
+        if one.name in names:
+            return True
+        if one not in seen:
+            seen.add(one)
+            waiting += one.all_input_nodes
+    return False
 
 
 def _export_any_result(module: torch.nn.Module, images: tuple[torch.Tensor, ...]) -> torch.export.ExportedProgram:
