@@ -212,10 +212,23 @@ def test_the_boards_program_takes_each_and_verifies_all(built, tmp_path, capsys)
 
 def test_a_difference_is_of_one_network(built, tmp_path, capsys):
     folder, artifacts = built
-    changed = next(n for n, p in artifacts["other"].parameters.items() if p.weights is not None)
-    parameters = artifacts["other"].parameters[changed]
-    weights = replace(parameters.weights, mantissas=-parameters.weights.mantissas)
-    wrong = replace(artifacts["other"], parameters={**artifacts["other"].parameters, changed: replace(parameters, weights=weights)})
+    right = artifacts["other"]
+    mantissas = golden.quantise_input(right, samples_of(right).images[:1])
+
+    def negated(name):
+        weights = right.parameters[name].weights
+        weights = replace(weights, mantissas=-weights.mantissas)
+        return replace(right, parameters={**right.parameters, name: replace(right.parameters[name], weights=weights)})
+
+    weighted = [node.name for node in right.graph.computed() if node.weighted]
+    stored = [t.name for t in read_deployment(folder / "deploy").of("other").tensors]
+    kept = golden.run(right, mantissas)
+
+    def shows(artifact):
+        found = golden.run(artifact, mantissas)
+        return not all(np.array_equal(found[name], kept[name]) for name in stored)
+
+    wrong = next(filter(shows, map(negated, weighted)))
     deploy = shutil.copytree(folder / "deploy", tmp_path / "deploy")
     toy.edit(deploy, lambda data: data["networks"][1].update(artifact_digest=save(wrong, tmp_path / "wrong.npz").digest))
     files = [tmp_path / "wrong.npz", folder / "one.artifact.npz", folder / "one.samples.npz", folder / "other.samples.npz"]
