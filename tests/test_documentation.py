@@ -12,6 +12,7 @@ import pytest
 from bfp.artifact import Preprocessing
 from calib.config import NetworkConfig, load_config
 from calib.detection_options import DetectionOptions
+from calib.together import is_together, load_together
 from calib.options import AUTO, METHODS, ONLINE, BfpOptions, ImageOptions, Override
 from calib.sweep_options import SweepOptions
 from codegen.options import EngineOptions
@@ -29,7 +30,12 @@ def test_documented_examples_are_valid(page, tmp_path):
     assert examples
     for text in examples:
         (tmp_path / "net.toml").write_text(text)
-        config = load_config(tmp_path / "net.toml")
+        if is_together(tmp_path / "net.toml"):
+            for listed in re.findall(r'"(\w+\.toml)"', text):
+                (tmp_path / listed).write_text(SHORTEST)
+            config = load_together(tmp_path / "net.toml")
+        else:
+            config = load_config(tmp_path / "net.toml")
         EngineOptions.from_dict(config.engine)
         load_board(config.board or DEFAULT_BOARD)
 

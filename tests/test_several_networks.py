@@ -24,10 +24,14 @@ from bfp.samples import save_samples
 from codegen.__main__ import main as codegen
 from codegen.deploy.__main__ import deploy_locally
 from codegen.networks import NETWORKS, collect, read_networks
+from codegen.performance.board import DEFAULT_BOARD, load_board
+from codegen.vendor.package import check_samples, complete_package, has_bitstream, package_is_current
+from codegen.vendor.request import open_request
 from host.__main__ import main as host
 from host.driver import Accelerator
 from host.simulated_board import SimulatedBoard
 
+DEFAULT = load_board(DEFAULT_BOARD)
 SEEDS = {"one": 3, "other": 4}
 ENGINE = ["--engine", "lanes=16", "filters=4", "pixels=2"]
 
@@ -208,10 +212,23 @@ def test_the_boards_program_takes_each_and_verifies_all(built, tmp_path, capsys)
 
 def test_a_difference_is_of_one_network(built, tmp_path, capsys):
     folder, artifacts = built
-    changed = next(n for n, p in artifacts["other"].parameters.items() if p.weights is not None)
-    parameters = artifacts["other"].parameters[changed]
-    weights = replace(parameters.weights, mantissas=-parameters.weights.mantissas)
-    wrong = replace(artifacts["other"], parameters={**artifacts["other"].parameters, changed: replace(parameters, weights=weights)})
+    right = artifacts["other"]
+    mantissas = golden.quantise_input(right, samples_of(right).images[:1])
+
+    def negated(name):
+        weights = right.parameters[name].weights
+        weights = replace(weights, mantissas=-weights.mantissas)
+        return replace(right, parameters={**right.parameters, name: replace(right.parameters[name], weights=weights)})
+
+    weighted = [node.name for node in right.graph.computed() if node.weighted]
+    stored = [t.name for t in read_deployment(folder / "deploy").of("other").tensors]
+    kept = golden.run(right, mantissas)
+
+    def shows(artifact):
+        found = golden.run(artifact, mantissas)
+        return not all(np.array_equal(found[name], kept[name]) for name in stored)
+
+    wrong = next(filter(shows, map(negated, weighted)))
     deploy = shutil.copytree(folder / "deploy", tmp_path / "deploy")
     toy.edit(deploy, lambda data: data["networks"][1].update(artifact_digest=save(wrong, tmp_path / "wrong.npz").digest))
     files = [tmp_path / "wrong.npz", folder / "one.artifact.npz", folder / "one.samples.npz", folder / "other.samples.npz"]
@@ -273,9 +290,23 @@ def test_a_collection_that_was_changed_is_refused(built, tmp_path):
         read_networks(folder)
 
 
-def test_a_bitstream_stays_where_both_stay(built, tmp_path):
-    """New weights of one at the same exponents: identity and package's bitstream are as they were."""
+def test_the_package_of_a_bitstream_has_artifact_and_samples_of_each(built, tmp_path):
+    """And keeps those of a network that stays when another one is calibrated again."""
     folder = shutil.copytree(built[0], tmp_path / "both")
-    before = read_deployment(folder / "deploy")
+    request = open_request(folder, DEFAULT)
+    (tmp_path / "any.bit").write_bytes(b"of no board")
+    complete_package(request, tmp_path / "any.bit", b"neither", toy.MADE)
+    names = {f"{network}.{part}" for network in SEEDS for part in ("artifact.npz", "samples.npz")}
+    done = read_deployment(folder / "deploy")
+    assert set(done.files) == {"weights.bin", "both.bit", "both.hwh", *names} and done.implementation == toy.MADE
+    assert has_bitstream(open_request(folder, DEFAULT)) and package_is_current(open_request(folder, DEFAULT))
     assert codegen(["generate", str(folder), *ENGINE]) == 0
-    assert read_deployment(folder / "deploy") == before
+    assert read_deployment(folder / "deploy") == done
+    artifact = load(folder / "other.artifact.npz")
+    outputs = tuple(replace(end, offset=0.5) for end in artifact.outputs)  # which the bitstream does not know of
+    save(replace(artifact, outputs=outputs), folder / "other.artifact.npz")
+    assert codegen(["generate", str(folder), *ENGINE]) == 0
+    kept = read_deployment(folder / "deploy")
+    assert set(done.files) - set(kept.files) == {"other.artifact.npz", "other.samples.npz"} and kept.implementation == toy.MADE
+    with pytest.raises(BfpError, match="the manifest of other is of another artifact than its other.artifact.npz"):
+        check_samples(built[0], kept)
