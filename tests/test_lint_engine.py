@@ -45,6 +45,8 @@ TAKEN_BACK = [
         ("epilogue.hpp", rf"#pragma HLS AGGREGATE variable={table}\n", "", "lane_arrays", f"{table} is an array")
         for table in ("MAIN_ALIGNMENT", "REQUANTISATION_SHIFT", "SHORTCUT_ALIGNMENT", "CLAMP_HIGH", "USED_LANES")
     ),
+    ("epilogue.hpp", r"#pragma HLS ARRAY_PARTITION variable=LOOKUP dim=1 complete\n", "", "table_reads", "LOOKUP in the same cycle"),
+    ("epilogue.hpp", r"LOOKUP\[i / 2\]", "LOOKUP[i / 4]", "table_reads", "two of these a copy at most"),
     ("input_pool.hpp", r"#pragma HLS AGGREGATE variable=INPUT_POOL_SHIFT\n", "", "lane_arrays", "INPUT_POOL_SHIFT is"),
     ("input_pool.hpp", r"#pragma HLS AGGREGATE variable=before\n", "", "lane_arrays", "before is an array"),
     ("load_tile.hpp", r"older\.lane\[c\]", "window.lane[c + job.tap_channels]", "chosen_lanes", "the lane that is taken"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from codegen.lint.kernel import Finding, Kernel, parse
 from codegen.lint.rules import (
-    agreement, arithmetic, channels, dataflow, instances, interface, language, layout, loops, pragmas,
+    agreement, arithmetic, channels, dataflow, instances, interface, language, layout, loops, ports, pragmas,
 )  # fmt: skip
 
 HLS = Path(__file__).resolve().parent.parent.parent / "hls"
@@ -58,6 +58,7 @@ _RULES: tuple[Rule, ...] = (
     dataflow.dataflow_channels,
     dataflow.stable_jobs,
     channels.channel_ends,
+    ports.table_reads,
 )
 # by name, which is what findings carry
 RULES: dict[str, Rule] = {rule.__name__: rule for rule in _RULES}

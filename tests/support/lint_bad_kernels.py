@@ -7,6 +7,23 @@ from support.lint_kernels import LOOP, PIPELINED, TWICE, in_a_namespace, loop, o
 
 # rule, what is replaced, by what, words of the sentence
 BAD = [
+    (
+        "table_reads",
+        *twice(
+            "    for (int c = 0; c < LANES; ++c) {\n#pragma HLS UNROLL\n        value += TABLE[c][value & 63];\n    }",
+            "static const int8_t TABLE[LANES][DEPTH] = {};",
+        ),
+        "each iteration over c reads TABLE in the same cycle",
+    ),
+    (
+        "table_reads",
+        *twice(
+            "#pragma HLS ARRAY_PARTITION variable=TABLE complete dim=1\n    for (int c = 0; c < LANES; ++c) {\n"
+            "#pragma HLS UNROLL\n        value += TABLE[c / 4][value & 63];\n    }",
+            "static const int8_t TABLE[LANES][DEPTH] = {};",
+        ),
+        "two of these a copy at most",
+    ),
     ("heap", *twice("    int32_t *p = new int32_t[4];\n    delete[] p;"), "new needs a heap"),
     ("heap", *twice("    malloc(4);", 'extern "C" void *malloc(unsigned long);'), "malloc needs a heap"),
     ("heap", *twice("    void *p = ::operator new(4);\n    value = p != 0;"), "operator new needs a heap"),

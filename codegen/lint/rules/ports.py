@@ -1,0 +1,68 @@
+"""Constant memories: in one cycle no copy of a table is read more often than it has ports."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from clang.cindex import Cursor, CursorKind
+
+from codegen.lint.expressions import unwrap, variables
+from codegen.lint.kernel import Finding, Kernel, at
+from codegen.lint.rules.layout import ARRAYS
+from codegen.lint.rules.loops import text
+
+K = CursorKind
+PORTS = 2  # of a block RAM
+
+
+def table_reads(kernel: Kernel) -> Iterator[Finding]:
+    """What an unrolled loop reads of a table lies in as many copies, of which two iterations may share one."""
+    tables = {g.hash: g for g in kernel.globals if g.type.get_canonical().kind in ARRAYS}
+    partitioned = {
+        (p.get("variable"), int(p.get("dim") or 0))
+        for scope in kernel.scopes
+        for p in scope.pragmas
+        if p.name == "ARRAY_PARTITION" and p.has("complete")
+    }
+    inner: set[int] = set()  # of a subscript of several, those that are not the whole
+    for function in kernel.functions.values():
+        for c in function.body.walk_preorder():
+            if c.kind != K.ARRAY_SUBSCRIPT_EXPR or c.hash in inner:
+                continue
+            table, indices = _taken_apart(c, inner)
+            if table is None or table.hash not in tables:
+                continue
+            counters = {v.hash: v for index in indices for v in variables(index) if _unrolled(v, kernel)}
+            for counter in counters.values():
+                spread = [
+                    _shares(text(index), counter.spelling)
+                    for dim, index in enumerate(indices, 1)
+                    if (table.spelling, dim) in partitioned or (table.spelling, 0) in partitioned
+                ]
+                if not any(0 < share <= PORTS for share in spread):
+                    sentence = f"each iteration over {counter.spelling} reads {table.spelling} in the same cycle, which has {PORTS} ports"
+                    yield at(c, "table_reads", f"{sentence}; partition it along {counter.spelling}, two of these a copy at most")
+
+
+def _taken_apart(subscript: Cursor, inner: set[int]) -> tuple[Cursor | None, list[Cursor]]:
+    """The variable of a subscript, and its indices, that of the outermost array first."""
+    indices: list[Cursor] = []
+    base = subscript
+    while base.kind == K.ARRAY_SUBSCRIPT_EXPR:
+        inner.add(base.hash)
+        array, index = (unwrap(child) for child in base.get_children())
+        indices.insert(0, index)
+        base = array
+    return (base.referenced if base.kind == K.DECL_REF_EXPR else None), indices
+
+
+def _unrolled(variable: Cursor, kernel: Kernel) -> bool:
+    loop = kernel.counters.get(variable.hash)
+    return loop is not None and loop.pragma("UNROLL") is not None
+
+
+def _shares(index: str, counter: str) -> int:
+    """How many iterations that follow each other have one value of an index; 0 where that is not to be seen."""
+    found = re.fullmatch(rf"{re.escape(counter)}(?:/(\d+))?", index)
+    return int(found[1] or 1) if found else 0
