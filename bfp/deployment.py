@@ -210,9 +210,9 @@ def _kept(deployment: Deployment, folder: Path) -> dict[str, object]:
         return {}
     found = {name for name, digest in older.files.items() if _is(folder / name, digest)}
     kept: dict[str, object] = {}
-    digests = {network.name: network.artifact_digest for network in older.networks}
-    same = [network for network in deployment.networks if digests.get(network.name) == network.artifact_digest]
-    names = found & {name for network in same for name in deployment.references(network)}
+    digests = {older.references(network): network.artifact_digest for network in older.networks}
+    own = {deployment.references(network): network.artifact_digest for network in deployment.networks}
+    names = found & {name for files, digest in own.items() if digests.get(files) == digest for name in files}
     bitstream = {older.bitfile, older.handoff}
     if older.implementation is not None and same_kernel(older, deployment) and bitstream <= found:
         names |= bitstream

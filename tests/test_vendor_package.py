@@ -141,7 +141,7 @@ def test_a_bitstream_that_is_not_the_manifests_is_not_used(tools, network, kind,
 
 
 @pytest.mark.parametrize(
-    "changes", [{"code": "int b;"}, {"clock_mhz": 200.0}, {"board": "another"}, {"ip": "another_0"}, {"network": "tic"}]
+    "changes", [{"code": "int b;"}, {"clock_mhz": 200.0}, {"board": "another"}, {"ip": "another_0"}, {"name": "tic"}]
 )
 def test_a_bitstream_of_another_kernel_board_or_clock_is_listed_no_more(tools, network, changes):
     tools.install("vitis_hls", "vivado")
