@@ -134,7 +134,7 @@ class Emitter:
             epilogue=self.epilogue_fields(job),
             average=self.average_fields(job),
         )
-        node, shapes = job.node, self.program.artifacts[self.index].graph.shapes  # parts are no work of the network's
+        node, shapes = job.node, self.graph.shapes | self.program.artifacts[self.index].graph.shapes  # parts are no work of the network's
         macs = node.operator.macs(node, shapes[node.main], shapes[node.output])
         layer = EngineLayer(
             job.name, self.describe(job), self.index, macs, tiling, fields, job.pool, job.input_pool
