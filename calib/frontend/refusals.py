@@ -17,6 +17,7 @@ LAST_ONE = "leave it out here; as the network's last operator the host computes 
 ON_DATA = "leave out what depends on the values of the image"
 LARGER = "end the network before it, and let what reads the result make it larger; at the network's end the host does it"
 NORMALISE = "normalise by constants: mean and std in [input], or numbers in forward"
+APART = "return the parts that are joined one by one, and join them where the result is read"
 # what to write instead, by the operator's name behind "aten."
 HINTS = {
     **dict.fromkeys(
@@ -44,7 +45,7 @@ HINTS_BY_REASON = {
 
 # the same by both
 HINTS_OF_BOTH = {
-    ("cat", "rearranging"): "return the parts that are joined one by one, and join them where the result is read",
+    **dict.fromkeys([("cat", "rearranging"), ("cat", "must have the same rows and columns")], APART),
 }
 
 
