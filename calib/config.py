@@ -281,12 +281,19 @@ def _bfp(section: Section, lanes: int) -> BfpOptions:
         weight_budget=section.take("weight_budget", None, width, mean_width),
         activation_budget=section.take("activation_budget", None, width, mean_width),
         bias_correction=section.take("bias_correction", auto, boolean, "true or false"),
-        input_bits=section.integer("input_bits", MAX_BITS if auto else None, MIN_BITS, MAX_BITS),
-        output_bits=section.integer("output_bits", MAX_BITS if auto else None, MIN_BITS, MAX_BITS),
+        input_bits=_end_width(section, "input_bits", None if auto else 0),
+        output_bits=_end_width(section, "output_bits", MAX_BITS if auto else 0),
         overrides=_overrides(section),
     )
     section.done()
     return options
+
+
+def _end_width(section: Section, key: str, default: int | None) -> int | None:
+    found = section.integer(key, default, 0, MAX_BITS)
+    if found is not None and 0 < found < MIN_BITS:
+        raise section.fail(key, f"is {found}; it must be a whole number from {MIN_BITS} to {MAX_BITS}, or 0 for that of the activations")
+    return found
 
 
 def _engine(section: Section) -> dict[str, int]:

@@ -75,8 +75,8 @@ class BfpOptions:
     calib.formats.bit_allocation makes widths of single layers.
     output: one of OUTPUTS, see calib.transforms.output_scaling; None: classes where the file names them or images have
     labels.
-    input_bits, output_bits: mantissa widths of the input tensors, and of the output tensors that no layer reads; None: as
-    the other activations.
+    input_bits, output_bits: mantissa widths of the input tensors, and of the output tensors that no layer reads; 0: as the
+    other activations. input_bits None: see calib.formats.plan.input_width.
     """
 
     weights: int = 8
@@ -96,8 +96,8 @@ class BfpOptions:
     activation_budget: float | None = None
     equalise: str = "none"
     output: str | None = None
-    input_bits: int | None = None
-    output_bits: int | None = None
+    input_bits: int | None = 0
+    output_bits: int = 0
     overrides: tuple[Override, ...] = ()
 
     @property

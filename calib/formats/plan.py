@@ -8,9 +8,10 @@ import numpy as np
 
 from bfp.artifact import ARRAY, Preprocessing
 from bfp.format import BlockFormat
+from bfp.format import MAX_BITS
 from bfp.graph import Graph, Node
 from bfp.limits import MAX_INDEX_BITS, NEVER
-from bfp.operators import Channels
+from bfp.operators import Alignment, Channels
 from calib.formats import logit_range
 from calib.formats.exponent_rules import rule_of
 from calib.formats.layer_options import LayerOptions, resolve_options
@@ -18,6 +19,7 @@ from calib.observers.statistics import Statistics
 from calib.options import BfpOptions
 
 NO_FLOOR = -(10**6)
+MOST_CHANNELS = 3  # of an input that is wide by itself: those of a picture
 
 
 def cut(segments: tuple[int, ...], group: int) -> tuple[int, ...]:
@@ -155,7 +157,10 @@ def plan(
     negative = _can_be_negative(graph, preprocessing)
     signed, bits, notes = {}, {}, []
     for members in _of_one_format(graph, source_of):
-        asked = {t: _asked(t, graph, options, layers, source_of) for t in members}
+        asked = {
+            t: input_width(t, graph, options, splits[t]) if t in graph.inputs else _asked(t, graph, options, layers, source_of)
+            for t in members
+        }
         widths = {b for b in asked.values() if b is not None}
         for t in members:
             signed[t] = not options.unsigned or any(negative[m] for m in members)
@@ -191,13 +196,25 @@ def _copies(node: Node, graph: Graph, splits: dict[str, tuple[int, ...]]) -> boo
     return kind.channels is Channels.KEPT or one_block
 
 
+def input_width(tensor: str, graph: Graph, options: BfpOptions, splits: tuple[int, ...]) -> int:
+    """Width of an input: what is asked for, or where that is left open the widest, if it does not decide for other layers.
+
+    It does not where it has few channels, with one exponent, and only convolutions multiply it: their array then takes it
+    in parts (codegen.lowering.input_parts). Elsewhere the whole array would have to be as wide.
+    """
+    if options.input_bits is not None:
+        return options.input_bits or options.activations
+    readers = graph.consumers(tensor)
+    mixed = all(n.operator.alignment is Alignment.BLOCKS and n.shortcut != tensor for n in readers)
+    few = splits[-1] <= MOST_CHANNELS and len(splits) == 2
+    return MAX_BITS if few and mixed and tensor not in graph.outputs else options.activations
+
+
 def _asked(
     tensor: str, graph: Graph, options: BfpOptions, layers: dict[str, LayerOptions], source_of: dict[str, str]
 ) -> int | None:
     """Width of a tensor by its own layer; a copy or a concatenation asks only where its width is not the network's."""
     node = graph.producer(tensor)
-    if node is None:
-        return options.input_bits or options.activations
     bits = layers[node.name].activations
     passive = not node.operator.computes or tensor in source_of
     return None if passive and bits == options.activations else bits

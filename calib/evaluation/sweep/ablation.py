@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bfp.files import write_json, write_text
+from bfp.format import MAX_BITS
 from calib.config import load_config
 from calib.evaluation.shown import own_text, title_of, truth_of
 from calib.evaluation.sweep.engine import run_points
@@ -31,6 +32,7 @@ STEPS = (
     ("bias correction", {"bias_correction": True}),
     ("GPTQ rounding of weights", {"rounding": "gptq"}),
     ("output scaling to the range of the logits", {"output": "classes"}),
+    ("inputs and outputs of 8 bits", {"input_bits": MAX_BITS, "output_bits": MAX_BITS}),
 )
 
 

@@ -67,7 +67,7 @@ def sweep_points(config: NetworkConfig) -> list[Point]:
     """The points of the file's ``[sweep]``, widths innermost, no two alike.
 
     ``fan2019``, ``max`` and ``online`` are plain: of the file's ``[bfp]`` they
-    keep which layers have other widths, and the limit of shifts, but no
+    keep which layers, inputs and outputs have other widths, and the limit of shifts, but no
     correction; ``fan2019`` has its published groups. The other methods keep the
     rest of the file's ``[bfp]``, but no budget of widths.
     """
@@ -94,7 +94,7 @@ def bfp_options(file_options: dict, method: str, widths: tuple[int, int], groups
     if method not in (*BASELINES, ONLINE):
         # a budget would choose the widths that the sweep goes through
         return {**{k: v for k, v in file_options.items() if k not in BUDGETS}, **chosen}
-    kept = {k: file_options[k] for k in ("sensitive", "max_spread") if k in file_options}
+    kept = {k: file_options[k] for k in ("sensitive", "max_spread", "input_bits", "output_bits") if k in file_options}
     layers = [{k: v for k, v in o.items() if k in WIDTHS} for o in file_options.get("override", [])]
     layers = [o for o in layers if len(o) > 1]
     return {**kept, **chosen, **({"override": layers} if layers else {})}
