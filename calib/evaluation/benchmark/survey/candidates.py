@@ -18,8 +18,10 @@ SIZES = (64, 224)  # pixels a side: the first that a network takes
 # of networks that need more
 OWN_SIZES = {"pretrainedmodels": 224, "inception": 299, "xception": 299, "nasnet": 331, "polynet": 331}
 PACKAGES = ("torch", "torchvision", "pretrainedmodels", "timm")
-# of torchvision: several images or outputs, frames of films, quantised already; attention, which is not taken
-OTHERS = ("raft", "rcnn", "ssd", "retinanet", "fcos", "quantized", "r3d", "mc3", "r2plus1d", "s3d", "mvit", "swin3d")
+# of torchvision: several images or outputs, quantised already; attention, which is not taken
+OTHERS = ("raft", "rcnn", "ssd", "retinanet", "fcos", "quantized", "mvit", "swin3d")
+FILMS = ("r3d_18", "mc3_18", "r2plus1d_18", "s3d")
+CLIPS = ((3, 8, 64, 64), (3, 16, 224, 224))  # channels, frames, height, width: the first that a network takes
 ATTENTION = ("vit_", "swin_", "maxvit_")
 # of each of timm's convolutional families one of its smallest, or several where the family has several designs
 TIMM = (
@@ -66,7 +68,7 @@ def of_torchvision() -> Iterator[Candidate]:
     for name in torchvision.models.list_models():
         if not any(word in name for word in OTHERS) and not name.startswith(ATTENTION):
             make = lambda name=name: torchvision.models.get_model(name, **unfetched(name))  # noqa: E731
-            yield pictures(f"torchvision/{name}", make)
+            yield Candidate(f"torchvision/{name}", make, CLIPS) if name in FILMS else pictures(f"torchvision/{name}", make)
 
 
 def unfetched(name: str) -> dict[str, None]:

@@ -80,7 +80,7 @@ def draw(module: torch.nn.Module) -> torch.nn.Module:
     """The module in eval mode, with batch norm statistics that matter."""
     with torch.no_grad():
         for m in module.modules():
-            if isinstance(m, (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)) and m.running_mean is not None:
+            if isinstance(m, (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)) and m.running_mean is not None:
                 m.running_mean.normal_(0, 0.1)
                 m.running_var.uniform_(0.8, 1.2)
     return module.eval()
@@ -113,7 +113,8 @@ def same_function(module: torch.nn.Module, network: FloatNetwork, images: torch.
 
 
 def as_maps(network: FloatNetwork, images: torch.Tensor) -> torch.Tensor:
-    """Images as the graph has them: a sequence is a map of one row."""
+    """Images as the graph has them: a sequence is a map of one row, frames of films lie one behind the other."""
+    images = images.transpose(1, 2) if images.ndim == 5 else images
     return images.reshape(len(images), *network.graph.image_shape)
 
 
