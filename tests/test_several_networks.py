@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from support import toy_board as toy
-from support.deployed import samples_of
+from support.deployed import negated, samples_of, telling_layer
 from support.random_graphs import random_artifact
 from support.random_inputs import random_input
 
@@ -32,7 +32,7 @@ from host.driver import Accelerator
 from host.simulated_board import SimulatedBoard
 
 DEFAULT = load_board(DEFAULT_BOARD)
-SEEDS = {"one": 3, "other": 4}
+SEEDS = {"one": 3, "other": next(seed for seed in range(4, 50) if telling_layer(random_artifact(seed, lanes=16)))}
 ENGINE = ["--engine", "lanes=16", "filters=4", "pixels=2"]
 
 
@@ -212,23 +212,7 @@ def test_the_boards_program_takes_each_and_verifies_all(built, tmp_path, capsys)
 
 def test_a_difference_is_of_one_network(built, tmp_path, capsys):
     folder, artifacts = built
-    right = artifacts["other"]
-    mantissas = golden.quantise_input(right, samples_of(right).images[:1])
-
-    def negated(name):
-        weights = right.parameters[name].weights
-        weights = replace(weights, mantissas=-weights.mantissas)
-        return replace(right, parameters={**right.parameters, name: replace(right.parameters[name], weights=weights)})
-
-    weighted = [node.name for node in right.graph.computed() if node.weighted]
-    stored = [t.name for t in read_deployment(folder / "deploy").of("other").tensors]
-    kept = golden.run(right, mantissas)
-
-    def shows(artifact):
-        found = golden.run(artifact, mantissas)
-        return not all(np.array_equal(found[name], kept[name]) for name in stored)
-
-    wrong = next(filter(shows, map(negated, weighted)))
+    wrong = negated(artifacts["other"], telling_layer(artifacts["other"]))
     deploy = shutil.copytree(folder / "deploy", tmp_path / "deploy")
     toy.edit(deploy, lambda data: data["networks"][1].update(artifact_digest=save(wrong, tmp_path / "wrong.npz").digest))
     files = [tmp_path / "wrong.npz", folder / "one.artifact.npz", folder / "one.samples.npz", folder / "other.samples.npz"]

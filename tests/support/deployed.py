@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from support.boards import BOARD
 from support.random_graphs import random_artifact
 from support.random_inputs import random_input
 
+from bfp import golden
 from bfp.artifact import Artifact
 from bfp.artifact_file import load, save
 from bfp.deployment import SAMPLES, add_files
@@ -51,3 +53,20 @@ def put_references(deploy: Path, artifact: Artifact) -> None:
     save(artifact, deploy / "artifact.npz")
     save_samples(samples_of(artifact), deploy / "samples.npz")
     add_files(deploy, SAMPLES)
+
+
+def negated(artifact: Artifact, name: str) -> Artifact:
+    """The artifact with a layer's weights negated."""
+    changed = artifact.parameters[name]
+    weights = replace(changed.weights, mantissas=-changed.weights.mantissas)
+    return replace(artifact, parameters={**artifact.parameters, name: replace(changed, weights=weights)})
+
+
+def telling_layer(artifact: Artifact) -> str | None:
+    """The first layer whose weights, negated, make another tensor of the first sample; None where there is none."""
+    mantissas = golden.quantise_input(artifact, samples_of(artifact).images[:1])
+    kept = golden.run(artifact, mantissas)
+    for node in artifact.graph.computed():
+        if node.weighted and not np.array_equal(golden.run(negated(artifact, node.name), mantissas)[node.output], kept[node.output]):
+            return node.name
+    return None
