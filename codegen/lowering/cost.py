@@ -81,9 +81,11 @@ def tiling_cost(layer: LayerShape, tiling: Tiling, array: Array, machine: Machin
     area = tiling.buffered.kernel[0] * tiling.buffered.kernel[1]
     pixels = tiling.tile_height * tiling.tile_width
     load, load_beats = load_cost(layer, tiling, machine)
-    outputs = layer.out_words if layer.dense else tiling.words
+    # of an input in parts, a tile is a part of one output word
+    in_parts = layer.dense and tiling.word_tiles > 1
+    outputs = 1 if in_parts else layer.out_words if layer.dense else tiling.words
     parts = lanes // array.filters if layer.dense else 1
-    inputs = layer.in_words if layer.dense else 1
+    inputs = tiling.words if in_parts else layer.in_words if layer.dense else 1
     compute = outputs * max(ceil_div(pixels, tiling.block_pixels) * parts * inputs * area, pixels)
     weights = inputs * area * (lanes if layer.dense else 1) if layer.weighted else 0
     rate = max(weight_share, 0.5) if layer.dense else 1  # two words a cycle unpack, or a beat
@@ -92,11 +94,14 @@ def tiling_cost(layer: LayerShape, tiling: Tiling, array: Array, machine: Machin
     tile = max(compute, outputs * cost_of_weights, beats / machine.words_per_cycle)
     overlapped = max(tile, load, (beats + load_beats) / machine.words_per_cycle)
     tiles = tiling.tiles_down * tiling.apart * tiling.tiles_across * tiling.word_tiles
+    tiles *= layer.out_words if in_parts else 1
     steps = tiling.tile_passes * machine.step_cost
     first_weights = max(cost_of_weights, weights * weight_share / machine.words_per_cycle)
-    first_weights *= tiling.group_words * (tiling.chunk_words / layer.in_words if layer.dense else 1)
+    first_weights *= tiling.group_words * (tiling.chunk_words / inputs if layer.dense else 1)
     # the last pass of a tile may be shorter, and does not cover the load of the next tile's first weights then
-    if tiling.chunks > 1:
+    if in_parts:
+        last_pass = tile
+    elif tiling.chunks > 1:
         last_pass = tile / outputs * (layer.in_words - (tiling.chunks - 1) * tiling.chunk_words) / layer.in_words
     else:
         last_pass = tile * ((outputs - 1) % tiling.group_words + 1) / outputs

@@ -251,3 +251,8 @@ class LayerFields:
     weights: WeightFields
     epilogue: EpilogueFields
     average: AverageFields
+
+    @property
+    def loads_in_parts(self) -> bool:
+        """Whether a dense layer's input comes in parts, for each word of the output again, which partial sums wait between."""
+        return self.op.traits.dense and self.tiles.word_tiles > 1

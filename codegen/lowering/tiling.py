@@ -13,6 +13,7 @@ from codegen.lowering.engine_operators import EngineOperator
 from codegen.options import EngineOptions
 
 MOST_EXTRA_CUTS, MOST_EXTRA_PASSES = 8, 3
+PARTS = (1, 2, 4, 8, 16, 32, 64)  # in which the input of a dilated convolution may come
 MOST_GROUP = 32  # words whose biases are kept on chip
 BIAS_BEATS = 4  # of 32-bit biases, a beat being a byte for every filter
 
@@ -79,7 +80,8 @@ def rows_apart(buffered: Buffered, out_height: int) -> tuple[int, Buffered]:
 class Tiling:
     """Output tile, channel words per tile, and passes over it.
 
-    tile_height, tile_width: output pixels; words: input words held per tile;
+    tile_height, tile_width: output pixels; words: input words held per tile, of
+    a dense layer in parts (word_tiles of them) for one output word at a time;
     group_words: output words of one pass; chunk_words: input words whose
     weights are on chip at one time; tile_passes, edge_passes: passes over a
     tile, and over one with the last, fewer words. pitch, edge_pitch: words from
@@ -171,8 +173,11 @@ class Cutter:
     Raises BfpError, naming the layer, where its kernel has more weights than the engine holds.
     """
 
-    def __init__(self, layer: LayerShape, options: EngineOptions, array: Array, apart: bool = False) -> None:
-        """apart: whether the rows of a tile lie as far apart as those of a dilated kernel do."""
+    def __init__(
+        self, layer: LayerShape, options: EngineOptions, array: Array, apart: bool = False, loads: int = 1
+    ) -> None:
+        """apart: whether the rows of a tile lie as far apart as those of a dilated kernel do. loads: in which the input
+        words of a dense layer come, once for each output word."""
         self.layer, self.options, self.array = layer, options, array
         self.buffered = buffer_window(layer.dense, layer.channels, layer.in_words, layer.window, options.lanes)
         self.apart = layer.factors[0]
@@ -186,8 +191,10 @@ class Cutter:
                 f"{options.weight_steps}; raise the engine option weight_steps"
             )
         self.chunk_words = min(layer.in_words, options.weight_steps // self.area) if layer.dense else 1
-        self.chunks = ceil_div(layer.in_words, self.chunk_words) if layer.dense else 1
         self.held = layer.in_words if layer.dense else 1
+        if loads > 1:
+            self.held = self.chunk_words = min(self.chunk_words, ceil_div(layer.in_words, loads))
+        self.chunks = ceil_div(layer.in_words, self.chunk_words) if layer.dense else 1
         # a tile must start on a whole memory word of its line
         self.width_step = 8 // math.gcd(layer.out_bits, 8)
         self.block_pixels = array.pixels if array.pitch(1, 1, self.buffered.stride) is not None else 1
@@ -236,6 +243,7 @@ class Cutter:
         found = []
         for words in self.tile_words(plane):
             word_tiles = ceil_div(layer.in_words, words)
+            separate = layer.dense and word_tiles > 1
             outputs = layer.out_words if layer.dense else words
             last = layer.out_words if layer.dense else layer.in_words - (word_tiles - 1) * words
             for group in self.groups(outputs):
@@ -251,8 +259,8 @@ class Cutter:
                         group_words=group,
                         chunk_words=self.chunk_words,
                         chunks=self.chunks,
-                        tile_passes=ceil_div(outputs, group) * self.chunks,
-                        edge_passes=ceil_div(last, group) * self.chunks,
+                        tile_passes=1 if separate else ceil_div(outputs, group) * self.chunks,
+                        edge_passes=1 if separate else ceil_div(last, group) * self.chunks,
                         input_words=words * plane,
                         weight_steps=steps,
                         bias_words=group if layer.weighted else 1,
@@ -271,13 +279,25 @@ class Cutter:
         """Whole rows where possible; then some numbers of cuts. Raises BfpError naming the layer where nothing fits."""
         if self.layer.planes_again:
             return self.cuts_of_rows(self.layer.out_width)
-        if self.buffered.gap[0] == 1 or self.layer.pool or self.apart > 1:
+        if self.layer.window.dilation == (1, 1) or self.layer.pool:
             return self.of_rows()
-        others = Cutter(self.layer, self.options, self.array, apart=True).of_rows()
-        try:
-            return self.of_rows() + others
-        except BfpError:
-            return others
+        return self.of_dilated()
+
+    def of_dilated(self) -> list[Tiling]:
+        """Of a kernel whose positions lie apart: rows apart, too, and the input in parts, of which few rows or many fit.
+
+        Raises BfpError naming the layer where nothing fits.
+        """
+        most, found, refused = self.layer.in_words if self.layer.dense else 1, [], None
+        for loads in sorted({min(n, most) for n in PARTS}):
+            for apart in (False, True):
+                try:
+                    found += Cutter(self.layer, self.options, self.array, apart, loads).of_rows()
+                except BfpError as error:
+                    refused = refused or error
+        if not found:
+            raise refused
+        return found
 
     def of_rows(self) -> list[Tiling]:
         """Whole rows where possible. Raises BfpError naming the layer where nothing fits."""

@@ -15,7 +15,8 @@ class Tile:
     """The part of a layer that is on chip at one time.
 
     y, x, height, width: of the output, of which the rows lie ``apart``; word, words: channel words of the input. first_row:
-    of the input map, the one that the buffer's first row is, or would be in its padding. in_height, in_width, pitch: of the
+    of the input map, the one that the buffer's first row is, or would be in its padding. out_word: of the output, where a
+    tile holds a part of the input for one word of it. in_height, in_width, pitch: of the
     input buffer, which has so many words from one row to the next. map_rows, map_columns: of the input map, those that
     no window uses left out.
     """
@@ -33,9 +34,10 @@ class Tile:
     map_columns: int
     first_row: int
     apart: int
+    out_word: int
 
 
-def tile_at(layer: LayerFields, y: int, x: int, word: int) -> Tile:
+def tile_at(layer: LayerFields, y: int, x: int, word: int, out_word: int = 0) -> Tile:
     """The tile that starts at an output pixel and a channel word."""
     tiles, out, buffer, window, pool = layer.tiles, layer.output_map, layer.buffer, layer.window, layer.input_pool
     width, rows = min(tiles.tile_width, out.out_width - x), -(-(out.out_height - y) // tiles.rows_apart)
@@ -65,6 +67,7 @@ def tile_at(layer: LayerFields, y: int, x: int, word: int) -> Tile:
         map_columns=map_columns,
         first_row=first_row(layer, y),
         apart=tiles.rows_apart,
+        out_word=out_word,
     )
 
 
@@ -86,8 +89,19 @@ def first_rows(layer: LayerFields) -> list[int]:
 
 
 def tiles(layer: LayerFields) -> list[Tile]:
-    """All tiles of a layer, in their order: across, then down, then the rows between, then through the channel words."""
+    """All tiles of a layer, in their order: across, then down, then the rows between, then through the channel words.
+
+    Of a dense layer whose input comes in parts: through the parts, then through the output words, then as above.
+    """
     t = layer.tiles
+    if layer.loads_in_parts:
+        return [
+            tile_at(layer, y, x * t.tile_width, word * t.tile_words, out_word)
+            for y in first_rows(layer)
+            for x in range(t.tiles_across)
+            for out_word in range(layer.output_map.out_words)
+            for word in range(t.word_tiles)
+        ]
     return [
         tile_at(layer, y, x * t.tile_width, word * t.tile_words)
         for word in range(t.word_tiles)
@@ -145,6 +159,9 @@ class Pass:
 def passes(layer: LayerFields, tile: Tile) -> list[Pass]:
     """All passes over a tile, in their order: the chunks of a word, then the next words."""
     p, dense = layer.passes, layer.op.traits.dense
+    if layer.loads_in_parts:
+        chunk = tile.word // p.chunk_words
+        return [Pass(tile.out_word, 1, chunk, 0, tile.words, chunk == 0, chunk == p.chunks - 1)]
     begin, end = (0, layer.output_map.out_words) if dense else (tile.word, tile.word + tile.words)
     found = []
     for out_word in range(begin, end, p.group_words):

@@ -54,7 +54,10 @@ BEATS = ("fetch_tile", "fetch_weights", "fetch_shortcut", "store")
 
 @dataclass(frozen=True)
 class Extent:
-    """A tile: its first output pixel, output rows, which lie ``apart``, and columns, and channel words of its input."""
+    """A tile: its first output pixel, output rows, which lie ``apart``, and columns, and channel words of its input.
+
+    part: of the input, where a dense layer's comes in parts.
+    """
 
     y: int
     x: int
@@ -62,6 +65,7 @@ class Extent:
     width: int
     words: int
     apart: int
+    part: int | None
 
     @property
     def pixels(self) -> int:
@@ -274,6 +278,8 @@ def tile_passes(layer: EngineLayer, array: Array, tile: Extent) -> tuple[PassCou
     """All passes over a tile, in order."""
     fields, stores = layer.fields, word_stores(layer, tile)
     outputs = fields.output_map.out_words if fields.op.traits.dense else tile.words
+    if tile.part is not None:
+        return (pass_counts(layer, array, tile, stores, 1, tile.part),)
     size, chunks = fields.passes.group_words, range(fields.passes.chunks)
     groups = [min(size, outputs - first) for first in range(0, outputs, size)]
     return tuple(pass_counts(layer, array, tile, stores, group, chunk) for group in groups for chunk in chunks)
@@ -325,7 +331,8 @@ def layer_tiles(layer: EngineLayer, array: Array) -> list[TileCounts]:
     known: dict[Extent, TileCounts] = {}
     found = []
     for tile in tiles(layer.fields):
-        extent = Extent(tile.y, tile.x, tile.height, tile.width, tile.words, tile.apart)
+        part = tile.word // layer.fields.tiles.tile_words if layer.fields.loads_in_parts else None
+        extent = Extent(tile.y, tile.x, tile.height, tile.width, tile.words, tile.apart, part)
         if extent not in known:
             known[extent] = tile_counts(layer, array, extent)
         found.append(known[extent])

@@ -210,7 +210,8 @@ def align_words(layer: GoldenLayer) -> np.ndarray:
 def check_weights(layer: GoldenLayer, call: Call, out: Pass, get: Callable[[str, bool], np.ndarray]) -> None:
     """The buffers of load_weights: biases, shifts and mantissas of each output word, one after the other."""
     bias = to_lanes(layer.parameters.bias, layer.place_out)
-    words = slice(out.tile_word, out.tile_word + out.words)
+    start = out.chunk * layer.fields.passes.chunk_words
+    words = slice(start, start + out.words)
     dense = layer.fields.op.traits.dense
     first = 0
     for n in range(out.outputs):
