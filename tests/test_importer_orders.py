@@ -224,3 +224,20 @@ def test_a_pixel_shuffle_that_is_limited():
     images = torch.randn(2, 3, 9, 8)
     found = float_model.returned(network, images)
     np.testing.assert_allclose(found.reshape(2, 3, 14, 12), module(images).detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_frames_as_channels():
+    """Differences of frames, and frames that hand channels on to the next ones (a temporal shift)."""
+
+    def differences(m, x):
+        frames = x.view(x.shape[0], 4, 3, 9, 8)
+        return m[0]((frames[:, 1:] - frames[:, :-1]).flatten(1, 2))
+
+    def shifted(m, x):
+        frames = x.view(x.shape[0], 4, 3, 9, 8)
+        moved = torch.zeros_like(frames)
+        moved[:, :-1, :1], moved[:, 1:, 1:2], moved[:, :, 2:] = frames[:, 1:, :1], frames[:, :-1, 1:2], frames[:, :, 2:]
+        return m[1](moved.flatten(1, 2))
+
+    check(Fn(differences, conv(9)), (12, 9, 8))
+    check(Fn(shifted, conv(), conv(12)), (12, 9, 8), operators="conv")

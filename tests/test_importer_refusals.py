@@ -57,7 +57,7 @@ REFUSALS = {
     "clamp upside down": (Fn(lambda m, x: x.clamp(3, 2)), ["clamping to 3..2"]),
     "clamp by a map": (Fn(lambda m, x: torch.clamp(x, min=x[:, :1])), ["computed from the image"]),
     "random": (Fn(lambda m, x: x + torch.rand(1)), ["aten.rand is not supported"]),
-    "divisor": (nn.Sequential(nn.AvgPool2d(2, divisor_override=3)), ["layer 0", "divisor_override"]),
+    "divisor": (nn.Sequential(nn.AvgPool2d(2, ceil_mode=True, divisor_override=3)), ["layer 0", "divisor_override"]),
     "mean of all": (Fn(lambda m, x: x.mean()), ["mean over axes [0, 1, 2, 3]"]),
     "concat of two sizes": (
         Fn(lambda m, x: torch.cat([m[0](x).flatten(1), x.mean((2, 3))], 1), conv(3, 99)),

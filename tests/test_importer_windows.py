@@ -114,3 +114,8 @@ def test_what_is_around_a_map_and_what_scales_both(case):
     """Zeros are scaled and shifted like the map that they surround; numbers stay what they are."""
     function, layer, operators = PADDED[case]
     check(Fn(function, nn.BatchNorm2d(3), layer, conv(4)), operators=operators)
+
+
+def test_sums_of_windows():
+    check(Fn(lambda m, x: F.avg_pool2d(m[0](x), 2, divisor_override=1), conv()), operators="conv avg_pool")
+    check(nn.AvgPool2d(3, 2, 1, divisor_override=5), operators="avg_pool depthwise")

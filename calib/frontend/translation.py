@@ -116,7 +116,7 @@ class Translation:
         view = self.view(fx, value)
         if view.index is None or is_order(view.index, prod(self.draft.shapes[view.tensor])):
             return view
-        box = boxed(view.index, self.draft.shapes[view.tensor]) if len(shape_of(value)) == 3 else None
+        box = boxed(view.index, self.draft.shapes[view.tensor]) if len(shape_of(value)) not in (2, 4) else None
         if box is None:
             return View(self.tensor(fx, value))
         tensor = self.ordered(value, View(view.tensor, box), box.shape)

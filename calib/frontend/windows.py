@@ -72,9 +72,13 @@ def emit_largest(t: Translation, fx: FxNode, source: str, window: Window) -> Non
 
 def avg_pool(t: Translation, fx: FxNode, a: dict) -> None:
     """The mean of a window."""
-    if a.get("divisor_override") is not None:
-        t.refuse(fx, "average pooling with divisor_override is not supported; leave it out")
     source, window, padding = pool_window(t, fx, a)
+    if a.get("divisor_override") is not None:
+        if window.padding != padding:
+            t.refuse(fx, "average pooling with divisor_override and ceil_mode is not supported; leave one of them out")
+        mean_ = t.node(fx, MEAN, (source,), window=window, counted_padding=padding)
+        t.views[fx] = affine(t, fx, View(mean_), prod(window.kernel) / a["divisor_override"])
+        return
     counted = padding if a["count_include_pad"] else (0, 0, 0, 0)
     t.emit(fx, MEAN, (source,), window=window, counted_padding=counted)
 
