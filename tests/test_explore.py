@@ -44,6 +44,8 @@ limit = 2
 weights = {bits}
 activations = {bits}
 weight_group = 0
+input_bits = 8
+output_bits = 8
 method = "max"
 """
 FIGURES = ("cycles", "frames_per_second", "mac_efficiency", "ddr_bytes", "dsp", "bram36", "lut")
