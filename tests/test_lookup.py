@@ -17,10 +17,12 @@ from bfp.artifact import verify
 from bfp.format import BlockFormat
 from bfp.functions import FUNCTIONS, FunctionCall, table_of
 from calib.evaluation.integer_model import IntegerModel
-from calib.formats.table_range import index_end
+from calib.formats.table_range import SHARE, index_bits, index_end
 from calib.frontend.importer import import_module
 from calib.network import fake_quant
+from calib.options import BfpOptions
 from calib.network.float_ops import FUNCTION
+from calib.observers.statistics import Histogram
 
 ARGUMENTS = {"softplus": (1.0,), "leaky_relu": (0.1,), "elu": (1.2, 0.9, 1.1), "swish": (1.702,)}
 CALLS = [FunctionCall(name, ARGUMENTS.get(name, ())) for name in FUNCTIONS]
@@ -164,3 +166,51 @@ def test_the_index_ends_where_the_function_is_flat():
     assert index_end(FunctionCall("silu"), -3, 40, "here") > 39.8
     assert index_end(FunctionCall("leaky_relu", (0.1,)), -7, 3, "here") > 6.9
     assert 4 < index_end(FunctionCall("sigmoid"), -100, 100, "here") < 9
+
+
+def seen(values: np.ndarray, signed: bool = True) -> Histogram:
+    """The histogram of a tensor of one block."""
+    histogram, x = Histogram((0, 1)), torch.from_numpy(values.astype(np.float32)).reshape(1, 1, 1, -1)
+    histogram.add(x.abs(), np.array([np.abs(values).max()]))
+    if signed:
+        histogram.negative = Histogram((0, 1))
+        histogram.negative.add((-x).clamp(min=0), np.array([max(-values.min(), 0.0)]))
+    return histogram
+
+
+@pytest.mark.parametrize("call", [FunctionCall("hardswish"), FunctionCall("sigmoid"), FunctionCall("leaky_relu", (0.1,))], ids=str)
+@pytest.mark.parametrize("bits", [3, 5, 8])
+def test_an_index_has_the_bits_that_its_results_need(call, bits):
+    """Against the squared errors of the values themselves, entry by entry."""
+    values = np.random.default_rng(bits).normal(0, 1.2, 40_000)
+    index, target = BlockFormat(10, True, (0, 1), (-6,)), BlockFormat(bits, True, (0, 1), (3 - bits,))
+    step, wanted = 2.0 ** target.exponents[0], call.record("here").evaluate(values, *call.arguments)
+
+    def error(width: int) -> float:
+        source = BlockFormat(width, True, (0, 1), (4 - width,))
+        table = table_of(call, source, target, "here")
+        q = np.clip(np.floor(values / 2.0 ** source.exponents[0] + 0.5), source.low, source.high).astype(int)
+        return float(((table[q % 2**width] * step - wanted) ** 2).mean())
+
+    own = float(((np.clip(np.floor(wanted / step + 0.5), target.low, target.high) * step - wanted) ** 2).mean())
+    found = index_bits(call, index, target, seen(values), "here")
+    assert all(error(width) <= (1 + SHARE) * own * 1.02 for width in range(found, 10))
+    assert found == 2 or error(found - 1) > (1 + SHARE) * own * 0.98
+    assert found <= bits + 4
+
+
+def test_the_width_of_a_signed_index_needs_signs():
+    index, target = BlockFormat(10, True, (0, 1), (-6,)), BlockFormat(8, True, (0, 1), (-5,))
+    with pytest.raises(BfpError, match="here: the width of its table's index needs the signs of its operand"):
+        index_bits(FunctionCall("silu"), index, target, seen(np.ones(4), signed=False), "here")
+
+
+@pytest.mark.parametrize("bits", [4, 5])
+def test_narrow_results_have_short_tables_of_one_length(bits, monkeypatch):
+    artifact, *rest = quantised(modules(), (3, 18, 18), BfpOptions(activations=bits))
+    lengths = {len(p.table) for p in artifact.parameters.values() if p.table is not None}
+    assert len(lengths) == 1 and max(lengths) < 2**10
+    monkeypatch.setattr("calib.formats.table_range.SHARE", -1.0)  # no error is small enough: ten bits
+    widest, *others = quantised(modules(), (3, 18, 18), BfpOptions(activations=bits))
+    assert {len(p.table) for p in widest.parameters.values() if p.table is not None} == {2**10}
+    assert noise_db(artifact, *rest) > noise_db(widest, *others) - 1

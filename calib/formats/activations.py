@@ -10,11 +10,10 @@ from bfp.artifact import ARRAY, Preprocessing, concat_format
 from bfp.errors import BfpError
 from bfp.format import BlockFormat, exponent_for_maximum, mantissa_range, round_half_up
 from bfp.graph import Node
-from calib.formats import logit_range
+from calib.formats import logit_range, table_range
 from calib.formats.exponent_rules import rule_of
 from calib.formats.logit_range import LogitRange
 from calib.formats.plan import FormatPlan
-from calib.formats.table_range import index_end
 from calib.network.float_network import FloatNetwork
 from calib.observers.statistics import Histogram, Statistics
 
@@ -32,6 +31,8 @@ class ActivationFormats:
         self.segments = plan.graph.segments()
         self.preprocessing = scaled_input(plan.preprocessing, network)
         self._chosen: dict[Histogram, np.ndarray] = {}  # floors change from pass to pass, histograms do not
+        # of indices: by node, and by the widest index and the result that they were found for
+        self._widths: dict[str, dict[tuple[BlockFormat, BlockFormat], int]] = {}
 
     def logit_range(self) -> LogitRange | None:
         """The range of logits that the mantissas of ``plan.logits`` resolve; None where they hold all of it."""
@@ -76,7 +77,26 @@ class ActivationFormats:
                     e = np.full_like(e, max(own, floors[tensor].max()))
                 exponents = tuple(int(v) for v in e)
                 result[tensor] = BlockFormat(plan.bits[tensor], plan.signed[tensor], plan.splits[tensor], exponents)
-        return result
+        return result | self._narrowed(result)
+
+    def _narrowed(self, formats: dict[str, BlockFormat]) -> dict[str, BlockFormat]:
+        """The indices of tables, all with the bits that the most demanding of them needs on the calibration images.
+
+        The engine's tables are as long as the longest, and layers of equal formats read the same one.
+        """
+        nodes = self.plan.indexed.values()
+        bits = max((self._index_bits(n, formats[n.main], formats[n.output]) for n in nodes), default=0)
+        return {n.main: table_range.coarser(formats[n.main], bits) for n in nodes}
+
+    def _index_bits(self, node: Node, index: BlockFormat, target: BlockFormat) -> int:
+        """Bits that the index of a node's table needs for its results."""
+        histogram = self.statistics.histograms.get(node.main)
+        if histogram is None:
+            raise BfpError(f"tensor {node.main}: its table needs a histogram; gather statistics with this plan")
+        known = self._widths.setdefault(node.name, {})
+        if (index, target) not in known:
+            known[index, target] = table_range.index_bits(node.function, index, target, histogram, f"node {node.name}")
+        return known[index, target]
 
     def _exponents(self, tensor: str, node: Node | None, known: dict[str, BlockFormat]) -> np.ndarray:
         plan = self.plan
@@ -111,7 +131,7 @@ class ActivationFormats:
         """Of a table's index: its block's largest value, but no further than the function needs, int64 [blocks]."""
         plan, reader = self.plan, self.plan.indexed[tensor]
         low, high = float(self.statistics.minimum[tensor].min()), float(self.statistics.highest[tensor].max())
-        end = min(index_end(reader.function, low, high, f"node {reader.name}"), float(maximum.max()))
+        end = min(table_range.index_end(reader.function, low, high, f"node {reader.name}"), float(maximum.max()))
         exponent = int(exponent_for_maximum(np.array(end), plan.bits[tensor], plan.signed[tensor]))
         return np.full(len(maximum), exponent)
 

@@ -21,7 +21,7 @@ import math
 import numpy as np
 
 from bfp.format import exponent_for_maximum
-from calib.observers.statistics import BINS, Histogram
+from calib.observers.statistics import Histogram
 
 CANDIDATES = 3
 INTERVALS = 128
@@ -43,29 +43,10 @@ def activation_exponents(histogram: Histogram, maxima: np.ndarray, bits: int) ->
     """Exponents of activation blocks, int64 [blocks]; the histogram has its ``negative`` part."""
     highest = exponent(maxima, bits)
     steps = [
-        _best_step(*_values(histogram, b), int(e), bits) if maxima[b] > 0 else 0 for b, e in enumerate(highest)
+        _best_step(*histogram.values(b), int(e), bits) if maxima[b] > 0 else 0 for b, e in enumerate(highest)
     ]
     # the engine's range ends one above the published clip: never coarser than what that needs
     return np.minimum(highest - np.asarray(steps, np.int64), exponent_for_maximum(maxima, bits))
-
-
-def _values(histogram: Histogram, block: int) -> tuple[np.ndarray, np.ndarray]:
-    """Signed bin centres and their counts, occupied ones only."""
-    width = histogram.tops[block] / BINS
-    centre = (np.arange(BINS) + 0.5) * width
-    counts, values = histogram.counts[block].copy(), [centre]
-    weights = [counts]
-    negative = histogram.negative
-    if negative is not None and negative.tops[block] > 0:
-        ratio = int(round(histogram.tops[block] / negative.tops[block]))  # powers of two, at least 1
-        below = np.zeros(BINS)
-        merged = negative.counts[block].reshape(-1, min(ratio, BINS)).sum(axis=1)
-        below[: len(merged)] = merged
-        counts -= below
-        values.append(-centre)
-        weights.append(below)
-    values, weights = np.concatenate([*values, [0.0]]), np.concatenate([*weights, [histogram.zeros[block]]])
-    return values[weights > 0], weights[weights > 0]
 
 
 def _best_step(values: np.ndarray, counts: np.ndarray, highest: int, bits: int) -> int:

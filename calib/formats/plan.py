@@ -65,12 +65,14 @@ class FormatPlan:
         return frozenset(t for index, node in self.indexed.items() for t in (index, node.output))
 
     def needs_histogram(self) -> set[str]:
-        """Tensors whose exponents are chosen from a histogram."""
-        return {n.output for n in self._chosen_by_rule() if rule_of(self.layers[n.name].method).choose is not None}
+        """Tensors whose exponents, or as indices of tables their widths, are chosen from a histogram."""
+        ruled = {n.output for n in self._chosen_by_rule() if rule_of(self.layers[n.name].method).choose is not None}
+        return ruled | set(self.indexed)
 
     def needs_signed_histogram(self) -> set[str]:
-        """Tensors whose exponents are chosen by a rule that looks at both signs."""
-        return {n.output for n in self._chosen_by_rule() if rule_of(self.layers[n.name].method).both_signs}
+        """Tensors of whose histograms both signs are looked at: by rules, and those that index tables."""
+        signed = {t for t in self.indexed if self.signed[t]}
+        return signed | {n.output for n in self._chosen_by_rule() if rule_of(self.layers[n.name].method).both_signs}
 
     def _chosen_by_rule(self) -> list[Node]:
         return [n for n in self.graph.computed() if n.output not in self.source_of]

@@ -55,6 +55,26 @@ class Histogram:
             self.zeros[block] += zeros
             self.counts[block] += counts
 
+    def values(self, block: int, parts: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """What was seen of a block, with its signs where ``negative`` has them: values and how often each, float64 [n].
+
+        A bin that is not empty counts as ``parts`` values that lie evenly in it; zeros are one value more.
+        """
+        width = self.tops[block] / BINS
+        counts, below = self.counts[block], np.zeros(BINS)
+        if self.negative is not None and self.negative.tops[block] > 0:
+            ratio = int(round(self.tops[block] / self.negative.tops[block]))  # powers of two, at least 1
+            merged = self.negative.counts[block].reshape(-1, min(ratio, BINS)).sum(axis=1)
+            below[: len(merged)] = merged
+        within = (np.arange(parts) + 0.5) / parts
+        values, weights = [np.zeros(1)], [self.zeros[block : block + 1]]
+        for sign, found in ((1.0, counts - below), (-1.0, below)):
+            bins = np.flatnonzero(found > 0)
+            values.append(sign * ((bins[:, None] + within) * width).reshape(-1))
+            weights.append(np.repeat(found[bins] / parts, parts))
+        values, weights = np.concatenate(values), np.concatenate(weights)
+        return values[weights > 0], weights[weights > 0]
+
 
 class Statistics:
     """Statistics of every tensor of a graph, gathered batch by batch; an observer.

@@ -31,6 +31,26 @@ def densenet121(pretrained: bool = False) -> nn.Module:
     return _build("densenet121", "DenseNet121_Weights", pretrained)
 
 
+def mobilenet_v3_large(pretrained: bool = False) -> nn.Module:
+    """MobileNetV3-Large (Howard et al., 2019): [N, 3, H, W] to logits [N, 1000]. Arguments and errors as of mobilenet_v2."""
+    return _build("mobilenet_v3_large", "MobileNet_V3_Large_Weights", pretrained)
+
+
+def mobilenet_v3_small(pretrained: bool = False) -> nn.Module:
+    """MobileNetV3-Small (Howard et al., 2019): [N, 3, H, W] to logits [N, 1000]. Arguments and errors as of mobilenet_v2."""
+    return _build("mobilenet_v3_small", "MobileNet_V3_Small_Weights", pretrained)
+
+
+def efficientnet_b0(pretrained: bool = False) -> nn.Module:
+    """EfficientNet-B0 (Tan and Le, 2019): [N, 3, H, W] to logits [N, 1000]. Arguments and errors as of mobilenet_v2."""
+    return _build("efficientnet_b0", "EfficientNet_B0_Weights", pretrained)
+
+
+def regnet_y_400mf(pretrained: bool = False) -> nn.Module:
+    """RegNetY-400MF (Radosavovic et al., 2020): [N, 3, H, W] to logits [N, 1000]. Arguments and errors as of mobilenet_v2."""
+    return _build("regnet_y_400mf", "RegNet_Y_400MF_Weights", pretrained)
+
+
 def googlenet(pretrained: bool = False) -> nn.Module:
     """GoogLeNet (Szegedy et al., 2015), without the classifiers that only training uses: [N, 3, H, W] to logits [N, 1000].
 

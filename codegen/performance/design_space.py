@@ -65,20 +65,23 @@ class Point:
 
 
 def widths_of(artifact: Artifact) -> tuple[int, int]:
-    """Widest mantissas of an artifact: (weights, activations); inputs and outputs have widths of their own."""
+    """Widest mantissas: (weights, activations); inputs, outputs and what indexes tables have widths of their own."""
     weights = [p.weights.bits for p in artifact.parameters.values() if p.weights]
     every = max(fmt.bits for fmt in artifact.formats.values())
-    return max(weights, default=8), max((f.bits for t, f in artifact.formats.items() if not _is_end(artifact, t)), default=every)
+    others = (fmt.bits for tensor, fmt in artifact.formats.items() if not _has_own_width(artifact, tensor))
+    return max(weights, default=8), max(others, default=every)
 
 
-def _is_end(artifact: Artifact, tensor: str) -> bool:
-    return tensor in (*artifact.graph.inputs, *artifact.graph.outputs)
+def _has_own_width(artifact: Artifact, tensor: str) -> bool:
+    graph = artifact.graph
+    return tensor in (*graph.inputs, *graph.outputs) or any(n.operator.has_function for n in graph.consumers(tensor))
 
 
 def narrow(artifact: Artifact, weights: int, activations: int) -> Artifact:
-    """The artifact with no mantissa counted wider than so many bits, but those of inputs and outputs; for estimates only."""
+    """The artifact with no mantissa counted wider than so many bits, but for widths of their own; for estimates only."""
     formats = {
-        t: f if _is_end(artifact, t) else replace(f, bits=min(f.bits, activations)) for t, f in artifact.formats.items()
+        t: f if _has_own_width(artifact, t) else replace(f, bits=min(f.bits, activations))
+        for t, f in artifact.formats.items()
     }
     fewer = {name: f.bits - formats[name].bits for name, f in artifact.formats.items()}
     parameters = {}

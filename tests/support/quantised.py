@@ -12,7 +12,6 @@ from calib.options import BfpOptions
 from calib.frontend.importer import import_module
 from calib.formats.plan import plan
 from calib.formats.solver import quantise_network
-from calib.observers.statistics import Statistics
 
 
 def pixels(shape, pre, count=4, seed=0):
@@ -27,7 +26,7 @@ def quantised(module, shape, options=BfpOptions(), mean=127.0, std=128.0, images
     network = import_module(module.eval(), shape, "toy")
     images = pixels(shape, pre, seed=seed) if images is None else images
     fixed = plan(network.graph, options, pre)
-    statistics = Statistics(network.graph, fixed.splits, fixed.needs_histogram())
+    statistics = fixed.new_statistics()
     float_model.run(network, images, keep=(), observe=statistics.observe)
     return quantise_network(network, statistics, fixed), network, images
 

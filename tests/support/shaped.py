@@ -19,7 +19,10 @@ from calib.pipeline import build_module
 ACTIVATION_EXPONENT = -4  # of every tensor, so that what must keep its input's exponents does
 # of a filter, and what its blocks have more: random, so that shifts of rounding and alignment range as in real networks
 FILTER_EXPONENTS, BLOCK_EXPONENTS = (-13, -5), (0, 6)
+# of what indexes the table of a function, and of its results: several tables of each function, no shift to the left
+INDEX_EXPONENTS, RESULT_EXPONENTS = (-4, -2), (-6, -3)
 PRETRAINED = "pretrained"  # the argument of the zoo's callables
+COMPUTED = ("calib.zoo.torchvision_models:regnet_y_400mf",)  # from numbers in tensors, as their widths are
 
 
 def empty_module(config: NetworkConfig) -> torch.nn.Module:
@@ -28,7 +31,7 @@ def empty_module(config: NetworkConfig) -> torch.nn.Module:
     arguments = config.arguments
     if PRETRAINED in arguments or model == "calib.zoo.efficientnet":
         arguments = {**arguments, PRETRAINED: False}
-    with torch.device("meta"):
+    with torch.device("cpu" if config.model in COMPUTED else "meta"):
         module = build_module(replace(config, arguments=arguments))
     module.to_empty(device="cpu")
     with torch.no_grad():
@@ -49,6 +52,10 @@ def shaped_artifact(config: NetworkConfig, seed: int = 0) -> Artifact:
         )
         for tensor, splits in fixed.splits.items()
     }
+    for tensor, node in fixed.indexed.items():
+        for t, exponents in ((tensor, INDEX_EXPONENTS), (node.output, RESULT_EXPONENTS)):
+            exponent = int(rng.integers(*exponents))
+            formats[t] = replace(formats[t], exponents=(exponent,) * len(formats[t].exponents))
     segments, parameters = graph.segments(), {}
     for node in graph.computed():
         weights = None

@@ -21,7 +21,6 @@ from calib.frontend.importer import import_module
 from calib.frontend.refusals import Refusals
 from calib.network import float_model
 from calib.network.float_network import FloatNetwork
-from calib.observers.statistics import Statistics
 from calib.options import BfpOptions
 from codegen.generate import generate
 from codegen.lowering.program import build
@@ -92,7 +91,7 @@ def quantised(network: FloatNetwork, images: torch.Tensor) -> Artifact:
     pre = Preprocessing(tuple(size), (0.0,) * channels, (1.0,) * channels, channels=ARRAY)
     options = BfpOptions(method="max", weight_group=16, activation_group=16)
     fixed = plan(network.graph, options, pre)
-    statistics = Statistics(network.graph, fixed.splits, fixed.needs_histogram())
+    statistics = fixed.new_statistics()
     float_model.run(network, images, keep=(), observe=statistics.observe)
     return quantise_network(network, statistics, fixed)
 
