@@ -99,7 +99,7 @@ def test_pictures_are_the_only_input():
 HEAVY = [pytest.param(case, marks=pytest.mark.heavy) for case in ("another order", "a default", "sequences")]
 
 
-@pytest.fixture(scope="module", params=["pair", "a default", "sequences"])
+@pytest.fixture(scope="module", params=["pair", pytest.param("a default", marks=pytest.mark.heavy), "sequences"])
 def calibrated(request):
     module, shapes = INPUTS[request.param]
     loader = [drawn(shapes, 4, seed) for seed in range(4)]

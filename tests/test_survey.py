@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -133,10 +134,12 @@ def test_a_folder_without_networks(tmp_path):
 
 
 @pytest.mark.parametrize("path", sorted(SMALL.glob("*.py")), ids=lambda path: path.stem)
-def test_small_networks_are_taken_or_lack_an_operator(path):
-    """Each is the function that it was, or is refused for what the engine does not have."""
+@pytest.mark.parametrize("part", [0, pytest.param(1, marks=pytest.mark.heavy), pytest.param(2, marks=pytest.mark.heavy)])
+def test_small_networks_are_taken_or_lack_an_operator(path, part):
+    """Each is the function that it was, or is refused for what the engine does not have; a third of them in each part."""
+    chosen = np.random.default_rng(7).permutation(sorted(candidates.networks_of(path)))[part::3]
     for candidate in candidates.of_folder(SMALL):
-        if candidate.name.split("/")[1] in candidates.networks_of(path):
+        if candidate.name.split("/")[1] in chosen:
             torch.manual_seed(0)
             module, shape = stages.draw(candidate.make()), candidate.shapes[0]
             try:
