@@ -125,8 +125,8 @@ FOUR = {"PRODUCTS": 4, "PIXELS": 10, "READS": 2, "CHAIN": 2, "LARGEST_WEIGHT": 1
     "changes, refusal",
     [
         ({}, None),
-        ({"CHAIN": 16}, "two products do not fit a DSP"),  # of the largest mantissas, 127 times 127
-        ({"LARGEST_OPERAND": 255}, "two products do not fit a DSP"),
+        ({"CHAIN": 16, "LARGEST_WEIGHT": 127, "LARGEST_OPERAND": 127}, "two products do not fit a DSP"),
+        ({"CHAIN": 8, "LARGEST_WEIGHT": 127, "LARGEST_OPERAND": 255}, "two products do not fit a DSP"),
         ({"PAIR_BITS": 17}, "two products do not fit a DSP"),
         ({"WEIGHT_PORT_BITS": 25}, "two products do not fit a DSP"),
         (FOUR, None),

@@ -180,7 +180,9 @@ OPERATOR_LUTS = Table(
 
 def operator_parts(a: Array, use: Features) -> list[Part]:
     """Parts of the operators that the network has."""
-    return [found for op, luts in OPERATOR_LUTS.items() if op in use.operators for found in luts(a, use)]
+    # what two of them share is counted once
+    shared = dict.fromkeys(luts for op, luts in OPERATOR_LUTS.items() if op in use.operators)
+    return [found for luts in shared for found in luts(a, use)]
 
 
 def logic_parts(program: Program, use: Features) -> list[Part]:

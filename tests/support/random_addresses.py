@@ -87,9 +87,9 @@ def enlarged(network, rng: np.random.Generator, name: str) -> bool:
     return network.finish(node, shape, segments, make)
 
 
-def addresses(network, rng: np.random.Generator) -> None:
-    """Some of these, behind all that a network has."""
+def addresses(network, rng: np.random.Generator, meets: bool) -> None:
+    """Some of these, behind all that a network has; meets: a larger map may meet another one."""
     if rng.random() < 0.5:
         dilated(network, rng, "apart")
-    if rng.random() < 0.5 and enlarged(network, rng, "larger"):
+    if rng.random() < 0.5 and enlarged(network, rng, "larger") and meets:
         pair(network, "met")

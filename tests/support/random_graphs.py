@@ -328,5 +328,5 @@ def random_artifact(seed: int, lanes: int, widest: int = 8, nodes: int = 10, sev
     if rng.random() < 0.9:
         pooled_input(network, rng, "in")
     pooled_maps(network, rng, "end")
-    addresses(network, np.random.default_rng((seed, 4)))
+    addresses(network, np.random.default_rng((seed, 4)), meets=several)
     return network.artifact(several and ends.random() < 0.7)
