@@ -53,6 +53,8 @@ NETWORKS = {
     "mobilenet_v3_small": (3, 224, 224),
     "efficientnet_b0": (3, 224, 224),
     "regnet_y_400mf": (3, 224, 224),
+    "unet": (3, 256, 256),
+    "espcn": (1, 128, 128),
 }
 WIDTHS = (8, 6, 5, 4)
 # the quickest method, with groups of a word: every layer aligns

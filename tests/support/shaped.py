@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from bfp.artifact import Artifact, Preprocessing, operand_formats
+from bfp.artifact import Artifact, NetworkInput, NetworkOutput, Preprocessing, concat_format, operand_formats
 from bfp.format import BlockFormat
 from bfp.parameters import Weights, derive
 from calib.config import NetworkConfig
@@ -56,6 +56,12 @@ def shaped_artifact(config: NetworkConfig, seed: int = 0) -> Artifact:
         for t, exponents in ((tensor, INDEX_EXPONENTS), (node.output, RESULT_EXPONENTS)):
             exponent = int(rng.integers(*exponents))
             formats[t] = replace(formats[t], exponents=(exponent,) * len(formats[t].exponents))
+    for node in graph.nodes:
+        if node.output in fixed.source_of:
+            exponent = formats[fixed.source_of[node.output]].exponents[0]
+            formats[node.output] = replace(formats[node.output], exponents=(exponent,) * len(formats[node.output].exponents))
+        elif not node.operator.computes:
+            formats[node.output] = concat_format([formats[t] for t in node.inputs])
     segments, parameters = graph.segments(), {}
     for node in graph.computed():
         weights = None
@@ -66,4 +72,5 @@ def shaped_artifact(config: NetworkConfig, seed: int = 0) -> Artifact:
             exponents = exponents + rng.integers(*BLOCK_EXPONENTS, (size[0], len(splits) - 1))
             weights = Weights(chosen.weights, np.broadcast_to(np.int8(0), size), splits, exponents)
         parameters[node.name] = derive(node, *operand_formats(node, formats), weights)
-    return Artifact.of_one(graph, formats, parameters, preprocessing)
+    inputs = tuple(NetworkInput(tensor, preprocessing) for tensor in graph.inputs)
+    return Artifact(graph, formats, parameters, inputs, tuple(NetworkOutput(tensor) for tensor in graph.outputs))
