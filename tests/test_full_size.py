@@ -54,6 +54,7 @@ NETWORKS = {
     "efficientnet_b0": (3, 224, 224),
     "regnet_y_400mf": (3, 224, 224),
     "unet": (3, 256, 256),
+    "lraspp": (3, 224, 224),
     "yolo_tiny": (3, 416, 416),
     "espcn": (1, 128, 128),
 }

@@ -27,7 +27,7 @@ from host.__main__ import main as host
 
 QUICK = ("resnet20", "mobilenet_v2_small", "efficientnet_lite0", "tc_resnet8")
 DOWNLOADED = (
-    *("densenet121", "dncnn", "efficientnet_b0", "googlenet", "inception_v3", "inceptionv4", "mobilenet_v2"),
+    *("densenet121", "dncnn", "efficientnet_b0", "googlenet", "inception_v3", "inceptionv4", "lraspp", "mobilenet_v2"),
     *("mobilenet_v3_large", "mobilenet_v3_small", "regnet_y_400mf", "resnet50", "resnext50", "shufflenet_v2", "vgg16"),
 )
 HEAVY = tuple(sorted(p.stem for p in SHIPPED.glob("*.toml") if p.stem not in QUICK + DOWNLOADED))

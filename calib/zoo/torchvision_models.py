@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from calib.zoo.weights import published_weights
@@ -49,6 +50,31 @@ def efficientnet_b0(pretrained: bool = False) -> nn.Module:
 def regnet_y_400mf(pretrained: bool = False) -> nn.Module:
     """RegNetY-400MF (Radosavovic et al., 2020): [N, 3, H, W] to logits [N, 1000]. Arguments and errors as of mobilenet_v2."""
     return _build("regnet_y_400mf", "RegNet_Y_400MF_Weights", pretrained)
+
+
+def lraspp(pretrained: bool = False) -> nn.Module:
+    """LR-ASPP on MobileNetV3-Large (Howard et al., 2019): [N, 3, H, W] to a channel for each class [N, 21, H, W].
+
+    Arguments and errors as of mobilenet_v2.
+    """
+    from torchvision.models import segmentation
+
+    if not pretrained:
+        return _Masks(segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None)).eval()
+    published = segmentation.LRASPP_MobileNet_V3_Large_Weights.COCO_WITH_VOC_LABELS_V1
+    with published_weights("lraspp", published.url):
+        return _Masks(segmentation.lraspp_mobilenet_v3_large(weights=published)).eval()
+
+
+class _Masks(nn.Module):
+    """What a network of torchvision's segmentation says of each pixel, without the name that it has there."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.network(x)["out"]
 
 
 def googlenet(pretrained: bool = False) -> nn.Module:
