@@ -1,6 +1,7 @@
 """Every shipped network's engine, the default one or its file's, fits the Ultra96-V2 by the model of area.
 
-At 8 bits even where every part takes the most that it may well take; at 5 bits by what is likely.
+At 8 bits even where every part takes the most that it may well take, but for those named below; at 5 bits by what is
+likely.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from codegen.performance.design_space import narrow, widths_of
 from codegen.performance.ranges import Range, Resource
 from codegen.performance.resources import area, refuse_what_does_not_fit, warnings
 
+LIKELY = ("c3d",)  # whose files say that the most would be too much
 NETWORKS = sorted(path.stem for path in SHIPPED.glob("*.toml"))
 
 
@@ -41,7 +43,8 @@ def test_the_engine_of_a_shipped_network_fits(name):
     artifact = shipped(name)
     assert widths_of(artifact) == (8, 8)
     program = build([artifact], options, BOARD, with_weights=False)
-    assert warnings(area(program, BOARD), name, BOARD) == []  # the high ends
+    assert bool(warnings(area(program, BOARD), name, BOARD)) == (name in LIKELY)  # the high ends
+    refuse_what_does_not_fit(program, BOARD)
     narrowed = build([narrow(artifact, 5, 5)], options, BOARD, with_weights=False)
     refuse_what_does_not_fit(narrowed, BOARD)  # the likely figures
     assert area(program, BOARD).total(Resource.DSP).likely > 300  # an engine that uses the chip
