@@ -89,13 +89,17 @@ class PixelWriter:
 
         As ``picture.point(table).tobytes("raw", raw)`` by the functions that these call. Later versions of Pillow round
         every entry of the table for each picture, and all of them join the bytes out of pieces, at a new address each.
+        Where a version has not these functions, the public ones do it.
         """
         (width, height), (raw, size) = picture.size, RAW[self._pre.channels]
         picture.load()
-        looked_up = picture.im.point(table, None)
-        encoder = Image._getencoder(picture.mode, "raw", (raw,))
-        encoder.setimage(looked_up, (0, 0, width, height))
-        _, _, held = encoder.encode(width * height * size)
+        try:
+            looked_up = picture.im.point(table, None)
+            encoder = Image._getencoder(picture.mode, "raw", (raw,))
+            encoder.setimage(looked_up, (0, 0, width, height))
+            _, _, held = encoder.encode(width * height * size)
+        except (AttributeError, TypeError):
+            held = picture.point(table).tobytes("raw", raw)
         return np.frombuffer(held, np.uint8).reshape(height, width, size)
 
     def _clear_once(self, arena: np.ndarray) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -164,3 +165,16 @@ def test_an_arena_is_cleared_when_it_is_new_to_the_writer():
     del arenas
     writer.write(picture(pixels), new := np.full((24, LANES), 0xA5, np.uint8))
     assert np.array_equal(new, straight(tensor, pre, pixels, 24))
+
+
+@pytest.mark.parametrize("channels", ["rgb", "bgr", "gray"])
+def test_without_the_picture_librarys_own_functions_the_public_ones_do(channels, monkeypatch):
+    count = 1 if channels == "gray" else 3
+    pre = Preprocessing((9, 7), MEAN[:count], STD[:count], None, "bicubic", channels)
+    pixels = np.random.default_rng(1).integers(0, 256, (9, 7, count)).astype(np.uint8)
+    tensor = placed(BlockFormat(8, True, (0, count), (-5,)), (9, 7))
+    words = tensor.segment_words(tensor.segments[0], LANES)
+    monkeypatch.setattr("host.pixels.Image", SimpleNamespace())
+    arena = np.full((words, LANES), 0xA5, np.uint8)
+    PixelWriter(tensor, pre).write(picture(pixels), arena)
+    assert np.array_equal(arena, straight(tensor, pre, pixels, words))
