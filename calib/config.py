@@ -19,6 +19,8 @@ from bfp.files import read_file
 from bfp.format import MAX_BITS, MIN_BITS
 from bfp.limits import MAX_ALIGN_SHIFT
 from bfp.names import NAME_WORDS, cut, is_name, printable, shown
+from calib.data.items import NotThere
+from calib.data.packages import PACKAGE, package_files
 from calib.detection_options import DetectionOptions
 from calib.image_options import only_arrays, read_images, texts
 from calib.input_options import read_input
@@ -91,8 +93,8 @@ class NetworkConfig:
 
     @property
     def onnx(self) -> Path | None:
-        """The ONNX file that the network comes from, None where a callable makes it."""
-        return Path(resolve(self.model, self.path.parent)) if self.model.endswith(ONNX) else None
+        """The ONNX file that the network comes from, None where a callable makes it. Raises BfpError where its package is gone."""
+        return onnx_file(self.model, self.path.parent) if self.model.endswith(ONNX) else None
 
     @property
     def input_shape(self) -> tuple[int, ...] | dict[str, tuple[int, ...]]:
@@ -193,10 +195,24 @@ def _same(value: object) -> object:
 def _model(top: Section, base: Path) -> str:
     model = top.text("model", ...)
     if model.endswith(ONNX):
-        resolve(model, base)
+        try:
+            onnx_file(model, base)
+        except NotThere as missing:
+            raise top.fail("model", f"cannot be found: {missing}; install it, or correct the name") from None
     elif not is_callable(model):
         raise top.fail("model", f"is {shown(model)}; it must be 'module:callable', or the path of an {ONNX} file")
     return model
+
+
+def onnx_file(model: str, base: Path) -> Path:
+    """The file that ``model`` names, of an installed package or from the folder ``base`` on. Raises BfpError."""
+    path = Path(resolve(model, base))
+    if not model.startswith(PACKAGE):
+        return path
+    found = package_files(model, "models")
+    if len(found) > 1:
+        raise BfpError(f"models {model} are {len(found)} files; give the name of one")
+    return found[0]
 
 
 def _classes(top: Section, base: Path) -> str | tuple[str, ...] | None:

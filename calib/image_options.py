@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bfp.errors import BfpError
+from calib.data.packages import PACKAGE
 from calib.options import ImageOptions
 from calib.paths import resolve
 from calib.section import Section
@@ -72,4 +73,4 @@ def _colours(value: object) -> tuple[tuple[int, int, int], ...]:
 
 
 def _source(text: str, base: Path) -> str:
-    return text if text == "random" or text.startswith("package:") else resolve(text, base)
+    return text if text == "random" or text.startswith(PACKAGE) else resolve(text, base)

@@ -185,6 +185,37 @@ def test_missing_file_and_missing_network(tmp_path):
         find_network("nothing")
 
 
+def with_model(folder, model):
+    return write(folder, re.sub(r"(?m)^model = .*$", f"model = {model!r}", MINIMAL))
+
+
+def test_an_onnx_file_inside_a_package_is_found_without_importing_it(tmp_path, monkeypatch):
+    package = tmp_path / "packed_model"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise SystemExit('imported')")
+    (package / "a.onnx").touch()
+    (package / "b.onnx").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert load_config(with_model(tmp_path, "package:packed_model/a.onnx")).onnx == package / "a.onnx"
+    with pytest.raises(BfpError, match=r"package:packed_model/\*.onnx are 2 files; give the name of one"):
+        load_config(with_model(tmp_path, "package:packed_model/*.onnx"))
+
+
+@pytest.mark.parametrize(
+    "model, said",
+    [
+        ("package:no_such_package/x.onnx", "need the package 'no_such_package', which is not installed; install it"),
+        ("package:numpy/no_such.onnx", "do not exist in the package 'numpy'"),
+        ("package:numpy/../x.onnx", "names no files of the package"),
+        ("package:.onnx", "which is not installed"),
+    ],
+)
+def test_a_package_without_the_onnx_file_is_one_sentence(model, said, tmp_path):
+    with pytest.raises(BfpError) as refused:
+        load_config(with_model(tmp_path, model))
+    assert said in str(refused.value) and "\n" not in str(refused.value)
+
+
 def test_networks_are_found_by_name_and_by_path(tmp_path):
     path = write(tmp_path, MINIMAL)
     assert find_network(path) == path and find_network("resnet20") == SHIPPED / "resnet20.toml"

@@ -109,10 +109,11 @@ def test_operators(case, tmp_path):
     np.testing.assert_allclose(returned(network, torch.from_numpy(images)).reshape(expected.shape), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_sequences_and_sizes_that_are_left_open(tmp_path):
+@pytest.mark.parametrize("open_", ["length", -1])
+def test_sequences_and_sizes_that_are_left_open(open_, tmp_path):
     pytest.importorskip("onnxruntime")
     nodes = [("Conv", ("x", "w"), ("c",), {}), ("Relu", ("c",), ("r",), {}), ("MaxPool", ("r",), ("y",), {"kernel_shape": [2], "strides": [2]})]
-    path = write(tmp_path, graph_of(nodes, {"w": random(5, 4, 3)}, shape=("batch", 4, "length")))
+    path = write(tmp_path, graph_of(nodes, {"w": random(5, 4, 3)}, shape=("batch" if open_ == "length" else open_, 4, open_)))
     network = import_module(onnx_module(path, (4, 20)), (4, 20), "net")
     images = random(1, 4, 20)
     found = returned(network, torch.from_numpy(images)[:, :, None])

@@ -28,7 +28,7 @@ from calib.data.ground_truth import GROUND_TRUTH, read_ground_truth
 from calib.data.items import Item, NotThere
 from calib.data.lists import read_list
 from calib.data.npz_images import NpzArrays, NpzImages
-from calib.data.packages import package_files
+from calib.data.packages import PACKAGE, package_files
 from calib.data.several import several_items, several_pictures
 from calib.data.targets import Masks, beside, placed_mask, read_mask, read_target
 from calib.options import ImageOptions
@@ -234,7 +234,7 @@ def _resolve(
         if not os.path.exists(source):
             raise NotThere(f"images {source} do not exist")
         return Found(tuple(several_pictures(Path(source), pre, inputs, classes)))
-    if source.startswith("package:"):
+    if source.startswith(PACKAGE):
         return Found(tuple(_file_item(p, pre) for p in package_files(source)))
     archive = re.fullmatch(r"(.+\.npz)((?::[^:]*)*)", source)
     if archive:

@@ -14,6 +14,7 @@ from bfp.limits import MAX_CHANNELS, MAX_ENDS, MAX_MEMORY, MAX_NODES, MAX_OPERAN
 from bfp.names import shown
 
 OPSETS = range(7, 26)  # of the standard operators: those whose meaning the table knows
+OPEN_SIZES = (0, -1)  # what exporters write for a size that is left open
 MOST_BYTES = 2**31  # of the file itself
 MOST_AXES = 8
 DOMAINS = ("", "ai.onnx")
@@ -126,11 +127,11 @@ def check_order(nodes: tuple[OnnxNode, ...], known: set[str], outputs: tuple[str
 
 def input_shape(dims: Iterable, where: str) -> tuple[int | None, ...]:
     """Sizes of the input, None for what is left open. Raises BfpError for sizes that cannot be."""
-    sizes = tuple(d.dim_value if d.HasField("dim_value") else None for d in dims)
+    sizes = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value not in OPEN_SIZES else None for d in dims)
     for size in sizes:
-        if size is not None and not 0 <= size <= max(MAX_CHANNELS, MAX_SIDE):
+        if size is not None and not 0 < size <= max(MAX_CHANNELS, MAX_SIDE):
             raise BfpError(f"{where}: its input has a size of {size}")
-    return tuple(None if size == 0 else size for size in sizes)
+    return sizes
 
 
 def node_of(node, number: int, reader: TensorReader, where: str) -> OnnxNode:
