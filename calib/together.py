@@ -10,7 +10,7 @@ from bfp.deployment import verify_names
 from bfp.errors import BfpError
 from bfp.files import read_file
 from bfp.names import NAME_WORDS, cut, is_name, printable, shown
-from calib.config import MOST_BYTES, MOST_REASON, find_network, load_config, resolve
+from calib.config import MOST_BYTES, MOST_REASON, SHIPPED, find_network, load_config, resolve
 from calib.section import Section
 
 KEY = "networks"  # which no network's own file has
@@ -38,6 +38,11 @@ def is_together(path: Path) -> bool:
         return KEY in tomllib.loads(read_file(path, "file", MISSING, MOST_BYTES).decode("utf-8-sig"))
     except (BfpError, ValueError, RecursionError):
         return False
+
+
+def shipped_networks() -> list[Path]:
+    """The files of the shipped networks, by name; without those that put several together."""
+    return [path for path in sorted(SHIPPED.glob("*.toml")) if not is_together(path)]
 
 
 def load_together(path: str | Path) -> TogetherConfig:

@@ -6,6 +6,7 @@ import pytest
 
 from bfp import BfpError
 from calib.config import SHIPPED, find_network, load_config
+from calib.together import shipped_networks
 
 MINIMAL = """
 model = "toy:make"
@@ -221,7 +222,7 @@ def test_networks_are_found_by_name_and_by_path(tmp_path):
     assert find_network(path) == path and find_network("resnet20") == SHIPPED / "resnet20.toml"
 
 
-@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.toml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", shipped_networks(), ids=lambda p: p.stem)
 def test_shipped_networks_are_valid(path):
     config = load_config(path)
     assert config.name == path.stem and config.model.startswith("calib.zoo.")

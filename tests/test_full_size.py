@@ -22,6 +22,7 @@ from bfp.golden import quantise_input
 from calib import pipeline
 from calib.config import SHIPPED, load_config
 from calib.options import BfpOptions
+from calib.together import shipped_networks
 from calib.pipeline import Prepared
 from calib.observers.statistics import Statistics
 from codegen.simulation.csim import simulate
@@ -58,6 +59,9 @@ NETWORKS = {
     "yolo_tiny": (3, 416, 416),
     "espcn": (1, 128, 128),
     "c3d": (48, 112, 112),
+    "mtcnn_pnet": (3, 160, 368),
+    "mtcnn_rnet": (3, 24, 24),
+    "mtcnn_onet": (3, 48, 48),
 }
 WIDTHS = (8, 6, 5, 4)
 # the quickest method, with groups of a word: every layer aligns
@@ -114,5 +118,5 @@ def test_full_size_network_is_bit_equal(name, bits, tmp_path):
 
 def test_every_family_is_here():
     """All shipped networks but the reduced ones."""
-    shipped = {p.stem for p in SHIPPED.glob("*.toml")}
+    shipped = {path.stem for path in shipped_networks()}
     assert set(NETWORKS) == {name for name in shipped if name.removesuffix("_small") not in shipped - {name}}

@@ -14,6 +14,7 @@ from support.shaped import shaped_artifact
 
 from bfp.artifact import Artifact
 from calib.config import SHIPPED, load_config
+from calib.together import load_together, shipped_networks
 from codegen.lowering.program import build
 from codegen.options import EngineOptions
 from codegen.performance.board import DEFAULT_BOARD
@@ -22,7 +23,7 @@ from codegen.performance.ranges import Range, Resource
 from codegen.performance.resources import area, refuse_what_does_not_fit, warnings
 
 LIKELY = ("c3d",)  # whose files say that the most would be too much
-NETWORKS = sorted(path.stem for path in SHIPPED.glob("*.toml"))
+NETWORKS = [path.stem for path in shipped_networks()]
 
 
 @lru_cache(maxsize=1)
@@ -54,6 +55,16 @@ def test_the_engine_of_a_shipped_network_fits(name):
 def test_a_file_that_takes_another_engine_needs_it(name):
     """The default engine may need more block RAM than the chip has."""
     assert totals(shipped(name), EngineOptions())[Resource.BRAM36].high > BOARD.bram36
+
+
+def test_the_engine_of_a_cascade_fits():
+    """Three networks with one engine: as each of them alone, by all that they may take at 8 bits, and likely at 5."""
+    config = load_together(SHIPPED / "mtcnn.toml")
+    options = EngineOptions.from_dict(config.engine)
+    artifacts = [shaped_artifact(load_config(path)) for path in config.networks.values()]
+    program = build(artifacts, options, BOARD, with_weights=False)
+    assert config.board == BOARD.word and not warnings(area(program, BOARD), config.name, BOARD)
+    refuse_what_does_not_fit(build([narrow(a, 5, 5) for a in artifacts], options, BOARD, with_weights=False), BOARD)
 
 
 def test_shapes_alone_are_what_the_model_needs():

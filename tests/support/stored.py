@@ -15,7 +15,7 @@ def check_stored(graph: Graph, stored: set[str]) -> None:
     """Assert that what is not stored is only read by a max pool, whose result is, or made by a pool for convolutions,
     or a slice of what is stored, or the index of a table."""
     for tensor in set(graph.stored_tensors()) - stored:
-        assert tensor != graph.output
+        assert tensor not in graph.outputs
         if graph.channel_slice(graph.producer(tensor)):
             assert all(user.operator.computes for user in graph.consumers(tensor)), tensor
             continue
@@ -25,7 +25,7 @@ def check_stored(graph: Graph, stored: set[str]) -> None:
         while len(users) == 1 and users[0].op == "concat":
             whole, users = users[0].output, graph.consumers(users[0].output)
         if [user.op for user in users] == ["max_pool"] and users[0].output in stored:
-            assert whole != graph.output
+            assert whole not in graph.outputs
             continue
         assert graph.producer(tensor).op in ("max_pool", "avg_pool"), tensor
         assert users and all(user.op == "conv" and user.window == Window() for user in users), tensor
