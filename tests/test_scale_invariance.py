@@ -137,6 +137,9 @@ def test_what_an_activation_limits_keeps_its_scale():
     assert canonical(network) is network
 
 
+FAR_APART = ("mtcnn_onet",)  # as trained: channels of its second convolution lie 95 times apart
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("name", [p.stem for p in shipped_networks()])
 def test_shipped_networks_stay_as_they_are(name):
@@ -146,4 +149,4 @@ def test_shipped_networks_stay_as_they_are(name):
         if not any(words in str(error) for words in ("could not be downloaded", "which is not installed")):
             raise
         pytest.skip(str(error))
-    assert canonical(network) is network
+    assert (canonical(network) is network) == (name not in FAR_APART)
