@@ -12,6 +12,7 @@ from bfp import golden
 from bfp.artifact import Preprocessing
 from bfp.errors import BfpError
 from calib.config import bfp_options, find_network, load_config
+from calib.together import shipped_networks
 from calib.data.images import open_images
 from calib.frontend.importer import import_module
 from calib.network import float_model
@@ -137,6 +138,9 @@ def test_what_an_activation_limits_keeps_its_scale():
     assert canonical(network) is network
 
 
+FAR_APART = ("mtcnn_onet",)  # as trained: channels of its second convolution lie 95 times apart
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("name", [p.stem for p in shipped_networks()])
 def test_shipped_networks_stay_as_they_are(name):
@@ -146,4 +150,4 @@ def test_shipped_networks_stay_as_they_are(name):
         if not any(words in str(error) for words in ("could not be downloaded", "which is not installed")):
             raise
         pytest.skip(str(error))
-    assert canonical(network) is network
+    assert (canonical(network) is network) == (name not in FAR_APART)
