@@ -12,6 +12,7 @@ from bfp import golden
 from bfp.artifact import Preprocessing
 from bfp.errors import BfpError
 from calib.config import bfp_options, find_network, load_config
+from calib.together import shipped_networks
 from calib.data.images import open_images
 from calib.frontend.importer import import_module
 from calib.network import float_model

@@ -110,7 +110,8 @@ def golden_network(artifact: Artifact) -> Network:
 def pyramid(picture: tuple[int, int], canvas: tuple[int, int], least: float) -> list[Level]:
     """The levels of a picture of so many rows and columns, column by column on the canvas, each as far left as it fits.
 
-    In the first, faces of ``least`` pixels are as large as a window, but for rounding to even sides. Raises BfpError where the canvas is too small.
+    In the first, faces of ``least`` pixels are as large as a window, but for rounding to even sides. Raises BfpError
+    where the canvas is too small.
     """
     scale, levels, columns = WINDOW / least, [], []  # columns: left, width, and rows that are taken
     while min(picture) * scale >= WINDOW:
