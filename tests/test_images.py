@@ -1,5 +1,7 @@
 """Image sources and the board's preprocessing."""
 
+import gc
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +14,7 @@ from bfp.artifact import Preprocessing
 from calib.observers.observer import MOST_VARIANTS, evenly, with_variants
 from calib.options import ImageOptions
 from calib.data.images import open_images
+from calib.data.npz_images import NpzImages
 from calib.pipeline import RANDOM_WEIGHT_IMAGES, weight_images
 from host.image import denormalise, load_image, normalise
 
@@ -292,3 +295,14 @@ def test_random_weights_are_measured_on_enough_images(tmp_path):
     assert np.array_equal(found, weight_images(images))
     many = replace(images, augment=20)
     assert np.array_equal(weight_images(many), next(many.batches(RANDOM_WEIGHT_IMAGES)))
+
+
+def test_the_file_of_an_npz_is_closed_when_its_images_are_gone(tmp_path):
+    np.savez(tmp_path / "a.npz", images=np.zeros((3, 4, 4, 3), np.uint8))
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        member = NpzImages(tmp_path / "a.npz")
+        assert member.values(2).shape == member.values(0).shape == (4, 4, 3)
+        del member
+        gc.collect()
+    assert [w for w in seen if issubclass(w.category, ResourceWarning)] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import struct
 import tokenize
+import weakref
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
@@ -116,6 +117,8 @@ class NpzMember(ABC):
                 self._stream.close()
             archive = zipfile.ZipFile(self.path)
             self._stream = archive.open(self.key + SUFFIX)
+            weakref.finalize(self, self._stream.close)  # and with it the file, when nobody needs the images any more
+            archive.close()
             self.shape, self.fortran, self.dtype = header_of(self._stream, archive.getinfo(self.key + SUFFIX).file_size)
         except DAMAGE as error:
             raise BfpError(f"{self.path}: {shown(self.key)} cannot be read ({said(error)}); write it with numpy.savez") from None
