@@ -303,6 +303,7 @@ def test_the_file_of_an_npz_is_closed_when_its_images_are_gone(tmp_path):
         warnings.simplefilter("always")
         member = NpzImages(tmp_path / "a.npz")
         assert member.values(2).shape == member.values(0).shape == (4, 4, 3)
+        member.itself = member  # so that nobody but the collector takes it away
         del member
         gc.collect()
     assert [w for w in seen if issubclass(w.category, ResourceWarning)] == []
