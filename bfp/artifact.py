@@ -17,6 +17,7 @@ from bfp.errors import BfpError
 from bfp.fields import NAME, TEXT, checked, choice, fixed, number, optional, record, tuple_of, whole
 from bfp.format import MAX_BITS, BlockFormat, mantissa_range
 from bfp.graph import SIDE, Graph, Node, Shape
+from bfp.joined import JoinedOutput, results, verify_joined
 from bfp.limits import MAX_CHANNELS, MAX_ENDS, MAX_EXPONENT, MAX_VALUES
 from bfp.names import check_text, shown
 from bfp.parameters import Parameters, Weights, prove
@@ -99,7 +100,7 @@ class Artifact:
     formats: per tensor; parameters: per node that computes. inputs, outputs: in the graph's order.
     provenance: method, options and weights used, for reports. float_digest: SHA-256 of the float weights that it was
     calibrated from, hex, or empty where none are known. digest: SHA-256 of the manifest, hex (empty until saved).
-    detection: how a detector's outputs become boxes; None of any other network.
+    detection: how a detector's outputs become boxes; None of any other network. joins: what the host makes of outputs.
     """
 
     graph: Graph
@@ -111,6 +112,7 @@ class Artifact:
     float_digest: str = ""
     digest: str = ""
     detection: Detection | None = None
+    joins: tuple[JoinedOutput, ...] = ()
 
     @staticmethod
     def of_one(
@@ -155,9 +157,9 @@ class Artifact:
         return np.concatenate([end.values(values[end.tensor]) for end in self.outputs], axis=1)
 
     def returned(self, logits: np.ndarray) -> np.ndarray | dict[str, np.ndarray]:
-        """What the network returns, float64 [N, ...], from ``logits``; of several outputs a dict by their names."""
+        """What the network returns, float64 [N, ...], from ``logits``; of several results a dict by their names."""
         parts = self.graph.output_parts(logits)
-        return one_or_all({end.tensor: end.returned(parts[end.tensor]) for end in self.outputs})
+        return one_or_all(results({end.tensor: end.returned(parts[end.tensor]) for end in self.outputs}, self.joins))
 
     def operand_formats(self, node: Node) -> tuple[BlockFormat, BlockFormat, BlockFormat | None]:
         """Formats of the main operand, the output and the shortcut (or None)."""
@@ -200,7 +202,8 @@ def verify(artifact: Artifact) -> None:
         verify_input(entry, graph.shapes[entry.tensor], where)
     for end in artifact.outputs:
         verify_output(end, graph.shapes[end.tensor], where)
-    verify_boxes(artifact.detection, artifact.outputs, graph.shapes, where)
+    verify_results(artifact.outputs, artifact.joins, graph.shapes, where)
+    verify_boxes(artifact.detection, artifact.outputs, artifact.joins, graph.shapes, where)
     for tensor, (channels, _, _) in graph.shapes.items():
         fmt = artifact.formats.get(tensor)
         if fmt is None or fmt.channels != channels:
@@ -257,13 +260,34 @@ def verify_output(end: NetworkOutput, shape: Shape, where: str) -> None:
     host_operators.check(end.host, values, f"{where}, output {end.tensor}")
 
 
-def verify_boxes(
-    detection: Detection | None, outputs: tuple[NetworkOutput, ...], shapes: Mapping[str, Shape], where: str
+def verify_results(
+    outputs: tuple[NetworkOutput, ...], joins: tuple[JoinedOutput, ...], shapes: Mapping[str, Shape], where: str
 ) -> None:
-    """Raise BfpError, which begins with ``where``, unless what the network returns are rows of its detector, if it is one."""
+    """Raise BfpError, which begins with ``where``, unless the host can put together what it joins."""
+    given = {end.tensor: host_operators.check(end.host, prod(shapes[end.tensor]), where) for end in outputs}
+    for join in joins:
+        if join.name in shapes:
+            raise BfpError(f"{where}: {join.name!r} is a tensor and a joined output")
+    verify_joined(joins, given, where)
+
+
+def verify_boxes(
+    detection: Detection | None,
+    outputs: tuple[NetworkOutput, ...],
+    joins: tuple[JoinedOutput, ...],
+    shapes: Mapping[str, Shape],
+    where: str,
+) -> None:
+    """Raise BfpError, which begins with ``where``, unless what the network returns are rows of its detector, if it is one.
+
+    Boxes are looked for in each output by itself: what joins may only put their rows one below the other.
+    """
     if detection is not None:
         counts = {end.tensor: prod(host_operators.check(end.host, prod(shapes[end.tensor]), where)) for end in outputs}
         verify_detection(detection, counts, where)
+        for join in joins:
+            if join.axis != 1 or any(not step.startswith("reshape.") for step in join.host):
+                raise BfpError(f"{where}: {join.name} is no list of boxes one below the other; let the network return its heads")
 
 
 def verify_weights(graph: Graph, node: Node, weights: Weights | None) -> None:

@@ -25,6 +25,7 @@ from bfp.fields import (
 )  # fmt: skip
 from bfp.format import MAX_BITS, MIN_BITS, SPLITS, BlockFormat, pack_bits, unpack_bits
 from bfp.graph import Graph, Node
+from bfp.joined import JoinedOutput
 from bfp.limits import (
     ACC_LIMIT, MAX_CHANNELS, MAX_ENDS, MAX_EXPONENT, MAX_NODES, MAX_REQUANTISATION_SHIFT, MIN_REQUANTISATION_SHIFT,
 )  # fmt: skip
@@ -78,6 +79,7 @@ class Manifest:
     float_digest: str = checked(hexadecimal(64, empty=True))
     sha256: dict[str, str] = checked(mapping(hexadecimal(64), 3 * MAX_NODES))
     detection: Detection | None = checked(record(Detection), omitted=True, default=None)
+    joins: tuple[JoinedOutput, ...] = checked(tuple_of(record(JoinedOutput), 0, MAX_ENDS), omitted=True, default=())
 
 
 MANIFEST = record(Manifest)
@@ -131,6 +133,7 @@ def save(artifact: Artifact, path: str | Path) -> Artifact:
         float_digest=artifact.float_digest,
         sha256={k: array_digest(v) for k, v in arrays.items()},
         detection=artifact.detection,
+        joins=artifact.joins,
     )
     text = canonical(dump(MANIFEST, manifest, Place(f"artifact {path}", "correct the network")))
     digest = hashlib.sha256(text).hexdigest()
@@ -210,7 +213,7 @@ def _assemble(manifest: Manifest, arrays: dict[str, np.ndarray], digest: str) ->
     }
     ends = manifest.inputs, manifest.outputs
     words = manifest.provenance, manifest.float_digest, digest
-    return Artifact(graph, formats, parameters, *ends, *words, manifest.detection)
+    return Artifact(graph, formats, parameters, *ends, *words, manifest.detection, manifest.joins)
 
 
 def _weights(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bfp import layout
-from bfp.artifact import NetworkInput, NetworkOutput, verify_boxes, verify_input, verify_output
+from bfp.artifact import NetworkInput, NetworkOutput, verify_boxes, verify_input, verify_output, verify_results
 from bfp.detection import Detection
 from bfp.errors import BfpError
 from bfp.fields import NAME, checked, hexadecimal, record, tuple_of, whole
 from bfp.graph import Shape
+from bfp.joined import JoinedOutput
 from bfp.kernel import Kernel
 from bfp.layout import HOST, PlacedTensor
 from bfp.limits import MAX_ENDS, MAX_NODES
@@ -24,7 +25,7 @@ class DeployedNetwork:
 
     artifact_digest: the artifact it was generated from; float_digest: the float weights that that was calibrated from,
     or empty. begin, end: its layers of the schedule, ``end`` not among them. inputs, outputs: in the graph's order.
-    tensors: all that are stored, in the order of the layers that write them. detection: of the artifact.
+    tensors: all that are stored, in the order of the layers that write them. detection, joins: of the artifact.
     """
 
     name: str = checked(NAME)
@@ -36,6 +37,7 @@ class DeployedNetwork:
     outputs: tuple[NetworkOutput, ...] = checked(tuple_of(record(NetworkOutput), 1, MAX_ENDS))
     tensors: tuple[PlacedTensor, ...] = checked(tuple_of(record(PlacedTensor), 1, MAX_NODES))
     detection: Detection | None = checked(record(Detection), omitted=True, default=None)
+    joins: tuple[JoinedOutput, ...] = checked(tuple_of(record(JoinedOutput), 0, MAX_ENDS), omitted=True, default=())
 
     @property
     def input(self) -> NetworkInput:
@@ -118,6 +120,11 @@ class OnlyNetwork:
         return self.only.detection
 
     @property
+    def joins(self) -> tuple[JoinedOutput, ...]:
+        """What the host makes of several outputs."""
+        return self.only.joins
+
+    @property
     def image_shape(self) -> Shape:
         """Shape of an image."""
         return self.only.image_shape
@@ -154,4 +161,6 @@ def verify_network(network: DeployedNetwork, kernel: Kernel, fmap_words: int, la
         verify_input(entry, by_name[entry.tensor].shape, where)
     for end in network.outputs:
         verify_output(end, by_name[end.tensor].shape, where)
-    verify_boxes(network.detection, network.outputs, {name: tensor.shape for name, tensor in by_name.items()}, where)
+    shapes = {name: tensor.shape for name, tensor in by_name.items()}
+    verify_results(network.outputs, network.joins, shapes, where)
+    verify_boxes(network.detection, network.outputs, network.joins, shapes, where)

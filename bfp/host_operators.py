@@ -32,6 +32,11 @@ def permute(x: np.ndarray, *axes: int) -> np.ndarray:
     return x.transpose(axes)
 
 
+def part(x: np.ndarray, axis: int, start: int, stop: int) -> np.ndarray:
+    """Some indices of an axis, from start to before stop."""
+    return x[(slice(None),) * axis + (slice(start, stop),)]
+
+
 def sigmoid(x: np.ndarray) -> np.ndarray:
     """``1 / (1 + exp(-x))``, without overflow."""
     e = np.exp(-np.abs(x))
@@ -124,6 +129,11 @@ def without_axis(shape: Shape, axis: int, kept: int) -> Shape | None:
     return (*shape[:axis], *((1,) if kept else ()), *shape[axis + 1 :])
 
 
+def part_of(shape: Shape, axis: int, start: int, stop: int) -> Shape | None:
+    """The shape with these indices of the axis alone."""
+    return None if some_fit(shape, axis, start, stop) is None else (*shape[:axis], stop - start, *shape[axis + 1 :])
+
+
 def shortened(shape: Shape, count: int, axis: int) -> Shape | None:
     """The shape with so many values along the axis."""
     fits = 0 < axis < len(shape) and 1 <= count <= shape[axis]
@@ -150,6 +160,7 @@ class HostOperator:
 HOST_OPERATORS: dict[str, HostOperator] = {
     "reshape": HostOperator(reshape, reshaped, None),
     "permute": HostOperator(permute, permuted, None),
+    "part": HostOperator(part, part_of, 3),
     "sigmoid": HostOperator(sigmoid, kept_shape, 0),
     "tanh": HostOperator(tanh, kept_shape, 0),
     "softmax": HostOperator(softmax, kept_shape, 1),

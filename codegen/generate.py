@@ -83,6 +83,7 @@ def deployed_network(program: Program, network: int) -> DeployedNetwork:
         outputs=artifact.outputs,
         tensors=readable_tensors(program, network),
         detection=artifact.detection,
+        joins=artifact.joins,
     )
 
 

@@ -242,8 +242,7 @@ class Accelerator:
 
     def boxes(self, values: Values, image: object) -> list[Box]:
         """The objects that outputs, as of ``run``, show in their image. Raises BfpError for no detector."""
-        returned = self._outputs.by_name(self._outputs.returned(values))
-        return boxes_in(self.deployment, returned, self._inputs.placement(image))
+        return boxes_in(self.deployment, self._outputs.heads(values), self._inputs.placement(image))
 
     def classify(self, image: object, top: int = 5, output: str | None = None) -> list[Prediction]:
         """The ``top`` most likely classes of an image of any kind, most likely first. output: as of ``predictions``."""

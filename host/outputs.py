@@ -10,6 +10,7 @@ from bfp.artifact import NetworkOutput, one_or_all
 from bfp.deployment import Deployment
 from bfp.errors import BfpError
 from bfp.format import dequantise
+from bfp.joined import results
 from bfp.layout import HOST
 from bfp.names import shown
 from host.arena import Arena, Lap, no_lap
@@ -24,6 +25,7 @@ class Outputs:
     def __init__(self, deployment: Deployment):
         self.network = deployment.network
         self._ends = {end.tensor: end for end in deployment.outputs}
+        self._joins = deployment.joins
         self._tensors = {name: deployment.tensor(name) for name in self._ends}
         self._written = [t for t in self._tensors.values() if t.layer_index != HOST]
 
@@ -47,8 +49,14 @@ class Outputs:
 
     def returned(self, values: Values) -> Values:
         """What the network returns, from what ``read`` gave: the host computes what lies behind the stored tensors."""
-        each = self.by_name(values)
-        return one_or_all({name: self._ends[name].returned(found[None])[0] for name, found in each.items()})
+        return one_or_all({name: found[0] for name, found in results(self._each(values), self._joins).items()})
+
+    def heads(self, values: Values) -> dict[str, np.ndarray]:
+        """What the host makes of each output by itself, by name: a detector's boxes, before they are joined."""
+        return {name: found[0] for name, found in self._each(values).items()}
+
+    def _each(self, values: Values) -> dict[str, np.ndarray]:
+        return {name: self._ends[name].returned(found[None]) for name, found in self.by_name(values).items()}
 
     def by_name(self, values: Values) -> dict[str, np.ndarray]:
         """Each output's values by its name, whether there is one or several."""

@@ -86,6 +86,7 @@ def quantise_network(
         ),
         provenance={"adjustments": work.adjustments(formats), "notes": list(plan.notes)},
         float_digest=float_digest,
+        joins=network.joins,
     )
     verify(artifact)
     return artifact

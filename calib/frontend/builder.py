@@ -8,7 +8,21 @@ import numpy as np
 
 from bfp.errors import BfpError
 from bfp.graph import Graph, Node
+from bfp.joined import JoinedOutput
 from calib.network.float_network import FloatNetwork, FloatWeights, TrainedSums
+
+
+@dataclass(frozen=True)
+class Join:
+    """A result that the host puts together. parts: numbers of the draft's outputs, or ``~n`` of the join of number n.
+
+    axis, host: of bfp.joined.JoinedOutput.
+    """
+
+    name: str
+    parts: tuple[int, ...]
+    axis: int
+    host: tuple[str, ...]
 
 
 @dataclass
@@ -19,7 +33,8 @@ class Draft:
     float64 where a batch normalisation is in them.
     affine: names of the depthwise nodes that scale and shift channels, as batch normalisations do.
     gathers: names of the convolutions that only bring channels and pixels to new places.
-    outputs: names of tensors; host: steps of bfp.host_operators behind each of them.
+    outputs: names of tensors; host: steps of bfp.host_operators behind each of them. joins: what the host makes of several.
+    results: what the network returns, in order, numbered as in ``Join``.
     word: channels of a memory word of the engine that costs are counted for; no result depends on it.
     groups: of a grouped convolution by its name; its weight array has the channels of one group.
     trained: of layers whose sums a batch normalisation has measured, by name; a layer under a new name has none.
@@ -31,6 +46,8 @@ class Draft:
     outputs: tuple[str, ...] = ()
     word: int = 16
     host: tuple[tuple[str, ...], ...] = ()
+    joins: tuple[Join, ...] = ()
+    results: tuple[int, ...] = ()
     nodes: list[Node] = field(default_factory=list)
     weights: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
     affine: set[str] = field(default_factory=set)
@@ -56,7 +73,7 @@ class Draft:
 
     def unique(self, name: str) -> str:
         """``name``, or the first of ``name_2``, ``name_3``, ... that is not taken."""
-        taken, candidate, count = set(self.shapes) | {n.name for n in self.nodes}, name, 1
+        taken, candidate, count = {*self.shapes, *(n.name for n in (*self.nodes, *self.joins))}, name, 1
         while candidate in taken:
             count += 1
             candidate = f"{name}_{count}"
@@ -108,4 +125,10 @@ class Draft:
             weights[node.name] = FloatWeights(weight, bias, trained=self.trained.get(node.name))
         graph = Graph(self.name, self.inputs, self.outputs, tuple(self.nodes), dict(self.shapes))
         graph.validate()
-        return FloatNetwork(graph, weights, hosts={t: steps for t, steps in zip(self.outputs, self.host) if steps})
+        hosts = {t: steps for t, steps in zip(self.outputs, self.host) if steps}
+        joins = tuple(JoinedOutput(j.name, tuple(map(self.result_name, j.parts)), j.axis, j.host) for j in self.joins)
+        return FloatNetwork(graph, weights, hosts=hosts, joins=joins)
+
+    def result_name(self, number: int) -> str:
+        """The name of an output or of a join, numbered as in ``Join``."""
+        return self.outputs[number] if number >= 0 else self.joins[~number].name

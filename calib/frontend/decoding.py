@@ -128,11 +128,11 @@ def _parts(value: FxNode, where: int, start: int, known: Constants) -> tuple[FxN
         a = bind(value)
         along = axis(a["dim"], len(shape_of(value)))
         return _put_together(a["tensors"], where, start, known) if along == where else None
-    found = _part(value)
+    found = part_of_axis(value)
     return (found[0], (), found[3]) if found is not None and found[1:3] == (where, start) else None
 
 
-def _part(fx: FxNode) -> tuple[FxNode, int, int, int] | None:
+def part_of_axis(fx: FxNode) -> tuple[FxNode, int, int, int] | None:
     """The value that a call takes some indices of an axis of, the axis, the first index and the one behind the last."""
     name = operator_name(fx).removeprefix("aten.")
     if name == "slice":

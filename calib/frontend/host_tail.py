@@ -12,7 +12,7 @@ import torch
 from torch.fx import Node as FxNode
 
 from bfp.host_operators import TINY
-from calib.frontend.decoding import Constants, joined, with_constant
+from calib.frontend.decoding import Constants, joined, part_of_axis, with_constant
 from calib.frontend.refusals import Refusal
 from calib.frontend.translation import Translation, axis, bind, operator_name, shape_of
 from calib.frontend.views import is_order
@@ -143,7 +143,8 @@ def nothing(fx: FxNode, a: dict) -> tuple[str, ...] | None:
 # whose result has a batch axis where the first operand has one
 KEEPING = frozenset(
     "sigmoid tanh contiguous clone detach alias linear softmax _softmax log_softmax _log_softmax dropout relu relu6 hardtanh "
-    "clamp leaky_relu elu gelu silu hardswish add sub mul div neg permute transpose swapaxes movedim".split()
+    "clamp leaky_relu elu gelu silu hardswish add sub mul div neg permute transpose swapaxes movedim "
+    "slice select getitem split split_with_sizes chunk".split()
 )
 COMPUTED = {
     "softmax": along("softmax"),
@@ -254,8 +255,8 @@ def _step(fx: FxNode, known: Constants) -> Step | None:
     if found is not None and has_batch(found[0]):
         # constants of channels are the engine's, too, as long as nothing before them is the host's alone
         return Step(fx, *found, moves=not any(step.split(".")[0] not in ("add_to", "multiply_by") for step in found[1]))
-    if name == "getitem":
-        return _one_of_two(fx)
+    if name in ("slice", "select", "getitem"):
+        return _one_of_two(fx) or _part(fx) if name == "getitem" else _part(fx)
     if name == "div":
         return _normalised(fx)
     steps_of = COMPUTED | MOVED
@@ -263,6 +264,24 @@ def _step(fx: FxNode, known: Constants) -> Step | None:
         return None
     steps = steps_of[name](fx, bind(fx))
     return None if steps is None else Step(fx, fx.args[0], steps, name in MOVED)
+
+
+def _part(fx: FxNode) -> Step | None:
+    """Some indices of an axis, or one of them without the axis."""
+    gone: tuple[str, ...] = ()
+    if operator_name(fx) == "aten.select":
+        a = bind(fx)
+        where, value = axis(a["dim"], len(shape_of(a["self"]))), a["self"]
+        start = a["index"] % shape_of(value)[where]
+        stop, gone = start + 1, written("reshape", *(image_shape(fx) or (1,)))
+    elif (found := part_of_axis(fx)) is not None:
+        value, where, start, stop = found
+    else:
+        return None
+    where += not has_batch(value)
+    if where == 0 or image_shape(fx) is None:
+        return None
+    return Step(fx, value, written("part", where, start, stop) + gone, moves=True)
 
 
 def _one_of_two(fx: FxNode) -> Step | None:

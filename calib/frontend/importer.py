@@ -18,6 +18,7 @@ from calib.network.float_network import FloatNetwork
 from calib.frontend import host_tail
 from calib.frontend.aten import translate
 from calib.frontend.frames import frames_view
+from calib.frontend.host_joins import end_of, finish_all, sources
 from calib.frontend.inputs import InputShapes, by_name, map_shape
 from calib.frontend.outputs import name_outputs, returned_values
 from calib.frontend.passes import simplify
@@ -44,6 +45,22 @@ def import_module(module: torch.nn.Module, input_shape: InputShapes, name: str) 
     if module is None:
         raise BfpError(f"network {name}: give a torch.nn.Module or a torch.export program")
     program, order = trace(module, shapes, name)
+    try:
+        return _imported(module, program, order, shapes, name, joins=False)
+    except Refusals:
+        # where the engine lacks something, more of a network's end may be the host's
+        return _imported(module, program, order, shapes, name, joins=True)
+
+
+def _imported(
+    module: torch.nn.Module,
+    program: torch.export.ExportedProgram,
+    order: list[str],
+    shapes: dict[str, tuple[int, ...]],
+    name: str,
+    joins: bool,
+) -> FloatNetwork:
+    """The network of a traced program. joins: whether the host puts together what is concatenated at its end."""
     signature = program.graph_signature
     state = {**program.state_dict, **program.constants}
     owners = {
@@ -59,8 +76,8 @@ def import_module(module: torch.nn.Module, input_shape: InputShapes, name: str) 
     translation.constants.update(stored)
     known = Constants(translation, program.graph.nodes)
     results = returned_values(program, name)
-    tails = [host_tail.tail(value, known) for _, value in results]
-    needed = _needed(program, [tail.source for tail in tails])
+    ends = [end_of(value, known, joins) for _, value in results]
+    needed = _needed(program, [source for end in ends for source in sources(end)])
     for node in program.graph.nodes:
         if node.op == "placeholder" and node.name in signature.user_inputs:  # others are objects, such as generators
             tensor = next(entries)
@@ -75,9 +92,9 @@ def import_module(module: torch.nn.Module, input_shape: InputShapes, name: str) 
                 translation.assume(node)
     if obstacles:
         raise Refusals(name, obstacles)
-    for tail in tails:
-        _check_output(translation, tail.source)
-    draft.outputs, draft.host = zip(*(host_tail.finish(translation, tail) for tail in tails))
+    for source in (source for end in ends for source in sources(end)):
+        _check_output(translation, source)
+    finish_all(translation, ends)
     simplify(draft)
     check_inputs(draft)
     if len(results) > 1:

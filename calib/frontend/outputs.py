@@ -51,15 +51,21 @@ def _key(entry: object) -> object:
 
 
 def name_outputs(draft: Draft, places: list[str]) -> None:
-    """Give each output's tensor the name of its place; those that are parts of tuples alone keep their layer's name."""
-    for number, place in enumerate(places):
+    """Give each output's tensor, or what is joined, the name of its place; those that are parts of tuples alone keep their layer's name."""
+    for number, place in zip(draft.results, places):
         if re.fullmatch(r"[0-9.]*", place):
             continue
-        tensor = draft.outputs[number]
+        result = draft.result_name(number)
         name = re.sub(r"[^A-Za-z0-9_.-]", "_", place)[:MOST_NAME]
         name = name if re.match(r"[A-Za-z0-9_]", name) else f"_{name}"
-        if name != tensor:
-            _rename(draft, tensor, draft.unique(name))
+        if name == result:
+            continue
+        if number >= 0:
+            _rename(draft, result, draft.unique(name))
+        else:
+            joins = list(draft.joins)
+            joins[~number] = replace(joins[~number], name=draft.unique(name))
+            draft.joins = tuple(joins)
 
 
 def _rename(draft: Draft, old: str, new: str) -> None:

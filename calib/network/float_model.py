@@ -15,6 +15,7 @@ from bfp import host_operators
 from bfp.artifact import one_or_all
 from bfp.errors import BfpError
 from bfp.graph import Graph, Node
+from bfp.joined import results
 from calib.network.executor import execute
 from calib.network.float_network import FloatNetwork
 from calib.network.float_ops import ACTIVATE, APPLY, JOIN
@@ -56,10 +57,11 @@ def side_by_side(network: FloatNetwork, tensors: Mapping[str, torch.Tensor]) -> 
 def returned(network: FloatNetwork, images: torch.Tensor) -> np.ndarray | dict[str, np.ndarray]:
     """What the network returns for a batch, float64 [N, ...]: what the host computes is done, too.
 
-    Of several outputs a dict by their names.
+    Of several results a dict by their names.
     """
     parts = network.graph.output_parts(logits(network, images).cpu().double().numpy())
-    return one_or_all({t: host_operators.apply(network.hosts.get(t, ()), values) for t, values in parts.items()})
+    each = {t: host_operators.apply(network.hosts.get(t, ()), values) for t, values in parts.items()}
+    return one_or_all(results(each, network.joins))
 
 
 def output_weights(graph: Graph, tensors: Mapping[str, torch.Tensor]) -> dict[str, float]:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from bfp.graph import Graph
+from bfp.joined import JoinedOutput
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class FloatNetwork:
     input_scale: by which the channels of normalised images are divided to become the input tensors; None: by nothing.
     output_scales: by which output tensors are multiplied to become what the network returns; by nothing where none is said.
     output_range: exponent and largest logit of a classifier's output tensor, where its scaling has fixed them.
-    hosts: steps of bfp.host_operators behind the outputs that have any, by tensor.
+    hosts: steps of bfp.host_operators behind the outputs that have any, by tensor. joins: what the host makes of several.
     reach: furthest value that each channel's mantissas shall hold, float64 [C], of the tensors where
     calib.transforms.sequence has chosen it.
     """
@@ -59,6 +60,7 @@ class FloatNetwork:
     output_scales: dict[str, float] = field(default_factory=dict)
     output_range: tuple[int, float] | None = None
     hosts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    joins: tuple[JoinedOutput, ...] = ()
     reach: dict[str, np.ndarray] = field(default_factory=dict)
 
     def entry(self, images: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -24,11 +24,13 @@ from codegen.simulation.csim import compile_engine
 
 
 def build(folder: Path, seed: int, several: bool = False) -> Artifact:
-    """artifact.npz, deploy/ with what it is verified with, csim/libengine.so; returns the artifact.
+    """``build_of`` a random artifact. several: as of ``random_artifact``."""
+    return build_of(folder, random_artifact(seed, lanes=16, several=several))
 
-    several: as of ``random_artifact``.
-    """
-    save(random_artifact(seed, lanes=16, several=several), folder / "artifact.npz")
+
+def build_of(folder: Path, made: Artifact) -> Artifact:
+    """artifact.npz, deploy/ with what it is verified with, csim/libengine.so; returns the artifact."""
+    save(made, folder / "artifact.npz")
     artifact = load(folder / "artifact.npz")  # with its digest
     generate([artifact], EngineOptions(), BOARD, folder)
     compile_engine(folder / "generated", folder / "csim", optimise=("-O1",))
