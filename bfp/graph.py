@@ -195,8 +195,9 @@ class Graph:
 
         They come from concatenation: each branch starts in a fresh memory
         word. Operators that keep channels in place hand them on, and a result
-        lies as its shortcut does. What mixes channels lets each slice of its
-        result start in a fresh word, too, so that it can be read where it is.
+        lies as its shortcut does. Phases hand on the boundaries that all of
+        them have. What mixes channels lets each slice of its result start in
+        a fresh word, too, so that it can be read where it is.
         """
         found: dict[str, tuple[int, ...]] = {t: (0, self.shapes[t][0]) for t in self.inputs}
         cuts: dict[str, set[int]] = {}
@@ -213,7 +214,7 @@ class Graph:
             elif kind is Channels.KEPT:
                 found[node.output] = found[node.main]
             elif kind is Channels.PHASED:
-                found[node.output] = 0, self.shapes[node.output][0]
+                found[node.output] = self._common_segments(node, found[node.main])
             elif node.shortcut:
                 found[node.output] = found[node.shortcut]
             elif kind is Channels.MIXED:
@@ -229,6 +230,13 @@ class Graph:
             return 0, self.shapes[node.output][0]
         return tuple(s - start for s in operand if start <= s < stop) + (stop - start,)
 
+    def _common_segments(self, node: Node, operand: tuple[int, ...]) -> tuple[int, ...]:
+        """The boundaries that every phase of a node's operand has, counted from where the phase begins."""
+        channels = self.shapes[node.output][0]
+        phases = range(0, self.shapes[node.main][0], channels)
+        inner = [{s - start for s in operand if start < s < start + channels} for start in phases]
+        return tuple(sorted({0, channels} | set.intersection(*inner)))
+
     def channel_slice(self, node: Node) -> tuple[int, int] | None:
         """First and last channel (exclusive) where a node takes adjacent channels and does nothing else; else None."""
         if node.operator.channels is not Channels.MOVED or node.window != Window() or node.activation != "none":
@@ -237,11 +245,15 @@ class Graph:
         stop = start + self.shapes[node.output][0]
         return (start, stop) if 0 <= start and stop <= self.shapes[node.main][0] else None
 
-    def phases(self, node: Node) -> tuple[int, ...] | None:
-        """The boundaries of the phases that a node's operand consists of; None where it has none."""
+    def phases(self, node: Node, segments: tuple[int, ...] = ()) -> tuple[int, ...] | None:
+        """The boundaries of the phases that a node's operand consists of; None where it has none.
+
+        segments: of the result; each phase then has these boundaries, too.
+        """
         if node.operator.channels is not Channels.PHASED:
             return None
-        return tuple(range(0, self.shapes[node.main][0] + 1, self.shapes[node.output][0]))
+        channels, whole = self.shapes[node.output][0], self.shapes[node.main][0]
+        return tuple(sorted({start + s for start in range(0, whole, channels) for s in (0, channels, *segments)}))
 
     def validate(self) -> None:
         """Check names, structure and shapes. Raises BfpError naming the node."""
