@@ -17,7 +17,7 @@ from bfp.activations import Activation, activation
 from bfp.errors import BfpError
 from bfp.fields import NAME, TEXT, checked, fixed, in_order, limited, mapping, record, tuple_of, whole
 from bfp.functions import FunctionCall
-from bfp.limits import MAX_CHANNELS, MAX_ENDS, MAX_FACTOR, MAX_NODES, MAX_OPERANDS, MAX_VALUES
+from bfp.limits import MAX_CHANNELS, MAX_ENDS, MAX_FACTOR, MAX_NODES, MAX_OPERANDS, MAX_SIDE, MAX_VALUES, SHARE_BITS
 from bfp.names import check_name, shown
 from bfp.operators import Broadcast, Channels, Operator, operator
 from bfp.window import SIDE, STEP, Window
@@ -42,6 +42,7 @@ class Node:
     ``c - channel_offset`` where that exists, zero elsewhere.
     source: the names of the modules of the original network that it came from.
     function: for ``lookup``, which one its table holds. factors: for what enlarges maps, by which rows and columns grow.
+    shares: for ``interpolate``, how far each row or column goes towards another one, in parts of 2**SHARE_BITS.
     """
 
     name: str = checked(NAME)
@@ -55,6 +56,7 @@ class Node:
     source: tuple[str, ...] = checked(tuple_of(TEXT, 0, MAX_NODES), default=())
     function: FunctionCall | None = checked(record(FunctionCall), omitted=True, default=None)
     factors: tuple[int, int] = checked(fixed(whole(1, MAX_FACTOR), 2), omitted=True, default=(1, 1))
+    shares: tuple[int, ...] = checked(tuple_of(whole(0, 2**SHARE_BITS), 0, MAX_SIDE), omitted=True, default=())
 
     @property
     def operator(self) -> Operator:
