@@ -7,6 +7,7 @@ from support.random_pairs import pair
 
 from bfp.format import BlockFormat
 from bfp.graph import Node, Window
+from calib.frontend.interpolating import towards
 
 
 def dilated_window(rng: np.random.Generator, height: int, width: int, sees: bool) -> Window:
@@ -72,9 +73,7 @@ def interpolated(network, rng: np.random.Generator, name: str) -> bool:
     source = network.pick()
     shape = network.shapes[source]
     axis, back, away = int(rng.integers(2)), rng.random() < 0.5, int(rng.choice([1, 1, 2, 3, 5]))
-    sizes = ((2, 1), (1, 2))[axis]
-    padding = tuple(away if side == axis + 2 * (not back) else 0 for side in range(4))
-    window = Window(sizes, (1, 1), padding, (away, 1) if axis == 0 else (1, away))
+    window = towards(axis, away, back)
     moved = source if rng.random() < 0.5 else network.pick(shape)
     activation, unsigned = network.activation()
     parts = shares(rng, shape[1 + axis], away, back)
