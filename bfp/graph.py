@@ -17,7 +17,7 @@ from bfp.activations import Activation, activation
 from bfp.errors import BfpError
 from bfp.fields import NAME, TEXT, checked, fixed, in_order, limited, mapping, record, tuple_of, whole
 from bfp.functions import FunctionCall
-from bfp.limits import MAX_CHANNELS, MAX_ENDS, MAX_FACTOR, MAX_NODES, MAX_OPERANDS, MAX_VALUES
+from bfp.limits import MAX_CHANNELS, MAX_ENDS, MAX_FACTOR, MAX_NODES, MAX_OPERANDS, MAX_SIDE, MAX_VALUES, SHARE_BITS
 from bfp.names import check_name, shown
 from bfp.operators import Broadcast, Channels, Operator, operator
 from bfp.window import SIDE, STEP, Window
@@ -42,6 +42,7 @@ class Node:
     ``c - channel_offset`` where that exists, zero elsewhere.
     source: the names of the modules of the original network that it came from.
     function: for ``lookup``, which one its table holds. factors: for what enlarges maps, by which rows and columns grow.
+    shares: for ``interpolate``, how far each row or column goes towards another one, in parts of 2**SHARE_BITS.
     """
 
     name: str = checked(NAME)
@@ -55,6 +56,7 @@ class Node:
     source: tuple[str, ...] = checked(tuple_of(TEXT, 0, MAX_NODES), default=())
     function: FunctionCall | None = checked(record(FunctionCall), omitted=True, default=None)
     factors: tuple[int, int] = checked(fixed(whole(1, MAX_FACTOR), 2), omitted=True, default=(1, 1))
+    shares: tuple[int, ...] = checked(tuple_of(whole(0, 2**SHARE_BITS), 0, MAX_SIDE), omitted=True, default=())
 
     @property
     def operator(self) -> Operator:
@@ -195,8 +197,9 @@ class Graph:
 
         They come from concatenation: each branch starts in a fresh memory
         word. Operators that keep channels in place hand them on, and a result
-        lies as its shortcut does. What mixes channels lets each slice of its
-        result start in a fresh word, too, so that it can be read where it is.
+        lies as its shortcut does. Phases hand on the boundaries that all of
+        them have. What mixes channels lets each slice of its result start in
+        a fresh word, too, so that it can be read where it is.
         """
         found: dict[str, tuple[int, ...]] = {t: (0, self.shapes[t][0]) for t in self.inputs}
         cuts: dict[str, set[int]] = {}
@@ -213,7 +216,7 @@ class Graph:
             elif kind is Channels.KEPT:
                 found[node.output] = found[node.main]
             elif kind is Channels.PHASED:
-                found[node.output] = 0, self.shapes[node.output][0]
+                found[node.output] = self._common_segments(node, found[node.main])
             elif node.shortcut:
                 found[node.output] = found[node.shortcut]
             elif kind is Channels.MIXED:
@@ -229,6 +232,13 @@ class Graph:
             return 0, self.shapes[node.output][0]
         return tuple(s - start for s in operand if start <= s < stop) + (stop - start,)
 
+    def _common_segments(self, node: Node, operand: tuple[int, ...]) -> tuple[int, ...]:
+        """The boundaries that every phase of a node's operand has, counted from where the phase begins."""
+        channels = self.shapes[node.output][0]
+        phases = range(0, self.shapes[node.main][0], channels)
+        inner = [{s - start for s in operand if start < s < start + channels} for start in phases]
+        return tuple(sorted({0, channels} | set.intersection(*inner)))
+
     def channel_slice(self, node: Node) -> tuple[int, int] | None:
         """First and last channel (exclusive) where a node takes adjacent channels and does nothing else; else None."""
         if node.operator.channels is not Channels.MOVED or node.window != Window() or node.activation != "none":
@@ -237,11 +247,15 @@ class Graph:
         stop = start + self.shapes[node.output][0]
         return (start, stop) if 0 <= start and stop <= self.shapes[node.main][0] else None
 
-    def phases(self, node: Node) -> tuple[int, ...] | None:
-        """The boundaries of the phases that a node's operand consists of; None where it has none."""
+    def phases(self, node: Node, segments: tuple[int, ...] = ()) -> tuple[int, ...] | None:
+        """The boundaries of the phases that a node's operand consists of; None where it has none.
+
+        segments: of the result; each phase then has these boundaries, too.
+        """
         if node.operator.channels is not Channels.PHASED:
             return None
-        return tuple(range(0, self.shapes[node.main][0] + 1, self.shapes[node.output][0]))
+        channels, whole = self.shapes[node.output][0], self.shapes[node.main][0]
+        return tuple(sorted({start + s for start in range(0, whole, channels) for s in (0, channels, *segments)}))
 
     def validate(self) -> None:
         """Check names, structure and shapes. Raises BfpError naming the node."""

@@ -8,6 +8,7 @@ MAX_REQUANTISATION_SHIFT = 30
 MIN_REQUANTISATION_SHIFT = -24
 MAX_OPERAND_SHIFT = 30
 RECIPROCAL_BITS = 22  # 255 * 2**22 leaves room for the rounding half below 2**31
+SHARE_BITS = 16  # of the way from one pixel to another: both differ by 255 at most, which leaves room for 64 times as much
 MAX_INDEX_BITS = 10  # of what indexes a table of a function
 MAX_DIVISOR = 65_000  # pixels of one average
 NEVER = -(10**6)  # an exponent below all others: as a lower limit, it demands nothing

@@ -70,6 +70,15 @@ class Features:
     lookup_bits: int
     spread: bool
 
+    def computes(self, loop: str) -> bool:
+        """Whether one of the network's operators runs in this loop of the engine."""
+        return any(op.traits.loop == loop for op in self.operators)
+
+    @property
+    def scaled(self) -> bool:
+        """Whether the epilogue multiplies sums by numbers that may differ from pixel to pixel."""
+        return any(op.traits.scaled for op in self.operators)
+
 
 LEAST_QUEUE = 4  # words
 
@@ -83,7 +92,7 @@ def sum_bits(fields: LayerFields) -> int:
         window = pool.in_pool_height * pool.in_pool_width
     else:
         window = fields.window.kernel_height * fields.window.kernel_width
-    weight = 2 ** (fields.weights.weight_bits - 1) - 1 if fields.op is EngineOperator.DEPTHWISE else 1
+    weight = 2 ** (fields.weights.weight_bits - 1) - 1 if fields.op.traits.loop == "depthwise" else 1
     activation = 2 ** (source.in_bits - (0 if source.in_unsigned else 1)) - 1
     return (window * weight * activation).bit_length() + 1
 
@@ -101,9 +110,9 @@ def features(program: Program) -> Features:
     """What the layers of a program use."""
     rows = [layer.fields for layer in program.layers]
     pools = [f for f in rows if f.op in (EngineOperator.MAX_POOL, EngineOperator.AVG_POOL)]
-    depthwise = [layer for layer in program.layers if layer.fields.op is EngineOperator.DEPTHWISE]
+    depthwise = [layer for layer in program.layers if layer.fields.op.traits.loop == "depthwise"]
     inputs = [layer for layer in program.layers if layer.input_pool]
-    averages = [f for f in rows if f.op is EngineOperator.AVG_POOL or f.input_pool.in_pool is InputPooling.MEAN]
+    averages = [f for f in rows if f.op.traits.scaled or f.input_pool.in_pool is InputPooling.MEAN]
     sliding = [x.input_pool.columns(x.fields.tiles.tile_width) for x in inputs if not x.input_pool.whole]
     kept = [f.fused_pool.pooled_width for f in rows if f.fused_pool.pool and f.output_map.keeps_map]
     single = all(f.output_map.out_height * f.output_map.out_width == 1 for f in pools)

@@ -17,7 +17,7 @@
 
 namespace sbfp {
 
-static_assert(ENGINE_OPERATOR_MEMBERS == 8, "an operator without a stage");
+static_assert(ENGINE_OPERATOR_MEMBERS == 9, "an operator without a stage");
 
 // Stage: the sums of one pass, by the layer's operator. biases: those that the epilogue adds.
 // A stage takes each of its memories and streams by name.
@@ -35,7 +35,7 @@ static void compute(const StepRow &where, const ComputeRow &job_row, const Word 
     if (job.outputs > 0) {
         if (job.op == CONV) {
             conv_pass(where, job_row, input, bias, align, dense, partial, sums);
-        } else if (HAS_DEPTHWISE && job.op == DEPTHWISE) {
+        } else if ((HAS_DEPTHWISE && job.op == DEPTHWISE) || (HAS_INTERPOLATE && job.op == INTERPOLATE)) {
             depthwise_pass(where, job_row, input, bias, depthwise, biases, sums);
         } else if (HAS_MAX_POOL && job.op == MAX_POOL) {
             max_pool_pass(where, job_row, input, sums);

@@ -1,4 +1,4 @@
-// Stage: mean of average pooling, alignment and bias of what did not come through
+// Stage: mean of average pooling, share of a difference, alignment and bias of what did not come through
 // the dense array, shortcut, activation, one requantisation shift, saturation, the
 // table of a function; a word a cycle.
 #pragma once
@@ -12,7 +12,7 @@
 namespace sbfp {
 
 static_assert(ENGINE_ACTIVATION_MEMBERS == 3, "an activation that the epilogue does not know");
-static_assert(ENGINE_OPERATOR_MEMBERS == 8, "an operator of which the epilogue does not know how it ends");
+static_assert(ENGINE_OPERATOR_MEMBERS == 9, "an operator of which the epilogue does not know how it ends");
 
 // The product of two mantissas. In logic, since the array and the means take nearly all DSPs.
 inline int32_t product_of(int32_t mantissa, int16_t other) {
@@ -23,7 +23,8 @@ inline int32_t product_of(int32_t mantissa, int16_t other) {
 }
 
 // What is done in each lane. larger, smaller, multiplies: of sum and shortcut, instead of adding them; low, high: least
-// and largest mantissa; factor: reciprocal of what a mean counts, which may differ from pixel to pixel.
+// and largest mantissa; average: multiplies by a factor, the reciprocal of what a mean counts, or the share of a difference,
+// which may differ from pixel to pixel; depthwise: adds a bias that did not come with the sum.
 struct Finish {
     bool average;
     bool depthwise;
@@ -89,8 +90,9 @@ struct Spread {
 inline Finish finish_of(const ComputeJob &job) {
 #pragma HLS INLINE
     Finish finish;
-    finish.average = HAS_AVG_POOL && job.op == AVG_POOL;
-    finish.depthwise = HAS_DEPTHWISE && job.op == DEPTHWISE;
+    const bool interpolates = HAS_INTERPOLATE && job.op == INTERPOLATE;
+    finish.average = (HAS_AVG_POOL && job.op == AVG_POOL) || interpolates;
+    finish.depthwise = (HAS_DEPTHWISE && job.op == DEPTHWISE) || interpolates;
     finish.larger = HAS_MAXIMUM && job.op == MAXIMUM;
     finish.smaller = HAS_MINIMUM && job.op == MINIMUM;
     finish.multiplies = HAS_MULTIPLY && job.op == MULTIPLY;
@@ -179,7 +181,7 @@ EPILOGUE_PIXELS:
         count(COUNT_EPILOGUE);
         const bool begins = left == 0;  // a word
         if (begins) {
-            if (HAS_DEPTHWISE && finish.depthwise) {
+            if ((HAS_DEPTHWISE || HAS_INTERPOLATE) && finish.depthwise) {
                 bias = biases.read();
             }
             main_shift = MAIN_ALIGNMENT[finish.has_main ? job.main_row + word : 0];

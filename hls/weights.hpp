@@ -141,7 +141,7 @@ LOAD_WORDS_OF_WEIGHTS:
     for (int32_t output = 0; output < job.weight_outputs; output = bounded<GROUP_WORDS>(output + 1)) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=GROUP_WORDS
         load_bias(output, fetched, bias);
-        if (!HAS_DEPTHWISE || job.depthwise == 0) {
+        if ((!HAS_DEPTHWISE && !HAS_INTERPOLATE) || job.depthwise == 0) {
             load_align(job, first_align, fetched, align);
             load_dense(job, first, fetched, dense);
         } else {

@@ -149,13 +149,14 @@ def test_what_a_network_does_not_have_is_not_built():
         parts = {part.name for part in built.parts}
         operators = {layer.fields.op for layer in program.layers}
         assert use.operators == operators
-        assert ("depthwise multipliers" in parts) == (EngineOperator.DEPTHWISE in operators)
-        averages = {layer.fields.input_pool.in_pool for layer in program.layers} & {InputPooling.MEAN}
-        averages |= operators & {EngineOperator.AVG_POOL}
-        assert (built.of(Resource.DSP, "means").likely > 0) == bool(averages) and len(averages) < 2
+        by_channel = {EngineOperator.DEPTHWISE, EngineOperator.INTERPOLATE}
+        assert ("depthwise multipliers" in parts) == bool(by_channel & operators)
+        on_load = any(layer.fields.input_pool.in_pool is InputPooling.MEAN for layer in program.layers)
+        in_epilogue = bool(operators & {EngineOperator.AVG_POOL, EngineOperator.INTERPOLATE})
+        assert (built.of(Resource.DSP, "means").likely > 0) == (on_load or in_epilogue) and not (on_load and in_epilogue)
         assert ("pooling of inputs" in parts) == any(layer.input_pool for layer in program.layers)
         config = render(program, "test")[0]["config.hpp"]
-        for op in (EngineOperator.DEPTHWISE, EngineOperator.MAX_POOL, EngineOperator.AVG_POOL, EngineOperator.ADD):
+        for op in (*by_channel, EngineOperator.MAX_POOL, EngineOperator.AVG_POOL, EngineOperator.ADD):
             assert f"constexpr bool HAS_{op.name} = {str(op in operators).lower()};" in config
     assert len({features(program).operators for program in programs}) > 2
     assert {features(program).pool_pixels for program in programs} >= {1, 5}

@@ -89,6 +89,27 @@ LARGER = {
     "bilinear, factors apart": Fn(lambda m, x: m[1](F.interpolate(m[0](x), scale_factor=(4, 2), mode="bilinear")), conv(), conv(4)),
     "bilinear before a norm": nn.Sequential(conv(), nn.Upsample(scale_factor=2, mode="bilinear"), nn.BatchNorm2d(4), nn.ReLU(), conv(4)),
     "bilinear before a table": nn.Sequential(conv(), nn.Upsample(scale_factor=2, mode="bilinear"), nn.SiLU(), conv(4)),
+    **{
+        f"bilinear with corners by {factor}": Fn(
+            lambda m, x, f=factor: m[1](F.interpolate(m[0](x), scale_factor=f, mode="bilinear", align_corners=True)), conv(), conv(4)
+        )
+        for factor in (2, 4, (3, 1), (1, 2), (2, 8))
+    },
+    "bilinear with corners to a size": Fn(
+        lambda m, x: m[1](F.interpolate(m[0](x), size=(28, 24), mode="bilinear", align_corners=True)), conv(), conv(4)
+    ),
+    "bilinear with corners before a norm": nn.Sequential(
+        conv(), nn.UpsamplingBilinear2d(scale_factor=2), nn.BatchNorm2d(4), nn.ReLU(), conv(4)
+    ),
+    "bilinear with corners before a table": nn.Sequential(conv(), nn.UpsamplingBilinear2d(scale_factor=2), nn.SiLU(), conv(4)),
+    "bilinear with corners of a column": nn.Sequential(conv(3, 4, (1, 8)), nn.UpsamplingBilinear2d(scale_factor=2), conv(4, 5, 1)),
+    **{
+        f"bilinear by {factor}": Fn(lambda m, x, f=factor: m[1](F.interpolate(m[0](x), scale_factor=f, mode="bilinear")), conv(), conv(4))
+        for factor in (3, 5, 8, (3, 2))
+    },
+    "bilinear to its own size": Fn(
+        lambda m, x: m[1](F.interpolate(m[0](x), size=(7, 6), mode="bilinear", align_corners=True)), conv(), conv(4)
+    ),
     "bilinear of one pixel": Fn(
         lambda m, x: m[1](torch.cat([x, F.interpolate(F.relu(m[0](x).mean((2, 3), keepdim=True)), size=x.shape[2:], mode="bilinear")], 1)),
         conv(), conv(7),
@@ -99,6 +120,9 @@ OPERATORS_OF = {
     "bilinear": "conv upsample_bilinear conv",
     "bilinear before a norm": "conv upsample_bilinear conv",
     "bilinear before a table": "conv upsample_bilinear identity lookup conv",
+    "bilinear with corners by 2": "conv upsample_nearest interpolate interpolate interpolate interpolate conv",
+    "bilinear with corners by (3, 1)": "conv upsample_nearest interpolate interpolate conv",
+    "bilinear to its own size": "conv conv",
     "nearest": "conv upsample_nearest conv",
     "shuffle": "conv depth_to_space conv",
     "shuffle before an activation": "conv depth_to_space conv",
@@ -113,8 +137,8 @@ def test_larger_maps(case):
     check(LARGER[case], shape, OPERATORS_OF.get(case))
 
 
-def test_bilinear_upsampling_that_the_engine_has_no_weights_for_is_refused():
-    for upsample in (nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True), nn.Upsample(scale_factor=3, mode="bilinear")):
+def test_bilinear_upsampling_to_sizes_that_are_no_multiple_is_refused():
+    for upsample in (nn.Upsample(size=(9, 11), mode="bilinear", align_corners=True), nn.Upsample(scale_factor=1.5, mode="bilinear")):
         with pytest.raises(BfpError, match="layer 1 .*before the network's end.*at the network's end the host does it"):
             import_module(nn.Sequential(conv(), upsample, conv(4)), (3, 9, 8), "net")
 

@@ -53,6 +53,14 @@ MODULES = {
         lambda m, x: m[2](F.silu(F.interpolate(F.relu(m[0](x)), scale_factor=2, mode="bilinear")) + F.relu(m[1](x))),
         conv(3, 20, 2, stride=2), conv(3, 20, 1), conv(20, 5),
     ),
+    "bilinear with corners": Fn(
+        lambda m, x: m[2](F.silu(F.interpolate(F.relu(m[0](x)), scale_factor=2, mode="bilinear", align_corners=True)) + F.relu(m[1](x))),
+        conv(3, 20, 2, stride=2), conv(3, 20, 1), conv(20, 5),
+    ),
+    "bilinear by three beside a mean": Fn(
+        lambda m, x: m[1]((y := F.interpolate(m[0](x), scale_factor=3, mode="bilinear")) * y.mean((2, 3), keepdim=True)),
+        conv(3, 20), conv(20, 5, 1),
+    ),
     "transposed": nn.Sequential(
         conv(3, 20), nn.BatchNorm2d(20), nn.ReLU(), nn.ConvTranspose2d(20, 12, 4, 2, 1), nn.BatchNorm2d(12), nn.ReLU(), conv(12, 5)
     ),

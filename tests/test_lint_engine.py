@@ -39,7 +39,7 @@ TAKEN_BACK = [
         "step is called 4 times in run_step",
     ),
     ("store.hpp", r"HAS_FUSED_POOL && walk.pooled\) {", "walk.pooled) {", "channel_ends", "channel pooled has 0 producers and 1 consumers"),
-    ("epilogue.hpp", r"HAS_DEPTHWISE && finish", "finish", "channel_ends", "channel biases has 0 producers"),
+    ("epilogue.hpp", r"\(HAS_DEPTHWISE \|\| HAS_INTERPOLATE\) && finish", "finish", "channel_ends", "channel biases has 0 producers"),
     ("epilogue.hpp", r"HAS_SHORTCUT && finish", "finish", "channel_ends", "channel shortcut has 0 producers"),
     *(
         ("epilogue.hpp", rf"#pragma HLS AGGREGATE variable={table}\n", "", "lane_arrays", f"{table} is an array")

@@ -24,7 +24,7 @@ from codegen.performance.steps import program_counts
 PER_BATCH = 12
 # what the layers of the default suite have between them
 CORNERS = (
-    "CONV", "DEPTHWISE", "MAX_POOL", "AVG_POOL", "ADD", "MAXIMUM", "MINIMUM", "MULTIPLY", "NONE", "RELU", "RELU6",
+    "CONV", "DEPTHWISE", "MAX_POOL", "AVG_POOL", "ADD", "MAXIMUM", "MINIMUM", "MULTIPLY", "INTERPOLATE", "NONE", "RELU", "RELU6",
     "chunks", "tiles down", "tiles across", "word tiles", "alignment", "fused shortcut", "unsigned", "1x1 map",
     "cropped", "copies", "fused pool", "fused pool over tiles", "fused pool of 3 rows", "fused pool of 2 columns",
     "fused pool, padded", "fused pool, map stored", "fused pool of a later branch", "LARGEST", "MEAN",

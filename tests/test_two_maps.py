@@ -53,6 +53,24 @@ def test_a_broadcast_value_is_scaled_where_it_is_small(join):
     assert graph.shapes[node.shortcut] == (8, 1, 1)
 
 
+EXPANDED = {
+    "expand_as": lambda a, b: a * b.mean((2, 3), keepdim=True).expand_as(a),
+    "expand, the other way round": lambda a, b: b.mean((2, 3), keepdim=True).expand(-1, -1, 7, 5) + a,
+    "repeat": lambda a, b: torch.maximum(a, b.mean((2, 3), keepdim=True).repeat(1, 1, 7, 5)),
+    "a value a pixel": lambda a, b: a * b[:, :1].expand_as(a),
+    "of its own sigmoid": lambda a, b: a * torch.sigmoid(a.mean((2, 3), keepdim=True)).expand_as(a),
+}
+
+
+@pytest.mark.parametrize("case", EXPANDED)
+def test_what_is_expanded_first_is_broadcast(case):
+    """Written as if the engine could not repeat a value: no map of copies is made."""
+    graph = check(Pair(EXPANDED[case]), (3, 7, 5))
+    (node,) = [n for n in graph.nodes if n.op in MEETS]
+    assert graph.shapes[node.main] == (8, 7, 5)
+    assert graph.shapes[node.shortcut] == ((1, 7, 5) if case == "a value a pixel" else (8, 1, 1))
+
+
 class Excited(nn.Module):
     """Squeeze and excitation as users write it."""
 

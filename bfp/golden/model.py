@@ -9,7 +9,7 @@ import numpy as np
 from bfp.artifact import Artifact, operand_formats
 from bfp.errors import BfpError
 from bfp.format import dequantise, quantise
-from bfp.golden import add, avg_pool, concat, conv, depthwise, enlarging, lookup, max_pool, slice_pad
+from bfp.golden import add, avg_pool, concat, conv, depthwise, enlarging, interpolate, lookup, max_pool, slice_pad
 from bfp.golden.epilogue import epilogue
 from bfp.tables import computes, operator_table
 
@@ -32,6 +32,7 @@ ACCUMULATE = operator_table(
         "upsample_bilinear": enlarging.bilinear,
         "depth_to_space": enlarging.depth_to_space,
         "pad_edge": enlarging.pad_edge,
+        "interpolate": interpolate.accumulate,
     },
     computes,
 )

@@ -10,6 +10,7 @@ from bfp.operators.conv import CONV
 from bfp.operators.depth_to_space import DEPTH_TO_SPACE
 from bfp.operators.depthwise import DEPTHWISE
 from bfp.operators.identity import IDENTITY
+from bfp.operators.interpolate import INTERPOLATE
 from bfp.operators.lookup import LOOKUP
 from bfp.operators.max_pool import MAX_POOL
 from bfp.operators.maximum import MAXIMUM
@@ -24,7 +25,7 @@ from bfp.operators.upsample_nearest import UPSAMPLE_NEAREST
 OPERATORS: dict[str, Operator] = {
     o.name: o
     for o in (CONV, DEPTHWISE, MAX_POOL, AVG_POOL, ADD, MAXIMUM, MINIMUM, MULTIPLY, IDENTITY, SLICE_PAD, LOOKUP, CONCAT)
-    + (UPSAMPLE_NEAREST, UPSAMPLE_BILINEAR, DEPTH_TO_SPACE, PAD_EDGE)
+    + (UPSAMPLE_NEAREST, UPSAMPLE_BILINEAR, DEPTH_TO_SPACE, PAD_EDGE, INTERPOLATE)
 }
 
 __all__ = [

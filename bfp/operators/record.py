@@ -144,6 +144,7 @@ class Operator:
     channels, scaling, shifting, alignment: see the enumerations.
     has_window, counts_padding: its node's window, and counted_padding, mean something; otherwise the node has none.
     has_function: whether its node names one of bfp.functions, which the operand's mantissas index a table of.
+    has_shares: whether its node has a share for each row or column, by which its differences are multiplied.
     broadcasts: whether a shortcut may have one value for all channels, one for all pixels, or both, see ``Broadcast``.
     dilates: whether kernel positions may lie apart. enlarges: whether the node has factors by which rows and columns grow.
     repeats_edges: whether the map gets a row and a column more on every side, equal to those at the edges.
@@ -188,6 +189,7 @@ class Operator:
     moves: bool = False
     idle_at_one_pixel: bool = False
     has_function: bool = False
+    has_shares: bool = False
     broadcasts: bool = False
     check: Callable[[Node, Shape], None] = lambda node, operand: None
 
@@ -228,6 +230,7 @@ class Operator:
             "channel_offset": self.channels is not Channels.MOVED and node.channel_offset != 0,
             "factors": not self.enlarges and node.factors != (1, 1),
             "function": not self.has_function and node.function is not None,
+            "shares": not self.has_shares and node.shares != (),
         }
         if not self.dilates and node.window.dilation != no_window.dilation:
             raise BfpError(f"{where}: {self.name} takes no dilation, but has {node.window.dilation!r}")

@@ -17,11 +17,12 @@ from bfp.format import BlockFormat
 from bfp.golden.conv import EXACT_FLOAT32, aligned_weights, contributions, exact_parts
 from bfp.graph import Node
 from bfp.limits import MAX_DIVISOR
+from bfp.operators.interpolate import along
 from bfp.operators.upsample_bilinear import axis_weights
 from bfp.parameters import Parameters, reciprocal
 from bfp.operators import Join
 from bfp.tables import activation_table, computes, join_table, operator_table
-from calib.network.float_ops import pad, phases_as_pixels, place_channels, repeat
+from calib.network.float_ops import differences, pad, phases_as_pixels, place_channels, repeat
 
 COLUMN_VALUES = {"cpu": 1 << 22, "cuda": 1 << 28}  # of one block of columns
 LARGEST_MANTISSA = 255
@@ -265,6 +266,12 @@ def depth_to_space(layer: IntegerLayer, x: torch.Tensor) -> torch.Tensor:
     return main_operand(layer, phases_as_pixels(x, layer.node))
 
 
+def interpolate(layer: IntegerLayer, x: torch.Tensor) -> torch.Tensor:
+    """Shares of the differences to other pixels, at the accumulator's exponent."""
+    shares = torch.tensor(layer.node.shares, dtype=torch.int32, device=x.device)
+    return main_operand(layer, differences(x, layer.node).int() * along(layer.node, shares))
+
+
 def lookup(layer: IntegerLayer, x: torch.Tensor) -> torch.Tensor:
     """The table's entries at the operand's mantissas, as two's complement."""
     table = layer.factors.table
@@ -307,6 +314,7 @@ COMPUTE = operator_table(
         "upsample_bilinear": IntegerOperator(upsample_bilinear, no_factors),
         "depth_to_space": IntegerOperator(depth_to_space, no_factors),
         "pad_edge": IntegerOperator(pad_edge, no_factors),
+        "interpolate": IntegerOperator(interpolate, no_factors),
     },
     computes,
 )

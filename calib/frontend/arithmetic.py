@@ -234,6 +234,8 @@ def written_out(t: Translation, fx: FxNode, first: object, second: object, join:
     """Whether two maps that are joined are a function of one value, as in ``x * sigmoid(x)``, which is looked up then."""
     if not all(isinstance(v, FxNode) and v in t.views and shape_of(v) == shape_of(fx) for v in (first, second)):
         return False
+    if t.repeats(fx, first) or t.repeats(fx, second):
+        return False
     for value in (first, second):
         t.views[value] = t.elements(fx, value)
     found = function_of_both(t.draft, (t.views[first], t.views[second]), join)
@@ -289,7 +291,8 @@ def minimum(t: Translation, fx: FxNode, a: dict) -> None:
 def met(t: Translation, fx: FxNode, op: str, values: list[object], factors: Sequence[float] = (1.0, 1.0)) -> View:
     """Two values, times a factor each, met element by element; one of them may be broadcast over channels or pixels."""
     for (main, factor), (other, by) in permutations(zip(values, factors)):
-        if shape_of(main) != shape_of(fx) or shape_of(other) == shape_of(fx):
+        whole = shape_of(other) == shape_of(fx) and not t.repeats(fx, other)
+        if shape_of(main) != shape_of(fx) or t.repeats(fx, main) or whole:
             continue
         view, shape = t.elements(fx, main), shape_of(fx)
         tensor = broadcast(t, fx, view, np.broadcast_to(t.index(other), shape), t.view(fx, other).tensor)

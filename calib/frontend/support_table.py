@@ -56,8 +56,9 @@ def traits(operator: Operator) -> str:
     """What of an operator's record a user meets."""
     found = [f"operands: {', '.join(operator.roles)}{', ...' if operator.variadic else ''}"]
     found += [f"a fused {role}" for role in operator.optional]
-    found += ["any window, stride and padding"] if operator.has_window else []
-    found += ["dilation"] if operator.dilates else []
+    found += ["any window, stride and padding"] if operator.has_window and not operator.has_shares else []
+    found += ["one share for each row, or for each column"] if operator.has_shares else []
+    found += ["dilation"] if operator.dilates and not operator.has_shares else []
     found += ["one value a channel, a pixel, or for all as second operand"] if operator.broadcasts else []
     found += ["no arithmetic: placement"] if not operator.computes else []
     return "; ".join(found)

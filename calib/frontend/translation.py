@@ -104,6 +104,11 @@ class Translation:
         """Which element of its tensor each element of a view is, int64 in some shape."""
         return numbers(self.draft.shapes[view.tensor]) if view.index is None else view.index
 
+    def repeats(self, fx: FxNode, value: object) -> bool:
+        """Whether an operand has elements of its tensor several times, as one that is expanded."""
+        view = self.view(fx, value)
+        return view.index is not None and view.index.size > prod(self.draft.shapes[view.tensor])
+
     def tensor(self, fx: FxNode, value: object) -> str:
         """A tensor of the draft that has the operand's elements in order; they are brought into it where they must."""
         view = self.view(fx, value)

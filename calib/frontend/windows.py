@@ -8,11 +8,13 @@ import numpy as np
 from torch.fx import Node as FxNode
 
 from bfp.graph import Window
+from bfp.limits import MAX_FACTOR
 from bfp.operators.upsample_bilinear import FACTORS
 from calib.frontend.arithmetic import affine
 from calib.frontend.contractions import largest as greatest, weighted
 from calib.frontend.dilated import trimmed
 from calib.frontend.enlarging import INTERPOLATE, larger
+from calib.frontend.interpolating import interpolated
 from calib.frontend.rearranging import rearrange
 from calib.frontend.translation import Translation, axis, operator_name, pair, shape_of
 from calib.frontend.views import View
@@ -141,20 +143,28 @@ def cell_index(
 
 
 def upsample_bilinear(t: Translation, fx: FxNode, a: dict) -> None:
-    """Weighted means of neighbours, two or four times as many rows and columns; one pixel stays what it is."""
+    """Weighted means of neighbours, whole times as many rows and columns; one pixel stays what it is."""
     source = t.map(fx, a["self"] if "self" in a else a["input"])
     size, result = t.draft.shapes[source][1:], shape_of(fx)[2:]
     if size == (1, 1):
         t.views[fx] = View(source, np.broadcast_to(t.index_of(View(source))[None], shape_of(fx)))
         return
-    factors = [new // old for old, new in zip(size, result)]
-    whole = all(f in FACTORS and f * old == new for f, old, new in zip(factors, size, result))
+    factors, corners = [new // old for old, new in zip(size, result)], bool(a["align_corners"])
+    whole = all(1 <= f <= MAX_FACTOR and f * old == new for f, old, new in zip(factors, size, result))
     given = a.get("scale_factors") or [a.get("scales_h"), a.get("scales_w")]
-    same = all(g is None or g == f for g, f in zip(given, factors))
-    if a["align_corners"] or not (whole and same):
-        corners = " with align_corners" if a["align_corners"] else ""
-        t.refuse(fx, f"bilinear upsampling of {size} to {result}{corners} is not supported before the network's end; by 2 and 4 it is")
-    t.views[fx] = View(larger(t, fx, INTERPOLATE, source, (factors[0], factors[1])))
+    same = corners or all(g is None or g == f for g, f in zip(given, factors))  # with corners only sizes count
+    if not (whole and same):
+        t.refuse(
+            fx,
+            f"bilinear upsampling of {size} to {result} is not supported before the network's end; by whole factors up to "
+            f"{MAX_FACTOR} it is",
+        )
+    if factors == [1, 1]:
+        t.views[fx] = View(source)
+    elif corners or not set(factors) <= set(FACTORS):
+        t.views[fx] = View(interpolated(t, fx, source, factors, corners))
+    else:
+        t.views[fx] = View(larger(t, fx, INTERPOLATE, source, (factors[0], factors[1])))
     t.check_result(fx)
 
 

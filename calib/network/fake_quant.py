@@ -41,6 +41,7 @@ TOLERANCE = operator_table(
         "upsample_bilinear": 0,
         "depth_to_space": 0,
         "pad_edge": 0,
+        "interpolate": 0,
         "lookup": 1,  # functions of torch and of NumPy differ in a last bit, which may decide a rounding
     },
     computes,

@@ -10,7 +10,9 @@ from torch.nn import functional
 
 from bfp.functions import FUNCTIONS
 from bfp.graph import Node, Window
+from bfp.limits import SHARE_BITS
 from bfp.operators import Join
+from bfp.operators.interpolate import along, looks_back
 from bfp.tables import Table, activation_table, join_table, operator_table
 from calib.network.float_network import FloatNetwork
 
@@ -153,6 +155,21 @@ def pad_edge(node: Node, network: FloatNetwork, operands: list[torch.Tensor]) ->
     return functional.pad(operands[0], (1, 1, 1, 1), mode="replicate")
 
 
+def differences(x: torch.Tensor, node: Node) -> torch.Tensor:
+    """Of each pixel of [N, C, H, W] to the other one of its window; beyond the edge lies zero."""
+    top, left, bottom, right = node.window.padding
+    other = functional.pad(x, (left, right, top, bottom))
+    other = other[..., : x.shape[2], : x.shape[3]] if looks_back(node) else other[..., bottom:, right:]
+    return other - x
+
+
+def interpolate(node: Node, network: FloatNetwork, operands: list[torch.Tensor]) -> torch.Tensor:
+    """Shares of the differences to other pixels."""
+    x = operands[0]
+    shares = torch.tensor(node.shares, device=x.device).to(x.dtype) / 2**SHARE_BITS
+    return differences(x, node) * along(node, shares)
+
+
 def depth_to_space(node: Node, network: FloatNetwork, operands: list[torch.Tensor]) -> torch.Tensor:
     """Channels as pixels."""
     return phases_as_pixels(operands[0], node)
@@ -177,6 +194,7 @@ APPLY = operator_table(
         "upsample_bilinear": upsample_bilinear,
         "depth_to_space": depth_to_space,
         "pad_edge": pad_edge,
+        "interpolate": interpolate,
         "concat": concat,
     },
 )

@@ -29,6 +29,7 @@ HANDS_ON = operator_table(
         "upsample_bilinear": False,
         "depth_to_space": False,
         "pad_edge": False,
+        "interpolate": False,
         "max_pool": False,
         "add": False,
         "maximum": False,

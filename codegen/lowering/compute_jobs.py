@@ -22,7 +22,13 @@ from codegen.lowering.tiling import ceil_div
 from codegen.lowering.walk import Tile, Work
 
 # whose sums the epilogue aligns; dense convolution's are aligned where they are made
-SHIFTED = (EngineOperator.DEPTHWISE, EngineOperator.ADD, EngineOperator.MAXIMUM, EngineOperator.MINIMUM)
+SHIFTED = (
+    EngineOperator.DEPTHWISE,
+    EngineOperator.ADD,
+    EngineOperator.MAXIMUM,
+    EngineOperator.MINIMUM,
+    EngineOperator.INTERPOLATE,
+)
 
 
 def compute_cycles(outputs: int, pixels: int, block_pixels: int, work: int, completes: bool) -> int:
@@ -240,7 +246,7 @@ def nothing_to_compute(array: Array) -> ComputeJob:
 def position(layer: LayerFields, work: Work, weights_start: int) -> PositionFields:
     """Where a pass over a tile stands in its layer."""
     tile, out, target, pool, shortcut = work.tile, work.out, layer.output_map, layer.fused_pool, layer.shortcut
-    average, part = layer.op is EngineOperator.AVG_POOL, shortcut_part(shortcut, tile)
+    scaled, part = layer.op.traits.scaled, shortcut_part(shortcut, tile)
     shortcut_row = (0 if shortcut.shortcut_spread else out.out_word) * shortcut.shortcut_height + part.y
     return PositionFields(
         weights_start=weights_start,
@@ -262,6 +268,6 @@ def position(layer: LayerFields, work: Work, weights_start: int) -> PositionFiel
         if pool.pool
         else 0,
         pooled_line=out.out_word * pool.pooled_width if pool.pool else 0,
-        average_row=layer.average.average_row + tile.y if average else 0,
-        average_column=layer.average.average_column + tile.x if average else 0,
+        average_row=layer.average.average_row + tile.y if scaled else 0,
+        average_column=layer.average.average_column + tile.x if scaled else 0,
     )

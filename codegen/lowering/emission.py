@@ -9,6 +9,7 @@ import numpy as np
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
 from bfp.operators import Channels
+from bfp.operators.interpolate import axis_of
 from bfp.parameters import Parameters, reciprocal
 from bfp.tables import activation_table
 from codegen.lowering.job import Job
@@ -251,6 +252,8 @@ class Emitter:
     def average_fields(self, job: Job) -> AverageFields:
         """Bounds of what an average counts; its reciprocals go into their table. Raises BfpError for too large sums."""
         node, height, width = job.reader, job.source.height, job.source.width
+        if node.operator.has_shares:
+            return self.share_fields(job)
         if not node.operator.counts_padding:
             return AverageFields()
         kernel, fmt = node.window.kernel, self.artifact.formats[node.main]
@@ -268,6 +271,17 @@ class Emitter:
                 "RECIPROCAL_ROW", name, first + (rows - rows.min()) * divisors.shape[1]
             ),
             average_column=self.program.add_entries("RECIPROCAL_COLUMN", name, cols - cols.min()),
+        )
+
+    def share_fields(self, job: Job) -> AverageFields:
+        """Of shares, which go into the reciprocals' table; they differ from row to row, or from column to column."""
+        node, sizes = job.node, (job.source.height, job.source.width)
+        values, found = np.unique(node.shares, return_inverse=True)
+        first = self.program.add_entries("RECIPROCAL", job.name, values)
+        rows, columns = (found if axis_of(node) == axis else np.zeros(size, np.int64) for axis, size in enumerate(sizes))
+        return AverageFields(
+            average_row=self.program.add_entries("RECIPROCAL_ROW", job.name, first + rows),
+            average_column=self.program.add_entries("RECIPROCAL_COLUMN", job.name, columns),
         )
 
     # -- what people read ----------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ class EngineOperator(Enum):
     MAXIMUM = 5
     MINIMUM = 6
     MULTIPLY = 7
+    INTERPOLATE = 8
 
     @property
     def traits(self) -> Traits:
@@ -44,12 +45,14 @@ class Traits:
 
     loop: the pipelined loop that counts its cycles, one of COMPUTE_LOOPS. arguments: those of
     ``compute`` (hls/engine.cpp), besides input and sums, that its stage takes. dense: every output word needs all input
-    words; otherwise its own. join: what the epilogue makes of sum and shortcut.
+    words; otherwise its own. scaled: the epilogue multiplies its sums by a number that may differ from pixel to pixel.
+    join: what the epilogue makes of sum and shortcut.
     """
 
     loop: str
     arguments: tuple[str, ...] = ()
     dense: bool = False
+    scaled: bool = False
     join: Join = Join.SUM
 
     def __post_init__(self) -> None:
@@ -65,11 +68,13 @@ TRAITS: Table[Traits] = Table(
         EngineOperator.CONV: Traits("conv", ("bias", "align", "dense"), dense=True),
         EngineOperator.DEPTHWISE: Traits("depthwise", ("bias", "depthwise", "biases")),
         EngineOperator.MAX_POOL: Traits("max_pool"),
-        EngineOperator.AVG_POOL: Traits("avg_pool"),
+        EngineOperator.AVG_POOL: Traits("avg_pool", scaled=True),
         EngineOperator.ADD: Traits("add"),
         EngineOperator.MAXIMUM: Traits("add", join=Join.LARGER),
         EngineOperator.MINIMUM: Traits("add", join=Join.SMALLER),
         EngineOperator.MULTIPLY: Traits("add", join=Join.PRODUCT),
+        # differences are sums by the weights 1 and -1
+        EngineOperator.INTERPOLATE: Traits("depthwise", ("bias", "depthwise", "biases"), scaled=True),
     },
 )
 ENGINE_OPERATOR: Table[EngineOperator] = operator_table(
@@ -88,6 +93,7 @@ ENGINE_OPERATOR: Table[EngineOperator] = operator_table(
         "upsample_nearest": EngineOperator.ADD,
         "depth_to_space": EngineOperator.ADD,
         "pad_edge": EngineOperator.ADD,
+        "interpolate": EngineOperator.INTERPOLATE,
         # its layers are those of codegen/lowering/interpolation.py, of which the last one is a copy
         "upsample_bilinear": EngineOperator.ADD,
     },

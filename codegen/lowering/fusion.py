@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from bfp.format import BlockFormat
 from bfp.graph import Graph, Node, Window
+from codegen.lowering.engine_operators import ENGINE_OPERATOR
 
 STRIDE = 2
 KERNELS = (2, 3)
@@ -167,14 +168,15 @@ def input_pools(
 ) -> dict[str, InputPool]:
     """Pools that run in the convolutions that read them, by their output, but those named in ``fused``.
 
-    fits: whether the tiles of a convolution hold whole rows. Averages only where all of a network's can: one place
-    multiplies by their reciprocals, here or in the epilogue.
+    fits: whether the tiles of a convolution hold whole rows. Averages only where all of a network's can, and it has no
+    shares of differences: one place multiplies, here or in the epilogue.
     """
     found = {}
     for node in graph.nodes:
         pool = fusible_input(graph, formats, node) if node.name not in fused else None
         if pool and all(fits(user, pool) for user in graph.consumers(node.output)):
             found[node.output] = pool
-    if any(node.op == "avg_pool" and node.output not in found for node in graph.nodes):
+    alone = [n for n in graph.nodes if n.op in ENGINE_OPERATOR and n.output not in found]
+    if any(ENGINE_OPERATOR[node.op].traits.scaled for node in alone):
         found = {tensor: pool for tensor, pool in found.items() if pool.node.op != "avg_pool"}
     return found

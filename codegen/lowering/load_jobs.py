@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from codegen.lowering.array import Array
 from codegen.lowering.beats import beats, unpacking
-from codegen.lowering.engine_operators import EngineOperator
 from codegen.lowering.jobs import (
     BufferJobFields,
     FetchFields,
@@ -258,7 +257,7 @@ def weights_job(layer: LayerFields, work: Work | None, array: Array) -> WeightsJ
     if work is None or not layer.op.weighted:
         return WeightsJob()
     out, weights, area = work.out, layer.weights, layer.window.kernel_height * layer.window.kernel_width
-    depthwise = layer.op is EngineOperator.DEPTHWISE
+    depthwise = not layer.op.traits.dense
     words = area if depthwise else out.words * area * array.lanes
     each = BIAS_BEATS + (out.words if weights.has_align else 0) + beats(words, weights.weight_bits)
     return WeightsJob(

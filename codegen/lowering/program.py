@@ -165,9 +165,9 @@ class Lowering:
         pool, input_pool = self.pools.get(made), self.input_pools.get(node.main)
         source = self.places[input_pool.node.main if input_pool else node.main]
         pooled = self.pooled_part(made, pool) if pool else None
-        if (phases := self.graph.phases(node)) and not source.lies_as(phases):
-            source = self.copy(node, node.main, replace(source, splits=phases))
         target = pooled if pooled and not pool.keeps_map else self.places[made]
+        if (phases := self.graph.phases(node, target.splits)) and not source.lies_as(phases):
+            source = self.copy(node, node.main, replace(source, splits=phases))
         shortcut = self.places[node.shortcut] if node.shortcut else None
         if shortcut and shortcut.splits != target.splits and not self.graph.broadcast(node).channels:
             _, height, width = self.graph.shapes[node.shortcut]
@@ -209,7 +209,7 @@ class Lowering:
         """Plan a layer: what the order of loads depends on, and how it may be cut."""
         node, source, target, pooled = job.node, job.source, job.target, job.pooled
         cutter = self.cutter(job)
-        if not cutter.layer.dense and not source.lies_as(self.graph.phases(node) or target.splits):
+        if not cutter.layer.dense and not source.lies_as(self.graph.phases(node, target.splits) or target.splits):
             raise BfpError(f"layer {job.name}: its input and output have different channel layouts")  # pragma: no cover
         loads = job.reader
         keeps_map = not job.pool or job.pool.keeps_map

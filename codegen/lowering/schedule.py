@@ -30,8 +30,8 @@ TABLES = {
 
 # and those of single integers, and what they hold
 ENTRIES = {
-    "RECIPROCAL": "Reciprocals of average pooling's divisors, as fixed-point numbers.",
-    "RECIPROCAL_ROW": "Of every row of a map that is averaged, where its reciprocals lie.",
+    "RECIPROCAL": "Reciprocals of average pooling's divisors, and shares of differences, as fixed-point numbers.",
+    "RECIPROCAL_ROW": "Of every row of a map that is averaged, or whose pixels are interpolated, where its numbers lie.",
     "RECIPROCAL_COLUMN": "Of every column, how far behind that its own is.",
 }
 

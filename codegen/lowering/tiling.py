@@ -289,8 +289,10 @@ class Cutter:
         Raises BfpError naming the layer where nothing fits.
         """
         most, found, refused = self.layer.in_words if self.layer.dense else 1, [], None
+        # what is multiplied from pixel to pixel goes through the rows one by one
+        ways = (False,) if self.layer.op.traits.scaled else (False, True)
         for loads in sorted({min(n, most) for n in PARTS}):
-            for apart in (False, True):
+            for apart in ways:
                 try:
                     found += Cutter(self.layer, self.options, self.array, apart, loads).of_rows()
                 except BfpError as error:

@@ -6,7 +6,8 @@ import numpy as np
 
 from bfp.errors import BfpError
 from bfp.format import block_of
-from bfp.graph import Graph
+from bfp.graph import Graph, Node
+from bfp.operators.interpolate import looks_back
 from bfp.tables import Table, operator_table
 from codegen.lowering.engine_operators import ENGINE_OPERATOR, EngineOperator
 from codegen.lowering.job import Job
@@ -15,7 +16,7 @@ from codegen.lowering.schedule import Program
 from codegen.lowering.tiling import Tiling
 from codegen.lowering.weight_image import dense_image, dense_sizes, depthwise_image, fold_columns, one_hot
 
-COPY_BITS = 2  # of the ones that a copy has for weights
+COPY_BITS = 2  # of the ones that a copy has for weights, and a difference
 
 
 def weight_fields(program: Program, graph: Graph, job: Job, tiling: Tiling) -> WeightFields:
@@ -25,12 +26,26 @@ def weight_fields(program: Program, graph: Graph, job: Job, tiling: Tiling) -> W
 
 def depthwise_fields(program: Program, graph: Graph, job: Job, tiling: Tiling) -> WeightFields:
     """Of one filter a channel."""
-    weights, target = job.parameters.weights, job.target
-    image = depthwise_image(weights.mantissas, target.to_lanes(job.parameters.bias), target, weights.bits)
+    weights = job.parameters.weights
+    return _filters(program, job, weights.mantissas, weights.bits)
+
+
+def difference_fields(program: Program, graph: Graph, job: Job, tiling: Tiling) -> WeightFields:
+    """Of what takes the difference of two pixels."""
+    return _filters(program, job, differences(job.node, graph.shapes[job.node.main][0]), COPY_BITS)
+
+
+def differences(node: Node, channels: int) -> np.ndarray:
+    """The other pixel less the pixel itself, as one filter a channel: int8 [C, 1, kh, kw]."""
+    taps = np.array([1, -1] if looks_back(node) else [-1, 1], np.int8).reshape(node.window.kernel)
+    return np.broadcast_to(taps, (channels, 1, *node.window.kernel))
+
+
+def _filters(program: Program, job: Job, mantissas: np.ndarray, bits: int) -> WeightFields:
+    target = job.target
+    image = depthwise_image(mantissas, target.to_lanes(job.parameters.bias), target, bits)
     return WeightFields(
-        weight_address=program.add_weights(image),
-        weight_bits=weights.bits,
-        word_beats=len(image) // target.planes,
+        weight_address=program.add_weights(image), weight_bits=bits, word_beats=len(image) // target.planes
     )
 
 
@@ -102,7 +117,11 @@ LAY_OUT = Table(
     "the weight image",
     "the engine's operator",
     [op for op in EngineOperator if op.weighted],
-    {EngineOperator.CONV: dense_fields, EngineOperator.DEPTHWISE: depthwise_fields},
+    {
+        EngineOperator.CONV: dense_fields,
+        EngineOperator.DEPTHWISE: depthwise_fields,
+        EngineOperator.INTERPOLATE: difference_fields,
+    },
 )
 # what the array multiplies: mantissas and alignment shifts of each operator that runs in it
 OPERANDS = operator_table(

@@ -66,8 +66,8 @@ def epilogue_luts(program: Program, use: Features) -> int:
     operand = max(use.depthwise_bits, use.operand_bits)
     parts = [
         shifter(operand, ALIGN_BITS) if main else 0,
-        ACC if EngineOperator.DEPTHWISE in use.operators else 0,  # bias
-        ACC // 2 if EngineOperator.AVG_POOL in use.operators else 0,  # mean or sum
+        ACC if use.computes("depthwise") else 0,  # bias
+        ACC // 2 if use.scaled else 0,  # mean, or share, or sum
         shifter(use.operand_bits, ALIGN_BITS) + ACC if use.shortcut else 0,
         ACC // 2,  # ReLU
         ACC if use.relu6 else 0,  # comparison and choice
@@ -123,7 +123,7 @@ def conv_luts(a: Array, use: Features) -> list[Part]:
 
 
 def depthwise_luts(a: Array, use: Features) -> list[Part]:
-    """Of depthwise convolution."""
+    """Of depthwise convolution, and of differences, which are such sums."""
     lanes = a.lanes * a.pixels
     return [
         part("depthwise multipliers", lanes * use.depthwise_weight_bits * use.operand_bits, MULTIPLIERS),
@@ -174,6 +174,7 @@ OPERATOR_LUTS = Table(
         EngineOperator.MAXIMUM: maximum_luts,
         EngineOperator.MINIMUM: maximum_luts,
         EngineOperator.MULTIPLY: multiply_luts,
+        EngineOperator.INTERPOLATE: depthwise_luts,
     },
 )
 
@@ -190,7 +191,7 @@ def logic_parts(program: Program, use: Features) -> list[Part]:
     a = program.array
     word = 8 * a.lanes
     unpack, pack = 30 + 8 + 30, 30 + 8 + 8  # per lane: 8:1 in, sign or mask, 8:1 out
-    depthwise = EngineOperator.DEPTHWISE in use.operators
+    depthwise = use.computes("depthwise")
     read = a.banks * a.reads * word + word * a.filters + ACC * a.lanes + word * (1 + depthwise)
     crossbar = a.pixels * word * multiplexer(a.banks) + a.banks * a.reads * 14 * multiplexer(a.banks)
     found = [

@@ -10,7 +10,6 @@ import math
 
 from bfp.errors import BfpError
 from codegen.features import Features, features
-from codegen.lowering.engine_operators import EngineOperator
 from codegen.lowering.schedule import Program
 from codegen.performance.board import Board
 from codegen.performance.control import control_parts
@@ -32,7 +31,7 @@ def dsp_parts(program: Program, use: Features) -> list[Part]:
     a = program.array
     array = math.ceil(a.lanes * a.filters * a.pixels / a.products)
     # a sum by a reciprocal of 23 bits, in two parts
-    means = a.lanes if EngineOperator.AVG_POOL in use.operators or use.input_mean else 0
+    means = a.lanes if use.scaled or use.input_mean else 0
     return [
         Part(
             "array", Resource.DSP, Range(math.floor(LEAST_OF_ARRAY * array), array, array),

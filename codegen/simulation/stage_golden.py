@@ -17,11 +17,13 @@ from bfp.errors import BfpError
 from bfp.golden.model import ACCUMULATE
 from bfp.format import block_of
 from bfp.operators import Alignment
+from bfp.operators.interpolate import along
 from bfp.parameters import reciprocal
 from codegen.lowering.compute_jobs import Part
 from codegen.lowering.placement import Placement, place
 from codegen.lowering.schedule import Program
 from codegen.lowering.walk import Pass, Slice, Tile
+from codegen.lowering.weight_fields import differences
 from codegen.lowering.weight_image import fold_columns, pack_words
 from codegen.simulation.stage_recording import Call
 
@@ -39,7 +41,7 @@ class GoldenLayer:
     map, source, results, pooled, shortcut: mantissas as words [planes, lanes, H, W] of the map in memory, of the input
     (the same, or that map pooled), of what is computed (or a table makes of it), of what a fused pool makes of it (or None), and of the
     shortcut (or None). acc: accumulators before the shortcut. The epilogue makes them of sums by ``factor`` (average
-    pooling's reciprocals), ``shift`` (to the left) and ``bias``, which dense convolutions have in their sums already;
+    pooling's reciprocals, shares of differences), ``shift`` (to the left) and ``bias``, which dense convolutions have in their sums already;
     all broadcast to [planes, lanes, H, W].
     """
 
@@ -66,12 +68,24 @@ class GoldenLayer:
             self.pooled = to_lanes(values[pool.node.output][0, mine], self.place_out)
         self.shortcut = self._shortcut(artifact, values)
         self.factor, self.shift, self.bias = (np.zeros_like(self.acc) for _ in range(3))
-        self.factor += (
-            reciprocal(np.multiply.outer(*self.node.divisors(*x.shape[2:]))) if self.node.operator.counts_padding else 1
-        )
+        self.factor += self._factors(*x.shape[2:])
         if self.node.operator.alignment is not Alignment.BLOCKS:
             self.shift += to_lanes(p.main_alignment, self.place_out)[..., None, None]
             self.bias += to_lanes(p.bias, self.place_out)[..., None, None]
+
+    def _factors(self, height: int, width: int) -> np.ndarray:
+        """What sums are multiplied by, to broadcast over [..., H, W], for the main operand's map size."""
+        if self.node.operator.has_shares:
+            return along(self.node, np.array(self.node.shares))
+        if self.node.operator.counts_padding:
+            return reciprocal(np.multiply.outer(*self.node.divisors(height, width)))
+        return np.ones(1, np.int64)
+
+    def filters(self) -> np.ndarray:
+        """Of one filter a channel, int8 [C, 1, kh, kw]: weights, or those of a difference."""
+        if self.node.operator.has_shares:
+            return differences(self.node, len(self.parameters.bias))
+        return self.parameters.weights.mantissas
 
     def _shortcut(self, artifact: Artifact, values: dict[str, np.ndarray]) -> np.ndarray | None:
         """In the output's layout: where it has another one, the engine reads a copy. Its only channel is every word's."""
@@ -225,7 +239,7 @@ def check_weights(layer: GoldenLayer, call: Call, out: Pass, get: Callable[[str,
             expect(call, "dense", get("dense", True)[first : first + len(want)], want)
         else:
             want = (
-                to_lanes(layer.parameters.weights.mantissas[:, 0], layer.place_out)[word].reshape(layer.array.lanes, -1).T
+                to_lanes(layer.filters()[:, 0], layer.place_out)[word].reshape(layer.array.lanes, -1).T
             )
             expect(call, "depthwise", get("depthwise", True)[first : first + len(want)], want)
         first += len(want)

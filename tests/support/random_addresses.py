@@ -7,6 +7,7 @@ from support.random_pairs import pair
 
 from bfp.format import BlockFormat
 from bfp.graph import Node, Window
+from calib.frontend.interpolating import towards
 
 
 def dilated_window(rng: np.random.Generator, height: int, width: int, sees: bool) -> Window:
@@ -60,6 +61,31 @@ def phases(network, rng: np.random.Generator, name: str, source: str, count: int
     return made[0] if parts == 1 else f"{name}.joined" if network.join(f"{name}.joined", made) else None
 
 
+def shares(rng: np.random.Generator, size: int, away: int, back: bool) -> tuple[int, ...]:
+    """Of so many rows or columns, random ones, all and none among them; none where the other pixel is beyond the edge."""
+    found = rng.choice([0, 1, 2**15, 2**16, *rng.integers(0, 2**16, 4).tolist()], size)
+    found[slice(away) if back else slice(max(size - away, 0), None)] = 0
+    return tuple(found.tolist())
+
+
+def interpolated(network, rng: np.random.Generator, name: str) -> bool:
+    """Each pixel of a tensor of several rows or columns, or one of another tensor, moved towards another pixel."""
+    source = network.pick()
+    shape = network.shapes[source]
+    axis, back, away = int(rng.integers(2)), rng.random() < 0.5, int(rng.choice([1, 1, 2, 3, 5]))
+    window = towards(axis, away, back)
+    moved = source if rng.random() < 0.5 else network.pick(shape)
+    activation, unsigned = network.activation()
+    parts = shares(rng, shape[1 + axis], away, back)
+    node = Node(name, "interpolate", (source, moved), name, window, activation, shares=parts)
+
+    def make(attempt: int):
+        exponent = min(network.formats[moved].exponents) + int(rng.integers(-3, 6))
+        return network.format(network.segments[source], exponent, unsigned), None, None
+
+    return network.finish(node, shape, network.segments[source], make)
+
+
 def enlarged(network, rng: np.random.Generator, name: str) -> bool:
     """Nearest or bilinear upsampling, channels as pixels, or the edges once more."""
     factors = tuple(int(v) for v in rng.choice([1, 2, 2, 3, 4], 2))
@@ -93,3 +119,5 @@ def addresses(network, rng: np.random.Generator, meets: bool) -> None:
         dilated(network, rng, "apart")
     if rng.random() < 0.5 and enlarged(network, rng, "larger") and meets:
         pair(network, "met")
+    if rng.random() < 0.4:
+        interpolated(network, rng, "between")

@@ -46,6 +46,8 @@ class Network(nn.Module):
         if self.phases is not None:
             larger = nn.functional.interpolate(x, scale_factor=2) + nn.functional.pixel_shuffle(self.phases(x), 2)
             x = self.pool(larger)
+        else:
+            x = self.pool(nn.functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True))
         x = self.reader(self.over_input(x))
         x = self.mean(self.deep(self.wide(x)))
         return self.classes(torch.flatten(x, 1))
