@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True)
     for name, text in (
         ("calibrate", "import a network, choose its exponents, write artifact.npz and samples.npz"),
-        ("evaluate", "compare the artifact with the float network, write evaluation.json"),
+        ("evaluate", "compare the artifact with the float network, here or on a Dask cluster, write evaluation.json"),
         ("baselines", "measure the published rule and the plain maximum on the same images, write baselines.json"),
         ("report", "measure every layer on the kept samples, write report.html and layers.json"),
         ("tensorboard", "write event files of the distributions of weights and activations, float and quantised"),
@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     steps.add_argument("--widths", type=pairs, default="8,8 6,6 5,5 4,8", help="weights,activations: '8,8 5,5'")
     steps.add_argument("--sensitive", type=int, default=0, help="least width of sensitive layers, below 8 bits")
     steps.add_argument("--limit", type=int, help="evaluate on LIMIT images, evenly spread (default: all)")
-    for name in ("sweep", "ablation", "reproduce-table"):
+    for name in ("evaluate", "sweep", "ablation", "reproduce-table"):
         cluster_arguments(commands.choices[name])
     return top
 
@@ -146,18 +146,27 @@ def evaluate(config: NetworkConfig, folder: Path, arguments: argparse.Namespace)
     from bfp import artifact_file
     from calib import pipeline
 
+    spread = arguments.scheduler is not None or arguments.workers is not None
     if config.bfp.method == ONLINE:
         from calib.evaluation.baselines import online
 
+        if spread:
+            raise BfpError(f"{config.path}: the {ONLINE} reference is evaluated in one process; leave out scheduler and workers")
         result = online.evaluate(pipeline.prepare(config), folder, arguments.limit)
     else:
         from calib.evaluation import evaluate
-        from calib.evaluation.integer_model import choose_device
+        from calib.evaluation.spread import Workers, device_kind
+        from calib.evaluation.spread import evaluate as evaluate_spread
 
-        choose_device(arguments.device)
+        workers = Workers(arguments.scheduler, arguments.workers)
+        device_kind(arguments.device, workers)
         artifact = artifact_file.load(folder / "artifact.npz")
         prepared = pipeline.prepare(config, adapted=False)
-        result = evaluate.evaluate(prepared, artifact, folder, arguments.limit, arguments.device)
+        words = (arguments.limit, arguments.device)
+        if spread:
+            result = evaluate_spread(prepared, artifact, folder, workers, *words)
+        else:
+            result = evaluate.evaluate(prepared, artifact, folder, *words)
     for note in result["notes"]:
         print(f"{config.name}: note: {note}", file=sys.stderr)
     print(f"{config.name}: {figures(result)}")

@@ -20,7 +20,7 @@ from bfp.files import check_folder, check_result
 from calib.__main__ import main as calib
 from calib.evaluation.benchmark import __main__ as benchmark
 from calib.evaluation.benchmark.survey import __main__ as survey
-from calib.evaluation.sweep import engine
+from calib.evaluation import cluster
 from codegen.__main__ import main as codegen
 from codegen.deploy.__main__ import main as deploy
 from codegen.performance.explore import main as explore
@@ -144,7 +144,7 @@ def test_processes_that_do_not_start_are_one_sentence():
         raise RuntimeError("Nanny failed to start.\nmore")
 
     with pytest.raises(BfpError, match=r"did not start \(RuntimeError: Nanny failed to start.\); make room"):
-        engine.local_cluster(make, 1)
+        cluster.local_cluster(make, 1)
 
 
 # -- before the work ----------------------------------------------------------------

@@ -13,6 +13,7 @@ from support.digits import folder, write_network  # noqa: F401 (folder is a fixt
 from bfp import BfpError
 from calib.__main__ import main as calib
 from calib.config import load_config
+from calib.evaluation import cluster
 from calib.evaluation.sweep import engine, points
 from calib.sweep_options import SweepOptions
 
@@ -180,7 +181,7 @@ def test_defaults_without_a_section(folder):  # noqa: F811
 
 
 def test_no_scheduler_at_the_address(folder, tmp_path, monkeypatch, capsys):  # noqa: F811
-    monkeypatch.setattr(engine, "CONNECT", 0.5)
+    monkeypatch.setattr(cluster, "CONNECT", 0.5)
     path = network(folder, "digits_nobody")
     for address in ("tcp://127.0.0.1:9", "nonsense://here"):
         assert calib(["sweep", str(path), "--out", str(tmp_path), "--scheduler", address]) == 2
@@ -213,7 +214,7 @@ class Cluster:
 )
 def test_unusable_clusters_are_refused(answers, words):
     with pytest.raises(BfpError, match=re.escape(words)):
-        engine.check_workers(Cluster(answers), "tcp://10.0.0.1:2")
+        cluster.check_workers(Cluster(answers), "tcp://10.0.0.1:2")
 
 
 def die_or_answer(job: dict, state: str) -> dict:
@@ -233,5 +234,5 @@ def test_a_worker_that_dies_takes_no_other_point_with_it(folder, tmp_path):  # n
 
 
 def test_errors_become_one_line():
-    assert engine.sentence(ValueError("first\nsecond")) == "ValueError: first"
-    assert engine.sentence(BfpError("layer x: wrong")) == "layer x: wrong"
+    assert cluster.sentence(ValueError("first\nsecond")) == "ValueError: first"
+    assert cluster.sentence(BfpError("layer x: wrong")) == "layer x: wrong"

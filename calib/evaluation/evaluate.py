@@ -24,13 +24,53 @@ from calib.evaluation.integer_model import IntegerModel, choose_device, full_pre
 from calib.evaluation.outputs import OutputTallies
 from calib.evaluation.resume import evaluation_key, load_tallies, save_tallies
 from calib.evaluation.shown import targets_note
-from calib.evaluation.tally import chance_note, remaining
+from calib.evaluation.tally import Portion, Tally, chance_note, remaining
 from calib.judge import informed
 from calib.observers.observer import batch_size
 from calib.pipeline import Prepared, check_artifact
+from calib.threads import fixed_threads
 from calib.used_files import write_record
 
+STATE = "evaluation.part.json"  # of an evaluation that is not done
+METRIC = "metric_files"  # of a key: what was read to load the user's metric
 CHECKED = 2  # images whose every tensor is compared with the golden model's
+
+
+class Comparison:
+    """A float network and its artifact, ready to be compared on one batch of the images after the other.
+
+    Raises BfpError where the artifact is not of this network and its weights, or a label is no class of it.
+    """
+
+    def __init__(self, prepared: Prepared, artifact: Artifact, images: ImageSet) -> None:
+        check_artifact(prepared, artifact)
+        self.network, self.artifact, self.images = prepared.network, artifact, images
+        self.judge, self.size = informed(prepared.state.judge, images), batch_size(prepared.network)
+        self.metric_files = dict(prepared.metric_files)
+        self.model: IntegerModel | None = None
+
+    def key(self, device: str) -> dict:
+        """What must be equal for sums to go on; device: of torch, "cpu" or "cuda"."""
+        added = {"batch": self.size, "device": device, METRIC: self.metric_files}
+        return evaluation_key(self.artifact.digest, self.network, self.images, self.judge, added)
+
+    def tallies(self, each: dict[str, Tally] | None = None) -> OutputTallies:
+        """Nothing counted yet, or what ``each`` has."""
+        return OutputTallies.of(self.network.graph, self.judge, each)
+
+    def portions(self, batch: np.ndarray, first: int, device: torch.device) -> dict[str, Portion]:
+        """What a batch, normalised float32 [N, C, H, W] from image ``first`` on, adds to the tally of each output.
+
+        Of the first batch that is asked for, every tensor is compared with the golden model's.
+        """
+        mantissas = golden.quantise_input(self.artifact, batch)
+        if self.model is None:
+            self.model = IntegerModel(self.artifact, device)
+            check(self.model, mantissas[:CHECKED])
+        # integers are the same in any number of threads, sums in float32 are not
+        with full_precision(), fixed_threads():
+            reference = float_model.logits(self.network, torch.from_numpy(batch).to(device)).cpu().double().numpy()
+        return self.tallies().portions(reference, self.model.logits(mantissas), first)
 
 
 def compare(
@@ -43,38 +83,32 @@ def compare(
     and images goes on from it, and ends with the figures it would have had
     without the interruption. Removing it is up to the caller.
 
-    Returns the figures of ``OutputTallies.figures``, device and seconds. Raises BfpError
-    where the artifact is not of this network and its weights, or a label is no class of it.
+    Returns the figures of ``OutputTallies.figures``, device and seconds. Raises BfpError as ``Comparison`` does.
     """
-    network = prepared.network
-    check_artifact(prepared, artifact)
-    graph, judge = network.graph, informed(prepared.state.judge, images)
-    where, size = choose_device(device), batch_size(network)
+    comparison, where = Comparison(prepared, artifact, images), choose_device(device)
     each, key = None, {}
     if state is not None:
-        added = {"batch": size, "device": where.type, "metric_files": dict(prepared.metric_files)}
-        key = evaluation_key(artifact.digest, network, images, judge, added)
-        each, found = load_tallies(state, key, graph.outputs, len(images))
-        if found:
-            print(f"{artifact.graph.name}: {found}", file=sys.stderr)
-    tallies = OutputTallies.of(graph, judge, each)
+        key = comparison.key(where.type)
+        each = counted_before(state, key, prepared, images)
+    tallies = comparison.tallies(each)
     tally = tallies.main
-    model = IntegerModel(artifact, where)
     last = time.perf_counter()
-    checked = False
-    for batch in remaining(tally, images, size, f"{artifact.graph.name}: evaluation on {len(images)} images"):
-        mantissas = golden.quantise_input(artifact, batch)
-        if not checked:
-            check(model, mantissas[:CHECKED])
-            checked = True
-        with full_precision():
-            reference = float_model.logits(network, torch.from_numpy(batch).to(where)).cpu().double().numpy()
-        tallies.add(reference, model.logits(mantissas))
+    what = f"{artifact.graph.name}: evaluation on {len(images)} images"
+    for batch in remaining(tally, images, comparison.size, what):
+        tallies.take(comparison.portions(batch, tally.done, where))
         tally.seconds += time.perf_counter() - last
         last = time.perf_counter()
         if state is not None:
             save_tallies(state, key, tallies.each)
     return {**tallies.figures(), "device": where.type, "seconds": round(tally.seconds, 3)}
+
+
+def counted_before(state: Path, key: dict, prepared: Prepared, images: ImageSet) -> dict[str, Tally]:
+    """The tallies of an interrupted evaluation of the same key, else empty ones; says on stderr what was found."""
+    each, found = load_tallies(state, key, prepared.network.graph.outputs, len(images))
+    if found:
+        print(f"{prepared.network.graph.name}: {found}", file=sys.stderr)
+    return each
 
 
 def check(model: IntegerModel, mantissas: np.ndarray) -> None:
@@ -108,9 +142,13 @@ def evaluate(
 
     An interrupted evaluation goes on where it was, from evaluation.part.json.
     """
+    figures = compare(prepared, artifact, images_to_evaluate(prepared, limit), device, folder / STATE)
+    return written(prepared, artifact, folder, figures, limit)
+
+
+def written(prepared: Prepared, artifact: Artifact, folder: Path, figures: dict, limit: int | None) -> dict:
+    """Write what was found to evaluation.json, and take away what was kept to go on; figures: as of ``compare``."""
     config, images = prepared.config, images_to_evaluate(prepared, limit)
-    state = folder / "evaluation.part.json"
-    figures = compare(prepared, artifact, images, device, state)
     seconds = figures.pop("seconds")
     judge = prepared.state.judge
     several = OutputTallies.of(prepared.network.graph, judge)
@@ -131,5 +169,5 @@ def evaluate(
     }
     write_json(folder / "evaluation.json", result)
     write_record(folder / "evaluate.files.json", prepared.metric_files)
-    state.unlink(missing_ok=True)
+    (folder / STATE).unlink(missing_ok=True)
     return result

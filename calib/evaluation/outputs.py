@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bfp.graph import Graph
-from calib.evaluation.tally import Tally
+from calib.evaluation.tally import Portion, Tally
 from calib.judge import Judge
 from calib.tasks import task_of
 
@@ -47,13 +47,26 @@ class OutputTallies:
         """That of the judged output."""
         return self.each[self.judged]
 
-    def add(self, reference: np.ndarray, quantised: np.ndarray) -> None:
-        """Add the next batch: all outputs of both networks side by side, float64 [N, values]."""
+    def portions(self, reference: np.ndarray, quantised: np.ndarray, first: int) -> dict[str, Portion]:
+        """What a batch adds, by output: all outputs of both networks side by side, float64 [N, values].
+
+        first: which image the first of them is.
+        """
         theirs, ours = self.graph.output_parts(reference), self.graph.output_parts(quantised)
-        for name, tally in self.each.items():
-            judge = self.judges[name]
+        found = {}
+        for name, judge in self.judges.items():
             whole = judge.heads is not None
-            tally.add(judge, *((reference, quantised) if whole else (theirs[name], ours[name])))
+            found[name] = Portion.of(judge, *((reference, quantised) if whole else (theirs[name], ours[name])), first)
+        return found
+
+    def take(self, portions: Mapping[str, Portion]) -> None:
+        """Add the next batch, as ``portions`` made it."""
+        for name, tally in self.each.items():
+            tally.take(self.judges[name], portions[name])
+
+    def add(self, reference: np.ndarray, quantised: np.ndarray) -> None:
+        """Compare the next batch and add it; outputs as of ``portions``."""
+        self.take(self.portions(reference, quantised, self.main.done))
 
     def figures(self) -> dict:
         """As of ``Tally.figures``, of the judged output.

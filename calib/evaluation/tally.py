@@ -16,6 +16,50 @@ from calib.progress import Progress
 ENOUGH = 30  # labelled images that tell chance from a network that has learnt something
 
 
+@dataclass(frozen=True)
+class Portion:
+    """What one batch adds to a ``Tally``: its ``images``, a row of the measure for each, and the rest as there."""
+
+    images: int
+    rows: list[list[float]]
+    signal: float
+    noise: float
+    float_hits: int = 0
+    bfp_hits: int = 0
+    same: float = 0.0
+    float_boxes: list[list[float]] = field(default_factory=list)
+    bfp_boxes: list[list[float]] = field(default_factory=list)
+    wanted: list[int] = field(default_factory=list)
+    float_maps: list[float] = field(default_factory=list)
+    bfp_maps: list[float] = field(default_factory=list)
+
+    @staticmethod
+    def of(judge: Judge, reference: np.ndarray, quantised: np.ndarray, first: int) -> Portion:
+        """Compare one batch: outputs of both networks, float64 [N, outputs]; first: which image its first one is."""
+        task, labels, found = judge.task, judge.labels, {}
+        if task.alike is not None:
+            theirs, ours = (judge.answers(x) for x in (reference, quantised))
+            found["same"] = float(task.alike(theirs, ours).sum())
+            if labels is not None and task.right is not None:
+                truth = labels[first : first + len(reference)]
+                found["float_hits"], found["bfp_hits"] = (int(task.right(x, truth).sum()) for x in (theirs, ours))
+        if judge.truths is not None:
+            truths = judge.known(first, len(reference))
+            for name, outputs in (("float_boxes", reference), ("bfp_boxes", quantised)):
+                found[name] = seen(judge.placed(judge.boxes(outputs, LEAST_SCORE), first), truths)
+            found["wanted"] = [int(label) for boxes in truths for label in boxes.classes]
+        if judge.maps is not None:
+            for name, outputs in (("float_maps", reference), ("bfp_maps", quantised)):
+                found[name] = judge.maps.rows(outputs, first).sum(0).tolist()
+        return Portion(
+            images=len(reference),
+            rows=judge.rows(reference, quantised, first).tolist(),
+            signal=float((reference**2).sum()),
+            noise=float(((reference - quantised) ** 2).sum()),
+            **found,
+        )
+
+
 @dataclass
 class Tally:
     """Sums over the images done so far.
@@ -42,30 +86,27 @@ class Tally:
     bfp_maps: list[float] = field(default_factory=list)
 
     def add(self, judge: Judge, reference: np.ndarray, quantised: np.ndarray) -> None:
-        """Add the next batch: outputs of both networks, float64 [N, outputs]."""
-        task, labels = judge.task, judge.labels
-        rows = judge.rows(reference, quantised, self.done)
-        before = np.array([self.rows]) if self.rows else rows[:0]
-        self.rows = judge.measure.merged(np.concatenate([before, rows])).tolist()
-        if task.alike is not None:
-            theirs, ours = (judge.answers(x) for x in (reference, quantised))
-            self.same += float(task.alike(theirs, ours).sum())
-            if labels is not None and task.right is not None:
-                truth = labels[self.done : self.done + len(reference)]
-                self.float_hits += int(task.right(theirs, truth).sum())
-                self.bfp_hits += int(task.right(ours, truth).sum())
-        if judge.truths is not None:
-            truths = judge.known(self.done, len(reference))
-            for outputs, found in ((reference, self.float_boxes), (quantised, self.bfp_boxes)):
-                found += seen(judge.placed(judge.boxes(outputs, LEAST_SCORE), self.done), truths)
-            self.wanted += [int(label) for boxes in truths for label in boxes.classes]
+        """Compare and add the next batch: outputs of both networks, float64 [N, outputs]."""
+        self.take(judge, Portion.of(judge, reference, quantised, self.done))
+
+    def take(self, judge: Judge, portion: Portion) -> None:
+        """Add the next batch. The same batches in their order give the same sums, wherever each was compared."""
+        if not portion.images:
+            return
+        before = [self.rows] if self.rows else []
+        self.rows = judge.measure.merged(np.array([*before, *portion.rows])).tolist()
+        self.float_hits += portion.float_hits
+        self.bfp_hits += portion.bfp_hits
+        self.same += portion.same
+        self.signal += portion.signal
+        self.noise += portion.noise
+        self.float_boxes += portion.float_boxes
+        self.bfp_boxes += portion.bfp_boxes
+        self.wanted += portion.wanted
         if judge.maps is not None:
-            float_rows, bfp_rows = (judge.maps.rows(x, self.done).sum(0) for x in (reference, quantised))
-            self.float_maps = _added(self.float_maps, float_rows)
-            self.bfp_maps = _added(self.bfp_maps, bfp_rows)
-        self.signal += float((reference**2).sum())
-        self.noise += float(((reference - quantised) ** 2).sum())
-        self.done += len(reference)
+            self.float_maps = _added(self.float_maps, np.array(portion.float_maps))
+            self.bfp_maps = _added(self.bfp_maps, np.array(portion.bfp_maps))
+        self.done += portion.images
 
     def figures(self, judge: Judge) -> dict:
         """The comparison, for JSON.

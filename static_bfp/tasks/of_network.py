@@ -23,7 +23,7 @@ from static_bfp.tasks.choice import configuration, engine_words, references, tog
 from static_bfp.tasks.place import BFP, BUILD, CALIB, CODEGEN, EVALUATION, EVALUATION_ROOM, HLS, HOST, REPORT
 from static_bfp.tasks.place import command, flag, given
 
-CLUSTER = ("scheduler", "workers")  # options that say where the points of a sweep are computed
+CLUSTER = ("scheduler", "workers")  # options that say where an evaluation and the points of a sweep are computed
 
 
 def sources(config: NetworkConfig) -> list[str]:
@@ -73,7 +73,7 @@ def artifacts(folder: Path, path: Path) -> list[str]:
 
 
 def evaluate(name: str, path: Path) -> dict:
-    """compare float and bit-exact accuracy over the evaluation images"""
+    """compare float and bit-exact accuracy over the evaluation images; scheduler=tcp://HOST:PORT, workers=N"""
     config, record = configuration(path), BUILD / name / "evaluate.files.json"
     if config.bfp.method == ONLINE:  # a reference without an artifact
         files, current = sources(config), [(same_files, [record])]
@@ -82,8 +82,9 @@ def evaluate(name: str, path: Path) -> dict:
         # what is judged by changes no artifact
         files += metric_files(config)
         current = [(same_files, [record])]
+    words = ("--device", get_var("device", "auto"), *given(*CLUSTER))  # where it is computed changes no figure
     return {
-        "actions": [command("calib", "evaluate", path, "--out", BUILD / name, "--device", get_var("device", "auto"))],
+        "actions": [command("calib", "evaluate", path, "--out", BUILD / name, *words)],
         "file_dep": [str(path), *files, *CALIB, *EVALUATION, *BFP],
         "targets": [str(BUILD / name / "evaluation.json")],
         "uptodate": [(same_pictures, [path]), *current],

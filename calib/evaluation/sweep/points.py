@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import io
-import os
-import sys
-import threading
 import tomllib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,15 +10,14 @@ import numpy as np
 
 from bfp.errors import BfpError
 from calib.config import NetworkConfig, load_config
+from calib.evaluation.cluster import forget_modules, one_job
 from calib.options import FAN2019, ONLINE
-from calib.used_files import counts
 
 # in every picture: the published rule, and the plain maximum
 BASELINES = (FAN2019, "max")
 WIDTHS = ("layers", "weights", "activations")  # of an override: what holds for the plain methods, too
 BUDGETS = ("weight_budget", "activation_budget")
 FAN2019_GROUPS = (64, 0)  # of the published method: 64 input channels a weight block, activations whole
-ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -110,30 +103,22 @@ def measure(job: dict, state: str) -> dict:
     Raises BfpError.
     """
     # the workers import this module on arrival; torch only here
-    import torch
-    from threadpoolctl import threadpool_limits
-
     from calib import pipeline
     from calib.evaluation import evaluate
     from calib.evaluation.baselines import online
 
-    with ONE_AT_A_TIME, threadpool_limits(1), contextlib.redirect_stderr(io.StringIO()):
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            config = load_config(job["network"], job["replaced"])
-            forget_modules(config)
-            prepared = pipeline.prepare(config)
-            images = evaluation_images(prepared, job["limit"], job["apart"])
-            if config.bfp.method == ONLINE:
-                found = online.compare(prepared, images)
-                chosen = ONLINE
-            else:
-                artifact = pipeline.make_artifact(prepared)
-                found = evaluate.compare(prepared, artifact, images, state=Path(state))
-                chosen = artifact.provenance["method"]
-        finally:
-            torch.set_num_threads(threads)
+    with one_job():
+        config = load_config(job["network"], job["replaced"])
+        forget_modules(config)
+        prepared = pipeline.prepare(config)
+        images = evaluation_images(prepared, job["limit"], job["apart"])
+        if config.bfp.method == ONLINE:
+            found = online.compare(prepared, images)
+            chosen = ONLINE
+        else:
+            artifact = pipeline.make_artifact(prepared)
+            found = evaluate.compare(prepared, artifact, images, state=Path(state))
+            chosen = artifact.provenance["method"]
     return {
         **found,
         "chosen": chosen,
@@ -142,18 +127,6 @@ def measure(job: dict, state: str) -> dict:
         "notes": list(dict.fromkeys([*prepared.notes, *images.notes])),
         "files": dict(prepared.files),
     }
-
-
-def forget_modules(config: NetworkConfig) -> None:
-    """Let the modules below the folder of the network's file be read again: a long-lived worker may hold older ones."""
-    folder = str(config.path.parent)
-    if folder in sys.path:
-        sys.path.remove(folder)
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if isinstance(file, str) and file.startswith(folder + os.sep) and counts(file):
-            del sys.modules[name]
-    importlib.invalidate_caches()
 
 
 def evaluation_images(prepared, limit: int | None, apart: bool):
