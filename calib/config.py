@@ -26,9 +26,12 @@ from calib.image_options import only_arrays, read_images, texts
 from calib.input_options import read_input
 from calib.options import (
     AUTO,
+    DESCENT,
     EQUALISATIONS,
     FAN2019,
+    GPTQ,
     METHODS,
+    NEAREST,
     ONLINE,
     OUTPUTS,
     ROUNDINGS,
@@ -48,6 +51,7 @@ AUTO_GROUP = 16  # channels that share an exponent where the file leaves it to u
 WEIGHT_WORDS = ("model", "random")
 ONNX = ".onnx"
 MOST_BYTES = 2**20  # of a network's file
+NARROW = 4  # bits of weights from which on their rounding is judged at the output
 MOST_REASON = 120  # characters of what its reader says
 
 
@@ -279,8 +283,9 @@ def _bfp(section: Section, lanes: int) -> BfpOptions:
     published, auto = (method_name(section.table.get("method", AUTO)) == word for word in (FAN2019, AUTO))
     weight_method = FAN2019 if published else "mse" if auto else "max"
     group = max(AUTO_GROUP, lanes)
+    bits = section.integer("weights", 8, MIN_BITS, MAX_BITS)
     options = BfpOptions(
-        weights=section.integer("weights", 8, MIN_BITS, MAX_BITS),
+        weights=bits,
         activations=section.integer("activations", 8, MIN_BITS, MAX_BITS),
         weight_group=section.integer("weight_group", group if auto else 64, 0),
         activation_group=section.integer("activation_group", group if auto else 0, 0),
@@ -289,7 +294,7 @@ def _bfp(section: Section, lanes: int) -> BfpOptions:
         unsigned=section.take("unsigned", not published, boolean, "true or false"),
         max_spread=section.integer("max_spread", 7, 0, MAX_ALIGN_SHIFT),
         sensitive=section.integer("sensitive", 0, 0, MAX_BITS),
-        rounding=section.text("rounding", "gptq" if auto else "nearest", ROUNDINGS),
+        rounding=section.text("rounding", (DESCENT if bits <= NARROW else GPTQ) if auto else NEAREST, ROUNDINGS),
         centre=section.take("centre", auto, boolean, "true or false"),
         sort_channels=section.take("sort_channels", auto, boolean, "true or false"),
         equalise=section.text("equalise", "ranges" if auto else "none", EQUALISATIONS),

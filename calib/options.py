@@ -14,7 +14,8 @@ AUTO = "auto"  # of a network: the method of its layers is chosen on held-out ca
 ONLINE = "online"  # calib.evaluation.baselines.online: to compare with; no artifact can have it
 WEIGHT_METHODS = ("max", "mse", FAN2019)
 OLD_NAMES = {"seed": FAN2019}  # what files of earlier versions call a method
-ROUNDINGS = ("nearest", "gptq")
+NEAREST, GPTQ, DESCENT = "nearest", "gptq", "descent"  # what each does, calib.reconstruction.layerwise says
+ROUNDINGS = (NEAREST, GPTQ, DESCENT)
 EQUALISATIONS = ("none", "weights", "ranges")
 OUTPUTS = ("values", "classes")
 
@@ -67,7 +68,7 @@ class BfpOptions:
     WEIGHT_METHODS.
     unsigned: non-negative tensors use unsigned mantissas. max_spread: largest alignment shift between the blocks of a
     filter. sensitive: least width of the residual stream's tensors, and of the depthwise, first and last layers'
-    weights.
+    weights; at narrow activations of what the first layer gives and the last one takes, too.
     rounding: of the weights, one of ROUNDINGS; bias_correction: see calib.reconstruction.layerwise.
     centre: see calib.transforms.range_centring; sort_channels: see calib.transforms.channel_permutation; equalise: one
     of EQUALISATIONS, see calib.transforms.cross_layer_equalisation.
@@ -103,4 +104,4 @@ class BfpOptions:
     @property
     def reconstructs(self) -> bool:
         """Whether weights are rounded, or biases corrected, towards the float network's layers."""
-        return self.rounding == "gptq" or self.bias_correction
+        return self.rounding != NEAREST or self.bias_correction

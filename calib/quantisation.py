@@ -19,7 +19,7 @@ from calib.data.images import ImageSet
 from calib.formats.solver import quantise_network
 from calib.network import float_model
 from calib.observers.observer import observe, some_images, with_variants
-from calib.options import AUTO
+from calib.options import AUTO, DESCENT, GPTQ
 from calib.progress import Progress
 from calib.reconstruction import layerwise
 from calib.state import CalibrationState
@@ -68,28 +68,35 @@ def choose_method(state: CalibrationState, images: ImageSet) -> CalibrationState
     return replace(drafts[best], held_out=len(held), evidence=evidence, **_noted(trials))
 
 
-def reconstruct(state: CalibrationState, images: ImageSet) -> CalibrationState:
-    """The pass: weights rounded and biases corrected as the options ask, on some of the images and their variants."""
+def reconstruct(state: CalibrationState, images: ImageSet, rounding: str | None = None) -> CalibrationState:
+    """The pass: weights rounded and biases corrected as the options ask, on some of the images and their variants.
+
+    rounding: in place of what the options ask for.
+    """
     if not state.options.reconstructs:
         return state
     limit = layerwise.image_limit(state.network)
     several = with_variants(images, min(limit, RECONSTRUCTION_IMAGES))
     chosen = some_images(state.network, several, limit)
-    return replace(state, artifact=_reconstructed(state, chosen, several.augment))
+    return replace(state, artifact=_reconstructed(state, chosen, several.augment, rounding))
 
 
 def reconstruct_where_better(state: CalibrationState, images: ImageSet) -> CalibrationState:
     """The pass: ``reconstruct``, unless doing it on the images that are not held out for certain harms those that are.
 
     A few images rarely tell the noise of the two apart; the corrections are then taken, since they lessen it in the mean.
+    Where descent is asked for, GPTQ without it is compared with it first, in the same way.
     """
     rest, held = auto.split(_usable(state, images))
     reference = _outputs(state, held)
-    candidates = {REFINED: _reconstructed(state, rest, images.augment), PLAIN: state.artifact}
+    roundings = {REFINED: state.options.rounding, **({GPTQ: GPTQ} if state.options.rounding == DESCENT else {})}
+    candidates = {name: _reconstructed(state, rest, images.augment, r) for name, r in roundings.items()}
+    candidates[PLAIN] = state.artifact
     trials = {name: auto.tried(artifact, held, reference, state.judge) for name, artifact in candidates.items()}
     noted = _noted(trials)
     judged = replace(state, sqnr_db={**state.sqnr_db, **noted["sqnr_db"]}, figures={**state.figures, **noted["figures"]})
-    return reconstruct(judged, images) if auto.best(trials, state.judge, REFINED) == REFINED else judged
+    best = auto.best(trials, state.judge, REFINED)
+    return judged if best == PLAIN else reconstruct(judged, images, roundings[best])
 
 
 def _noted(trials: Mapping[str, auto.Trial]) -> dict[str, dict[str, float]]:
@@ -114,11 +121,11 @@ def _signal(state: CalibrationState, reference: np.ndarray) -> float:
     return float((reference**2).sum(axis=1).mean()) if len(graph.outputs) == 1 else float(len(graph.outputs))
 
 
-def _reconstructed(state: CalibrationState, images: np.ndarray, variants: int) -> Artifact:
-    """The artifact with the rounding and the biases that the options ask for; it stays where they ask for none."""
+def _reconstructed(state: CalibrationState, images: np.ndarray, variants: int, rounding: str | None = None) -> Artifact:
+    """The artifact with the rounding (or another one) and the biases that the options ask for; it stays where they ask for none."""
     if not state.options.reconstructs:
         return state.artifact
-    rounding, bias = state.options.rounding == "gptq", state.options.bias_correction
+    rounding, bias = rounding or state.options.rounding, state.options.bias_correction
     with Progress(f"{state.name}: reconstruction on {len(images)} images") as progress:
         return layerwise.reconstruct(
             *(state.network, state.artifact, images, rounding, bias, state.seed, progress.text, variants)

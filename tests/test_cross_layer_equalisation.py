@@ -161,3 +161,7 @@ def test_sensitive_layers_keep_their_width():
     trunk = {n.shortcut for n in graph.nodes if n.shortcut} | {n.output for n in graph.nodes if n.shortcut}
     assert trunk and all(chosen[n.name].activations == (8 if n.output in trunk else 5) for n in graph.nodes)
     assert {o.weights for o in resolve_options(graph, BfpOptions(weights=4)).values()} == {4}
+    ends = {layers[0].output, layers[-1].main}
+    narrow = resolve_options(graph, BfpOptions(weights=4, activations=4, sensitive=8))
+    assert all(narrow[n.name].activations == (8 if n.output in trunk | ends else 4) for n in graph.nodes)
+    assert not ends <= trunk

@@ -116,7 +116,7 @@ def test_offset_and_scale_are_in_the_weights_and_come_back(tmp_path, bits, scale
     exact = float_model.logits(network, images).numpy()
     lowest = (fmt.low * step + artifact.result.offset) * scale
     assert np.abs(reference - np.maximum(exact, lowest)).mean() < np.abs(exact).mean() / 4
-    better = reconstruct(network, artifact, images.numpy(), True, True)
+    better = reconstruct(network, artifact, images.numpy(), "gptq", True)
     again = golden.logits(better, mantissas)
     noise = [((x - np.maximum(exact, lowest)) ** 2).sum() for x in (again, reference)]
     assert noise[0] < 1.05 * noise[1]

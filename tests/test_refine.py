@@ -28,18 +28,18 @@ def test_refining_brings_a_narrow_network_closer_to_float():
     plain, network, _ = quantised(mobile_block(), (3, 10, 10), narrow(), images=images)
     unseen = pixels((3, 10, 10), PRE, 32, seed=9)
     found = {}
-    for rounding, bias in ((False, True), (True, False), (True, True)):
+    for rounding, bias in (("nearest", True), ("gptq", False), ("gptq", True), ("descent", True)):
         better = reconstruct(network, plain, images.numpy(), rounding, bias)
         found[rounding, bias] = noise_db(better, network, unseen)
         assert all(d.ok for d in check(better, golden.quantise_input(better, unseen.numpy())))
-    assert found[True, True] > noise_db(plain, network, unseen) + 3
-    assert found[False, True] > noise_db(plain, network, unseen)
+    assert found["gptq", True] > noise_db(plain, network, unseen) + 3
+    assert found["nearest", True] > noise_db(plain, network, unseen)
 
 
 def test_bias_correction_removes_the_mean_error():
     images = pixels((3, 6, 6), PRE, 8)
     plain, network, _ = quantised(nn.Conv2d(3, 7, 3), (3, 6, 6), narrow(), images=images)
-    better = reconstruct(network, plain, images.numpy(), rounding=False, bias=True)
+    better = reconstruct(network, plain, images.numpy(), rounding="nearest", bias=True)
     node = plain.graph.nodes[0]
     assert np.array_equal(better.parameters[node.name].weights.mantissas, plain.parameters[node.name].weights.mantissas)
     reference = float_model.run(network, images)[node.output].double().numpy().mean(axis=(0, 2, 3))
@@ -54,7 +54,7 @@ def test_refining_is_deterministic_and_proved(tmp_path):
     plain, network, _ = quantised(mobile_block(), (3, 10, 10), narrow(), images=images)
     files = []
     for i in range(2):
-        artifact = reconstruct(network, plain, images.numpy(), True, True, seed=5)
+        artifact = reconstruct(network, plain, images.numpy(), "gptq", True, seed=5)
         artifact_file.save(artifact, tmp_path / f"{i}.npz")
         files.append((tmp_path / f"{i}.npz").read_bytes())
     assert files[0] == files[1]
@@ -80,7 +80,7 @@ def test_dead_filters_channels_and_constant_images(what):
         else:
             images = torch.zeros_like(images) + 0.5
     plain, network, _ = quantised(module, (3, 10, 10), narrow(), images=images)
-    better = reconstruct(network, plain, images.numpy(), True, True)
+    better = reconstruct(network, plain, images.numpy(), "gptq", True)
     assert noise_db(better, network, images) > 15
     if what == "filter":
         depthwise = next(n for n in better.graph.nodes if n.op == "depthwise")

@@ -186,7 +186,7 @@ def test_weights_and_biases_that_were_moved_on_purpose():
     nearest = figures(module, narrow)["1"]
     assert nearest["weights"]["moved"] == nearest["weights"]["biases_moved"] == 0
     assert nearest["cause"].split(": ")[1].startswith("their mantissas have only 4 bits (weights at")
-    rounded = figures(module, narrow, improve=lambda *a: reconstruct(*a, True, False))["1"]
+    rounded = figures(module, narrow, improve=lambda *a: reconstruct(*a, "gptq", False))["1"]
     assert rounded["weights"]["moved"] > 0.05 and "only 4 bits" in rounded["cause"]
     assert "of them are not the nearest, but make up for each other's" in rounded["cause"]
 

@@ -120,7 +120,7 @@ PATHS = {
     "fake quantisation": lambda c: fake_quant.run(c.artifact, c.images),
     "fake quantisation against the golden model": lambda c: fake_quant.check(c.artifact, c.mantissas),
     "choice of the method": lambda c: auto.outputs(c.artifact, c.images, c.network),
-    "layer-wise reconstruction": lambda c: reconstruct(c.network, c.artifact, c.images, True, True),
+    "layer-wise reconstruction": lambda c: reconstruct(c.network, c.artifact, c.images, "gptq", True),
     "online reference": lambda c: online.compare(c.prepared, c.prepared.calibration),
     "report": lambda c: measure(c.network, c.artifact, c.images),
     "code generation": lambda c: generate([c.artifact], EngineOptions(), load_board(DEFAULT_BOARD), c.folder / "events"),

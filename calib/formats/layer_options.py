@@ -12,6 +12,9 @@ from bfp.operators import Join
 from calib.options import FAN2019, BfpOptions, Override
 
 
+NARROW = 4  # bits of activations from which on the ends of a network are sensitive, not only their weights
+
+
 @dataclass(frozen=True)
 class LayerOptions:
     """Resolved options of one node; the fields are those of BfpOptions."""
@@ -56,11 +59,12 @@ def resolve_options(
     base = replace(base, method=method or options.method)
     result = {node.name: base for node in graph.nodes}
     layers, stream = graph.weighted(), residual_stream(graph)
+    ends = {layers[0].output, layers[-1].main} if layers and options.activations <= NARROW else set()
     for node in graph.nodes:
         changes: dict[str, object] = {}
         if node.weighted and (node.operator.weights.per_channel or node in (layers[0], layers[-1])):
             changes["weights"] = max(options.weights, options.sensitive)
-        if node.output in stream:
+        if node.output in stream or node.output in ends:
             changes["activations"] = max(options.activations, options.sensitive)
         if node.output in graph.outputs and options.output_bits and not graph.consumers(node.output):
             changes["activations"] = options.output_bits  # it is only written, which costs no multiplier

@@ -1,11 +1,15 @@
-"""Layer-wise reconstruction: weight rounding (GPTQ) and bias correction from calibration images, layer after layer.
+"""Layer-wise reconstruction: weight rounding and bias correction from calibration images, layer after layer.
 
 The float network and the quantised one run side by side over the same images.
 Each layer is reconstructed from the inputs that the layers before it,
 reconstructed already, really give it; its target is the float network's sum,
-less what the quantised shortcut brings. Exponents and shifts stay as they are, so only the
+less what the quantised shortcut brings. The accumulator's and the maps' exponents stay as they are, so only the
 proof of the accumulator has to be repeated; a filter that fails it keeps what
 it had.
+
+Weights are rounded by GPTQ, where ``rounding`` asks for it; "descent" is GPTQ, with twice as large a step for the filters
+that err less with it, and then, in layers all of whose filters see the same inputs, coordinate descent by what errors cost
+at the network's output (calib.reconstruction.descent).
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from bfp.artifact import Artifact, operand_formats, verify
 from bfp.errors import BfpError
 from bfp.format import mantissa_range
 from bfp.graph import Node
-from bfp.limits import ACC_LIMIT
+from bfp.limits import ACC_LIMIT, MAX_ALIGN_SHIFT
 from bfp.operators import Join
 from bfp.parameters import Parameters, Weights, accumulator_bound, derive
 from bfp.tables import operator_table
@@ -30,7 +34,10 @@ from calib.network.executor import execute
 from calib.network.fake_quant import fake_quantise, real_weights, weight_scales
 from calib.network.float_network import FloatNetwork, FloatWeights
 from calib.network.float_ops import APPLY, pad
-from calib.reconstruction.gptq import fit, gptq
+from calib.observers.output_curvature import output_curvatures
+from calib.options import DESCENT, NEAREST
+from calib.reconstruction.descent import descend
+from calib.reconstruction.gptq import fit, gptq, with_doubled_steps
 
 IMAGE_VALUES = 1 << 26  # of the largest tensor, over all images that take part
 SAMPLES = 16_384  # output positions of a layer; a wider layer gets SAMPLES_PER_INPUT for each input
@@ -41,6 +48,7 @@ RIDGES = (0.1, 1.0, 10.0, 100.0)  # the last all but keeps what was trained
 FOLDS = 4  # parts of the images, each held out once
 MOST_FOLDED = 1024  # inputs of a layer beyond which only one part is held out, for the time it takes
 CHUNK = 4096
+MOST_COUPLED = 2048  # filters whose errors are weighed together: F x F and F x K of them, several times, in float64
 
 
 def image_limit(network: FloatNetwork) -> int:
@@ -61,21 +69,25 @@ def reconstruct(
     network: FloatNetwork,
     artifact: Artifact,
     images: np.ndarray,
-    rounding: bool,
+    rounding: str,
     bias: bool,
     seed: int = 0,
     progress: Callable[[str], None] = lambda text: None,
     variants: int = 1,
 ) -> Artifact:
-    """The artifact with weights rounded for least output error (``rounding``) and means corrected (``bias``).
+    """The artifact with weights rounded for least output error and means corrected (``bias``).
 
-    images: normalised, float32 [N, C, H, W]; more than ``image_limit`` are
+    rounding: one of calib.options.ROUNDINGS. images: normalised, float32 [N, C, H, W]; more than ``image_limit`` are
     not used. variants: so many images in a row come from one photograph.
     Deterministic for a seed. Every accumulator is proved again.
     """
     graph, parameters = artifact.graph, dict(artifact.parameters)
     place = {node.name: i for i, node in enumerate(graph.nodes)}
-    batch = network.entry(torch.from_numpy(np.asarray(images[: image_limit(network)], np.float32)))
+    images = np.asarray(images[: image_limit(network)], np.float32)
+    batch, curvatures = network.entry(torch.from_numpy(images)), {}
+    if rounding == DESCENT:
+        coupled = {node.name for node in graph.weighted() if _coupled(node, network)}
+        curvatures = output_curvatures(network, images, coupled, seed, progress)
 
     def compute(node: Node, operands: list[Pair]) -> Pair:
         progress(f"reconstructing layer {place[node.name] + 1} of {len(graph.nodes)}")
@@ -84,7 +96,7 @@ def reconstruct(
             return Pair(float_model.compute(node, network, exact), float_model.compute(node, network, rounded))
         sums = float_model.accumulate(node, network, exact)
         floats, old = network.weights[node.name], parameters[node.name]
-        layer = _Fitting(node, floats, old, artifact, seed + place[node.name], variants)
+        layer = _Fitting(node, floats, old, artifact, seed + place[node.name], variants, curvatures.get(node.name))
         parameters[node.name] = layer.reconstructed(sums, rounded, rounding, bias)
         integers = FloatNetwork(graph, {node.name: real_weights(node, parameters[node.name], np.float32)})
         return Pair(float_model.activate(node, network, sums), float_model.compute(node, integers, rounded))
@@ -96,6 +108,12 @@ def reconstruct(
     result = replace(artifact, parameters=parameters)
     verify(result)
     return result
+
+
+def _coupled(node: Node, network: FloatNetwork) -> bool:
+    """Whether the errors of a layer's filters are weighed together: they see the same inputs, and are not too many."""
+    filters, count = len(network.weights[node.name].weight), int(np.prod(network.weights[node.name].weight.shape[1:]))
+    return not node.operator.weights.per_channel and filters <= MOST_COUPLED and count <= MAX_INPUTS
 
 
 def best_ridge(
@@ -152,22 +170,32 @@ PROBLEMS = operator_table(
 
 
 class _Fitting:
+    """One layer. curvature: of ``output_curvatures``, None where every filter is rounded by itself."""
+
     def __init__(
-        self, node: Node, floats: FloatWeights, p: Parameters, artifact: Artifact, seed: int, variants: int
+        self,
+        node: Node,
+        floats: FloatWeights,
+        p: Parameters,
+        artifact: Artifact,
+        seed: int,
+        variants: int,
+        curvature: torch.Tensor | None,
     ) -> None:
+        self.curvature = curvature
         self.node, self.floats, self.p, self.seed, self.variants = node, floats, p, seed, variants
         self.graph, self.formats = artifact.graph, operand_formats(node, artifact.formats)
         self.size = artifact.graph.shapes[node.main][1:]
         self.offset = artifact.offset(node.output)
 
-    def reconstructed(self, sums: torch.Tensor, operands: list[torch.Tensor], rounding: bool, bias: bool) -> Parameters:
+    def reconstructed(self, sums: torch.Tensor, operands: list[torch.Tensor], rounding: str, bias: bool) -> Parameters:
         """New parameters; sums: the float layer's output before its activation, [N, F, OH, OW]."""
         if self.node.shortcut and self.node.operator.join is not Join.SUM:
             raise BfpError(f"node {self.node.name}: layer-wise reconstruction takes shortcuts off sums only")
         target = sums - operands[1] if self.node.shortcut else sums
         weights, count = self.p.weights, int(np.prod(self.floats.weight.shape[1:]))
-        if rounding and count <= MAX_INPUTS:
-            weights = self._round(target, operands[0], count)
+        if rounding != NEAREST and count <= MAX_INPUTS:
+            weights = self._round(target, operands[0], count, rounding)
         floats = replace(self.floats, bias=self.floats.bias - self.offset)
         if bias:
             now = real_weights(self.node, replace(self.p, weights=weights), np.float32)
@@ -179,20 +207,23 @@ class _Fitting:
 
     def _proved(self, weights: Weights, bias: np.ndarray) -> Parameters:
         source, target, shortcut = self.formats
-        p = derive(
-            *(self.node, source, target, shortcut, weights, bias),
-            acc_exponent=self.p.acc_exponent,
-            limit=self.floats.limit,
-        )
+
+        def derived(weights: Weights) -> Parameters:
+            formats = (source, target, shortcut)
+            return derive(
+                self.node, *formats, weights, bias, acc_exponent=self.p.acc_exponent, limit=self.floats.limit
+            )
+
+        p, old = derived(weights), self.p.weights
         bad = accumulator_bound(self.node, p, source, shortcut, self.size) >= ACC_LIMIT
         if not bad.any():
             return p
-        mantissas = np.where(bad[:, None, None, None], self.p.weights.mantissas, weights.mantissas)
-        return replace(
-            p, weights=replace(weights, mantissas=mantissas), bias=np.where(bad, self.p.bias, p.bias)
-        )
+        mantissas = np.where(bad[:, None, None, None], old.mantissas, weights.mantissas)
+        exponents = np.where(bad[:, None], old.exponents, weights.exponents)
+        p = derived(replace(weights, mantissas=mantissas, exponents=exponents))
+        return replace(p, bias=np.where(bad, self.p.bias, p.bias))
 
-    def _round(self, target: torch.Tensor, x: torch.Tensor, count: int) -> Weights:
+    def _round(self, target: torch.Tensor, x: torch.Tensor, count: int, rounding: str) -> Weights:
         inputs, outputs = self._samples(target, x, count)
         inputs = inputs - inputs.mean(dim=2, keepdim=True)  # the means are the bias's business
         outputs = outputs - outputs.mean(dim=2, keepdim=True)
@@ -210,8 +241,17 @@ class _Fitting:
         held_out = parts if count <= MOST_FOLDED else parts[:1]
         wanted = fit(floats, hessian, cross, best_ridge(floats, hessian, cross, held_out))
         del held_out, parts
-        mantissas = gptq(wanted, hessian, step, low, high)
-        return replace(old, mantissas=mantissas.numpy().astype(np.int8).reshape(old.mantissas.shape))
+        mantissas, exponents = gptq(wanted, hessian, step, low, high), old.exponents
+        if rounding == DESCENT:
+            shifts = np.maximum(self.p.align_shift.max(axis=1, initial=0), self.p.main_alignment)
+            room = torch.from_numpy(shifts < MAX_ALIGN_SHIFT).reshape(shape[0], -1)
+            mantissas, doubled = with_doubled_steps(wanted, hessian, step, mantissas, (low, high), room)
+            step = step * (1 + doubled.double()[:, :, None])
+            exponents = exponents + doubled.reshape(-1, 1).numpy()
+        if self.curvature is not None:
+            mantissas = descend(mantissas[0], wanted[0], step[0], (hessian[0], self.curvature), low, high)
+        mantissas = mantissas.numpy().astype(np.int8).reshape(old.mantissas.shape)
+        return replace(old, mantissas=mantissas, exponents=exponents)
 
     def _samples(self, target: torch.Tensor, x: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Windows [B, K, samples] and sums [B, F, samples] at seeded positions, the same in every image."""
