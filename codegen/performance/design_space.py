@@ -155,7 +155,7 @@ class Explorer:
         refuse_what_does_not_fit(program, self.board)
         result = estimate(program, self.board)
         figures = {name: result[name] for name in FIGURES}
-        return Point(*widths, options, array.products, array.macs, **figures, ranges=Ranges.of(result))
+        return Point(*widths, options, program.array.products, program.array.macs, **figures, ranges=Ranges.of(result))
 
     def arrays(self, widths: tuple[int, int]) -> Iterator[Point]:
         """Every size of the array, with the largest of some sizes of buffers that fits."""
