@@ -41,7 +41,7 @@ class Features:
     loads, averaged, by windows of three rows, by one over the whole map;
     input_pool_columns: columns of which rows wait for that. pooled_queue:
     words of a pooled row that wait while the map's own row is stored. lookups: tables of functions; lookup_bits: of their
-    index. spread: whether a map grows as it loads.
+    index. spread: whether a map grows as it loads. wide_weights, wide_operands: whether any of the array's go as digits.
     """
 
     operators: frozenset[EngineOperator]
@@ -69,6 +69,8 @@ class Features:
     lookups: int
     lookup_bits: int
     spread: bool
+    wide_weights: bool
+    wide_operands: bool
 
     def computes(self, loop: str) -> bool:
         """Whether one of the network's operators runs in this loop of the engine."""
@@ -143,4 +145,6 @@ def features(program: Program) -> Features:
         lookups=len(program.lookups),
         lookup_bits=program.lookup_bits,
         spread=any(f.spread.grows for f in rows),
+        wide_weights=any(f.digits.wide_weights for f in rows),
+        wide_operands=any(f.digits.wide_operands for f in rows),
     )

@@ -11,7 +11,7 @@ from bfp.limits import RECIPROCAL_BITS
 from codegen.cpp_text import cpp_comment, cpp_string, upper_snake
 from codegen.features import features
 from codegen.identity import OWN_HEADER, engine_sources, kernel_identity
-from codegen.lowering.array import FIELD_BITS
+from codegen.lowering.array import DIGIT_BITS, FIELD_BITS
 from codegen.lowering.engine_operators import EngineOperator
 from codegen.lowering.jobs import ENUMERATIONS
 from codegen.lowering.schedule import BUFFER_USERS, ENTRIES, TABLES, Program
@@ -125,6 +125,7 @@ def _context(program: Program, title: str) -> dict[str, object]:
         "step_tables": steps.tables,
         "first_steps": steps.first_steps,
         "field_bits": FIELD_BITS,
+        "digit_bits": DIGIT_BITS,
         "layers": program.layers,
         "loops": LOOPS,
         "bursts": BURSTS,

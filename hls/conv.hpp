@@ -15,11 +15,14 @@ namespace sbfp {
 // The lanes of one part of a word.
 using Part = Lanes<int32_t, FILTERS>;
 
-// An accumulator, and the sum of one word's products at its exponent.
+// An accumulator, and the sum of one word's products at its exponent: high digits weigh 2**DIGIT_BITS.
 struct Accumulate {
+    Digits digits;
     int32_t operator()(int32_t acc, int32_t sum, int8_t shift) const {
 #pragma HLS INLINE
-        return acc + shift_left(sum, shift & ALIGN_MASK);
+        const int32_t of_weights = digits.high_weights ? shift_left(sum, DIGIT_BITS) : sum;
+        const int32_t of_both = digits.high_operands ? shift_left(of_weights, DIGIT_BITS) : of_weights;
+        return acc + shift_left(of_both, shift & ALIGN_MASK);
     }
 };
 
@@ -74,11 +77,14 @@ CONV_CYCLES:
 #pragma HLS AGGREGATE variable=activations
 #pragma HLS ARRAY_PARTITION variable=activations complete
             read_pixels(walk, job, input, activations);
-            const Sums sums = products(activations, job.operand_unsigned, dense[row]);
+            const Digits digits = {HAS_WIDE_WEIGHTS && job.wide_weights != 0, HAS_WIDE_WEIGHTS && walk.high_weights != 0,
+                                   HAS_WIDE_OPERANDS && job.wide_operands != 0,
+                                   HAS_WIDE_OPERANDS && walk.high_operands != 0};
+            const Sums sums = products(activations, job.operand_unsigned, digits, dense[row]);
             const Lanes<int8_t, FILTERS> shift = lanes_from<FILTERS>(align[first_align + walk.word], from);
             for (int p = 0; p < PIXELS; ++p) {
 #pragma HLS UNROLL
-                update_pixel(Accumulate(), acc, p, pixel(sums, p), shift);
+                update_pixel(Accumulate{digits}, acc, p, pixel(sums, p), shift);
             }
             if (walk.step == job.steps - 1) {
                 for (int p = 0; p < PIXELS; ++p) {
@@ -97,7 +103,9 @@ CONV_CYCLES:
                     }
                 }
             }
-            row = bounded<DENSE_ROWS>(row + 1);
+            if (ends_position(walk, job)) {
+                row = bounded<DENSE_ROWS>(row + 1);
+            }
             if (ends_output<PARTS>(walk, job)) {
                 first_row = row;
                 first_align = bounded<WEIGHT_STEPS>(first_align + job.align_words);

@@ -17,6 +17,10 @@
 // halves of all chains together are a power of two, half of the range of the
 // summed fields: taking them off again flips the highest bit.
 //
+// Mantissas that are wider than LARGEST_WEIGHT or LARGEST_OPERAND go as two digits,
+//     high * 2**DIGIT_BITS + low
+// (low from 0 on, high with the mantissa's sign), whose products are summed in cycles of their own.
+//
 // The generated CHAIN is what the network's widths allow; see docs/architecture.md.
 //
 // A chain is meant to be one: each sum goes on in the next DSP's own adder. The
@@ -48,6 +52,24 @@ constexpr bool fits(int field_bits, int shared_pixels) {
 
 static_assert(PRODUCTS != 2 || fits(PAIR_BITS, 1), "two products do not fit a DSP");
 static_assert(PRODUCTS != 4 || fits(QUAD_BITS, 2), "four products do not fit a DSP");
+static_assert(!HAS_WIDE_WEIGHTS || LARGEST_WEIGHT >= (1 << DIGIT_BITS) - 1, "a digit of the weights is not taken");
+static_assert(!HAS_WIDE_OPERANDS || LARGEST_OPERAND >= (1 << DIGIT_BITS) - 1, "a digit of the activations is not taken");
+
+// Of weights and activations, whether they go as digits, and whether these are the high ones now.
+struct Digits {
+    bool wide_weights;
+    bool high_weights;
+    bool wide_operands;
+    bool high_operands;
+};
+
+// What is multiplied of a mantissa in this cycle.
+inline int32_t digit(int32_t mantissa, bool wide, bool high) {
+#pragma HLS INLINE
+    const int32_t low = mantissa & ((1 << DIGIT_BITS) - 1);
+    const int32_t part = high ? mantissa >> DIGIT_BITS : low;
+    return wide ? part : mantissa;
+}
 
 // Field of `bits` bits from bit `from` on, as it was cut out: above its sum by half of its range.
 inline uint32_t field(int64_t p, int from, int bits) {
@@ -64,23 +86,30 @@ inline int32_t without_halves(uint32_t total, int bits) {
     return static_cast<int32_t>(flipped | sign);
 }
 
-// Mantissa of filter f for input channel c: two or more channels share a word.
-inline int32_t weight(const Word weights[FILTERS], int c, int f) {
+// Mantissa of filter f for input channel c, or a digit of it: two or more channels share a word.
+inline int32_t weight(const Word weights[FILTERS], const Digits &digits, int c, int f) {
 #pragma HLS INLINE
-    return weights[c * FILTERS / LANES].lane[c * FILTERS % LANES + f];
+    const int32_t mantissa = weights[c * FILTERS / LANES].lane[c * FILTERS % LANES + f];
+    return digit(mantissa, digits.wide_weights, digits.high_weights);
 }
 
-inline void single_products(const Word activations[PIXELS], int32_t is_unsigned, const Word weights[FILTERS],
-                            Sums &sums) {
+// And of an activation, of its byte.
+inline int32_t activation(int8_t byte, int32_t is_unsigned, const Digits &digits) {
+#pragma HLS INLINE
+    return digit(operand(byte, is_unsigned), digits.wide_operands, digits.high_operands);
+}
+
+inline void single_products(const Word activations[PIXELS], int32_t is_unsigned, const Digits &digits,
+                            const Word weights[FILTERS], Sums &sums) {
 #pragma HLS INLINE
     for (int c = 0; c < LANES; ++c) {
 #pragma HLS UNROLL
         for (int p = 0; p < PIXELS; ++p) {
 #pragma HLS UNROLL
-            const int32_t a = operand(activations[p].lane[c], is_unsigned);
+            const int32_t a = activation(activations[p].lane[c], is_unsigned, digits);
             for (int f = 0; f < FILTERS; ++f) {
 #pragma HLS UNROLL
-                sums.pixel[p][f] += a * weight(weights, c, f);
+                sums.pixel[p][f] += a * weight(weights, digits, c, f);
             }
         }
     }
@@ -89,8 +118,8 @@ inline void single_products(const Word activations[PIXELS], int32_t is_unsigned,
 // Two filters and SHARED pixels to a DSP, in fields of BITS bits: of filter
 // j + h * PAIRS and pixel t + s * GROUPS the field number h * SHARED + s.
 template <int SHARED, int BITS>
-inline void packed_products(const Word activations[PIXELS], int32_t is_unsigned, const Word weights[FILTERS],
-                            Sums &sums) {
+inline void packed_products(const Word activations[PIXELS], int32_t is_unsigned, const Digits &digits,
+                            const Word weights[FILTERS], Sums &sums) {
 #pragma HLS INLINE
     constexpr int PAIRS = FILTERS / 2 > 0 ? FILTERS / 2 : 1;
     constexpr int GROUPS = PIXELS / SHARED > 0 ? PIXELS / SHARED : 1;
@@ -103,7 +132,7 @@ inline void packed_products(const Word activations[PIXELS], int32_t is_unsigned,
 #pragma HLS UNROLL
         for (int j = 0; j < PAIRS; ++j) {
 #pragma HLS UNROLL
-            pair[c][j] = weight(weights, c, j + PAIRS) * (1 << (SHARED * BITS)) + weight(weights, c, j);
+            pair[c][j] = weight(weights, digits, c, j + PAIRS) * (1 << (SHARED * BITS)) + weight(weights, digits, c, j);
         }
     }
     for (int t = 0; t < GROUPS; ++t) {
@@ -130,7 +159,7 @@ inline void packed_products(const Word activations[PIXELS], int32_t is_unsigned,
                 int32_t a = 0;
                 for (int s = 0; s < SHARED; ++s) {
 #pragma HLS UNROLL
-                    a += operand(activations[t + s * GROUPS].lane[c], is_unsigned) * (1 << (s * BITS));
+                    a += activation(activations[t + s * GROUPS].lane[c], is_unsigned, digits) * (1 << (s * BITS));
                 }
                 for (int j = 0; j < PAIRS; ++j) {
 #pragma HLS UNROLL
@@ -157,16 +186,17 @@ inline void packed_products(const Word activations[PIXELS], int32_t is_unsigned,
 }
 
 // Dot products of one input word: PIXELS x FILTERS sums over LANES channels.
-inline Sums products(const Word activations[PIXELS], int32_t is_unsigned, const Word weights[FILTERS]) {
+inline Sums products(const Word activations[PIXELS], int32_t is_unsigned, const Digits &digits,
+                     const Word weights[FILTERS]) {
 #pragma HLS INLINE
     Sums sums = zero_block<FILTERS>();
 #pragma HLS ARRAY_PARTITION variable=sums.pixel complete dim=0
     if (PRODUCTS == 4) {
-        packed_products<2, QUAD_BITS>(activations, is_unsigned, weights, sums);
+        packed_products<2, QUAD_BITS>(activations, is_unsigned, digits, weights, sums);
     } else if (PRODUCTS == 2) {
-        packed_products<1, PAIR_BITS>(activations, is_unsigned, weights, sums);
+        packed_products<1, PAIR_BITS>(activations, is_unsigned, digits, weights, sums);
     } else {
-        single_products(activations, is_unsigned, weights, sums);
+        single_products(activations, is_unsigned, digits, weights, sums);
     }
     return sums;
 }

@@ -24,6 +24,8 @@ struct WindowWalk {
     int32_t block;
     int32_t part;        // of an output word; those of a block are computed one after the other
     int32_t step;
+    int32_t high_weights;   // which digits meet, where mantissas go as such: the low ones first
+    int32_t high_operands;
     int32_t kx;
     int32_t ky;
     int32_t word;
@@ -74,6 +76,8 @@ inline WindowWalk start_walk(const StepRow &where, const ComputeJob &job) {
     walk.output = 0;
     walk.part = 0;
     walk.step = 0;
+    walk.high_weights = 0;
+    walk.high_operands = 0;
     walk.kx = 0;
     walk.ky = 0;
     walk.word = 0;
@@ -92,6 +96,23 @@ template <int PARTS_EACH>
 inline bool ends_output(const WindowWalk &walk, const ComputeJob &job) {
 #pragma HLS INLINE
     return ends_block<PARTS_EACH>(walk, job) && walk.block == job.blocks - 1;
+}
+
+// Whether weights, and activations, have a digit that is still to come at this kernel position.
+inline bool more_weights(const WindowWalk &walk, const ComputeJob &job) {
+#pragma HLS INLINE
+    return HAS_WIDE_WEIGHTS && job.wide_weights != 0 && walk.high_weights == 0;
+}
+
+inline bool more_operands(const WindowWalk &walk, const ComputeJob &job) {
+#pragma HLS INLINE
+    return HAS_WIDE_OPERANDS && job.wide_operands != 0 && walk.high_operands == 0;
+}
+
+// Whether this cycle is the last one at a kernel position.
+inline bool ends_position(const WindowWalk &walk, const ComputeJob &job) {
+#pragma HLS INLINE
+    return !more_weights(walk, job) && !more_operands(walk, job);
 }
 
 // The words of all pixel lanes at the current position, zeros for lanes without
@@ -139,6 +160,8 @@ inline void advance(WindowWalk &walk, const ComputeJob &job) {
 #pragma HLS INLINE
     if (walk.step == job.steps - 1) {
         walk.step = 0;
+        walk.high_weights = 0;
+        walk.high_operands = 0;
         walk.kx = 0;
         walk.ky = 0;
         walk.word = 0;
@@ -157,6 +180,14 @@ inline void advance(WindowWalk &walk, const ComputeJob &job) {
         return;
     }
     walk.step = bounded<ComputeJob::MOST_STEPS>(walk.step + 1);
+    if (!ends_position(walk, job)) {
+        // every digit of the weights meets the low one of the activations, then the high one
+        walk.high_operands = more_weights(walk, job) ? walk.high_operands : 1;
+        walk.high_weights = more_weights(walk, job) ? 1 : 0;
+        return;
+    }
+    walk.high_weights = 0;
+    walk.high_operands = 0;
     if (walk.kx != job.kernel_width - 1) {
         walk.kx = bounded<ComputeJob::MOST_KERNEL_WIDTH>(walk.kx + 1);
         walk.offset = move(walk.offset, job.next_column);

@@ -1,4 +1,5 @@
-"""An input wider than the rest lies in parts: the integers are the same, and the array has as many products a DSP."""
+"""An input wider than the rest lies in parts, or goes as digits: the integers are the same, and the array has as many
+products a DSP."""
 
 from __future__ import annotations
 
@@ -69,16 +70,22 @@ def test_the_network_in_parts_has_the_same_integers():
 
 
 def test_an_input_of_eight_bits_costs_no_products(tmp_path):
-    options, products = EngineOptions(), {}
+    options = EngineOptions()
     for bits in (5, 8):
-        program = build([calibrated(input_bits=bits).record], options, BOARD)
-        products[bits] = program.array.products
-    assert products == {5: 4, 8: 4} and program.tensors[0].part_bits == 6
+        assert build([calibrated(input_bits=bits).record], options, BOARD).array.products == 4
     assert build([calibrated(unsigned=False, activations=8).record], options, BOARD).array.products == 2
 
 
-@pytest.mark.parametrize("channels, kernel, lanes", [(3, 3, 16), (1, 5, 16), (3, 3, 32), (2, 1, 8)])
-def test_the_engine_computes_the_same(channels, kernel, lanes, tmp_path):
+def in_digits(program):
+    return [layer.name for layer in program.layers if layer.fields.digits.pairs > 1]
+
+
+@pytest.mark.parametrize(
+    "channels, kernel, lanes, bits, layers",
+    [(3, 3, 16, None, 1), (1, 3, 16, 6, 0), (1, 5, 32, 6, 0), (2, 1, 8, 7, 1), (3, 1, 16, 6, 0)],
+)
+def test_the_engine_computes_the_same(channels, kernel, lanes, bits, layers, tmp_path):
+    """bits: of the parts that the modelled cycles ask for; layers: which take digits."""
     artifact = calibrated(channels, kernel)
     result = csim(artifact, tmp_path, images(channels)[:2], lanes=lanes)
     assert result["mismatches"] == 0
@@ -89,19 +96,15 @@ def test_the_engine_computes_the_same(channels, kernel, lanes, tmp_path):
             assert np.array_equal(accelerator.run(image), artifact.record.logits(real(artifact.record, wanted))[0])
             assert np.array_equal(accelerator.tensor("input"), wanted["input"][0])
     program = build([artifact.record], EngineOptions(lanes=lanes), BOARD)
-    assert program.tensors[0].part_bits and program.array.products == 4
+    assert (program.tensors[0].part_bits, len(in_digits(program)), program.array.products) == (bits, layers, 4)
     assert estimate(artifact, lanes=lanes)["frames_per_second"] > 0
 
 
-def test_where_parts_do_not_pay_the_array_is_as_wide_as_the_input():
-    """A first layer of 20 channels would have seven words to read for two, in half of the network."""
-    artifact = calibrated(channels=20, activation_group=0, weight_group=0).record
-    program = build([artifact], EngineOptions(), BOARD)
-    assert program.array.products == 2 and program.tensors[0].part_bits is None
-    assert build([artifact], EngineOptions(products=4), BOARD).tensors[0].part_bits
-    blocks = calibrated(channels=20, activation_group=16).record  # parts of two exponents would share words
-    with pytest.raises(BfpError, match="products is 4"):
-        build([blocks], EngineOptions(products=4), BOARD)
+def test_where_parts_do_not_pay_the_input_goes_as_digits():
+    """A first layer of 20 channels would have seven words to read for two; parts of two exponents would share words."""
+    for groups in ({"activation_group": 0, "weight_group": 0}, {"activation_group": 16}):
+        program = build([calibrated(channels=20, **groups).record], EngineOptions(), BOARD)
+        assert program.array.products == 4 and program.tensors[0].part_bits is None and in_digits(program) == ["0"]
 
 
 @pytest.mark.parametrize("channels", ["rgb", "bgr", "gray"])

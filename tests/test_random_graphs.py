@@ -16,9 +16,11 @@ from support.engines import Engine, ENGINES, engine_options
 from bfp.graph import Graph
 from codegen.lowering.engine_operators import EngineOperator
 from codegen.lowering.layer_fields import InputPooling, LayerFields
+from codegen.lowering.weight_fields import COPY_BITS
 from codegen.simulation.csim import compile_engine, run_testbench, write_golden
 from codegen.generate import generate
 from codegen.lowering.program import build
+from codegen.lowering.schedule import Program
 from codegen.performance.steps import program_counts
 
 PER_BATCH = 12
@@ -34,7 +36,8 @@ CORNERS = (
     "a concatenation as an output", "a value a channel", "a value a pixel", "one value",
     "one value a pixel over tiles", "table", "left shift", "one pixel a block", "1 products", "2 products",
     "4 products", "CONV dilated", "DEPTHWISE dilated", "MAX_POOL dilated", "dilated with a stride",
-    "rows apart", "edges", "edges over tiles", "grows", "grows from phases", "grows by two factors", "grows over tiles", "grows over words", "grows in slices",
+    "wide weights", "wide activations", "both wide", "a wide copy", "wide, in chunks", "wide, over tiles", "wide, aligned",
+    "narrow beside wide", "rows apart", "edges", "edges over tiles", "grows", "grows from phases", "grows by two factors", "grows over tiles", "grows over words", "grows in slices",
 )  # fmt: skip
 
 
@@ -85,6 +88,22 @@ def addresses_of(f: LayerFields) -> Counter:
     })  # fmt: skip
 
 
+def digits_of(program: Program) -> Counter:
+    """Of the corners, those of mantissas that go as digits."""
+    dense = [layer.fields for layer in program.layers if layer.fields.op is EngineOperator.CONV]
+    wide = [f for f in dense if f.digits.pairs > 1]
+    return Counter({
+        "wide weights": sum(f.digits.wide_weights and not f.digits.wide_operands for f in wide),
+        "wide activations": sum(f.digits.wide_operands and not f.digits.wide_weights for f in wide),
+        "both wide": sum(f.digits.pairs == 4 for f in wide),
+        "a wide copy": sum(f.weights.weight_bits == COPY_BITS for f in wide),
+        "wide, in chunks": sum(f.passes.chunks > 1 for f in wide),
+        "wide, over tiles": sum(f.tiles.tiles_down > 1 for f in wide),
+        "wide, aligned": sum(f.weights.has_align for f in wide),
+        "narrow beside wide": 0 < len(wide) < len(dense),
+    })  # fmt: skip
+
+
 def test_random_graphs_reach_every_corner():
     """The default seeds hold what the engine treats differently; otherwise the tests above prove little."""
     seen, bits, weight_bits = Counter(), set(), set()
@@ -93,6 +112,7 @@ def test_random_graphs_reach_every_corner():
         artifacts = [random_artifact(seed, engine.lanes, engine.widest, several=True) for seed in seeds]
         program = build(artifacts, engine_options(artifacts, engine), engine.board)
         seen[f"{program.array.products} products"] += 1
+        seen += digits_of(program)
         for layer in program.layers:
             f = layer.fields
             seen[f.op.name] += 1

@@ -202,7 +202,7 @@ def input_width(tensor: str, graph: Graph, options: BfpOptions, splits: tuple[in
     """Width of an input: what is asked for, or where that is left open the widest, if it does not decide for other layers.
 
     It does not where it has few channels, with one exponent, and only convolutions multiply it: their array then takes it
-    in parts (codegen.lowering.input_parts). Elsewhere the whole array would have to be as wide.
+    in parts or as digits (codegen.lowering.arrangement). Elsewhere more layers than its own would take longer.
     """
     if options.input_bits is not None:
         return options.input_bits or options.activations

@@ -17,6 +17,9 @@ SUM_LIMIT = {products: 2 ** (bits - 1) for products, bits in FIELD_BITS.items()}
 WEIGHT_SHIFT = {products: bits * products // 2 for products, bits in FIELD_BITS.items()}
 OPERAND_SHIFT = {2: 0, 4: FIELD_BITS[4]}
 PRIMES = (1, 3, 5, 7, 11, 13, 17)
+# A mantissa wider than the array's operands is multiplied as two digits, high * 2**DIGIT_BITS + low (hls/products.hpp).
+DIGIT_BITS = 4
+LARGEST_DIGIT = 2**DIGIT_BITS - 1
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Array:
     products: per DSP; chain: products summed inside a DSP before its fields
     are split; banks: of the input buffer, a prime so that strides do not
     collide; reads: of each bank per cycle. weight, operand: largest |weight|
-    and |activation| of the dense layers. multiplier_bits, narrow_multiplier_bits:
+    and |activation| that are multiplied at once; larger ones go as digits. multiplier_bits, narrow_multiplier_bits:
     of the operands of the chip's DSPs.
     """
 

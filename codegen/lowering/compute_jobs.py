@@ -50,7 +50,7 @@ def walk_fields(layer: LayerFields, work: Work, array: Array) -> WalkFields:
     tile, out, window, buffer = work.tile, work.out, layer.window, layer.buffer
     plane, line = tile.in_height * tile.pitch, buffer.down * tile.pitch
     row, last_column = buffer.kernel_down * tile.pitch, (window.kernel_width - 1) * buffer.kernel_across
-    steps = out.words * window.kernel_height * window.kernel_width
+    steps = out.words * window.kernel_height * window.kernel_width * layer.digits.pairs
     pixels, block_pixels = tile.height * tile.width, buffer.block_pixels
     block_rows, ahead = divmod(block_pixels, tile.width)
     stays = block_rows * line + ahead * buffer.across
@@ -61,6 +61,8 @@ def walk_fields(layer: LayerFields, work: Work, array: Array) -> WalkFields:
         first=out.first,
         last=out.last,
         operand_unsigned=layer.input_map.in_unsigned,
+        wide_weights=layer.digits.wide_weights,
+        wide_operands=layer.digits.wide_operands,
         cycles=compute_cycles(out.outputs, pixels, block_pixels, parts * steps, out.last),
         steps=steps,
         kernel_height=window.kernel_height,

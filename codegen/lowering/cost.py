@@ -86,7 +86,8 @@ def tiling_cost(layer: LayerShape, tiling: Tiling, array: Array, machine: Machin
     outputs = 1 if in_parts else layer.out_words if layer.dense else tiling.words
     parts = lanes // array.filters if layer.dense else 1
     inputs = tiling.words if in_parts else layer.in_words if layer.dense else 1
-    compute = outputs * max(ceil_div(pixels, tiling.block_pixels) * parts * inputs * area, pixels)
+    work = parts * inputs * area * layer.digits.pairs
+    compute = outputs * max(ceil_div(pixels, tiling.block_pixels) * work, pixels)
     weights = inputs * area * (lanes if layer.dense else 1) if layer.weighted else 0
     rate = max(weight_share, 0.5) if layer.dense else 1  # two words a cycle unpack, or a beat
     cost_of_weights = rate * weights + (BIAS_BEATS + inputs + 3 * machine.loop_cost) * layer.weighted

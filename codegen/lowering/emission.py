@@ -12,6 +12,7 @@ from bfp.operators import Channels
 from bfp.operators.interpolate import axis_of
 from bfp.parameters import Parameters, reciprocal
 from bfp.tables import activation_table
+from codegen.lowering.digits import digit_fields
 from codegen.lowering.job import Job
 from codegen.lowering.layer_fields import (
     AverageFields,
@@ -132,6 +133,7 @@ class Emitter:
             buffer=buffer_fields(tiling, self.graph.shapes[job.node.main][0], self.program.options.lanes),
             passes=pass_fields(tiling),
             weights=weight_fields(self.program, self.graph, job, tiling),
+            digits=digit_fields(self.artifact, job.node, self.program.array),
             epilogue=self.epilogue_fields(job),
             average=self.average_fields(job),
         )

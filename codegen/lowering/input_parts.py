@@ -10,22 +10,16 @@ integers (docs/numerics.md), and of few channels the lanes would idle.
 
 from __future__ import annotations
 
-from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bfp.artifact import Artifact
-from bfp.errors import BfpError
-from bfp.format import MAX_BITS, MIN_BITS, BlockFormat, mantissa_range
+from bfp.format import BlockFormat
 from bfp.graph import Node
 from bfp.layout import part_count, to_parts
 from bfp.operators import Alignment
 from bfp.parameters import Parameters
-from codegen.lowering.array import Array, build_array
-from codegen.lowering.engine_operators import ENGINE_OPERATOR
-from codegen.lowering.tiling import buffer_window
-from codegen.options import EngineOptions
 
 
 @dataclass(frozen=True)
@@ -41,61 +35,6 @@ class Lowered:
         inputs = zip(self.artifact.graph.inputs, np.split(mantissas, ends[:-1], axis=1))
         parts = [to_parts(x, formats[t], self.part_bits[t]) if t in self.part_bits else x for t, x in inputs]
         return np.concatenate(parts, axis=1)
-
-
-def fitted(
-    artifacts: list[Artifact], options: EngineOptions, multiplier_bits: int, narrow_multiplier_bits: int
-) -> tuple[Array, list[Lowered]]:
-    """The array, and the artifacts as they run on it: with inputs in parts, where all layers together take fewer steps so.
-
-    multiplier_bits, narrow_multiplier_bits: of the operands of the chip's DSPs. Raises BfpError as build_array does.
-    """
-
-    def built(lowered: list[Lowered]) -> Array:
-        widest = widest_operands([one.artifact for one in lowered])
-        return build_array(options, *widest, multiplier_bits, narrow_multiplier_bits)
-
-    whole = [Lowered(a, {}) for a in artifacts]
-    found = []
-    for bits in range(MAX_BITS - 1, MIN_BITS - 1, -1):
-        lowered = [in_parts(a, bits) for a in artifacts]
-        if any(one.part_bits for one in lowered):
-            with suppress(BfpError):  # where the option ``products`` asks for narrower operands than these
-                found.append((built(lowered), lowered))
-    with suppress(BfpError) if found else nullcontext():
-        found.insert(0, (built(whole), whole))
-    # of equals the longest chain, which is least logic; the input as it is comes first
-    return min(found, key=lambda pair: (block_steps(pair[1], pair[0]), -pair[0].chain))
-
-
-def widest_operands(artifacts: list[Artifact]) -> tuple[int, int]:
-    """Largest magnitudes that meet in the array: of weights, and of activations (1 where there is none)."""
-    weight, activation = 1, 1
-    for artifact in artifacts:
-        for node in artifact.graph.computed():
-            if node.op not in ENGINE_OPERATOR:
-                continue  # a table: nothing is multiplied
-            if ENGINE_OPERATOR[node.op].traits.dense:
-                if node.weighted:
-                    weight = max(weight, mantissa_range(artifact.parameters[node.name].weights.bits, True)[1])
-                activation = max(activation, artifact.formats[node.main].high)
-            if node.shortcut:  # it may have to be copied through the array
-                activation = max(activation, artifact.formats[node.shortcut].high)
-    return weight, activation
-
-
-def block_steps(lowered: list[Lowered], array: Array) -> int:
-    """Steps of the array over all dense layers, but for what tiles and edges add."""
-    return sum(_layer_steps(one.artifact, node, array) for one in lowered for node in one.artifact.graph.weighted())
-
-
-def _layer_steps(artifact: Artifact, node: Node, array: Array) -> int:
-    if not ENGINE_OPERATOR[node.op].traits.dense:
-        return 0
-    channels, (filters, height, width) = artifact.graph.shapes[node.main][0], artifact.graph.shapes[node.output]
-    words = -(-channels // array.lanes)
-    kernel = buffer_window(True, channels, words, node.window, array.lanes).kernel
-    return words * kernel[0] * kernel[1] * -(-filters // array.filters) * -(-height * width // array.pixels)
 
 
 def in_parts(artifact: Artifact, bits: int) -> Lowered:

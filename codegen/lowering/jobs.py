@@ -154,7 +154,8 @@ class ShortcutJobFields:
 @dataclass(frozen=True)
 class WalkFields:
     """Walk over the windows of a tile (hls/window.hpp): for each of `outputs` words and `blocks` of pixels `steps`
-    cycles a part, in `kernel_height` x `kernel_width` kernel positions of each input word.
+    cycles a part, in `kernel_height` x `kernel_width` kernel positions of each input word, at each of them one for every
+    pair of digits.
     """
 
     op: EngineOperator = choice(EngineOperator, default=EngineOperator.CONV)
@@ -162,6 +163,8 @@ class WalkFields:
     first: bool = number("accumulators start from the bias", default=False)
     last: bool = number("accumulators are complete after this pass", default=False)
     operand_unsigned: bool = number(default=False)
+    wide_weights: bool = number("they go as two digits, one after the other", default=False)
+    wide_operands: bool = number("and so do the activations", default=False)
     cycles: int = number(default=0)
     steps: int = number(default=0)
     kernel_height: int = number(default=0)

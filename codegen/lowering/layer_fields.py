@@ -209,6 +209,19 @@ class WeightFields:
 
 
 @dataclass(frozen=True)
+class DigitFields:
+    """Mantissas of a dense layer that are wider than the array's operands, and go as two digits, one after the other."""
+
+    wide_weights: bool = False
+    wide_operands: bool = False
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of digits that meet, each in a cycle of its own; of whole mantissas one."""
+        return (1 + self.wide_weights) * (1 + self.wide_operands)
+
+
+@dataclass(frozen=True)
 class EpilogueFields:
     """Epilogue."""
 
@@ -249,6 +262,7 @@ class LayerFields:
     buffer: BufferFields
     passes: PassFields
     weights: WeightFields
+    digits: DigitFields
     epilogue: EpilogueFields
     average: AverageFields
 

@@ -12,10 +12,12 @@ from bfp.errors import BfpError
 from bfp.graph import Node
 from bfp.kernel import Kernel
 from bfp.parameters import Parameters
+from codegen.lowering.arrangement import Arrangement, arrangements
 from codegen.lowering.cost import Machine
+from codegen.lowering.digits import digit_fields
 from codegen.lowering.emission import Emitter
 from codegen.lowering.fusion import MOST_QUEUED, MOST_WORDS, InputPool, Pool, fusible, input_pools
-from codegen.lowering.input_parts import Lowered, fitted
+from codegen.lowering.input_parts import Lowered
 from codegen.lowering.interpolation import expanded
 from codegen.lowering.job import Job
 from codegen.options import EngineOptions
@@ -24,6 +26,8 @@ from codegen.lowering.schedule import Program, StoredTensor
 from codegen.lowering.sequence import Traffic, Target, choose_tilings, early_pass, load_fields
 from codegen.lowering.tiling import Cutter, LayerShape, Tiling
 from codegen.performance.board import Board
+from codegen.performance.estimate import cycles
+from codegen.performance.resources import fits
 from codegen.performance.timing import Timing
 
 
@@ -37,17 +41,33 @@ def build(
 ) -> Program:
     """One program that runs the networks one after the other. Raises BfpError naming the layer.
 
-    board, timing: of the machine whose modelled cycles decide how layers are cut; the program computes the same on any.
-    with_weights, built: see :class:`Program`.
+    board, timing: of the machine whose modelled cycles decide which array is built, and how layers are cut; the program
+    computes the same on any. with_weights, built: see :class:`Program`.
     """
-    array, lowered = fitted(artifacts, options, board.multiplier_bits, board.narrow_multiplier_bits)
-    program = Program(options, array, artifacts, lowered, with_weights, built)
     machine = Machine.of(board, timing, options.lanes)
-    for index, one in enumerate(lowered):
-        begin = len(program.layers)
-        Lowering(program, machine, index, one).run()
-        program.ranges.append((begin, len(program.layers)))
-    return program
+
+    def lowered(arrangement: Arrangement, with_weights: bool) -> Program:
+        program = Program(options, arrangement.array, artifacts, arrangement.lowered, with_weights, built)
+        for index, one in enumerate(arrangement.lowered):
+            begin = len(program.layers)
+            Lowering(program, machine, index, one).run()
+            program.ranges.append((begin, len(program.layers)))
+        return program
+
+    possible = arrangements(artifacts, options, board.multiplier_bits, board.narrow_multiplier_bits)
+    if len(possible) == 1:
+        return lowered(possible[0], with_weights)
+    tried, refused = [], None
+    for arrangement in possible:
+        try:
+            program = lowered(arrangement, with_weights=False)
+        except BfpError as error:  # its buffers do not hold a layer: the other array may read it otherwise
+            refused = refused or error
+            continue
+        tried.append((not fits(program, board), cycles(program, board, timing), arrangement))
+    if not tried:
+        raise refused
+    return lowered(min(tried, key=lambda one: one[:2])[2], with_weights)
 
 
 @dataclass(frozen=True)
@@ -254,6 +274,7 @@ class Lowering:
             out_bits=job.target.bits,
             weight_bits=job.parameters.weights.bits if job.parameters.weights else 2,  # a copy has one-hot ones
             shortcut_bits=job.shortcut.bits if job.shortcut else 0,
+            digits=digit_fields(self.artifact, job.node, self.program.array),
             pool=job.pool,
             input_pool=job.input_pool,
             factors=job.node.factors,

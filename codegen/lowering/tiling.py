@@ -10,6 +10,7 @@ from bfp.graph import Window
 from codegen.lowering.array import Array
 from codegen.lowering.fusion import InputPool, Pool
 from codegen.lowering.engine_operators import EngineOperator
+from codegen.lowering.layer_fields import DigitFields
 from codegen.options import EngineOptions
 
 MOST_EXTRA_CUTS, MOST_EXTRA_PASSES = 8, 3
@@ -119,7 +120,7 @@ class LayerShape:
 
     op: the engine's operator. channels, in_words: of the input; out_words, out_height, out_width: of what it computes.
     in_bits, out_bits, weight_bits, shortcut_bits: widths of mantissas in memory, 0 where there is no shortcut.
-    pool, input_pool: that run in it, on its results and on its input. factors: by which rows and columns grow;
+    digits: of which mantissas go as such. pool, input_pool: that run in it, on its results and on its input. factors: by which rows and columns grow;
     planes_again: how often planes load for that, or for the edges that a map gets.
     """
 
@@ -135,6 +136,7 @@ class LayerShape:
     out_bits: int
     weight_bits: int
     shortcut_bits: int = 0
+    digits: DigitFields = DigitFields()
     pool: Pool | None = None
     input_pool: InputPool | None = None
     factors: tuple[int, int] = (1, 1)

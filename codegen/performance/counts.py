@@ -262,7 +262,7 @@ def pass_counts(
             group,
             tile.pixels,
             layer.fields.buffer.block_pixels,
-            work=(array.lanes // array.filters if dense else 1) * part * area,
+            work=(array.lanes // array.filters if dense else 1) * part * area * layer.fields.digits.pairs,
             completes=done > 0,
         ),
         pixels=done * tile.pixels,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
-from codegen.lowering.input_parts import fitted
+from codegen.lowering.arrangement import arrangements
 from codegen.lowering.program import build
 from codegen.options import EngineOptions
 from codegen.performance.board import Board
@@ -148,14 +148,14 @@ class Explorer:
             self.narrowed[widths] = narrow(self.artifact, *widths)
         artifact = self.narrowed[widths]
         ports = (self.board.multiplier_bits, self.board.narrow_multiplier_bits)
-        array, _ = fitted([artifact], options, *ports)
+        array = arrangements([artifact], options, *ports)[0].array
         if array.macs > self.board.dsp * array.products:  # seen before anything is cut
             raise BfpError(f"needs {array.macs // array.products} dsp (modelled)")
         program = build([artifact], options, self.board, with_weights=False)
         refuse_what_does_not_fit(program, self.board)
         result = estimate(program, self.board)
         figures = {name: result[name] for name in FIGURES}
-        return Point(*widths, options, array.products, array.macs, **figures, ranges=Ranges.of(result))
+        return Point(*widths, options, program.array.products, program.array.macs, **figures, ranges=Ranges.of(result))
 
     def arrays(self, widths: tuple[int, int]) -> Iterator[Point]:
         """Every size of the array, with the largest of some sizes of buffers that fits."""

@@ -122,10 +122,15 @@ def estimate_layers(program: Program, board: Board, timing: Timing) -> list[Laye
     return found
 
 
+def cycles(program: Program, board: Board, timing: Timing) -> int:
+    """Cycles of all steps."""
+    return sum(step.cycles for step in steps(program, board, timing))
+
+
 def cycle_range(program: Program, board: Board, timings: Timings) -> Range:
     """Cycles of all steps: with all latencies and the memory at their best, as is likely, and at their worst."""
     machines = zip(board.memories, timings)
-    return Range(*(sum(step.cycles for step in steps(program, at, timing)) for at, timing in machines))
+    return Range(*(cycles(program, at, timing) for at, timing in machines))
 
 
 def frame_range(cycles: Range, board: Board) -> Range:
@@ -140,7 +145,7 @@ def estimate(program: Program, board: Board, timings: Timings = TIMINGS) -> dict
     Single figures are the likely ones; "ranges" and "parts" have their low and high ends as well.
     """
     layers = estimate_layers(program, board, timings.likely)
-    cycles = sum(layer.cycles for layer in layers)
+    total = sum(layer.cycles for layer in layers)
     spans = cycle_range(program, board, timings)
     frames = frame_range(spans, board)
     macs = sum(layer.macs for layer in layers)
@@ -156,9 +161,9 @@ def estimate(program: Program, board: Board, timings: Timings = TIMINGS) -> dict
         "memory_gb_s_high": board.memory_gb_s_high,
         "array": {**asdict(program.array), "macs_per_cycle": program.array.macs},
         "timing": asdict(timings),
-        "cycles": cycles,
+        "cycles": total,
         "frames_per_second": frames.likely,
-        "mac_efficiency": round(macs / (cycles * program.array.macs), 4),
+        "mac_efficiency": round(macs / (total * program.array.macs), 4),
         "macs": macs,
         "ddr_bytes": sum(layer.ddr_bytes for layer in layers),
         # what no schedule goes below: all products, and all bytes

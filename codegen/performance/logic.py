@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bfp.tables import Table
 from codegen.features import Features, Shifts
-from codegen.lowering.array import FIELD_BITS, Array
+from codegen.lowering.array import DIGIT_BITS, FIELD_BITS, Array
 from codegen.lowering.engine_operators import EngineOperator
 from codegen.lowering.schedule import Program
 from codegen.lowering.tiling import ceil_div
@@ -44,6 +44,11 @@ def shifter(bits: int, by_bits: int) -> int:
         reach += (2**step - 1) << level
         total += bits + reach if step == 2 else ceil_div(bits + reach, 2)
     return total
+
+
+def signed_bits(magnitude: int) -> int:
+    """Bits of mantissas up to a magnitude, sign included."""
+    return magnitude.bit_length() + 1
 
 
 def multiplexer(ways: int) -> int:
@@ -107,14 +112,24 @@ def conv_luts(a: Array, use: Features) -> list[Part]:
     outputs, chains, parts = a.filters * a.pixels, a.lanes // a.chain, a.lanes // a.filters
     # with one product a DSP, a whole word is summed by the DSPs' cascade
     field = FIELD_BITS.get(a.products, 0)
-    total = field + (chains - 1).bit_length() if field else use.operand_bits + use.weight_bits + a.lanes.bit_length()
-    pairs = a.lanes * (a.filters // 2) * (use.weight_bits + 1) if a.products > 1 else 0
-    twins = a.lanes * (a.pixels // 2) * (use.operand_bits + 1) if a.products == 4 else 0
+    # what is multiplied at once, sign included: no wider than the network's mantissas, nor than the array's operands
+    weight, operand = min(use.weight_bits, signed_bits(a.weight)), min(use.operand_bits, signed_bits(a.operand))
+    total = field + (chains - 1).bit_length() if field else operand + weight + a.lanes.bit_length()
+    pairs = a.lanes * (a.filters // 2) * (weight + 1) if a.products > 1 else 0
+    twins = a.lanes * (a.pixels // 2) * (operand + 1) if a.products == 4 else 0
+    wide = total + DIGIT_BITS * (use.wide_weights + use.wide_operands)
+    digits = [
+        # one of two digits, or the mantissa itself: a 4:1 choice; and a 2:1 choice of where their sums go
+        part("digits of weights", use.wide_weights * a.lanes * a.filters * weight, CHOICES),
+        part("digits of activations", use.wide_operands * a.lanes * a.pixels * operand, CHOICES),
+        part("sums of digits", outputs * (use.wide_weights + use.wide_operands) * ceil_div(wide, 2), SHIFTERS),
+    ]
     return [
         # a negative mantissa borrows from the one above it
         part("mantissas side by side", pairs + twins, PREADDERS),
+        *(digits if wide > total else []),
         part("sums of chains", outputs * added_in_turn(chains, field) if field else 0, ADDERS),
-        part("alignment shifters", outputs * shifter(total, use.align_bits), SHIFTERS),
+        part("alignment shifters", outputs * shifter(wide, use.align_bits), SHIFTERS),
         # the start value is chosen in the adder; between chunks it may be a partial sum
         part("accumulators", outputs * ACC * (1 + use.chunks) + a.filters * ACC * (parts - 1) // 2, ADDERS),
         # another word of the same beats, and a choice for every column of the buffer

@@ -59,6 +59,12 @@ class ChipTooSmall(BfpError):
     """The modelled engine takes more of a chip than there is; another engine may fit."""
 
 
+def fits(program: Program, board: Board) -> bool:
+    """Whether a program's engine likely fits the board."""
+    built = area(program, board)
+    return all(built.total(resource).likely <= getattr(board, resource.value) for resource in ADVICE)
+
+
 def refuse_what_does_not_fit(program: Program, board: Board) -> None:
     """Raise BfpError, with what to change, where a program likely exceeds the board: ChipTooSmall for its engine."""
     built, name = area(program, board), program.title

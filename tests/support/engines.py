@@ -32,10 +32,10 @@ class Engine:
 # full size at 8 and at 5 bits, narrow, tiny buffers that force tiles and chunks; a fast board and a slow one
 ENGINES = (
     Engine(16, 8, 5, 256, 512),
-    Engine(4, 4, 3, 25, 8, board=load_board("kv260")),
+    Engine(4, 4, 3, 25, 8, products=4, board=load_board("kv260")),
     Engine(16, 8, 5, 40, 8, widest=5),
     Engine(2, 2, 1, 64, 16, products=1),
-    Engine(8, 4, 2, 30, 8, board=load_board("pynq_z2")),
+    Engine(8, 4, 2, 30, 8, products=2, board=load_board("pynq_z2")),
     Engine(4, 2, 1, 25, 8, widest=4),
 )
 
