@@ -18,6 +18,7 @@ _RANGES = {
     "input_words": (16, 1 << 20),
     "weight_steps": (1, 4096),
     "tile_blocks": (1, 1 << 16),
+    "batch": (1, 64),
 }
 
 
@@ -32,7 +33,8 @@ class EngineOptions:
     per DSP, 1, 2 or 4; 0: as many as the network's mantissa widths allow.
     input_words: words of the input tile buffer. weight_steps: steps of the
     weight buffer (lanes x lanes mantissas each). tile_blocks: blocks of partial
-    sums kept between the weight chunks of a layer.
+    sums kept between the weight chunks of a layer. batch: pictures that the last layers
+    take at once where they can, so that their weights are read once for all of them.
     """
 
     lanes: int = 16
@@ -42,6 +44,7 @@ class EngineOptions:
     input_words: int = 8190
     weight_steps: int = 512
     tile_blocks: int = 256
+    batch: int = 1
 
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():
