@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
+from bfp.deployment import MAX_BATCH
 from bfp.errors import BfpError
 from bfp.names import shown
 
@@ -18,7 +19,7 @@ _RANGES = {
     "input_words": (16, 1 << 20),
     "weight_steps": (1, 4096),
     "tile_blocks": (1, 1 << 16),
-    "batch": (1, 64),
+    "batch": (1, MAX_BATCH),
 }
 
 

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from bfp.graph import Node
-from codegen.lowering.engine_operators import EngineOperator
 from codegen.lowering.fusion import InputPool
 from codegen.lowering.job import Job
 from codegen.lowering.schedule import EngineLayer
@@ -27,8 +26,8 @@ def makes_one_pixel(job: Job) -> bool:
     window, source, target = job.reader.window, job.source, job.target
     whole = window.kernel == (source.height, source.width) and window.padding == (0, 0, 0, 0)
     plain = job.pool is None and job.planes_again == 0 and window.dilation == (1, 1)
-    # an average that is a layer takes its reciprocals by the rows of its output
-    return (target.height, target.width) == (1, 1) and whole and plain and job.op is not EngineOperator.AVG_POOL
+    # what multiplies its sums by numbers of its own takes these by the rows of its output
+    return (target.height, target.width) == (1, 1) and whole and plain and not job.op.traits.scaled
 
 
 def stacked(job: Job, count: int) -> Job:
