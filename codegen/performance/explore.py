@@ -54,7 +54,9 @@ def explore(
 
     current: the engine that the network has now; it is a point, too. widths:
     pairs (weights, activations) besides the artifact's own; wider ones count as
-    its own. "current", "best" (of each width) and "fronts" index "points".
+    its own. "current", "best" (of each width), "batched" and "fronts" index "points". "best" and the fronts are of engines
+    that take one picture at a time, but for the fronts whose cost is "batch"; "batched" are the fastest that take several,
+    of each width where they are faster than the best.
     Raises BfpError where no engine fits the board.
     """
     own = widths_of(artifact)
@@ -77,13 +79,21 @@ def explore(
         )
     points = list(explorer.points.values())
     number = {id(p): n for n, p in enumerate(points)}
-    by_width = {pair: [p for p in points if (p.weights, p.activations) == pair] for pair in pairs}
+    single = [p for p in points if p.batch == 1]
+    every = {pair: [p for p in points if (p.weights, p.activations) == pair] for pair in pairs}
+    by_width = {pair: [p for p in mine if p.batch == 1] for pair, mine in every.items()}
     fronts = [
         {"cost": cost, "weights": w, "activations": a, "points": [number[id(p)] for p in front(mine, cost)]}
         for cost in RESOURCES
         for (w, a), mine in by_width.items()
     ]
-    fronts.append({"cost": "bits", "points": [number[id(p)] for p in front(points, "bits")]})
+    fronts.append({"cost": "bits", "points": [number[id(p)] for p in front(single, "bits")]})
+    batched = [fastest(mine) for mine in every.values() if mine and fastest(mine).batch > 1]
+    if batched:
+        fronts += [
+            {"cost": "batch", "weights": w, "activations": a, "points": [number[id(p)] for p in front(mine, "batch")]}
+            for (w, a), mine in every.items()
+        ]
     return {
         "modelled": True,
         "network": artifact.graph.name,
@@ -94,15 +104,17 @@ def explore(
         "widths": [list(pair) for pair in pairs],
         "current": None if now is None else number[id(now)],
         "best": [number[id(fastest(mine))] for mine in by_width.values() if mine],
+        "batched": [number[id(p)] for p in batched],
         "refused": dict(refused),
         "fronts": fronts,
-        "points": [{**asdict(p), "bits": p.bits} for p in points],
+        "points": [{**asdict(p), "bits": p.bits, "batch": p.batch} for p in points],
     }
 
 
 def section(point: dict, board: Board) -> str:
     """The [engine] section of a network file for an entry of "points"."""
     names = ("lanes", "filters", "pixels", "input_words", "weight_steps", "tile_blocks")
+    names += ("batch",) if point["options"]["batch"] > 1 else ()
     options = [f"{name} = {point['options'][name]}" for name in names]
     return "\n".join(["[engine]", f'board = "{board.word}"', *options])
 
@@ -113,7 +125,8 @@ def table(result: dict) -> list[str]:
         f"{'bits':>5} {'frames/s (low to high)':>28} {'lanes':>5} {'filt.':>5} {'pix.':>4} {'MAC/cyc':>7} {'array':>6} "
         f"{'DSP':>5} {'BRAM36':>6} {'LUT (low to high)':>24}  (all modelled)"
     ]
-    for name, index in [("now", result["current"]), *(("best", i) for i in result["best"])]:
+    batched = [(f"batches of {result['points'][i]['batch']}", i) for i in result["batched"]]
+    for name, index in [("now", result["current"]), *(("best", i) for i in result["best"]), *batched]:
         if index is not None:
             p = result["points"][index]
             o = p["options"]
@@ -164,6 +177,13 @@ def main(argv: list[str] | None = None) -> int:
         f"\nmodelled best for {result['network']} on {result['board']} at {best['weights']}/{best['activations']} bits"
         f": {Ranges.of(best).frames_per_second} frames/s\n\n{section(best, board)}\n"
     )
+    if result["batched"]:
+        many = result["points"][result["batched"][0]]
+        milliseconds = many["cycles"] / board.clock_mhz / 1e3
+        print(
+            f"with batches of {many['batch']} pictures {Ranges.of(many).frames_per_second} frames/s, one alone in "
+            f"{milliseconds:.1f} ms (modelled):\n\n{section(many, board)}\n"
+        )
     print(f"{arguments.folder / 'explore.svg'}, explore.json; {time.perf_counter() - start:.1f} s")
     return 0
 
