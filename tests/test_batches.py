@@ -56,19 +56,21 @@ def program_of(number: int, artifacts: list, out=None) -> tuple[Program, str | N
     return (build(artifacts, options, engine.board), None) if out is None else generate(artifacts, options, engine.board, out)
 
 
-def simulated(program: Program, identity: str, artifacts: list, seeds: range, images: int, out) -> dict:
-    """What C simulation finds for so many random images."""
-    bench, _ = compile_engine(out / "generated", out / "csim")
+def simulated(
+    program: Program, identity: str, artifacts: list, seeds: range, images: int, out, threaded: bool = False
+) -> dict:
+    """What C simulation finds for so many random images. threaded: with each process in a thread of its own."""
+    bench, _ = compile_engine(out / "generated", out / "csim", threaded=threaded)
     inputs = [np.concatenate([random_input(a, 100 * s + n) for n in range(images)]) for a, s in zip(artifacts, seeds)]
     write_golden(out / "golden.bin", program, identity, inputs)
     return run_testbench(bench, out / "deploy" / "weights.bin", out / "golden.bin", out / "result.json")
 
 
-def check(number: int, out, first: int = FIRST, count: int = PER_PROGRAM, left: int = 1) -> None:
+def check(number: int, out, first: int = FIRST, count: int = PER_PROGRAM, left: int = 1, threaded: bool = False) -> None:
     """left: pictures of the last batch, which is not full."""
     artifacts, seeds = classifiers(number, first, count)
     program, identity = program_of(number, artifacts, out)
-    result = simulated(program, identity, artifacts, seeds, BATCHES[number] + left, out)
+    result = simulated(program, identity, artifacts, seeds, BATCHES[number] + left, out, threaded)
     assert result["mismatches"] == 0, f"engine {number}: {result['first_mismatch']}"
     assert result["images"] == BATCHES[number] + left
     predicted = program_counts(program)
@@ -85,7 +87,8 @@ def test_batches_are_bit_equal(number, left, tmp_path):
 @pytest.mark.parametrize("turn", range(24))
 def test_many_batches(turn, tmp_path):
     number = turn % len(ENGINES)
-    check(number, tmp_path, 2000 + 100 * turn, count=10, left=1 + turn % (BATCHES[number] - 1 or 1))
+    left = 1 + turn % (BATCHES[number] - 1)
+    check(number, tmp_path, 2000 + 100 * turn, count=10, left=left, threaded=turn % 4 == 3)
 
 
 def corners_of(layer: EngineLayer) -> Counter:
