@@ -19,7 +19,7 @@ from codegen.options import EngineOptions
 from codegen.performance.board import DEFAULT_BOARD, Board, board_at
 from codegen.performance.estimate import estimate
 from codegen.performance.fitting import check_fit_together
-from codegen.performance.ranges import Range, Ranges
+from codegen.performance.ranges import Ranges
 from codegen.performance.roofline import roofline
 from codegen.simulation.csim import simulate
 from codegen.vendor.lock import check_free
@@ -81,7 +81,7 @@ def run_estimate(folder: Path, options: EngineOptions, board: Board) -> None:
             f"{layer['cycles']:10d} {layer['macs']:12d} {100 * layer['mac_efficiency']:5.1f}% "
             f"{layer['ddr_bytes'] / 1e6:7.2f}  {layer['bound']:13} {layer['name']}"
         )
-    alone = f" (one picture alone, {Range(**result['latency_ms'])} ms)" if batch > 1 else ""
+    alone = f" (one picture alone, {ranges.latency_ms} ms)" if batch > 1 else ""
     together = f" in batches of {batch}" if batch > 1 else ""
     print(
         f"{result['network']} on {result['board']} at {result['clock_mhz']} MHz, modelled: {result['cycles']} cycles{alone}, "

@@ -129,9 +129,10 @@ def modelled(folder: Path, deployment: Deployment) -> dict:
     cycles = data.get("cycles") if isinstance(data, dict) else None
     if type(cycles) is not int or cycles < 1 or data.get("network") != deployment.name:
         raise place.wrong(f"it is no estimate of {deployment.name}")
-    if data.get("batch") != deployment.batch:
-        raise place.wrong(f"it is of another batch than {deployment.batch}")
-    own, cycles = deployment.only, data["batch_cycles"]["likely"] / deployment.batch
+    of_batch, own = data.get("batch_cycles"), deployment.only
+    if data.get("batch") != deployment.batch or type(of_batch) is not int or of_batch < 1:
+        raise place.wrong(f"it is not of batches of {deployment.batch}")
+    cycles = of_batch / deployment.batch
     if own.name != deployment.name:  # of several together
         cycles = sum(layer["cycles"] / layer["pictures"] for layer in data["layers"][own.begin : own.end])
     return {"images_a_second": deployment.engine_clock_mhz * 1e6 / cycles, "clock_mhz": deployment.engine_clock_mhz}

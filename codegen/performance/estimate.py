@@ -145,6 +145,11 @@ def batch_range(program: Program, board: Board, timings: Timings) -> Range:
     )
 
 
+def latency_range(cycles: Range, board: Board) -> Range:
+    """Milliseconds of a range of cycles."""
+    return Range(*(round(count / board.clock_mhz / 1e3, 3) for count in (cycles.low, cycles.likely, cycles.high)))
+
+
 def frame_range(cycles: Range, board: Board, pictures: int = 1) -> Range:
     """Frames per second of a range of cycles for so many pictures: the fewest cycles make the most."""
     clock = board.clock_mhz * 1e6 * pictures
@@ -161,7 +166,7 @@ def estimate(program: Program, board: Board, timings: Timings = TIMINGS) -> dict
     layers = estimate_layers(program, board, timings.likely)
     cycles = sum(layer.cycles for layer in layers)
     spans = cycle_range(program, board, timings)
-    batch = program.options.batch
+    batch, latency = program.options.batch, latency_range(spans, board)
     full = batch_range(program, board, timings) if batch > 1 else spans
     frames = frame_range(full, board, batch)
     ddr_bytes = sum(layer.ddr_bytes // layer.pictures for layer in layers)
@@ -179,9 +184,9 @@ def estimate(program: Program, board: Board, timings: Timings = TIMINGS) -> dict
         "array": {**asdict(program.array), "macs_per_cycle": program.array.macs},
         "timing": asdict(timings),
         "cycles": cycles,
-        "latency_ms": asdict(Range(*(round(n / board.clock_mhz / 1e3, 3) for n in (spans.low, spans.likely, spans.high)))),
+        "latency_ms": latency.likely,
         "batch": batch,
-        "batch_cycles": asdict(full),
+        "batch_cycles": full.likely,
         "frames_per_second": frames.likely,
         "mac_efficiency": round(batch * macs / (full.likely * program.array.macs), 4),
         "macs": macs,
@@ -190,7 +195,7 @@ def estimate(program: Program, board: Board, timings: Timings = TIMINGS) -> dict
         "least_cycles_array": math.ceil(macs / program.array.macs),
         "least_cycles_memory": math.ceil(ddr_bytes / board.bytes_per_cycle),
         **{word: total.likely for word, total in totals.items()},
-        "ranges": asdict(Ranges(spans, frames, **totals)),
+        "ranges": asdict(Ranges(spans, latency, frames, **totals)),
         "warnings": warnings(built, network, board),
         "parts": [
             {

@@ -14,7 +14,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -79,21 +79,9 @@ def explore(
         )
     points = list(explorer.points.values())
     number = {id(p): n for n, p in enumerate(points)}
-    single = [p for p in points if p.batch == 1]
     every = {pair: [p for p in points if (p.weights, p.activations) == pair] for pair in pairs}
-    by_width = {pair: [p for p in mine if p.batch == 1] for pair, mine in every.items()}
-    fronts = [
-        {"cost": cost, "weights": w, "activations": a, "points": [number[id(p)] for p in front(mine, cost)]}
-        for cost in RESOURCES
-        for (w, a), mine in by_width.items()
-    ]
-    fronts.append({"cost": "bits", "points": [number[id(p)] for p in front(single, "bits")]})
+    single = {pair: [p for p in mine if p.batch == 1] for pair, mine in every.items()}
     batched = [fastest(mine) for mine in every.values() if mine and fastest(mine).batch > 1]
-    if batched:
-        fronts += [
-            {"cost": "batch", "weights": w, "activations": a, "points": [number[id(p)] for p in front(mine, "batch")]}
-            for (w, a), mine in every.items()
-        ]
     return {
         "modelled": True,
         "network": artifact.graph.name,
@@ -103,12 +91,22 @@ def explore(
         "limits": {resource: getattr(board, resource) for resource in RESOURCES},
         "widths": [list(pair) for pair in pairs],
         "current": None if now is None else number[id(now)],
-        "best": [number[id(fastest(mine))] for mine in by_width.values() if mine],
+        "best": [number[id(fastest(mine))] for mine in single.values() if mine],
         "batched": [number[id(p)] for p in batched],
         "refused": dict(refused),
-        "fronts": fronts,
+        "fronts": [{**of, "points": [number[id(p)] for p in chosen]} for of, chosen in _fronts(single, every, bool(batched))],
         "points": [{**asdict(p), "bits": p.bits, "batch": p.batch} for p in points],
     }
+
+
+def _fronts(single: dict[tuple, list], every: dict[tuple, list], batches: bool) -> Iterator[tuple[dict, list]]:
+    """What each front is of, and its points. single, every: points by their widths, of one picture at a time and of all;
+    batches: whether there is a front of them."""
+    costs = [(cost, single) for cost in RESOURCES] + [("batch", every)] * batches
+    for cost, of_widths in costs:
+        for (weights, activations), mine in of_widths.items():
+            yield {"cost": cost, "weights": weights, "activations": activations}, front(mine, cost)
+    yield {"cost": "bits"}, front([p for mine in single.values() for p in mine], "bits")
 
 
 def section(point: dict, board: Board) -> str:
