@@ -24,7 +24,8 @@ class DeployedNetwork:
     """One network of an engine's program.
 
     artifact_digest: the artifact it was generated from; float_digest: the float weights that that was calibrated from,
-    or empty. begin, end: its layers of the schedule, ``end`` not among them. inputs, outputs: in the graph's order.
+    or empty. begin, end: its layers of the schedule, ``end`` not among them; from ``shared`` on, which is ``end`` where none
+    does, they take all pictures of a batch at once. inputs, outputs: in the graph's order.
     tensors: all that are stored, in the order of the layers that write them. detection, joins: of the artifact.
     """
 
@@ -33,6 +34,7 @@ class DeployedNetwork:
     float_digest: str = checked(hexadecimal(64, empty=True))
     begin: int = checked(whole(0, MAX_NODES))
     end: int = checked(whole(0, MAX_NODES))
+    shared: int = checked(whole(0, MAX_NODES))
     inputs: tuple[NetworkInput, ...] = checked(tuple_of(record(NetworkInput), 1, MAX_ENDS))
     outputs: tuple[NetworkOutput, ...] = checked(tuple_of(record(NetworkOutput), 1, MAX_ENDS))
     tensors: tuple[PlacedTensor, ...] = checked(tuple_of(record(PlacedTensor), 1, MAX_NODES))

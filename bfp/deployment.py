@@ -33,9 +33,10 @@ from bfp.limits import MAX_ENDS, MAX_MEMORY
 from bfp.names import COMMAND, shown
 
 # 2: output offset; 3: output scale; 4: board and clock; 5: lists of inputs and outputs, hashes of all files;
-# 6: how the bitstream was implemented; 7: what it holds of each layer, and what the package has; 8: a list of networks
-SCHEMA = 8
-MAX_NETWORKS = 2**6
+# 6: how the bitstream was implemented; 7: what it holds of each layer, and what the package has; 8: a list of networks; 9: batches of
+# pictures
+SCHEMA = 9
+MAX_NETWORKS, MAX_BATCH = 2**6, 2**6
 MANIFEST, WEIGHTS = "manifest.json", "weights.bin"
 SAMPLES = ("artifact.npz", "samples.npz")  # for the board's verification, of a package with one network
 MISSING = f"give the deployment folder that `{COMMAND} codegen` wrote"
@@ -50,7 +51,8 @@ class Deployment(OnlyNetwork):
 
     name: of the package; of a single network its own. identity: of the kernel that belongs to these files, 16
     hexadecimal digits; kernel: what that holds, of all networks. board, clock_mhz: for which it was generated. lanes:
-    bytes of a word. weights_words, fmap_words: sizes of the weight image and of the feature-map arena. ip: the engine's
+    bytes of a word. weights_words, fmap_words: sizes of the weight image and of a picture's feature-map arena; batch: pictures
+    that the last layers of a network take at once, whose arenas lie one behind the other. ip: the engine's
     name in the block design. networks: in the order of their layers. files: SHA-256 of every other file of the folder,
     by name. implementation: of the bitstream, None before there is one. minimal: whether artifact and samples were to be
     left out. digest: SHA-256 of the manifest without it.
@@ -67,6 +69,7 @@ class Deployment(OnlyNetwork):
     kernel: Kernel = checked(record(Kernel))
     weights_words: int = checked(whole(0, MAX_WORDS))
     fmap_words: int = checked(whole(1, MAX_WORDS))
+    batch: int = checked(whole(1, MAX_BATCH))
     ip: str = checked(NAME)
     networks: tuple[DeployedNetwork, ...] = checked(tuple_of(record(DeployedNetwork), 1, MAX_NETWORKS))
     files: dict[str, str] = checked(mapping(HASH, MAX_ENDS, keys=FILE_NAME), default_factory=dict)
@@ -98,6 +101,21 @@ class Deployment(OnlyNetwork):
     def layers(self) -> int:
         """Layers of the engine's schedule, of all networks."""
         return len(self.kernel.layers)
+
+    @property
+    def map_words(self) -> int:
+        """Words of the feature maps of all pictures of a batch."""
+        return self.batch * self.fmap_words
+
+    def touched_words(self, begin: int, end: int) -> int:
+        """Words of the feature maps that layers [begin, end) may touch, from the pointers on."""
+        shares = any(max(network.shared, begin) < min(network.end, end) for network in self.networks)
+        return self.map_words if shares else self.fmap_words
+
+    @property
+    def pictures_at_once(self) -> int:
+        """Pictures that the only network takes at once. Raises BfpError where there are several networks."""
+        return self.batch if self.only.shared < self.only.end else 1
 
     @property
     def engine_clock_mhz(self) -> float:
@@ -135,7 +153,7 @@ def content_digest(data: dict) -> str:
 
 def verify(deployment: Deployment) -> None:
     """Raise BfpError unless networks are whole, lie one behind the other, and files belong together."""
-    for what, words in (("weights", deployment.weights_words), ("feature maps", deployment.fmap_words)):
+    for what, words in (("weights", deployment.weights_words), ("feature maps", deployment.map_words)):
         if words * deployment.lanes > MAX_MEMORY:
             raise BfpError(f"its {what} take {words * deployment.lanes} bytes, more than {MAX_MEMORY}")
     verify_names([network.name for network in deployment.networks], deployment.name)
@@ -145,6 +163,10 @@ def verify(deployment: Deployment) -> None:
             found = f"layers {network.begin} to {network.end}"
             raise BfpError(f"network {network.name} has {found}, where layer {layer} of {deployment.layers} comes next")
         verify_network(network, deployment.kernel, deployment.fmap_words, deployment.lanes)
+        if not network.begin <= network.shared <= network.end or (deployment.batch == 1 and network.shared < network.end):
+            raise BfpError(
+                f"layers of {network.name} from {network.shared} to {network.end} would take {deployment.batch} pictures at once"
+            )
         first, last = network.words(deployment.lanes)
         if first < word:
             raise BfpError(f"tensors of {network.name} lie where those of {before} do, at word {first}")

@@ -36,7 +36,7 @@ def run_generate(folder: Path, options: EngineOptions, board: Board, keep: bool)
         f"{found.label} for {board.name}: {len(program.layers)} layers, "
         f"{sum(x.macs for x in program.layers) / 1e6:.1f} million multiply-accumulates, "
         f"{program.weight_words * options.lanes / 1e6:.2f} MB of weights, "
-        f"{program.fmap_words * options.lanes / 1e6:.2f} MB of feature maps, kernel {identity}, "
+        f"{program.map_words * options.lanes / 1e6:.2f} MB of feature maps, kernel {identity}, "
         f"written in {time.perf_counter() - start:.1f} s"
     )
     if said := bitstream_state(read_deployment(folder / "deploy"), folder / "deploy"):
@@ -74,16 +74,18 @@ def run_estimate(folder: Path, options: EngineOptions, board: Board) -> None:
     write_json(folder / "estimate.json", result)
     write_text(folder / "roofline.svg", roofline(result))
     warn(result["warnings"])
-    ranges = Ranges.of(result)
+    ranges, batch = Ranges.of(result), result["batch"]
     print(f"{'cycles':>10} {'MACs':>12} {'array':>6} {'MB':>7}  bound         layer          (all modelled)")
     for layer in result["layers"]:
         print(
             f"{layer['cycles']:10d} {layer['macs']:12d} {100 * layer['mac_efficiency']:5.1f}% "
             f"{layer['ddr_bytes'] / 1e6:7.2f}  {layer['bound']:13} {layer['name']}"
         )
+    alone = f" (one picture alone, {ranges.latency_ms} ms)" if batch > 1 else ""
+    together = f" in batches of {batch}" if batch > 1 else ""
     print(
-        f"{result['network']} on {result['board']} at {result['clock_mhz']} MHz, modelled: {result['cycles']} cycles, "
-        f"{ranges.frames_per_second} frames/s, {100 * result['mac_efficiency']:.1f} % of the array's "
+        f"{result['network']} on {result['board']} at {result['clock_mhz']} MHz, modelled: {result['cycles']} cycles{alone}, "
+        f"{ranges.frames_per_second} frames/s{together}, {100 * result['mac_efficiency']:.1f} % of the array's "
         f"{result['array']['macs_per_cycle']} multiply-accumulates a cycle, {result['ddr_bytes'] / 1e6:.1f} MB of "
         f"memory traffic; {ranges.dsp} DSP, {ranges.bram36} BRAM36, {ranges.lut} LUT"
     )

@@ -79,6 +79,7 @@ def deployed_network(program: Program, network: int) -> DeployedNetwork:
         float_digest=artifact.float_digest,
         begin=begin,
         end=end,
+        shared=program.shared[network],
         inputs=artifact.inputs,
         outputs=artifact.outputs,
         tensors=readable_tensors(program, network),
@@ -98,6 +99,7 @@ def deployment(program: Program, identity: str, weights_words: int, board: Board
         lanes=program.options.lanes,
         weights_words=weights_words,
         fmap_words=program.fmap_words,
+        batch=program.options.batch,
         ip=IP_NAME,
         networks=tuple(deployed_network(program, index) for index in range(len(program.artifacts))),
     )

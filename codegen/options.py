@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
+from bfp.deployment import MAX_BATCH
 from bfp.errors import BfpError
 from bfp.names import shown
 
@@ -18,6 +19,7 @@ _RANGES = {
     "input_words": (16, 1 << 20),
     "weight_steps": (1, 4096),
     "tile_blocks": (1, 1 << 16),
+    "batch": (1, MAX_BATCH),
 }
 
 
@@ -32,7 +34,8 @@ class EngineOptions:
     per DSP, 1, 2 or 4; 0: as many as the network's mantissa widths allow.
     input_words: words of the input tile buffer. weight_steps: steps of the
     weight buffer (lanes x lanes mantissas each). tile_blocks: blocks of partial
-    sums kept between the weight chunks of a layer.
+    sums kept between the weight chunks of a layer. batch: pictures that the last layers
+    take at once where they can, so that their weights are read once for all of them.
     """
 
     lanes: int = 16
@@ -42,6 +45,7 @@ class EngineOptions:
     input_words: int = 8190
     weight_steps: int = 512
     tile_blocks: int = 256
+    batch: int = 1
 
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():

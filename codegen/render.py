@@ -116,6 +116,7 @@ def _context(program: Program, title: str) -> dict[str, object]:
         "input_pool_rows": max(program.rows("INPUT_POOL_SHIFT"), 1),
         "average_rows": max(program.count("RECIPROCAL_ROW"), 1),
         "average_columns": max(program.count("RECIPROCAL_COLUMN"), 1),
+        "networks": [(begin, shared, end) for (begin, end), shared in zip(program.ranges, program.shared)],
         "macs": sum(layer.macs for layer in program.layers),
         "tables": _tables(program),
         "entries": _entries(program),

@@ -1,4 +1,4 @@
-"""The feature maps' memory of one run: what the engine reads its input from, and leaves every tensor in."""
+"""The feature maps' memory: what the engine reads a picture's input from, and leaves every tensor in; those of a batch."""
 
 from __future__ import annotations
 
@@ -57,3 +57,32 @@ class Arena:
             parts = [self.buffer[s.address : s.address + count] for s, count in zip(tensor.segments, words)]
             self._parts[id(tensor)] = known = tensor, parts
         return known[1]
+
+
+class Batch:
+    """The arenas of so many pictures, one behind the other in a buffer: the last layers may take all of them at once.
+
+    used: pictures that have their inputs, from the first one on. left: runs of the engine that are still to be started.
+    """
+
+    def __init__(self, buffer: Any, pictures: int):
+        words = len(buffer) // pictures
+        parts = [buffer] if pictures == 1 else [buffer[n * words : (n + 1) * words] for n in range(pictures)]
+        self.pictures = [Arena(part) for part in parts]
+        self.used = 1
+        self.left: list[tuple[int, int, int]] = []
+
+    def put(self, inputs: Inputs, prepared: tuple[Prepared, ...], place: int = 0, lap: Lap = no_lap) -> None:
+        """Write the network's inputs for the picture at a place, the last one so far."""
+        self.pictures[place].put(inputs, prepared, lap)
+        self.used = place + 1
+
+    @property
+    def arenas(self) -> list[Arena]:
+        """Of the pictures that have their inputs."""
+        return self.pictures[: self.used]
+
+    @property
+    def last(self) -> Arena:
+        """The last picture's."""
+        return self.pictures[self.used - 1]

@@ -6,6 +6,7 @@ import itertools
 import math
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +42,21 @@ def as_given(images: np.ndarray, deployment: Deployment) -> list[np.ndarray]:
 
 
 def bench(accelerator: Accelerator, images: list[Any], seconds: float, draft: bool = False) -> dict:
-    """Measure for about three times ``seconds``: one image at a time, the engine alone, many images.
+    """Measure for about three times ``seconds``: one image at a time, the engine alone, many images; where the network takes
+    several images at once, the engine alone on full batches as well.
 
     images: of any kind that the accelerator takes, in turn. Returns figures by name, JSON's types only. Raises
     BfpError where there is no image, or no time to measure in.
     """
     if not images or not seconds > 0:
         raise BfpError("nothing can be measured without images and time; give at least one image and some seconds")
-    shown = itertools.cycle(images)
+    shown, together = itertools.cycle(images), accelerator.deployment.pictures_at_once
     with Progress("bench: part", 3) as progress:
         steps, latency = _one_by_one(accelerator, shown, seconds, draft)
         progress.step(1)
-        engine = _timed(accelerator.run_engine, seconds)
+        engine = batches = _timed(accelerator.run_engine, seconds)
+        if together > 1:
+            batches = _timed(partial(accelerator.run_engine, together), seconds)
         progress.step(2)
         with PowerMeter() as meter:
             rate = _many(accelerator, shown, seconds, draft)
@@ -64,7 +68,8 @@ def bench(accelerator: Accelerator, images: list[Any], seconds: float, draft: bo
     return {
         "network": accelerator.deployment.network,
         "images_a_second": rate,
-        "engine_images_a_second": 1 / float(np.mean(engine)),
+        "engine_images_a_second": together / float(np.mean(batches)),
+        "images_at_once": together,
         "latency_ms": _percentiles(latency),
         "engine_latency_ms": _percentiles(engine),
         "steps_ms": {name: 1e3 * value for name, value in steps.items()},
@@ -114,7 +119,8 @@ def _percentiles(seconds: list[float]) -> dict[str, float]:
 
 
 def modelled(folder: Path, deployment: Deployment) -> dict:
-    """What the model says of the engine, at the clock that it has: images a second; or a note, where nothing says it."""
+    """What the model says of the engine, at the clock that it has: images a second, in full batches where there are any; or a
+    note, where nothing says it."""
     path = folder.resolve().parent / ESTIMATE
     if not path.exists():
         return {"note": f"there is no {ESTIMATE} beside {folder}; `{COMMAND} estimate` makes it, and `{COMMAND} deploy` takes it along"}
@@ -123,9 +129,12 @@ def modelled(folder: Path, deployment: Deployment) -> dict:
     cycles = data.get("cycles") if isinstance(data, dict) else None
     if type(cycles) is not int or cycles < 1 or data.get("network") != deployment.name:
         raise place.wrong(f"it is no estimate of {deployment.name}")
-    own = deployment.only
+    of_batch, own = data.get("batch_cycles"), deployment.only
+    if data.get("batch") != deployment.batch or type(of_batch) is not int or of_batch < 1:
+        raise place.wrong(f"it is not of batches of {deployment.batch}")
+    cycles = of_batch / deployment.batch
     if own.name != deployment.name:  # of several together
-        cycles = sum(layer["cycles"] for layer in data["layers"][own.begin : own.end])
+        cycles = sum(layer["cycles"] / layer["pictures"] for layer in data["layers"][own.begin : own.end])
     return {"images_a_second": deployment.engine_clock_mhz * 1e6 / cycles, "clock_mhz": deployment.engine_clock_mhz}
 
 
@@ -134,10 +143,11 @@ def table(result: dict, simulated: bool) -> str:
     where = "simulated board" if simulated else "board"
     latency, engine, model = result["latency_ms"], result["engine_latency_ms"], result["modelled"]
     beside = f"{model['images_a_second']:.1f} modelled at {model['clock_mhz']:g} MHz" if "note" not in model else model["note"]
+    at_once = f"{result['images_at_once']} at once; " if result["images_at_once"] > 1 else ""
     lines = [
         f"{result['network']}, measured on the {where}",
         f"  many images, end to end   {result['images_a_second']:10.1f} images/s",
-        f"  engine alone              {result['engine_images_a_second']:10.1f} images/s ({beside})",
+        f"  engine alone              {result['engine_images_a_second']:10.1f} images/s ({at_once}{beside})",
         "  one image                 " + _latency(latency),
         "  engine alone              " + _latency(engine),
         "  where one image's time goes:",

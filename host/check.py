@@ -52,8 +52,10 @@ def check(
 ) -> dict:
     """Compare all tensors for float images [N, C, H, W].
 
+    Images go through in batches, where the network's last layers take several at once.
+
     by_layer: run one layer after the other, and look at its tensors before the next, so that the first difference is
-    where it began. until: the last layer to compare, or the layer of the tensor of that name; with ``by_layer`` only.
+    where it began; then all of them in batches, where there are any. until: the last layer to compare, or the layer of the tensor of that name; with ``by_layer`` only.
     Returns images, tensors_compared, values_compared, mismatches, first_mismatch (a sentence or None) and seconds on
     the board. Raises BfpError where the accelerator was not generated from this artifact, for a layer that it has not,
     and where there is nothing to compare, which is no success.
@@ -67,21 +69,41 @@ def check(
     compared = tensors_until(deployment, until)
     if not len(images) or not compared:
         raise BfpError("nothing was compared: there is no image; ask for at least one (--limit), and give samples")
-    result = _Result()
+    result = _Result(images=len(images))
+    batches = deployment.pictures_at_once > 1 and until is None
+    mantissas = quantise_input(artifact, images)
+    if by_layer:
+        _compare(accelerator, artifact, mantissas, compared, True, result)
+    if not by_layer or batches:
+        _compare(accelerator, artifact, mantissas, compared, False, result)
+    return asdict(result)
+
+
+def _compare(
+    accelerator: Accelerator,
+    artifact: Artifact,
+    images: np.ndarray,
+    compared: list[PlacedTensor],
+    by_layer: bool,
+    result: _Result,
+) -> None:
+    """images: mantissas [N, C, H, W]."""
+    together, names = 1 if by_layer else accelerator.deployment.pictures_at_once, [t.name for t in compared]
     with Progress("board: image", len(images)) as progress:
-        for n, mantissas in enumerate(quantise_input(artifact, images)):
-            golden = golden_tensors(artifact, mantissas, [t.name for t in compared])
+        for first in range(0, len(images), together):
+            batch = images[first : first + together]
+            golden = [golden_tensors(artifact, mantissas, names) for mantissas in batch]
             start = time.perf_counter()
             if by_layer:
-                _trace(accelerator, mantissas, {t.name: t for t in compared}, golden, n, result)
+                _trace(accelerator, batch[0], {t.name: t for t in compared}, golden[0], first, result)
             else:
-                accelerator.run_mantissas(mantissas)
-                for tensor in compared:
-                    result.compare(n, tensor, accelerator.tensor(tensor.name), golden[tensor.name])
+                accelerator.run_batch(batch)
+                for place, wanted in enumerate(golden):
+                    for tensor in compared:
+                        got = accelerator.tensor(tensor.name, place)
+                        result.compare(first + place, tensor, got, wanted[tensor.name])
             result.seconds += time.perf_counter() - start
-            result.images += 1
-            progress.step(result.images, f", {result.mismatches} mismatches")
-    return asdict(result)
+            progress.step(first + len(batch), f", {result.mismatches} mismatches")
 
 
 def together(name: str, results: list[dict]) -> dict:

@@ -21,16 +21,16 @@ from bfp.artifact import NetworkOutput
 from bfp.deployment import Deployment, read_deployment
 from bfp.errors import BfpError
 from bfp.layout import HOST, PlacedTensor
-from host.arena import Arena, Lap, no_lap
+from host.arena import Arena, Batch, Lap, no_lap
 from host.board import Board
 from host.detect import Box, boxes_in
 from host.inputs import Inputs, Prepared
-from host.memory_check import ResultCheck
 from host.opened import Opened
 from host.outputs import Outputs, Values
 from host.predictions import Prediction, likeliest
+from host.runs import Runs
 from host.stream import Stages, Stream
-from host.turns import Turn, Turns
+from host.turns import Turns
 
 
 class Accelerator:
@@ -57,7 +57,7 @@ class Accelerator:
     ):
         package = read_deployment(deploy_dir)
         self._take(package.of(network))
-        self._opened = Opened(package, Path(deploy_dir), device, bitfile, timeout_s)
+        self._join(Opened(package, Path(deploy_dir), device, bitfile, timeout_s))
 
     def network(self, name: str) -> Accelerator:
         """Another network of the same bitstream, which stays loaded: both can be run in turns.
@@ -67,13 +67,17 @@ class Accelerator:
         """
         found = Accelerator.__new__(Accelerator)
         found._take(self._opened.deployment.of(name))
-        found._opened = self._opened
+        found._join(self._opened)
         return found
 
     def _take(self, deployment: Deployment) -> None:
         """Be one network's. deployment: with that alone."""
         self.deployment = deployment
         self._inputs, self._outputs = Inputs(deployment), Outputs(deployment)
+
+    def _join(self, opened: Opened) -> None:
+        """Use what all networks of the bitstream share."""
+        self._opened, self._runs = opened, Runs(opened, self.deployment, self._outputs)
 
     def __enter__(self) -> Accelerator:
         return self
@@ -122,7 +126,8 @@ class Accelerator:
 
     @property
     def _arena(self) -> Arena:
-        return self._opened.arena
+        """Of the picture that was computed last."""
+        return self._opened.batch.last
 
     def run(self, image: object, draft: bool = False) -> Values:
         """Network output, float64 [values], for one image of any kind that host.inputs lists.
@@ -145,6 +150,8 @@ class Accelerator:
 
         While the engine works on one image, the next are decoded by several threads (default: as many as processor
         cores) and packed into a second memory, and the last result is read. Little is read ahead of a slow consumer.
+        Where the network's last layers take several pictures at once, the engine works on a batch of so many: it waits
+        for them, and the last batch may have fewer.
         What is wrong with an image is raised in its place, after the results before it. Until its end, or its
         close(), no other run begins: one of the same thread is refused, others wait.
         """
@@ -153,10 +160,11 @@ class Accelerator:
         images = self._inputs.several(images)
         with self._turns.turn("run_many", lasting=True) as turn:
             prepare = partial(self._inputs.prepare, draft=draft)
-            start, check = partial(self._start, turn), partial(self._check, turn)
-            stages = Stages(prepare, self._put, start, self._finish, check, self._outputs.read)
-            self._check_open()
-            stream = Stream(images, stages, self._opened.two_arenas(), threads or os.cpu_count() or 1)
+            work = (partial(stage, turn) for stage in (self._runs.start, self._runs.finish, self._runs.check))
+            stages = Stages(prepare, self._put, *work, self._read)
+            self._runs.check_open()
+            batches, places = self._opened.two_batches(), self.deployment.pictures_at_once
+            stream = Stream(images, stages, batches, threads or os.cpu_count() or 1, places)
             self._opened.stream = stream
             try:
                 for output in stream:
@@ -182,12 +190,27 @@ class Accelerator:
         lap("decode")
         return self._run(prepared, lap), steps
 
-    def run_engine(self) -> None:
-        """The engine alone, on the image that lies in its memory: to measure it."""
+    def run_batch(self, images: Iterable[np.ndarray | dict[str, np.ndarray]]) -> list[Values]:
+        """As ``run_mantissas`` for several images, as many as the network takes at once or fewer; ``tensor`` tells of each."""
+        prepared = [self._inputs.mantissas(mantissas) for mantissas in images]
+        self._check_count(len(prepared))
         with self._turns.turn("run") as turn:
-            self._check_open()
-            self._fill(self._arena)
-            self._compute(turn, self._arena)
+            self._runs.check_open()
+            batch = self._opened.batch
+            for place, one in enumerate(prepared):
+                self._put(one, batch, place)
+            self._runs.compute(turn, batch)
+            return self._read(batch)
+
+    def run_engine(self, pictures: int = 1) -> None:
+        """The engine alone, on the images that lie in its memory, so many of a batch: to measure it."""
+        self._check_count(pictures)
+        with self._turns.turn("run") as turn:
+            self._runs.check_open()
+            batch = self._opened.batch
+            batch.used = pictures
+            self._runs.fill(batch.arenas)
+            self._runs.compute(turn, batch)
 
     def returned(self, image: object) -> Values:
         """What the network returns for one image, as of ``run``: the host computes what lies behind the last tensor."""
@@ -199,12 +222,12 @@ class Accelerator:
         Where something differs, the first tensor that does is where it began. Until its end, or its close(), no other
         run begins: one of the same thread is refused, others wait. ``tensor`` of the same thread reads.
         """
-        self._check_open()
+        self._runs.check_open()
         return self._trace(self._inputs.prepare(image))
 
     def trace_mantissas(self, mantissas: np.ndarray | dict[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
         """As ``trace``, for integers as of ``run_mantissas``."""
-        self._check_open()
+        self._runs.check_open()
         return self._trace(self._inputs.mantissas(mantissas))
 
     def _trace(self, prepared: tuple[Prepared, ...]) -> Iterator[tuple[str, np.ndarray]]:
@@ -212,9 +235,10 @@ class Accelerator:
         for tensor in self.deployment.tensors:
             by_layer.setdefault(tensor.layer_index, []).append(tensor)
         with self._turns.turn("trace", lasting=True) as turn:
-            self._check_open()
+            self._runs.check_open()
             self._board.prepare()
-            self._put(prepared, self._arena)
+            self._put(prepared, self._opened.batch)
+            self._opened.use(self._arena)
             for layer in (HOST, *range(self.deployment.only.begin, self.deployment.only.end)):
                 self._turns.check(turn)
                 if layer != HOST:
@@ -224,17 +248,21 @@ class Accelerator:
                     yield tensor.name, self._arena.read(tensor)
                     self._turns.check(turn)
 
-    def tensor(self, name: str) -> np.ndarray:
+    def tensor(self, name: str, picture: int | None = None) -> np.ndarray:
         """Mantissas, int16 [C, H, W], of a stored tensor; every one has a place of its own.
 
-        Raises BfpError for a name that the deployment does not have.
+        picture: of the last batch, by its number there; None: the last one. Raises BfpError for a name that the deployment
+        does not have.
         """
         tensor = self.deployment.tensor(name)
         with self._turns.reading("look at a tensor"):
-            self._check_open()
+            self._runs.check_open()
             if self._opened.stream is not None:
                 raise BfpError("no tensor can be looked at while run_many is under way; finish or close that first")
-            return self._arena.read(tensor)
+            batch = self._opened.batch
+            if picture is not None and not 0 <= picture < batch.used:
+                raise BfpError(f"the last batch had {batch.used} pictures, and none is number {picture}; count from 0")
+            return (batch.last if picture is None else batch.pictures[picture]).read(tensor)
 
     def detect(self, image: object, draft: bool = False) -> list[Box]:
         """A detector's objects in an image of any kind, the most certain first, in pixels of the upright picture."""
@@ -263,75 +291,28 @@ class Accelerator:
         end = self._outputs.named(output)
         return likeliest(self._outputs.by_name(values)[end.tensor], end.classes, top)
 
+    def _check_count(self, pictures: int) -> None:
+        """Raise BfpError for more pictures at once than the network takes, or none."""
+        most = self.deployment.pictures_at_once
+        if not 1 <= pictures <= most:
+            raise BfpError(f"{self.deployment.network} takes 1 to {most} images at once, not {pictures}; give so many")
+
     def _run(self, prepared: tuple[Prepared, ...], lap: Lap = no_lap) -> Values:
         with self._turns.turn("run") as turn:
-            self._check_open()
-            self._put(prepared, self._arena, lap)
-            self._compute(turn, self._arena, lap)
-            return self._outputs.read(self._arena, lap)
+            self._runs.check_open()
+            batch = self._opened.batch
+            self._put(prepared, batch, lap=lap)
+            self._runs.compute(turn, batch, lap)
+            return self._outputs.read(batch.last, lap)
 
-    def _put(self, prepared: tuple[Prepared, ...], arena: Arena, lap: Lap = no_lap) -> None:
-        """Make an arena, in which the engine does not work, ready for a run: its inputs reach the engine, and the places
-        of its results are overwritten."""
-        arena.put(self._inputs, prepared, lap)
+    def _put(self, prepared: tuple[Prepared, ...], batch: Batch, place: int = 0, lap: Lap = no_lap) -> None:
+        """Make a place of a batch, in which the engine does not work, ready for a run: the picture's inputs reach the engine,
+        and the places of its results are overwritten."""
+        batch.put(self._inputs, prepared, place, lap)
         self._opened.guard.check()
-        self._fill(arena)
+        self._runs.fill([batch.last])
         lap("copy")
 
-    def _fill(self, arena: Arena, filling: int = ResultCheck.FILLINGS[0]) -> None:
-        """Let there be a filling in the places of the results, until these are written."""
-        for check in self._outputs.checks(arena):  # none of what the engine does not write
-            check.fill(filling)
-
-    def _compute(self, turn: Turn, arena: Arena, lap: Lap = no_lap) -> None:
-        """All layers, in an arena that has its input."""
-        self._start(turn, arena)
-        self._finish(arena)
-        lap("engine")
-        self._check(turn, arena)
-        lap("copy")
-
-    def _start(self, turn: Turn, arena: Arena) -> None:
-        """Start the engine in an arena that is ready. Meanwhile the engine stands still: no more than must be is done."""
-        self._turns.check(turn)
-        self._check_open()
-        if self._board.prepare():
-            self._fill(arena)  # until now the last run may have written into it
-        if arena is not self._arena:
-            self._opened.use(arena)
-        if self._outputs.computed:
-            own = self.deployment.only
-            self._board.start(own.begin, own.end)
-
-    def _finish(self, arena: Arena) -> None:
-        """Wait for the engine, which works in this arena."""
-        if self._outputs.computed:
-            self._board.finish(self._given_up)
-
-    def _check(self, turn: Turn, arena: Arena) -> None:
-        """See that the engine has written its results; what looks as if it were not is computed again, over another filling.
-
-        Meanwhile the engine may work in another arena. Raises BfpError where nothing is written either.
-        """
-        if all([check.written(ResultCheck.FILLINGS[0]) for check in self._outputs.checks(arena)]):
-            return
-        if self._board.running:
-            self._board.finish(self._given_up)
-        self._fill(arena, ResultCheck.FILLINGS[1])
-        self._start(turn, arena)
-        self._finish(arena)
-        if all([check.written(ResultCheck.FILLINGS[1]) for check in self._outputs.checks(arena)]):
-            return
-        raise BfpError(
-            f"the engine of {self.deployment.network} ended and did not write its result, or it cannot be seen; check the "
-            "memory ports of the block design and that nothing else writes the engine's registers, and open it again"
-        )
-
-    def _given_up(self) -> bool:
-        """Whether the images that the engine computes belong to a stream that was left."""
-        stream = self._opened.stream
-        return stream is not None and stream.given_up
-
-    def _check_open(self) -> None:
-        if self._board.closed:
-            raise BfpError(f"the accelerator for {self.deployment.network} is closed; open it again")
+    def _read(self, batch: Batch) -> list[Values]:
+        """The outputs of all pictures of a batch."""
+        return [self._outputs.read(arena) for arena in batch.arenas]

@@ -28,7 +28,7 @@ def of_files(folder: Path) -> list[tuple[str, str]]:
         ("bitstream", "not built yet" if made is None else f"{made.clock_mhz:g} MHz, setup slack {made.setup_slack_ns:g} ns"),
         *(row for network in deployment.networks for row in _of_network(network)),
         ("memory", f"{_memory(deployment) / 2**20:.1f} MB: {deployment.weights_words * deployment.lanes / 2**20:.1f} of weights, "
-                   f"twice {deployment.fmap_words * deployment.lanes / 2**20:.1f} of feature maps (the second for many images)"),
+                   f"twice {deployment.map_words * deployment.lanes / 2**20:.1f} of feature maps (the second for many images)"),
     ]  # fmt: skip
     if made is not None and made.note:
         rows.append(("note", made.note))
@@ -50,7 +50,7 @@ def _of_network(network: DeployedNetwork) -> list[tuple[str, str]]:
 
 def _memory(deployment: Deployment) -> int:
     """Bytes of contiguous memory: weights, and feature maps twice, as many images need them."""
-    return (deployment.weights_words + 2 * deployment.fmap_words) * deployment.lanes
+    return (deployment.weights_words + 2 * deployment.map_words) * deployment.lanes
 
 
 def _state(path: Path, digest: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bfp.deployment import Deployment, read_weights
-from host.arena import Arena
+from host.arena import Arena, Batch
 from host.board import Board
 from host.memory_check import Guard
 from host.stream import Stream
@@ -27,12 +27,13 @@ class Opened:
         self.deployment, self.folder = deployment, folder
         self.turns = Turns(deployment.name)
         self.stream: Stream | None = None  # of run_many, while that goes on
+        self._pointed: Arena | None = None  # of which the engine has the addresses
         weights = read_weights(deployment, folder)
         if timeout_s is None:
             timeout_s = getattr(device, "timeout_s", BOARD_TIMEOUT_S)
         bitfile = Path(bitfile or getattr(device, "bitfile", None) or folder / deployment.bitfile)
         # pooling alone has no weights
-        sizes = (max(deployment.weights_words, 1), deployment.fmap_words, Guard.words(deployment.lanes))
+        sizes = (max(deployment.weights_words, 1), deployment.map_words, Guard.words(deployment.lanes))
         self.board = Board(deployment, folder, bitfile, device, timeout_s, sizes)
         try:
             self.weights, first, guard = (self.board.allocate(words) for words in sizes)
@@ -40,8 +41,9 @@ class Opened:
             self.guard.check()
             self.weights[: len(weights)] = weights
             self.weights.flush()
-            self._arenas = [_arena_of(first)]
-            self.use(self._arenas[0])
+            self._batches = [self._batch_of(first)]
+            self.batch = self._batches[0]  # in which the engine works, or has worked
+            self.use(self.batch.pictures[0])
         except BaseException:
             self.board.close()
             raise
@@ -56,21 +58,22 @@ class Opened:
                 self.stream.close()
             self.board.close()
 
-    def two_arenas(self) -> list[Arena]:
-        """For two images at once; the second is made when it is first needed."""
-        if len(self._arenas) == 1:
-            self._arenas.append(_arena_of(self.board.allocate(self.deployment.fmap_words)))
-        return self._arenas
+    def two_batches(self) -> list[Batch]:
+        """For the images of two runs at once; the second is made when it is first needed."""
+        if len(self._batches) == 1:
+            self._batches.append(self._batch_of(self.board.allocate(self.deployment.map_words)))
+        return self._batches
 
     def use(self, arena: Arena) -> None:
-        """Let the engine work in one of the arenas: a layer reads, adds and writes wherever its constants say."""
+        """Let the engine work from one of the arenas on: a layer reads, adds and writes wherever its constants say."""
+        if arena is self._pointed:
+            return
         maps = dict.fromkeys(("fmap_in", "fmap_shortcut", "fmap_out"), arena.device_address)
         self.board.point({"weights": self.weights.device_address, **maps})
-        self.arena = arena  # in which the engine works, or has worked
+        self._pointed = arena
 
-
-def _arena_of(buffer: Any) -> Arena:
-    """A memory of feature maps, of zeros."""
-    buffer[:] = 0
-    buffer.flush()
-    return Arena(buffer)
+    def _batch_of(self, buffer: Any) -> Batch:
+        """A memory of feature maps, of zeros."""
+        buffer[:] = 0
+        buffer.flush()
+        return Batch(buffer, self.deployment.batch)

@@ -275,7 +275,7 @@ class SimulatedBoard(Device):
         if begin != end:  # an empty range touches no memory
             lanes = self._deployment.lanes
             for i, name in enumerate(hwh.POINTERS):
-                words = self._deployment.weights_words if name == "weights" else self._deployment.fmap_words
+                words = self._deployment.weights_words if name == "weights" else self._deployment.touched_words(begin, end)
                 memory, pointers[i] = self._translate(name, words * lanes)
                 keep.append(memory)
         if self.faults.writes_elsewhere and begin != end:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -25,18 +25,19 @@ GRACE_S = 1.0  # for the engine to finish what it works on when a stream ends ea
 class Stages:
     """What happens to each image, in this order.
 
-    prepare(image): in several threads at once, decoding. load(prepared, slot): packing into a free slot. start(slot),
+    prepare(image): in several threads at once, decoding. load(prepared, slot, place): packing into a place of a slot that
+    is free, one place after the other. start(slot),
     finish(slot): the engine, one slot at a time; the next one is started before anything else is done with the last.
-    check(slot): of what the engine did, by the thread that starts it, so that the engine may be used. read(slot): its
-    result, after which the slot is free.
+    check(slot): of what the engine did, by the thread that starts it, so that the engine may be used. read(slot): the
+    results of its images, after which the slot is free.
     """
 
     prepare: Callable[[Any], Any]
-    load: Callable[[Any, Any], None]
+    load: Callable[[Any, Any, int], None]
     start: Callable[[Any], None]
     finish: Callable[[Any], None]
     check: Callable[[Any], None]
-    read: Callable[[Any], Any]
+    read: Callable[[Any], "list[Any]"]
 
 
 class _Stopped(Exception):
@@ -96,15 +97,17 @@ class Channel:
 class Stream:
     """The results of many images, in their order. Iterate over it once; close() ends it early.
 
-    slots: two or more, for whatever the stages know them as. threads: that prepare images. results: how many may wait
-    for a slow consumer.
+    slots: two or more, for whatever the stages know them as. threads: that prepare images. places: images that a slot takes,
+    the last one maybe fewer. results: how many may wait for a slow consumer.
 
     What a stage raises for an image, the iteration raises in its place, after the results before it; then the stream
     has ended. No stage runs any more once it has ended or close() has returned.
     """
 
-    def __init__(self, images: Iterable, stages: Stages, slots: Sequence, threads: int, results: int = 2):
-        self._stages, self._images = stages, images
+    def __init__(
+        self, images: Iterable, stages: Stages, slots: Sequence, threads: int, places: int = 1, results: int = 2
+    ):
+        self._stages, self._images, self._places = stages, images, places
         self._prepared = Channel(threads)
         self._free, self._loaded, self._computed = (Channel(len(slots)) for _ in range(3))
         self._results = Channel(results)
@@ -116,9 +119,9 @@ class Stream:
         self.given_up = False  # what the engine still works on is waited for no more
         works = (
             (_until_stopped, self._feed),
-            (_go_first, _work, self._load, self._prepared, self._loaded),
+            (_go_first, self._load),
             (_go_first, self._compute),
-            (_go_first, _work, self._read, self._computed, self._results),
+            (_go_first, self._read),
         )
         self._threads = [threading.Thread(target=work, args=arguments, name="stage", daemon=True) for work, *arguments in works]
         for thread in self._threads:
@@ -174,11 +177,25 @@ class Stream:
         else:
             self._prepared.put(_END)
 
-    def _load(self, future: Future) -> object:
-        prepared = future.result()
-        slot = self._free.get()
-        self._stages.load(prepared, slot)
-        return slot
+    def _load(self) -> None:
+        """Fills slots, place by place; the last one before the end, or before a failure, may have places left."""
+        slot, filled, item = None, 0, None
+        while not _is_last(item):
+            item = self._prepared.get()
+            if not _is_last(item):
+                try:
+                    prepared = item.result()
+                    slot = self._free.get() if slot is None else slot
+                    self._stages.load(prepared, slot, filled)
+                    filled += 1
+                except _Stopped:
+                    raise
+                except BaseException as error:
+                    item = _Failure(error)
+            if filled == self._places or filled and _is_last(item):
+                self._loaded.put(slot)
+                slot, filled = None, 0
+        self._loaded.put(item)
 
     def _compute(self) -> None:
         """Keeps the engine at work: between the end of a run and the start of the next nothing is waited for."""
@@ -219,26 +236,23 @@ class Stream:
         self._stages.start(slot)
         self._begun = slot
 
-    def _read(self, slot: object) -> object:
-        result = self._stages.read(slot)
-        self._free.put(slot)
-        return result
-
-
-def _work(stage: Callable[[Any], object], source: Channel, target: Channel) -> None:
-    """Put through the stage what comes; the end and a failure go through as they are, and nothing after them."""
-    while True:
-        item = source.get()
-        if not _is_last(item):
-            try:
-                item = stage(item)
-            except _Stopped:
-                raise
-            except BaseException as error:
-                item = _Failure(error)
-        target.put(item)
-        if _is_last(item):
-            return
+    def _read(self) -> None:
+        """Hands out the results of what is computed; the end and a failure as they are, and nothing after them."""
+        item = None
+        while not _is_last(item):
+            item = self._computed.get()
+            results = []
+            if not _is_last(item):
+                try:
+                    results = self._stages.read(item)
+                    self._free.put(item)
+                except _Stopped:
+                    raise
+                except BaseException as error:
+                    item = _Failure(error)
+            for result in results:
+                self._results.put(result)
+        self._results.put(item)
 
 
 def _is_last(item: object) -> bool:

@@ -77,8 +77,9 @@ def csim(
 def estimate(artifact: Artifact, board: str = DEFAULT_BOARD, **engine: int) -> dict:
     """The model's figures of the engine on a board; nothing is measured on hardware.
 
-    board, engine: as of ``generate``. Returns what estimate.json holds: cycles (of one image), clock_mhz,
-    frames_per_second, mac_efficiency (0..1), ddr_bytes, dsp, bram36, lut, the range of each in ranges, and the layers.
+    board, engine: as of ``generate``. Returns what estimate.json holds: cycles and latency_ms (of one image
+    alone), clock_mhz, frames_per_second (in batches of ``batch`` images), mac_efficiency (0..1), ddr_bytes, dsp, bram36,
+    lut, the range of each in ranges, and the layers.
     Raises BfpError for a board or options that are not known, and naming the layer that does not fit the engine.
     """
     target = load_board(board)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 
 import pytest
 from support.boards import BOARD
 from support.random_graphs import random_artifact
+from support.random_heads import random_classifier
 
 from codegen.generate import generate
 from codegen.options import EngineOptions
@@ -16,12 +18,12 @@ from codegen.simulation.csim import compile_engine, input_mantissas, write_golde
 ENGINE = EngineOptions(lanes=4, filters=2, pixels=2)
 
 
-@pytest.fixture(scope="module", params=[2, 7])
+@pytest.fixture(scope="module", params=[(2, 1), (7, 1), (7, 2)])
 def built(request, tmp_path_factory):
-    """A random network, compiled, with the golden data of two images."""
-    folder = tmp_path_factory.mktemp("bench")
-    artifact = random_artifact(request.param, ENGINE.lanes)
-    program, identity = generate([artifact], ENGINE, BOARD, folder)
+    """A random network, compiled, with the golden data of two images; a classifier with both at once."""
+    folder, (seed, batch) = tmp_path_factory.mktemp("bench"), request.param
+    artifact = random_artifact(seed, ENGINE.lanes) if batch == 1 else random_classifier(seed, ENGINE.lanes)
+    program, identity = generate([artifact], replace(ENGINE, batch=batch), BOARD, folder)
     bench, _ = compile_engine(folder / "generated", folder, optimise=("-O1",))
     write_golden(folder / "golden.bin", program, identity, [input_mantissas(artifact, 2, 0)])
     return folder, bench, program

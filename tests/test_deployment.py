@@ -56,8 +56,8 @@ LAYERS = DEPLOYMENT.write(toy.deployment())["kernel"]["layers"]
 @pytest.mark.parametrize(
     "change, message",
     [
-        (put("schema", value=9), "schema 9, this version reads 8; update"),
-        (put("schema", value=7), "schema 7, this version reads 8; generate the deployment folder again with `doit codegen`"),
+        (put("schema", value=10), "schema 10, this version reads 9; update"),
+        (put("schema", value=8), "schema 8, this version reads 9; generate the deployment folder again with `doit codegen`"),
         (put("schema", value="x"), "no manifest: its schema is 'x'"),
         (without("schema"), "no manifest: its schema is None"),
         (put("identity", value="12"), "identity is '12', not 16 hexadecimal digits"),

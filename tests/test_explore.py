@@ -79,13 +79,14 @@ def pay(point: dict, cost: str) -> int:
 def test_fronts_are_not_dominated(result):
     """No point beats one of a front, and every other point is beaten or equalled by one of it."""
     assert [f["cost"] for f in result["fronts"]].count("bits") == 1
-    assert {f["cost"] for f in result["fronts"]} == {"dsp", "bram36", "lut", "bits"}
+    assert {f["cost"] for f in result["fronts"]} == {"dsp", "bram36", "lut", "bits", "batch"}
     for front in result["fronts"]:
         cost = front["cost"]
         rivals = [
             p
             for p in result["points"]
-            if "weights" not in front or (p["weights"], p["activations"]) == (front["weights"], front["activations"])
+            if ("weights" not in front or (p["weights"], p["activations"]) == (front["weights"], front["activations"]))
+            and (cost == "batch" or p["batch"] == 1)
         ]
         chosen = [result["points"][i] for i in front["points"]]
         assert chosen
@@ -128,8 +129,28 @@ def test_the_default_engine_is_among_the_points(result):
 def test_the_best_is_the_fastest_of_its_width(result):
     for index in result["best"]:
         best = result["points"][index]
-        same = [p for p in result["points"] if p["weights"] == best["weights"]]
-        assert best["frames_per_second"] == max(p["frames_per_second"] for p in same)
+        same = [p for p in result["points"] if p["weights"] == best["weights"] and p["batch"] == 1]
+        assert best["batch"] == 1 and best["frames_per_second"] == max(p["frames_per_second"] for p in same)
+
+
+def test_batches_are_an_axis(folder, result, capsys):
+    """A classifier of digits is fully connected at its end: the fastest engines take several pictures."""
+    assert len(result["batched"]) == 2
+    for single, index in zip(result["best"], result["batched"]):
+        many, one = result["points"][index], result["points"][single]
+        assert many["weights"] == one["weights"] and many["batch"] == many["options"]["batch"] > 1
+        assert many["frames_per_second"] > one["frames_per_second"]
+        assert f"batch = {many['batch']}" in explore.section(many, load_board("ultra96v2")).splitlines()
+    assert any(f"batches of {result['points'][i]['batch']}" in line for i in result["batched"] for line in explore.table(result))
+    assert {p["batch"] for p in result["points"]} >= {1, 2}
+
+
+def test_a_network_without_a_classifier_has_no_batches():
+    explorer = Explorer(artifact := random_artifact(3, 16), load_board("ultra96v2"))
+    assert artifact.graph.shapes[artifact.graph.outputs[0]][1:] != (1, 1)
+    assert explorer.point((8, 8), EngineOptions()) is not None
+    explorer.batches((8, 8))
+    assert len(explorer.points) == len(explorer.refused) == 1
 
 
 def test_narrowing_is_what_calibration_at_that_width_gives(folder, result):

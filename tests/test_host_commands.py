@@ -138,7 +138,7 @@ def test_progress_shows_on_a_terminal_and_nowhere_else(monkeypatch):
 
 
 def test_bench_measures_both_ways_and_where_the_time_goes(deploy, library, pictures, tmp_path, capsys):
-    write_json(deploy.parent / "estimate.json", {"network": "toy", "cycles": 5_000_000})
+    write_json(deploy.parent / "estimate.json", {"network": "toy", "cycles": 5_000_000, "batch": 1, "batch_cycles": 5_000_000})
     to = tmp_path / "bench.json"
     words = ("bench", deploy, pictures, "--simulate", library, "--seconds", 0.2, "--json", to)
     status, out, _ = run(capsys, *words)

@@ -32,7 +32,7 @@ class Machine:
                 raise ValueError(f"{stage} of {image}")
             return image
 
-        def load(image, slot):
+        def load(image, slot, place=0):
             self.memory[slot] = check("load", image)
 
         def start(slot):
@@ -46,7 +46,7 @@ class Machine:
 
         def read(slot):
             check("read", self.memory[slot] // 10)
-            return self.memory[slot]
+            return [self.memory[slot]]
 
         return Stages(lambda image: check("prepare", image), load, start, finish, look, read)
 
@@ -97,7 +97,7 @@ def test_the_engine_computes_one_slot_at_a_time_and_never_one_that_is_loaded():
         stages.finish(slot)
         assert busy.pop() == slot
 
-    def load(image, slot):
+    def load(image, slot, place=0):
         assert slot not in busy
         stages.load(image, slot)
 
@@ -111,7 +111,7 @@ def test_loading_the_next_goes_on_while_the_engine_works():
     machine = Machine()
     stages = machine.stages()
 
-    def load(image, slot):
+    def load(image, slot, place=0):
         stages.load(image, slot)
         loaded[image].set()
 
@@ -136,7 +136,7 @@ def test_the_next_is_started_before_the_last_is_looked_at(stage):
         assert started[min(5, machine.memory[slot] // 10 + 1)].wait(10)
         return getattr(stages, stage)(slot)
 
-    def wait_for_the_next(image, slot):
+    def wait_for_the_next(image, slot, place):
         stages.load(image, slot)
         loaded.append(image)
 

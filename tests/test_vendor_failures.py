@@ -283,7 +283,7 @@ def test_bad_requests_are_refused(tools, network, tmp_path):
         csynth(network, load_board("ultra96v2", 214.3))
     old = generated(tmp_path / "old")
     toy.edit(old / "deploy", lambda data: data.update(schema=3))
-    with pytest.raises(BfpError, match="has schema 3, this version reads 8; run `doit codegen board=ultra96v2`"):
+    with pytest.raises(BfpError, match="has schema 3, this version reads 9; run `doit codegen board=ultra96v2`"):
         bitstream(old)
     (old / "deploy" / "manifest.json").write_text("{")
     with pytest.raises(BfpError, match="manifest.json is damaged or no JSON .*; run `doit codegen"):

@@ -62,6 +62,13 @@ class Array:
         return next(p for p in range(in_width, in_width + self.banks) if (p * sh - tile_width * sw) % self.banks == 0)
 
 
+    def column_pitch(self, in_width: int, stride: int) -> int | None:
+        """The same for a tile of one column, whose consecutive pixels are ``stride`` rows apart."""
+        if self.banks > 1 and stride % self.banks == 0:
+            return None
+        return next(p for p in range(in_width, in_width + self.banks) if self.banks == 1 or p * stride % self.banks)
+
+
 def longest_chain(lanes: int, limit: int, weight: int, activation: int) -> int:
     """Largest power of two up to ``lanes`` whose sums of products stay below ``limit``; 0 if one product does not."""
     chain = lanes

@@ -126,7 +126,8 @@ def shortcut_fields(layer: LayerFields, work: Work) -> ShortcutJobFields:
     part = shortcut_part(shortcut, work.tile)
     start_bit = part.x * shortcut.shortcut_bits
     of_row = beats(part.width, shortcut.shortcut_bits, start_bit % 8)
-    whole_lines = of_row == shortcut.shortcut_line_beats and part.apart == 1
+    whole_lines = of_row == shortcut.shortcut_line_beats and part.apart == 1 and not layer.pictures.several
+    row_step, plane_step = layer.steps_out(shortcut.shortcut_height, shortcut.shortcut_line_beats)
     if whole_lines and part.height == shortcut.shortcut_height and not shortcut.shortcut_spread:
         bursts, plane_bursts, rows = 1, 1, words * part.height
     elif whole_lines:
@@ -137,8 +138,8 @@ def shortcut_fields(layer: LayerFields, work: Work) -> ShortcutJobFields:
         has_shortcut=True,
         shortcut_bursts=bursts,
         shortcut_plane_bursts=plane_bursts,
-        shortcut_step=part.apart * shortcut.shortcut_line_beats,
-        shortcut_plane_step=0 if shortcut.shortcut_spread else shortcut.shortcut_height * shortcut.shortcut_line_beats,
+        shortcut_step=part.apart * row_step,
+        shortcut_plane_step=0 if shortcut.shortcut_spread else plane_step,
         shortcut_length=rows * of_row,
         shortcut_cycles=words * part.height * (part.width + (start_bit % 8 > 0)),
         shortcut_bits=shortcut.shortcut_bits,
@@ -189,7 +190,8 @@ def store_fields(layer: LayerFields, work: Work) -> StoreJobFields:
     rows = tile.height
     pooled = pooled_rows(layer, tile.y + rows) - pooled_rows(layer, tile.y) if pool.pool else 0
     both = pool.pool and out.keeps_map
-    whole_lines = pool.pool or (tile.width == out.out_width and tile.apart == 1)
+    whole_lines = pool.pool or (tile.width == out.out_width and tile.apart == 1 and not layer.pictures.several)
+    row_step, plane_step = layer.steps_out(out.out_height, out.out_line_beats)
     of_word = pooled if pool.pool else rows
     if both or not whole_lines:
         together = 1
@@ -210,8 +212,8 @@ def store_fields(layer: LayerFields, work: Work) -> StoreJobFields:
         keeps_map=out.keeps_map,
         store_turns=turns,
         map_plane_bursts=rows if together == 1 else 1,
-        map_step=tile.apart * out.out_line_beats,
-        map_plane_step=out.out_height * out.out_line_beats,
+        map_step=tile.apart * row_step,
+        map_plane_step=plane_step,
         map_length=together * of_map,
         pools=pool.pool,
         pool_height=pool.pool_height,
@@ -249,19 +251,22 @@ def position(layer: LayerFields, work: Work, weights_start: int) -> PositionFiel
     """Where a pass over a tile stands in its layer."""
     tile, out, target, pool, shortcut = work.tile, work.out, layer.output_map, layer.fused_pool, layer.shortcut
     scaled, part = layer.op.traits.scaled, shortcut_part(shortcut, tile)
-    shortcut_row = (0 if shortcut.shortcut_spread else out.out_word) * shortcut.shortcut_height + part.y
+    shortcut_row, shortcut_plane = layer.steps_out(shortcut.shortcut_height, shortcut.shortcut_line_beats)
+    row, plane = layer.steps_out(target.out_height, target.out_line_beats)
     return PositionFields(
         weights_start=weights_start,
         window_start=out.tile_word * tile.in_height * tile.pitch,
         out_word=out.out_word,
         out_y=tile.y if pool.pool else 0,
         shortcut_plane=shortcut.shortcut_address
-        + shortcut_row * shortcut.shortcut_line_beats
+        + (0 if shortcut.shortcut_spread else out.out_word) * shortcut_plane
+        + part.y * shortcut_row
         + part.x * shortcut.shortcut_bits // 8
         if shortcut.has_shortcut
         else 0,
         map_plane=target.out_address
-        + (out.out_word * target.out_height + tile.y) * target.out_line_beats
+        + out.out_word * plane
+        + tile.y * row
         + tile.x * target.out_bits // 8
         if target.keeps_map
         else 0,

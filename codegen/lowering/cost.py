@@ -71,6 +71,8 @@ def load_cost(layer: LayerShape, tiling: Tiling, machine: Machine) -> tuple[floa
     beats = lines * columns * (layer.in_bits / 8)
     # whole lines of a plane are one burst
     bursts = lines if width < layer.out_width or buffered.row_step > 1 else tiling.words
+    if layer.pictures > 1:  # of each of them
+        bursts = tiling.words * height
     fetch = (bursts - 1) * (machine.load_latency + machine.loop_cost) + beats
     return max(lines * columns, fetch, beats / machine.words_per_cycle), beats
 

@@ -27,6 +27,7 @@ from codegen.lowering.layer_fields import (
     LoadFields,
     OutputMapFields,
     PassFields,
+    PictureFields,
     ShortcutFields,
     SpreadFields,
     TileFields,
@@ -136,6 +137,7 @@ class Emitter:
             digits=digit_fields(self.artifact, job.node, self.program.array),
             epilogue=self.epilogue_fields(job),
             average=self.average_fields(job),
+            pictures=PictureFields(job.pictures),
         )
         # parts of an input are no work of the network's, and it does not know what an upsampling is made of
         node, shapes = job.node, self.graph.shapes | self.program.artifacts[self.index].graph.shapes
@@ -152,7 +154,7 @@ class Emitter:
         return InputMapFields(
             in_address=source.address,
             in_words=job.in_words,
-            in_height=source.height,
+            in_height=source.height * job.pictures,
             in_width=source.width,
             in_line_beats=source.line,
             in_bits=source.bits,
@@ -166,7 +168,8 @@ class Emitter:
         pool, fmt = job.input_pool, self.artifact.formats[job.node.main]
         kind, row = INPUT_POOLINGS[pool.node.op], 0
         if kind is InputPooling.MEAN:
-            row = self.add_shifts("INPUT_POOL_SHIFT", job.name, job.source, self.artifact.parameters[pool.node.name])
+            p = self.artifact.parameters[pool.node.name]
+            row = self.add_shifts("INPUT_POOL_SHIFT", job.name, job.source, p, job.pictures)
         return InputPoolFields(
             in_pool=kind,
             in_pool_height=pool.window.kernel[0],
@@ -182,7 +185,7 @@ class Emitter:
         keeps_map = not job.pool or job.pool.keeps_map
         return OutputMapFields(
             out_words=target.planes,
-            out_height=height,
+            out_height=height * job.pictures,
             out_width=width,
             keeps_map=keeps_map,
             out_address=target.address if keeps_map else 0,
@@ -246,10 +249,14 @@ class Emitter:
             fields = replace(fields, lanes_row=self.program.add_rows("USED_LANES", job.name, rows))
         return fields
 
-    def add_shifts(self, table: str, layer: str, placement: Placement, p: Parameters) -> int:
-        """Add requantisation shifts to a table; lanes without a channel, too, get one that occurs. Returns the first row."""
+    def add_shifts(self, table: str, layer: str, placement: Placement, p: Parameters, times: int = 1) -> int:
+        """Add requantisation shifts to a table; lanes without a channel, too, get one that occurs. Returns the first row.
+
+        times: so often each row, one after the other.
+        """
         fill = int(p.requantisation_shift.max())
-        return self.program.add_rows(table, layer, placement.to_lanes(p.requantisation_shift, fill))
+        rows = placement.to_lanes(p.requantisation_shift, fill)
+        return self.program.add_rows(table, layer, np.repeat(rows, times, axis=0))
 
     def average_fields(self, job: Job) -> AverageFields:
         """Bounds of what an average counts; its reciprocals go into their table. Raises BfpError for too large sums."""

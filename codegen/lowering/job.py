@@ -16,6 +16,7 @@ from codegen.lowering.placement import Placement
 class Job:
     """A layer to be, with its operands' places; stored: the tensors that are complete then, their labels and places.
 
+    pictures: that it takes at once (codegen/lowering/pictures.py); places are the first one's.
     lookup: the node whose table is read behind what is computed, or none.
     target: of what it computes, or, where only its max pool is stored, of that; pooled: of that, if there is one.
     """
@@ -31,6 +32,7 @@ class Job:
     pool: Pool | None = None
     input_pool: InputPool | None = None
     lookup: Node | None = None
+    pictures: int = 1
 
     @property
     def op(self) -> EngineOperator:

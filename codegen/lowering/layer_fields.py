@@ -246,6 +246,21 @@ class AverageFields:
 
 
 @dataclass(frozen=True)
+class PictureFields:
+    """Pictures that a layer takes at once. Their maps lie ``apart`` words, from one picture's arena to the next one's,
+    and are one map to the layer: of all their rows, one picture's below the other's, and one row of the output each.
+    """
+
+    count: int = 1
+    apart: int = 0
+
+    @property
+    def several(self) -> bool:
+        """Whether it takes more than one."""
+        return self.count > 1
+
+
+@dataclass(frozen=True)
 class LayerFields:
     """All constants of a layer, by what they are about."""
 
@@ -265,6 +280,18 @@ class LayerFields:
     digits: DigitFields
     epilogue: EpilogueFields
     average: AverageFields
+    pictures: PictureFields
+
+    @property
+    def picture_rows(self) -> int:
+        """Rows of the input map that are one picture's."""
+        return self.input_map.in_height // self.pictures.count
+
+    def steps_out(self, height: int, line_beats: int) -> tuple[int, int]:
+        """Words of memory from one row to the next, and from one plane to the next, of what the layer makes or of its
+        shortcut: of a map of ``height`` rows of so many words, or of one of one row for each picture.
+        """
+        return (self.pictures.apart, line_beats) if self.pictures.several else (line_beats, height * line_beats)
 
     @property
     def loads_in_parts(self) -> bool:

@@ -99,6 +99,8 @@ def fetch_fields(layer: LayerFields, load: Load, columns: Columns, rows: Rows) -
     """
     if layer.spread.grows:
         return spread_fetch(layer, load)
+    if layer.pictures.several:
+        return picture_fetch(layer, load)
     parts = plane_parts(load, rows)
     if not parts:
         return FetchFields()
@@ -152,12 +154,33 @@ def spread_fetch(layer: LayerFields, load: Load) -> FetchFields:
     )
 
 
+def picture_fetch(layer: LayerFields, load: Load) -> FetchFields:
+    """Bursts of the whole maps of several pictures: of a word one picture's after the other's, then of the next word."""
+    tile, source, apart, rows = load.tile, layer.input_map, layer.pictures.apart, layer.picture_rows
+    plane, number = rows * source.in_line_beats, load.part.row // rows
+    return FetchFields(
+        fetch_bursts=load.part.map_lines // rows,
+        fetch_plane=source.in_address + (tile.word + load.part.word) * plane + tile.y * apart,
+        fetch_inside=number * apart,
+        fetch_first_bursts=tile.height - number,
+        fetch_plane_bursts=tile.height,
+        fetch_step=apart,
+        fetch_plane_step=plane,
+        fetch_first=plane,
+        fetch_length=plane,
+        fetch_last=plane,
+    )
+
+
 def line_fields(layer: LayerFields, load: Load, columns: Columns, rows: Rows) -> LineFields:
     lines = sum(part.lines for part in plane_parts(load, rows)) if columns.skip else 0
+    row, count = load.part.row, load.tile.map_rows
+    if layer.pictures.several:  # each picture's is a plane of its own, and pooled as one
+        row, count, rows = 0, layer.picture_rows, Rows(0, layer.picture_rows, 0)
     return LineFields(
         unpack_cycles=load.part.map_lines * load.tile.map_columns + lines,
-        row=load.part.row,
-        rows=load.tile.map_rows,
+        row=row,
+        rows=count,
         top=rows.top,
         bottom=rows.bottom,
         columns=load.tile.map_columns,
@@ -185,7 +208,7 @@ def input_pool_fields(layer: LayerFields, load: Load) -> InputPoolJobFields:
         in_pool_whole=pool.in_pool_whole,
         in_pool_low=pool.in_pool_low,
         in_pool_high=pool.in_pool_high,
-        in_pool_row=pool.in_pool_row + tile.word + load.part.word if mean else 0,
+        in_pool_row=pool.in_pool_row + (tile.word + load.part.word) * layer.pictures.count if mean else 0,
         in_average_row=layer.average.average_row + tile.y if mean else 0,
         in_average_column=layer.average.average_column + tile.x if mean else 0,
     )

@@ -21,6 +21,7 @@ from codegen.lowering.input_parts import Lowered
 from codegen.lowering.interpolation import expanded
 from codegen.lowering.job import Job
 from codegen.options import EngineOptions
+from codegen.lowering.pictures import first_shared, placed_apart, stacked
 from codegen.lowering.placement import Placement, place, read_in_place
 from codegen.lowering.schedule import Program, StoredTensor
 from codegen.lowering.sequence import Traffic, Target, choose_tilings, early_pass, load_fields
@@ -52,7 +53,7 @@ def build(
             begin = len(program.layers)
             Lowering(program, machine, index, one).run()
             program.ranges.append((begin, len(program.layers)))
-        return program
+        return batched(program)
 
     possible = arrangements(artifacts, options, board.multiplier_bits, board.narrow_multiplier_bits)
     if len(possible) == 1:
@@ -68,6 +69,17 @@ def build(
     if not tried:
         raise refused
     return lowered(min(tried, key=lambda one: one[:2])[2], with_weights)
+
+
+def batched(program: Program) -> Program:
+    """The program with its layers' pictures placed. Raises BfpError where several are asked for and no layer can take them."""
+    program.layers = [placed_apart(layer, program.fmap_words) for layer in program.layers]
+    if program.options.batch > 1 and not any(layer.fields.pictures.several for layer in program.layers):
+        raise BfpError(
+            f"engine option batch is {program.options.batch}, and no layer of {program.title} can take several pictures: "
+            "only a network's last layers can, those that make one pixel of their whole map; leave the option out"
+        )
+    return program
 
 
 @dataclass(frozen=True)
@@ -120,6 +132,7 @@ class Lowering:
         for node in self.graph.computed():
             if node.name not in self.fused and not node.operator.has_function:
                 self.plan(node)
+        self.share_weights()
         before: tuple[Traffic, Tiling] | None = None
         tilings = choose_tilings([(plan.traffic, plan.cutter) for plan in self.planned], self.machine)
         for plan, tiling in zip(self.planned, tilings):
@@ -135,6 +148,19 @@ class Lowering:
             for tensor, label, placement in plan.job.stored:
                 self.store(tensor, label, len(self.program.layers) - 1, placement)
             before = plan.traffic, tiling
+
+    def share_weights(self) -> None:
+        """Let the last layers take several pictures at once, where the engine is to and they can."""
+        count, jobs = self.program.options.batch, [plan.job for plan in self.planned]
+        first = first_shared(jobs, lambda job: self.fits(stacked(job, count))) if count > 1 else len(jobs)
+        self.program.shared.append(len(self.program.layers) + first)
+        del self.planned[first:]
+        for job in jobs[first:]:
+            self.add(stacked(job, count))
+
+    def fits(self, job: Job) -> bool:
+        """Whether a tile of one picture fits a layer that takes several, or of all, where they are pooled as they load."""
+        return self.cutter(job).fits(job.pictures if job.input_pool else 1, 1)
 
     def store(self, tensor: str, label: str, layer: int, placement: Placement) -> None:
         if tensor not in self.stored:
@@ -241,9 +267,9 @@ class Lowering:
             source_plane=source.plane,
             targets=tuple(targets),
             dense=cutter.layer.dense,
-            in_height=source.height,
+            in_height=source.height * job.pictures,
             pad_top=loads.window.padding[0],
-            out_height=self.graph.shapes[node.output][1],
+            out_height=self.graph.shapes[node.output][1] * job.pictures,
             input_pool=job.input_pool,
             grows=job.planes_again > 0,
             repeats_edges=node.operator.repeats_edges,
@@ -267,7 +293,7 @@ class Lowering:
             channels=self.graph.shapes[job.node.main][0],
             in_words=job.in_words,
             out_words=job.target.planes,
-            out_height=out_height,
+            out_height=out_height * job.pictures,
             out_width=out_width,
             window=job.node.window,
             in_bits=job.source.bits,
@@ -279,5 +305,6 @@ class Lowering:
             input_pool=job.input_pool,
             factors=job.node.factors,
             planes_again=job.planes_again,
+            pictures=job.pictures,
         )
         return Cutter(layer, self.program.options, self.program.array)

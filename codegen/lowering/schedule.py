@@ -107,7 +107,8 @@ class Program:
     lowered: the artifacts as the engine computes them. with_weights: whether dense layers' weights are laid out; without them (zeros
     in their place) a program has every size and address, and is built at once.
     built: the kernel of an existing bitstream, whose bounds hold then; None: the weights' own.
-    ranges: of each network, its first layer, and the one behind its last.
+    ranges: of each network, its first layer, and the one behind its last; shared: the first layer that takes several
+    pictures at once, as all behind it do, or that one behind its last.
     """
 
     options: EngineOptions
@@ -118,6 +119,7 @@ class Program:
     built: Kernel | None = None
     layers: list[EngineLayer] = field(default_factory=list)
     ranges: list[tuple[int, int]] = field(default_factory=list)
+    shared: list[int] = field(default_factory=list)
     tensors: list[StoredTensor] = field(default_factory=list)
     tables: dict[str, list[tuple[str, np.ndarray]]] = field(default_factory=lambda: {name: [] for name in TABLES})
     entries: dict[str, list[tuple[str, np.ndarray]]] = field(default_factory=lambda: {name: [] for name in ENTRIES})
@@ -132,6 +134,24 @@ class Program:
         """The networks' names, or how many there are, for people."""
         names = [artifact.graph.name for artifact in self.artifacts]
         return ", ".join(names) if len(names) < 4 else f"{len(names)} networks"
+
+    @property
+    def calls(self) -> list[tuple[int, int, int]]:
+        """The runs of the engine that a full batch of pictures takes: their first layer, the one behind the last, how often.
+
+        One run of all layers where they are for one picture.
+        """
+        if self.options.batch == 1:
+            return [(0, len(self.layers), 1)]
+        found = []
+        for (begin, end), shared in zip(self.ranges, self.shared):
+            found += [(begin, shared, self.options.batch), (shared, end, 1)]
+        return [call for call in found if call[0] < call[1]]
+
+    @property
+    def map_words(self) -> int:
+        """Words of feature maps, of all pictures of a batch."""
+        return self.fmap_words * self.options.batch
 
     @property
     def align_bits(self) -> int:

@@ -156,10 +156,12 @@ def load_fields(
 ) -> LoadFields:
     """Lines that load with each pass of a job, for the schedule; ``before`` is the layer before, if there is one.
 
-    Of an input that is pooled, or grows, as it loads planes are counted, which are not divided.
+    Of an input that is pooled, or grows, as it loads, or of several pictures, planes are counted, which are not divided.
     """
     if job.input_pool is not None:
         lines = tiling.words
+    elif job.pictures > 1:
+        lines = tiling.words * tiling.tile_height
     else:
         lines = tiling.words * (job.planes_again or tiling.buffered.rows(tiling.tile_height))
     slice_lines = ceil_div(lines, tiling.tile_passes)

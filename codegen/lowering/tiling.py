@@ -120,8 +120,9 @@ class LayerShape:
 
     op: the engine's operator. channels, in_words: of the input; out_words, out_height, out_width: of what it computes.
     in_bits, out_bits, weight_bits, shortcut_bits: widths of mantissas in memory, 0 where there is no shortcut.
-    digits: of which mantissas go as such. pool, input_pool: that run in it, on its results and on its input. factors: by which rows and columns grow;
-    planes_again: how often planes load for that, or for the edges that a map gets.
+    digits: of which mantissas go as such. pool, input_pool: that run in it, on its results and on its input. factors: by
+    which rows and columns grow; planes_again: how often planes load for that, or for the edges that a map gets.
+    pictures: that it takes at once, each of them a row of what it computes, and a stride of its window.
     """
 
     name: str
@@ -141,6 +142,7 @@ class LayerShape:
     input_pool: InputPool | None = None
     factors: tuple[int, int] = (1, 1)
     planes_again: int = 0
+    pictures: int = 1
 
     @property
     def edges(self) -> int:
@@ -203,6 +205,8 @@ class Cutter:
 
     def pitch(self, width: int) -> int:
         columns = self.buffered.columns(width)
+        if self.layer.pictures > 1:
+            return self.array.column_pitch(columns, self.buffered.stride[0]) or columns
         return self.array.pitch(columns, width, self.buffered.stride) or columns
 
     def plane(self, height: int, width: int) -> int:
@@ -322,6 +326,8 @@ class Cutter:
             raise self.refusal(width)
         fewest = next(n for n in range(1, rows + 1) if self.fits(ceil_div(rows, n), width))
         heights = {ceil_div(rows, n) for n in range(fewest, min(fewest + MOST_EXTRA_CUTS, rows) + 1)}
+        if self.layer.pictures > 1 and self.layer.input_pool:
+            heights = {rows}  # the shifts of a mean follow each other word by word, for all pictures
         return [cut for h in sorted(heights, reverse=True) for cut in self.cuts(h, width)]
 
     def refusal(self, narrowest: int) -> BfpError:

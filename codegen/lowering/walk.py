@@ -125,14 +125,22 @@ class Slice:
 
 
 def units(layer: LayerFields, tile: Tile) -> int:
-    """In which a tile loads: its lines, or whole planes where the map is pooled, or grows, as it loads."""
+    """In which a tile loads: its lines, or whole planes where the map is pooled, or grows, as it loads.
+
+    Of several pictures the planes of each, or of all where they are pooled.
+    """
     if layer.spread.grows:
         return tile.words * len(layer.spread.starts)
+    if layer.pictures.several and layer.input_pool.in_pool is InputPooling.UNPOOLED:
+        return tile.words * tile.height
     return tile.words * (tile.in_height if layer.input_pool.in_pool is InputPooling.UNPOOLED else 1)
 
 
 def slice_at(layer: LayerFields, tile: Tile, first: int, count: int) -> Slice:
     """``count`` units from ``first`` on."""
+    if layer.pictures.several and layer.input_pool.in_pool is InputPooling.UNPOOLED:
+        rows, (word, picture) = layer.picture_rows, divmod(first, tile.height)
+        return Slice(first * rows, word, picture * rows, count * rows, count * rows)
     if layer.input_pool.in_pool is InputPooling.UNPOOLED and not layer.spread.grows:
         word, row = divmod(first, tile.in_height)
         return Slice(first, word, row, count, count)

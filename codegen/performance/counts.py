@@ -165,6 +165,9 @@ def load_counts(layer: EngineLayer, tile: Extent) -> tuple[dict[str, int], MapLi
     whole_lines = buffer.row_step == 1 and line_beats == source.in_line_beats
     joined = "line" if not whole_lines else "all" if top == 0 and map_rows == source.in_height else "plane"
     all_words = tile.words * map_rows * columns
+    lines = MapLines(map_rows, rows[0] if rows else 0, len(rows) if cols else 0, joined)
+    if layer.fields.pictures.several:
+        lines = MapLines(layer.fields.picture_rows, 0, layer.fields.picture_rows, "plane")
     counts = {
         "fetch_tile": tile.words * len(rows) * line_beats,
         # where a line's first beat has bits of columns before, a cycle drops them
@@ -172,7 +175,7 @@ def load_counts(layer: EngineLayer, tile: Extent) -> tuple[dict[str, int], MapLi
         "input_pool": all_words,
         "load_tile": tile.words * in_height * (in_width if pooled else columns),
     }
-    return counts, MapLines(map_rows, rows[0] if rows else 0, len(rows) if cols else 0, joined)
+    return counts, lines
 
 
 def spread_counts(layer: EngineLayer, tile: Extent) -> tuple[dict[str, int], MapLines]:
@@ -201,19 +204,19 @@ class WordStores:
 def word_stores(layer: EngineLayer, tile: Extent) -> WordStores:
     """What an output word of a tile reads of the shortcut, and stores."""
     out, fused, shortcut, pool = layer.fields.output_map, layer.fields.fused_pool, layer.fields.shortcut, layer.pool
-    all_rows = tile.height == out.out_height
+    several, all_rows = layer.fields.pictures.several, tile.height == out.out_height
     line, shortcut_bursts = 0, bursts_of(0, whole_lines=False, all_rows=all_rows)
     part = shortcut_part(shortcut, tile)
     if shortcut.has_shortcut:
         line = beats(part.width, shortcut.shortcut_bits, part.x * shortcut.shortcut_bits % 8)
         joined = part.height == shortcut.shortcut_height and not shortcut.shortcut_spread
-        shortcut_bursts = bursts_of(part.height, part.apart == 1 and line == shortcut.shortcut_line_beats, joined)
+        shortcut_bursts = bursts_of(part.height, part.apart == 1 and not several and line == shortcut.shortcut_line_beats, joined)
     kept = tile.height if out.keeps_map else 0
     pooled = pool.rows(tile.y + tile.height) - pool.rows(tile.y) if pool else 0
     if pool and kept:  # rows of both maps take turns
         stored_bursts = bursts_of(kept + pooled, whole_lines=False, all_rows=all_rows)
     else:
-        whole_lines = pool is not None or (tile.apart == 1 and tile.width == out.out_width)
+        whole_lines = pool is not None or (tile.apart == 1 and tile.width == out.out_width and not several)
         stored_bursts = bursts_of(pooled if pool else tile.height, whole_lines, all_rows)
     return WordStores(
         packed=kept * row_cycles(tile.width, out.out_bits) + pooled * row_cycles(fused.pooled_width, out.out_bits),
@@ -315,6 +318,8 @@ def tile_counts(layer: EngineLayer, array: Array, tile: Extent) -> TileCounts:
     units, unit_lines = (tile.words, map_lines.rows) if pooled else (tile.words * height, 1)
     if layer.fields.spread.grows:
         units, unit_lines = tile.words * len(layer.fields.spread.starts), map_lines.rows
+    elif layer.fields.pictures.several:  # whose planes are bursts; those of all of them load together where they are pooled
+        units, unit_lines = tile.words * (1 if pooled else tile.height), map_lines.rows * (tile.height if pooled else 1)
     return TileCounts(
         load=counts["unpack_tile"],
         load_beats=counts["fetch_tile"],

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from bfp.artifact import Artifact
+from bfp.deployment import MAX_BATCH
 from bfp.errors import BfpError
 from codegen.lowering.arrangement import arrangements
 from codegen.lowering.program import build
@@ -57,6 +58,11 @@ class Point:
     bram36: int
     lut: int
     ranges: Ranges
+
+    @property
+    def batch(self) -> int:
+        """Pictures that its last layers take at once."""
+        return self.options.batch
 
     @property
     def bits(self) -> int:
@@ -189,25 +195,41 @@ class Explorer:
         for parts in sizes:
             self.point(widths, scaled(options.lanes, options.filters, options.pixels, *parts))
 
+    def batches(self, widths: tuple[int, int]) -> None:
+        """The fastest engines with batches of pictures: of two, and of as many as fill the pixel lanes once and more often.
+
+        Only the first is tried where no layer of the network can take several pictures.
+        """
+        mine = [p for p in self.points.values() if (p.weights, p.activations) == widths and p.batch == 1]
+        for point in sorted(mine, key=lambda p: -p.frames_per_second)[: REFINED // 2]:
+            lanes = point.macs_per_cycle // (point.options.lanes * point.options.filters)
+            for batch in sorted({2, *(times * lanes for times in (1, 2, 4))} & set(range(2, MAX_BATCH + 1))):
+                options = replace(point.options, batch=batch)
+                self.point(widths, options)
+                if "no layer" in self.refused.get((*widths, options), ""):
+                    return
+
     def search(self, widths: tuple[int, int]) -> None:
-        """Arrays first; then the buffers of the promising ones: the fastest, and those on a front."""
+        """Arrays first; then the buffers of the promising ones: the fastest, and those on a front; then batches."""
         found = list(self.arrays(widths))
         promising = sorted(found, key=lambda p: -p.frames_per_second)[:REFINED]
         for resource in RESOURCES:
             promising += front(found, resource)[-REFINED // 2 :]
         for options in dict.fromkeys(p.options for p in promising):
             self.buffers(widths, options)
+        self.batches(widths)
 
 
 def price(point: Point, cost: str) -> int:
-    """What a point pays: of a resource, the less the better; of "bits", which accuracy wants, the more the better."""
+    """What a point pays: of a resource, or pictures of a batch, which wait for each other, the less the better; of "bits",
+    which accuracy wants, the more the better."""
     return -point.bits if cost == "bits" else getattr(point, cost)
 
 
 def front(points: Iterable[Point], cost: str) -> list[Point]:
     """Points that no other equals or beats in both frames per second and ``cost``, the cheapest first.
 
-    cost: one of RESOURCES or "bits" (see :func:`price`). Of points equal in both, the first is kept.
+    cost: one of RESOURCES, "batch" or "bits" (see :func:`price`). Of points equal in both, the first is kept.
     """
     best: list[Point] = []
     for point in sorted(points, key=lambda p: (price(p, cost), -p.frames_per_second)):

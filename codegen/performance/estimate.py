@@ -42,7 +42,7 @@ class Step:
 
 @dataclass(frozen=True)
 class LayerEstimate:
-    """One layer, modelled. bound: what takes longest: compute, weights or feature maps.
+    """One run of a layer, modelled, for so many ``pictures``. bound: what takes longest: compute, weights or feature maps.
 
     least_cycles: that no schedule of its own goes below, those of its
     multiply-accumulates or of its bytes, whichever are more.
@@ -57,14 +57,15 @@ class LayerEstimate:
     macs: int
     mac_efficiency: float
     bound: str
+    pictures: int
 
 
-def steps(program: Program, board: Board, timing: Timing) -> list[Step]:
-    """All steps of a program, in order."""
+def steps(program: Program, board: Board, timing: Timing, begin: int = 0, end: int | None = None) -> list[Step]:
+    """All steps of a run of a program's layers ``begin`` to before ``end``, of all of them for None, in order."""
     found: list[Step] = []
     beat_cycles = program.array.lanes / board.bytes_per_cycle
     burst = timing.memory_latency + timing.loop_overhead  # until its first beat
-    for step in program_steps(program):
+    for step in program_steps(program, begin, end):
         load, load_beats, fetched, compute, beats = 0, 0, 0, 0, 0
         if step.count and step.coming is not None:
             tile, part = step.coming, step.count / step.coming.units
@@ -92,7 +93,10 @@ def steps(program: Program, board: Board, timing: Timing) -> list[Step]:
 
 
 def estimate_layers(program: Program, board: Board, timing: Timing) -> list[LayerEstimate]:
-    """Cycles of every layer: those of the steps that compute it, and of those in which only it loads."""
+    """Cycles of every layer: those of the steps that compute it, and of those in which only it loads.
+
+    They run one after the other, for one picture alone: layers that take several do so for places of others as well.
+    """
     array = program.array
     own: list[list[Step]] = [[] for _ in program.layers]
     for step in steps(program, board, timing):
@@ -105,7 +109,9 @@ def estimate_layers(program: Program, board: Board, timing: Timing) -> list[Laye
             bound = "compute"
         else:
             bound = "weights" if 2 * counts["fetch_weights"] > beats else "feature maps"
-        least = max(math.ceil(layer.macs / array.macs), math.ceil(beats * array.lanes / board.bytes_per_cycle))
+        pictures = layer.fields.pictures.count
+        macs = pictures * layer.macs
+        least = max(math.ceil(macs / array.macs), math.ceil(beats * array.lanes / board.bytes_per_cycle))
         found.append(
             LayerEstimate(
                 layer.name,
@@ -114,41 +120,62 @@ def estimate_layers(program: Program, board: Board, timing: Timing) -> list[Laye
                 least,
                 beats * array.lanes,
                 counts["fetch_weights"] * array.lanes,
-                layer.macs,
-                round(layer.macs / (cycles * array.macs), 4),
+                macs,
+                round(macs / (cycles * array.macs), 4),
                 bound,
+                pictures,
             )
         )
     return found
 
 
-def cycles(program: Program, board: Board, timing: Timing) -> int:
-    """Cycles of all steps."""
-    return sum(step.cycles for step in steps(program, board, timing))
+def cycles(program: Program, board: Board, timing: Timing, begin: int = 0, end: int | None = None) -> int:
+    """Cycles of all steps. begin, end: of the layers that are run, as ``steps`` takes them."""
+    return sum(step.cycles for step in steps(program, board, timing, begin, end))
 
 
-def cycle_range(program: Program, board: Board, timings: Timings) -> Range:
-    """Cycles of all steps: with all latencies and the memory at their best, as is likely, and at their worst."""
+def cycle_range(program: Program, board: Board, timings: Timings, begin: int = 0, end: int | None = None) -> Range:
+    """Cycles of all steps: with all latencies and the memory at their best, as is likely, and at their worst.
+
+    begin, end: as of ``cycles``.
+    """
     machines = zip(board.memories, timings)
-    return Range(*(cycles(program, at, timing) for at, timing in machines))
+    return Range(*(cycles(program, at, timing, begin, end) for at, timing in machines))
 
 
-def frame_range(cycles: Range, board: Board) -> Range:
-    """Frames per second of a range of cycles: the fewest cycles make the most."""
-    clock = board.clock_mhz * 1e6
+def batch_range(program: Program, board: Board, timings: Timings) -> Range:
+    """Cycles of all runs of the engine that a full batch of pictures takes; what the host does between them is not in it."""
+    return Range.total(
+        cycle_range(program, board, timings, begin, end).times(count) for begin, end, count in program.calls
+    )
+
+
+def latency_range(cycles: Range, board: Board) -> Range:
+    """Milliseconds of a range of cycles."""
+    return Range(*(round(count / board.clock_mhz / 1e3, 3) for count in (cycles.low, cycles.likely, cycles.high)))
+
+
+def frame_range(cycles: Range, board: Board, pictures: int = 1) -> Range:
+    """Frames per second of a range of cycles for so many pictures: the fewest cycles make the most."""
+    clock = board.clock_mhz * 1e6 * pictures
     return Range(*(round(clock / count, 2) for count in (cycles.high, cycles.likely, cycles.low)))
 
 
 def estimate(program: Program, board: Board, timings: Timings = TIMINGS) -> dict:
     """Everything as a dictionary for estimate.json. All figures are modelled, none is measured on hardware.
 
-    Single figures are the likely ones; "ranges" and "parts" have their low and high ends as well.
+    Single figures are the likely ones; "ranges" and "parts" have their low and high ends as well. "cycles" are those of one
+    picture alone, "latency_ms" its time; with the engine option ``batch`` frames per second, bytes and shares of the
+    array are those of full batches, of "batch_cycles" each.
     """
     layers = estimate_layers(program, board, timings.likely)
     total = sum(layer.cycles for layer in layers)
     spans = cycle_range(program, board, timings)
-    frames = frame_range(spans, board)
-    macs = sum(layer.macs for layer in layers)
+    batch, latency = program.options.batch, latency_range(spans, board)
+    full = batch_range(program, board, timings) if batch > 1 else spans
+    frames = frame_range(full, board, batch)
+    ddr_bytes = sum(layer.ddr_bytes // layer.pictures for layer in layers)
+    macs = sum(layer.macs for layer in program.layers)
     built, network = area(program, board), program.title
     totals = {resource.value: built.total(resource) for resource in Resource}
     return {
@@ -162,15 +189,18 @@ def estimate(program: Program, board: Board, timings: Timings = TIMINGS) -> dict
         "array": {**asdict(program.array), "macs_per_cycle": program.array.macs},
         "timing": asdict(timings),
         "cycles": total,
+        "latency_ms": latency.likely,
+        "batch": batch,
+        "batch_cycles": full.likely,
         "frames_per_second": frames.likely,
-        "mac_efficiency": round(macs / (total * program.array.macs), 4),
+        "mac_efficiency": round(batch * macs / (full.likely * program.array.macs), 4),
         "macs": macs,
-        "ddr_bytes": sum(layer.ddr_bytes for layer in layers),
+        "ddr_bytes": ddr_bytes,
         # what no schedule goes below: all products, and all bytes
         "least_cycles_array": math.ceil(macs / program.array.macs),
-        "least_cycles_memory": math.ceil(sum(layer.ddr_bytes for layer in layers) / board.bytes_per_cycle),
+        "least_cycles_memory": math.ceil(ddr_bytes / board.bytes_per_cycle),
         **{word: total.likely for word, total in totals.items()},
-        "ranges": asdict(Ranges(spans, frames, **totals)),
+        "ranges": asdict(Ranges(spans, latency, frames, **totals)),
         "warnings": warnings(built, network, board),
         "parts": [
             {

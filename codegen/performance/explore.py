@@ -14,7 +14,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -54,7 +54,9 @@ def explore(
 
     current: the engine that the network has now; it is a point, too. widths:
     pairs (weights, activations) besides the artifact's own; wider ones count as
-    its own. "current", "best" (of each width) and "fronts" index "points".
+    its own. "current", "best" (of each width), "batched" and "fronts" index "points". "best" and the fronts are of engines
+    that take one picture at a time, but for the fronts whose cost is "batch"; "batched" are the fastest that take several,
+    of each width where they are faster than the best.
     Raises BfpError where no engine fits the board.
     """
     own = widths_of(artifact)
@@ -77,13 +79,9 @@ def explore(
         )
     points = list(explorer.points.values())
     number = {id(p): n for n, p in enumerate(points)}
-    by_width = {pair: [p for p in points if (p.weights, p.activations) == pair] for pair in pairs}
-    fronts = [
-        {"cost": cost, "weights": w, "activations": a, "points": [number[id(p)] for p in front(mine, cost)]}
-        for cost in RESOURCES
-        for (w, a), mine in by_width.items()
-    ]
-    fronts.append({"cost": "bits", "points": [number[id(p)] for p in front(points, "bits")]})
+    every = {pair: [p for p in points if (p.weights, p.activations) == pair] for pair in pairs}
+    single = {pair: [p for p in mine if p.batch == 1] for pair, mine in every.items()}
+    batched = [fastest(mine) for mine in every.values() if mine and fastest(mine).batch > 1]
     return {
         "modelled": True,
         "network": artifact.graph.name,
@@ -93,16 +91,28 @@ def explore(
         "limits": {resource: getattr(board, resource) for resource in RESOURCES},
         "widths": [list(pair) for pair in pairs],
         "current": None if now is None else number[id(now)],
-        "best": [number[id(fastest(mine))] for mine in by_width.values() if mine],
+        "best": [number[id(fastest(mine))] for mine in single.values() if mine],
+        "batched": [number[id(p)] for p in batched],
         "refused": dict(refused),
-        "fronts": fronts,
-        "points": [{**asdict(p), "bits": p.bits} for p in points],
+        "fronts": [{**of, "points": [number[id(p)] for p in chosen]} for of, chosen in _fronts(single, every, bool(batched))],
+        "points": [{**asdict(p), "bits": p.bits, "batch": p.batch} for p in points],
     }
+
+
+def _fronts(single: dict[tuple, list], every: dict[tuple, list], batches: bool) -> Iterator[tuple[dict, list]]:
+    """What each front is of, and its points. single, every: points by their widths, of one picture at a time and of all;
+    batches: whether there is a front of them."""
+    costs = [(cost, single) for cost in RESOURCES] + [("batch", every)] * batches
+    for cost, of_widths in costs:
+        for (weights, activations), mine in of_widths.items():
+            yield {"cost": cost, "weights": weights, "activations": activations}, front(mine, cost)
+    yield {"cost": "bits"}, front([p for mine in single.values() for p in mine], "bits")
 
 
 def section(point: dict, board: Board) -> str:
     """The [engine] section of a network file for an entry of "points"."""
     names = ("lanes", "filters", "pixels", "input_words", "weight_steps", "tile_blocks")
+    names += ("batch",) if point["options"]["batch"] > 1 else ()
     options = [f"{name} = {point['options'][name]}" for name in names]
     return "\n".join(["[engine]", f'board = "{board.word}"', *options])
 
@@ -113,7 +123,8 @@ def table(result: dict) -> list[str]:
         f"{'bits':>5} {'frames/s (low to high)':>28} {'lanes':>5} {'filt.':>5} {'pix.':>4} {'MAC/cyc':>7} {'array':>6} "
         f"{'DSP':>5} {'BRAM36':>6} {'LUT (low to high)':>24}  (all modelled)"
     ]
-    for name, index in [("now", result["current"]), *(("best", i) for i in result["best"])]:
+    batched = [(f"batches of {result['points'][i]['batch']}", i) for i in result["batched"]]
+    for name, index in [("now", result["current"]), *(("best", i) for i in result["best"]), *batched]:
         if index is not None:
             p = result["points"][index]
             o = p["options"]
@@ -164,6 +175,13 @@ def main(argv: list[str] | None = None) -> int:
         f"\nmodelled best for {result['network']} on {result['board']} at {best['weights']}/{best['activations']} bits"
         f": {Ranges.of(best).frames_per_second} frames/s\n\n{section(best, board)}\n"
     )
+    if result["batched"]:
+        many = result["points"][result["batched"][0]]
+        milliseconds = many["cycles"] / board.clock_mhz / 1e3
+        print(
+            f"with batches of {many['batch']} pictures {Ranges.of(many).frames_per_second} frames/s, one alone in "
+            f"{milliseconds:.1f} ms (modelled):\n\n{section(many, board)}\n"
+        )
     print(f"{arguments.folder / 'explore.svg'}, explore.json; {time.perf_counter() - start:.1f} s")
     return 0
 

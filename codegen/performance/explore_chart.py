@@ -11,6 +11,7 @@ PANELS = (
     ("dsp", "DSP"),
     ("bram36", "block RAM (36 kbit)"),
     ("bits", "bits of a weight and an activation together"),
+    ("batch", "pictures of a batch"),
 )
 
 
@@ -35,9 +36,10 @@ def ranged(point: dict, name: str) -> str:
 
 def describe(point: dict) -> str:
     o = point["options"]
+    batch = f", batches of {o['batch']}" if o["batch"] > 1 else ""
     return (
         f"{point['weights']}/{point['activations']} bits, {o['lanes']} x {o['filters']} x {o['pixels']} lanes, "
-        f"input_words {o['input_words']}, weight_steps {o['weight_steps']}, tile_blocks {o['tile_blocks']}: "
+        f"input_words {o['input_words']}, weight_steps {o['weight_steps']}, tile_blocks {o['tile_blocks']}{batch}: "
         f"{ranged(point, 'frames_per_second')} frames/s, {ranged(point, 'dsp')} DSP, {ranged(point, 'bram36')} BRAM36, "
         f"{ranged(point, 'lut')} LUT"
     )
@@ -48,9 +50,10 @@ class Panel:
 
     def __init__(self, result: dict, cost: str, x: float, y: float) -> None:
         self.result, self.cost, self.x, self.y = result, cost, x, y
+        self.points = [p for p in result["points"] if cost == "batch" or p["batch"] == 1]
         drawn = {i for f in result["fronts"] if f["cost"] == cost for i in f["points"]}  # with their ranges
-        costs = [p[cost] for p in result["points"]] + [ends(result["points"][i], cost)[1] for i in drawn]
-        frames = [p["frames_per_second"] for p in result["points"]]
+        costs = [p[cost] for p in self.points] + [ends(result["points"][i], cost)[1] for i in drawn]
+        frames = [p["frames_per_second"] for p in self.points]
         frames += [ends(result["points"][i], "frames_per_second")[1] for i in drawn]
         self.right = 1.05 * max(result["limits"].get(cost, 0), max(costs))
         self.top = 1.08 * max(frames)
@@ -105,7 +108,7 @@ class Panel:
 
     def draw(self, title: str) -> list[str]:
         points = self.result["points"]
-        parts = self.axes(title) + [self.dot(p, False) for p in points]
+        parts = self.axes(title) + [self.dot(p, False) for p in self.points]
         for line in (f for f in self.result["fronts"] if f["cost"] == self.cost and f["points"]):
             chosen = [points[i] for i in line["points"]]
             (x, y), *rest = [self.at(p) for p in chosen]
@@ -114,15 +117,17 @@ class Panel:
             colour = self.colour[chosen[-1]["weights"], chosen[-1]["activations"]] if "weights" in line else "#222"
             parts.append(f'<path class="front" d="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
             parts += [self.dot(p, True) for p in chosen]
-        if self.result["current"] is not None:
-            x, y = self.at(points[self.result["current"]])
+        current = self.result["current"]
+        if current is not None and points[current] in self.points:
+            x, y = self.at(points[current])
             parts.append(f'<path d="M{x - 6:.1f} {y:.1f}h12M{x:.1f} {y - 6:.1f}v12" stroke="#000" stroke-width="2"/>')
         return parts
 
 
 def chart(result: dict) -> str:
     """All points of codegen.performance.explore's ``result``, the Pareto fronts, the board's limits and the present engine."""
-    width, height = 2 * (PANEL_WIDTH + LEFT) + 30, TOP + 2 * (PANEL_HEIGHT + GAP)
+    panels = [panel for panel in PANELS if any(front["cost"] == panel[0] for front in result["fronts"])]
+    width, height = 2 * (PANEL_WIDTH + LEFT) + 30, TOP + -(-len(panels) // 2) * (PANEL_HEIGHT + GAP)
     fitting, refused = len(result["points"]), sum(result["refused"].values())
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
@@ -136,7 +141,7 @@ def chart(result: dict) -> str:
         x = LEFT + 560 + 110 * i
         parts.append(f'<circle cx="{x}" cy="38" r="5" fill="{COLOURS[i % len(COLOURS)]}"/>')
         parts.append(f'<text x="{x + 10}" y="42">{w}/{a} bits</text>')
-    for i, (cost, title) in enumerate(PANELS):
+    for i, (cost, title) in enumerate(panels):
         x = LEFT + (i % 2) * (PANEL_WIDTH + LEFT)
         parts += Panel(result, cost, x, TOP + 10 + (i // 2) * (PANEL_HEIGHT + GAP)).draw(title)
     return "\n".join([*parts, "</svg>"]) + "\n"

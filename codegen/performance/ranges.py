@@ -61,6 +61,7 @@ class Ranges:
     """The ranges of what an estimate says of a program, by the names that the figures bear in estimate.json."""
 
     cycles: Range
+    latency_ms: Range
     frames_per_second: Range
     dsp: Range
     bram36: Range

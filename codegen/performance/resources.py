@@ -74,7 +74,7 @@ def refuse_what_does_not_fit(program: Program, board: Board) -> None:
             raise ChipTooSmall(
                 f"the engine for {name} needs {needed} {resource.value} (modelled), {board.name} has {there}; {advice}"
             )
-    size = (program.fmap_words + program.weight_words) * program.array.lanes / 2**20
+    size = (program.map_words + program.weight_words) * program.array.lanes / 2**20
     if size > board.memory_mb / 2:
         raise BfpError(
             f"weights and feature maps of {name} take {size:.0f} MB, {board.name} has {board.memory_mb} MB in all; use "

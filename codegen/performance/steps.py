@@ -33,8 +33,9 @@ class StepCounts:
         return self.coming.map_lines.bursts(self.first * lines, (self.first + self.count) * lines)
 
 
-def program_steps(program: Program) -> list[StepCounts]:
-    """The steps of a run of all layers, in order."""
+def program_steps(program: Program, begin: int = 0, end: int | None = None) -> list[StepCounts]:
+    """The steps of a run of layers ``begin`` to before ``end``, of all of them for None, in order (hls/engine.cpp)."""
+    end = len(program.layers) if end is None else end
     tiles = [layer_tiles(layer, program.array) for layer in program.layers]
 
     def counts(work: Work | None) -> PassCounts | None:
@@ -42,9 +43,11 @@ def program_steps(program: Program) -> list[StepCounts]:
 
     found: list[StepCounts] = []
     for step in Walk(program).steps:
-        if step.enters and step.layer > 0 and not step.waits:
-            continue  # only a run that starts with this layer enters it
-        load = step.load
+        starts = step.enters and step.layer == begin
+        if not begin <= step.layer < end or (step.enters and not step.waits and not starts):
+            continue  # only a run that starts with a layer enters it where steps before it load for it
+        load = step.load if step.load and step.load.layer < end else None
+        weights = step.weights if step.weights and step.weights.layer < end else None
         found.append(
             StepCounts(
                 layer=step.layer,
@@ -53,7 +56,7 @@ def program_steps(program: Program) -> list[StepCounts]:
                 coming_layer=load.layer if load else step.layer,
                 first=load.first if load else 0,
                 count=load.count if load else 0,
-                weights=None if step.enters and step.layer > 0 else counts(step.weights),
+                weights=None if step.enters and not starts else counts(weights),
             )
         )
     return found

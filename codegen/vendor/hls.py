@@ -143,7 +143,7 @@ def accept(request: Request, csynth: Csynth) -> None:
 
 def cosim_digest(request: Request) -> str:
     """Digest of what co-simulation depends on: the synthesis', its test bench and the data."""
-    benches = sorted([*(HLS / "testbench").glob("*.cpp"), *(HLS / "csim").glob("*.h*")])
+    benches = sorted([*(HLS / "testbench").glob("*.?pp"), *(HLS / "csim").glob("*.h*")])
     benches += [request.folder / "generated" / name for name in (OWN_HEADER, *BENCH_HEADERS)]
     data = [request.folder / name for name in request.deployment.all_references]
     return inputs_digest(request, [*benches, *(path for path in data if path.is_file())], csynth_digest(request))

@@ -38,7 +38,7 @@ proc main {} {
     open_project -reset engine
     set_top [argument SBFP_TOP]
     add_files [file join $hls engine.cpp] -cflags "$flags -I$hls/synth"
-    add_files -tb [file join $hls testbench main.cpp] -cflags "$flags -I$hls/csim"
+    add_files -tb [file join $hls testbench main.cpp] -cflags "$flags -I$hls/csim -I$hls/testbench"
     open_solution -reset solution -flow_target vivado
     set_part [argument SBFP_PART]
     create_clock -period [expr {1000.0 / [argument SBFP_CLOCK_MHZ]}] -name default

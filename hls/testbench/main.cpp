@@ -6,9 +6,13 @@
 // layers: one layer a call, and an array of its own for each port, copied in
 // between: co-simulation gives each port a copy of its array for a call.
 //
+// Images go through in batches of as many as the layers that share weights take
+// at once, as the driver does it; the last batch may have fewer.
+//
 // GOLDEN: "SBFPGOLD", the kernel's identity (8 bytes, little endian), the
 // number of images (4 bytes), then per image every tensor of tensors.hpp in
 // order, one byte a mantissa, channel by channel, row by row.
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -17,6 +21,7 @@
 #include <string>
 #include <vector>
 
+#include "arena.hpp"
 #include "config.hpp"
 #include "engine.hpp"
 #include "tensors.hpp"
@@ -45,79 +50,17 @@ std::FILE *open_file(const char *path, const char *mode) {
     return file;
 }
 
-std::size_t values(const StoredTensor &t) {
-    return static_cast<std::size_t>(t.channels) * static_cast<std::size_t>(t.height) *
-           static_cast<std::size_t>(t.width);
-}
-
-// Calls visit(channel, word address of its plane, lane) for every lane of the
-// tensor's planes; channel is -1 for lanes that hold none.
-template <typename Visit>
-void for_each_plane(const StoredTensor &t, Visit visit) {
-    const int64_t plane = static_cast<int64_t>(t.height) * ((static_cast<int64_t>(t.width) * t.bits + 7) / 8);
-    for (int s = 0; s < t.segments; ++s) {
-        const Segment &segment = SEGMENTS[t.first_segment + s];
-        const int channels = segment.stop - segment.start;
-        const int lanes = (channels + sbfp::LANES - 1) / sbfp::LANES * sbfp::LANES;
-        for (int c = 0; c < lanes; ++c) {
-            visit(c < channels ? segment.start + c : -1, segment.address + c / sbfp::LANES * plane, c % sbfp::LANES);
-        }
-    }
-}
-
-// A tensor's rows start in fresh words; each lane is a stream of `bits` bits per pixel.
-int64_t line_words(const StoredTensor &t) { return (static_cast<int64_t>(t.width) * t.bits + 7) / 8; }
-
-uint8_t &byte_at(std::vector<sbfp::Word> &arena, int64_t word, int lane) {
-    return reinterpret_cast<uint8_t *>(arena[static_cast<std::size_t>(word)].lane)[lane];
-}
-
-// Code of pixel x of a row that starts at `line`.
-int read_code(const StoredTensor &t, std::vector<sbfp::Word> &arena, int64_t line, int lane, int x) {
-    const int bit = x * t.bits;
-    int code = byte_at(arena, line + bit / 8, lane) >> (bit % 8);
-    if (bit % 8 + t.bits > 8) {
-        code |= byte_at(arena, line + bit / 8 + 1, lane) << (8 - bit % 8);
-    }
-    return code & ((1 << t.bits) - 1);
-}
-
-void write_code(const StoredTensor &t, std::vector<sbfp::Word> &arena, int64_t line, int lane, int x, int code) {
-    for (int i = 0; i < t.bits; ++i) {
-        const int bit = x * t.bits + i;
-        byte_at(arena, line + bit / 8, lane) |= static_cast<uint8_t>(((code >> i) & 1) << (bit % 8));
-    }
-}
-
-void pack(const StoredTensor &t, const uint8_t *mantissas, std::vector<sbfp::Word> &arena) {
-    for_each_plane(t, [&](int channel, int64_t address, int lane) {
-        for (int y = 0; y < t.height; ++y) {
-            const int64_t line = address + y * line_words(t);
-            for (int64_t word = line; word < line + line_words(t); ++word) {
-                byte_at(arena, word, lane) = 0;
-            }
-            for (int x = 0; x < t.width && channel >= 0; ++x) {
-                const int64_t at = (static_cast<int64_t>(channel) * t.height + y) * t.width + x;
-                write_code(t, arena, line, lane, x, mantissas[at]);
-            }
-        }
-    });
-}
-
-int as_mantissa(const StoredTensor &t, int code) {
-    return t.is_signed && code >> (t.bits - 1) ? code - (1 << t.bits) : code;
-}
-
 struct Tally {
     int64_t mismatches = 0;
     int64_t compared = 0;
     std::string first;
 };
 
-void compare(int image, const StoredTensor &t, const uint8_t *golden, std::vector<sbfp::Word> &arena, Tally &tally) {
+void compare(uint32_t image, const StoredTensor &t, const uint8_t *golden, int64_t first,
+             std::vector<sbfp::Word> &arena, Tally &tally) {
     const int64_t plane = static_cast<int64_t>(t.height) * t.width;
     const int mask = (1 << t.bits) - 1;
-    for_each_plane(t, [&](int channel, int64_t address, int lane) {
+    for_each_plane(t, first, [&](int channel, int64_t address, int lane) {
         for (int64_t i = 0; i < plane; ++i) {
             const int64_t line = address + i / t.width * line_words(t);
             const int got = read_code(t, arena, line, lane, static_cast<int>(i % t.width));
@@ -171,13 +114,41 @@ void check_ended(uint32_t progress) {
     }
 }
 
-// One image, one layer a call: what a layer stores, the next one finds in all ports.
-void run_by_layers(const std::vector<sbfp::Word> &weights, std::vector<sbfp::Word> &arena, Ports &ports) {
+// A call of the engine: its layers, and from which picture's arena on.
+struct Run {
+    uint32_t begin;
+    uint32_t end;
+    uint32_t picture;
+};
+
+// What so many pictures take. One alone needs a single call, in which places of the others are computed as well.
+std::vector<Run> runs_of(uint32_t pictures) {
+    std::vector<Run> runs;
+    if (pictures == 1) {
+        runs.push_back({0, sbfp::NUM_LAYERS, 0});
+        return runs;
+    }
+    for (const Network &network : NETWORKS) {
+        for (uint32_t picture = 0; picture < pictures && network.begin < network.shared; ++picture) {
+            runs.push_back({network.begin, network.shared, picture});
+        }
+        if (network.shared < network.end) {
+            runs.push_back({network.shared, network.end, 0});
+        }
+    }
+    return runs;
+}
+
+// One layer a call: what a layer stores, the next one finds in all ports. Each begins with the arena of the picture.
+void run_by_layers(const std::vector<sbfp::Word> &weights, std::vector<sbfp::Word> &arena, const Run &run,
+                   Ports &ports) {
     uint32_t low = 0;
     uint32_t high = 0;
     uint32_t progress = 0;
+    const auto first = arena.begin() + run.picture * FMAP_WORDS;
     ports.out = arena;
-    for (uint32_t layer = 0; layer < sbfp::NUM_LAYERS; ++layer) {
+    std::copy(first, arena.end(), ports.out.begin());
+    for (uint32_t layer = run.begin; layer < run.end; ++layer) {
         ports.in = ports.out;
         ports.shortcut = ports.out;
         sbfp_engine(weights.data(), ports.in.data(), ports.shortcut.data(), ports.out.data(), layer, layer + 1, &low,
@@ -187,19 +158,19 @@ void run_by_layers(const std::vector<sbfp::Word> &weights, std::vector<sbfp::Wor
             fail("the engine names another identity than its sources");
         }
     }
-    arena = ports.out;
+    std::copy(ports.out.begin(), ports.out.begin() + (arena.end() - first), first);
 }
 
 static_assert(sizeof(LOOP_NAMES) / sizeof(LOOP_NAMES[0]) == sbfp::LOOPS, "every count has a name");
 
-// Loop iterations and bursts of one image, layer by layer.
-void write_counts(std::FILE *result, uint32_t images) {
+// Loop iterations and bursts of one run, layer by layer. runs: of each layer.
+void write_counts(std::FILE *result, const std::vector<int64_t> &runs) {
     std::fprintf(result, "\"counts\": [");
     for (uint32_t layer = 0; layer < sbfp::NUM_LAYERS; ++layer) {
         const char *separator = layer ? ", " : "";
         std::fprintf(result, "%s{\"layer\": %s, \"counts\": {", separator, quoted(LAYER_NAMES[layer]).c_str());
         for (int loop = 0; loop < sbfp::LOOPS; ++loop) {
-            const int64_t count = sbfp::trace().counts[layer][loop] / (images ? images : 1);
+            const int64_t count = sbfp::trace().counts[layer][loop] / (runs[layer] ? runs[layer] : 1);
             std::fprintf(result, "%s\"%s\": %lld", loop ? ", " : "", LOOP_NAMES[loop], static_cast<long long>(count));
         }
         std::fprintf(result, "}}");
@@ -222,8 +193,58 @@ std::FILE *open_golden(const char *path, uint32_t &images) {
     return golden;
 }
 
-// What the simulation found, written whole or not at all. seconds: of wall clock, and of all threads' time.
-void write_result(const char *path, uint32_t images, const Tally &tally, double seconds, double cpu_seconds) {
+// How often each layer has run, and for how long all of them: of wall clock, and of all threads' time, which is what is
+// left of that on a machine that is busy otherwise.
+struct Ran {
+    std::vector<int64_t> runs = std::vector<int64_t>(sbfp::NUM_LAYERS);
+    double seconds = 0;
+    double cpu_seconds = 0;
+};
+
+// The engine on so many pictures, whose inputs lie in their arenas.
+void run_pictures(const std::vector<sbfp::Word> &weights, std::vector<sbfp::Word> &arena, uint32_t pictures,
+                  bool by_layers, Ports &ports, Ran &ran) {
+    const std::clock_t cpu = std::clock();
+    const auto start = std::chrono::steady_clock::now();
+    for (const Run &run : runs_of(pictures)) {
+        if (by_layers) {
+            run_by_layers(weights, arena, run, ports);
+        } else {
+            uint32_t low = 0;
+            uint32_t high = 0;
+            uint32_t progress = 0;
+            sbfp::Word *maps = arena.data() + run.picture * FMAP_WORDS;
+            sbfp_engine(weights.data(), maps, maps, maps, run.begin, run.end, &low, &high, &progress);
+            check_ended(progress);
+        }
+        for (uint32_t layer = run.begin; layer < run.end; ++layer) {
+            ++ran.runs[layer];
+        }
+    }
+    ran.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    ran.cpu_seconds += static_cast<double>(std::clock() - cpu) / CLOCKS_PER_SEC;
+}
+
+using Values = std::vector<std::vector<uint8_t>>;  // of every tensor
+
+// The golden values of a picture, and its inputs in its arena. What the engine fails to write there must show.
+Values read_picture(std::FILE *golden, const char *path, int64_t first, std::vector<sbfp::Word> &arena) {
+    const std::size_t bytes_of_picture = static_cast<std::size_t>(FMAP_WORDS) * sizeof(sbfp::Word);
+    std::memset(static_cast<void *>(arena.data() + first), 0xa5, bytes_of_picture);
+    Values expected(static_cast<std::size_t>(TENSOR_COUNT));
+    for (int64_t t = 0; t < TENSOR_COUNT; ++t) {
+        std::vector<uint8_t> &bytes = expected[static_cast<std::size_t>(t)];
+        bytes.resize(values(TENSORS[t]));
+        read_exactly(golden, bytes.data(), bytes.size(), path);
+        if (TENSORS[t].layer_index < 0) {
+            pack(TENSORS[t], bytes.data(), first, arena);
+        }
+    }
+    return expected;
+}
+
+// What the simulation found, written whole or not at all.
+void write_result(const char *path, uint32_t images, const Tally &tally, const Ran &ran) {
     const std::string temporary = std::string(path) + ".part";
     std::FILE *result = open_file(temporary.c_str(), "w");
     std::fprintf(result,
@@ -233,8 +254,8 @@ void write_result(const char *path, uint32_t images, const Tally &tally, double 
                  images, sbfp::NUM_LAYERS, static_cast<long long>(TENSOR_COUNT),
                  static_cast<long long>(tally.compared), static_cast<long long>(tally.mismatches),
                  tally.first.empty() ? "null" : quoted(tally.first).c_str(),
-                 static_cast<long long>(MACS) * images, seconds, cpu_seconds);
-    write_counts(result, images);
+                 static_cast<long long>(MACS) * images, ran.seconds, ran.cpu_seconds);
+    write_counts(result, ran.runs);
     std::fprintf(result, "}\n");
     if (std::fclose(result) != 0 || std::rename(temporary.c_str(), path) != 0) {
         fail(std::string("cannot write ") + path);
@@ -257,46 +278,31 @@ int main(int argc, char **argv) {
     std::FILE *golden = open_golden(argv[2], images);
 
     Tally tally;
-    double seconds = 0;
-    double cpu_seconds = 0;  // of all threads: what is left of `seconds` on a machine that is busy otherwise
-    std::vector<sbfp::Word> arena(static_cast<std::size_t>(FMAP_WORDS));
+    Ran ran;
+    std::vector<sbfp::Word> arena(static_cast<std::size_t>(BATCH * FMAP_WORDS));
     Ports ports;
-    std::vector<std::vector<uint8_t>> expected(static_cast<std::size_t>(TENSOR_COUNT));
-    for (uint32_t image = 0; image < images; ++image) {
-        // what the engine fails to write must show
-        std::memset(static_cast<void *>(arena.data()), 0xa5, arena.size() * sizeof(sbfp::Word));
-        for (int64_t t = 0; t < TENSOR_COUNT; ++t) {
-            std::vector<uint8_t> &bytes = expected[static_cast<std::size_t>(t)];
-            bytes.resize(values(TENSORS[t]));
-            read_exactly(golden, bytes.data(), bytes.size(), argv[2]);
-            if (TENSORS[t].layer_index < 0) {
-                pack(TENSORS[t], bytes.data(), arena);
+    for (uint32_t begin = 0; begin < images; begin += BATCH) {
+        const uint32_t pictures = images - begin < BATCH ? images - begin : BATCH;
+        // of pictures that a last batch lacks, something is read
+        std::memset(static_cast<void *>(arena.data()), 0, arena.size() * sizeof(sbfp::Word));
+        std::vector<Values> expected;
+        for (uint32_t n = 0; n < pictures; ++n) {
+            expected.push_back(read_picture(golden, argv[2], n * FMAP_WORDS, arena));
+        }
+        run_pictures(weights, arena, pictures, by_layers, ports, ran);
+        for (uint32_t n = 0; n < pictures; ++n) {
+            for (int64_t t = 0; t < TENSOR_COUNT; ++t) {
+                const uint8_t *mantissas = expected[n][static_cast<std::size_t>(t)].data();
+                compare(begin + n, TENSORS[t], mantissas, n * FMAP_WORDS, arena, tally);
             }
         }
-        uint32_t low = 0;
-        uint32_t high = 0;
-        uint32_t progress = 0;
-        const std::clock_t cpu = std::clock();
-        const auto start = std::chrono::steady_clock::now();
-        if (by_layers) {
-            run_by_layers(weights, arena, ports);
-        } else {
-            sbfp_engine(weights.data(), arena.data(), arena.data(), arena.data(), 0, sbfp::NUM_LAYERS, &low, &high,
-                        &progress);
-            check_ended(progress);
-        }
-        seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-        cpu_seconds += static_cast<double>(std::clock() - cpu) / CLOCKS_PER_SEC;
-        for (int64_t t = 0; t < TENSOR_COUNT; ++t) {
-            compare(static_cast<int>(image), TENSORS[t], expected[static_cast<std::size_t>(t)].data(), arena, tally);
-        }
-        std::fprintf(stderr, "\rC simulation: image %u of %u, %lld mismatches", image + 1, images,
+        std::fprintf(stderr, "\rC simulation: image %u of %u, %lld mismatches", begin + pictures, images,
                      static_cast<long long>(tally.mismatches));
     }
     std::fprintf(stderr, "\n");
     std::fclose(golden);
 
-    write_result(argv[3], images, tally, seconds, cpu_seconds);
+    write_result(argv[3], images, tally, ran);
     if (tally.mismatches) {
         std::fprintf(stderr, "testbench: first mismatch: %s\n", tally.first.c_str());
     }

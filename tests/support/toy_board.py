@@ -89,13 +89,13 @@ def deployment(**changes):
     pre = Preprocessing((HEIGHT, WIDTH), (128.0,) * CHANNELS, (64.0,) * CHANNELS)
     names = tuple(f"name {i}" for i in range(CHANNELS * HEIGHT * WIDTH))
     of_network = dict(
-        name="toy", artifact_digest="ab" * 32, float_digest="", begin=0, end=2,
+        name="toy", artifact_digest="ab" * 32, float_digest="", begin=0, end=2, shared=2,
         inputs=(NetworkInput("input", pre),), outputs=(NetworkOutput("last", 0.5, 0.75, names),),
         tensors=(tensor("input", HOST, 0), tensor("first", 0, PIXELS), tensor("last", 1, 2 * PIXELS)),
     )  # fmt: skip
     fields = dict(
         name="toy", identity=f"{IDENTITY:016x}", board=BOARD.name, clock_mhz=BOARD.clock_mhz, lanes=LANES,
-        weights_words=PIXELS, fmap_words=3 * PIXELS, ip="sbfp_engine_0", kernel=KERNEL,
+        weights_words=PIXELS, fmap_words=3 * PIXELS, batch=1, ip="sbfp_engine_0", kernel=KERNEL,
     )  # fmt: skip
     own = {name: changes.pop(name) for name in {f.name for f in dataclasses.fields(DeployedNetwork)} & set(changes) - {"name"}}
     network = DeployedNetwork(**{**of_network, **own, "name": changes.get("name", "toy")})

@@ -124,12 +124,12 @@ def _board(folder: Path) -> Any:
     result = tensor("output", 0, (OUTPUTS, 1, 1), begin)
     words = result.segment_words(result.segments[0], LANES)
     network = DeployedNetwork(
-        name="waiting", artifact_digest="0" * 64, float_digest="", begin=0, end=1,
+        name="waiting", artifact_digest="0" * 64, float_digest="", begin=0, end=1, shared=1,
         inputs=(NetworkInput("input", PRE),), outputs=(NetworkOutput("output"),), tensors=(entry, result),
     )  # fmt: skip
     deployment = Deployment(
         name=network.name, identity=IDENTITY, board="simulated", clock_mhz=250.0, lanes=LANES, weights_words=0,
-        kernel=Kernel(0, (KernelLayer("wait", False, "0" * 16, "0" * 16),)), fmap_words=begin + words, ip="sbfp_engine_0",
+        kernel=Kernel(0, (KernelLayer("wait", False, "0" * 16, "0" * 16),)), fmap_words=begin + words, batch=1, ip="sbfp_engine_0",
         networks=(network,),
     )  # fmt: skip
     write_deployment(deployment, b"", folder / "deploy")
