@@ -110,6 +110,16 @@ LARGER = {
     "bilinear to its own size": Fn(
         lambda m, x: m[1](F.interpolate(m[0](x), size=(7, 6), mode="bilinear", align_corners=True)), conv(), conv(4)
     ),
+    **{
+        f"bilinear to {size}{', with corners' if corners else ''}": Fn(
+            lambda m, x, s=size, c=corners: m[1](F.interpolate(m[0](x), size=s, mode="bilinear", align_corners=c)), conv(), conv(4, 5, 1)
+        )
+        for size, corners in (
+            ((13, 11), True), ((13, 11), False), ((25, 6), True), ((8, 7), False), ((7, 3), False), ((7, 2), False), ((4, 6), True),
+            ((15, 13), False), ((14, 11), False),
+        )
+    },
+    "bilinear to a half": nn.Sequential(conv(3, 4, (2, 3)), nn.Upsample(scale_factor=0.5, mode="bilinear"), conv(4, 5, 1)),
     "bilinear of one pixel": Fn(
         lambda m, x: m[1](torch.cat([x, F.interpolate(F.relu(m[0](x).mean((2, 3), keepdim=True)), size=x.shape[2:], mode="bilinear")], 1)),
         conv(), conv(7),
@@ -123,6 +133,10 @@ OPERATORS_OF = {
     "bilinear with corners by 2": "conv upsample_nearest interpolate interpolate interpolate interpolate conv",
     "bilinear with corners by (3, 1)": "conv upsample_nearest interpolate interpolate conv",
     "bilinear to its own size": "conv conv",
+    "bilinear to (7, 2)": "conv slice_pad conv",
+    "bilinear to (7, 3)": "conv avg_pool conv",
+    "bilinear to (4, 6), with corners": "conv slice_pad conv",
+    "bilinear to a half": "conv avg_pool conv",
     "nearest": "conv upsample_nearest conv",
     "shuffle": "conv depth_to_space conv",
     "shuffle before an activation": "conv depth_to_space conv",
@@ -135,6 +149,13 @@ OPERATORS_OF = {
 def test_larger_maps(case):
     shape = (12, 8, 8) if case in ("shuffle of the input", "sum with a skip") else (3, 9, 8)
     check(LARGER[case], shape, OPERATORS_OF.get(case))
+
+
+@pytest.mark.parametrize("corners", [True, False])
+@pytest.mark.parametrize("factor", [2, 3])
+def test_longer_sequences(factor, corners):
+    up = nn.Upsample(scale_factor=factor, mode="linear", align_corners=corners)
+    check(nn.Sequential(nn.Conv1d(4, 6, 3), nn.ReLU(), up, nn.Conv1d(6, 3, 3)), (4, 20))
 
 
 def test_bilinear_upsampling_to_sizes_that_are_no_multiple_is_refused():

@@ -24,7 +24,7 @@ from bfp.graph import Graph, Node
 from bfp.limits import SHARE_BITS
 from bfp.parameters import derive, prove
 from bfp.window import Window
-from calib.frontend.interpolating import offsets, share, towards
+from calib.frontend.interpolating import growth, places, share, towards
 from calib.network.fake_quant import check
 from calib.network.float_model import returned
 from calib.options import BfpOptions
@@ -80,15 +80,21 @@ def test_equals_loops_over_python_integers():
     assert all(seen[corner] for corner in ("half", "high", "low", "inside", "two blocks"))
 
 
+SIZES = [(1, 2), (2, 2), (5, 10), (7, 21), (3, 12), (16, 64), (9, 72), (4, 4), (7, 13), (13, 25), (7, 15), (33, 129), (24, 25), (12, 23)]
+
+
 @pytest.mark.parametrize("corners", [True, False])
-@pytest.mark.parametrize("size, factor", [(1, 2), (2, 2), (5, 2), (7, 3), (3, 4), (16, 4), (9, 8), (4, 1)])
-def test_offsets_are_those_of_torch(size, factor, corners):
+@pytest.mark.parametrize("size, count", SIZES)
+def test_places_are_those_of_torch(size, count, corners):
     """Of a ramp, linear interpolation gives the place where each value is taken."""
     ramp = torch.arange(size, dtype=torch.float64).reshape(1, 1, 1, size)
-    wanted = F.interpolate(ramp, size=(1, size * factor), mode="bilinear", align_corners=corners)[0, 0, 0]
-    found = [n // factor + float(step) for n, step in enumerate(offsets(size, factor, corners))]
-    assert np.abs(np.array(found) - wanted.numpy()).max() < 1e-6
-    assert all(-1 < step < 1 for step in offsets(size, factor, corners))
+    wanted = F.interpolate(ramp, size=(1, count), mode="bilinear", align_corners=corners)[0, 0, 0]
+    assert np.abs(np.array([float(p) for p in places(size, count, corners)]) - wanted.numpy()).max() < 1e-6
+    found = growth(size, places(size, count, corners))
+    if found is not None:
+        at = [n // found.factor + float(step) for n, step in enumerate(found.offsets)]
+        assert np.abs(np.array(at[:count]) - wanted.numpy()).max() < 1e-6
+    assert (found is None) == ((size, count, corners) == (33, 129, False))
 
 
 def test_shares_are_rounded_half_up():
@@ -117,7 +123,7 @@ def test_corners_and_pixels_that_stay_keep_their_mantissas():
     """With aligned corners the outermost pixels are those of the operand, whatever is computed between them."""
     x = np.random.default_rng(0).integers(-127, 128, (1, 1, 3, 4)).astype(np.int16)
     fmt, value = BlockFormat(8, True, (0, 1), (0,)), x.repeat(2, 2)
-    parts = offsets(3, 2, corners=True)
+    parts = growth(3, places(3, 6, True)).offsets
     for back in (True, False):
         steps = tuple(share(-step if back else step) for step in parts)
         node = Node("node", "interpolate", ("in", "side"), "out", towards(0, 2, back), shares=steps)

@@ -102,7 +102,7 @@ NAMED: dict[Handler, str] = {
     frames.avg_pool: "avg_pool3d",
     frames.adaptive_pool: "adaptive_avg_pool3d adaptive_max_pool3d",
     frames.mean: "mean",
-    windows.upsample_bilinear: "upsample_bilinear2d",
+    windows.upsample_linear: "upsample_bilinear2d upsample_linear1d",
     windows.total: "sum",
     windows.largest: "amax",
     windows.zero_pad: "pad constant_pad_nd",

@@ -9,12 +9,10 @@ from torch.fx import Node as FxNode
 
 from bfp.graph import Window
 from bfp.limits import MAX_FACTOR
-from bfp.operators.upsample_bilinear import FACTORS
 from calib.frontend.arithmetic import affine
 from calib.frontend.contractions import largest as greatest, weighted
 from calib.frontend.dilated import trimmed
-from calib.frontend.enlarging import INTERPOLATE, larger
-from calib.frontend.interpolating import interpolated
+from calib.frontend.interpolating import resized
 from calib.frontend.rearranging import rearrange
 from calib.frontend.translation import Translation, axis, operator_name, pair, shape_of
 from calib.frontend.views import View
@@ -142,29 +140,27 @@ def cell_index(
     return index.reshape(shape_of(fx))
 
 
-def upsample_bilinear(t: Translation, fx: FxNode, a: dict) -> None:
-    """Weighted means of neighbours, whole times as many rows and columns; one pixel stays what it is."""
-    source = t.map(fx, a["self"] if "self" in a else a["input"])
-    size, result = t.draft.shapes[source][1:], shape_of(fx)[2:]
+def upsample_linear(t: Translation, fx: FxNode, a: dict) -> None:
+    """Weighted means of neighbours, in about whole times as many rows and columns, or a whole part; one pixel stays what it is."""
+    value = a["self"] if "self" in a else a["input"]
+    source, line = operand(t, fx, value)
+    size = t.draft.shapes[source][1:]
+    given = a.get("scale_factors") or [a[key] for key in ("scales", "scales_h", "scales_w") if key in a] or [None, None]
+    wanted = list(shape_of(fx)[2:])
+    if line is not None:
+        wanted, given = ([n if axis == line else other for axis in range(2)] for n, other in ((wanted[0], 1), (given[0], None)))
     if size == (1, 1):
         t.views[fx] = View(source, np.broadcast_to(t.index_of(View(source))[None], shape_of(fx)))
         return
-    factors, corners = [new // old for old, new in zip(size, result)], bool(a["align_corners"])
-    whole = all(1 <= f <= MAX_FACTOR and f * old == new for f, old, new in zip(factors, size, result))
-    given = a.get("scale_factors") or [a.get("scales_h"), a.get("scales_w")]
-    same = corners or all(g is None or g == f for g, f in zip(given, factors))  # with corners only sizes count
-    if not (whole and same):
+    found = resized(t, fx, source, wanted, bool(a["align_corners"]), given)
+    if found is None:
+        convention = " with align_corners" if a["align_corners"] else ""
         t.refuse(
             fx,
-            f"bilinear upsampling of {size} to {result} is not supported before the network's end; by whole factors up to "
-            f"{MAX_FACTOR} it is",
+            f"linear interpolation of {size} to {tuple(wanted)}{convention} is not supported before the network's end; whole "
+            f"times as many rows and columns are, up to {MAX_FACTOR}, or some few more or less, and a whole part of them",
         )
-    if factors == [1, 1]:
-        t.views[fx] = View(source)
-    elif corners or not set(factors) <= set(FACTORS):
-        t.views[fx] = View(interpolated(t, fx, source, factors, corners))
-    else:
-        t.views[fx] = View(larger(t, fx, INTERPOLATE, source, (factors[0], factors[1])))
+    t.views[fx] = View(found)
     t.check_result(fx)
 
 
