@@ -13,7 +13,7 @@ from bfp.errors import BfpError, sentence
 from bfp.files import check_folder
 from bfp.names import printable, shown
 from calib.config import NetworkConfig, find_network, load_config
-from calib.options import ONLINE
+from calib.options import REFERENCES
 
 
 def parser() -> argparse.ArgumentParser:
@@ -51,6 +51,9 @@ def parser() -> argparse.ArgumentParser:
     steps.add_argument("--widths", type=pairs, default="8,8 6,6 5,5 4,8", help="weights,activations: '8,8 5,5'")
     steps.add_argument("--sensitive", type=int, default=0, help="least width of sensitive layers, below 8 bits")
     steps.add_argument("--limit", type=int, help="evaluate on LIMIT images, evenly spread (default: all)")
+    modelled = commands.choices["sweep"]
+    modelled.add_argument("--board", help="that engines are modelled on (default: the file's)")
+    modelled.add_argument("--clock", metavar="MHZ", help="of these engines (default: the board's)")
     for name in ("evaluate", "sweep", "ablation", "reproduce-table"):
         cluster_arguments(commands.choices[name])
     return top
@@ -147,11 +150,11 @@ def evaluate(config: NetworkConfig, folder: Path, arguments: argparse.Namespace)
     from calib import pipeline
 
     spread = arguments.scheduler is not None or arguments.workers is not None
-    if config.bfp.method == ONLINE:
+    if config.bfp.method in REFERENCES:
         from calib.evaluation.baselines import online
 
         if spread:
-            raise BfpError(f"{config.path}: the {ONLINE} reference is evaluated in one process; leave out scheduler and workers")
+            raise BfpError(f"{config.path}: the {config.bfp.method} reference is evaluated in one process; leave out scheduler and workers")
         result = online.evaluate(pipeline.prepare(config), folder, arguments.limit)
     else:
         from calib.evaluation import evaluate
@@ -206,7 +209,8 @@ def sweep(config: NetworkConfig, folder: Path, arguments: argparse.Namespace) ->
     """Measure widths, groups and methods, and write the charts."""
     from calib.evaluation.sweep.results import sweep
 
-    content = sweep(config.path, folder, arguments.scheduler, arguments.workers)
+    where = (arguments.scheduler, arguments.workers, arguments.board, arguments.clock)
+    content = sweep(config.path, folder, *where)
     print(f"{config.name}: {len(content['points'])} points; wrote {folder / 'sweep.html'}, .json and .csv")
 
 

@@ -31,8 +31,10 @@ from calib.options import (
     FAN2019,
     GPTQ,
     METHODS,
+    DSCONV,
+    DSCONV_BLOCK,
     NEAREST,
-    ONLINE,
+    REFERENCES,
     OUTPUTS,
     ROUNDINGS,
     WEIGHT_METHODS,
@@ -182,7 +184,7 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
         bfp=_bfp(Section(path, "bfp", top.take("bfp", {}, _same, "a table")), _lanes(table)),
         engine=_engine(engine),
         board=engine.text("board", None),
-        sweep=read_sweep(Section(path, "sweep", top.take("sweep", {}, _same, "a table")), (*METHODS, AUTO, ONLINE)),
+        sweep=read_sweep(Section(path, "sweep", top.take("sweep", {}, _same, "a table")), (*METHODS, AUTO, *REFERENCES)),
         notes=taken.notes,
     )
     top.done()
@@ -280,16 +282,20 @@ def _bfp(section: Section, lanes: int) -> BfpOptions:
 
     mean_width = f"a mean width in bits, {MIN_BITS} to {MAX_BITS}"
     # the published method has no unsigned mantissas, and its own rule for weights
-    published, auto = (method_name(section.table.get("method", AUTO)) == word for word in (FAN2019, AUTO))
+    method = method_name(section.table.get("method", AUTO))
+    published, auto = (method == word for word in (FAN2019, AUTO))
     weight_method = FAN2019 if published else "mse" if auto else "max"
     group = max(AUTO_GROUP, lanes)
     bits = section.integer("weights", 8, MIN_BITS, MAX_BITS)
+    weight_group, activation_group = (group, group) if auto else (64, 0)
+    if method == DSCONV:
+        weight_group = activation_group = DSCONV_BLOCK
     options = BfpOptions(
         weights=bits,
         activations=section.integer("activations", 8, MIN_BITS, MAX_BITS),
-        weight_group=section.integer("weight_group", group if auto else 64, 0),
-        activation_group=section.integer("activation_group", group if auto else 0, 0),
-        method=_method(section, "method", AUTO, (*METHODS, AUTO, ONLINE)),
+        weight_group=section.integer("weight_group", weight_group, 0),
+        activation_group=section.integer("activation_group", activation_group, 0),
+        method=_method(section, "method", AUTO, (*METHODS, AUTO, *REFERENCES)),
         weight_method=_method(section, "weight_method", weight_method, WEIGHT_METHODS),
         unsigned=section.take("unsigned", not published, boolean, "true or false"),
         max_spread=section.integer("max_spread", 7, 0, MAX_ALIGN_SHIFT),

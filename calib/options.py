@@ -11,7 +11,11 @@ from dataclasses import dataclass
 FAN2019 = "fan2019"  # the published rule: Fan et al., FPT 2019, see calib.formats.fan2019
 METHODS = ("max", "percentile", "mse", "kl", FAN2019)  # of one layer
 AUTO = "auto"  # of a network: the method of its layers is chosen on held-out calibration images
-ONLINE = "online"  # calib.evaluation.baselines.online: to compare with; no artifact can have it
+# to compare with; no artifact can have them
+ONLINE = "online"  # calib.evaluation.baselines.online
+DSCONV = "dsconv"  # calib.evaluation.baselines.variable_kernels
+REFERENCES = (ONLINE, DSCONV)
+DSCONV_BLOCK = 32  # channels, the smallest block of Gennari do Nascimento, Fawcett and Prisacariu, ICCV 2019
 WEIGHT_METHODS = ("max", "mse", FAN2019)
 OLD_NAMES = {"seed": FAN2019}  # what files of earlier versions call a method
 NEAREST, GPTQ, DESCENT = "nearest", "gptq", "descent"  # what each does, calib.reconstruction.layerwise says
@@ -64,7 +68,7 @@ class BfpOptions:
 
     weights, activations: mantissa widths. weight_group: input channels per weight block, activation_group: channels
     per activation block, 0 for all.
-    method: of the activations' exponents, one of METHODS, AUTO or ONLINE; weight_method: of the weights', one of
+    method: of the activations' exponents, one of METHODS, AUTO or one of REFERENCES; weight_method: of the weights', one of
     WEIGHT_METHODS.
     unsigned: non-negative tensors use unsigned mantissas. max_spread: largest alignment shift between the blocks of a
     filter. sensitive: least width of the residual stream's tensors, and of the depthwise, first and last layers'

@@ -37,7 +37,7 @@ from calib.network import float_model
 from calib.network.float_network import FloatNetwork
 from calib.observers import observer
 from calib.observers.statistics import Statistics
-from calib.options import AUTO, ONLINE, ImageOptions
+from calib.options import AUTO, REFERENCES, ImageOptions
 from calib.state import CalibrationState, begin
 from calib.tasks import task_of
 from calib.threads import fixed_threads
@@ -83,9 +83,9 @@ class Prepared:
 @fixed_threads()
 def calibrate(config: NetworkConfig, folder: Path) -> Artifact:
     """Everything from the network's file to ``artifact.npz`` and ``samples.npz`` in ``folder``. Raises BfpError."""
-    if config.bfp.method == ONLINE:
+    if config.bfp.method in REFERENCES:
         raise BfpError(
-            f"{config.path}: [bfp] method {ONLINE!r} finds exponents at run time, so that no artifact can hold them; "
+            f"{config.path}: [bfp] method {config.bfp.method!r} finds exponents at run time, so that no artifact can hold them; "
             "it is a reference for evaluate and sweep only, choose another method to calibrate"
         )
     prepared = prepare(config)

@@ -21,7 +21,7 @@ class SweepOptions:
     images of a point, spread evenly over those there are.
     """
 
-    widths: tuple[tuple[int, int], ...] = ((4, 4), (5, 5), (6, 6), (7, 7), (8, 8))
+    widths: tuple[tuple[int, int], ...] = ((3, 3), (4, 4), (5, 5), (6, 6), (7, 7), (8, 8), (3, 8), (4, 8))
     groups: tuple[tuple[int, int], ...] = ((64, 0), (16, 16))
     methods: tuple[str, ...] = (FAN2019, "max", AUTO, ONLINE)
     limit: int = LIMIT

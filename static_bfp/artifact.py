@@ -27,7 +27,7 @@ from calib.frontend.importer import import_module
 from calib.judge import Judge
 from calib.network import float_model
 from calib.network.float_network import FloatNetwork
-from calib.options import ONLINE
+from calib.options import REFERENCES
 from calib.pipeline import recorded
 from calib.state import begin
 from calib.tasks import task_of
@@ -205,8 +205,8 @@ def calibrate(
     if not is_name(name):
         raise BfpError(f"calibrate: name is {shown(name)}; it must be {NAME_WORDS}")
     options = bfp_options(bfp_section, "calibrate")
-    if options.method == ONLINE:
-        raise BfpError(f"calibrate: method {ONLINE!r} finds exponents at run time, so that no artifact can hold them; choose another")
+    if options.method in REFERENCES:
+        raise BfpError(f"calibrate: method {options.method!r} finds exponents at run time, so that no artifact can hold them; choose another")
     values, labels = first(images, limit)
     with as_it_was(module) as imported:
         network = import_module(imported, shapes(values), name)

@@ -124,6 +124,7 @@ def sweep_content(text: str) -> dict:
     row = {"method": "max", "weight_group": 0, "activation_group": 0, "images": 9, "top1_float": 0.75}
     row |= {"task": "classification", "metric": "agreement", "figure": 0.6}
     row |= {"top1_bfp": 0.5, "agreement": 0.6, "sqnr_db": 20.0, "calibration_images": 3, "error": None}
+    row["modelled"] = {"refused": f"an engine{text} is too large"}
     rows = [
         {**row, "name": f"one{text}{bits}", "curve": f"curve{text}", "chosen": f"max{text}", "weight_bits": bits, "activation_bits": 8}
         for bits in (8, 5)

@@ -1,5 +1,6 @@
 """Online block floating point: against plain loops, and against the static maximum."""
 
+import itertools
 import json
 
 import numpy as np
@@ -21,6 +22,7 @@ from calib.options import BfpOptions
 from calib.network.float_network import FloatNetwork, FloatWeights
 from calib.frontend.importer import import_module
 from calib.evaluation.baselines.online import OnlineNetwork, round_online
+from calib.evaluation.baselines.variable_kernels import shifted, variable_kernels
 from calib.pipeline import calibrate
 from calib.formats.plan import plan
 from calib.observers.statistics import Statistics
@@ -170,3 +172,52 @@ def test_no_artifact_can_be_online(tmp_path):
     assert main(["evaluate", str(tmp_path / "toy.toml"), "--out", str(tmp_path / "out"), "--limit", "1"]) == 0
     found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert found["images"] == 1 and found["method"] == "online" and found["sqnr_db"] > 20
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_variable_kernels_are_those_of_plain_loops(bits):
+    """Block by block: stretched and rounded, and no other factor errs less in the L2 norm."""
+    rng = np.random.default_rng(bits)
+    weight = rng.laplace(size=(4, 5, 3, 2)).astype(np.float32)
+    weight[1, 2:4] = 0
+    graph = import_module(module().eval(), (3, 6, 6), "toy").graph
+    layer, depthwise = graph.weighted()[:2]
+    chosen = plan(graph, BfpOptions(weights=bits), PRE).layers[layer.name]
+    got = variable_kernels(layer, weight, (0, 2, 4, 5), chosen)
+    for f, (a, b), y, x in itertools.product(range(4), ((0, 2), (2, 4), (4, 5)), range(3), range(2)):
+        block, found = weight[f, a:b, y, x].astype(np.float64), got[f, a:b, y, x]
+        top = 2 ** (bits - 1) - 1
+        kernel = np.floor(block / (np.abs(block).max() or 1) * top + 0.5)
+        if kernel.any():
+            factor = (found / np.where(kernel == 0, 1, kernel))[kernel != 0]
+            assert factor == pytest.approx(factor[0]) and not found[kernel == 0].any()
+            errors = [np.sum((kernel * factor[0] * step - block) ** 2) for step in (1, 0.999, 1.001)]
+            assert errors[0] <= min(errors[1:])
+        else:
+            assert not found.any()
+    # a depthwise filter is one block
+    windows = variable_kernels(depthwise, weight[:, :1], (0, 1), chosen).reshape(4, -1)
+    assert all(len(np.unique(np.abs(w[w != 0]))) <= 2 ** (bits - 1) for w in windows)
+    assert np.allclose(windows, shifted(weight[:, :1], bits, (1, 2, 3)).reshape(4, -1))
+
+
+def test_both_references_are_evaluated_by_their_names(tmp_path, capsys):
+    """The same activations, other weights; no artifact of either."""
+    (tmp_path / "kernels_beside.py").write_text(
+        "import torch\nfrom torch import nn\ndef make():\n    torch.manual_seed(0)\n"
+        "    return nn.Sequential(nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 9, 3), nn.AvgPool2d(2), nn.Flatten())\n"
+    )
+    found = {}
+    for method in ("online", "dsconv"):
+        path = tmp_path / f"{method}.toml"
+        path.write_text(
+            'model = "kernels_beside:make"\n[input]\nsize = 6\nmean = 127\nstd = 64\n[calibration]\nimages = "random"\nlimit = 4\n'
+            f'[bfp]\nmethod = "{method}"\nweights = 4\nweight_group = 32\nactivation_group = 32\n'
+        )
+        assert main(["evaluate", str(path), "--out", str(tmp_path / method)]) == 0
+        found[method] = json.loads((tmp_path / method / "evaluation.json").read_text())
+        assert found[method]["method"] == method and found[method]["artifact"] is None
+        assert main(["calibrate", str(path), "--out", str(tmp_path / method)]) == 2
+        assert f"[bfp] method '{method}' finds exponents at run time" in capsys.readouterr().err
+    assert found["dsconv"]["sqnr_db"] > found["online"]["sqnr_db"]  # a float factor for each block, and not a power of two
+    assert load_config(tmp_path / "dsconv.toml").bfp.weight_group == 32

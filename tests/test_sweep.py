@@ -65,11 +65,17 @@ def test_sweep_on_this_machine(folder, tmp_path, monkeypatch, capsys):  # noqa: 
     assert [r["name"] for r in table] == [r["name"] for r in rows]
     assert [float(r["top1_bfp"]) for r in table] == [r["top1_bfp"] for r in rows]
 
+    # groups of 4 end inside the engine's words of 8
+    refused = [r["modelled"] is not None and "refused" in r["modelled"] for r in rows]
+    assert refused == [r["method"] in ("max", "mse") for r in rows]
+    frames = [str(r["modelled"]["frames_per_second"]["likely"]) if r["method"] == "fan2019" else "" for r in rows]
+    assert [r["frames_per_second"] for r in table] == frames
+
     html = (tmp_path / "sweep.html").read_text()
     assert not re.search(r"(?:src|href)=|https?://(?!www\.w3\.org)", html)
     for r in rows:
         assert f"<title>{r['name']}: {100 * r['top1_bfp']:.2f} %</title>" in html
-    assert f"float {100 * rows[0]['top1_float']:.1f} %" in html and html.count("<svg viewBox=\"0 0 760") == 2
+    assert f"float {100 * rows[0]['top1_float']:.1f} %" in html and html.count("<svg viewBox=\"0 0 760") == 4
 
     written = {p: p.stat().st_mtime_ns for p in (tmp_path / "points").iterdir()}
     assert len(written) == len(rows) and all(p.suffix == ".json" for p in written)

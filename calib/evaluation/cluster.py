@@ -25,10 +25,21 @@ ONE_AT_A_TIME = threading.Lock()
 
 
 def source_digest() -> str:
-    """Digest of the sources that decide a result; workers must have the same."""
+    """Digest of the sources that decide what is measured; workers must have the same."""
     files = [p for part in ("bfp", "calib") for p in sorted((ROOT / part).rglob("*.py"))]
     files = [p for p in files if p.parent.name not in NO_EFFECT]
     return digest([*files, ROOT / "host" / "image.py", ROOT / "calib" / "evaluation" / "sweep" / "points.py"])
+
+
+def model_digest() -> str:
+    """Digest of the sources and boards that decide what is modelled of an artifact."""
+    files = [p for p in sorted((ROOT / "codegen").rglob("*")) if p.suffix in (".py", ".toml")]
+    return digest([*files, ROOT / "calib" / "evaluation" / "sweep" / "modelled.py"])
+
+
+def all_sources() -> str:
+    """Digest of everything that a job may depend on."""
+    return source_digest() + model_digest()
 
 
 def finished(
@@ -126,7 +137,7 @@ def check_workers(client, scheduler: str) -> None:
     """Raises BfpError unless there are workers, and they and the scheduler run these sources."""
     help = "start scheduler and workers in this project's folder, with PYTHONPATH=. and its environment"
     try:
-        found = {**client.run(source_digest), "the scheduler": client.run_on_scheduler(source_digest)}
+        found = {**client.run(all_sources), "the scheduler": client.run_on_scheduler(all_sources)}
     except Exception as error:  # whatever happens on the other side comes back here
         raise BfpError(
             f"the Dask cluster at {scheduler} cannot run the calibrator ({type(error).__name__}: "
@@ -134,7 +145,7 @@ def check_workers(client, scheduler: str) -> None:
         ) from None
     if len(found) == 1:
         raise BfpError(f"the Dask cluster at {scheduler} has no workers; {help}")
-    own = source_digest()
+    own = all_sources()
     for name, other in found.items():
         if other != own:
             raise BfpError(f"the Dask cluster at {scheduler}: {name} runs another version of the calibrator; {help}")

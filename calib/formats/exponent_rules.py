@@ -32,7 +32,7 @@ from bfp.format import exponent_for_maximum, mantissa_range
 from bfp.tables import Table
 from calib.formats import fan2019
 from calib.observers.statistics import Histogram
-from calib.options import AUTO, FAN2019, METHODS, ONLINE
+from calib.options import AUTO, FAN2019, METHODS, REFERENCES
 
 CANDIDATES = 4  # the maximum's exponent and three below it
 SATURATION = 1 / 16
@@ -105,8 +105,8 @@ RULES: Table[ExponentRule] = Table(
 
 
 def rule_of(method: str) -> ExponentRule:
-    """The rule of a method. Where none is chosen yet (``auto``) or needed (``online``), that of the maximum."""
-    return RULES["max" if method in (AUTO, ONLINE) else method]
+    """The rule of a method. Where none is chosen yet (``auto``) or needed (a reference), that of the maximum."""
+    return RULES["max" if method in (AUTO, *REFERENCES) else method]
 
 
 def _judge_all(

@@ -12,14 +12,14 @@ from doit.tools import config_changed
 
 from bfp.deployment import SAMPLES
 from calib.config import NetworkConfig
-from calib.options import ONLINE
+from calib.options import REFERENCES
 from calib.used_files import (
     class_files, image_files, metric_files, module_files, pictures_digest, record_holds, weight_files,
 )  # fmt: skip
 from calib.together import is_together
 from codegen.networks import NETWORKS
 from codegen.render import BENCH_HEADERS, KERNEL_HEADERS
-from static_bfp.tasks.choice import configuration, engine_words, references, together
+from static_bfp.tasks.choice import configuration, engine_words, named_board, references, together
 from static_bfp.tasks.place import BFP, BUILD, CALIB, CODEGEN, EVALUATION, EVALUATION_ROOM, HLS, HOST, REPORT
 from static_bfp.tasks.place import command, flag, given
 
@@ -75,7 +75,7 @@ def artifacts(folder: Path, path: Path) -> list[str]:
 def evaluate(name: str, path: Path) -> dict:
     """compare float and bit-exact accuracy over the evaluation images; scheduler=tcp://HOST:PORT, workers=N"""
     config, record = configuration(path), BUILD / name / "evaluate.files.json"
-    if config.bfp.method == ONLINE:  # a reference without an artifact
+    if config.bfp.method in REFERENCES:  # a reference without an artifact
         files, current = sources(config), [(same_files, [record])]
     else:
         files = [*image_files(config.calibration, config.evaluation), str(BUILD / name / "artifact.npz")]
@@ -179,10 +179,12 @@ def report(name: str, path: Path) -> dict:
 
 
 def sweep(name: str, path: Path) -> dict:
-    """accuracy against mantissa width, for groups and methods; scheduler=tcp://HOST:PORT, workers=N"""
+    """accuracy against mantissa width and modelled speed, for groups and methods; board=NAME, scheduler=tcp://HOST:PORT, workers=N"""
+    board = named_board()
+    words = [*given("clock", *CLUSTER), *(("--board", board) if board else ())]
     return {
         # points that are done are kept by the command itself
-        "actions": [command("calib", "sweep", path, "--out", BUILD / name / "sweep", *given(*CLUSTER))],
+        "actions": [command("calib", "sweep", path, "--out", BUILD / name / "sweep", *words)],
         "uptodate": [False],
     }
 

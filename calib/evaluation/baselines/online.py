@@ -18,7 +18,7 @@ apply. Sums are taken in float64, where products of mantissas are exact.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,10 +28,13 @@ import torch
 from bfp.errors import BfpError
 from bfp.files import write_json
 from bfp.format import exponent_for_maximum, mantissa_range
+from bfp.graph import Node
 from calib.data.images import ImageSet
 from calib.evaluation.evaluate import images_to_evaluate
+from calib.evaluation.baselines.variable_kernels import variable_kernels
 from calib.evaluation.outputs import OutputTallies
 from calib.evaluation.tally import remaining
+from calib.formats.layer_options import LayerOptions
 from calib.formats.plan import FormatPlan, weight_splits
 from calib.formats.weights import WeightBlocks
 from calib.judge import informed
@@ -40,7 +43,7 @@ from calib.network.executor import execute
 from calib.network.fake_quant import weight_scales
 from calib.network.float_network import FloatNetwork, FloatWeights
 from calib.observers.observer import batch_size
-from calib.options import ONLINE
+from calib.options import DSCONV, ONLINE
 from calib.pipeline import Prepared
 from calib.used_files import write_record
 
@@ -60,24 +63,33 @@ def round_online(x: torch.Tensor, splits: tuple[int, ...], bits: int, signed: bo
     return torch.clamp(torch.floor(x / lsb + 0.5), low, high) * lsb
 
 
+def static_weights(node: Node, weight: np.ndarray, splits: tuple[int, ...], chosen: LayerOptions) -> np.ndarray:
+    """The values of weights [F, C, kh, kw] at exponents fixed offline, float64, same shape; splits: of blocks of C."""
+    blocks = WeightBlocks(weight, splits, chosen.weights, node.operator, chosen.weight_method)
+    rounded = blocks.quantise(blocks.natural)
+    return rounded.mantissas * weight_scales(rounded)
+
+
+Rounded = Callable[[Node, np.ndarray, tuple[int, ...], LayerOptions], np.ndarray]
+ROUNDED: dict[str, Rounded] = {ONLINE: static_weights, DSCONV: variable_kernels}  # by the reference's method
+
+
 class OnlineNetwork:
     """A float network whose weights are rounded once and whose activations are rounded online.
 
     The format of every stored tensor (all but concatenations, which only place
-    their branches) is the one that ``plan`` gives the static method.
+    their branches) is the one that ``plan`` gives the static method. rounded: what
+    becomes of a layer's weights, an entry of ROUNDED.
     """
 
-    def __init__(self, network: FloatNetwork, plan: FormatPlan) -> None:
+    def __init__(self, network: FloatNetwork, plan: FormatPlan, rounded: Rounded = static_weights) -> None:
         graph = network.graph
         self.plan = plan
         segments = graph.segments()
         weights = {}
         for node in graph.weighted():
             chosen, floats = self.plan.layers[node.name], network.weights[node.name]
-            splits = weight_splits(node, segments, chosen.weight_group)
-            blocks = WeightBlocks(floats.weight, splits, chosen.weights, node.operator, chosen.weight_method)
-            rounded = blocks.quantise(blocks.natural)
-            values = rounded.mantissas * weight_scales(rounded)
+            values = rounded(node, floats.weight, weight_splits(node, segments, chosen.weight_group), chosen)
             weights[node.name] = FloatWeights(values, floats.bias.astype(np.float64), floats.limit)
         self.network = replace(network, weights=weights)
 
@@ -107,14 +119,15 @@ class OnlineNetwork:
 
 
 def compare(prepared: Prepared, images: ImageSet) -> dict:
-    """Accuracy and agreement of the online network: ``Tally.figures``.
+    """Accuracy and agreement of the reference that the file's method names: ``Tally.figures``.
 
     Raises BfpError where a label is no class of the network, or a value is not finite (named layer).
     """
     network = prepared.network
     tallies = OutputTallies.of(network.graph, informed(prepared.state.judge, images))
-    online = OnlineNetwork(network, prepared.state.plan)
-    what = f"{network.graph.name}: online reference on {len(images)} images"
+    method = prepared.config.bfp.method
+    online = OnlineNetwork(network, prepared.state.plan, ROUNDED[method])
+    what = f"{network.graph.name}: {method} reference on {len(images)} images"
     for batch in remaining(tallies.main, images, batch_size(network), what):
         reference = float_model.logits(network, torch.from_numpy(batch)).double().numpy()
         tallies.add(reference, online.logits(batch))
@@ -128,7 +141,7 @@ def evaluate(prepared: Prepared, folder: Path, limit: int | None = None) -> dict
         "network": config.name,
         **compare(prepared, images),
         "weights": prepared.weights,
-        "method": ONLINE,
+        "method": config.bfp.method,
         "weight_bits": config.bfp.weights,
         "activation_bits": config.bfp.activations,
         "artifact": None,

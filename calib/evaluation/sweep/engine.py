@@ -2,8 +2,8 @@
 
 Each result is a file of its own, named after a digest of everything that
 decides it: the point's options, the network's file, its weights and modules,
-its images, and the calibrator's sources; with it stands what else was read to
-build the network. What is found there, and still holds, is not computed again,
+its images, and the sources of the calibrator and, where its engine is modelled,
+of the code generator; with it stands what else was read to build the network. What is found there, and still holds, is not computed again,
 so that an interrupted run goes on where it was.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bfp.files import write_json
 from calib.config import load_config
-from calib.evaluation.cluster import cluster_client, finished, sentence, source_digest
+from calib.evaluation.cluster import cluster_client, finished, model_digest, sentence, source_digest
 from calib.progress import Progress
 from calib.evaluation.sweep.points import Point, measure
 from calib.used_files import class_files, digest, files_hold, image_files, module_files, pictures_digest, weight_files
@@ -30,7 +30,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.digests, self.pictures = folder, {}, {}
-        self.sources = source_digest()
+        self.sources, self.model = source_digest(), model_digest()
 
     def path(self, point: Point) -> Path:
         """Where the point's result is, or will be. Raises BfpError for a wrong file."""
@@ -45,9 +45,8 @@ class Store:
         sections = config.calibration, config.evaluation, config.input, config.seed
         if sections not in self.pictures:
             self.pictures[sections] = pictures_digest(config)
-        key = json.dumps(
-            [job, sources, self.pictures[sections], [self.digests[f] for f in files], self.sources], sort_keys=True
-        )
+        code = [self.sources, *([] if point.target is None else [self.model])]
+        key = json.dumps([job, sources, self.pictures[sections], [self.digests[f] for f in files], code], sort_keys=True)
         return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
 
     def read(self, path: Path) -> dict | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
@@ -12,15 +10,14 @@ from markupsafe import Markup
 
 from calib.evaluation.report import charts
 from calib.evaluation.shown import figure_text, own_text, title_of, truth_of, unit_of, words_of
+from calib.evaluation.sweep import pareto
+from calib.evaluation.sweep.axis import SUFFIXES, TOP, Curve, ends
 from calib.evaluation.sweep.points import width_label
-from calib.measures import AGREEMENT, DECIBELS, NUMBER, SHARE
+from calib.measures import AGREEMENT, SHARE
 
 HERE = Path(__file__).parent
 SIZES = {"narrow": (340, 300), "wide": (760, 400)}
-FACTORS = {SHARE: 100.0, DECIBELS: 1.0, NUMBER: 1.0}  # of the numbers on an axis
-SUFFIXES = {SHARE: " %", DECIBELS: " dB", NUMBER: ""}
 TRUTH_LABELS = {"top-1": "top-1 accuracy", "mAP50": "mAP50", "mIoU": "mean IoU with the masks"}
-TOP = 40  # room for the axis's title, and for the words above the float line
 # Okabe and Ito's colours, which the colour-blind can tell apart, and shapes of lines on top
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a8984", "#a07a00")
 DASHES = ("none", "6 3", "2 3", "8 3 2 3")
@@ -37,30 +34,18 @@ def page(content: dict) -> str:
     css = (HERE.parent / "report" / "style.css").read_text(encoding="utf-8")
     labelled = bool(done) and all(truth_of(r) for r in done)
     drawn = [(one.label, [Markup(chart(done, one, *s, styles)) for s in SIZES.items()]) for one in curves(done, labelled)]
+    priced, own = pareto.priced(done), curves(done, labelled)[-1:]
+    fronts = [
+        (cost.title, [Markup(pareto.chart(priced, one, cost, *s, styles)) for s in SIZES.items()])
+        for one in own for cost in pareto.COSTS if priced
+    ]  # fmt: skip
     return env.get_template("sweep.html.j2").render(
-        content=content, rows=rows, css=Markup(css), styles=styles, labelled=labelled, pictures=drawn,
+        content=content, rows=rows, css=Markup(css), styles=styles, labelled=labelled, pictures=drawn, fronts=fronts,
+        boards=sorted({f"{r['modelled']['board']} at {r['modelled']['clock_mhz']:g} MHz" for r in priced}), speed=speed_cells,
         width_label=width_label, truth=truth_of(done[0]) if labelled else ("", None, None), truth_of=truth_of,
         own=title_of(done[0]["metric"]) if done else "", words=words_of(done[0]["metric"]) if done else "",
         images=sorted({r["images"] for r in done}), figure_text=figure_text, own_text=own_text,
     )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Curve:
-    """What a picture shows of each point. value(row); unit, see calib.measures; label: of the axis.
-
-    level, level_text: where the float network is and what stands there, None where there is no such place.
-    """
-
-    label: str
-    unit: str
-    value: Callable[[dict], float]
-    level: float | None = None
-    level_text: str = ""
-
-    def number(self, row: dict) -> float:
-        """The value as the axis counts: shares in percent."""
-        return self.value(row) * FACTORS[self.unit]
 
 
 def curves(rows: list[dict], labelled: bool) -> list[Curve]:
@@ -124,12 +109,12 @@ def chart(rows: list[dict], shown: Curve, kind: str, size: tuple[int, int], styl
     return frame.svg(f"{shown.label} against mantissa width", kind)
 
 
-def ends(shown: Curve, numbers: list[float]) -> tuple[float, float, list[float]]:
-    """Lowest and highest value of an axis, and its ticks: shares up to all of it, others as far as they reach."""
-    if shown.unit == SHARE:
-        lowest = min([shown.level, *numbers])
-        ticks = charts.nice_ticks(lowest - 2, 100)
-        return max(0.0, lowest - 2), max(shown.level, ticks[-1]), [t for t in ticks if t >= 0]
-    room = 0.05 * ((max(numbers) - min(numbers)) or abs(numbers[0]) or 1.0)
-    low, high = min(numbers) - room, max(numbers) + room
-    return low, high, charts.nice_ticks(low, high)
+def speed_cells(row: dict) -> tuple[str, str]:
+    """Frames a second with their range, and MB a frame, as the table shows them; or why they are not there."""
+    found = row["modelled"]
+    if found is None:
+        return "-", "-"
+    if "refused" in found:
+        return f"refused: {found['refused']}", "-"
+    frames = found["frames_per_second"]
+    return f"{frames['likely']:.4g} ({frames['low']:.4g} to {frames['high']:.4g})", f"{found['bytes_per_frame'] / 1e6:.3g}"

@@ -11,7 +11,7 @@ import numpy as np
 from bfp.errors import BfpError
 from calib.config import NetworkConfig, load_config
 from calib.evaluation.cluster import forget_modules, one_job
-from calib.options import FAN2019, ONLINE
+from calib.options import FAN2019, REFERENCES
 
 # in every picture: the published rule, and the plain maximum
 BASELINES = (FAN2019, "max")
@@ -27,7 +27,8 @@ class Point:
     curve: method and groups, as a legend names them; method, widths (weights,
     activations) and groups (weight_group, activation_group) are what varies.
     replaced: see ``load_config``. limit: evaluation images, None for all.
-    apart: leave out the evaluation images that calibrate.
+    apart: leave out the evaluation images that calibrate. target: the board
+    (its word and its clock) that the artifact's engine is modelled on, or None.
     """
 
     name: str
@@ -39,10 +40,11 @@ class Point:
     replaced: dict
     limit: int | None = None
     apart: bool = False
+    target: tuple[str, str | None] | None = None
 
     def job(self) -> dict:
         """What decides the result, in types that JSON knows."""
-        return {k: v for k, v in asdict(self).items() if k in ("network", "replaced", "limit", "apart")}
+        return {k: v for k, v in asdict(self).items() if k in ("network", "replaced", "limit", "apart", "target")}
 
 
 def width_label(widths: tuple[int, int]) -> str:
@@ -56,10 +58,10 @@ def group_label(groups: tuple[int, int]) -> str:
     return f"groups {words[0]}" if words[0] == words[1] else f"groups {words[0]}/{words[1]}"
 
 
-def sweep_points(config: NetworkConfig) -> list[Point]:
-    """The points of the file's ``[sweep]``, widths innermost, no two alike.
+def sweep_points(config: NetworkConfig, target: tuple[str, str | None] | None = None) -> list[Point]:
+    """The points of the file's ``[sweep]``, widths innermost, no two alike; target: as of ``Point``.
 
-    ``fan2019``, ``max`` and ``online`` are plain: of the file's ``[bfp]`` they
+    ``fan2019``, ``max`` and the references are plain: of the file's ``[bfp]`` they
     keep which layers, inputs and outputs have other widths, and the limit of shifts, but no
     correction; ``fan2019`` has its published groups. The other methods keep the
     rest of the file's ``[bfp]``, but no budget of widths.
@@ -73,9 +75,8 @@ def sweep_points(config: NetworkConfig) -> list[Point]:
                 options = bfp_options(file_options, method, widths, groups)
                 curve = method if method == FAN2019 else f"{method}, {group_label(groups)}"
                 name = f"{curve}, {width_label(widths)} bits"
-                points.append(
-                    Point(name, str(config.path), curve, method, widths, groups, {"bfp": options}, config.sweep.limit)
-                )
+                varied = (method, widths, groups, {"bfp": options}, config.sweep.limit)
+                points.append(Point(name, str(config.path), curve, *varied, target=target))
     return points
 
 
@@ -84,7 +85,7 @@ def bfp_options(file_options: dict, method: str, widths: tuple[int, int], groups
     chosen = {"method": method, "weights": widths[0], "activations": widths[1]}
     if method != FAN2019:  # whose default groups are the published ones
         chosen |= {"weight_group": groups[0], "activation_group": groups[1]}
-    if method not in (*BASELINES, ONLINE):
+    if method not in (*BASELINES, *REFERENCES):
         # a budget would choose the widths that the sweep goes through
         return {**{k: v for k, v in file_options.items() if k not in BUDGETS}, **chosen}
     kept = {k: file_options[k] for k in ("sensitive", "max_spread", "input_bits", "output_bits") if k in file_options}
@@ -95,7 +96,8 @@ def bfp_options(file_options: dict, method: str, widths: tuple[int, int], groups
 
 def measure(job: dict, state: str) -> dict:
     """Calibrate and evaluate ``Point.job()``; keys as of ``calib.evaluation.evaluate.compare``, with ``weights`` and
-    ``files``, what was read to build the network, SHA-256 by path.
+    ``files``, what was read to build the network, SHA-256 by path; with a target ``modelled``, see
+    ``calib.evaluation.sweep.modelled``, None where there is no artifact.
 
     state: a file that lets an interrupted evaluation go on; its removal is up
     to the caller. The result does not depend on the machine's cores:
@@ -106,22 +108,26 @@ def measure(job: dict, state: str) -> dict:
     from calib import pipeline
     from calib.evaluation import evaluate
     from calib.evaluation.baselines import online
+    from calib.evaluation.sweep.modelled import modelled
 
+    figures = None
     with one_job():
         config = load_config(job["network"], job["replaced"])
         forget_modules(config)
         prepared = pipeline.prepare(config)
         images = evaluation_images(prepared, job["limit"], job["apart"])
-        if config.bfp.method == ONLINE:
+        if config.bfp.method in REFERENCES:
             found = online.compare(prepared, images)
-            chosen = ONLINE
+            chosen = config.bfp.method
         else:
             artifact = pipeline.make_artifact(prepared)
             found = evaluate.compare(prepared, artifact, images, state=Path(state))
             chosen = artifact.provenance["method"]
+            figures = job["target"] and modelled(artifact, config.engine, job["target"])
     return {
         **found,
         "chosen": chosen,
+        "modelled": figures,
         "weights": prepared.weights,
         "calibration_images": len(prepared.calibration),
         "notes": list(dict.fromkeys([*prepared.notes, *images.notes])),
