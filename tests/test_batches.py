@@ -33,6 +33,7 @@ PER_PROGRAM, FIRST = 4, 2  # networks of a program, and the first one's seed
 # by the number of an engine: pictures of a batch, more than its lanes of pixels, as many and fewer
 BATCHES = {0: 5, 1: 4, 2: 3, 3: 2, 4: 7, 5: 6}
 QUICK = (1, 2, 5)
+SANITIZED = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 # what the layers that take several pictures have between them in the default suite
 CORNERS = (
     "CONV", "DEPTHWISE", "ADD", "a joined operand", "a value a pixel", "table", "rows of pictures", "LARGEST", "MEAN",
@@ -56,21 +57,19 @@ def program_of(number: int, artifacts: list, out=None) -> tuple[Program, str | N
     return (build(artifacts, options, engine.board), None) if out is None else generate(artifacts, options, engine.board, out)
 
 
-def simulated(
-    program: Program, identity: str, artifacts: list, seeds: range, images: int, out, threaded: bool = False
-) -> dict:
-    """What C simulation finds for so many random images. threaded: with each process in a thread of its own."""
-    bench, _ = compile_engine(out / "generated", out / "csim", threaded=threaded)
+def simulated(program: Program, identity: str, artifacts: list, seeds: range, images: int, out, **compiled) -> dict:
+    """What C simulation finds for so many random images. compiled: see ``compile_engine``."""
+    bench, _ = compile_engine(out / "generated", out / "csim", **compiled)
     inputs = [np.concatenate([random_input(a, 100 * s + n) for n in range(images)]) for a, s in zip(artifacts, seeds)]
     write_golden(out / "golden.bin", program, identity, inputs)
     return run_testbench(bench, out / "deploy" / "weights.bin", out / "golden.bin", out / "result.json")
 
 
-def check(number: int, out, first: int = FIRST, count: int = PER_PROGRAM, left: int = 1, threaded: bool = False) -> None:
-    """left: pictures of the last batch, which is not full."""
+def check(number: int, out, first: int = FIRST, count: int = PER_PROGRAM, left: int = 1, **compiled) -> None:
+    """left: pictures of the last batch, which is not full. compiled: see ``compile_engine``."""
     artifacts, seeds = classifiers(number, first, count)
     program, identity = program_of(number, artifacts, out)
-    result = simulated(program, identity, artifacts, seeds, BATCHES[number] + left, out, threaded)
+    result = simulated(program, identity, artifacts, seeds, BATCHES[number] + left, out, **compiled)
     assert result["mismatches"] == 0, f"engine {number}: {result['first_mismatch']}"
     assert result["images"] == BATCHES[number] + left
     predicted = program_counts(program)
@@ -88,7 +87,8 @@ def test_batches_are_bit_equal(number, left, tmp_path):
 def test_many_batches(turn, tmp_path):
     number = turn % len(ENGINES)
     left = 1 + turn % (BATCHES[number] - 1)
-    check(number, tmp_path, 2000 + 100 * turn, count=10, left=left, threaded=turn % 4 == 3)
+    ways = ({}, {"optimise": SANITIZED}, {}, {"threaded": True})  # the latter with each process in a thread of its own
+    check(number, tmp_path, 2000 + 100 * turn, count=10, left=left, **ways[turn % 4])
 
 
 def corners_of(layer: EngineLayer) -> Counter:

@@ -30,7 +30,7 @@ def made(tmp_path_factory):
     for kind in ("bit", "hwh"):
         (folder / "deploy" / f"{name}.{kind}").write_text("x")
     add_files(folder / "deploy", [f"{name}.bit", f"{name}.hwh"], toy.MADE)
-    (folder / "estimate.json").write_text(json.dumps({"network": name, "cycles": 1000}))
+    (folder / "estimate.json").write_text(json.dumps({"network": name, "cycles": 1000, "batch": 1, "batch_cycles": 1000}))
     return folder
 
 

@@ -147,7 +147,7 @@ def svg_kinds(text: str) -> tuple[set, str]:
     return {(e.tag, name) for e in root.iter() for name in (*e.attrib, "")}, "".join(root.itertext())
 
 
-RANGED = ("cycles", "frames_per_second", "dsp", "bram36", "lut")
+RANGED = ("cycles", "latency_ms", "frames_per_second", "dsp", "bram36", "lut")
 
 
 def estimate(text: str) -> dict:
@@ -160,9 +160,9 @@ def estimate(text: str) -> dict:
 
 
 def exploration(text: str) -> dict:
-    options = dict(lanes=16, filters=8, pixels=5, input_words=100, weight_steps=9, tile_blocks=4)
+    options = dict(lanes=16, filters=8, pixels=5, input_words=100, weight_steps=9, tile_blocks=4, batch=1)
     point = {"weights": 8, "activations": 8, "options": options, "frames_per_second": 9.0, "dsp": 300, "bram36": 99, "lut": 40_000}
-    point |= {"bits": 16, "ranges": {"lut": {"low": 30_000, "likely": 40_000, "high": 60_000}}}
+    point |= {"bits": 16, "batch": 1, "ranges": {"lut": {"low": 30_000, "likely": 40_000, "high": 60_000}}}
     front = {"cost": "lut", "weights": 8, "activations": 8, "points": [0]}
     return {
         "network": f"net{text}", "board": f"board{text}", "points": [point], "fronts": [front], "widths": [[8, 8]],

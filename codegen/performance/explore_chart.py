@@ -126,7 +126,8 @@ class Panel:
 
 def chart(result: dict) -> str:
     """All points of codegen.performance.explore's ``result``, the Pareto fronts, the board's limits and the present engine."""
-    panels = [panel for panel in PANELS if any(front["cost"] == panel[0] for front in result["fronts"])]
+    drawn = {front["cost"] for front in result["fronts"]}
+    panels = [panel for panel in PANELS if panel[0] != "batch" or "batch" in drawn]
     width, height = 2 * (PANEL_WIDTH + LEFT) + 30, TOP + -(-len(panels) // 2) * (PANEL_HEIGHT + GAP)
     fitting, refused = len(result["points"]), sum(result["refused"].values())
     parts = [
