@@ -52,7 +52,11 @@ REFUSALS = {
     "divide": (Fn(lambda m, x: 1 / (x + 2)), ["aten.reciprocal"]),
     "divide by zero": (Fn(lambda m, x: x / 0), ["NaN or infinite"]),
     "rounded quotient": (Fn(lambda m, x: torch.div(x, 2, rounding_mode="floor")), ["rounding_mode floor"]),
-    "position": (Constant(lambda level, x: x + level.cumsum(3)), ["aten.add", "(1, 3, 9, 8)", "pixel to pixel"]),
+    "position": (Constant(lambda level, x: x + level.cumsum(3)), ["aten.add", "(3, 9, 8)", "pixel to pixel"]),
+    "places of a large map": (
+        Fn(lambda m, x: m[0](F.pad(x, (0, 163, 0, 64)) + torch.arange(73 * 171.0).reshape(73, 171)), conv()),
+        ["aten.add", "(3, 73, 171)", "pixel to pixel"],
+    ),
     "threshold": (nn.Sequential(nn.Threshold(0.5, 0)), ["layer 0", "threshold of 0.5 with the value 0"]),
     "clamp upside down": (Fn(lambda m, x: x.clamp(3, 2)), ["clamping to 3..2"]),
     "clamp by a map": (Fn(lambda m, x: torch.clamp(x, min=x[:, :1])), ["computed from the image"]),

@@ -14,6 +14,7 @@ import torch
 from torch.fx import Node as FxNode
 
 from bfp.functions import FunctionCall
+from calib.frontend.constant_maps import pixelwise
 from calib.frontend.translation import Translation, shape_of
 from calib.frontend.views import View, numbers
 from calib.frontend.written_out import function_of_both
@@ -24,16 +25,19 @@ Handler = Callable[[Translation, FxNode, dict], None]
 
 def affine(t: Translation, fx: FxNode, view: View, scale: object = 1.0, shift: object = 0.0) -> View:
     """The value of ``fx``'s shape times ``scale`` plus ``shift``, constants that are broadcast to that shape."""
-    factors, shifts = (per_channel(t, fx, view, torch.as_tensor(v, dtype=torch.float64)) for v in (scale, shift))
+    factors, shifts = (spread_out(t, fx, view, torch.as_tensor(v, dtype=torch.float64)) for v in (scale, shift))
     if (factors == 1).all() and (shifts == 0).all():
         return view
+    if any((values != values[:, :1, :1]).any() for values in (factors, shifts)):
+        return View(pixelwise(t, fx, view.tensor, factors, shifts), view.index)
+    factors, shifts = factors[:, 0, 0].copy(), shifts[:, 0, 0].copy()
     name = t.node(fx, "depthwise", (view.tensor,), weights=(factors.reshape(-1, 1, 1, 1), shifts))
     t.draft.affine.add(name)
     return View(name, view.index)
 
 
-def per_channel(t: Translation, fx: FxNode, view: View, constant: torch.Tensor) -> np.ndarray:
-    """A constant that is broadcast to the value, as one number for each channel of its tensor: float64 [C]."""
+def spread_out(t: Translation, fx: FxNode, view: View, constant: torch.Tensor) -> np.ndarray:
+    """A constant that is broadcast to the value, as one number for each element of its tensor: float64 [C, H, W]."""
     shape = shape_of(fx)
     if torch.broadcast_shapes(shape, constant.shape) != torch.Size(shape):
         t.refuse(fx, f"a constant of shape {tuple(constant.shape)} cannot be broadcast to {shape}")
@@ -42,10 +46,7 @@ def per_channel(t: Translation, fx: FxNode, view: View, constant: torch.Tensor) 
     index = numbers(shape) if view.index is None else view.index
     flat = np.empty(prod(shape))
     flat[index.reshape(-1)] = constant.expand(shape).reshape(-1).numpy()
-    rows = flat.reshape(t.draft.shapes[view.tensor][0], -1)
-    if (rows != rows[:, :1]).any():
-        t.refuse(fx, f"a constant of shape {tuple(constant.shape)} that differs from pixel to pixel is not supported")
-    return rows[:, 0].copy()
+    return flat.reshape(t.draft.shapes[view.tensor])
 
 
 def operand(t: Translation, fx: FxNode, value: object) -> View:

@@ -10,6 +10,7 @@ from torch.fx import Node as FxNode
 from torch.fx.node import map_arg
 
 from bfp.graph import Window
+from calib.frontend.constant_maps import constant_map
 from calib.frontend.pieces import MOST_WEIGHTS
 from calib.frontend.translation import Translation, axis, operator_name, shape_of
 from calib.frontend.views import View
@@ -126,12 +127,24 @@ def stack(t: Translation, fx: FxNode, a: dict) -> None:
     join(t, fx, a["tensors"])
 
 
+def hold(t: Translation, fx: FxNode, value: FxNode) -> None:
+    """Make a tensor of a constant map that is not all zeros, where it can be one."""
+    if value in t.views or value not in t.constants or len(shape_of(value)) != 4 or len(shape_of(fx)) != 4:
+        return
+    values = t.number(fx, value).numpy()[0]
+    tensor = constant_map(t, fx, values) if values.any() else None
+    if tensor is not None:
+        t.views[value] = View(tensor)
+
+
 def join(t: Translation, fx: FxNode, values: list[FxNode]) -> None:
     """Values of maps of one size, side by side as channels; their elements are found by their numbers.
 
-    Parts of one tensor stay where they are and are seen in another order. A constant may be all zeros.
+    Parts of one tensor stay where they are and are seen in another order. A constant that is all zeros takes no tensor.
     """
-    mapped = [v for v in values if v not in t.constants]
+    for value in values:
+        hold(t, fx, value)
+    mapped = [v for v in values if v in t.views]
     tensors = {t.view(fx, v).tensor for v in mapped}
     if len(tensors) == 1:
         found = joined_view(t, fx, values, tensors.pop(), {v: t.index(v) for v in mapped})
@@ -174,7 +187,7 @@ def joined_view(t: Translation, fx: FxNode, values: list[FxNode], tensor: str, n
     """The call's own operator on numbers of the elements of a tensor; a value that occurs again has a list of them."""
     found = []
     for value in values:
-        if value in t.constants:
+        if value not in t.views:
             if t.number(fx, value).any():
                 t.refuse(fx, "concatenation with a constant that is not zero is not supported")
             found.append(torch.full(shape_of(value), -1))

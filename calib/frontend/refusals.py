@@ -37,7 +37,7 @@ HINTS = {
 # the same by words of the reason, where the operator's name does not tell
 HINTS_BY_REASON = {
     "division by": NORMALISE,
-    "from pixel to pixel": "a number for each channel is supported; a picture's mean and std go into [input]",
+    "from pixel to pixel": "a number for each channel is supported, and before a layer with weights one for each row or column or for each of few pixels; a picture's mean and std go into [input]",
     "concatenation with a constant": "give it as a channel of the input: an array, with `channels = N` in [input]",
     "batch axis must stay": "index the channels, rows or columns, and leave axis 0 as it is",
 }
