@@ -35,7 +35,8 @@ class Features:
     are pooled as they load; chunks: whether partial sums
     wait between passes; folded: whether a word holds several columns.
     weight_bits, operand_bits: of the widest mantissas, an operand with the sign
-    that an unsigned one has not. depthwise_bits, mean_bits: of the widest sums
+    that an unsigned one has not; depthwise_weight_bits, depthwise_operand_bits: of
+    what depthwise convolution multiplies. depthwise_bits, mean_bits: of the widest sums
     of depthwise convolution and of pooling, sign included. input_pool,
     input_mean, input_slides, input_whole: whether an input is pooled as it
     loads, averaged, by windows of three rows, by one over the whole map;
@@ -64,6 +65,7 @@ class Features:
     weight_bits: int
     operand_bits: int
     depthwise_weight_bits: int
+    depthwise_operand_bits: int
     depthwise_bits: int
     mean_bits: int
     lookups: int
@@ -139,6 +141,7 @@ def features(program: Program) -> Features:
         weight_bits=max((f.weights.weight_bits for f in rows), default=2),
         operand_bits=max([2, *map(operand_bits, rows)]),
         depthwise_weight_bits=max((layer.fields.weights.weight_bits for layer in depthwise), default=2),
+        depthwise_operand_bits=max((x.fields.input_map.in_bits + x.fields.input_map.in_unsigned for x in depthwise), default=2),
         depthwise_bits=max((sum_bits(layer.fields) for layer in depthwise), default=2),
         # the largest of an input's mantissas, too, pass as sums
         mean_bits=max(map(sum_bits, [*averages, *(layer.fields for layer in inputs)]), default=2),

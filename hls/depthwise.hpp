@@ -17,7 +17,8 @@ struct DepthwiseSum {
     int32_t is_unsigned;
     int32_t operator()(int32_t sum, int8_t a, int8_t w) const {
 #pragma HLS INLINE
-        const int32_t product = static_cast<int32_t>(operand(a, is_unsigned)) * w;
+        const int32_t activation = narrow(operand(a, is_unsigned), DEPTHWISE_OPERAND_BITS);
+        const int32_t product = activation * narrow(w, DEPTHWISE_WEIGHT_BITS);
 #pragma HLS BIND_OP variable=product op=mul impl=fabric
         return narrow((first ? 0 : sum) + product, DEPTHWISE_BITS);
     }

@@ -86,17 +86,18 @@ inline int32_t without_halves(uint32_t total, int bits) {
     return static_cast<int32_t>(flipped | sign);
 }
 
-// Mantissa of filter f for input channel c, or a digit of it: two or more channels share a word.
+// Mantissa of filter f for input channel c, or a digit of it: two or more channels share a word. It comes as a byte;
+// the compiler cannot see how narrow it is, nor that two of them fit a port of a DSP, and is told so.
 inline int32_t weight(const Word weights[FILTERS], const Digits &digits, int c, int f) {
 #pragma HLS INLINE
     const int32_t mantissa = weights[c * FILTERS / LANES].lane[c * FILTERS % LANES + f];
-    return digit(mantissa, digits.wide_weights, digits.high_weights);
+    return narrow(digit(mantissa, digits.wide_weights, digits.high_weights), ARRAY_WEIGHT_BITS);
 }
 
 // And of an activation, of its byte.
 inline int32_t activation(int8_t byte, int32_t is_unsigned, const Digits &digits) {
 #pragma HLS INLINE
-    return digit(operand(byte, is_unsigned), digits.wide_operands, digits.high_operands);
+    return narrow(digit(operand(byte, is_unsigned), digits.wide_operands, digits.high_operands), ARRAY_OPERAND_BITS);
 }
 
 inline void single_products(const Word activations[PIXELS], int32_t is_unsigned, const Digits &digits,
@@ -132,7 +133,8 @@ inline void packed_products(const Word activations[PIXELS], int32_t is_unsigned,
 #pragma HLS UNROLL
         for (int j = 0; j < PAIRS; ++j) {
 #pragma HLS UNROLL
-            pair[c][j] = weight(weights, digits, c, j + PAIRS) * (1 << (SHARED * BITS)) + weight(weights, digits, c, j);
+            const int32_t upper = weight(weights, digits, c, j + PAIRS) * (1 << (SHARED * BITS));
+            pair[c][j] = narrow(upper + weight(weights, digits, c, j), WEIGHT_PORT_BITS);
         }
     }
     for (int t = 0; t < GROUPS; ++t) {
@@ -161,9 +163,10 @@ inline void packed_products(const Word activations[PIXELS], int32_t is_unsigned,
 #pragma HLS UNROLL
                     a += activation(activations[t + s * GROUPS].lane[c], is_unsigned, digits) * (1 << (s * BITS));
                 }
+                const int32_t beside = narrow(a, OPERAND_PORT_BITS);
                 for (int j = 0; j < PAIRS; ++j) {
 #pragma HLS UNROLL
-                    total[j] += static_cast<int64_t>(pair[c][j]) * a;
+                    total[j] += static_cast<int64_t>(pair[c][j]) * beside;
                 }
             }
             for (int j = 0; j < PAIRS; ++j) {

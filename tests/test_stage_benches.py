@@ -122,6 +122,14 @@ def test_four_products_share_a_dsp_in_the_bench_at_5_bits(tmp_path):
         assert stage_benches.run_bench(bench, tmp_path, "g++").endswith(" 0 mismatches")
 
 
+def test_digits_meet_in_the_bench_at_8_bits(network, tmp_path):
+    artifact, image = network
+    stage_benches.prepare(artifact, image, (4, 2, 1, 4), BOARD, tmp_path)
+    for has in ("PRODUCTS = 4", "HAS_WIDE_WEIGHTS = true", "HAS_WIDE_OPERANDS = true"):
+        assert has in (tmp_path / "generated" / "config.hpp").read_text()
+    assert stage_benches.run_bench("conv", tmp_path, "g++").endswith(" 0 mismatches")
+
+
 @pytest.mark.skipif(CLANG is None, reason=NO_CLANG)
 @pytest.mark.parametrize("bench", ["conv", "depthwise", "fused_pool"])
 def test_bench_passes_under_clang(bench, smallest):

@@ -22,17 +22,17 @@ from codegen.lint.run import lint, lint_engine
 from codegen.options import EngineOptions
 from codegen.performance.board import DEFAULT_BOARD, load_board
 
-# (lanes, filters, pixels): the smallest array, and the default one
-SIZES = ((2, 2, 1), (16, 8, 5))
+# the smallest array, the default one, and one that takes mantissas of these networks as digits
+ENGINES = (EngineOptions(2, 2, 1), EngineOptions(16, 8, 5), EngineOptions(4, 2, 1, products=4))
 
 
 def lint_project() -> list[Finding]:
-    """Findings on the engine at all SIZES, with constants of a layer stored and not, each once."""
+    """Findings on all ENGINES, with constants of a layer stored and not, each once."""
     found: set[Finding] = set()
     board = load_board(DEFAULT_BOARD)  # any would do: the engine is the same for all
-    for size, artifact in product(SIZES, (smallest_artifact(), widest_artifact())):
+    for options, artifact in product(ENGINES, (smallest_artifact(), widest_artifact())):
         with tempfile.TemporaryDirectory() as folder:
-            generate([artifact], EngineOptions(*size), board, Path(folder))
+            generate([artifact], options, board, Path(folder))
             found |= set(lint_engine(Path(folder, "generated")))
     return sorted(found)
 

@@ -82,8 +82,8 @@ def at_once(layers: list[Multiplied], weight: float, activation: float) -> tuple
 def all_at_once(layers: list[Multiplied]) -> list[tuple[int, int]]:
     """What arrays may multiply at once: all mantissas as they are, first; then less and less, the others as digits."""
     # nothing is gained by digits of what is as narrow as a digit
-    weights = {max(layer.operands.weight, LARGEST_DIGIT) for layer in layers}
-    activations = {max(layer.operands.activation, LARGEST_DIGIT) for layer in layers}
+    weights = {LARGEST_DIGIT, *(max(layer.operands.weight, LARGEST_DIGIT) for layer in layers)}
+    activations = {LARGEST_DIGIT, *(max(layer.operands.activation, LARGEST_DIGIT) for layer in layers)}
     limits = [(w, a) for w in sorted(weights, reverse=True) for a in sorted(activations, reverse=True)]
     return list(dict.fromkeys([at_once(layers, math.inf, math.inf), *(at_once(layers, *limit) for limit in limits)]))
 

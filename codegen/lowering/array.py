@@ -46,6 +46,16 @@ class Array:
     narrow_multiplier_bits: int
 
     @property
+    def weight_bits(self) -> int:
+        """Bits of the largest weight that is multiplied at once, sign included."""
+        return self.weight.bit_length() + 1
+
+    @property
+    def operand_bits(self) -> int:
+        """Bits of the largest activation that is multiplied at once, with the sign that an unsigned one has not."""
+        return self.operand.bit_length() + 1
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates per cycle of a dense convolution."""
         return self.lanes * self.filters * self.pixels

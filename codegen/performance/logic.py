@@ -46,11 +46,6 @@ def shifter(bits: int, by_bits: int) -> int:
     return total
 
 
-def signed_bits(magnitude: int) -> int:
-    """Bits of mantissas up to a magnitude, sign included."""
-    return magnitude.bit_length() + 1
-
-
 def multiplexer(ways: int) -> int:
     """LUTs per bit."""
     return 0 if ways < 2 else ceil_div(ways, 4)
@@ -113,7 +108,7 @@ def conv_luts(a: Array, use: Features) -> list[Part]:
     # with one product a DSP, a whole word is summed by the DSPs' cascade
     field = FIELD_BITS.get(a.products, 0)
     # what is multiplied at once, sign included: no wider than the network's mantissas, nor than the array's operands
-    weight, operand = min(use.weight_bits, signed_bits(a.weight)), min(use.operand_bits, signed_bits(a.operand))
+    weight, operand = min(use.weight_bits, a.weight_bits), min(use.operand_bits, a.operand_bits)
     total = field + (chains - 1).bit_length() if field else operand + weight + a.lanes.bit_length()
     pairs = a.lanes * (a.filters // 2) * (weight + 1) if a.products > 1 else 0
     twins = a.lanes * (a.pixels // 2) * (operand + 1) if a.products == 4 else 0
@@ -141,7 +136,7 @@ def depthwise_luts(a: Array, use: Features) -> list[Part]:
     """Of depthwise convolution, and of differences, which are such sums."""
     lanes = a.lanes * a.pixels
     return [
-        part("depthwise multipliers", lanes * use.depthwise_weight_bits * use.operand_bits, MULTIPLIERS),
+        part("depthwise multipliers", lanes * use.depthwise_weight_bits * use.depthwise_operand_bits, MULTIPLIERS),
         part("depthwise accumulators", lanes * use.depthwise_bits, ADDERS),
     ]
 

@@ -40,8 +40,10 @@ from codegen.simulation.stage_recording import Call, Parameter, items, record, s
 
 BENCHES = HLS / "testbench" / "stages"
 OUT = Path("build").absolute() / "stage_benches"
-# lanes x filters x pixels, the smallest and the default one among them
-SIZES = ((2, 2, 1), (4, 2, 3), (8, 8, 2), (16, 8, 5))
+# lanes x filters x pixels, the smallest and the default one among them; of one the products of a DSP, too, for which
+# mantissas of 8 bits go as digits
+Size = tuple[int, int, int] | tuple[int, int, int, int]
+SIZES: tuple[Size, ...] = ((2, 2, 1), (4, 2, 3), (4, 2, 1, 4), (8, 8, 2), (16, 8, 5))
 C_TYPES = {"Word": ("int8_t", "Words"), "AccWord": ("int32_t", "AccWords")}
 # compute is the choice of one of these; each has the arguments that it takes
 OPERATORS = {op.name.lower(): (op, op.traits.arguments) for op in EngineOperator}
@@ -71,15 +73,14 @@ def benches() -> list[Bench]:
     return found
 
 
-def small_engine(artifact: Artifact, size: tuple[int, int, int], board: Board) -> EngineOptions:
+def small_engine(artifact: Artifact, size: Size, board: Board) -> EngineOptions:
     """An array of that size with buffers so small that the network's layers are cut into tiles and chunks."""
-    lanes, filters, pixels = size
     convolutions = [n for n in artifact.graph.weighted() if not n.operator.weights.per_channel]
     area = max(n.window.kernel[0] * n.window.kernel[1] for n in artifact.graph.nodes)
-    widest = max(-(-artifact.graph.shapes[n.main][0] // lanes) for n in convolutions)
+    widest = max(-(-artifact.graph.shapes[n.main][0] // size[0]) for n in convolutions)
     words, steps = 64, area * -(-widest // 3)
     while True:
-        options = EngineOptions(lanes, filters, pixels, input_words=words, weight_steps=steps, tile_blocks=64)
+        options = EngineOptions(*size, input_words=words, weight_steps=steps, tile_blocks=64)
         try:
             build([artifact], options, board, with_weights=False)
             return options
@@ -101,6 +102,8 @@ def traits(fields: LayerFields) -> set[object]:
         "input pooled whole": fields.input_pool.in_pool_whole,
         "tiles down": fields.tiles.tiles_down > 1,
         "word tiles": fields.tiles.word_tiles > 1,
+        "digits of weights": fields.digits.wide_weights,
+        "digits of activations": fields.digits.wide_operands,
     }
     kinds = {fields.op, fields.epilogue.activation, fields.input_pool.in_pool}
     return kinds | {name for name, has in found.items() if has}
@@ -218,7 +221,7 @@ class Header:
 
 
 def prepare(
-    artifact: Artifact, image: np.ndarray, size: tuple[int, int, int], board: Board, out: Path
+    artifact: Artifact, image: np.ndarray, size: Size, board: Board, out: Path
 ) -> dict[Bench, int]:
     """Record, compare, and write generated/ and data/ below ``out``; returns the number of calls of each bench.
 
@@ -274,16 +277,16 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m codegen.simulation.stage_benches", description=about)
     parser.add_argument("folders", type=Path, nargs="+", help="build folders that hold artifact.npz and samples.npz")
     parser.add_argument("--out", type=Path, default=OUT, help="where data and programs go")
-    parser.add_argument("--sizes", nargs="*", metavar="LxFxP", help="sizes of the array (default: four)")
+    parser.add_argument("--sizes", nargs="*", metavar="LxFxP", help="sizes of the array (default: five)")
     parser.add_argument("--board", default=DEFAULT_BOARD, help="a file of codegen/boards (default %(default)s)")
     parser.add_argument("--compilers", nargs="*", help="C++ compilers (default: g++ and, where it is there, clang++)")
     arguments = parser.parse_args(argv)
     try:
         sizes = [tuple(map(int, s.split("x"))) for s in arguments.sizes] if arguments.sizes else SIZES
-        if any(len(size) != 3 for size in sizes):
+        if any(len(size) not in (3, 4) for size in sizes):
             raise ValueError
     except ValueError:
-        print("error: a size is LANESxFILTERSxPIXELS, for instance 2x2x1", file=sys.stderr)
+        print("error: a size is LANESxFILTERSxPIXELS, for instance 2x2x1, or that and xPRODUCTS", file=sys.stderr)
         return 2
     total = 0
     try:

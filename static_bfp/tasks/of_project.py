@@ -109,7 +109,7 @@ def task_lint() -> dict:
 
 
 def task_stage_benches() -> dict:
-    """the test bench of every stage by itself, at four sizes and at 8 and 5 bits, with data recorded from real layers; board=NAME"""
+    """the test bench of every stage by itself, at five sizes and at 8 and 5 bits, with data recorded from real layers; board=NAME"""
     folders = [BUILD / f"stage_network_{bits}bit" for bits in (8, 5)]
     networks = [STAGES / f"network_{bits}bit.toml" for bits in (8, 5)]
     calibrations = [command("calib", "calibrate", n, "--out", f) for n, f in zip(networks, folders)]
