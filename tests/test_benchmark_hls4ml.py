@@ -48,12 +48,11 @@ def test_agreement():
     assert comparison.agreement(reference, reference)["sqnr_db"] is None
 
 
-def test_pip_that_fails_is_one_sentence(tmp_path, monkeypatch):
+def test_pip_that_fails_is_one_sentence(tmp_path):
     pins = tmp_path / "pins.txt"
     pins.write_text("./no-such-folder\n")
-    monkeypatch.setattr(comparison, "REQUIREMENTS", pins)
     with pytest.raises(BfpError, match=r"pip cannot install pins.txt into .*; it needs PyPI"):
-        comparison.environment(tmp_path / "venv")
+        comparison.environment(tmp_path / "venv", pins)
     assert not (tmp_path / "venv" / "installed.txt").exists()
 
 
@@ -76,5 +75,5 @@ def test_both_sides_compute_the_network(tmp_path):
         assert result["agreement"][side]["sqnr_db"] > 15
     assert result["images"] == 8 and result["ratio_per_mac"] > 0
     before = (tmp_path / "hls4ml-venv" / "installed.txt").stat().st_mtime_ns
-    comparison.environment(tmp_path / "hls4ml-venv")
+    comparison.environment(tmp_path / "hls4ml-venv", comparison.REQUIREMENTS)
     assert (tmp_path / "hls4ml-venv" / "installed.txt").stat().st_mtime_ns == before

@@ -33,7 +33,7 @@ THEIRS = {
     "calib": {
         *("numpy", "torch", "torchvision", "pretrainedmodels", "PIL", "jinja2", "markupsafe", "safetensors", "dask"),
         *("distributed", "threadpoolctl", "efficientnet_lite_pytorch", "tensorboard", "hls4ml", "small_cnn"),
-        *("onnx", "timm"),
+        *("onnx", "timm", "onnxruntime", "torchao", "aimet_torch", "brevitas", "brevitas_examples", "exchange"),
     },
     "codegen": {"numpy", "jinja2", "clang"},
     "host": {"numpy", "PIL", "pynq", "pynqmetadata"},

@@ -21,7 +21,7 @@ from static_bfp.tasks.place import called_from, refuse
 # what may be given as WORD=VALUE, whichever task reads it
 WORDS = (
     *("net", "board", "clock", "host", "folder", "device", "limit", "workers", "scheduler", "images", "weights"),
-    *("networks", "calibration", "widths", "sensitive", "tool", "timeout", "jobs", "keep_bitstream", "dry_run", "force"),
+    *("networks", "calibration", "widths", "sensitive", "tool", "tools", "timeout", "jobs", "keep_bitstream", "dry_run", "force"),
     *("strict", "minimal", "rebuild", "again"),
 )
 

@@ -198,6 +198,17 @@ def ablation(name: str, path: Path) -> dict:
     }
 
 
+def compare(name: str, path: Path) -> dict:
+    """other tools on the same network and images, in environments of their own; widths="8,8 5,5", limit=N, tools=A,B"""
+    words = given("widths", "sensitive", "limit", "tools", "workers")
+    program = "calib.evaluation.benchmark.tools.comparison"
+    return {
+        # what is done is kept by the command itself
+        "actions": [command(program, path, "--out", BUILD / name / "compare", *words)],
+        "uptodate": [False],
+    }
+
+
 def tensorboard(name: str, path: Path) -> dict:
     """TensorBoard event files of weights and activations, float and quantised"""
     folder = BUILD / name

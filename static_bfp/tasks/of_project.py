@@ -13,7 +13,7 @@ from bfp.names import COMMAND
 from codegen.performance.board import DEFAULT_BOARD
 from static_bfp.tasks.choice import check_words, configuration, named_board, network_file, per_network
 from static_bfp.tasks.of_board import build_bitstream, cosim, csynth, deploy, small_cosim
-from static_bfp.tasks.of_network import CLUSTER, ablation, baselines, calibrate, codegen, collect, csim, estimate, evaluate
+from static_bfp.tasks.of_network import CLUSTER, ablation, baselines, calibrate, codegen, collect, compare, csim, estimate, evaluate
 from static_bfp.tasks.of_network import explore, report, simulate_board, sweep, tensorboard
 from static_bfp.tasks.place import BFP, BUILD, CALIB, CODEGEN, HLS, IN_CHECKOUT, ROOT, STAGES
 from static_bfp.tasks.place import command, flag, from_here, given, mark_as_running, refuse
@@ -34,7 +34,7 @@ def task_networks() -> Iterator[dict]:
     mark_as_running()
     # each brings its own description
     for make in (calibrate, evaluate, codegen, estimate, explore, csim, simulate_board, baselines, report, sweep,
-                 ablation, tensorboard, csynth, cosim, build_bitstream, deploy):  # fmt: skip
+                 ablation, compare, tensorboard, csynth, cosim, build_bitstream, deploy):  # fmt: skip
         alone = small_cosim if make is cosim else None
         yield from per_network(make, QUICK if make is csim else (), alone, OF_SEVERAL.get(make))
 

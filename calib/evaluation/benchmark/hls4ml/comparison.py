@@ -10,14 +10,11 @@ environment of its own below build/, which only borrows this one's PyTorch.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
 import subprocess
 import sys
-import sysconfig
-import venv
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +24,10 @@ from bfp.artifact import Artifact
 from bfp.errors import BfpError, sentence
 from bfp.samples import Samples, load_samples
 from calib import pipeline
+from calib.evaluation.benchmark.environments import environment
 from calib.config import load_config
 from codegen.simulation.csim import compile_engine, run_testbench, write_golden
-from bfp.files import check_folder, write_json, write_text
+from bfp.files import check_folder, write_json
 from bfp.names import printable
 from codegen.generate import generate
 from codegen.options import EngineOptions
@@ -39,27 +37,6 @@ HERE = Path(__file__).parent
 BUILD = Path("build").absolute() / "benchmark"
 REQUIREMENTS = HERE / "requirements.txt"
 TURNS = 5
-
-
-def environment(folder: Path) -> Path:
-    """hls4ml's Python, installed on the first call and after a change of the pins. Raises BfpError where pip fails."""
-    python = folder / "bin" / "python"
-    stamp = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()
-    marker = folder / "installed.txt"
-    if marker.is_file() and marker.read_text() == stamp and python.exists():
-        return python
-    print(f"installing hls4ml into {folder}", file=sys.stderr, flush=True)
-    venv.create(folder, clear=True, with_pip=True, symlinks=True)
-    command = [str(python), "-m", "pip", "install", "-q", "--no-deps", "--disable-pip-version-check"]
-    result = subprocess.run([*command, "-r", str(REQUIREMENTS)], capture_output=True, text=True)
-    if result.returncode:
-        last = (result.stderr.strip().splitlines() or ["no message"])[-1]
-        raise BfpError(f"pip cannot install {REQUIREMENTS.name} into {folder}: {last}; it needs PyPI or a mirror of it")
-    # last on the path: PyTorch and NumPy come from here, everything else is its own
-    where = sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)})
-    write_text(Path(where) / "zz_project.pth", sysconfig.get_path("purelib") + "\n")
-    write_text(marker, stamp)
-    return python
 
 
 class Theirs:
@@ -146,7 +123,7 @@ def summary(macs: int, images: int, ours: list[float], theirs: list[float]) -> d
 
 def compare(folder: Path) -> dict:
     """Build both sides below ``folder``, run them in turns, and return what hls4ml.json holds."""
-    python = environment(folder / "hls4ml-venv")
+    python = environment(folder / "hls4ml-venv", REQUIREMENTS)
     work = folder / "small_cnn"
     artifact = pipeline.calibrate(load_config(HERE / "small_cnn.toml"), work)
     samples = load_samples(work / "samples.npz")

@@ -1,0 +1,1 @@
+"""Other tools on the same network, calibration and evaluation images, each in an environment of its own below build/."""
