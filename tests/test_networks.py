@@ -123,3 +123,21 @@ def test_resnet20_loses_less_than_half_a_point_at_8_bits(tmp_path):
     assert result["top1_float"] > 0.8  # of pictures decoded from JPEG copies; on the originals it is 0.917
     assert abs(result["top1_float"] - result["top1_bfp"]) <= 0.005
     assert result["agreement"] > 0.97
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(sbfp_data() is None, reason="measuring data (SBFP_DATA) is absent")
+@pytest.mark.parametrize("widths, loss, sqnr", [((4, 4), 0.010, 17.5), ((3, 8), 0.015, 15.0)])
+def test_resnet20_loses_little_at_four_and_three_bits(widths, loss, sqnr):
+    """All 5,000 shared test images, trained weights, the integer path against float; see docs/calibration.md."""
+    bfp = {"weights": widths[0], "activations": widths[1], "sensitive": 8}
+    config = load_config(SHIPPED / "measured" / "resnet20_64.toml", {"bfp": bfp})
+    if not Path(config.weights).is_file():
+        pytest.skip("trained weights are not among the measuring data")
+    prepared = pipeline.prepare(config)
+    artifact = pipeline.make_artifact(prepared)
+    assert artifact.provenance["bfp"]["rounding"] == "descent"
+    assert artifact.provenance["sqnr_db"]["refined"] > artifact.provenance["sqnr_db"]["gptq"]
+    result = evaluate.compare(prepared, artifact, prepared.evaluation)
+    assert result["images"] == 5000 and result["top1_float"] - result["top1_bfp"] <= loss
+    assert result["agreement"] > 0.9 and result["sqnr_db"] > sqnr
