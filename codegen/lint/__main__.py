@@ -24,6 +24,7 @@ from codegen.performance.board import DEFAULT_BOARD, load_board
 
 # (lanes, filters, pixels): the smallest array, and the default one
 SIZES = ((2, 2, 1), (16, 8, 5))
+CHIP_WORDS = 64  # of maps that stay on chip, in the network that has any
 
 
 def lint_project() -> list[Finding]:
@@ -32,7 +33,7 @@ def lint_project() -> list[Finding]:
     board = load_board(DEFAULT_BOARD)  # any would do: the engine is the same for all
     for size, artifact in product(SIZES, (smallest_artifact(), widest_artifact())):
         with tempfile.TemporaryDirectory() as folder:
-            generate([artifact], EngineOptions(*size), board, Path(folder))
+            generate([artifact], EngineOptions(*size, chip_words=CHIP_WORDS), board, Path(folder))
             found |= set(lint_engine(Path(folder, "generated")))
     return sorted(found)
 
