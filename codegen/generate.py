@@ -16,6 +16,7 @@ from bfp.errors import BfpError
 from bfp.files import write_bytes, write_text
 from bfp.kernel import Kernel
 from bfp.layout import HOST, PlacedTensor, Segment
+from codegen.lowering.layer_fields import MapPlace
 from codegen.lowering.program import build
 from codegen.lowering.schedule import Program, StoredTensor
 from codegen.options import EngineOptions
@@ -60,10 +61,14 @@ def joined_tensor(artifact: Artifact, name: str, stored: dict[str, PlacedTensor]
 
 
 def readable_tensors(program: Program, network: int) -> tuple[PlacedTensor, ...]:
-    """What the driver can read of one of a program's networks: every stored tensor, and every output."""
+    """What the driver can read of one of a program's networks: every tensor in memory, and every output.
+
+    What stays on chip is nothing that it could read.
+    """
     artifact = program.artifacts[network]
     # copies serve one layer only; the driver reads the tensors that they copy
     own = [t for t in program.tensors if t.network == network and t.label == t.name]
+    own = [t for t in own if t.placement.place is MapPlace.MEMORY]
     stored = {t.name: placed_tensor(program, t) for t in own}
     joined = {t: joined_tensor(artifact, t, stored) for t in artifact.graph.outputs if t not in stored}
     return *stored.values(), *joined.values()

@@ -20,6 +20,7 @@ _RANGES = {
     "weight_steps": (1, 4096),
     "tile_blocks": (1, 1 << 16),
     "batch": (1, MAX_BATCH),
+    "chip_words": (0, 1 << 17),
 }
 
 
@@ -36,6 +37,8 @@ class EngineOptions:
     weight buffer (lanes x lanes mantissas each). tile_blocks: blocks of partial
     sums kept between the weight chunks of a layer. batch: pictures that the last layers
     take at once where they can, so that their weights are read once for all of them.
+    chip_words: words of on-chip memory in which feature maps stay between layers;
+    0: there is none.
     """
 
     lanes: int = 16
@@ -46,6 +49,7 @@ class EngineOptions:
     weight_steps: int = 512
     tile_blocks: int = 256
     batch: int = 1
+    chip_words: int = 0
 
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():

@@ -14,7 +14,8 @@ from codegen.identity import OWN_HEADER, engine_sources, kernel_identity
 from codegen.lowering.array import DIGIT_BITS, FIELD_BITS
 from codegen.lowering.engine_operators import EngineOperator
 from codegen.lowering.jobs import ENUMERATIONS
-from codegen.lowering.schedule import BUFFER_USERS, ENTRIES, TABLES, Program
+from codegen.lowering.layer_fields import MapPlace
+from codegen.lowering.schedule import BUFFER_USERS, ENTRIES, TABLES, ChipRange, Program
 from codegen.lowering.step_tables import StepTables
 from codegen.performance.counts import BURSTS, COUNTED, JOB_OF, LOOPS
 
@@ -87,6 +88,7 @@ def _tensors(program: Program) -> tuple[list[dict], list[dict]]:
                 "shape": t.shape,
                 "bits": t.format.bits,
                 "signed": "true" if t.format.signed else "false",
+                "on_chip": "true" if t.placement.place is MapPlace.CHIP else "false",
                 "first": len(segments),
                 "count": len(own),
             }
@@ -132,6 +134,7 @@ def _context(program: Program, title: str) -> dict[str, object]:
         "bursts": BURSTS,
         "counted": COUNTED,
         "kinds": JOB_OF,
+        "chip_layers": [layer.chip.row for layer in program.layers] or [ChipRange().row],
         "tensors": tensors,
         "segments": segments,
     }

@@ -3,6 +3,7 @@
 
 #include "add.hpp"
 #include "avg_pool.hpp"
+#include "chip_maps.hpp"
 #include "conv.hpp"
 #include "depthwise.hpp"
 #include "epilogue.hpp"
@@ -51,6 +52,8 @@ static void compute(const StepRow &where, const ComputeRow &job_row, const Word 
 // One step: a pass is computed, rounded and stored, while the weights of the
 // next pass and some lines of the next tile load. It ends when all of that is
 // done, so that a step may read whatever the steps before it have stored.
+// Stores come last in the text, and what loads from memory before them: in C
+// simulation a tile that loaded too early would miss what the step stores.
 // Every memory and port is a parameter, so that in the dataflow region each half
 // of a double buffer has a name of its own.
 static void step(const StepRow &where, const LoadRow &load, const WeightsRow &weights, const ComputeRow &pass,
@@ -58,7 +61,7 @@ static void step(const StepRow &where, const LoadRow &load, const WeightsRow &we
                  const Word dense[DENSE_ROWS][FILTERS], const Word depthwise[DEPTHWISE_STEPS],
                  Word next_input[BANKS][BANK_ROWS], AccWord next_bias[GROUP_WORDS], Word next_align[WEIGHT_STEPS],
                  Word next_dense[DENSE_ROWS][FILTERS], Word next_depthwise[DEPTHWISE_STEPS], Word best[POOL_WORDS],
-                 const Word *weight_memory, const Word *fmap_in, const Word *fmap_shortcut, Word *fmap_out) {
+                 Word maps[CHIP_WORDS], const Word *weight_memory, const Word *fmap_in, const Word *fmap_shortcut, Word *fmap_out) {
 #pragma HLS INLINE off
 #pragma HLS DATAFLOW
 // The jobs do not change while the step runs: no process waits for them.
@@ -92,10 +95,10 @@ static void step(const StepRow &where, const LoadRow &load, const WeightsRow &we
 #pragma HLS STREAM variable=pooled depth=POOLED_QUEUE
     hls::stream<Word> packed;
 #pragma HLS STREAM variable=packed depth=128
-    fetch_tile(load, fmap_in, tile_beats);
-    unpack_tile(load, tile_beats, unpacked);
-    input_pool(load, unpacked, columns);
-    load_tile(load, columns, next_input);
+    hls::stream<Word> packed_on_chip;
+#pragma HLS STREAM variable=packed_on_chip depth=64
+    hls::stream<Word> tile_on_chip;
+#pragma HLS STREAM variable=tile_on_chip depth=64
     fetch_weights(where, weights, weight_memory, weight_beats);
     load_weights(weights, weight_beats, next_bias, next_align, next_dense, next_depthwise);
     fetch_shortcut(where, pass, fmap_shortcut, shortcut_beats);
@@ -103,7 +106,12 @@ static void step(const StepRow &where, const LoadRow &load, const WeightsRow &we
     compute(where, pass, input, bias, align, dense, depthwise, biases, sums);
     epilogue(where, pass, biases, sums, shortcut, results);
     fused_pool(where, pass, results, best, kept, pooled);
-    pack(where, pass, kept, pooled, packed);
+    pack(where, pass, kept, pooled, packed, packed_on_chip);
+    chip_maps(where, load, pass, packed_on_chip, maps, tile_on_chip);
+    fetch_tile(load, fmap_in, tile_beats);
+    unpack_tile(load, tile_beats, tile_on_chip, unpacked);
+    input_pool(load, unpacked, columns);
+    load_tile(load, columns, next_input);
     store(where, pass, packed, fmap_out);
 }
 
@@ -140,19 +148,23 @@ static void run_step(const StepRow &where, const LoadRow &load, const WeightsRow
     // of fused max pooling
     static Word best[POOL_WORDS];
 #pragma HLS AGGREGATE variable=best
+    // that stay on chip between layers: they outlive a call, so that the next layers may run in another one
+    static Word maps[CHIP_WORDS];
+#pragma HLS AGGREGATE variable=maps
+#pragma HLS BIND_STORAGE variable=maps type=ram_2p impl=bram
     const Step halves = step_of(where);
     if (!halves.input_half && !halves.weight_half) {
         step(where, load, weights, pass, input_0, bias_0, align_0, dense_0, depthwise_0, input_1, bias_1, align_1,
-             dense_1, depthwise_1, best, weight_memory, fmap_in, fmap_shortcut, fmap_out);
+             dense_1, depthwise_1, best, maps, weight_memory, fmap_in, fmap_shortcut, fmap_out);
     } else if (!halves.input_half) {
         step(where, load, weights, pass, input_0, bias_1, align_1, dense_1, depthwise_1, input_1, bias_0, align_0,
-             dense_0, depthwise_0, best, weight_memory, fmap_in, fmap_shortcut, fmap_out);
+             dense_0, depthwise_0, best, maps, weight_memory, fmap_in, fmap_shortcut, fmap_out);
     } else if (!halves.weight_half) {
         step(where, load, weights, pass, input_1, bias_0, align_0, dense_0, depthwise_0, input_0, bias_1, align_1,
-             dense_1, depthwise_1, best, weight_memory, fmap_in, fmap_shortcut, fmap_out);
+             dense_1, depthwise_1, best, maps, weight_memory, fmap_in, fmap_shortcut, fmap_out);
     } else {
         step(where, load, weights, pass, input_1, bias_1, align_1, dense_1, depthwise_1, input_0, bias_0, align_0,
-             dense_0, depthwise_0, best, weight_memory, fmap_in, fmap_shortcut, fmap_out);
+             dense_0, depthwise_0, best, maps, weight_memory, fmap_in, fmap_shortcut, fmap_out);
     }
 }
 
@@ -177,6 +189,7 @@ RUN_STEPS:
         if (!now.enters || now.waits || n == first) {
             *progress = static_cast<uint32_t>(now.layer) + 1;
             begin_step(now.layer + now.load_ahead, now.layer + now.weights_ahead, now.layer);
+            begin_map(now.layer);
             run_step(where, load, weights, pass, weight_memory, fmap_in, fmap_shortcut, fmap_out);
         }
     }
@@ -206,6 +219,7 @@ extern "C" void sbfp_engine(const sbfp::Word *weights, const sbfp::Word *fmap_in
     *identity_high = sbfp::IDENTITY_HIGH;
     const uint32_t end = layer_end < sbfp::NUM_LAYERS ? layer_end : sbfp::NUM_LAYERS;
     if (layer_begin < end) {
+        sbfp::begin_maps(fmap_out);
         sbfp::run_layers(layer_begin, end, weights, fmap_in, fmap_shortcut, fmap_out, progress);
     }
     *progress = 0;

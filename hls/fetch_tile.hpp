@@ -9,15 +9,16 @@
 
 namespace sbfp {
 
-static_assert(MAP_PLACE_MEMBERS == 1, "a place of maps from which nothing is fetched");
+static_assert(MAP_PLACE_MEMBERS == 2, "a place of maps from which nothing is fetched");
 
 inline void fetch_tile(const LoadRow &job_row, const Word *memory, hls::stream<Word> &fetched) {
 #pragma HLS INLINE off
     const LoadJob job = load_job(job_row);
     BurstWalk walk = first_burst(job.fetch_plane, job.fetch_inside, job.fetch_first_bursts);
     int32_t length = job.fetch_first;
+    const int32_t bursts = job.fetch_from == MEMORY ? job.fetch_bursts : 0;
 FETCH_BURSTS:
-    for (int32_t n = 0; n < job.fetch_bursts; n = bounded<LoadJob::MOST_FETCH_BURSTS>(n + 1)) {
+    for (int32_t n = 0; n < bursts; n = bounded<LoadJob::MOST_FETCH_BURSTS>(n + 1)) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=4096
         count(BURSTS_IN);
     FETCH_BURST:
@@ -51,9 +52,11 @@ inline UnpackWalk begin_line(int32_t row) {
     return walk;
 }
 
-// unpacked: every line in full, padding included. One loop for all lines: a loop
-// of its own would cost each of them some cycles to enter.
-inline void unpack_tile(const LoadRow &job_row, hls::stream<Word> &fetched, hls::stream<Word> &unpacked) {
+// fetched, on_chip: beats of a map in memory, and of one on chip. unpacked: every line
+// in full, padding included. One loop for all lines: a loop of its own would cost each
+// of them some cycles to enter.
+inline void unpack_tile(const LoadRow &job_row, hls::stream<Word> &fetched, hls::stream<Word> &on_chip,
+                        hls::stream<Word> &unpacked) {
 #pragma HLS INLINE off
     const LoadJob job = load_job(job_row);
     const Word padding = fill<int8_t, LANES>(static_cast<int8_t>(job.pad_value));
@@ -67,7 +70,13 @@ UNPACK_CYCLES:
         const bool skips = walk.begins && exists && job.skip > 0;
         const bool takes = !skips && exists && walk.column >= job.columns_before && walk.column < job.columns_end;
         if (skips || (takes && walk.waiting.held < job.in_bits)) {
-            add_bits(walk.waiting, BEAT_BITS, fetched.read());
+            Word beat;
+            if (HAS_CHIP_MAPS && job.fetch_from == CHIP) {
+                beat = on_chip.read();
+            } else {
+                beat = fetched.read();
+            }
+            add_bits(walk.waiting, BEAT_BITS, beat);
         }
         const Word word = look_at(walk.waiting, 0, job.in_bits, job.in_unsigned);
         drop_bits(walk.waiting, skips ? job.skip : takes ? job.in_bits : 0);

@@ -10,7 +10,7 @@
 
 namespace sbfp {
 
-static_assert(MAP_PLACE_MEMBERS == 1, "a place of maps to which nothing is stored");
+static_assert(MAP_PLACE_MEMBERS == 2, "a place of maps to which nothing is stored");
 
 // Whether row y of a map completes a row of the pooled one.
 inline bool completes_row(const ComputeJob &job, int32_t y) {
@@ -32,9 +32,10 @@ struct PackWalk {
 
 // kept, pooled: row by row; a pooled row follows the one that completes it, and
 // waits in its stream while that one goes out. One loop for all rows; where bits
-// are left of a row's last word, it ends with a cycle that writes them.
+// are left of a row's last word, it ends with a cycle that writes them. packed, on_chip:
+// beats of what is stored to memory, and of what stays on chip.
 inline void pack(const StepRow &where, const ComputeRow &job_row, hls::stream<Word> &kept, hls::stream<Word> &pooled,
-                 hls::stream<Word> &packed) {
+                 hls::stream<Word> &packed, hls::stream<Word> &on_chip) {
 #pragma HLS INLINE off
     const ComputeJob job = compute_job(job_row);
     const Step step = step_of(where);
@@ -64,7 +65,11 @@ PACK_CYCLES:
             walk.x = bounded<ComputeJob::MOST_WIDTH>(walk.x + 1);
         }
         if (walk.waiting.held >= BEAT_BITS) {
-            give_beat(walk.waiting, packed);
+            if (HAS_CHIP_MAPS && job.store_to == CHIP) {
+                give_beat(walk.waiting, on_chip);
+            } else {
+                give_beat(walk.waiting, packed);
+            }
             drop_bits(walk.waiting, BEAT_BITS);
         }
         if (walk.x == words && walk.waiting.held == 0) {
@@ -86,9 +91,10 @@ inline void store(const StepRow &where, const ComputeRow &job_row, hls::stream<W
     const bool keeps = job.keeps_map != 0;
     BurstWalk map = first_burst(step.map_plane, 0, job.map_plane_bursts);
     BurstWalk pool = first_burst(step.pooled_plane, 0, job.pooled_plane_bursts);
+    const int32_t turns = job.store_to == MEMORY ? job.store_turns : 0;
     int32_t y = 0;  // in the tile, where rows of both maps take turns
 STORE_TURNS:
-    for (int32_t n = 0; n < job.store_turns; n = bounded<ComputeJob::MOST_STORE_TURNS>(n + 1)) {
+    for (int32_t n = 0; n < turns; n = bounded<ComputeJob::MOST_STORE_TURNS>(n + 1)) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=256
         const bool pools = HAS_FUSED_POOL && job.pools != 0 && (!keeps || completes_row(job, step.out_y + y));
     STORE_PARTS:

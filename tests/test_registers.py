@@ -59,7 +59,8 @@ def kept(hls: Path, generated: Path, folder: Path) -> set[str]:
 def generated(tmp_path_factory) -> Path:
     """Engine with every operator, several parts of a word and several pixels."""
     folder = tmp_path_factory.mktemp("registers")
-    generate([random_artifact(seed, 16) for seed in (*range(20), 48)], EngineOptions(), BOARD, folder)
+    artifacts = [random_artifact(seed, 16) for seed in (*range(20), 48)]
+    generate(artifacts, EngineOptions(chip_words=2000), BOARD, folder)
     assert set(re.findall(r"bool HAS_\w+ = (\w+);", (folder / "generated" / "config.hpp").read_text())) == {"true"}
     return folder / "generated"
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from codegen.performance.board import DEFAULT_BOARD, load_board
 
 # the smallest array, the default one, and one that takes mantissas of these networks as digits
 ENGINES = (EngineOptions(2, 2, 1), EngineOptions(16, 8, 5), EngineOptions(4, 2, 1, products=4))
+CHIP_WORDS = 64  # of maps that stay on chip, in the network that has any
 
 
 def lint_project() -> list[Finding]:
@@ -32,7 +34,7 @@ def lint_project() -> list[Finding]:
     board = load_board(DEFAULT_BOARD)  # any would do: the engine is the same for all
     for options, artifact in product(ENGINES, (smallest_artifact(), widest_artifact())):
         with tempfile.TemporaryDirectory() as folder:
-            generate([artifact], options, board, Path(folder))
+            generate([artifact], replace(options, chip_words=CHIP_WORDS), board, Path(folder))
             found |= set(lint_engine(Path(folder, "generated")))
     return sorted(found)
 

@@ -59,6 +59,7 @@ _RULES: tuple[Rule, ...] = (
     dataflow.stable_jobs,
     channels.channel_ends,
     ports.table_reads,
+    ports.dual_ports,
 )
 # by name, which is what findings carry
 RULES: dict[str, Rule] = {rule.__name__: rule for rule in _RULES}

@@ -17,7 +17,7 @@ from codegen.lowering.jobs import (
     StoreJobFields,
     WalkFields,
 )
-from codegen.lowering.layer_fields import LayerFields, ShortcutFields
+from codegen.lowering.layer_fields import LayerFields, MapPlace, ShortcutFields
 from codegen.lowering.tiling import ceil_div
 from codegen.lowering.walk import Tile, Work
 
@@ -191,16 +191,17 @@ def store_fields(layer: LayerFields, work: Work) -> StoreJobFields:
     pooled = pooled_rows(layer, tile.y + rows) - pooled_rows(layer, tile.y) if pool.pool else 0
     both = pool.pool and out.keeps_map
     whole_lines = pool.pool or (tile.width == out.out_width and tile.apart == 1 and not layer.pictures.several)
-    row_step, plane_step = layer.steps_out(out.out_height, out.out_line_beats)
+    row_step, plane_step = layer.steps_out(out.out_plane_rows, out.out_line_beats)
     of_word = pooled if pool.pool else rows
     if both or not whole_lines:
         together = 1
     else:
-        together = words * of_word if rows == out.out_height else of_word
+        together = words * of_word if rows == out.out_plane_rows else of_word
     turns = words * rows if both else words * of_word // together if together else 0
     of_map = beats(tile.width, out.out_bits) if out.keeps_map else 0
     of_pool = beats(pool.pooled_width, out.out_bits) if pool.pool else 0
     return StoreJobFields(
+        store_to=layer.stores_to,
         height=rows,
         pack_cycles=words
         * (
@@ -227,6 +228,7 @@ def store_fields(layer: LayerFields, work: Work) -> StoreJobFields:
         pooled_step=pool.pooled_line_beats,
         pooled_plane_step=pool.pooled_height * pool.pooled_line_beats,
         pooled_length=together * of_pool,
+        chip_beats=turns * together * (of_map + of_pool) if layer.stores_to is MapPlace.CHIP else 0,
     )
 
 
@@ -252,7 +254,7 @@ def position(layer: LayerFields, work: Work, weights_start: int) -> PositionFiel
     tile, out, target, pool, shortcut = work.tile, work.out, layer.output_map, layer.fused_pool, layer.shortcut
     scaled, part = layer.op.traits.scaled, shortcut_part(shortcut, tile)
     shortcut_row, shortcut_plane = layer.steps_out(shortcut.shortcut_height, shortcut.shortcut_line_beats)
-    row, plane = layer.steps_out(target.out_height, target.out_line_beats)
+    row, plane = layer.steps_out(target.out_plane_rows, target.out_line_beats)
     return PositionFields(
         weights_start=weights_start,
         window_start=out.tile_word * tile.in_height * tile.pitch,

@@ -5,7 +5,7 @@ The exact figures are made of a whole program (codegen.performance.estimate).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from codegen.lowering.array import Array
 from codegen.lowering.tiling import BIAS_BEATS, LayerShape, Tiling, ceil_div
@@ -55,7 +55,10 @@ class Cost:
 
 
 def load_cost(layer: LayerShape, tiling: Tiling, machine: Machine) -> tuple[float, float]:
-    """Cycles and beats of memory of one tile's input."""
+    """Cycles and beats of memory of one tile's input: none of them where that lies on chip."""
+    if layer.reads_chip:
+        cycles, _ = load_cost(replace(layer, reads_chip=False), tiling, replace(machine, load_latency=0, loop_cost=0, words_per_cycle=1.0))
+        return cycles, 0.0
     height, width, buffered = tiling.tile_height, tiling.tile_width, tiling.buffered
     if layer.planes_again:
         # of each row phase, all column phases; a plane is a burst

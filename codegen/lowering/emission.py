@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +27,7 @@ from codegen.lowering.layer_fields import (
     InputPooling,
     LayerFields,
     LoadFields,
+    MapPlace,
     OutputMapFields,
     PassFields,
     PictureFields,
@@ -34,7 +37,7 @@ from codegen.lowering.layer_fields import (
     WindowFields,
 )
 from codegen.lowering.placement import Placement
-from codegen.lowering.schedule import EngineLayer, Program
+from codegen.lowering.schedule import ChipRange, EngineLayer, Program
 from codegen.lowering.tiling import Tiling
 from codegen.lowering.weight_fields import weight_fields
 
@@ -58,7 +61,8 @@ def fused_pool_fields(job: Job) -> FusedPoolFields:
         pool_width=window.kernel[1],
         pool_top=window.padding[0],
         pool_left=window.padding[1],
-        pooled_address=job.pooled.address,
+        pooled_address=job.pooled.start,
+        pooled_place=job.pooled.place,
         pooled_line_beats=job.pooled.line,
         pooled_height=job.pooled.height,
         pooled_width=job.pooled.width,
@@ -117,6 +121,16 @@ class Emitter:
 
     def __init__(self, program: Program, index: int, artifact: Artifact) -> None:
         self.program, self.index, self.artifact, self.graph = program, index, artifact, artifact.graph
+        self.made: dict[tuple[str, object], Any] = {}  # what all bands of a node share
+
+    def once(self, job: Job, what: object, make: Callable[[], Any]) -> Any:
+        """What is made for a layer, and for the bands of one only for the first of them."""
+        if job.band is None:
+            return make()
+        key = job.node.name, what
+        if key not in self.made:
+            self.made[key] = make()
+        return self.made[key]
 
     def emit(self, job: Job, tiling: Tiling, loads: LoadFields) -> None:
         """Append the row of one layer, its tables and its weights. Raises BfpError naming the layer."""
@@ -133,17 +147,29 @@ class Emitter:
             loads=loads,
             buffer=buffer_fields(tiling, self.graph.shapes[job.node.main][0], self.program.options.lanes),
             passes=pass_fields(tiling),
-            weights=weight_fields(self.program, self.graph, job, tiling),
+            weights=self.once(
+                job, ("weights", tiling.chunk_words), lambda: weight_fields(self.program, self.graph, job, tiling)
+            ),
             digits=digit_fields(self.artifact, job.node, self.program.array),
-            epilogue=self.epilogue_fields(job),
+            epilogue=self.once(job, "epilogue", lambda: self.epilogue_fields(job)),
             average=self.average_fields(job),
             pictures=PictureFields(job.pictures),
         )
         # parts of an input are no work of the network's, and it does not know what an upsampling is made of
         node, shapes = job.node, self.graph.shapes | self.program.artifacts[self.index].graph.shapes
         macs = node.operator.macs(node, shapes[node.main], shapes[node.output])
+        if job.band:  # each row counts once
+            macs = macs * job.band.new // shapes[node.output][1]
         layer = EngineLayer(
-            job.name, self.describe(job), self.index, macs, tiling, fields, job.pool, job.input_pool
+            job.name,
+            self.describe(job),
+            self.index,
+            macs,
+            tiling,
+            fields,
+            job.pool,
+            job.input_pool,
+            ChipRange.of(job, fields.output_map),
         )
         self.program.layers.append(layer)
 
@@ -152,13 +178,14 @@ class Emitter:
     def input_map_fields(self, job: Job) -> InputMapFields:
         source = job.source
         return InputMapFields(
-            in_address=source.address,
+            in_address=source.start,
             in_words=job.in_words,
             in_height=source.height * job.pictures,
             in_width=source.width,
             in_line_beats=source.line,
             in_bits=source.bits,
             in_unsigned=not self.artifact.formats[job.node.main].signed,
+            in_place=source.place,
         )
 
     def input_pool_fields(self, job: Job) -> InputPoolFields:
@@ -182,16 +209,19 @@ class Emitter:
 
     def output_map_fields(self, job: Job) -> OutputMapFields:
         target, (_, height, width) = job.target, self.graph.shapes[job.node.output]
+        height = job.band.rows if job.band else height
         keeps_map = not job.pool or job.pool.keeps_map
         return OutputMapFields(
             out_words=target.planes,
             out_height=height * job.pictures,
             out_width=width,
             keeps_map=keeps_map,
-            out_address=target.address if keeps_map else 0,
+            out_address=target.start + job.target_first * target.line if keeps_map else 0,
             out_line_beats=target.line if keeps_map else 0,
+            out_plane_rows=(target.height if keeps_map else height) * job.pictures,
             out_bits=target.bits,
             out_unsigned=not self.artifact.formats[job.output].signed,
+            out_place=target.place if keeps_map else MapPlace.MEMORY,
         )
 
     def shortcut_fields(self, job: Job) -> ShortcutFields:
@@ -199,13 +229,14 @@ class Emitter:
             return ShortcutFields()
         rows = job.target.to_lanes(job.parameters.shortcut_alignment)
         one_for_all = self.graph.broadcast(job.node)
+        first = job.band.first if job.band and not one_for_all.pixels else 0
         return ShortcutFields(
             has_shortcut=True,
-            shortcut_address=job.shortcut.address,
+            shortcut_address=job.shortcut.address + first * job.shortcut.line,
             shortcut_line_beats=job.shortcut.line,
             shortcut_bits=job.shortcut.bits,
             shortcut_unsigned=not self.artifact.formats[job.node.shortcut].signed,
-            shortcut_row=self.program.add_rows("SHORTCUT_ALIGNMENT", job.name, rows),
+            shortcut_row=self.once(job, "shortcut", lambda: self.program.add_rows("SHORTCUT_ALIGNMENT", job.name, rows)),
             shortcut_height=job.shortcut.height,
             shortcut_held=one_for_all.pixels,
             shortcut_spread=one_for_all.channels,
@@ -219,7 +250,7 @@ class Emitter:
             kernel_width=tiling.buffered.kernel[1],
             stride_height=window.stride[0],
             stride_width=window.stride[1],
-            pad_top=window.padding[0],
+            pad_top=job.pad_top,
             pad_left=window.padding[1],
             # below every mantissa of a signed tensor; an unsigned one has nothing below zero
             pad_value=-128 if job.reader.operator.pads_lowest and signed else 0,
@@ -307,6 +338,7 @@ class Emitter:
             text = f"{node.op} {'x'.join(map(str, node.factors))}, {before} -> {after}"
         text += f", {node.activation}" if node.activation != "none" else ""
         text += ", shortcut" if job.shortcut else ""
+        text += f", rows {job.band.first} to {job.band.first + job.band.rows - 1}" if job.band else ""
         text += f"; {job.lookup.name}: table of {job.lookup.function}" if job.lookup else ""
         if job.pool:
             pool, (_, *size) = job.pool.node, shapes[job.pool.node.output]

@@ -13,11 +13,27 @@ from codegen.lowering.placement import Placement
 
 
 @dataclass(frozen=True)
+class Band:
+    """Rows of a layer that are one of the engine's layers by themselves. first, rows: of what the node computes, ``of`` so
+    many; new: how many of them no band before has computed. source_first, target_first: the first row of the map that it reads, and of
+    the map that it stores to, the row where its own first one goes.
+    """
+
+    first: int
+    rows: int
+    of: int
+    new: int
+    source_first: int
+    target_first: int
+
+
+@dataclass(frozen=True)
 class Job:
     """A layer to be, with its operands' places; stored: the tensors that are complete then, their labels and places.
 
     pictures: that it takes at once (codegen/lowering/pictures.py); places are the first one's.
     lookup: the node whose table is read behind what is computed, or none.
+    band: its rows, where it is only some of them.
     target: of what it computes, or, where only its max pool is stored, of that; pooled: of that, if there is one.
     """
 
@@ -33,11 +49,23 @@ class Job:
     input_pool: InputPool | None = None
     lookup: Node | None = None
     pictures: int = 1
+    band: Band | None = None
 
     @property
     def op(self) -> EngineOperator:
         """The engine's operator. Raises BfpError where there is none for the node."""
         return engine_operator(self.node)
+
+    @property
+    def pad_top(self) -> int:
+        """Rows of padding before the first one of the map that it reads; below zero where it begins further down."""
+        pad, stride = self.reader.window.padding[0], self.reader.window.stride[0]
+        return pad - self.band.first * stride + self.band.source_first if self.band else pad
+
+    @property
+    def target_first(self) -> int:
+        """The row of the map that it stores to where its first one goes."""
+        return self.band.target_first if self.band else 0
 
     @property
     def in_words(self) -> int:

@@ -8,17 +8,10 @@ plane ``..._plane_step``.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
 
 from codegen.lowering.engine_operators import EngineOperator
-from codegen.lowering.layer_fields import EngineActivation, InputPooling
+from codegen.lowering.layer_fields import EngineActivation, InputPooling, MapPlace
 from codegen.records import choice, number, place
-
-
-class MapPlace(Enum):
-    """Where a map lies."""
-
-    MEMORY = 0
 
 
 ENUMERATIONS = (EngineOperator, EngineActivation, InputPooling, MapPlace)
@@ -28,7 +21,7 @@ ENUMERATIONS = (EngineOperator, EngineActivation, InputPooling, MapPlace)
 class FetchFields:
     """Bursts that fetch the lines of a map that exist. The slice begins `fetch_inside` words behind the first existing
     line of its first plane, in which `fetch_first_bursts` are left; the first, the last and all other bursts have
-    lengths of their own.
+    lengths of their own. From on-chip memory the same words come one after the other, without bursts.
     """
 
     fetch_from: MapPlace = choice(MapPlace, default=MapPlace.MEMORY)
@@ -42,6 +35,7 @@ class FetchFields:
     fetch_first: int = number("beats of the first burst", default=0)
     fetch_length: int = number("and of those between first and last", default=0)
     fetch_last: int = number(default=0)
+    chip_beats: int = number("beats in all where the map is on chip; 0: it is not", default=0)
 
 
 @dataclass(frozen=True)
@@ -231,6 +225,7 @@ class StoreJobFields:
     pooled_step: int = number(default=0)
     pooled_plane_step: int = number(default=0)
     pooled_length: int = number(default=0)
+    chip_beats: int = number("beats in all that stay on chip; 0: the map does not", default=0)
 
 
 @dataclass(frozen=True)

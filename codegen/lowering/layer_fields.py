@@ -20,6 +20,13 @@ class EngineActivation(Enum):
     RELU6 = 2
 
 
+class MapPlace(Enum):
+    """Where a map lies: in external memory, or in the engine's own."""
+
+    MEMORY = 0
+    CHIP = 1
+
+
 class InputPooling(Enum):
     """What becomes of a map as it loads."""
 
@@ -39,6 +46,7 @@ class InputMapFields:
     in_line_beats: int  # memory words of one row of a plane
     in_bits: int
     in_unsigned: bool
+    in_place: MapPlace
 
 
 @dataclass(frozen=True)
@@ -93,8 +101,10 @@ class OutputMapFields:
     keeps_map: bool  # whether it is stored
     out_address: int
     out_line_beats: int
+    out_plane_rows: int  # of the map that it is stored to, which may have more than are computed
     out_bits: int
     out_unsigned: bool
+    out_place: MapPlace
 
 
 @dataclass(frozen=True)
@@ -107,6 +117,7 @@ class FusedPoolFields:
     pool_top: int = 0
     pool_left: int = 0
     pooled_address: int = 0
+    pooled_place: MapPlace = MapPlace.MEMORY
     pooled_line_beats: int = 0
     pooled_height: int = 0
     pooled_width: int = 0
@@ -292,6 +303,11 @@ class LayerFields:
         shortcut: of a map of ``height`` rows of so many words, or of one of one row for each picture.
         """
         return (self.pictures.apart, line_beats) if self.pictures.several else (line_beats, height * line_beats)
+
+    @property
+    def stores_to(self) -> MapPlace:
+        """Where what it stores goes: its map, or what max pooling makes of it; where both are stored, they go to memory."""
+        return self.output_map.out_place if self.output_map.keeps_map else self.fused_pool.pooled_place
 
     @property
     def loads_in_parts(self) -> bool:

@@ -15,7 +15,7 @@ from codegen.lowering.jobs import (
     WeightJobFields,
     WeightsJob,
 )
-from codegen.lowering.layer_fields import InputPooling, LayerFields
+from codegen.lowering.layer_fields import InputPooling, LayerFields, MapPlace
 from codegen.lowering.tiling import BIAS_BEATS
 from codegen.lowering.walk import Load, Tile, Work
 
@@ -116,6 +116,7 @@ def fetch_fields(layer: LayerFields, load: Load, columns: Columns, rows: Rows) -
         lengths, first_bursts = [1] * sum(p.lines for p in parts), parts[0].lines
         first_bursts, plane_bursts = rows.bottom - parts[0].row, rows.bottom - rows.top
     return FetchFields(
+        fetch_from=source.in_place,
         fetch_bursts=len(lengths),
         fetch_plane=source.in_address
         + (tile.word + parts[0].word) * plane
@@ -129,6 +130,7 @@ def fetch_fields(layer: LayerFields, load: Load, columns: Columns, rows: Rows) -
         fetch_first=lengths[0] * columns.beats,
         fetch_length=(rows.bottom - rows.top if whole_lines and not whole_planes else 1) * columns.beats,
         fetch_last=lengths[-1] * columns.beats,
+        chip_beats=sum(lengths) * columns.beats if source.in_place is MapPlace.CHIP else 0,
     )
 
 
@@ -141,6 +143,7 @@ def spread_fetch(layer: LayerFields, load: Load) -> FetchFields:
     first_plane = (row_phase + phase) * spread.phase_words + tile.word
     count = part.map_lines // tile.in_height
     return FetchFields(
+        fetch_from=source.in_place,
         fetch_bursts=count,
         fetch_plane=source.in_address + first_plane * plane + tile.first_row * source.in_line_beats,
         fetch_inside=word * plane,
@@ -151,6 +154,7 @@ def spread_fetch(layer: LayerFields, load: Load) -> FetchFields:
         fetch_first=length,
         fetch_length=length,
         fetch_last=length,
+        chip_beats=count * length if source.in_place is MapPlace.CHIP else 0,
     )
 
 

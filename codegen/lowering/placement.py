@@ -16,6 +16,7 @@ import numpy as np
 from bfp.format import BlockFormat
 from bfp.graph import Graph
 from bfp.layout import Segment, line_words, plane_count
+from codegen.lowering.layer_fields import MapPlace
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,10 @@ class Placement:
     """One tensor in memory: channel boundaries of its segments, first word, map size, mantissa width.
 
     A row of a plane starts in a fresh word; within it every lane is a stream of
-    ``bits`` bits per pixel (see hls/packing.hpp).
+    ``bits`` bits per pixel (see hls/packing.hpp). on_chip: how far behind its address
+    its first word lies in on-chip memory, mostly before it; None: it lies in the arena.
+    Its address in the arena stays what the C simulation compares, and what tells tensors apart. home: of some rows of a
+    map, which have no address there, where that has the first of them, and words from a plane to the next.
     """
 
     splits: tuple[int, ...]
@@ -32,6 +36,18 @@ class Placement:
     width: int
     bits: int
     lanes: int
+    on_chip: int | None = None
+    home: tuple[int, int] | None = None
+
+    @property
+    def place(self) -> MapPlace:
+        """Where its words are."""
+        return MapPlace.MEMORY if self.on_chip is None else MapPlace.CHIP
+
+    @property
+    def start(self) -> int:
+        """Its first word there."""
+        return self.address + (self.on_chip or 0)
 
     @property
     def line(self) -> int:

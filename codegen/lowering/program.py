@@ -13,6 +13,9 @@ from bfp.graph import Node
 from bfp.kernel import Kernel
 from bfp.parameters import Parameters
 from codegen.lowering.arrangement import Arrangement, arrangements
+from codegen.lowering.bands import Chain, best_chains, chain_of, in_bands, links
+from codegen.lowering.chip_check import verify_chip_maps
+from codegen.lowering.chip_maps import Life, homes, lives, moved_job, place_on_chip, placed
 from codegen.lowering.cost import Machine
 from codegen.lowering.digits import digit_fields
 from codegen.lowering.emission import Emitter
@@ -20,6 +23,7 @@ from codegen.lowering.fusion import MOST_QUEUED, MOST_WORDS, InputPool, Pool, fu
 from codegen.lowering.input_parts import Lowered
 from codegen.lowering.interpolation import expanded
 from codegen.lowering.job import Job
+from codegen.lowering.layer_fields import MapPlace
 from codegen.options import EngineOptions
 from codegen.lowering.pictures import first_shared, placed_apart, stacked
 from codegen.lowering.placement import Placement, place, read_in_place
@@ -79,7 +83,11 @@ def batched(program: Program) -> Program:
             f"engine option batch is {program.options.batch}, and no layer of {program.title} can take several pictures: "
             "only a network's last layers can, those that make one pixel of their whole map; leave the option out"
         )
+    verify_chip_maps(program)
     return program
+
+
+TILINGS_OF_BANDS = 6  # of each layer, that are compared where it is decided what is computed by bands
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,7 @@ class Lowering:
         # by what indexes it, the table that a layer reads behind what it computes
         self.lookups = {node.main: node for node in self.graph.nodes if node.operator.has_function}
         self.places, _ = place(self.graph, artifact.formats, program.options.lanes, program.fmap_words)
-        slices = read_in_place(self.graph, artifact.formats, program.options.lanes)
+        self.slices = slices = read_in_place(self.graph, artifact.formats, program.options.lanes)
         self.pools = self.find_pools(slices)
         fused = {pool.node.name for pool in self.pools.values()}
         self.input_pools = input_pools(self.graph, artifact.formats, fused, self.pools_on_load)
@@ -133,8 +141,9 @@ class Lowering:
             if node.name not in self.fused and not node.operator.has_function:
                 self.plan(node)
         self.share_weights()
+        self.keep_on_chip()
         before: tuple[Traffic, Tiling] | None = None
-        tilings = choose_tilings([(plan.traffic, plan.cutter) for plan in self.planned], self.machine)
+        tilings, _ = choose_tilings([(plan.traffic, plan.cutter) for plan in self.planned], self.machine)
         for plan, tiling in zip(self.planned, tilings):
             early = early_pass(*before, plan.traffic, tiling) if before else None
             loads = load_fields(
@@ -168,6 +177,31 @@ class Lowering:
         shape, fmt = self.graph.shapes[tensor], self.artifact.formats[tensor]
         part_bits = self.part_bits.get(tensor)
         self.program.tensors.append(StoredTensor(tensor, label, self.index, layer, shape, fmt, placement, part_bits))
+
+    def keep_on_chip(self) -> None:
+        """Choose which tensors stay on chip between layers, and plan their layers for that."""
+        words, program = self.program.options.chip_words, self.program
+        if not words:
+            return
+        parts = {t for node in self.graph.nodes if not node.operator.computes for t in node.inputs} | set(self.slices)
+        stored, jobs = homes(self.graph, self.places, parts), [plan.job for plan in self.planned]
+        whole = place_on_chip(lives(stored, jobs), words)
+        jobs, of_bands = in_bands(jobs, self.by_bands(links(stored, jobs), jobs, whole))
+        found = place_on_chip(lives(stored, jobs), words, placed(of_bands, words))
+        program.chip_words = max([program.chip_words, *(life.start + life.words for life in found)])
+        program.shared[-1] += len(jobs) - len(self.planned)  # layers that are bands are none of those that take several
+        self.planned = [self.planned_job(moved_job(job, found)) for job in jobs]
+
+    def by_bands(self, linked: list[bool], jobs: list[Job], whole: list[Life]) -> list[Chain]:
+        """The chains of layers that are computed by bands of rows. whole: tensors that would be on chip without any."""
+
+        def cycles(some: list[Job]) -> float:
+            planned = [self.planned_job(job) for job in some]
+            return choose_tilings([(plan.traffic, plan.cutter) for plan in planned], self.machine, TILINGS_OF_BANDS)[1]
+
+        placed_jobs = [moved_job(job, whole) for job in jobs]
+        found = best_chains(self.graph, linked, placed_jobs, self.program.options.chip_words, cycles)
+        return [chain_of(self.graph, jobs, x.begin, x.end, x.count, x.order, x.address) for x in found]
 
     def find_pools(self, in_place: Collection[str]) -> dict[str, Pool]:
         """Max pools that run in the layers that make their input, by what these make."""
@@ -252,14 +286,17 @@ class Lowering:
         return placement
 
     def add(self, job: Job) -> None:
-        """Plan a layer: what the order of loads depends on, and how it may be cut."""
+        """Plan a layer."""
+        self.planned.append(self.planned_job(job))
+
+    def planned_job(self, job: Job) -> Planned:
+        """A layer with what the order of loads depends on, and how it may be cut."""
         node, source, target, pooled = job.node, job.source, job.target, job.pooled
         cutter = self.cutter(job)
         if not cutter.layer.dense and not source.lies_as(self.graph.phases(node, target.splits) or target.splits):
             raise BfpError(f"layer {job.name}: its input and output have different channel layouts")  # pragma: no cover
-        loads = job.reader
         keeps_map = not job.pool or job.pool.keeps_map
-        targets = [Target(target.address, target.plane, target.planes)] if keeps_map else []
+        targets = [Target(target.address, target.plane, target.planes, first_row=job.target_first)] if keeps_map else []
         if pooled:
             targets.append(Target(pooled.address, pooled.plane, pooled.planes, job.pool))
         traffic = Traffic(
@@ -268,14 +305,14 @@ class Lowering:
             targets=tuple(targets),
             dense=cutter.layer.dense,
             in_height=source.height * job.pictures,
-            pad_top=loads.window.padding[0],
-            out_height=self.graph.shapes[node.output][1] * job.pictures,
+            pad_top=job.pad_top,
+            out_height=cutter.layer.out_height,
             input_pool=job.input_pool,
             grows=job.planes_again > 0,
             repeats_edges=node.operator.repeats_edges,
             source_planes=source.planes,
         )
-        self.planned.append(Planned(job, traffic, cutter))
+        return Planned(job, traffic, cutter)
 
     def layer_name(self, node: Node) -> str:
         return node.name if len(self.program.artifacts) == 1 else f"{self.graph.name}/{node.name}"
@@ -287,6 +324,8 @@ class Lowering:
 
     def cutter(self, job: Job) -> Cutter:
         _, out_height, out_width = self.graph.shapes[job.node.output]
+        out_height = job.band.rows if job.band else out_height
+        keeps_map = not job.pool or job.pool.keeps_map
         layer = LayerShape(
             name=job.name,
             op=job.op,
@@ -306,5 +345,7 @@ class Lowering:
             factors=job.node.factors,
             planes_again=job.planes_again,
             pictures=job.pictures,
+            reads_chip=job.source.place is MapPlace.CHIP,
+            stores_chip=(job.target if keeps_map else job.pooled).place is MapPlace.CHIP,
         )
         return Cutter(layer, self.program.options, self.program.array)

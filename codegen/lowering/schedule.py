@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 import numpy as np
 
@@ -13,7 +13,8 @@ from bfp.kernel import Kernel
 from codegen.lowering.array import Array
 from codegen.lowering.input_parts import Lowered
 from codegen.lowering.fusion import InputPool, Pool
-from codegen.lowering.layer_fields import LayerFields
+from codegen.lowering.job import Job
+from codegen.lowering.layer_fields import LayerFields, MapPlace, OutputMapFields
 from codegen.lowering.placement import Placement
 from codegen.lowering.tiling import Tiling
 from codegen.options import EngineOptions
@@ -45,8 +46,67 @@ class Lookup:
 
 
 @dataclass(frozen=True)
+class ChipMap:
+    """A map in on-chip memory, or one that lies elsewhere, with no plane. first: its first word there; planes, plane: how
+    many planes of how many words; home, home_plane: the word of the arena that the first one stands for, and words from
+    a plane to the next there.
+    """
+
+    first: int = 0
+    planes: int = 0
+    plane: int = 1
+    home: int = 0
+    home_plane: int = 0
+
+    @staticmethod
+    def of(place: Placement) -> ChipMap:
+        """Of what lies at a place."""
+        if place.place is not MapPlace.CHIP:
+            return ChipMap()
+        home, plane = place.home or (place.address, place.plane)
+        return ChipMap(place.start, place.planes, place.plane, home, plane)
+
+    def homes(self, words: np.ndarray) -> np.ndarray:
+        """The words of the arena that words of on-chip memory stand for in this map, int64."""
+        plane, rest = np.divmod(words - self.first, self.plane)
+        return self.home + plane * self.home_plane + rest
+
+
+@dataclass(frozen=True)
+class ChipRange:
+    """What a layer has to do with on-chip memory: the map that it reads and the one that it writes there; of each plane
+    of the latter, ``words`` from word ``begin`` on.
+    """
+
+    read: ChipMap = ChipMap()
+    written: ChipMap = ChipMap()
+    begin: int = 0
+    words: int = 0
+
+    @property
+    def row(self) -> tuple[int, ...]:
+        """As the C simulation has it."""
+        return *astuple(self.read), *astuple(self.written), self.begin, self.words
+
+    @property
+    def own(self) -> np.ndarray:
+        """All words that the layer writes, int64."""
+        planes = self.written.first + self.begin + np.arange(self.written.planes) * self.written.plane
+        return (planes[:, None] + np.arange(self.words)).reshape(-1)
+
+    @staticmethod
+    def of(job: Job, out: OutputMapFields) -> ChipRange:
+        """Of a layer. out: what is known of the map that it computes."""
+        target = job.target if out.keeps_map else job.pooled
+        line = target.line if out.keeps_map else 0
+        rows = out.out_height * line if out.keeps_map else target.plane
+        return ChipRange(ChipMap.of(job.source), ChipMap.of(target), job.target_first * line, rows)
+
+
+@dataclass(frozen=True)
 class EngineLayer:
-    """One layer. fields: its row of the schedule; pool, input_pool: that run in it, on its results and on its input."""
+    """One layer. fields: its row of the schedule; pool, input_pool: that run in it, on its results and on its input;
+    chip: its part of on-chip memory."""
 
     name: str
     describe: str
@@ -56,6 +116,7 @@ class EngineLayer:
     fields: LayerFields
     pool: Pool | None = None
     input_pool: InputPool | None = None
+    chip: ChipRange = ChipRange()
 
 
 @dataclass(frozen=True)
@@ -108,7 +169,8 @@ class Program:
     in their place) a program has every size and address, and is built at once.
     built: the kernel of an existing bitstream, whose bounds hold then; None: the weights' own.
     ranges: of each network, its first layer, and the one behind its last; shared: the first layer that takes several
-    pictures at once, as all behind it do, or that one behind its last.
+    pictures at once, as all behind it do, or that one behind its last. chip_words: of on-chip memory that holds maps
+    between layers.
     """
 
     options: EngineOptions
@@ -127,6 +189,7 @@ class Program:
     weights: list[np.ndarray] = field(default_factory=list)
     weight_words: int = 0
     fmap_words: int = 0
+    chip_words: int = 0
     largest_align: int = 0
 
     @property

@@ -8,13 +8,13 @@ best of its own may let the next layer start earlier.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from codegen.lowering.cost import Cost, Machine, tiling_cost
 from codegen.lowering.fusion import InputPool, Pool
 from codegen.lowering.job import Job
 from codegen.lowering.layer_fields import LoadFields
-from codegen.lowering.tiling import Cutter, Tiling, ceil_div
+from codegen.lowering.tiling import Cutter, LayerShape, Tiling, ceil_div
 
 MOST_CANDIDATES = 24
 
@@ -23,13 +23,14 @@ MOST_CANDIDATES = 24
 class Target:
     """Where a layer writes: address and plane (the map of one word of channels) in words of memory; planes: of it.
 
-    pool: what is stored there of the rows that are computed.
+    pool: what is stored there of the rows that are computed; first_row: where the first of them goes.
     """
 
     address: int
     plane: int
     planes: int
     pool: Pool | None = None
+    first_row: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ def early_of(before: Traffic, target: Target, before_tiling: Tiling, traffic: Tr
     last_row = first_row_of_last_tile(before, before_tiling)
     if target.pool:
         last_row = target.pool.rows(last_row)
+    last_row += target.first_row
     if rows_of_first_tile(traffic, tiling) <= last_row:
         return 0
     # words of its last tile; those of tiles before it are stored
@@ -117,18 +119,30 @@ def wait(before: Cost, early: int | None, cost: Cost, machine: Machine) -> float
     return max(window, cost.load - machine.load_latency, both) - window + weights
 
 
-def choose_tilings(layers: list[tuple[Traffic, Cutter]], machine: Machine) -> list[Tiling]:
-    """One tiling for each layer, such that the sum of modelled cycles on this machine is least.
+def costed(cutter: Cutter, machine: Machine, most: int) -> list[tuple[Tiling, Cost]]:
+    """The tilings of a layer that cost least by themselves, at most so many, and what they cost."""
+    found = [(t, tiling_cost(cutter.layer, t, cutter.array, machine)) for t in cutter.candidates()]
+    found.sort(key=lambda o: o[1].inside + o[1].load + o[1].first_weights)
+    return found[:most]
 
+
+def choose_tilings(
+    layers: list[tuple[Traffic, Cutter]], machine: Machine, most: int = MOST_CANDIDATES
+) -> tuple[list[Tiling], float]:
+    """One tiling for each layer, such that the sum of modelled cycles on this machine is least, and that sum.
+
+    most: tilings of each layer that are compared.
     Raises BfpError naming the layer of which nothing fits.
     """
     best: list[tuple[float, tuple]] = []  # per candidate of the last layer: cycles up to there, and the choices
     known: list[tuple[Tiling, Cost]] = []
     previous: Traffic | None = None
+    alike: dict[LayerShape, list[tuple[Tiling, Cost]]] = {}  # bands of one layer are but for their names
     for traffic, cutter in layers:
-        options = [(t, tiling_cost(cutter.layer, t, cutter.array, machine)) for t in cutter.candidates()]
-        options.sort(key=lambda o: o[1].inside + o[1].load + o[1].first_weights)
-        options = options[:MOST_CANDIDATES]
+        shape = replace(cutter.layer, name="")
+        if shape not in alike:
+            alike[shape] = costed(cutter, machine, most)
+        options = alike[shape]
         found = []
         for tiling, cost in options:
             if previous is None:
@@ -144,11 +158,11 @@ def choose_tilings(layers: list[tuple[Traffic, Cutter]], machine: Machine) -> li
             found.append((cycles + cost.inside, (tiling, chain)))
         best, known, previous = found, options, traffic
     chosen: list[Tiling] = []
-    link = min(best, key=lambda x: x[0])[1] if best else None
+    cycles, link = min(best, key=lambda x: x[0]) if best else (0.0, None)
     while link is not None:
         tiling, link = link
         chosen.append(tiling)
-    return chosen[::-1]
+    return chosen[::-1], cycles
 
 
 def load_fields(

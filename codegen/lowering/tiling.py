@@ -123,6 +123,7 @@ class LayerShape:
     digits: of which mantissas go as such. pool, input_pool: that run in it, on its results and on its input. factors: by
     which rows and columns grow; planes_again: how often planes load for that, or for the edges that a map gets.
     pictures: that it takes at once, each of them a row of what it computes, and a stride of its window.
+    reads_chip, stores_chip: whether its input lies in on-chip memory, and what it stores.
     """
 
     name: str
@@ -143,6 +144,8 @@ class LayerShape:
     factors: tuple[int, int] = (1, 1)
     planes_again: int = 0
     pictures: int = 1
+    reads_chip: bool = False
+    stores_chip: bool = False
 
     @property
     def edges(self) -> int:
@@ -168,7 +171,7 @@ class LayerShape:
         share = 1.0
         if self.pool:
             share = self.pool.stored[0] * self.pool.stored[1] / (self.out_height * self.out_width) + self.pool.keeps_map
-        return (self.out_bits * share + self.shortcut_bits) / 8
+        return (self.out_bits * share * (not self.stores_chip) + self.shortcut_bits) / 8
 
 
 class Cutter:

@@ -17,7 +17,8 @@ from codegen.performance.memories import PORTS
 from codegen.performance.ranges import Part, Range, Resource
 from codegen.performance.spreads import HALVES
 
-QUEUES = 13  # streams between the processes of a step (hls/engine.cpp)
+QUEUES = 13  # streams between the processes of a step (hls/engine.cpp), but for
+CHIP_QUEUES = 2  # those of maps that stay on chip
 HANDSHAKE_LUTS = Range(40, 100, 250)  # states, start and end of one process, and of the loop over steps
 COUNTER_LUTS = Range(1.0, 1.5, 2.5)  # of a bit of a counter: an adder, and half a LUT to compare it with its end
 BURST_BITS = 32  # of the counter of a burst's words, which the compiler keeps as wide as it is written
@@ -61,13 +62,21 @@ STAGES = {
     "pack": StageControl("COMPUTES", ("pack_cycles", "width", "height", "out_bits")),
     "store": StageControl("COMPUTES", ("store_turns", "height"), bursts=2),
 }
+# and the one that is only there where maps stay on chip; its two walks are counted from burst to burst, too
+CHIP_STAGE = {"chip_maps": StageControl("LOADS", ("chip_beats",) * 3, bursts=2)}
+
+
+def stages_of(program: Program) -> dict[str, StageControl]:
+    """The processes of a step that a program's engine has."""
+    return STAGES | CHIP_STAGE if program.chip_words else STAGES
 
 
 def stage_parts(program: Program) -> list[Part]:
     """LUTs of what the stages count, and of the bursts that they walk through."""
     bounds = {table.name: table.packing.bounds for table in StepTables(program).tables}
-    bits = sum(bounds[stage.table][name].bit_length() for stage in STAGES.values() for name in stage.counters)
-    walks = sum(stage.bursts for stage in STAGES.values())
+    built = stages_of(program)
+    bits = sum(bounds[stage.table][name].bit_length() for stage in built.values() for name in stage.counters)
+    walks = sum(stage.bursts for stage in built.values())
     wide = COUNTER_LUTS.times(bits + BURST_BITS * PORTS)
     counters = Range(math.floor(wide.low), math.ceil(wide.likely), math.ceil(wide.high))
     return [
@@ -76,7 +85,7 @@ def stage_parts(program: Program) -> list[Part]:
             "walks through bursts", Resource.LUT, Range.total([BURST_WALK_LUTS.times(walks), ADDRESS_LUTS.times(PORTS)]),
             "by Yosys 63 to 72 each, and an address",
         ),
-        Part("handshakes of the processes", Resource.LUT, HANDSHAKE_LUTS.times(len(STAGES) + 1),
+        Part("handshakes of the processes", Resource.LUT, HANDSHAKE_LUTS.times(len(built) + 1),
              "assumed; published processes that load or store take 185 LUTs with their counters"),
     ]  # fmt: skip
 
@@ -94,7 +103,7 @@ def control_parts(program: Program, use: Features) -> list[Part]:
         ("window walks", WALK_LUTS.times(walks), "by Yosys 315 with the bits that the bounds need; most is judged"),
         ("pixels of window walks", WALK_PIXEL_LUTS.times(walks * program.array.pixels),
          "by Yosys 121 with the bits that the bounds need, 234 with 32 bits of state"),
-        ("control of the queues", QUEUE_LUTS.times(QUEUES), "assumed; csynth counts 66 for one with its data"),
+        ("control of the queues", QUEUE_LUTS.times(QUEUES + CHIP_QUEUES * (program.chip_words > 0)), "assumed; csynth counts 66 for one with its data"),
         ("memory ports", PORT_LUTS.times(PORTS),
          "csynth counts 580 to 1052 by width; two of 32 bits took 1196 each when routed; most is that and what 512 "
          "bits are counted more"),

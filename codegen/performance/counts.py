@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from codegen.lowering.array import Array
 from codegen.lowering.beats import beats, unpacking
 from codegen.lowering.compute_jobs import compute_cycles, row_cycles, shortcut_part
-from codegen.lowering.layer_fields import LayerFields
+from codegen.lowering.layer_fields import LayerFields, MapPlace
 from codegen.lowering.schedule import EngineLayer
 from codegen.lowering.tiling import BIAS_BEATS
 from codegen.lowering.walk import tiles
+from codegen.performance.map_lines import MapLines, overlap
 
 # pipelined loops, by the names that the engine counts them under (generated/loops.hpp)
 LOOPS = (
@@ -38,13 +39,15 @@ LOOPS = (
     "fused_pool",
     "pack",
     "store",
+    "read_chip",
+    "write_chip",
 )
 # and what each memory port's bursts are counted under
 BURSTS = ("bursts_in", "bursts_weights", "bursts_shortcut", "bursts_out")
 COUNTED = (*LOOPS, *BURSTS)
 # of which of a step's jobs each is: what loads while another layer is computed counts as its own layer's
 JOB_OF = dict.fromkeys(COUNTED, "COMPUTING")
-JOB_OF |= dict.fromkeys(("fetch_tile", "unpack_tile", "input_pool", "load_tile", "bursts_in"), "LOADING")
+JOB_OF |= dict.fromkeys(("fetch_tile", "read_chip", "unpack_tile", "input_pool", "load_tile", "bursts_in"), "LOADING")
 JOB_OF |= dict.fromkeys(
     ("fetch_weights", "load_bias", "load_align", "load_dense", "load_depthwise", "bursts_weights"), "WEIGHING"
 )
@@ -78,7 +81,7 @@ class PassCounts:
 
     compute: cycles of the array; pixels: words through the epilogue; packed: words to store, of the map and of what a
     fused pool makes of it; weight_beats, shortcut_beats, stored_beats: of memory; shortcut_bursts, stored_bursts: that
-    these take.
+    these take; chip_beats: that are stored on chip.
     """
 
     outputs: int
@@ -93,6 +96,7 @@ class PassCounts:
     shortcut_bursts: int
     stored_beats: int
     stored_bursts: int
+    chip_beats: int
 
     @property
     def weights(self) -> int:
@@ -101,33 +105,9 @@ class PassCounts:
 
 
 @dataclass(frozen=True)
-class MapLines:
-    """The lines of the map that one tile loads: ``rows`` in each plane, of which ``present`` exist from ``first`` on.
-
-    joined: how many of them are one burst: "line", "plane" or "all".
-    """
-
-    rows: int
-    first: int
-    present: int
-    joined: str
-
-    def bursts(self, start: int, stop: int) -> int:
-        """Bursts that fetch lines ``start`` to ``stop``, counted through the planes (hls/fetch_tile.hpp)."""
-        if self.present == 0 or stop <= start:
-            return 0
-        if self.joined == "all":
-            return 1
-        inside = []  # lines of each plane that exist
-        for plane in range(start // self.rows, -(-stop // self.rows)):
-            begin, end = max(start - plane * self.rows, 0), min(stop - plane * self.rows, self.rows)
-            inside.append(overlap(begin - self.first, end - begin, self.present))
-        return sum(inside) if self.joined == "line" else sum(n > 0 for n in inside)
-
-
-@dataclass(frozen=True)
 class TileCounts:
-    """One tile. load: cycles that unpack its input map; load_beats: of memory; map_lines: its lines there.
+    """One tile. load: cycles that unpack its input map; load_beats: of memory, chip_beats: of on-chip memory that it
+    takes for that; map_lines: its lines there.
 
     units: in which it loads, lines of the buffer or, where it is pooled as it loads, planes; unit_lines: of the map.
     counts: by the names of COUNTED, but for bursts_in, which depend on what loads with which pass
@@ -136,16 +116,12 @@ class TileCounts:
 
     load: int
     load_beats: int
+    chip_beats: int
     map_lines: MapLines
     units: int
     unit_lines: int
     passes: tuple[PassCounts, ...]
     counts: dict[str, int]
-
-
-def overlap(start: int, length: int, size: int) -> int:
-    """How many of ``start .. start + length`` lie inside ``0 .. size``."""
-    return max(0, min(start + length, size) - max(start, 0))
 
 
 def load_counts(layer: EngineLayer, tile: Extent) -> tuple[dict[str, int], MapLines]:
@@ -165,11 +141,11 @@ def load_counts(layer: EngineLayer, tile: Extent) -> tuple[dict[str, int], MapLi
     whole_lines = buffer.row_step == 1 and line_beats == source.in_line_beats
     joined = "line" if not whole_lines else "all" if top == 0 and map_rows == source.in_height else "plane"
     all_words = tile.words * map_rows * columns
-    lines = MapLines(map_rows, rows[0] if rows else 0, len(rows) if cols else 0, joined)
+    lines = MapLines(map_rows, rows[0] if rows else 0, len(rows) if cols else 0, joined, source.in_place)
     if layer.fields.pictures.several:
-        lines = MapLines(layer.fields.picture_rows, 0, layer.fields.picture_rows, "plane")
+        lines = MapLines(layer.fields.picture_rows, 0, layer.fields.picture_rows, "plane", source.in_place)
     counts = {
-        "fetch_tile": tile.words * len(rows) * line_beats,
+        **fetched(source.in_place, tile.words * len(rows) * line_beats),
         # where a line's first beat has bits of columns before, a cycle drops them
         "unpack_tile": all_words + (tile.words * len(rows) if skip else 0),
         "input_pool": all_words,
@@ -178,13 +154,20 @@ def load_counts(layer: EngineLayer, tile: Extent) -> tuple[dict[str, int], MapLi
     return counts, lines
 
 
+def fetched(place: MapPlace, count: int) -> dict[str, int]:
+    """Counts of the beats of a map's lines, by where it lies."""
+    on_chip = place is MapPlace.CHIP
+    return {"fetch_tile": 0 if on_chip else count, "read_chip": count if on_chip else 0}
+
+
 def spread_counts(layer: EngineLayer, tile: Extent) -> tuple[dict[str, int], MapLines]:
     """The same for a map that grows: all planes of a tile, once for each phase of a column, each of them one burst."""
     source, again = layer.fields.input_map, len(layer.fields.spread.starts)
     lines = tile.words * again * tile.height
     words = lines * source.in_width
-    counts = {"fetch_tile": lines * source.in_line_beats} | dict.fromkeys(("unpack_tile", "input_pool", "load_tile"), words)
-    return counts, MapLines(tile.height, 0, tile.height, "plane")
+    counts = fetched(source.in_place, lines * source.in_line_beats)
+    counts |= dict.fromkeys(("unpack_tile", "input_pool", "load_tile"), words)
+    return counts, MapLines(tile.height, 0, tile.height, "plane", source.in_place)
 
 
 @dataclass(frozen=True)
@@ -199,12 +182,13 @@ class WordStores:
     shortcut_bursts: Callable[[int], int]
     stored_beats: int
     stored_bursts: Callable[[int], int]
+    chip_beats: int
 
 
 def word_stores(layer: EngineLayer, tile: Extent) -> WordStores:
     """What an output word of a tile reads of the shortcut, and stores."""
     out, fused, shortcut, pool = layer.fields.output_map, layer.fields.fused_pool, layer.fields.shortcut, layer.pool
-    several, all_rows = layer.fields.pictures.several, tile.height == out.out_height
+    several, all_rows = layer.fields.pictures.several, tile.height == out.out_plane_rows
     line, shortcut_bursts = 0, bursts_of(0, whole_lines=False, all_rows=all_rows)
     part = shortcut_part(shortcut, tile)
     if shortcut.has_shortcut:
@@ -218,12 +202,15 @@ def word_stores(layer: EngineLayer, tile: Extent) -> WordStores:
     else:
         whole_lines = pool is not None or (tile.apart == 1 and tile.width == out.out_width and not several)
         stored_bursts = bursts_of(pooled if pool else tile.height, whole_lines, all_rows)
+    stored = kept * beats(tile.width, out.out_bits) + pooled * beats(fused.pooled_width, out.out_bits)
+    on_chip = layer.fields.stores_to is MapPlace.CHIP
     return WordStores(
         packed=kept * row_cycles(tile.width, out.out_bits) + pooled * row_cycles(fused.pooled_width, out.out_bits),
         shortcut_beats=part.height * line,
         shortcut_bursts=shortcut_bursts,
-        stored_beats=kept * beats(tile.width, out.out_bits) + pooled * beats(fused.pooled_width, out.out_bits),
-        stored_bursts=stored_bursts,
+        stored_beats=0 if on_chip else stored,
+        stored_bursts=(lambda words: 0) if on_chip else stored_bursts,
+        chip_beats=stored if on_chip else 0,
     )
 
 
@@ -274,6 +261,7 @@ def pass_counts(
         shortcut_bursts=stores.shortcut_bursts(done) if done else 0,
         stored_beats=done * stores.stored_beats,
         stored_bursts=stores.stored_bursts(done) if done else 0,
+        chip_beats=done * stores.chip_beats,
     )
 
 
@@ -310,6 +298,7 @@ def tile_counts(layer: EngineLayer, array: Array, tile: Extent) -> TileCounts:
         "fused_pool": pixels,
         "pack": total("packed"),
         "store": total("stored_beats"),
+        "write_chip": total("chip_beats"),
         "bursts_weights": sum(p.mantissas > 0 for p in passes),
         "bursts_shortcut": total("shortcut_bursts"),
         "bursts_out": total("stored_bursts"),
@@ -323,6 +312,7 @@ def tile_counts(layer: EngineLayer, array: Array, tile: Extent) -> TileCounts:
     return TileCounts(
         load=counts["unpack_tile"],
         load_beats=counts["fetch_tile"],
+        chip_beats=counts["read_chip"],
         map_lines=map_lines,
         units=units,
         unit_lines=unit_lines,

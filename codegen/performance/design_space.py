@@ -33,6 +33,8 @@ ARRAY_PARTS = (1, 1 / 2, 1 / 4)  # with which the arrays are compared
 INPUT_PARTS = (1 / 4, 1 / 2, 1, 3 / 2, 2)
 WEIGHT_PARTS = (1 / 4, 1 / 2, 1, 2)
 SUM_PARTS = (1 / 2, 2)
+MAP_BYTES = (1 << 16, 1 << 17, 3 << 16, 1 << 18)  # of on-chip memory for maps
+WITH_MAPS = 2  # so many arrays of each width, the fastest, are tried with maps on chip
 REFINED = 6  # so many arrays of each width have their buffers varied, and as many as half of it for each resource
 RESOURCES = ("dsp", "bram36", "lut")
 FIGURES = ("cycles", "frames_per_second", "mac_efficiency", "ddr_bytes", *RESOURCES)
@@ -208,6 +210,12 @@ class Explorer:
                 self.point(widths, options)
                 if "no layer" in self.refused.get((*widths, options), ""):
                     return
+    def maps(self, widths: tuple[int, int], options: EngineOptions) -> None:
+        """Several sizes of on-chip memory for maps, which takes the block RAM that smaller buffers leave, for one array."""
+        for part in (1, 1 / 2):
+            for size in MAP_BYTES:
+                buffers = scaled(options.lanes, options.filters, options.pixels, part, part, 1)
+                self.point(widths, replace(buffers, chip_words=size // options.lanes))
 
     def search(self, widths: tuple[int, int]) -> None:
         """Arrays first; then the buffers of the promising ones: the fastest, and those on a front; then batches."""
@@ -215,8 +223,11 @@ class Explorer:
         promising = sorted(found, key=lambda p: -p.frames_per_second)[:REFINED]
         for resource in RESOURCES:
             promising += front(found, resource)[-REFINED // 2 :]
-        for options in dict.fromkeys(p.options for p in promising):
+        arrays = list(dict.fromkeys(p.options for p in promising))
+        for options in arrays:
             self.buffers(widths, options)
+        for options in arrays[:WITH_MAPS]:
+            self.maps(widths, options)
         self.batches(widths)
 
 

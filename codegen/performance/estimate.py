@@ -70,8 +70,9 @@ def steps(program: Program, board: Board, timing: Timing, begin: int = 0, end: i
         if step.count and step.coming is not None:
             tile, part = step.coming, step.count / step.coming.units
             load_beats = math.ceil(tile.load_beats * part)
-            unpacking = timing.memory_latency + math.ceil(tile.load * part)
-            load = max(step.bursts_in() * burst + load_beats, unpacking)
+            # on-chip memory gives a beat a cycle, as the ports do, and waits for nothing
+            begins = timing.loop_overhead if tile.chip_beats else timing.memory_latency
+            load = max(step.bursts_in() * burst + load_beats, begins + math.ceil(max(tile.load, tile.chip_beats) * part))
         if step.weights is not None and step.weights.weights:
             fetched = timing.memory_latency + step.weights.weights
             fetched += 3 * timing.loop_overhead * step.weights.outputs
@@ -84,6 +85,7 @@ def steps(program: Program, board: Board, timing: Timing, begin: int = 0, end: i
                 now.packed,
                 now.shortcut_bursts * burst + now.shortcut_beats,
                 now.stored_bursts * burst + now.stored_beats,
+                now.chip_beats,
             )
             compute += timing.pipeline_depth + timing.memory_latency
             beats += now.shortcut_beats + now.stored_beats

@@ -111,7 +111,7 @@ def _fronts(single: dict[tuple, list], every: dict[tuple, list], batches: bool) 
 
 def section(point: dict, board: Board) -> str:
     """The [engine] section of a network file for an entry of "points"."""
-    names = ("lanes", "filters", "pixels", "input_words", "weight_steps", "tile_blocks")
+    names = ("lanes", "filters", "pixels", "input_words", "weight_steps", "tile_blocks", "chip_words")
     names += ("batch",) if point["options"]["batch"] > 1 else ()
     options = [f"{name} = {point['options'][name]}" for name in names]
     return "\n".join(["[engine]", f'board = "{board.word}"', *options])

@@ -39,7 +39,8 @@ def describe(point: dict) -> str:
     batch = f", batches of {o['batch']}" if o["batch"] > 1 else ""
     return (
         f"{point['weights']}/{point['activations']} bits, {o['lanes']} x {o['filters']} x {o['pixels']} lanes, "
-        f"input_words {o['input_words']}, weight_steps {o['weight_steps']}, tile_blocks {o['tile_blocks']}{batch}: "
+        f"input_words {o['input_words']}, weight_steps {o['weight_steps']}, tile_blocks {o['tile_blocks']}, "
+        f"chip_words {o['chip_words']}{batch}: "
         f"{ranged(point, 'frames_per_second')} frames/s, {ranged(point, 'dsp')} DSP, {ranged(point, 'bram36')} BRAM36, "
         f"{ranged(point, 'lut')} LUT"
     )

@@ -212,6 +212,9 @@ def logic_parts(program: Program, use: Features) -> list[Part]:
         part("choice between the halves of double buffers", ceil_div(read, 2), HALVES),
         part("packing and unpacking", a.lanes * ((3 if use.shortcut else 2) * unpack + pack), PACKING),
     ]
+    if program.chip_words:
+        # a tile's beats from memory or from here, and of this memory's block RAMs the one that has them
+        found.append(part("maps that stay on chip", word * (1 + multiplexer(ceil_div(program.chip_words, 4096))), CHOICES))
     if use.input_pool:
         found.append(part("pooling of inputs", a.lanes * input_pool_luts(use) + 300, ADDERS))
     if use.lookups:

@@ -71,6 +71,8 @@ def memories(program: Program, use: Features) -> tuple[Memory, ...]:
         Memory("rows of inputs that are pooled", 1, 2 * word, use.input_pool_columns if use.input_pool else 1),
         Memory("queue of pooled rows", 1, word, use.pooled_queue if use.fused_pool else 1),
         Memory("running maxima of fused pools", 1, word, program.limit("pool_words").size),
+        *((Memory("maps between layers", 1, word, program.chip_words),) if program.chip_words else ()),
+        *((Memory("queues of maps on chip", 2, word, 64),) if program.chip_words else ()),
         Memory("memory ports", PORTS, word, PORT_WORDS),
         Memory("queues behind and before the ports", PORTS - 1, word, 128),
         Memory("queue of the shortcut", 1, word, 64),

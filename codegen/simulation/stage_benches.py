@@ -29,7 +29,7 @@ from bfp.samples import load_samples
 from codegen.cpp_text import cpp_comment
 from codegen.generate import generate
 from codegen.lowering.engine_operators import EngineOperator
-from codegen.lowering.layer_fields import LayerFields
+from codegen.lowering.layer_fields import LayerFields, MapPlace
 from codegen.lowering.program import build
 from codegen.lowering.schedule import Program
 from codegen.options import EngineOptions
@@ -48,6 +48,7 @@ C_TYPES = {"Word": ("int8_t", "Words"), "AccWord": ("int32_t", "AccWords")}
 # compute is the choice of one of these; each has the arguments that it takes
 OPERATORS = {op.name.lower(): (op, op.traits.arguments) for op in EngineOperator}
 LAYERS_EACH, CALLS_EACH, CHUNKS_MOST = 4, 2, 8
+CHIP_BYTES = 2048  # for maps that stay on chip: for some of them
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,9 @@ def small_engine(artifact: Artifact, size: Size, board: Board) -> EngineOptions:
     widest = max(-(-artifact.graph.shapes[n.main][0] // size[0]) for n in convolutions)
     words, steps = 64, area * -(-widest // 3)
     while True:
-        options = EngineOptions(*size, input_words=words, weight_steps=steps, tile_blocks=64)
+        options = EngineOptions(
+            *size, input_words=words, weight_steps=steps, tile_blocks=64, chip_words=CHIP_BYTES // size[0]
+        )
         try:
             build([artifact], options, board, with_weights=False)
             return options
@@ -104,6 +107,8 @@ def traits(fields: LayerFields) -> set[object]:
         "word tiles": fields.tiles.word_tiles > 1,
         "digits of weights": fields.digits.wide_weights,
         "digits of activations": fields.digits.wide_operands,
+        "from on-chip memory": fields.input_map.in_place is MapPlace.CHIP,
+        "to on-chip memory": fields.stores_to is MapPlace.CHIP,
     }
     kinds = {fields.op, fields.epilogue.activation, fields.input_pool.in_pool}
     return kinds | {name for name, has in found.items() if has}

@@ -9,6 +9,7 @@ import numpy as np
 from bfp.artifact import Artifact
 from bfp.golden import run
 from codegen.lowering.compute_jobs import shortcut_part
+from codegen.lowering.layer_fields import MapPlace
 from codegen.lowering.schedule import EngineLayer, Program
 from codegen.simulation.stage_golden import (
     GoldenLayer,
@@ -59,8 +60,9 @@ class Checker:
 
     def subject(self, call: Call) -> Load | Work | None:
         """The lines or the pass that a call is about; None where there is nothing to do."""
-        kind = next(p.type for p in self.parameters[call.stage] if p.type in JOBS)
-        return JOBS[kind](self.steps[call.step])
+        kinds = [p.type for p in self.parameters[call.stage] if p.type in JOBS]
+        found = [JOBS[kind](self.steps[call.step]) for kind in kinds]
+        return next((subject for subject in found if subject is not None), None)
 
     def get(self, call: Call, name: str, after: bool) -> np.ndarray:
         kind = next(p.type for p in self.parameters[call.stage] if p.name == name)
@@ -73,11 +75,14 @@ class Checker:
 
     def _fetch_tile(self, call: Call, layer: GoldenLayer, load: Load) -> None:
         want = fetched_tile(layer, load.tile, load.part)
+        if layer.fields.input_map.in_place is MapPlace.CHIP:
+            want = want[:0]
         expect(call, "fetched", self.get(call, "fetched", True), want)
 
     def _unpack_tile(self, call: Call, layer: GoldenLayer, load: Load) -> None:
         tile, part = load.tile, load.part
-        expect(call, "fetched", self.get(call, "fetched", False), fetched_tile(layer, tile, part))
+        name = "on_chip" if layer.fields.input_map.in_place is MapPlace.CHIP else "fetched"
+        expect(call, name, self.get(call, name, False), fetched_tile(layer, tile, part))
         words = unpacked_tile(layer, tile, part).reshape(-1, self.program.array.lanes)
         expect(call, "unpacked", self.get(call, "unpacked", True), words)
 
@@ -158,7 +163,7 @@ class Checker:
             for row in range(tile.height):
                 y = tile.y + row * tile.apart
                 if target.keeps_map:
-                    at = target.out_address + (word * target.out_height + y) * target.out_line_beats
+                    at = target.out_address + (word * target.out_plane_rows + y) * target.out_line_beats
                     found.append((at + tile.x * target.out_bits // 8, kept[n][row]))
                 if pool and pool.rows(y + 1) > pool.rows(y):
                     at = word * fused.pooled_height + pool.rows(y)
@@ -169,10 +174,25 @@ class Checker:
     def _pack(self, call: Call, layer: GoldenLayer, work: Work) -> None:
         rows = self._packed(layer, work.tile, work.out)
         beats = [row for _, row in rows] or [np.zeros((0, self.program.array.lanes), np.int8)]
-        expect(call, "packed", self.get(call, "packed", True), np.concatenate(beats))
+        name = "on_chip" if layer.fields.stores_to is MapPlace.CHIP else "packed"
+        expect(call, name, self.get(call, name, True), np.concatenate(beats))
+
+    def _chip_maps(self, call: Call, layer: GoldenLayer, subject: Load | Work) -> None:
+        """Of the lines that load in the step, and of the pass that is computed, what lies on chip."""
+        step = self.steps[call.step]
+        want, load, work = np.zeros((0, self.program.array.lanes), np.int8), step.load, step.work
+        if load and self.program.layers[load.layer].fields.input_map.in_place is MapPlace.CHIP:
+            want = fetched_tile(self.layer(load.layer), load.tile, load.part)
+        expect(call, "fetched", self.get(call, "fetched", True), want)
+        maps = self.get(call, "maps", False).copy()
+        if work and work.out.last and self.program.layers[work.layer].fields.stores_to is MapPlace.CHIP:
+            for at, beats in self._packed(self.layer(work.layer), work.tile, work.out):
+                maps[at : at + len(beats)] = beats
+        expect(call, "maps", self.get(call, "maps", True), maps)
 
     def _store(self, call: Call, layer: GoldenLayer, work: Work) -> None:
         memory = self.get(call, "memory", False).copy()
-        for at, beats in self._packed(layer, work.tile, work.out):
+        in_memory = layer.fields.stores_to is MapPlace.MEMORY
+        for at, beats in self._packed(layer, work.tile, work.out) if in_memory else ():
             memory[at : at + len(beats)] = beats
         expect(call, "memory", self.get(call, "memory", True), memory)

@@ -24,6 +24,13 @@ BAD = [
         ),
         "two of these a copy at most",
     ),
+    (
+        "dual_ports",
+        "        sums.write(kept[i]);",
+        "#pragma HLS BIND_STORAGE variable=kept type=ram_2p impl=bram\n"
+        "        sums.write(kept[i]);\n        sums.write(kept[count - 1 - i]);",
+        "kept is read 2 times in a pipelined loop",
+    ),
     ("heap", *twice("    int32_t *p = new int32_t[4];\n    delete[] p;"), "new needs a heap"),
     ("heap", *twice("    malloc(4);", 'extern "C" void *malloc(unsigned long);'), "malloc needs a heap"),
     ("heap", *twice("    void *p = ::operator new(4);\n    value = p != 0;"), "operator new needs a heap"),

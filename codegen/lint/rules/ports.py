@@ -1,4 +1,4 @@
-"""Constant memories: in one cycle no copy of a table is read more often than it has ports."""
+"""Memories: in one cycle none is read or written more often than it has ports, and no copy of a table."""
 
 from __future__ import annotations
 
@@ -7,13 +7,39 @@ from collections.abc import Iterator
 
 from clang.cindex import Cursor, CursorKind
 
-from codegen.lint.expressions import unwrap, variables
+from codegen.lint.expressions import binary_operator, root, unwrap, variables
 from codegen.lint.kernel import Finding, Kernel, at
 from codegen.lint.rules.layout import ARRAYS
 from codegen.lint.rules.loops import text
 
 K = CursorKind
 PORTS = 2  # of a block RAM
+
+
+def dual_ports(kernel: Kernel) -> Iterator[Finding]:
+    """A memory that is bound to simple dual-port RAM has one port that reads and one that writes: a pipelined loop, whose
+    iterations begin every cycle, may hold one access of each kind in its text.
+    """
+    bound = {p.get("variable") for p in kernel.pragmas if p.name == "BIND_STORAGE" and p.get("type") == "ram_2p"}
+    for loop in kernel.loops:
+        if not loop.pragma("PIPELINE"):
+            continue
+        cursors = list(loop.body.walk_preorder())
+        assignments = [c for c in cursors if binary_operator(c) == "=" or _assigns_struct(c)]
+        targets = {unwrap(next(c.get_children())).hash for c in assignments}
+        found: dict[tuple[str, str], list[Cursor]] = {}
+        for c in cursors:
+            if c.kind == K.ARRAY_SUBSCRIPT_EXPR and (memory := root(c)) is not None and memory.spelling in bound:
+                found.setdefault((memory.spelling, "written" if c.hash in targets else "read"), []).append(c)
+        for (name, what), accesses in found.items():
+            if len(accesses) > 1:
+                sentence = f"{name} is {what} {len(accesses)} times in a pipelined loop, and has one port for that"
+                yield at(accesses[1], "dual_ports", f"{sentence}; choose the address, and access it once")
+
+
+def _assigns_struct(cursor: Cursor) -> bool:
+    """Whether a cursor is the assignment of a struct, which is a call."""
+    return cursor.kind == K.CALL_EXPR and cursor.spelling == "operator="
 
 
 def table_reads(kernel: Kernel) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-// Test bench of the stage pack: mantissas in, beats of memory out.
+// Test bench of the stage pack: mantissas in, beats of memory, or of on-chip memory, out.
 #include "store.hpp"
 
 #include "bench.hpp"
@@ -12,10 +12,12 @@ int main() {
         hls::stream<Word> kept;
         hls::stream<Word> pooled;
         hls::stream<Word> packed;
+        hls::stream<Word> on_chip;
         bench::put(call.kept, kept);
         bench::put(call.pooled, pooled);
-        pack(call.where, call.job_row, kept, pooled, packed);
+        pack(call.where, call.job_row, kept, pooled, packed, on_chip);
         check.expect("packed", packed, call.packed);
+        check.expect("on_chip", on_chip, call.on_chip);
     }
     return check.finish();
 }

@@ -1,0 +1,24 @@
+// Test bench of the stage chip_maps: beats of on-chip memory to the tile that loads, and what a pass stores to their
+// place there, and nowhere else.
+#include "chip_maps.hpp"
+
+#include "bench.hpp"
+#include "data/chip_maps.hpp"
+
+using namespace sbfp;
+
+static Word maps[CHIP_WORDS];
+
+int main() {
+    bench::Check check("chip_maps");
+    for (const Call &call : CALLS) {
+        hls::stream<Word> packed;
+        hls::stream<Word> fetched;
+        bench::put(call.packed, packed);
+        bench::put(call.maps_before, maps);
+        chip_maps(call.where, call.load_row, call.job_row, packed, maps, fetched);
+        check.expect("fetched", fetched, call.fetched);
+        check.expect("maps", maps, call.maps);
+    }
+    return check.finish();
+}
