@@ -7,6 +7,8 @@ from torch import nn
 from support.imported import check
 from support.small_modules import Fn, conv
 
+from bfp.errors import BfpError
+
 MEETS = {
     "multiply": torch.mul,
     "add": torch.add,
@@ -69,6 +71,33 @@ def test_what_is_expanded_first_is_broadcast(case):
     (node,) = [n for n in graph.nodes if n.op in MEETS]
     assert graph.shapes[node.main] == (8, 7, 5)
     assert graph.shapes[node.shortcut] == ((1, 7, 5) if case == "a value a pixel" else (8, 1, 1))
+
+
+class Selected(nn.Module):
+    """Two branches, of which each channel takes shares that are learned, as SKNet and ResNeSt have it."""
+
+    def __init__(self, channels_first: bool) -> None:
+        super().__init__()
+        self.branches, self.gate = nn.ModuleList([conv(3, 8, 3, padding=1), conv(3, 8, 1)]), conv(8, 16, 1)
+        self.channels_first, self.after = channels_first, conv(8, 6, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        parts = [torch.relu(branch(x)) for branch in self.branches]
+        gates = self.gate((parts[0] + parts[1]).mean((2, 3), keepdim=True))
+        gates = gates.view(-1, 8, 2).softmax(2).transpose(1, 2) if self.channels_first else gates.view(-1, 2, 8).softmax(1)
+        return self.after(sum(gates[:, n, :, None, None] * part for n, part in enumerate(parts)))
+
+
+@pytest.mark.parametrize("channels_first", [True, False])
+def test_shares_of_two_branches(channels_first):
+    graph = check(Selected(channels_first), (3, 7, 5))
+    assert [n.function.name for n in graph.nodes if n.op == "lookup"] == ["sigmoid"]
+
+
+def test_softmax_over_more_inside_a_network_is_refused():
+    three = Fn(lambda m, x: m[1](m[0](x).softmax(1)), conv(3, 3), conv(3, 4))
+    with pytest.raises(BfpError, match="softmax over 3 values is not supported before the network's end"):
+        check(three, (3, 7, 5))
 
 
 class Excited(nn.Module):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from torch.fx import Node as FxNode
 
-from calib.frontend import arithmetic, constants, frames, layers, rearranging, transposed, windows
+from calib.frontend import arithmetic, constants, frames, layers, rearranging, shares_of_two, transposed, windows
 from calib.frontend.translation import Translation, bind, fixed_size, operator_name
 
 SUPPORTED = (
@@ -61,6 +61,7 @@ NAMED: dict[Handler, str] = {
     layers.addmm: "addmm",
     layers.batch_norm: "batch_norm _native_batch_norm_legit_no_training",
     arithmetic.relu: "relu",
+    shares_of_two.softmax: "softmax _softmax",
     arithmetic.relu6: "relu6",
     arithmetic.hardsigmoid: "hardsigmoid",
     arithmetic.plain("sigmoid"): "sigmoid",
