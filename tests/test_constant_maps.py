@@ -11,7 +11,7 @@ from support.small_modules import Fn, conv
 from torch import nn
 
 from bfp import golden
-from calib.frontend.constant_maps import factors
+from calib.frontend.enlarging import factors_of
 from codegen.generate import generate
 from codegen.simulation.csim import compile_engine, run_testbench, write_golden
 
@@ -35,7 +35,7 @@ def test_constants_keep_their_function(case):
 
 
 def test_what_grows_in_several_steps():
-    assert factors(1) == [] and factors(64) == [64] and factors(224) == [56, 4] and factors(67) is None
+    assert factors_of(1) == [] and factors_of(64) == [64] and factors_of(224) == [56, 4] and factors_of(67) is None
 
 
 def test_places_of_a_large_map():

@@ -176,3 +176,13 @@ def test_slopes_of_a_vectors_channels():
 def test_a_random_slope_is_its_mean_outside_of_training():
     graph = check(nn.Sequential(conv(3, 6, 3), nn.RReLU(0.1, 0.5), conv(6, 4, 3)), (3, 9, 7))
     assert [n.function.arguments for n in graph.nodes if n.function] == [(0.3,)]
+
+
+def test_a_convolution_along_many_channels():
+    """Efficient channel attention: channels of one pixel become a row of pixels, without a window as wide as all of them."""
+    eca = Fn(
+        lambda m, x: m[2]((y := m[0](x)) * torch.sigmoid(m[1](y.mean((2, 3)).view(-1, 1, 2048))).view(-1, 2048, 1, 1).expand_as(y)),
+        conv(3, 2048, 1), nn.Conv1d(1, 1, 5, padding=2, bias=False), conv(2048, 4, 1),
+    )  # fmt: skip
+    graph = check(eca, (3, 2, 2))
+    assert [n.op for n in graph.nodes].count("depth_to_space") == 2

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from torch.fx import Node as FxNode
 
-from bfp.limits import MAX_FACTOR
 from bfp.window import Window
-from calib.frontend.enlarging import REPEAT, SHUFFLE, larger
+from calib.frontend.enlarging import REPEAT, SHUFFLE, factors_of, larger
 from calib.frontend.translation import Translation, operator_name
 
 MOST_NUMBERS = 2**14  # of a map: each takes a filter
@@ -41,7 +40,7 @@ def constant_map(t: Translation, fx: FxNode, values: np.ndarray) -> str | None:
         parts = [constant_map(t, fx, one[None]) for one in values]
         return None if None in parts else t.node(fx, "concat", tuple(parts), len(parts))
     few = values[:, : 1 if alike[0] else None, : 1 if alike[1] else None]
-    steps = [factors(size) for size in values.shape[1:]]
+    steps = [factors_of(size) for size in values.shape[1:]]
     if None in steps or few.size > MOST_NUMBERS:
         return None
     tensor = t.draft.inputs[0]
@@ -76,15 +75,3 @@ def pixelwise(t: Translation, fx: FxNode, tensor: str, factors: np.ndarray, shif
 def equal_along(values: np.ndarray, axis: int) -> bool:
     """Whether all rows of an axis are equal."""
     return bool((values == np.take(values, [0], axis)).all())
-
-
-def factors(size: int) -> list[int] | None:
-    """Factors of a size by which a map may grow one after the other, none for 1; None where it has a larger prime one."""
-    found = []
-    while size > 1:
-        factor = max((f for f in range(2, MAX_FACTOR + 1) if size % f == 0), default=None)
-        if factor is None:
-            return None
-        found.append(factor)
-        size //= factor
-    return found

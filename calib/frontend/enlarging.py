@@ -70,6 +70,18 @@ def larger(t: Translation, fx: FxNode, op: str, tensor: str, factors: tuple[int,
     return name
 
 
+def factors_of(size: int) -> list[int] | None:
+    """Factors of a size by which a map may grow one after the other, none for 1; None where it has a larger prime one."""
+    found = []
+    while size > 1:
+        factor = max((f for f in range(2, MAX_FACTOR + 1) if size % f == 0), default=None)
+        if factor is None:
+            return None
+        found.append(factor)
+        size //= factor
+    return found
+
+
 def bring_forward(draft: Draft) -> None:
     """What is done to every pixel of an enlarged map alike is done before it grows, where fewer or as many are to do."""
     for node in list(draft.nodes):

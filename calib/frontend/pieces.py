@@ -9,13 +9,14 @@ import numpy as np
 from torch.fx import Node as FxNode
 
 from bfp.graph import Shape, Window
-from calib.frontend.enlarging import enlarge, enlarged
+from calib.frontend.enlarging import SHUFFLE, enlarge, enlarged, factors_of, larger
 from calib.frontend.views import View, gather
 
 if TYPE_CHECKING:
     from calib.frontend.translation import Translation
 
 MOST_WEIGHTS = 2**22  # of a convolution that only moves elements
+MOST_COLUMNS = 2**24  # values of all windows of such a convolution, above which no engine has room for one
 MOST_PIECES = 33  # along one axis: each takes a sum of whole maps
 
 
@@ -97,14 +98,32 @@ def assembled(t: Translation, fx: FxNode, tensor: str, index: np.ndarray) -> str
 def unfolded(t: Translation, fx: FxNode, tensor: str, index: np.ndarray) -> str:
     """A map [C', H', W'] of the channels of a single pixel: a convolution with one weight of 1 for each element.
 
-    Around the pixel are so many zeros that each element's window holds it at a place of its own.
+    Around the pixel are so many zeros that each element's window holds it at a place of its own. Where that would be very many,
+    channels in their order become pixels instead.
     """
     channels, rows, columns = index.shape
+    if t.enlarges and t.draft.shapes[tensor][0] * (rows * columns) ** 2 > MOST_COLUMNS:
+        made = as_pixels(t, fx, tensor, index)
+        if made is not None:
+            return made
     weight = np.zeros((channels, t.draft.shapes[tensor][0], rows, columns), np.float32)
     c, y, x = np.nonzero(index >= 0)
     weight[c, index[c, y, x], rows - 1 - y, columns - 1 - x] = 1
     window = Window((rows, columns), (1, 1), (rows - 1, columns - 1) * 2)
     return t.node(fx, "conv", (tensor,), channels, (weight, np.zeros(channels, np.float32)), window=window)
+
+
+def as_pixels(t: Translation, fx: FxNode, tensor: str, index: np.ndarray) -> str | None:
+    """The same map where it has each channel once, in the order of its pixels; None where it does not."""
+    steps = [factors_of(size) for size in index.shape[1:]]
+    wanted = index.transpose(1, 2, 0).reshape(-1)
+    if None in steps or not np.array_equal(wanted, np.arange(t.draft.shapes[tensor][0])):
+        return None
+    for factor in steps[0]:
+        tensor = larger(t, fx, SHUFFLE, tensor, (factor, 1))
+    for factor in steps[1]:
+        tensor = larger(t, fx, SHUFFLE, tensor, (1, factor))
+    return tensor
 
 
 def along(t: Translation, fx: FxNode, tensor: str, wanted: Separable, axis: int) -> str | None:
