@@ -7,8 +7,8 @@ less what the quantised shortcut brings. The accumulator's and the maps' exponen
 proof of the accumulator has to be repeated; a filter that fails it keeps what
 it had.
 
-Weights are rounded by GPTQ, where ``rounding`` asks for it; "descent" is GPTQ, with twice as large a step for the filters
-that err less with it, and then, in layers all of whose filters see the same inputs, coordinate descent by what errors cost
+Weights are rounded by GPTQ, where ``rounding`` asks for it; "descent" is GPTQ, at few levels with twice as large a step
+for the filters that err less with it, and then, in layers all of whose filters see the same inputs, coordinate descent by what errors cost
 at the network's output (calib.reconstruction.descent).
 """
 
@@ -48,6 +48,7 @@ RIDGES = (0.1, 1.0, 10.0, 100.0)  # the last all but keeps what was trained
 FOLDS = 4  # parts of the images, each held out once
 MOST_FOLDED = 1024  # inputs of a layer beyond which only one part is held out, for the time it takes
 CHUNK = 4096
+FEW_LEVELS = 3  # bits of weights from which on steps may be doubled; at 4 bits that gives nothing
 MOST_COUPLED = 2048  # filters whose errors are weighed together: F x F and F x K of them, several times, in float64
 
 
@@ -242,7 +243,7 @@ class _Fitting:
         wanted = fit(floats, hessian, cross, best_ridge(floats, hessian, cross, held_out))
         del held_out, parts
         mantissas, exponents = gptq(wanted, hessian, step, low, high), old.exponents
-        if rounding == DESCENT:
+        if rounding == DESCENT and old.bits <= FEW_LEVELS:
             shifts = np.maximum(self.p.align_shift.max(axis=1, initial=0), self.p.main_alignment)
             room = torch.from_numpy(shifts < MAX_ALIGN_SHIFT).reshape(shape[0], -1)
             mantissas, doubled = with_doubled_steps(wanted, hessian, step, mantissas, (low, high), room)
