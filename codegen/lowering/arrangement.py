@@ -9,7 +9,7 @@ parts (codegen/lowering/input_parts.py). The other layers lose nothing, and the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -158,3 +158,18 @@ def arrangements(
     if not found:
         raise refused[0]
     return found
+
+
+def least(possible: list[Arrangement], rank: Callable[[Arrangement], tuple[bool, int]]) -> Arrangement:
+    """The first one of the least rank; an only one is not ranked. Raises the first BfpError where every rank raises one."""
+    if len(possible) == 1:
+        return possible[0]
+    ranked, refused = [], []
+    for one in possible:
+        try:
+            ranked.append((rank(one), one))
+        except BfpError as error:  # the buffers do not hold a layer: another array may read it otherwise
+            refused.append(error)
+    if not ranked:
+        raise refused[0]
+    return min(ranked, key=lambda pair: pair[0])[1]

@@ -12,7 +12,7 @@ from bfp.errors import BfpError
 from bfp.graph import Node
 from bfp.kernel import Kernel
 from bfp.parameters import Parameters
-from codegen.lowering.arrangement import Arrangement, arrangements
+from codegen.lowering.arrangement import Arrangement, arrangements, least
 from codegen.lowering.bands import Chain, best_chains, chain_of, in_bands, links
 from codegen.lowering.chip_check import verify_chip_maps
 from codegen.lowering.chip_maps import Life, homes, lives, moved_job, place_on_chip, placed
@@ -59,20 +59,12 @@ def build(
             program.ranges.append((begin, len(program.layers)))
         return batched(program)
 
+    def rank(arrangement: Arrangement) -> tuple[bool, int]:
+        program = lowered(arrangement, with_weights=False)
+        return not fits(program, board), cycles(program, board, timing)
+
     possible = arrangements(artifacts, options, board.multiplier_bits, board.narrow_multiplier_bits)
-    if len(possible) == 1:
-        return lowered(possible[0], with_weights)
-    tried, refused = [], None
-    for arrangement in possible:
-        try:
-            program = lowered(arrangement, with_weights=False)
-        except BfpError as error:  # its buffers do not hold a layer: the other array may read it otherwise
-            refused = refused or error
-            continue
-        tried.append((not fits(program, board), cycles(program, board, timing), arrangement))
-    if not tried:
-        raise refused
-    return lowered(min(tried, key=lambda one: one[:2])[2], with_weights)
+    return lowered(least(possible, rank), with_weights)
 
 
 def batched(program: Program) -> Program:
