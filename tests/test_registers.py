@@ -57,10 +57,10 @@ def kept(hls: Path, generated: Path, folder: Path) -> set[str]:
 
 @pytest.fixture(scope="module")
 def generated(tmp_path_factory) -> Path:
-    """Engine with every operator, several parts of a word and several pixels."""
+    """Engine with every operator, digits of wide mantissas, several parts of a word and several pixels."""
     folder = tmp_path_factory.mktemp("registers")
-    artifacts = [random_artifact(seed, 16) for seed in (*range(20), 48)]
-    generate(artifacts, EngineOptions(chip_words=2000), BOARD, folder)
+    artifacts = [random_artifact(seed, 16, widest=5) for seed in range(20)] + [random_artifact(n, 16) for n in (0, 48)]
+    generate(artifacts, EngineOptions(products=4, chip_words=2000), BOARD, folder)
     assert set(re.findall(r"bool HAS_\w+ = (\w+);", (folder / "generated" / "config.hpp").read_text())) == {"true"}
     return folder / "generated"
 
