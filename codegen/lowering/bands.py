@@ -23,6 +23,7 @@ MOST_LAYERS = 3
 BANDS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 28, 38, 56)  # into which a map may be cut
 # of the layers of a chain, by how many there are: what loads for the next one of them loads while the one before is computed
 ORDERS = {2: ((0, 1),), 3: ((0, 1, 2), (0, 2, 1))}
+TILINGS = 6  # of each layer, that are compared where it is decided what is computed by bands
 TRIED = 3  # the fewest of these for which there is room
 FIRST_ADDRESS = 1 << 40  # of the maps of bands, which have none in the arena; far beyond it
 

@@ -13,7 +13,7 @@ from bfp.graph import Node
 from bfp.kernel import Kernel
 from bfp.parameters import Parameters
 from codegen.lowering.arrangement import Arrangement, arrangements, least
-from codegen.lowering.bands import Chain, best_chains, chain_of, in_bands, links
+from codegen.lowering.bands import TILINGS, Chain, best_chains, chain_of, in_bands, links
 from codegen.lowering.chip_check import verify_chip_maps
 from codegen.lowering.chip_maps import Life, homes, lives, moved_job, place_on_chip, placed
 from codegen.lowering.cost import Machine
@@ -77,9 +77,6 @@ def batched(program: Program) -> Program:
         )
     verify_chip_maps(program)
     return program
-
-
-TILINGS_OF_BANDS = 6  # of each layer, that are compared where it is decided what is computed by bands
 
 
 @dataclass(frozen=True)
@@ -188,8 +185,8 @@ class Lowering:
         """The chains of layers that are computed by bands of rows. whole: tensors that would be on chip without any."""
 
         def cycles(some: list[Job]) -> float:
-            planned = [self.planned_job(job) for job in some]
-            return choose_tilings([(plan.traffic, plan.cutter) for plan in planned], self.machine, TILINGS_OF_BANDS)[1]
+            planned = map(self.planned_job, some)
+            return choose_tilings([(plan.traffic, plan.cutter) for plan in planned], self.machine, TILINGS)[1]
 
         placed_jobs = [moved_job(job, whole) for job in jobs]
         found = best_chains(self.graph, linked, placed_jobs, self.program.options.chip_words, cycles)
