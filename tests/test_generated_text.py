@@ -42,7 +42,7 @@ def simulate(artifact: Artifact, out: Path, compiler: str | None = None) -> tupl
 
 def users(layers: list[EngineLayer], constant: str) -> dict[str, int]:
     """How much each layer needs of an on-chip buffer, by the names of the layers that use it at all."""
-    weighted = (EngineOperator.CONV, EngineOperator.DEPTHWISE)
+    weighted = (EngineOperator.CONV, EngineOperator.DEPTHWISE, EngineOperator.INTERPOLATE)
     needs = {
         "INPUT_WORDS": lambda x: x.tiling.input_words,
         "WEIGHT_STEPS": lambda x: x.tiling.weight_steps if x.fields.op is EngineOperator.CONV else None,
