@@ -90,8 +90,8 @@ inline void chip_maps(const StepRow &where, const LoadRow &load_row, const Compu
             if (n < reads) {
                 const int32_t at = from.burst.source + from.word;
                 count(COUNT_READ_CHIP);
-                check.read(n, at);
                 map_read(at);
+                check.read(n, at);
                 fetched.write(maps[at]);
                 if (next_word<LoadJob::MOST_CHIP_BEATS, LoadJob::MOST_FETCH_PLANE_BURSTS>(
                         from, length, load.fetch_step, load.fetch_plane_step, load.fetch_plane_bursts)) {
@@ -106,8 +106,8 @@ inline void chip_maps(const StepRow &where, const LoadRow &load_row, const Compu
                 const int32_t at = to.burst.source + to.word;
                 const Word word = packed.read();
                 count(COUNT_WRITE_CHIP);
-                check.write(n, at);
                 map_written(at, word);
+                check.write(n, at);
                 maps[at] = word;
                 static_cast<void>(next_word<ComputeJob::MOST_CHIP_BEATS, MOST_CHIP_BURSTS>(
                     to, rows.length, rows.step, rows.plane_step, rows.plane_bursts));

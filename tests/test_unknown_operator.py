@@ -110,6 +110,12 @@ def case(request, tmp_path, monkeypatch):
     sys.path[:] = [p for p in sys.path if p != str(tmp_path)]
 
 
+def by_method(prepared, method):
+    """As a file prepares it that names this method."""
+    config = prepared.config
+    return replace(prepared, config=replace(config, bfp=replace(config.bfp, method=method)))
+
+
 PATHS = {
     "float model": lambda c: float_model.run(c.network, torch.from_numpy(c.images)),
     "statistics": lambda c: pipeline.gather(c.prepared),
@@ -121,7 +127,7 @@ PATHS = {
     "fake quantisation against the golden model": lambda c: fake_quant.check(c.artifact, c.mantissas),
     "choice of the method": lambda c: auto.outputs(c.artifact, c.images, c.network),
     "layer-wise reconstruction": lambda c: reconstruct(c.network, c.artifact, c.images, "gptq", True),
-    "online reference": lambda c: online.compare(c.prepared, c.prepared.calibration),
+    "online reference": lambda c: online.compare(by_method(c.prepared, "online"), c.prepared.calibration),
     "report": lambda c: measure(c.network, c.artifact, c.images),
     "code generation": lambda c: generate([c.artifact], EngineOptions(), load_board(DEFAULT_BOARD), c.folder / "events"),
     "cycles and resources": lambda c: estimate(build([c.artifact], EngineOptions(), load_board(DEFAULT_BOARD)), None),
