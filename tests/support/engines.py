@@ -41,21 +41,25 @@ ENGINES = (
 
 
 def engine_options(artifacts, engine: Engine) -> EngineOptions:
-    """Buffers as small as these networks allow (within a quarter), so that tiles are cut."""
+    """Buffers as small as these networks allow (within a quarter), so that tiles are cut.
+
+    The engine's products, or as many as there may be where sums of a network could leave 32 bits between digits.
+    """
     kernels = [n.window.kernel for a in artifacts for n in a.graph.nodes]
     steps = max([engine.weight_steps] + [kh * kw for kh, kw in kernels])
-    words = 64
+    words, products = 64, engine.products
     while True:
-        options = EngineOptions(
-            engine.lanes, engine.filters, engine.pixels, engine.products, words, steps, engine.tile_blocks
-        )
+        options = EngineOptions(engine.lanes, engine.filters, engine.pixels, products, words, steps, engine.tile_blocks)
         try:
             build(artifacts, options, engine.board)
             return options
         except BfpError as error:
-            if "raise the engine option input_words" not in str(error):
+            if products and "engine option products" in str(error):
+                products = 0
+            elif "raise the engine option input_words" in str(error):
+                words += -(-words // 4)
+            else:
                 raise
-            words += -(-words // 4)
 
 
 def roomy(options: EngineOptions) -> EngineOptions:
