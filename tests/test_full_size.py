@@ -1,5 +1,6 @@
 """The networks at their full size: C simulation of the complete network, every stored tensor, at 8, 6, 5 and 4 bits.
 
+One image runs through the driver on the simulated board as well, at 8 and 5 bits.
 Published weights where a package has them, seeded random ones elsewhere: for
 equality it does not matter. `doit full-size` runs this and keeps the figures.
 """
@@ -29,6 +30,9 @@ from codegen.simulation.csim import simulate
 from bfp.files import write_json
 from codegen.generate import generate
 from codegen.options import EngineOptions
+from host.check import check
+from host.driver import Accelerator
+from host.simulated_board import SimulatedBoard
 
 # name: input shape, unreduced
 NETWORKS = {
@@ -64,6 +68,7 @@ NETWORKS = {
     "mtcnn_onet": (3, 48, 48),
 }
 WIDTHS = (8, 6, 5, 4)
+ON_BOARD = (8, 5)  # of these, the simulated board too
 # the quickest method, with groups of a word: every layer aligns
 BFP = BfpOptions(method="max", weight_group=16, activation_group=16)
 # the figures, where SBFP_FULL_SIZE names a file
@@ -83,12 +88,14 @@ def prepared(name: str) -> tuple[Prepared, Statistics]:
     return ready, pipeline.gather(ready)
 
 
-def record(name: str, bits: int, weights: str, result: dict) -> None:
+def record(name: str, bits: int, weights: str, result: dict, on_board: dict | None) -> None:
+    """on_board: what the simulated board gave, where it ran."""
     if RESULTS:
         path = Path(RESULTS)
         found = json.loads(path.read_text()) if path.is_file() else {}
         keys = ("images", "layers_compared", "values_compared", "mismatches", "macs", "seconds", "cpu_seconds")
-        found[f"{name}/{bits}"] = {"weights": weights, **{key: result[key] for key in keys}}
+        board = {} if on_board is None else {"board": {key: on_board[key] for key in ("values_compared", "mismatches")}}
+        found[f"{name}/{bits}"] = {"weights": weights, **{key: result[key] for key in keys}, **board}
         write_json(path, found)
 
 
@@ -107,13 +114,21 @@ def test_full_size_network_is_bit_equal(name, bits, tmp_path):
     assert {fmt.bits for t, fmt in artifact.formats.items() if t not in others} == {bits}
     program, identity = generate([artifact], EngineOptions(), BOARD, tmp_path)
     assert program.array.products == (4 if bits <= 5 else 2)
-    mantissas = quantise_input(artifact, next(ready.calibration.batches(1)))
+    images = next(ready.calibration.batches(1))
+    mantissas = quantise_input(artifact, images)
     assert len(np.unique(mantissas)) > 2**bits / 4
     result = simulate(program, identity, tmp_path, [mantissas])
     assert result["mismatches"] == 0, result["first_mismatch"]
     assert result["layers_compared"] == len(program.layers)
     assert result["values_compared"] >= stored_values(artifact, tmp_path / "deploy")
-    record(name, bits, ready.weights, result)
+    on_board = None
+    if bits in ON_BOARD:
+        deploy = tmp_path / "deploy"
+        with Accelerator(deploy, device=SimulatedBoard(tmp_path / "csim" / "libengine.so", deploy)) as accelerator:
+            on_board = check(accelerator, artifact, images)
+        assert on_board["images"] == 1 and on_board["mismatches"] == 0, on_board["first_mismatch"]
+        assert on_board["values_compared"] >= stored_values(artifact, deploy)
+    record(name, bits, ready.weights, result, on_board)
 
 
 def test_every_family_is_here():
