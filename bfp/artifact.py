@@ -12,6 +12,7 @@ from math import prod
 import numpy as np
 
 from bfp import host_operators
+from bfp.combinations import CONCAT
 from bfp.detection import Detection, verify_detection
 from bfp.errors import BfpError
 from bfp.fields import NAME, TEXT, checked, choice, fixed, number, optional, record, tuple_of, whole
@@ -286,7 +287,7 @@ def verify_boxes(
         counts = {end.tensor: prod(host_operators.check(end.host, prod(shapes[end.tensor]), where)) for end in outputs}
         verify_detection(detection, counts, where)
         for join in joins:
-            if join.axis != 1 or any(not step.startswith("reshape.") for step in join.host):
+            if join.how != CONCAT or join.axis != 1 or any(not step.startswith("reshape.") for step in join.host):
                 raise BfpError(f"{where}: {join.name} is no list of boxes one below the other; let the network return its heads")
 
 

@@ -9,6 +9,7 @@ A kind says what one value may be. Sizes are bounded here, before anything of th
 
 from __future__ import annotations
 
+import base64
 import json
 import operator
 from collections.abc import Callable
@@ -137,6 +138,20 @@ def hexadecimal(digits: int, empty: bool = False) -> Kind:
         return all(c in "0123456789abcdef" for c in value)
 
     return _plain(f"{digits} hexadecimal digits" + (" or empty" if empty else ""), good, str)
+
+
+def encoded(most: int) -> Kind:
+    """At most so many bytes as text of base 64."""
+
+    def good(value: object) -> bool:
+        if not isinstance(value, str) or len(value) > (most + 2) // 3 * 4:
+            return False
+        try:
+            return base64.b64encode(base64.b64decode(value, validate=True)).decode() == value
+        except ValueError:
+            return False
+
+    return _plain(f"at most {most} bytes in base 64", good, str)
 
 
 def choice(*options: str) -> Kind:

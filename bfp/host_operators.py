@@ -15,6 +15,8 @@ import numpy as np
 
 from bfp.errors import BfpError
 from bfp.host_columns import MOST_NUMBERS, add_grid, by_table, grid_fits, some, some_fit, table_fits
+from bfp.host_functions import ALONG_AXIS, ELEMENTWISE, POOL_NUMBERS, along_axis, average_pool, constants_fit, cumulative_sum
+from bfp.host_functions import expand, expanded, flip, max_pool, one_by_one, one_left, pooled
 from bfp.limits import MAX_SIDE, MAX_VALUES
 from bfp.names import shown
 
@@ -178,6 +180,13 @@ HOST_OPERATORS: dict[str, HostOperator] = {
     "add_grid": HostOperator(add_grid, grid_fits, 8),
     "nearest": HostOperator(nearest, resized, 2),
     "bilinear": HostOperator(bilinear, resized, 3),
+    "expand": HostOperator(expand, expanded, None),
+    "flip": HostOperator(flip, kept_shape, 1),
+    "cumulative_sum": HostOperator(cumulative_sum, kept_shape, 1),
+    "max_pool": HostOperator(max_pool, pooled, POOL_NUMBERS),
+    "average_pool": HostOperator(average_pool, pooled, POOL_NUMBERS),
+    **{name: HostOperator(along_axis(f, said), one_left, 1) for name, (f, said) in ALONG_AXIS.items()},
+    **{name: HostOperator(one_by_one(f, said), constants_fit, count) for name, (f, said, count) in ELEMENTWISE.items()},
 }
 
 

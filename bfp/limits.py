@@ -22,4 +22,6 @@ MAX_MEMORY = 2**32  # bytes of the weight image, and of the feature maps
 MAX_NODES = 2**14
 MAX_OPERANDS = 2**10  # of one node
 MAX_ENDS = 2**8  # inputs, or outputs, of a network
+MAX_HOST_VALUES = 2**25  # of one value that the host computes of others, and may be larger than these
+MAX_HOST_CONSTANT = 2**20  # numbers of one constant that the host computes with
 MAX_EXPONENT = 1000  # in magnitude: 2**1000 is still a float64

@@ -202,6 +202,7 @@ class OfDict(nn.Module):
 def test_a_picture_in_a_dict_and_parts_that_are_joined():
     with pytest.raises(BfpError, match="forward must take the picture itself, no dict or list that holds it"):
         import_module(OfDict(), (3, 9, 8), "net")
-    heads = Fn(lambda m, x: F.relu(torch.cat([m[0](x).flatten(2).mT, m[1](x).flatten(2).mT], 1)), conv(3, 64), conv(3, 64, stride=2))
+    layers = conv(3, 64), conv(3, 64, stride=2), nn.Conv1d(54, 2, 3)
+    heads = Fn(lambda m, x: m[2](torch.cat([m[0](x).flatten(2).mT, m[1](x).flatten(2).mT], 1)), *layers)
     with pytest.raises(BfpError, match="return the parts that are joined one by one, and join them where the result is read"):
         import_module(heads.eval(), (3, 9, 8), "net")

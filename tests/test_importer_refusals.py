@@ -64,7 +64,7 @@ REFUSALS = {
     "divisor": (nn.Sequential(nn.AvgPool2d(2, ceil_mode=True, divisor_override=3)), ["layer 0", "divisor_override"]),
     "mean of all": (Fn(lambda m, x: x.mean()), ["mean over axes [0, 1, 2, 3]"]),
     "concat of two sizes": (
-        Fn(lambda m, x: F.relu(torch.cat([m[0](x).flatten(1), x.mean((2, 3))], 1)), conv(3, 99)),
+        Fn(lambda m, x: m[1](torch.cat([m[0](x).flatten(1), x.mean((2, 3))], 1)[..., None, None]), conv(3, 99), conv(4161, 2, 1)),
         ["(99, 7, 6), (3, 1, 1)"],
     ),
     "view": (Fn(lambda m, x: F.relu(m[0](x.view(1, 9, 3, 8))), conv(9)), ["rearranging a map of (3, 9, 8) into (1, 9, 3, 8)"]),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from bfp.combinations import CONCAT
 from bfp.errors import BfpError
 from bfp.graph import Graph, Node
 from bfp.joined import JoinedOutput
@@ -14,15 +15,17 @@ from calib.network.float_network import FloatNetwork, FloatWeights, TrainedSums
 
 @dataclass(frozen=True)
 class Join:
-    """A result that the host puts together. parts: numbers of the draft's outputs, or ``~n`` of the join of number n.
+    """A value that the host makes of others. parts: numbers of the draft's outputs, or ``~n`` of the join of number n.
 
-    axis, host: of bfp.joined.JoinedOutput.
+    axis, host, how, data: of bfp.joined.JoinedOutput.
     """
 
     name: str
     parts: tuple[int, ...]
     axis: int
     host: tuple[str, ...]
+    how: str = CONCAT
+    data: str = ""
 
 
 @dataclass
@@ -126,8 +129,13 @@ class Draft:
         graph = Graph(self.name, self.inputs, self.outputs, tuple(self.nodes), dict(self.shapes))
         graph.validate()
         hosts = {t: steps for t, steps in zip(self.outputs, self.host) if steps}
-        joins = tuple(JoinedOutput(j.name, tuple(map(self.result_name, j.parts)), j.axis, j.host) for j in self.joins)
-        return FloatNetwork(graph, weights, hosts=hosts, joins=joins)
+        return FloatNetwork(graph, weights, hosts=hosts, joins=self.joined())
+
+    def joined(self) -> tuple[JoinedOutput, ...]:
+        """The joins, with the names of their parts."""
+        return tuple(
+            JoinedOutput(j.name, tuple(map(self.result_name, j.parts)), j.axis, j.host, j.how, j.data) for j in self.joins
+        )
 
     def result_name(self, number: int) -> str:
         """The name of an output or of a join, numbered as in ``Join``."""

@@ -17,7 +17,7 @@ import torch
 from torch.fx import Node as FxNode
 
 from bfp.host_columns import MOST_TABLE, bits_of
-from calib.frontend.constants import evaluate, is_constant
+from calib.frontend.constants import LIKE, evaluate, is_constant
 from calib.frontend.translation import Translation, axis, bind, operator_name, shape_of
 
 MOST_PARTS = 8  # indices of an axis that get constants of their own
@@ -35,8 +35,13 @@ class Constants:
         self._of_image: set[FxNode] = set()
         for node in self._order:
             stored = node.op == "placeholder" and node in t.constants
-            if node.op == "placeholder" and not stored or any(v in self._of_image for v in node.all_input_nodes):
+            reads = any(v in self._of_image for v in node.all_input_nodes) and operator_name(node) not in LIKE
+            if node.op == "placeholder" and not stored or reads:
                 self._of_image.add(node)
+
+    def depends(self, node: FxNode) -> bool:
+        """Whether a value of the program depends on the image."""
+        return node in self._of_image
 
     def value(self, operand: object) -> np.ndarray | None:
         """A number or a stored value, float64; None for what depends on the image, or cannot be known."""
@@ -49,7 +54,7 @@ class Constants:
             node = waiting.pop()
             if node not in needed and node not in self._t.constants:
                 needed.add(node)
-                waiting += node.all_input_nodes
+                waiting += [] if operator_name(node) in LIKE else node.all_input_nodes
         for node in sorted(needed, key=self._order.__getitem__):
             if node.op != "call_function" or not is_constant(self._t, node):
                 return None

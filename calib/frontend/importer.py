@@ -7,6 +7,8 @@ engine cannot compute is refused here, by name.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch.export.graph_signature import OutputKind
 from torch.fx import Node as FxNode
@@ -18,7 +20,9 @@ from calib.network.float_network import FloatNetwork
 from calib.frontend import host_tail
 from calib.frontend.aten import translate
 from calib.frontend.frames import frames_view
+from calib.frontend.host_graph import finish_program, host_program
 from calib.frontend.host_joins import end_of, finish_all, sources
+from calib.frontend.host_values import NoHost
 from calib.frontend.inputs import InputShapes, by_name, map_shape
 from calib.frontend.outputs import name_outputs, returned_values
 from calib.frontend.passes import simplify
@@ -45,60 +49,100 @@ def import_module(module: torch.nn.Module, input_shape: InputShapes, name: str) 
     if module is None:
         raise BfpError(f"network {name}: give a torch.nn.Module or a torch.export program")
     program, order = trace(module, shapes, name)
+    job = _Job(module, program, tuple(order), shapes, name)
     try:
-        return _imported(module, program, order, shapes, name, joins=False)
-    except Refusals:
-        # where the engine lacks something, more of a network's end may be the host's
-        return _imported(module, program, order, shapes, name, joins=True)
+        return _imported(job, joins=False)
+    except Refusals as refusals:
+        return _with_host(job, refusals)
 
 
-def _imported(
-    module: torch.nn.Module,
-    program: torch.export.ExportedProgram,
-    order: list[str],
-    shapes: dict[str, tuple[int, ...]],
-    name: str,
-    joins: bool,
-) -> FloatNetwork:
+@dataclass(frozen=True)
+class _Job:
+    """One import. program: of the module, and the names of its inputs, in its order; shapes: of each input by its name."""
+
+    module: torch.nn.Module
+    program: torch.export.ExportedProgram
+    order: tuple[str, ...]
+    shapes: dict[str, tuple[int, ...]]
+    name: str
+
+    def begun(self) -> tuple[Translation, Constants]:
+        """A translation that knows what the program has stored, and its constants."""
+        program, signature = self.program, self.program.graph_signature
+        state = {**program.state_dict, **program.constants}
+        owners = {
+            **signature.inputs_to_parameters,
+            **signature.inputs_to_buffers,
+            **signature.inputs_to_lifted_tensor_constants,
+        }
+        draft = Draft(self.name, tuple(self.shapes), {t: map_shape(s) for t, s in self.shapes.items()})
+        t = Translation(draft, self.module)
+        t.constants.update({n: state[owners[n.name]] for n in program.graph.nodes if n.op == "placeholder" and n.name in owners})
+        return t, Constants(t, program.graph.nodes)
+
+
+def _imported(job: _Job, joins: bool) -> FloatNetwork:
     """The network of a traced program. joins: whether the host puts together what is concatenated at its end."""
-    signature = program.graph_signature
-    state = {**program.state_dict, **program.constants}
-    owners = {
-        **signature.inputs_to_parameters,
-        **signature.inputs_to_buffers,
-        **signature.inputs_to_lifted_tensor_constants,
-    }
-    draft = Draft(name, tuple(shapes), {t: map_shape(s) for t, s in shapes.items()})
-    entries = iter(order)
-    translation = Translation(draft, module)
-    obstacles = _state(name, program)
-    stored = {node: state[owners[node.name]] for node in program.graph.nodes if node.op == "placeholder" and node.name in owners}
-    translation.constants.update(stored)
-    known = Constants(translation, program.graph.nodes)
-    results = returned_values(program, name)
+    translation, known = job.begun()
+    results = returned_values(job.program, job.name)
     ends = [end_of(value, known, joins) for _, value in results]
-    needed = _needed(program, [source for end in ends for source in sources(end)])
-    for node in program.graph.nodes:
-        if node.op == "placeholder" and node.name in signature.user_inputs:  # others are objects, such as generators
-            tensor = next(entries)
-            shape = shapes[tensor]
-            view = frames_view(tensor, shape[0], shape[1], shape[2:]) if len(shape) == 4 else View(tensor)
-            translation.views[node] = view
-        elif node.op == "call_function" and node in needed and not translation.depends_on_lost(node):
-            try:
-                translate(translation, node)
-            except Refusal as obstacle:
-                obstacles.append(obstacle)
-                translation.assume(node)
-    if obstacles:
-        raise Refusals(name, obstacles)
+    _translate(job, translation, [source for end in ends for source in sources(end)])
     for source in (source for end in ends for source in sources(end)):
         _check_output(translation, source)
     finish_all(translation, ends)
+    return _finished(translation.draft, [place for place, _ in results])
+
+
+def _with_host(job: _Job, refusals: Refusals) -> FloatNetwork:
+    """The network of a program of which the engine cannot compute all, where what it cannot is the host's. Raises the refusals."""
+    if len(refusals.calls) < len(refusals.obstacles):
+        raise refusals
+    translation, known = job.begun()
+    results = returned_values(job.program, job.name)
+    values = [value for _, value in results]
+    joined = [source for value in values for source in sources(end_of(value, known, joins=True))]
+    if _needed(job.program, joined).isdisjoint(refusals.calls):
+        try:
+            return _imported(job, joins=True)
+        except Refusals:
+            pass  # what is put together is not all that the engine lacks
+    if not all(known.depends(value) for value in values):
+        raise refusals
+    try:
+        program = host_program(list(job.program.graph.nodes), values, set(refusals.calls), known)
+        _translate(job, translation, [v for v, made in program.values.items() if made.source is not None])
+        finish_program(translation, program, values)
+    except (NoHost, Refusal, Refusals):
+        raise refusals from None
+    return _finished(translation.draft, [place for place, _ in results])
+
+
+def _translate(job: _Job, t: Translation, sources: list[FxNode]) -> None:
+    """Add all calls to the draft that some values are computed from. Raises Refusals."""
+    needed, entries = _needed(job.program, sources), iter(job.order)
+    obstacles, calls = _state(job.name, job.program), []
+    for node in job.program.graph.nodes:
+        if node.op == "placeholder" and node.name in job.program.graph_signature.user_inputs:  # others are objects, such as generators
+            tensor = next(entries)
+            shape = job.shapes[tensor]
+            t.views[node] = frames_view(tensor, shape[0], shape[1], shape[2:]) if len(shape) == 4 else View(tensor)
+        elif node.op == "call_function" and node in needed and not t.depends_on_lost(node):
+            try:
+                translate(t, node)
+            except Refusal as obstacle:
+                obstacles.append(obstacle)
+                calls.append(node)
+                t.assume(node)
+    if obstacles:
+        raise Refusals(job.name, obstacles, calls)
+
+
+def _finished(draft: Draft, places: list[str]) -> FloatNetwork:
+    """The network of a draft that has its outputs. places: of what the module returns."""
     simplify(draft)
     check_inputs(draft)
-    if len(results) > 1:
-        name_outputs(draft, [place for place, _ in results])
+    if len(places) > 1:
+        name_outputs(draft, places)
     return draft.finish()
 
 

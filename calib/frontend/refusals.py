@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from torch.fx import Node
+
 from bfp.errors import BfpError
 from bfp.names import cut, printable
 
@@ -13,7 +15,7 @@ MOST_PLACES = 4  # further places of one kind that it names
 LONGEST = 300  # characters of a reason, and of a place
 STATISTICS = "it needs statistics of each image; use batch norm, or leave it out and train again"
 NOT_TAKEN = "attention and recurrent layers are not taken; end the network before them, or choose a convolutional one"
-LAST_ONE = "leave it out here; as the network's last operator the host computes it"
+LAST_ONE = "leave it out here; behind the network's last layer the host computes it"
 ON_DATA = "leave out what depends on the values of the image"
 LARGER = "end the network before it, and let what reads the result make it larger; at the network's end the host does it"
 NORMALISE = "normalise by constants: mean and std in [input], or numbers in forward"
@@ -76,10 +78,13 @@ class Refusal(BfpError):
 
 
 class Refusals(BfpError):
-    """All obstacles of a network. operators: their ATen names, each once."""
+    """All obstacles of a network. operators: their ATen names, each once; calls: those of the program, one an obstacle.
 
-    def __init__(self, network: str, obstacles: Sequence[Refusal]) -> None:
-        self.obstacles = tuple(obstacles)
+    What is no call, such as a state that is kept, is an obstacle alone.
+    """
+
+    def __init__(self, network: str, obstacles: Sequence[Refusal], calls: Sequence[Node] = ()) -> None:
+        self.obstacles, self.calls = tuple(obstacles), tuple(calls)
         self.operators = tuple(dict.fromkeys(o.operator.rstrip("_") for o in obstacles))
         super().__init__(report(network, obstacles))
 

@@ -10,9 +10,12 @@ import inspect
 from collections.abc import Callable, Iterable
 
 from bfp import activations, functions, limits, operators
+from bfp.combinations import COMBINATIONS
 from bfp.host_operators import HOST_OPERATORS
+from bfp.limits import MAX_HOST_CONSTANT
 from bfp.operators import Operator
 from calib.frontend.aten import HANDLERS
+from calib.frontend.host_calls import CALLS
 from calib.frontend.onnx.operators import OPERATORS as ONNX_OPERATORS
 from calib.frontend.onnx.reader import OPSETS, QUANTISED
 
@@ -93,6 +96,12 @@ def on_the_host() -> str:
     return table(("step", "computes"), rows)
 
 
+def of_several() -> str:
+    """How the host makes one value of several."""
+    rows = ((f"`{name}`", first_paragraph(way.compute.__doc__)) for name, way in COMBINATIONS.items())
+    return table(("of several values", "computes"), rows)
+
+
 def markdown() -> str:
     """The whole document."""
     known = {name: value for name, value in vars(limits).items() if name.isupper()}
@@ -110,6 +119,10 @@ def markdown() -> str:
         one_value(),
         "## On the host\n\nIn float64, behind the last tensor that the engine stores; listed in the artifact.\n",
         on_the_host(),
+        of_several(),
+        "Where the engine cannot compute a call, it and all that depends on it is the host's, as long as all of that is among these "
+        f"ATen operators: {names((*CALLS, 'getitem'))}. Each works on one image; constants of up to {MAX_HOST_CONSTANT:,} numbers lie in "
+        "the artifact as float32. Products are with one constant matrix (linear layers, convolutions of single pixels and few weights).\n",
         "## Limits\n",
         table(("of", "limit"), ((what, text.format(**known)) for what, text in LIMITS)),
     ]

@@ -1,0 +1,249 @@
+"""What the host computes along axes: sums, maxima, softmax, top-k, products with matrices, pooling."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from torch.fx import Node as FxNode
+
+from calib.frontend.host_program import Handler, HostProgram, image_axis
+from calib.frontend.host_values import HostValue, NoHost, combined, constant, reshaped, stepped, with_bits, written
+from calib.frontend.translation import pair, shape_of
+
+MOST_FILTER = 2**12  # weights of a convolution that the host computes: what adds up bins, and no layer of the network
+
+
+def axes_of_call(x: HostValue, dim: object) -> list[int]:
+    """The axes of a value's shape that a call's ``dim`` names; all of them where it names none and there is no batch."""
+    if dim is None or dim == []:
+        if x.batched:
+            raise NoHost("the batch axis must stay")
+        return list(range(len(x.shape)))
+    return sorted(image_axis(x, d) for d in ([dim] if isinstance(dim, int) else dim))
+
+
+def without(x: HostValue, axes: list[int], kept: bool) -> HostValue:
+    """A value that has one index along some axes, or none of these axes."""
+    return x if kept else reshaped(x, tuple(n for axis, n in enumerate(x.shape) if axis not in axes))
+
+
+def reduced(x: HostValue, name: str, axes: list[int], kept: bool = True) -> HostValue:
+    """A value after a step along each of some axes."""
+    shape = tuple(1 if axis in axes else n for axis, n in enumerate(x.shape))
+    return without(stepped(x, tuple(s for axis in axes for s in written(name, axis + 1)), shape), axes, kept)
+
+
+def reduction(name: str) -> Handler:
+    """One value along some axes."""
+
+    def made(h: HostProgram, fx: FxNode, a: dict) -> HostValue:
+        x = h.value(a["self"])
+        return reduced(x, name, axes_of_call(x, a.get("dim")), a.get("keepdim", False))
+
+    return made
+
+
+def norm(h: HostProgram, fx: FxNode, a: dict) -> HostValue:
+    """The length of vectors."""
+    x, order = h.value(a["self"]), a.get("ord", a.get("p", 2))
+    axes = axes_of_call(x, a.get("dim"))
+    if order == math.inf:
+        return reduced(stepped(x, written("abs")), "highest", axes, a["keepdim"])
+    if order == 1:
+        return reduced(stepped(x, written("abs")), "sum", axes, a["keepdim"])
+    if order not in (2, None):
+        raise NoHost(f"a norm of order {order} is not supported")
+    return stepped(reduced(stepped(x, written("square")), "sum", axes, a["keepdim"]), written("sqrt"))
+
+
+def log_sum_exp(h: HostProgram, fx: FxNode, a: dict) -> HostValue:
+    """The logarithm of a sum of exponentials."""
+    x = h.value(a["self"])
+    axes = axes_of_call(x, a["dim"])
+    highest = reduced(x, "highest", axes)
+    below = stepped(combined("subtract", x, highest), written("exp"))
+    return without(combined("add", stepped(reduced(below, "sum", axes), written("log")), highest), axes, a["keepdim"])
+
+
+def softmax(name: str) -> Handler:
+    """Softmax, or its logarithm."""
+
+    def made(h: HostProgram, fx: FxNode, a: dict) -> HostValue:
+        x = h.value(a["self"])
+        return stepped(x, written(name, image_axis(x, a["dim"]) + 1))
+
+    return made
+
+
+def best(x: HostValue, axis: int, kept: bool, sign: int) -> list[HostValue]:
+    """The largest value along an axis and its index, or the smallest where the sign is -1."""
+    at = stepped(
+        x if sign > 0 else with_bits(x, "times", -1.0),
+        written("argmax", axis + 1, 1),
+        tuple(1 if n == axis else size for n, size in enumerate(x.shape)),
+    )
+    return [reduced(x, "highest" if sign > 0 else "lowest", [axis], kept), without(at, [axis], kept)]
+
+
+def extreme(sign: int) -> Handler:
+    """``max`` and ``min``: of two values, along an axis with indices, or of all."""
+
+    def made(h: HostProgram, fx: FxNode, a: dict) -> HostValue | list:
+        x = h.value(a["self"])
+        if "other" in a:
+            return combined("maximum" if sign > 0 else "minimum", x, h.value(a["other"]))
+        if a.get("dim") is None:
+            return reduced(x, "highest" if sign > 0 else "lowest", axes_of_call(x, None), False)
+        return best(x, image_axis(x, a["dim"]), a["keepdim"], sign)
+
+    return made
+
+
+def place(sign: int) -> Handler:
+    """``argmax`` and ``argmin``."""
+
+    def made(h: HostProgram, fx: FxNode, a: dict) -> HostValue:
+        x = h.value(a["self"])
+        if a.get("dim") is None:
+            if x.batched:
+                raise NoHost("the batch axis must stay")
+            return best(reshaped(x, (math.prod(x.shape),)), 0, False, sign)[1]
+        return best(x, image_axis(x, a["dim"]), a["keepdim"], sign)[1]
+
+    return made
+
+
+def ordered(x: HostValue, count: int, axis: int, largest: bool) -> list[HostValue]:
+    """So many of the largest values along an axis, or of the smallest, and their indices."""
+    shape = tuple(count if n == axis else size for n, size in enumerate(x.shape))
+    turned = x if largest else with_bits(x, "times", -1.0)
+    values, at = (stepped(turned, written(name, count, axis + 1), shape) for name in ("largest", "largest_at"))
+    return [values if largest else with_bits(values, "times", -1.0), at]
+
+
+def topk(h: HostProgram, fx: FxNode, a: dict) -> list[HostValue]:
+    """The largest values along an axis, or the smallest, and their indices."""
+    x = h.value(a["self"])
+    return ordered(x, a["k"], image_axis(x, a["dim"]), a["largest"])
+
+
+def sort(h: HostProgram, fx: FxNode, a: dict) -> list[HostValue]:
+    """All values along an axis in order, and their indices; equal ones stay in theirs."""
+    x = h.value(a["self"])
+    axis = image_axis(x, a["dim"])
+    return ordered(x, x.shape[axis], axis, a["descending"])
+
+
+def argsort(h: HostProgram, fx: FxNode, a: dict) -> HostValue:
+    """The indices of all values along an axis in order."""
+    return sort(h, fx, a)[1]
+
+
+def cumulative_sum(h: HostProgram, fx: FxNode, a: dict) -> HostValue:
+    """Sums up to each index of an axis."""
+    x = h.value(a["self"])
+    return stepped(x, written("cumulative_sum", image_axis(x, a["dim"]) + 1))
+
+
+def product(h: HostProgram, x: HostValue, weight: HostValue) -> HostValue:
+    """The product of a value's last axis and a constant matrix [inputs, outputs]."""
+    rank = max(len(x.shape), 2)
+    rows = x if len(x.shape) >= 2 else reshaped(x, (1, *x.shape))
+    matrix = reshaped(weight, (1,) * (rank - 2) + weight.shape)
+    shape = (*rows.shape[:-1], weight.shape[1])
+    found = HostValue(shape, x.batched, (rows, matrix), "matmul")
+    return found if len(x.shape) >= 2 else reshaped(found, shape[1:])
+
+
+def matmul(h: HostProgram, fx: FxNode, a: dict) -> HostValue:
+    """The product with one constant matrix, or vector, on either side."""
+    first, second = (h.known.value(v) for v in fx.args[:2])
+    if (first is None) == (second is None):
+        raise NoHost("a product of two computed matrices is not supported")
+    weight = _matrix(first if second is None else second)
+    x = h.value(fx.args[1] if second is None else fx.args[0])
+    if second is not None:
+        found = product(h, x, constant(weight if weight.ndim == 2 else weight[:, None]))
+        return found if weight.ndim == 2 else reshaped(found, found.shape[:-1])
+    if len(x.shape) < 2 or weight.ndim < 2:
+        raise NoHost("a product of a vector and a constant matrix in front is not supported")
+    front = reshaped(constant(weight), (1,) * (len(x.shape) - 2) + weight.shape)
+    return HostValue((*x.shape[:-2], weight.shape[0], x.shape[-1]), x.batched, (front, x), "matmul")
+
+
+def _matrix(weight: np.ndarray) -> np.ndarray:
+    """A constant as one matrix or vector. Raises NoHost for several."""
+    found = weight[0] if weight.ndim == 3 and weight.shape[0] == 1 else weight
+    if found.ndim > 2:
+        raise NoHost("a product with several matrices is not supported")
+    return found
+
+
+def linear(h: HostProgram, fx: FxNode, a: dict) -> HostValue:
+    """A fully connected layer over the last axis."""
+    x, weight = h.value(a["input"]), h.known.value(a["weight"])
+    if weight is None:
+        raise NoHost("weights that are computed from the image are not supported")
+    found = product(h, x, constant(weight.T if weight.ndim == 2 else weight[:, None]))
+    found = found if weight.ndim == 2 else reshaped(found, found.shape[:-1])
+    return found if a["bias"] is None else combined("add", found, h.value(a["bias"]))
+
+
+def convolution(h: HostProgram, fx: FxNode, a: dict) -> HostValue:
+    """A convolution of single pixels and few weights, such as adds up the bins of a distribution."""
+    x, weight = h.value(a["input"]), h.known.value(a["weight"])
+    plain = weight is not None and weight.ndim == 4 and weight.shape[2:] == (1, 1) and weight.size <= MOST_FILTER and a["groups"] == 1
+    if not plain or pair(a["stride"]) != (1, 1) or set(a["padding"]) != {0} or len(x.shape) != 3:
+        raise NoHost("a convolution behind what the host computes is not supported")
+    channels, height, width = x.shape
+    rows = HostValue((height * width, channels), x.batched, (reshaped(x, (channels, height * width)),), steps=written("permute", 0, 2, 1))
+    found = product(h, rows, constant(weight[:, :, 0, 0].T))
+    if a["bias"] is not None:
+        found = combined("add", found, h.value(a["bias"]))
+    filters = weight.shape[0]
+    return reshaped(HostValue((filters, height * width), x.batched, (found,), steps=written("permute", 0, 2, 1)), (filters, height, width))
+
+
+def pooling(name: str) -> Handler:
+    """The largest value, or the mean, of windows of a map."""
+
+    def made(h: HostProgram, fx: FxNode, a: dict) -> HostValue | list:
+        x = h.value(a["self"])
+        kernel, padding = pair(a["kernel_size"]), pair(a["padding"])
+        stride = pair(a["stride"] or a["kernel_size"])
+        whole_windows = not a["ceil_mode"] and pair(a.get("dilation", 1)) == (1, 1) and a.get("divisor_override") is None
+        if len(x.shape) != 3 or not whole_windows or (any(padding) and not a.get("count_include_pad", True)):
+            raise NoHost("pooling of this form is not supported on the host")
+        found = stepped(x, written(name, *kernel, *stride, *padding), shape_of(fx)[x.batched :])
+        return [found] if isinstance(fx.meta["val"], (tuple, list)) else found
+
+    return made
+
+
+ALONG: dict[str, Handler] = {
+    "sum": reduction("sum"),
+    "mean": reduction("mean"),
+    "prod": reduction("product"),
+    "amax": reduction("highest"),
+    "amin": reduction("lowest"),
+    "all": reduction("lowest"),
+    "any": reduction("highest"),
+    **dict.fromkeys(("linalg_vector_norm", "norm"), norm),
+    "logsumexp": log_sum_exp,
+    **dict.fromkeys(("softmax", "_softmax"), softmax("softmax")),
+    **dict.fromkeys(("log_softmax", "_log_softmax"), softmax("log_softmax")),
+    "max": extreme(1),
+    "min": extreme(-1),
+    "argmax": place(1),
+    "argmin": place(-1),
+    "topk": topk,
+    "sort": sort,
+    "argsort": argsort,
+    "cumsum": cumulative_sum,
+    **dict.fromkeys(("matmul", "mm", "mv", "bmm"), matmul),
+    "linear": linear,
+    "conv2d": convolution,
+    **dict.fromkeys(("max_pool2d", "max_pool2d_with_indices"), pooling("max_pool")),
+    "avg_pool2d": pooling("average_pool"),
+}
