@@ -41,10 +41,8 @@ def trace(
     ordered = arranged(module, shapes, name)
     example = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
     images = [torch.zeros(1, *shape, dtype=example.dtype, device=example.device) for shape in ordered.values()]
-    # when tracing fails, torch logs and prints pages of its own; the sentence below is for the user
-    level, logging.root.manager.disable = logging.root.manager.disable, logging.CRITICAL
     try:
-        with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with torch.no_grad(), silent():
             return _export(module, tuple(images)), tuple(ordered)
     except _NoScript as error:
         raise BfpError(
@@ -57,6 +55,15 @@ def trace(
             f"network {name} cannot be traced with an input of shape {sizes} "
             f"({type(error).__name__}: {reason}); {advice(module, f'{type(error).__name__}: {reason}', next(iter(ordered.values())))}"
         ) from None
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """While it lasts, nothing is logged or printed: when tracing fails, torch does so by the page, and users get a sentence."""
+    level, logging.root.manager.disable = logging.root.manager.disable, logging.CRITICAL
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
     finally:
         logging.root.manager.disable = level
 

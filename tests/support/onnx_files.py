@@ -6,6 +6,32 @@ from pathlib import Path
 
 import numpy as np
 
+RNG = np.random.default_rng(0)
+
+
+def random(*shape):
+    """Drawn float32 numbers."""
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+def whole(*values):
+    """Whole numbers, as shapes and axes are stored."""
+    return np.array(values, np.int64)
+
+
+CONV = ("Conv", ("x", "w", "b"), ("c",), {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]})
+WEIGHTS = {"w": random(4, 3, 3, 3), "b": random(4)}
+
+
+def after(*nodes, **constants):
+    """A convolution of four channels, and these nodes behind it; a node is (operator, further inputs, attributes)."""
+    found, last = [CONV], "c"
+    for n, (op, inputs, attributes) in enumerate(nodes):
+        output = "y" if n == len(nodes) - 1 else f"t{n}"
+        found.append((op, (last, *inputs), (output,), attributes))
+        last = output
+    return found, {**WEIGHTS, **constants}
+
 
 def graph_of(nodes, constants, shape=(1, 3, 8, 9), outputs=("y",), opset=17, **changes):
     """A model. nodes: (operator, inputs, outputs, attributes) each; the input is x, of the shape (texts: left open)."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from math import floor
+from math import floor, prod
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bfp.limits import MAX_VALUES
 from calib.frontend.onnx.operands import Operands
 
 
@@ -57,14 +58,14 @@ NEAREST = {
 
 
 def places(o: Operands, where: str, old: int, new: int, scale: float) -> np.ndarray:
-    """Where the centres of ``new`` pixels lie among ``old`` ones."""
-    at = np.arange(new)
+    """Where the centres of ``new`` pixels lie among ``old`` ones, float32: in other precision, others would lie half-way."""
+    at, half, factor = np.arange(new, dtype=np.float32), np.float32(0.5), np.float32(scale)
     if where == "align_corners":
-        return at * ((old - 1) / max(new - 1, 1))
+        return at * np.float32(old - 1) / np.float32(max(new - 1, 1))
     if where == "asymmetric":
-        return at / scale
+        return at / factor
     if where == "half_pixel" or where == "pytorch_half_pixel" and new > 1:
-        return (at + 0.5) / scale - 0.5
+        return (at + half) / factor - half
     if where == "pytorch_half_pixel":
         return np.zeros(1)
     raise o.refuse(f"the coordinate transformation {where} is not supported")
@@ -81,8 +82,13 @@ def resize(o: Operands) -> Tensor:
         raise o.refuse("axes, antialias and exclude_outside are not supported")
     if not sizes and scales is None:
         raise o.refuse("its scales are computed from the image, or missing")
+    outer = tuple(sizes[:2]) if sizes else tuple(float(s) for s in np.reshape(scales, -1)[:2])
+    if outer != (tuple(o[0].shape[:2]) if sizes else (1.0, 1.0)):
+        raise o.refuse("only rows and columns can grow; channels and the batch keep their sizes")
     factors = [b / n for n, b in zip(old, sizes[2:])] if sizes else [float(s) for s in np.reshape(scales, -1)[2:]]
     new = list(sizes[2:]) if sizes else [floor(n * s) for n, s in zip(old, factors)]
+    if prod(new) * prod(o[0].shape[:2]) > MAX_VALUES:
+        raise o.refuse(f"it makes more than {MAX_VALUES} values")
     where = "asymmetric" if older else o.get("coordinate_transformation_mode", "half_pixel")
     if mode == "nearest":
         rounded = NEAREST["floor" if older else o.get("nearest_mode", "round_prefer_floor")]

@@ -78,7 +78,7 @@ def gather(o: Operands) -> Tensor:
 def pad(o: Operands) -> Tensor:
     amounts, mode = o.numbers(1, "pads"), o.get("mode", "constant")
     axes = o.numbers(3) or list(range(o[0].ndim))
-    value = o[2] if o.opset >= 11 else o.get("value", 0.0)
+    value = o.number(2, "value", 0.0)
     pads = [(0, 0)] * o[0].ndim
     for n, axis in enumerate(axes):
         pads[axis] = (amounts[n], amounts[n + len(axes)])

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bfp.errors import BfpError
 from bfp.limits import MAX_VALUES
@@ -17,24 +18,25 @@ from calib.frontend.inputs import InputShapes, by_name
 from calib.frontend.onnx.operands import Operands
 from calib.frontend.onnx.operators import OPERATORS, most_values
 from calib.frontend.onnx.reader import OnnxGraph, OnnxNode, read_onnx
+from calib.frontend.tracing import silent
 
 FEW = 8  # names that a message lists
-SIZES = {"Resize": (1, 2), "Upsample": (1,)}  # operands of an operator whose real numbers say the size of its result
-LIKELY_NUMBERS = 64  # values of an operand at most that its operator may want as plain numbers
+# operands of an operator whose real numbers are no weights: they say the size of its result, or are its limits and the like
+NUMBERS = {"Resize": (1, 2), "Upsample": (1,), "Pad": (2,), "Pow": (1,), "Clip": (1, 2)}
 
 
 class OnnxLayer(nn.Module):
     """One node. Operands are those that depend on the image, in order; the others are kept here.
 
     Constants of real numbers are buffers, so that they are the network's weights; whole numbers are arrays, and so are
-    those that say sizes.
+    those of NUMBERS.
     """
 
     def __init__(self, node: OnnxNode, constants: dict[int, torch.Tensor], opset: int) -> None:
         super().__init__()
         self.node, self.opset, self.kept = node, opset, {}
         for place, value in constants.items():
-            if value.is_floating_point() and place not in SIZES.get(node.kind, ()):
+            if value.is_floating_point() and place not in NUMBERS.get(node.kind, ()):
                 self.register_buffer(f"operand{place}", value)
             else:
                 self.kept[place] = value.numpy()
@@ -60,7 +62,7 @@ class OnnxNetwork(nn.Module):
         super().__init__()
         self.inputs, self.outputs, self.order = inputs, outputs, []
         for layer, reads in layers:
-            name = unique(layer.node.name, {n for n, _ in self.named_children()})
+            name = unique(layer.node.name, self)
             self.add_module(name, layer)
             self.order.append((name, reads, layer.node.outputs))
 
@@ -74,11 +76,11 @@ class OnnxNetwork(nn.Module):
         return found if len(found) > 1 else tuple(found.values())
 
 
-def unique(name: str, taken: set[str]) -> str:
-    """A module's name that is made of a node's, and not taken."""
+def unique(name: str, owner: nn.Module) -> str:
+    """A submodule's name that is made of a node's, and means nothing to its owner yet."""
     plain = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_-")[:100] or "node"
     found, count = plain, 1
-    while found in taken:
+    while hasattr(owner, found):
         count += 1
         found = f"{plain}_{count}"
     return found
@@ -138,6 +140,18 @@ def check_shape(stated: tuple[int | None, ...], wanted: tuple[int, ...], where: 
         raise BfpError(f"{where} takes images of {list(stated)}, not {list(sizes)}; correct [input] size or channels")
 
 
+def largest_result(layer: OnnxLayer, operands: list[torch.Tensor]) -> int:
+    """How many values the largest result of a node has, before any is computed; 0 where that cannot be known."""
+    try:
+        with silent(), FakeTensorMode(allow_non_fake_inputs=True) as mode:
+            result = layer(*map(mode.from_tensor, operands))
+            return max(prod(r.shape) for r in (result if isinstance(result, (tuple, list)) else (result,)))
+    except BfpError:
+        raise
+    except Exception:  # torch raises many types; what is wrong the node itself says when it is run
+        return 0
+
+
 @torch.no_grad()
 def computed_ahead(
     graph: OnnxGraph, images: dict[str, torch.Tensor], where: str
@@ -152,9 +166,10 @@ def computed_ahead(
         known = {n: constants[name] for n, name in enumerate(node.inputs) if name in constants}
         try:
             layer = OnnxLayer(node, known, graph.opset)
-            if most_values(node, layer.kept) > MAX_VALUES:
+            operands = [coming[name] for name in reads]
+            if most_values(node, layer.kept) > MAX_VALUES or largest_result(layer, operands) > MAX_VALUES:
                 raise BfpError(f"{place} makes more than {MAX_VALUES} values")
-            result = layer(*(coming[name] for name in reads))
+            result = layer(*operands)
         except BfpError:
             raise
         except Exception as error:  # torch raises many types for operands that do not fit

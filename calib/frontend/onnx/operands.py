@@ -36,6 +36,13 @@ class Operands:
             raise BfpError(f"node {shown(self.node.name)}: its operand {place} must be constant whole numbers")
         return [int(v) for v in value.reshape(-1)]
 
+    def number(self, place: int, attribute: str, default: float | None) -> Tensor | float | None:
+        """A constant number of an operand, or of the attribute that stood for it in older files; of several ones the tensor."""
+        value = self.values[place] if place < len(self.values) else None
+        if value is None:
+            return self.get(attribute, default)
+        return float(value.reshape(-1)[0]) if isinstance(value, np.ndarray) and value.size == 1 else self[place]
+
     def get(self, name: str, default: object = None) -> object:
         """An attribute."""
         return self.node.attributes.get(name, default)

@@ -17,6 +17,7 @@ from calib.frontend.onnx import enlarging, moving
 from calib.frontend.onnx.operands import Operands
 from calib.frontend.onnx.reader import OnnxNode
 
+SELU_ALPHA, SELU_GAMMA = 1.67326319217681884765625, 1.05070102214813232421875
 MANY = 2**20  # more repetitions, or pixels of padding, than any network has
 
 
@@ -71,11 +72,11 @@ def pool(o: Operands, largest: bool) -> Tensor:
                 raise o.refuse(f"padding {pads} is not supported; use the same on both sides")
             ceil = True
     if largest:
-        function = {1: F.max_pool1d, 2: F.max_pool2d}[len(kernel)]
+        function = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}[len(kernel)]
         return function(x, kernel, stride, before, dilation, ceil)
     if set(dilation) != {1}:
         raise o.refuse(f"average pooling with dilation {dilation} is not supported")
-    function = {1: F.avg_pool1d, 2: F.avg_pool2d}[len(kernel)]
+    function = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[len(kernel)]
     return function(x, kernel, stride, before, ceil, counted)
 
 
@@ -96,14 +97,58 @@ def matmul(o: Operands) -> Tensor:
 
 
 def batch_norm(o: Operands) -> Tensor:
+    if o.get("training_mode", 0):
+        raise o.refuse("it stays in training; export the network in eval mode")
     x, scale, shift, mean, var = (o[n] for n in range(5))
     return F.batch_norm(x, mean, var, scale, shift, False, 0.0, o.get("epsilon", 1e-5))
 
 
 def clip(o: Operands) -> Tensor:
-    low, high = (o.get("min"), o.get("max")) if o.opset < 11 else (o[1], o[2])
-    limits = [None if v is None or abs(float(v)) > 3e38 else v for v in (low, high)] if o.opset < 11 else [low, high]
+    limits = [o.number(1, "min", None), o.number(2, "max", None)]
+    if o.opset < 11:  # where the largest numbers stood for none
+        limits = [None if v is None or abs(v) > 3e38 else v for v in limits]
     return o[0] if limits == [None, None] else torch.clamp(o[0], *limits)
+
+
+def prelu(o: Operands) -> Tensor:
+    """A slope for all, for each channel, or for whatever else it is repeated along, from its last axis on."""
+    x, slope = o[0], o[1]
+    lined_up = (1,) * (x.ndim - slope.ndim) + tuple(slope.shape)
+    if slope.numel() == 1 or x.ndim > 1 and prod(lined_up) == lined_up[1] == x.shape[1]:
+        return F.prelu(x, slope.reshape(-1))
+    return torch.relu(x) - slope * torch.relu(-x)
+
+
+def selu(o: Operands) -> Tensor:
+    if {"alpha", "gamma"} & set(o.node.attributes):
+        return o.get("gamma", SELU_GAMMA) * F.elu(o[0], o.get("alpha", SELU_ALPHA))
+    return F.selu(o[0])
+
+
+def largest_of(o: Operands) -> tuple[Tensor, Tensor]:
+    count = o.numbers(1, "k")
+    if count is None:  # an attribute, before operator set 10
+        count = [o.get("k")]
+    return torch.topk(o[0], count[0], o.get("axis", -1), bool(o.get("largest", 1)), bool(o.get("sorted", 1)))
+
+
+def normalised(o: Operands) -> Tensor:
+    return F.normalize(o[0], float(o.get("p", 2)), o.get("axis", -1))
+
+
+def length(x: Tensor, axes: tuple[int, ...], keepdim: bool) -> Tensor:
+    return torch.linalg.vector_norm(x, 2, axes, keepdim)
+
+
+def dropout(o: Operands) -> Tensor:
+    training = o[2]
+    if training is not None and bool(training.any()):
+        raise o.refuse("it stays in training; export the network in eval mode")
+    return o[0]
+
+
+def expand(o: Operands) -> Tensor:
+    return o[0].expand(torch.broadcast_shapes(o[0].shape, tuple(o.numbers(1))))
 
 
 def hard_sigmoid(o: Operands) -> Tensor:
@@ -130,7 +175,7 @@ def cast(o: Operands) -> Tensor:
     import onnx
 
     name = onnx.TensorProto.DataType.Name(o.get("to"))
-    kinds = {"FLOAT": torch.float32, "FLOAT16": torch.float32, "DOUBLE": torch.float64, "BOOL": torch.bool}
+    kinds = {"FLOAT": torch.float32, "FLOAT16": torch.float32, "DOUBLE": torch.float32, "BOOL": torch.bool}
     kinds |= {"BFLOAT16": torch.float32, "INT64": torch.int64, "INT32": torch.int32, "UINT8": torch.uint8}
     if name not in kinds:
         raise o.refuse(f"conversion to {name} is not supported")
@@ -189,21 +234,28 @@ OPERATORS: dict[str, Callable[[Operands], Tensor | tuple[Tensor, ...]]] = {
     "LayerNormalization": lambda o: F.layer_norm(o[0], tuple(o[0].shape[o.get("axis", -1) :]), o[1], o[2]),
     "Relu": one(torch.relu),
     "LeakyRelu": lambda o: F.leaky_relu(o[0], o.get("alpha", 0.01)),
-    "PRelu": lambda o: F.prelu(o[0], o[1].reshape(-1)),
+    "PRelu": prelu,
+    "ThresholdedRelu": lambda o: F.threshold(o[0], o.get("alpha", 1.0), 0.0),
     "Elu": lambda o: F.elu(o[0], o.get("alpha", 1.0)),
+    "Celu": lambda o: F.celu(o[0], o.get("alpha", 1.0)),
+    "Selu": selu,
+    "Softplus": one(F.softplus),
+    "Softsign": one(F.softsign),
+    "Mish": one(F.mish),
+    "Swish": lambda o: F.silu(o[0]) if o.get("alpha", 1.0) == 1.0 else o[0] * torch.sigmoid(o[0] * o.get("alpha")),
     "Clip": clip,
     "Sigmoid": one(torch.sigmoid),
     "HardSigmoid": hard_sigmoid,
     "HardSwish": one(F.hardswish),
     "Tanh": one(torch.tanh),
-    "Gelu": one(F.gelu),
+    "Gelu": lambda o: F.gelu(o[0], approximate=o.get("approximate", "none")),
     "Softmax": lambda o: softmax(o, torch.softmax),
     "LogSoftmax": lambda o: softmax(o, torch.log_softmax),
     "Add": two(torch.add),
     "Sub": two(torch.sub),
     "Mul": two(torch.mul),
     "Div": lambda o: torch.div(o[0], o[1], rounding_mode=None if o[0].is_floating_point() else "trunc"),
-    "Pow": two(torch.pow),
+    "Pow": lambda o: torch.pow(o[0], o.number(1, "", None)),
     "Sum": folded(torch.add),
     "Max": folded(torch.maximum),
     "Min": folded(torch.minimum),
@@ -211,6 +263,8 @@ OPERATORS: dict[str, Callable[[Operands], Tensor | tuple[Tensor, ...]]] = {
     "Neg": one(torch.neg),
     "Abs": one(torch.abs),
     "Sqrt": one(torch.sqrt),
+    "Log": one(torch.log),
+    "Sign": one(torch.sign),
     "Exp": one(torch.exp),
     "Floor": one(torch.floor),
     "Ceil": one(torch.ceil),
@@ -226,18 +280,22 @@ OPERATORS: dict[str, Callable[[Operands], Tensor | tuple[Tensor, ...]]] = {
     "Unsqueeze": moving.unsqueeze,
     "Transpose": moving.transpose,
     "Pad": moving.pad,
-    "Expand": lambda o: o[0] * torch.ones(o.numbers(1), dtype=o[0].dtype),
+    "Expand": expand,
     "Tile": lambda o: o[0].repeat(o.numbers(1)),
     "ReduceMean": lambda o: reduce(o, torch.mean),
     "ReduceSum": lambda o: reduce(o, torch.sum),
     "ReduceMax": lambda o: reduce(o, torch.amax),
+    "ReduceMin": lambda o: reduce(o, torch.amin),
+    "ReduceL2": lambda o: reduce(o, length),
+    "LpNormalization": normalised,
     "ArgMax": arg_largest,
+    "TopK": largest_of,
     "DepthToSpace": moving.depth_to_space,
     "SpaceToDepth": moving.space_to_depth,
     "Resize": enlarging.resize,
     "Upsample": enlarging.resize,
     "Identity": one(lambda x: x),
-    "Dropout": one(lambda x: x),
+    "Dropout": dropout,
     "Cast": cast,
     "Constant": constant,
     "ConstantOfShape": constant_of_shape,
@@ -247,8 +305,12 @@ OPERATORS: dict[str, Callable[[Operands], Tensor | tuple[Tensor, ...]]] = {
     "Equal": two(torch.eq),
     "Greater": two(torch.gt),
     "Less": two(torch.lt),
+    "GreaterOrEqual": two(torch.ge),
+    "LessOrEqual": two(torch.le),
+    "And": two(torch.logical_and),
+    "Or": two(torch.logical_or),
     "Not": one(torch.logical_not),
-    "Where": lambda o: torch.where(o[0].bool(), o[1], o[2]),
+    "Where": lambda o: torch.where(o[0], o[1], o[2]),
 }
 
 

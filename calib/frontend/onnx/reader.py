@@ -18,7 +18,9 @@ OPEN_SIZES = (0, -1)  # what exporters write for a size that is left open
 MOST_BYTES = 2**31  # of the file itself
 MOST_AXES = 8
 DOMAINS = ("", "ai.onnx")
-QUANTISED = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger", "QLinearMatMul")
+QUANTISED = (
+    "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger", "QLinearMatMul",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,11 @@ def attribute(a, reader: TensorReader, place: str) -> object:
     return simple[a.type]
 
 
+def plain(values: np.ndarray) -> np.ndarray:
+    """Real numbers of any precision as float32, in which the float network computes; others as they are."""
+    return values if values.dtype.kind in "iub" else values.astype(np.float32)
+
+
 class TensorReader:
     """Stored tensors, of the file itself or of files beside it; together they may take MAX_MEMORY bytes."""
 
@@ -176,15 +183,16 @@ class TensorReader:
             raise BfpError(f"{place} has a type that is not known; export it in float32") from None
         size = prod(dims) * dtype.itemsize
         self.left -= size
-        if dtype.kind not in "fiub" or self.left < 0:
+        half = tensor.data_type == TensorProto.BFLOAT16  # which NumPy does not know as a number
+        if not (half or dtype.kind in "fiub") or self.left < 0:
             raise BfpError(f"{place} holds no numbers, or the file's tensors take more than {MAX_MEMORY} bytes")
         if tensor.data_location == TensorProto.EXTERNAL:
             data = self.beside({e.key: e.value for e in tensor.external_data}, size, place)
-            return np.frombuffer(data, dtype.newbyteorder("<")).reshape(dims).astype(dtype)
+            return plain(np.frombuffer(data, dtype if half else dtype.newbyteorder("<")).reshape(dims).astype(dtype))
         if tensor.HasField("raw_data") and len(tensor.raw_data) != size:
             raise BfpError(f"{place} holds {len(tensor.raw_data)} bytes, its shape needs {size}")
         try:
-            return np.array(numpy_helper.to_array(tensor))
+            return plain(np.array(numpy_helper.to_array(tensor)))
         except Exception:  # onnx raises what the fields lead it to
             raise BfpError(f"{place} does not hold what its shape needs; export it again") from None
 
