@@ -87,6 +87,12 @@ def gelu_tanh(x: np.ndarray) -> np.ndarray:
     return 0.5 * x * (1.0 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
+def limited_power(x: np.ndarray, exponent: float, least: float) -> np.ndarray:
+    """What is at least ``least``, which is not below zero, to a constant power."""
+    with np.errstate(all="ignore"):
+        return np.maximum(x, max(least, 0.0)) ** exponent
+
+
 FUNCTIONS: dict[str, Function] = {
     f.name: f
     for f in (
@@ -108,6 +114,7 @@ FUNCTIONS: dict[str, Function] = {
         Function("erf", _erf, least=lambda: -1.0),
         Function("square", lambda x: x * x, least=lambda: 0.0),
         Function("cube", lambda x: x**3),
+        Function("limited_power", limited_power, ("exponent", "least"), least=lambda exponent, least: 0.0),
     )
 }
 

@@ -248,18 +248,6 @@ def written_out(t: Translation, fx: FxNode, first: object, second: object, join:
     return True
 
 
-def power(t: Translation, fx: FxNode, a: dict) -> None:
-    """A whole power of every element."""
-    known = {1: None, 2: "square", 3: "cube"}
-    if a["exponent"] not in known:
-        t.refuse(fx, f"the power {a['exponent']} is not supported; only 1, 2 and 3 are")
-    name = known[a["exponent"]]
-    if name is None:
-        t.views[fx] = operand(t, fx, a["self"])
-    else:
-        looked_up(t, fx, a["self"], name)
-
-
 def divide(t: Translation, fx: FxNode, a: dict) -> None:
     """A quotient by a constant."""
     divisor = t.number(fx, a["other"])

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from torch.fx import Node as FxNode
 
-from calib.frontend import arithmetic, constants, frames, layers, rearranging, shares_of_two, transposed, windows
+from calib.frontend import arithmetic, constants, frames, layers, powers, rearranging, shares_of_two, transposed, windows
 from calib.frontend.translation import Translation, bind, fixed_size, operator_name
 
 SUPPORTED = (
@@ -73,7 +73,8 @@ NAMED: dict[Handler, str] = {
     arithmetic.plain("abs"): "abs",
     arithmetic.plain("erf"): "erf",
     arithmetic.plain("square"): "square",
-    arithmetic.power: "pow",
+    powers.power: "pow",
+    powers.root: "sqrt",
     arithmetic.gelu: "gelu",
     arithmetic.elu: "elu",
     arithmetic.selu: "selu",

@@ -114,6 +114,7 @@ FUNCTION = Table(
         "erf": torch.erf,
         "square": torch.square,
         "cube": lambda x: x**3,
+        "limited_power": lambda x, exponent, least: x.clamp(min=max(least, 0.0)) ** exponent,
     },
 )
 
