@@ -70,7 +70,7 @@ REFUSALS = {
     "view": (Fn(lambda m, x: F.relu(m[0](x.view(1, 9, 3, 8))), conv(9)), ["rearranging a map of (3, 9, 8) into (1, 9, 3, 8)"]),
     "one image": (Fn(lambda m, x: x[0]), ["aten.select", "batch axis must stay"]),
     "flipped rows": (Fn(lambda m, x: m[0](F.pad(x, (0, 0, 0, 50)).flip(2)), conv()), ["aten.flip", "rearranging"]),
-    "permute": (Fn(lambda m, x: m[0](x.permute(0, 1, 3, 2)), conv()), ["aten.permute", "rearranging"]),
+    "permute": (Fn(lambda m, x: m[0](x.permute(0, 2, 1, 3)), conv(9)), ["aten.permute", "rearranging"]),
     "batch axis": (Fn(lambda m, x: x.flatten()), ["reshaping", "batch axis"]),
     "unflattened": (nn.Sequential(nn.Linear(8, 2)), ["layer 0", "flatten before it"]),
     "pool of flat": (Fn(lambda m, x: F.max_pool2d(x.view(1, 3, 72), 2)), ["not a map"]),

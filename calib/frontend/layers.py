@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import prod
 
 import numpy as np
+import torch
 from torch.fx import Node as FxNode
 
 from bfp.graph import Window
@@ -14,13 +15,36 @@ from calib.frontend.contractions import product
 from calib.frontend.dilated import trimmed
 from calib.frontend.translation import Translation, pair, shape_of
 from calib.frontend.transposed import transposed_convolution, transposed_convolution_1d
-from calib.frontend.views import View
+from calib.frontend.rearranging import view_of
+from calib.frontend.refusals import Refusal
+from calib.frontend.views import View, numbers
 from calib.network.float_network import TrainedSums
 
 
 def convolution(t: Translation, fx: FxNode, a: dict) -> None:
     """Over rows and columns, in any number of groups."""
-    convolve(t, fx, a, t.map(fx, a["input"]), None)
+    try:
+        source = t.map(fx, a["input"])
+    except Refusal:
+        turned = turned_map(t, fx, a["input"])
+        if turned is None:
+            raise
+        convolve(t, fx, a, turned, None, turned=True)
+        made = t.views[fx].tensor
+        t.views[fx] = view_of(t, made, torch.from_numpy(turned_index(t, made)))
+        return
+    convolve(t, fx, a, source, None)
+
+
+def turned_index(t: Translation, tensor: str) -> np.ndarray:
+    """Which elements of a tensor a map is whose rows are its columns, int64 [1, C, width, height]."""
+    return numbers(t.draft.shapes[tensor]).transpose(0, 2, 1)[None]
+
+
+def turned_map(t: Translation, fx: FxNode, value: object) -> str | None:
+    """The tensor whose columns are the rows of a value, None where there is no such."""
+    view = t.view(fx, value)
+    return view.tensor if np.array_equal(t.index(value), turned_index(t, view.tensor)) else None
 
 
 def convolution_1d(t: Translation, fx: FxNode, a: dict) -> None:
@@ -37,20 +61,25 @@ def convolution_of_any_rank(t: Translation, fx: FxNode, a: dict) -> None:
     (convolution_1d if rank == 3 else frames.convolution if rank == 5 else convolution)(t, fx, a)
 
 
-def convolve(t: Translation, fx: FxNode, a: dict, source: str, along: int | None) -> None:
-    """A convolution of a tensor; ``along`` is the one axis, None for both."""
+def convolve(t: Translation, fx: FxNode, a: dict, source: str, along: int | None, turned: bool = False) -> None:
+    """A convolution of a tensor; ``along`` is the one axis, None for both. turned: whether the tensor's columns are the value's rows."""
+
+    def by_axis(value: object, other: int = 1) -> tuple[int, int]:
+        return pair(value, along, other)[:: -1 if turned else 1]
+
     weight = t.constant(fx, a["weight"], "weight")
+    weight = weight.swapaxes(2, 3) if turned else weight
     filters, per_group = weight.shape[:2]
     kh, kw = pair(weight.shape[2:], along)
     groups, in_channels = a["groups"], t.draft.shapes[source][0]
-    dilation = pair(a["dilation"], along)
+    dilation = by_axis(a["dilation"])
     if isinstance(a["padding"], str):
         total = tuple((k - 1) * d for k, d in zip((kh, kw), dilation)) if a["padding"] == "same" else (0, 0)
         low, high = (total[0] // 2, total[1] // 2), (total[0] - total[0] // 2, total[1] - total[1] // 2)
     else:
-        low = high = pair(a["padding"], along, 0)
+        low = high = by_axis(a["padding"], 0)
     bias = t.constant(fx, a["bias"], "bias")
-    window = Window((kh, kw), pair(a["stride"], along), (*low, *high), dilation)
+    window = Window((kh, kw), by_axis(a["stride"]), (*low, *high), dilation)
     window, (rows, columns) = trimmed(window, t.draft.shapes[source][1:])
     weight = weight.reshape(filters, per_group, kh, kw)[:, :, rows, columns]
     weights = weight, np.zeros(filters) if bias is None else bias

@@ -18,6 +18,7 @@ from calib.eval_mode import to_eval
 from calib.frontend.aten import ALIASES, FRESH
 from calib.frontend.in_place import without_scatters
 from calib.frontend.inputs import arranged
+from calib.frontend.taken_apart import apart
 from calib.frontend.trace_advice import advice
 from calib.frontend.translation import bind, operator_name
 
@@ -97,6 +98,7 @@ def _export(module: torch.nn.Module, images: tuple[torch.Tensor, ...]) -> torch.
     if nested or _writes_shared_values(program.graph):
         program = program.run_decompositions({})
         without_scatters(program.graph)
+    apart(program.graph)
     return program
 
 
