@@ -119,3 +119,11 @@ def test_what_is_around_a_map_and_what_scales_both(case):
 def test_sums_of_windows():
     check(Fn(lambda m, x: F.avg_pool2d(m[0](x), 2, divisor_override=1), conv()), operators="conv avg_pool")
     check(nn.AvgPool2d(3, 2, 1, divisor_override=5), operators="avg_pool depthwise")
+
+
+@pytest.mark.parametrize("size, target", [((2, 2), 7), ((3, 5), 7), ((4, 4), 6)])
+def test_adaptive_pools_that_enlarge_before_a_kernel_that_covers_them(size, target):
+    """As VGG has them at small pictures, of too many channels to move: the convolution is a fully connected layer of the cells."""
+    module = Fn(lambda m, x: m[1](F.adaptive_avg_pool2d(m[0](x), target)).relu(), conv(3, 200, 1), conv(200, 5, target))
+    graph = check(module, (3, *size))
+    assert {node.op for node in graph.nodes} == {"conv", "avg_pool", "concat"} and sum(node.op == "conv" for node in graph.nodes) == 2

@@ -26,6 +26,8 @@ def convolution(t: Translation, fx: FxNode, a: dict) -> None:
     try:
         source = t.map(fx, a["input"])
     except Refusal:
+        if covers(t, fx, a):
+            return
         turned = turned_map(t, fx, a["input"])
         if turned is None:
             raise
@@ -34,6 +36,17 @@ def convolution(t: Translation, fx: FxNode, a: dict) -> None:
         t.views[fx] = view_of(t, made, torch.from_numpy(turned_index(t, made)))
         return
     convolve(t, fx, a, source, None)
+
+
+def covers(t: Translation, fx: FxNode, a: dict) -> bool:
+    """Whether a convolution's kernel covers its map, so that it is a fully connected layer: then that is made, in whatever order."""
+    weight, shape = t.constant(fx, a["weight"], "weight"), shape_of(a["input"])
+    inside = a["padding"] == "valid" or not isinstance(a["padding"], str) and not any(a["padding"])
+    whole = inside and a["groups"] == 1 and weight.shape[1:] == shape[1:]
+    if whole:
+        bias = t.constant(fx, a["bias"], "bias")
+        matrix_product(t, fx, a["input"], weight.reshape(len(weight), -1), np.zeros(len(weight)) if bias is None else bias)
+    return whole
 
 
 def turned_index(t: Translation, tensor: str) -> np.ndarray:
