@@ -50,6 +50,11 @@ REFUSALS = {
     "bicubic": (nn.Sequential(nn.Upsample(scale_factor=2, mode="bicubic"), conv()), ["layer 0", "aten.upsample_bicubic2d", "supported are"]),
     "hardshrink": (nn.Sequential(conv(), nn.Hardshrink(), conv(4)), ["layer 1", "aten.hardshrink", "supported are conv2d"]),
     "divide": (Fn(lambda m, x: 1 / (x + 2)), ["aten.reciprocal"]),
+    "unpooled": (
+        Fn(lambda m, x: m[1](F.max_unpool2d(*F.max_pool2d(m[0](x), 2, return_indices=True), 2, output_size=(7, 6))), conv(), conv(4)),
+        ["max_unpool2d is not supported; make the map larger with nn.Upsample", "its values alone: where the maxima were"],
+    ),
+    "length": (Fn(lambda m, x: m[1](F.normalize(m[0](x), dim=1)), conv(), conv(4)), ["linalg_vector_norm", "use batch norm and train again"]),
     "divide by zero": (Fn(lambda m, x: x / 0), ["NaN or infinite"]),
     "rounded quotient": (Fn(lambda m, x: torch.div(x, 2, rounding_mode="floor")), ["rounding_mode floor"]),
     "position": (Constant(lambda level, x: x + level.cumsum(3)), ["aten.add", "(3, 9, 8)", "pixel to pixel"]),

@@ -135,6 +135,18 @@ def test_sums_between_digits_are_within_what_is_proved():
     assert (sum(map(np.abs, products)) <= (np.abs(w) + 2 * LARGEST_DIGIT) * (np.abs(a) + 2 * LARGEST_DIGIT)).all()
 
 
+def test_a_refusal_of_products_says_why_digits_do_not_help():
+    artifact, node = wide_layer()
+    p = artifact.parameters[node.name]
+    steep = replace(p, align_shift=np.full_like(p.align_shift, 15))
+    spread = replace(artifact, parameters={**artifact.parameters, node.name: steep})
+    with pytest.raises(BfpError) as error:
+        arrangements([spread], EngineOptions(products=4), 27, 18)
+    message = str(error.value)
+    assert "engine option products is 4; mantissas up to 127" in message
+    assert f"mantissas as digits do not give more: node {node.name}" in message and "ask for fewer products" in message
+
+
 def test_a_layer_whose_sums_might_leave_32_bits_keeps_the_array_wide():
     artifact, node = wide_layer()
     prove_digits(artifact, dense_operands(artifact, node), 16)

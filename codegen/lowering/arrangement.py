@@ -128,6 +128,7 @@ def arrangements(
     where the option ``products`` asks for more than any of them allows.
     """
     refused: list[BfpError] = []
+    unproved: list[BfpError] = []
 
     def candidates(lowered: list[Lowered]) -> list[Candidate | None]:
         layers, found = [layer for one in lowered for layer in multiplied(one.artifact, options.lanes)], []
@@ -147,7 +148,7 @@ def arrangements(
             try:
                 one.check()
             except BfpError as error:
-                refused.append(error)
+                unproved.append(error)
             else:
                 return [one.arrangement]
         return []
@@ -156,7 +157,8 @@ def arrangements(
     with_parts = [one for lowered in inputs_in_parts(artifacts) for one in candidates(lowered)]
     found = [*([widest.arrangement] if widest else []), *best(with_digits), *best(with_parts)]
     if not found:
-        raise refused[0]
+        digits = f"; mantissas as digits do not give more: {unproved[0]}" if unproved else ""
+        raise BfpError(f"{refused[0]}{digits}")
     return found
 
 
