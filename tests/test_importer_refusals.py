@@ -86,7 +86,6 @@ REFUSALS = {
     "computed weight": (Fn(lambda m, x: F.conv2d(x, x)), ["weight is computed by x"]),
     "two inputs": (Two(), ["takes 2 inputs (image, mask)"]),
     "no output": (Fn(lambda m, x: (None, 3)), ["returns 0 values"]),
-    "one of two is a constant": (Fn(lambda m, x: (m[0](x), torch.ones(1, 3)), conv()), ["which does not depend on its input"]),
     "no input": (Constant(lambda level, x: level), ["p_level, which does not depend on its input"]),
     "state": (Counter(), ["buffer seen: writes to it", "keeps no state"]),
     "data-dependent": (Branching(), ["cannot be traced", "(3, 9, 8)", "control flow on data"]),

@@ -8,6 +8,7 @@ import numpy as np
 from torch.fx import Node as FxNode
 
 from calib.frontend.host_program import Handler, HostProgram, image_axis
+from calib.frontend.host_tail import COMPUTED
 from calib.frontend.host_values import HostValue, NoHost, combined, constant, reshaped, stepped, with_bits, written
 from calib.frontend.translation import pair, shape_of
 
@@ -55,6 +56,77 @@ def norm(h: HostProgram, fx: FxNode, a: dict) -> HostValue:
     if order not in (2, None):
         raise NoHost(f"a norm of order {order} is not supported")
     return stepped(reduced(stepped(x, written("square")), "sum", axes, a["keepdim"]), written("sqrt"))
+
+
+def variance(root: bool) -> Handler:
+    """The variance along some axes, or its root."""
+
+    def made(h: HostProgram, fx: FxNode, a: dict) -> HostValue:
+        x = h.value(a["self"])
+        axes = axes_of_call(x, a.get("dim"))
+        count = math.prod(x.shape[axis] for axis in axes)
+        given = a.get("correction", a.get("unbiased", True))
+        left = count - (1 if given is None else float(given))
+        if left <= 0:
+            raise NoHost("a variance of one value is not supported")
+        apart = stepped(combined("subtract", x, reduced(x, "mean", axes)), written("square"))
+        found = with_bits(reduced(apart, "sum", axes, a.get("keepdim", False)), "times", 1 / left)
+        return stepped(found, written("sqrt")) if root else found
+
+    return made
+
+
+def length(x: HostValue, axis: int) -> HostValue:
+    """The length of vectors along an axis, which keeps one index."""
+    return stepped(reduced(stepped(x, written("square")), "sum", [axis]), written("sqrt"))
+
+
+def cosine(h: HostProgram, fx: FxNode, a: dict) -> HostValue:
+    """The cosine between vectors."""
+    units = []
+    for operand in (a["x1"], a["x2"]):
+        x = h.value(operand)
+        if len(x.shape) + x.batched != len(shape_of(fx)) + 1:
+            raise NoHost("vectors of unlike shapes are not supported")
+        units.append(combined("divide", x, with_bits(length(x, image_axis(x, a["dim"])), "at_least", a["eps"])))
+    product_ = combined("multiply", *units)
+    return reduced(product_, "sum", [image_axis(product_, a["dim"])], False)
+
+
+def distance(h: HostProgram, fx: FxNode, a: dict) -> HostValue:
+    """The distance between vectors along the last axis."""
+    apart = with_bits(combined("subtract", h.value(a["x1"]), h.value(a["x2"])), "plus", a["eps"])
+    axis = len(apart.shape) - 1
+    if a["p"] == 2:
+        return without(length(apart, axis), [axis], a["keepdim"])
+    if a["p"] != 1:
+        raise NoHost(f"a distance of order {a['p']} is not supported")
+    return reduced(stepped(apart, written("abs")), "sum", [axis], a["keepdim"])
+
+
+def normalised(h: HostProgram, fx: FxNode, a: dict) -> HostValue:
+    """Batch normalisation: a scale and a shift of every channel."""
+    x = h.value(a["input"])
+    mean, var, gamma, beta = (h.known.value(a[key]) for key in ("running_mean", "running_var", "weight", "bias"))
+    if a.get("training") or mean is None or var is None or not x.batched:
+        raise NoHost("batch norm by the statistics of the batch is not supported")
+    with np.errstate(all="ignore"):
+        scale = (1.0 if gamma is None else gamma) / np.sqrt(var + a["eps"])
+    shift = (0.0 if beta is None else beta) - mean * scale
+    shape = (-1, *(1,) * (len(x.shape) - 1))
+    return combined("add", combined("multiply", x, constant(scale.reshape(shape))), constant(shift.reshape(shape)))
+
+
+def resized(name: str) -> Handler:
+    """A map in another size."""
+
+    def made(h: HostProgram, fx: FxNode, a: dict) -> HostValue:
+        x, steps = h.value(fx.args[0]), COMPUTED[name](fx, a)
+        if steps is None or len(x.shape) != 3 or not x.batched:
+            raise NoHost("a change of size by uneven factors is not supported")
+        return stepped(x, steps, shape_of(fx)[1:])
+
+    return made
 
 
 def log_sum_exp(h: HostProgram, fx: FxNode, a: dict) -> HostValue:
@@ -246,4 +318,10 @@ ALONG: dict[str, Handler] = {
     "conv2d": convolution,
     **dict.fromkeys(("max_pool2d", "max_pool2d_with_indices"), pooling("max_pool")),
     "avg_pool2d": pooling("average_pool"),
+    "std": variance(True),
+    "var": variance(False),
+    "cosine_similarity": cosine,
+    "pairwise_distance": distance,
+    **dict.fromkeys(("batch_norm", "_native_batch_norm_legit_no_training"), normalised),
+    **{name: resized(name) for name in ("upsample_nearest2d", "upsample_bilinear2d")},
 }

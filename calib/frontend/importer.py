@@ -86,8 +86,11 @@ def _imported(job: _Job, joins: bool) -> FloatNetwork:
     translation, known = job.begun()
     results = returned_values(job.program, job.name)
     ends = [end_of(value, known, joins) for _, value in results]
-    _translate(job, translation, [source for end in ends for source in sources(end)])
-    for source in (source for end in ends for source in sources(end)):
+    ending = [source for end in ends for source in sources(end)]
+    if any(known.depends(source) for source in ending) and not all(known.depends(source) for source in ending):
+        raise Refusals(job.name, ())  # the host returns what is constant
+    _translate(job, translation, ending)
+    for source in ending:
         _check_output(translation, source)
     finish_all(translation, ends)
     return _finished(translation.draft, [place for place, _ in results])
@@ -106,8 +109,6 @@ def _with_host(job: _Job, refusals: Refusals) -> FloatNetwork:
             return _imported(job, joins=True)
         except Refusals:
             pass  # what is put together is not all that the engine lacks
-    if not all(known.depends(value) for value in values):
-        raise refusals
     try:
         program = host_program(list(job.program.graph.nodes), values, set(refusals.calls), known)
         _translate(job, translation, [v for v, made in program.values.items() if made.source is not None])
@@ -185,4 +186,7 @@ def _check_output(t: Translation, source: FxNode) -> None:
             "return what the network computes from the image"
         )
     if host_tail.image_shape(source) is None:
-        t.refuse(source, f"reshaping the result to {shape_of(source)} is not supported; the batch axis must stay")
+        try:
+            t.refuse(source, f"reshaping the result to {shape_of(source)} is not supported; the batch axis must stay")
+        except Refusal as obstacle:
+            raise Refusals(t.draft.name, [obstacle], [source]) from None
