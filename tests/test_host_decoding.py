@@ -195,6 +195,13 @@ def time_first(m, x):
     return F.log_softmax(y.permute(2, 0, 1), dim=2)
 
 
+def row_by_row(m, x):
+    """The same, through a linear layer of all places as rows."""
+    y = m[3](maps(m, x)[0]).amax(2).permute(2, 0, 1)
+    t, b, c = y.shape
+    return m[8](y.reshape(t * b, c)).view(t, b, -1)
+
+
 def with_constants(m, x):
     """SSD while it is trained: offsets, scores, and the priors, which are the same for every picture."""
     y = maps(m, x)[1]
@@ -208,6 +215,11 @@ def twins(m, x):
     both = torch.stack([a, b], 1)
     close = F.cosine_similarity(a, b), F.pairwise_distance(a, b), F.pairwise_distance(a, b, p=1, keepdim=True)
     return *close, both.std(2), both.var(2, unbiased=False, keepdim=True)
+
+
+def several_opinions(m, x):
+    """The mean of several softmaxes, stacked in front of the batch."""
+    return torch.stack([m[layer](maps(m, x)[0]).flatten(1)[:, :4].softmax(1) for layer in (2, 3, 5)]).mean(0)
 
 
 def attended(m, x):
@@ -225,7 +237,7 @@ def angles(m, x):
 
 DECODERS = (
     distribution, integral, matrix, einsum, priors, priors_in_place, centred, peaks, soft_argmax, hard_argmax, segments, metric,
-    generalised_mean, raw_too, only_image, time_first, with_constants, twins, attended, angles,
+    generalised_mean, raw_too, only_image, time_first, row_by_row, with_constants, twins, several_opinions, attended, angles,
 )  # fmt: skip
 CASES = {f.__name__: f for f in DECODERS}
 # what the engine computes besides convolutions and means
@@ -234,6 +246,7 @@ ENGINES = {
     "segments": {"upsample_nearest"},
     "generalised_mean": {"lookup", "depthwise"},
     "time_first": {"max_pool"},
+    "row_by_row": {"max_pool"},
     "twins": {"add", "slice_pad"},  # a picture the other way round
     "angles": {"minimum", "slice_pad"},
 }
@@ -242,7 +255,7 @@ SHARP = {"peaks", "hard_argmax", "segments", "matrix", "raw_too", "angles", "onl
 
 def module_of(case):
     bins = nn.Conv2d(BINS, 1, 1, bias=False)
-    layers = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, 2, 1), conv(8, 4 * BINS, 1), conv(8, CLASSES, 1), bins, conv(8, 4, 1), conv(8, 1, 1), nn.BatchNorm2d(1)
+    layers = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, 2, 1), conv(8, 4 * BINS, 1), conv(8, CLASSES, 1), bins, conv(8, 4, 1), conv(8, 1, 1), nn.BatchNorm2d(1), nn.Linear(CLASSES, 5)
     module = lively(Fn(CASES[case], *layers))
     bins.weight.data[:] = torch.arange(float(BINS)).view(1, BINS, 1, 1)
     return module

@@ -56,7 +56,7 @@ def larger(x):
 NETWORKS = {
     "own/small": lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()),
     "own/gated": lambda: nn.Sequential(nn.Conv2d(3, 8, 3), Each(torch.exp), nn.Conv2d(8, 8, 3), Each(torch.sqrt), nn.Conv2d(8, 8, 1)),
-    "own/exp": lambda: nn.Sequential(nn.Conv2d(3, 8, 3), Each(torch.exp), nn.Conv2d(8, 8, 1)),
+    "own/exp": lambda: nn.Sequential(nn.Conv2d(3, 8, 3), Each(torch.exp), nn.Conv2d(8, 8, 3)),
     "own/norm": lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), Each(torch.exp), Each(larger)),
     "own/broken": broken,
     "own/wrong": wrong,

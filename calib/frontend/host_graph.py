@@ -16,7 +16,7 @@ from calib.frontend.host_calls import CALLS, add_call
 from calib.frontend.host_moves import MOVES
 from calib.frontend.host_program import HostProgram, plain_name
 from calib.frontend.host_tail import ordering, tail
-from calib.frontend.host_values import HostValue, NoHost, written
+from calib.frontend.host_values import HostValue, NoHost, reshaped, written
 from calib.frontend.translation import Translation
 
 # what the host computes as well in front of what is its own, more exactly than tables do, of one value and constants
@@ -140,7 +140,7 @@ class Emission:
     def _leaf(self, value: HostValue) -> tuple[str, tuple[str, ...]]:
         """The tensor that the engine ends with, and the steps from it to the value. Raises Refusal."""
         t, fx = self.t, value.source
-        steps = ordering(t, fx) if t.view(fx, fx).index is not None else None
+        steps = ordering(t, fx, value.held) if t.view(fx, fx).index is not None else None
         if steps is not None:
             return t.view(fx, fx).tensor, steps
         return t.tensor(fx, fx), written("reshape", *value.held)
@@ -191,9 +191,15 @@ def tidy(steps: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(s for s, after in zip(steps, behind) if not (s.startswith("reshape.") and after.startswith("reshape.")))
 
 
+def _with_batch(value: HostValue) -> HostValue:
+    """A result, whose first axis is the batch again where it has one index."""
+    shape = value.shape[1:] if not value.batched and value.shape[:1] == (1,) and len(value.shape) > 1 else value.shape
+    return reshaped(value, shape)
+
+
 def finish_program(t: Translation, program: HostProgram, results: Sequence[FxNode]) -> None:
     """Give the draft its outputs, and all that the host makes of them. Raises Refusal and NoHost."""
-    found = [HostValue(v.shape, v.batched, (v,)) for v in (program.value(r) for r in results)]
+    found = [_with_batch(program.value(r)) for r in results]
     emission = Emission(t, found)
     numbers = [emission.number(v) for v in found]
     draft = t.draft

@@ -56,8 +56,8 @@ def stack(h: HostProgram, fx: FxNode, a: dict) -> HostValue:
     parts = [h.value(v) for v in a["tensors"]]
     batched = any(p.batched for p in parts)
     axis = a["dim"] % len(shape_of(fx)) - batched
-    if axis < 0:
-        raise NoHost("the batch axis must stay")
+    if axis < 0:  # in front of the batch, which is one of an image's axes from then on
+        return side_by_side([reshaped(p, (1, *(1,) * p.batched, *p.shape), False) for p in parts], 0)
     parts = [p if p.batched == batched else reshaped(p, p.shape[batched:], batched) for p in parts]
     return side_by_side([reshaped(p, (*p.shape[:axis], 1, *p.shape[axis:])) for p in parts], axis)
 

@@ -10,7 +10,7 @@ from torch.fx import Node as FxNode
 from calib.frontend.decoding import Constants
 from calib.frontend.host_tail import has_batch, image_shape
 from calib.frontend.host_values import HostValue, NoHost, constant, single
-from calib.frontend.translation import operator_name
+from calib.frontend.translation import operator_name, shape_of
 
 Made = Union[HostValue, list]  # a list of values where a call has several results
 
@@ -32,10 +32,11 @@ class HostProgram:
             return constant(number)
         if not isinstance(operand, FxNode):
             raise NoHost(f"operand {operand} is not supported")
-        shape = image_shape(operand)
-        if shape is None or operand in self.several:
-            raise NoHost("the batch axis must stay")
-        self.values[operand] = HostValue(shape, has_batch(operand), source=operand)
+        if operand in self.several:
+            raise NoHost("several results at once")
+        shape = image_shape(operand)  # of a value that has its only image in no axis of its own, all of its axes are that image's
+        batched = shape is not None and has_batch(operand)
+        self.values[operand] = HostValue(shape_of(operand) if shape is None else shape, batched, source=operand)
         return self.values[operand]
 
     def number(self, operand: object) -> float | None:

@@ -210,9 +210,12 @@ def finish(t: Translation, end: Tail) -> tuple[str, tuple[str, ...]]:
     return tensor, before + behind if behind else ()
 
 
-def ordering(t: Translation, fx: FxNode) -> tuple[str, ...] | None:
-    """The host's steps from a value's tensor to the value, None where axes in another order do not make it."""
-    view, sizes = t.view(fx, fx), image_shape(fx)
+def ordering(t: Translation, fx: FxNode, sizes: tuple[int, ...] | None = None) -> tuple[str, ...] | None:
+    """The host's steps from a value's tensor to the value, None where axes in another order do not make it.
+
+    sizes: the value's shape, of one image, where it is not ``image_shape``.
+    """
+    view, sizes = t.view(fx, fx), image_shape(fx) if sizes is None else sizes
     count = prod(t.draft.shapes[view.tensor])
     if view.index is None or sizes is None or not is_order(view.index, count):
         return None

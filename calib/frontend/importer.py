@@ -87,9 +87,10 @@ def _imported(job: _Job, joins: bool) -> FloatNetwork:
     results = returned_values(job.program, job.name)
     ends = [end_of(value, known, joins) for _, value in results]
     ending = [source for end in ends for source in sources(end)]
-    if any(known.depends(source) for source in ending) and not all(known.depends(source) for source in ending):
+    computed = [source for source in ending if known.depends(source)]
+    _translate(job, translation, computed)
+    if computed and len(computed) < len(ending):
         raise Refusals(job.name, ())  # the host returns what is constant
-    _translate(job, translation, ending)
     for source in ending:
         _check_output(translation, source)
     finish_all(translation, ends)
@@ -114,7 +115,9 @@ def _with_host(job: _Job, refusals: Refusals) -> FloatNetwork:
         _translate(job, translation, [v for v, made in program.values.items() if made.source is not None])
         finish_program(translation, program, values)
     except (NoHost, Refusal, Refusals):
-        raise refusals from None
+        if refusals.obstacles:
+            raise refusals from None
+        raise BfpError(f"network {job.name} returns a constant that the host cannot hold; return only what it computes") from None
     return _finished(translation.draft, [place for place, _ in results])
 
 
