@@ -11,8 +11,9 @@ def to_eval(module: torch.nn.Module) -> torch.nn.Module:
     """The module itself, in eval mode.
 
     What torch.export has made keeps the mode that it was exported in: it has no other, and says so by
-    NotImplementedError. Its graph is looked at afterwards, and refused where it still trains.
+    NotImplementedError. Its graph is looked at afterwards, and refused where it still trains. A frozen TorchScript module
+    has no mode at all.
     """
-    with suppress(NotImplementedError):
+    with suppress(NotImplementedError, AttributeError):
         module.eval()
     return module

@@ -41,7 +41,7 @@ CALIBRATION = 64  # images that calibrate, where nobody says another number
 
 
 class Emulation(torch.nn.Module):
-    """The engine's answers, bit for bit: normalised images float [N, C, H, W] (or [N, C, L]) to what the network returns.
+    """The engine's answers, bit for bit: normalised images, as ``calibrate`` takes them, to what the network returns.
 
     Several inputs are given one by one, in order, or by their names; several outputs come as a dict by their names. The
     answers are float64 on the CPU, and have no gradient. ``forward`` raises BfpError for images of other inputs or of
@@ -84,7 +84,7 @@ class Artifact:
         return Artifact(artifact_file.save(self.record, Path(path)), self.network)
 
     def emulate(self, device: str = "auto") -> Emulation:
-        """The engine's arithmetic as a torch.nn.Module, for batches of images [N, C, H, W] or [N, C, L].
+        """The engine's arithmetic as a torch.nn.Module, for batches of images, to what the network returns, in its shapes.
 
         device: where torch computes, ``cpu``, ``cuda``, or ``auto``: a GPU where there is one. Raises BfpError for
         another device, or one that is not there.
@@ -171,7 +171,7 @@ def evaluation(artifact: bfp.artifact.Artifact, figures: dict, device: str, note
 def as_it_was(module: torch.nn.Module) -> Iterator[torch.nn.Module]:
     """The module, or a copy of it on the CPU where it lies elsewhere; afterwards, what trained is in training again."""
     parts = list(module.modules()) if isinstance(module, torch.nn.Module) else []
-    training = [part for part in parts if part.training]
+    training = [part for part in parts if getattr(part, "training", False)]  # a frozen TorchScript module has no mode
     elsewhere = parts and any(t.device.type == "cuda" for t in (*module.parameters(), *module.buffers()))
     try:
         yield copy.deepcopy(module).cpu() if elsewhere else module
@@ -194,9 +194,9 @@ def calibrate(
     """An artifact of a module, calibrated on normalised images.
 
     module: takes one batch of images; stays as it is, in training where it was. images: as the module takes them, an
-    array or tensor, float [N, C, H, W] (or [N, C, L]), of several inputs a dict of such by their names, or an iterable of
-    such batches, alone or with labels [N], as a DataLoader gives them; the first ``limit`` images are taken. name: of the
-    network. classes: names of the values of the first output; of another one ``{name of the output: names}``. seed: of
+    array or tensor, float [N, C, H, W] (or [N, C, L], or [N, C, T, H, W] of films), of several inputs a dict of such by
+    their names, or an iterable of such batches, alone or with labels [N], as a DataLoader gives them; the first ``limit``
+    images are taken. name: of the network. classes: names of the values of the first output; of another one ``{name of the output: names}``. seed: of
     what is drawn. task: as in a network's file, of that output, by whose figure candidates are compared; without it the
     output's shape decides. Further arguments are the keys of a network file's ``[bfp]`` section, such as ``weights=6``
     (mantissa bits) or ``method="max"``. Notes of what the artifact rests on go to stderr. Raises BfpError naming the

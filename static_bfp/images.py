@@ -18,7 +18,8 @@ Images = "np.ndarray | torch.Tensor | Mapping | Iterable"
 
 
 def batches(images: Images) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray | None]]:
-    """Batches of normalised images, float32 [N, C, H, W] or [N, C, L] of each input by name, and labels, int64 [N], or None.
+    """Batches of normalised images, float32 [N, C, H, W], [N, C, L] or [N, C, T, H, W] of each input by name, and labels,
+    int64 [N], or None.
 
     images: one array or tensor, of several inputs a mapping from their names to such, or an iterable of these, or of
     pairs of these and labels, as a DataLoader is; labels that are no class indices count as none. An only input has the
@@ -44,10 +45,10 @@ def batches(images: Images) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray 
 def checked(values: object) -> np.ndarray:
     """A batch of one input, float32. Raises BfpError for what is none."""
     found = as_array(values)
-    if found.ndim not in (3, 4) or not np.issubdtype(found.dtype, np.floating) or not np.isfinite(found).all():
+    if found.ndim not in (3, 4, 5) or not np.issubdtype(found.dtype, np.floating) or not np.isfinite(found).all():
         raise BfpError(
             f"a batch of images is {found.dtype} of shape {found.shape}; it must be finite normalised floats "
-            "[N, C, H, W] or [N, C, L]"
+            "[N, C, H, W], [N, C, L], or [N, C, T, H, W] of films"
         )
     return found.astype(np.float32)
 
@@ -79,7 +80,7 @@ def check_shape(values: Mapping[str, np.ndarray], graph: Graph) -> None:
     """Raise BfpError where images, as of ``batches``, are not of the inputs and of the shapes that a network takes."""
     for name, tensor in zip(in_order(values, graph.inputs), graph.inputs):
         found, wanted = values[name].shape[1:], tuple(graph.shapes[tensor])
-        if (found if len(found) == 3 else (found[0], 1, found[1])) != wanted:
+        if as_map(values[name][:1]).shape[1:] != wanted:
             of = "images have" if len(graph.inputs) == 1 else f"images of the input {name} have"
             raise BfpError(f"{of} the shape {found}; {graph.name} takes {wanted}, channels, rows and columns")
 

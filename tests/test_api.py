@@ -69,6 +69,31 @@ def test_sequences_and_plain_arrays():
 
 
 @pytest.mark.parametrize(
+    "network, shape",
+    [
+        (nn.Sequential(nn.Conv2d(2, 3, 3)), (2, 6, 7)),
+        (nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten()), (2, 6, 7)),
+        (nn.Sequential(nn.Conv2d(2, 3, 3), nn.AdaptiveAvgPool2d(1)), (2, 6, 7)),
+        (nn.Sequential(nn.Conv1d(2, 3, 3)), (2, 9)),
+        (nn.Sequential(nn.Conv3d(2, 3, 2), nn.ReLU(), nn.MaxPool3d(2)), (2, 5, 5, 7)),
+    ],
+)
+def test_answers_have_the_shape_of_what_the_module_returns(network, shape, tmp_path):
+    images = torch.randn(4, *shape)
+    artifact, wanted = static_bfp.calibrate(network, images, method="max"), network(images).detach().double()
+    again = static_bfp.load(artifact.save(tmp_path / "a.npz") and tmp_path / "a.npz")
+    for found in (artifact.emulate("cpu")(images), again.emulate("cpu")(images)):
+        assert found.shape == wanted.shape and (found - wanted).abs().max() < 0.05 * wanted.abs().max()
+
+
+def test_frozen_scripts_and_programs_of_several_images():
+    network, images = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3)).eval(), torch.randn(2, 2, 6, 7)
+    assert static_bfp.calibrate(torch.jit.freeze(torch.jit.script(network)), images, method="max").record.graph.nodes
+    with pytest.raises(BfpError, match="exported for batches of another size"):
+        static_bfp.calibrate(torch.export.export(network, (images,)), images, method="max")
+
+
+@pytest.mark.parametrize(
     "images, options, message",
     [
         (3, {}, "give an array, a tensor, or a DataLoader"),

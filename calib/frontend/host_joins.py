@@ -83,10 +83,12 @@ def finish_all(t: Translation, ends: list[End]) -> None:
             draft.joins = (*draft.joins, Join(draft.unique("joined"), parts, end.axis, end.steps))
             return ~(len(draft.joins) - 1)
         tensor, steps = finish(t, end)
+        shape = image_shape(end.result) or (1,)
         if not part:
-            found.append((tensor, steps))
+            # a vector is what outputs are; whatever else the network returns has its own shape
+            found.append((tensor, steps if steps or len(shape) == 1 else written("reshape", *shape)))
             return len(found) - 1
-        entry = tensor, steps or written("reshape", *(image_shape(end.result) or (1,)))
+        entry = tensor, steps or written("reshape", *shape)
         if entry not in shared:
             shared[entry] = len(found)
             found.append(entry)

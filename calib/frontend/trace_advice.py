@@ -15,6 +15,7 @@ PRECISION = "all of its layers must have one type of real numbers; call .float()
 QUANTISED = "it holds layers that are quantised already; give the module with float weights"
 CONTROL = "forward must have no control flow on data: what is computed must not depend on the image's values"
 SIZE = "check the input size"
+BATCH = "it was exported for batches of another size; export it with one image, or with torch.export.Dim for axis 0"
 RESULT = "forward must return tensors, alone or in tuples, lists, dicts and dataclasses"
 TAKEN = "forward must take the picture itself, no dict or list that holds it"
 LAZY = "it holds lazy layers: give them an image of this size once, where the module is made"
@@ -27,6 +28,7 @@ LAYERS = (
 )
 # of torch's words, in order; the first that occurs decides
 WORDS = (
+    (r"Guard failed: .*size\(\)\[0\]", BATCH),
     (r"to conv1d|to conv_transpose1d|max_pool1d|avg_pool1d", SEQUENCE),
     (r"data-dependent|control flow|\.numpy\(\)|\.tolist\(\)", CONTROL),
     (r"too many indices for tensor|only integers, slices|is not subscriptable|indices must be integers", TAKEN),
