@@ -69,6 +69,13 @@ def grown(m, y):
     return m[2](torch.cat(features, 1))
 
 
+def coordinates(m, y):
+    """Means of rows and of columns side by side, then gates of each."""
+    rows, columns = y.mean(3, keepdim=True), y.mean(2, keepdim=True).transpose(2, 3)
+    rows, columns = F.hardswish(m[0](torch.cat([rows, columns], 2))).split(SIZE, 2)
+    return m[3](y * m[1](columns.transpose(2, 3)).sigmoid() * m[2](rows).sigmoid())
+
+
 def same(k=3, **words):
     return nn.Conv2d(C, C, k, padding=k // 2, **words)
 
@@ -141,6 +148,10 @@ MAP = {
     "squeezed": Fn(lambda m, y: m[0](F.adaptive_avg_pool2d(y, 1).squeeze()), nn.Linear(C, 4)),
     "one value": Fn(lambda m, y: m[0](y.mean((2, 3)))[:, 0], nn.Linear(C, 1)),
     "square": Fn(lambda m, y: m[0](y) ** 2, same(1)),
+    "generalised mean": Fn(lambda m, y: m[0](y.clamp(min=1e-6).pow(2.7).mean((2, 3)).pow(1 / 2.7)), nn.Linear(C, 4)),
+    "coordinates": Fn(coordinates, conv(C, 6, 1), conv(6, C, 1), conv(6, C, 1), last()),
+    "rows as columns": Fn(lambda m, y: m[0](y.mT).mT, conv(C, 4, (3, 2))),
+    "covered cells": Fn(lambda m, y: m[1](F.adaptive_avg_pool2d(F.max_pool2d(y, (4, 3)), 5)), nn.Identity(), conv(C, 4, 5)),
 }
 
 
