@@ -30,6 +30,8 @@ CONTAINERS = {
     "ema": lambda s: {"ema": {"state_dict": s}, "args": {"lr": 1}},
     "DataParallel": lambda s: {"state_dict": {f"module.{k}": v for k, v in s.items()}},
     "Lightning": lambda s: {"state_dict": {f"model.{k}": v for k, v in s.items()}, "pytorch-lightning_version": "2.0"},
+    "Lightning with a loss": lambda s: {"state_dict": {**{f"model.{k}": v for k, v in s.items()}, "loss.weight": torch.ones(4)}},
+    "averaged": lambda s: {**{f"module.{k}": v for k, v in s.items()}, "n_averaged": torch.tensor(3)},
     "compiled": lambda s: {f"_orig_mod.{k}": v for k, v in s.items()},
     "compiled in parallel": lambda s: {"model": {f"module._orig_mod.{k}": v for k, v in s.items()}},
 }
@@ -63,4 +65,11 @@ def test_containers_hide_no_code(tmp_path):
         load_weights(small(), str(tmp_path / "w.pth"))
     torch.save({"model": small().state_dict(), "array": np.array([Payload()], dtype=object)}, tmp_path / "w.pth")
     with pytest.raises(BfpError, match="holds more than tensors"):
+        load_weights(small(), str(tmp_path / "w.pth"))
+
+
+@pytest.mark.parametrize("value, name", [(np.str_("a"), "numpy.dtypes.StrDType"), (np.complex64(1), "numpy.dtypes.Complex64DType")])
+def test_what_else_numpy_has_is_refused_by_name(value, name, tmp_path):
+    torch.save({"model": small().state_dict(), "beside": value}, tmp_path / "w.pth")
+    with pytest.raises(BfpError, match=f"holds more than tensors .{name}."):
         load_weights(small(), str(tmp_path / "w.pth"))

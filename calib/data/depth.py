@@ -1,4 +1,4 @@
-"""Pictures of 16 bits of which the camera filled fewer: they come out nearly black."""
+"""Pictures of 16 bits: which values they hold, and whether the camera filled fewer bits, so that they come out nearly black."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ DARK = 16  # a largest value so many times below the full range is hardly a dark
 
 
 def depth_note(images: ImageSet) -> str:
-    """A sentence where pictures of 16 bits use a small part of their range, which it names; else empty.
+    """A sentence where there are pictures of 16 bits, which names the range of their values; else empty.
 
     What cannot be read is left to who reads it.
     """
     largest = [top for i in np.unique(np.linspace(0, len(images.items) - 1, LOOKED_AT).round().astype(int))
                if (top := sixteen_bits(images.items[i].name)) is not None]  # fmt: skip
-    if not largest or not 0 < max(largest) * (DARK - 1) < FULL:
+    if not largest:
         return ""
+    found = f"pictures such as {images.items[0].name} have 16 bits, of which values of 0 to {max(largest)} were found"
+    if not 0 < max(largest) * (DARK - 1) < FULL:
+        return f"{found}; {FULL} becomes 255"
     bits = max(largest).bit_length()
-    return (
-        f"pictures such as {images.items[0].name} have 16 bits, of which values of 0 to {max(largest)} were found, as of {bits} bits "
-        f"kept unscaled: they come out nearly black; multiply them by {2 ** (16 - bits)} when they are written"
-    )
+    return f"{found}, as of {bits} bits kept unscaled: they come out nearly black; multiply them by {2 ** (16 - bits)} when they are written"
 
 
 def sixteen_bits(path: str) -> int | None:

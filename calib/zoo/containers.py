@@ -22,7 +22,7 @@ def unwrapped(found: object, wanted: Collection[str]) -> tuple[dict[str, torch.T
     """
     best, took, most = None, "", -1
     for state, inside in _containers(found, ()):
-        for plain, prefixes in _prefixes(state, ()):
+        for plain, prefixes in _prefixes(state, (), _names(wanted)):
             score = len(_names(plain) & _names(wanted)) - len(_names(plain) ^ _names(wanted)) / (1 + 2 * len(plain))
             if score > most:
                 words = [f"container {name!r}" for name in inside] + [f"prefix {name!r}" for name in prefixes]
@@ -45,9 +45,13 @@ def _containers(found: object, inside: tuple[str, ...]) -> Iterator[tuple[dict[s
         yield from _containers(found.get(name), (*inside, name))
 
 
-def _prefixes(state: dict[str, torch.Tensor], taken: tuple[str, ...]) -> Iterator[tuple[dict, tuple[str, ...]]]:
-    """The dictionary, and those whose names have lost a prefix that all of them had."""
+def _prefixes(state: dict[str, torch.Tensor], taken: tuple[str, ...], wanted: set[str]) -> Iterator[tuple[dict, tuple[str, ...]]]:
+    """The dictionary, and those whose names have lost a prefix that all of them had.
+
+    Or that just those had which a module wants: of a loss, of a metric or of an average there may be tensors beside them.
+    """
     yield state, taken
     for prefix in PREFIXES if len(taken) < DEEPEST else ():
-        if all(name.startswith(prefix) for name in state):
-            yield from _prefixes({k[len(prefix) :]: v for k, v in state.items()}, (*taken, prefix))
+        plain = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
+        if len(plain) == len(state) or plain and _names(plain) == wanted:
+            yield from _prefixes(plain, (*taken, prefix), wanted)

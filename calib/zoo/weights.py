@@ -83,13 +83,14 @@ def read_state_dict(path: Path, wanted: Collection[str] = ()) -> tuple[dict[str,
     except BfpError:
         raise
     except Exception as error:  # the readers raise whatever the damaged bytes lead them to
-        foreign = re.search(r"GLOBAL ([\w.]{1,100})", str(error))
+        foreign = re.search(r"(?:GLOBAL |but got <class ')([\w.]{1,100})", str(error))
         if foreign and not foreign[1].startswith(TENSORS):
             raise BfpError(
                 f"weights file {path} holds more than tensors ({foreign[1]}), such as a whole module; save "
                 "module.state_dict() alone"
             ) from None
-        reason = printable(re.sub(r"\s+", " ", str(error).split("\n")[0]))[:120].rstrip(". ")
+        words = str(error).partition("WeightsUnpickler error:")[2] or str(error)  # without torch's advice to trust the file
+        reason = printable(re.sub(r"\s+", " ", words.strip().split("\n")[0]))[:120].rstrip(". ") or "it is empty"
         raise BfpError(
             f"weights file {path} is damaged or holds more than tensors ({reason}); give a state dict"
         ) from None
