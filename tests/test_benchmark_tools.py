@@ -120,6 +120,12 @@ def test_every_tool_on_a_trained_network(folder, tmp_path):  # noqa: F811
     content = comparison.compare(network, tmp_path, comparison.Asked([(8, 8), (4, 8)], limit=200, methods=("auto", "dsconv")), 1)
     had = {r["tool"] for r in content["rows"]} - {"this project"}
     assert had | set(content["refused"]) == set(comparison.TOOLS.values())
-    for row in content["rows"]:
+    # torchao's quantiser for x86 cannot take a network of this form, and says so; it must be the only one
+    failed = [row for row in content["rows"] if "error" in row]
+    assert {(row["settings"], row["error"]) for row in failed} <= {
+        ("X86InductorQuantizer", "ValueError: Input partition has more than one output node")
+    }
+    done = [row for row in content["rows"] if "error" not in row]
+    for row in done:
         assert row["images"] == 200 and row["agreement"] > (0.9 if row["weights"] == 8 else 0.3), row
-    assert all(np.isfinite(r["sqnr_db"]) for r in content["rows"])
+    assert {row["tool"] for row in done} == had | {"this project"} and all(np.isfinite(row["sqnr_db"]) for row in done)
