@@ -34,7 +34,7 @@ from calib.tasks import task_of
 from calib.threads import fixed_threads
 from calib.transforms import sequence
 from calib.user_metric import UserMetric
-from static_bfp.images import Images, batches, check_labels, check_shape, first, image_set, maps, shapes
+from static_bfp.images import Images, batches, check_labels, check_shape, count, first, image_set, maps, shapes
 
 Classes = Union[Sequence[str], Mapping[str, Sequence[str]]]
 CALIBRATION = 64  # images that calibrate, where nobody says another number
@@ -68,6 +68,8 @@ class Emulation(torch.nn.Module):
         """
         (values, _), = batches(images)
         check_shape(values, self.artifact.graph)
+        if not count(values):
+            raise BfpError("there are no images; give at least one")
         return self.model.logits(golden.quantise_input(self.artifact, maps(values, self.artifact.graph.inputs)))
 
 
@@ -251,9 +253,9 @@ def one_of_outputs(network: FloatNetwork, classes: Classes) -> tuple[str, tuple[
         raise BfpError(f"calibrate: classes are of {len(classes)} outputs; give those of one")
     name, names = next(iter(classes.items())) if isinstance(classes, Mapping) else (None, classes)
     judged = network.graph.output_named(name)
-    count = int(np.prod(network.graph.shapes[judged]))
-    if names and len(names) != count:
-        raise BfpError(f"calibrate: {len(names)} class names for the {count} values of output {judged}; correct classes")
+    total = int(np.prod(network.graph.shapes[judged]))
+    if names and len(names) != total:
+        raise BfpError(f"calibrate: {len(names)} class names for the {total} values of output {judged}; correct classes")
     return judged, tuple(names)
 
 

@@ -33,6 +33,8 @@ def batches(images: Images) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray 
         raise BfpError(f"images are {type(images).__name__}; give an array, a tensor, or a DataLoader") from None
     for batch in coming:
         pair = isinstance(batch, (tuple, list))
+        if isinstance(batch, (tuple, list, Mapping)) and not batch:
+            raise BfpError("a batch of images is empty; give images, alone or with labels")
         values, labels = (batch[0], batch[1] if len(batch) > 1 else None) if pair else (batch, None)
         named = values if isinstance(values, Mapping) else {ONLY: values}
         found = {name: checked(one) for name, one in named.items()}
@@ -86,8 +88,13 @@ def check_shape(values: Mapping[str, np.ndarray], graph: Graph) -> None:
 
 
 def as_array(values: object) -> np.ndarray:
-    """An array of a tensor on any device, or of what NumPy takes."""
-    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    """An array of a tensor on any device, or of what NumPy takes. Raises BfpError for a tensor that does not hold its values."""
+    if not isinstance(values, torch.Tensor):
+        return np.asarray(values)
+    if values.is_meta or values.layout != torch.strided:
+        raise BfpError(f"images are a {'meta' if values.is_meta else values.layout} tensor; give a dense one that holds values")
+    plain = values.detach().cpu()
+    return (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
 
 
 def first(images: Images, limit: int) -> tuple[dict[str, np.ndarray], np.ndarray | None]:

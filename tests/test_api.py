@@ -101,6 +101,8 @@ def test_frozen_scripts_and_programs_of_several_images():
         (torch.zeros(2, 3, 8, 8, dtype=torch.int64), {}, "must be finite normalised floats"),
         (torch.full((2, 3, 8, 8), float("nan")), {}, "must be finite"),
         ([torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 9, 8)], {}, "give them one shape"),
+        ([()], {}, "a batch of images is empty"),
+        (torch.zeros(2, 3, 8, 8).to_sparse(), {}, "give a dense one"),
         (torch.zeros(2, 3, 8, 8), {"weight": 5}, "weight is not a known key"),
         (torch.zeros(2, 3, 8, 8), {"method": "best"}, "method is 'best'"),
         (torch.zeros(2, 3, 12, 12), {}, "cannot be traced"),
