@@ -28,7 +28,8 @@ def test_nothing_lost_is_said(folder):  # noqa: F811
 
 def test_rows_of_a_trained_network(folder, tmp_path, capsys, monkeypatch):  # noqa: F811
     network = write_network(folder, "digits_few")
-    given = [str(network), "--out", str(tmp_path / "out"), "--counts", "500,1", "--classes", "3-3", "--methods", "max"]
+    monkeypatch.chdir(tmp_path)
+    given = [str(network), "--out", "out", "--counts", "500,1", "--classes", "3-3", "--methods", "max"]
     monkeypatch.setattr(few_images, "NOISE", 8)
     assert few_images.main(given) == 0
     table = capsys.readouterr().out

@@ -156,7 +156,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         check_folder(arguments.out, "--out")
-        path = find_network(arguments.network)
+        path, out = find_network(arguments.network), arguments.out.resolve()
         counts, classes = numbers(arguments.counts, ",", "--counts"), None
         if arguments.classes:
             classes = tuple(numbers(arguments.classes, "-", "--classes"))
@@ -166,15 +166,15 @@ def main(argv: list[str] | None = None) -> int:
         for method in methods:
             if method not in METHODS:
                 raise BfpError(f"--methods {method} is not known; known are {', '.join(METHODS)}")
-        arguments.out.mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
         content = []
-        for row in rows(load_config(path), counts, classes, arguments.out):
+        for row in rows(load_config(path), counts, classes, out):
             for method in methods:
-                file = arguments.out / f"{row.name.replace(' ', '_').replace(',', '')}_{method}.json"
+                file = out / f"{row.name.replace(' ', '_').replace(',', '')}_{method}.json"
                 if not file.is_file():
                     write_json(file, {"name": row.name, "method": method, **measure(path, row, METHODS[method])})
                 content.append(json.loads(file.read_text(encoding="utf-8")))
-                write_text(arguments.out / "few_images.md", markdown(content))
+                write_text(out / "few_images.md", markdown(content))
     except (BfpError, OSError, MemoryError) as error:
         print(f"error: {printable(sentence(error))}", file=sys.stderr)
         return 2
