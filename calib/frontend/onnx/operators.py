@@ -65,12 +65,21 @@ def pool(o: Operands, largest: bool) -> Tensor:
         if not largest and counted:
             x, before = padded(x, pads), (0,) * len(kernel)
         else:
-            # windows that reach beyond the map behind it are what torch's ceil mode makes of them
+            # as many windows may come of the same padding on both sides; those that reach beyond the map behind it are what
+            # torch's ceil mode makes of them
             reach = [n - (k - 1) * d - 1 for n, k, d in zip(x.shape[2:], kernel, dilation)]
             wanted = [(n + a + b) // s + 1 for n, (a, b), s in zip(reach, pads, stride)]
-            if wanted != [-(-(n + 2 * a) // s) + 1 for n, a, s in zip(reach, before, stride)]:
+            counts = {False: [(n + 2 * a) // s + 1 for n, a, s in zip(reach, before, stride)]}
+            counts[True] = [-(-(n + 2 * a) // s) + 1 for n, a, s in zip(reach, before, stride)]
+            fitting = [mode for mode, count in counts.items() if count == wanted]
+            if fitting:
+                ceil = fitting[0]
+            elif largest:
+                x, before = padded(x, pads, -float("inf")), (0,) * len(kernel)
+            else:
                 raise o.refuse(f"padding {pads} is not supported; use the same on both sides")
-            ceil = True
+    if len(kernel) > 3:
+        raise o.refuse(f"a window of {len(kernel)} axes is not supported")
     if largest:
         function = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}[len(kernel)]
         return function(x, kernel, stride, before, dilation, ceil)
@@ -132,10 +141,6 @@ def largest_of(o: Operands) -> tuple[Tensor, Tensor]:
     return torch.topk(o[0], count[0], o.get("axis", -1), bool(o.get("largest", 1)), bool(o.get("sorted", 1)))
 
 
-def normalised(o: Operands) -> Tensor:
-    return F.normalize(o[0], float(o.get("p", 2)), o.get("axis", -1))
-
-
 def length(x: Tensor, axes: tuple[int, ...], keepdim: bool) -> Tensor:
     return torch.linalg.vector_norm(x, 2, axes, keepdim)
 
@@ -155,6 +160,26 @@ def hard_sigmoid(o: Operands) -> Tensor:
     return torch.clamp(o[0] * o.get("alpha", 0.2) + o.get("beta", 0.5), 0.0, 1.0)
 
 
+def einsum(o: Operands) -> Tensor:
+    return torch.einsum(o.get("equation"), *(o[n] for n in range(len(o.values))))
+
+
+def normalised(o: Operands) -> Tensor:
+    return F.normalize(o[0], float(o.get("p", 2)), o.get("axis", -1))
+
+
+def layer_norm(o: Operands) -> Tensor:
+    return F.layer_norm(o[0], tuple(o[0].shape[o.get("axis", -1) :]), o[1], o[2], o.get("epsilon", 1e-5))
+
+
+def group_norm(o: Operands) -> Tensor:
+    shift = o[2]
+    if o.opset < 21:  # until then scales and shifts were those of groups
+        size = o[0].shape[1] // o.get("num_groups")
+        return F.group_norm(o[0], o.get("num_groups"), o[1].repeat_interleave(size), shift.repeat_interleave(size), o.get("epsilon", 1e-5))
+    return F.group_norm(o[0], o.get("num_groups"), o[1], shift, o.get("epsilon", 1e-5))
+
+
 def softmax(o: Operands, function: Callable) -> Tensor:
     if o.opset >= 13:
         return function(o[0], o.get("axis", -1))
@@ -169,6 +194,12 @@ def reduce(o: Operands, function: Callable) -> Tensor:
     if axes is None:
         axes = [] if o.get("noop_with_empty_axes", 0) else list(range(o[0].ndim))
     return function(o[0], tuple(axes), keepdim=kept) if axes else o[0]
+
+
+def product(x: Tensor, axes: tuple[int, ...], keepdim: bool) -> Tensor:
+    for axis in sorted((a % x.ndim for a in axes), reverse=True):
+        x = x.prod(axis, keepdim)
+    return x
 
 
 def cast(o: Operands) -> Tensor:
@@ -195,6 +226,8 @@ def constant_of_shape(o: Operands) -> Tensor:
 
 
 def arg_largest(o: Operands) -> Tensor:
+    if o.get("select_last_index", 0):
+        raise o.refuse("the last one of equal values (select_last_index) is not supported; the first one is")
     return o[0].argmax(o.get("axis", 0), bool(o.get("keepdims", 1)))
 
 
@@ -229,9 +262,12 @@ OPERATORS: dict[str, Callable[[Operands], Tensor | tuple[Tensor, ...]]] = {
     "GlobalAveragePool": lambda o: global_pool(o, False),
     "Gemm": gemm,
     "MatMul": matmul,
+    "Einsum": einsum,
     "BatchNormalization": batch_norm,
     "InstanceNormalization": lambda o: F.instance_norm(o[0], weight=o[1], bias=o[2], eps=o.get("epsilon", 1e-5)),
-    "LayerNormalization": lambda o: F.layer_norm(o[0], tuple(o[0].shape[o.get("axis", -1) :]), o[1], o[2]),
+    "LayerNormalization": layer_norm,
+    "GroupNormalization": group_norm,
+    "LRN": lambda o: F.local_response_norm(o[0], o.get("size"), o.get("alpha", 1e-4), o.get("beta", 0.75), o.get("bias", 1.0)),
     "Relu": one(torch.relu),
     "LeakyRelu": lambda o: F.leaky_relu(o[0], o.get("alpha", 0.01)),
     "PRelu": prelu,
@@ -266,6 +302,9 @@ OPERATORS: dict[str, Callable[[Operands], Tensor | tuple[Tensor, ...]]] = {
     "Log": one(torch.log),
     "Sign": one(torch.sign),
     "Exp": one(torch.exp),
+    "Sin": one(torch.sin),
+    "Cos": one(torch.cos),
+    "Round": one(torch.round),
     "Floor": one(torch.floor),
     "Ceil": one(torch.ceil),
     "Reciprocal": one(torch.reciprocal),
@@ -287,6 +326,9 @@ OPERATORS: dict[str, Callable[[Operands], Tensor | tuple[Tensor, ...]]] = {
     "ReduceMax": lambda o: reduce(o, torch.amax),
     "ReduceMin": lambda o: reduce(o, torch.amin),
     "ReduceL2": lambda o: reduce(o, length),
+    "ReduceProd": lambda o: reduce(o, product),
+    "ReduceL1": lambda o: reduce(o, lambda x, axes, keepdim: x.abs().sum(axes, keepdim)),
+    "ReduceSumSquare": lambda o: reduce(o, lambda x, axes, keepdim: x.square().sum(axes, keepdim)),
     "LpNormalization": normalised,
     "ArgMax": arg_largest,
     "TopK": largest_of,
@@ -309,6 +351,7 @@ OPERATORS: dict[str, Callable[[Operands], Tensor | tuple[Tensor, ...]]] = {
     "LessOrEqual": two(torch.le),
     "And": two(torch.logical_and),
     "Or": two(torch.logical_or),
+    "Mod": lambda o: torch.fmod(o[0], o[1]) if o.get("fmod", 0) else torch.remainder(o[0], o[1]),
     "Not": one(torch.logical_not),
     "Where": lambda o: torch.where(o[0], o[1], o[2]),
 }
