@@ -248,17 +248,6 @@ def written_out(t: Translation, fx: FxNode, first: object, second: object, join:
     return True
 
 
-def divide(t: Translation, fx: FxNode, a: dict) -> None:
-    """A quotient by a constant."""
-    divisor = t.number(fx, a["other"])
-    if divisor is None and a.get("rounding_mode") is None and written_out(t, fx, a["self"], a["other"], np.divide):
-        return
-    if divisor is None or a.get("rounding_mode") is not None:
-        what = f"by {a['other']}, which is computed," if divisor is None else f"with rounding_mode {a['rounding_mode']}"
-        t.refuse(fx, f"division {what} is not supported; only that by a constant is")
-    t.views[fx] = affine(t, fx, operand(t, fx, a["self"]), 1 / divisor)
-
-
 def maximum(t: Translation, fx: FxNode, a: dict) -> None:
     """The larger one of two maps, or of a map and a constant."""
     for value, constant in ((a["self"], a["other"]), (a["other"], a["self"])):

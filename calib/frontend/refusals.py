@@ -26,7 +26,7 @@ APART = "return the parts that are joined one by one, and join them where the re
 # what to write instead, by the operator's name behind "aten."
 HINTS = {
     **dict.fromkeys(
-        "layer_norm native_layer_norm group_norm native_group_norm instance_norm _instance_norm rms_norm".split(), STATISTICS
+        "layer_norm native_layer_norm rms_norm".split(), STATISTICS
     ),
     **dict.fromkeys("softmax _softmax log_softmax _log_softmax argmax topk exp log sort cumsum min atan2".split(), LAST_ONE),
     **dict.fromkeys(

@@ -22,11 +22,12 @@ class Translation:
     """State of one import: which ATen value is which elements of the draft's tensors, and which is a constant.
 
     A tensor of the draft is channels x height x width; the ATen value is a view of it: that map, or flat, or in
-    another order (see View). Constants are torch's tensors and numbers, or lists of them.
+    another order (see View). Constants are torch's tensors and numbers, or lists of them. tables: whether functions that
+    the host computes more exactly (quotients, exponentials, what needs an image's own statistics) may be made of tables.
     """
 
-    def __init__(self, draft: Draft, module: torch.nn.Module) -> None:
-        self.draft = draft
+    def __init__(self, draft: Draft, module: torch.nn.Module, tables: bool = False) -> None:
+        self.draft, self.tables = draft, tables
         self.classes = {path: type(m).__name__ for path, m in module.named_modules()}
         self.leaves = {path for path, m in module.named_modules() if path and not list(m.children())}
         self.views: dict[FxNode, View] = {}
@@ -47,6 +48,11 @@ class Translation:
         kind = f"{self.classes[where]}, " if where in self.classes else ""
         place = f"layer {where}" if where else "the top module"
         raise Refusal(self.draft.name, operator_name(fx), f"{place} ({kind}node {fx.name}, {fx.target})", reason, known)
+
+    def need_tables(self, fx: FxNode) -> None:
+        """Refuse a call that is made of tables, where these are not wanted."""
+        if not self.tables:
+            self.refuse(fx, "it is computed from tables only where a layer with weights reads what becomes of it")
 
     def assume(self, fx: FxNode) -> None:
         """Go on behind a call that was refused, as if its results were tensors of the draft, to find what else is.
