@@ -16,7 +16,7 @@ from torch.fx import Node as FxNode
 from bfp.functions import FunctionCall
 from calib.frontend.constant_maps import pixelwise
 from calib.frontend.translation import Translation, shape_of
-from calib.frontend.views import View, numbers
+from calib.frontend.views import View, gather, numbers
 from calib.frontend.written_out import function_of_both
 
 
@@ -306,6 +306,8 @@ def broadcast(t: Translation, fx: FxNode, main: View, index: np.ndarray, tensor:
         wanted = pixels
     elif (meets == depths).all():
         wanted = depths
+    elif meets.size > prod(t.draft.shapes[tensor]) and gather(meets, t.draft.shapes[tensor]) is not None:
+        wanted = meets  # channels that are repeated in the order of what they meet
     else:
         return None
     if wanted.shape == t.draft.shapes[tensor] and np.array_equal(wanted.reshape(-1), np.arange(wanted.size)):
