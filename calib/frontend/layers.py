@@ -11,7 +11,7 @@ from torch.fx import Node as FxNode
 from bfp.graph import Window
 from calib.frontend import frames
 from calib.frontend.arithmetic import affine
-from calib.frontend.contractions import product
+from calib.frontend.contractions import product, product_by_patterns
 from calib.frontend.dilated import trimmed
 from calib.frontend.translation import Translation, pair, shape_of
 from calib.frontend.transposed import transposed_convolution, transposed_convolution_1d
@@ -122,8 +122,9 @@ def matrix_product(
         return
     moved = np.moveaxis(t.index(value), last, -1)
     found = product(t, fx, view.tensor, moved.reshape(-1, moved.shape[-1]), weight, bias)
-    if found is None:
-        found = product_of_pixels(t, fx, view.tensor, moved.reshape(-1, moved.shape[-1]), weight, bias)
+    for other in (product_of_pixels, product_by_patterns):
+        if found is None:
+            found = other(t, fx, view.tensor, moved.reshape(-1, moved.shape[-1]), weight, bias)
     if found is None:
         t.refuse(fx, f"a fully connected layer on an operand of shape {shape_of(value)} needs a flatten before it")
     index = np.moveaxis(found.index.reshape(*moved.shape[:-1], len(weight)), -1, last)
