@@ -13,6 +13,7 @@ from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
 from bfp.graph import Node
 from calib.frontend.builder import Draft
+from calib.frontend.nearer import brought_nearer
 from calib.frontend.pieces import assembled
 from calib.frontend.refusals import Refusal
 from calib.frontend.views import View, boxed, gather, is_order, numbers
@@ -119,7 +120,13 @@ class Translation:
         """A tensor of the draft that has the operand's elements in order; they are brought into it where they must."""
         view = self.view(fx, value)
         if view.index is not None:
-            self.views[value] = view = View(self.ordered(value, view, shape_of(value)))
+            try:
+                tensor = self.ordered(value, view, shape_of(value))
+            except Refusal:
+                tensor = brought_nearer(self, value)
+                if tensor is None:
+                    raise
+            self.views[value] = view = View(tensor)
         return view.tensor
 
     def elements(self, fx: FxNode, value: object) -> View:
