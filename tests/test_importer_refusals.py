@@ -75,7 +75,6 @@ REFUSALS = {
     "flipped rows": (Fn(lambda m, x: m[0](F.pad(x, (0, 0, 0, 50)).flip(2)), conv()), ["aten.flip", "rearranging"]),
     "permute": (Fn(lambda m, x: m[0](x.permute(0, 2, 1, 3)), conv(9)), ["aten.permute", "rearranging"]),
     "batch axis": (Fn(lambda m, x: x.flatten()), ["reshaping", "batch axis"]),
-    "unflattened": (nn.Sequential(nn.Linear(8, 2)), ["layer 0", "flatten before it"]),
     "pool of flat": (Fn(lambda m, x: F.max_pool2d(x.view(1, 3, 72), 2)), ["not a map"]),
     "batch statistics": (nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False)), ["layer 0", "batch_norm"]),
     "active dropout": (Fn(lambda m, x: F.dropout(x + x)), ["dropout that stays active"]),

@@ -85,7 +85,6 @@ def test_channels_that_lie_behind_rows_and_columns(shape, tmp_path):
 
 
 UNKNOWN = {
-    "training_mode": after(("BatchNormalization", ("s", "s", "s", "s"), {"training_mode": 1}), s=np.abs(random(4))),
     "select_last_index": after(("ArgMax", (), {"axis": 1, "select_last_index": 1}), ("Cast", (), {"to": 1})),
     "cubic_coeff_a": after(("Resize", ("", "f"), {"mode": "cubic", "cubic_coeff_a": -0.5}), f=np.float32([1, 1, 2, 2])),
     "keep_aspect_ratio_policy": after(("Resize", ("", "", "z"), {"keep_aspect_ratio_policy": "not_larger"}), z=whole(1, 4, 16, 18)),
