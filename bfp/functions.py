@@ -26,13 +26,15 @@ class Function:
     """One function.
 
     evaluate(x, *arguments): float64, same shape as x. arguments: what they are called. least(*arguments): a lower bound
-    of all results, None where there is none.
+    of all results, None where there is none. pole(*arguments): whether results grow without bound, or nearly so, towards
+    zero, which none of a network's values comes near to.
     """
 
     name: str
     evaluate: Callable[..., np.ndarray]
     arguments: tuple[str, ...] = ()
     least: Callable[..., float | None] = lambda *arguments: None
+    pole: Callable[..., bool] = lambda *arguments: False
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,24 @@ def limited_power(x: np.ndarray, exponent: float, least: float) -> np.ndarray:
         return np.maximum(x, max(least, 0.0)) ** exponent
 
 
+def exponential(x: np.ndarray) -> np.ndarray:
+    """exp(x); what overflows is infinite."""
+    with np.errstate(all="ignore"):
+        return np.exp(x)
+
+
+def logarithm(x: np.ndarray, least: float) -> np.ndarray:
+    """The natural logarithm of what is at least ``least``, which is not below zero."""
+    with np.errstate(all="ignore"):
+        return np.log(np.maximum(x, max(least, 0.0)))
+
+
+def reciprocal(x: np.ndarray) -> np.ndarray:
+    """1 / x; that of zero is infinite."""
+    with np.errstate(all="ignore"):
+        return 1.0 / np.asarray(x, np.float64)
+
+
 FUNCTIONS: dict[str, Function] = {
     f.name: f
     for f in (
@@ -114,7 +134,16 @@ FUNCTIONS: dict[str, Function] = {
         Function("erf", _erf, least=lambda: -1.0),
         Function("square", lambda x: x * x, least=lambda: 0.0),
         Function("cube", lambda x: x**3),
-        Function("limited_power", limited_power, ("exponent", "least"), least=lambda exponent, least: 0.0),
+        Function(
+            "limited_power",
+            limited_power,
+            ("exponent", "least"),
+            least=lambda exponent, least: 0.0,
+            pole=lambda exponent, least: exponent < 0,
+        ),
+        Function("exp", exponential, least=lambda: 0.0),
+        Function("limited_log", logarithm, ("least",), pole=lambda least: True),
+        Function("reciprocal", reciprocal, pole=lambda: True),
     )
 }
 

@@ -28,6 +28,8 @@ def index_end(call: FunctionCall, low: float, high: float, where: str) -> float:
     the result of the last entry, within FLAT of the results' range. Raises BfpError, which begins with ``where``, for an
     unknown function.
     """
+    if call.record(where).pole(*call.arguments):
+        return max(-low, high, 0.0)
     low, high = min(low, 0.0), max(high, 0.0)
     x = np.linspace(low, high, POINTS)
     y = call.record(where).evaluate(x, *call.arguments)
@@ -62,6 +64,7 @@ def index_bits(call: FunctionCall, index: BlockFormat, target: BlockFormat, seen
     blocks = [seen.values(block, PARTS) for block in range(len(seen.tops))]
     values, counts = (np.concatenate(parts) for parts in zip(*blocks))
     wanted = call.record(where).evaluate(values, *call.arguments)
+    values, counts, wanted = (a[np.isfinite(wanted)] for a in (values, counts, wanted))
     step = 2.0 ** target.exponents[0]
 
     def error(results: np.ndarray) -> float:

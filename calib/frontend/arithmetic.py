@@ -16,7 +16,7 @@ from torch.fx import Node as FxNode
 from bfp.functions import FunctionCall
 from calib.frontend.constant_maps import pixelwise
 from calib.frontend.translation import Translation, shape_of
-from calib.frontend.views import View, numbers
+from calib.frontend.views import View, gather, numbers
 from calib.frontend.written_out import function_of_both
 
 
@@ -248,17 +248,6 @@ def written_out(t: Translation, fx: FxNode, first: object, second: object, join:
     return True
 
 
-def divide(t: Translation, fx: FxNode, a: dict) -> None:
-    """A quotient by a constant."""
-    divisor = t.number(fx, a["other"])
-    if divisor is None and a.get("rounding_mode") is None and written_out(t, fx, a["self"], a["other"], np.divide):
-        return
-    if divisor is None or a.get("rounding_mode") is not None:
-        what = f"by {a['other']}, which is computed," if divisor is None else f"with rounding_mode {a['rounding_mode']}"
-        t.refuse(fx, f"division {what} is not supported; only that by a constant is")
-    t.views[fx] = affine(t, fx, operand(t, fx, a["self"]), 1 / divisor)
-
-
 def maximum(t: Translation, fx: FxNode, a: dict) -> None:
     """The larger one of two maps, or of a map and a constant."""
     for value, constant in ((a["self"], a["other"]), (a["other"], a["self"])):
@@ -317,6 +306,8 @@ def broadcast(t: Translation, fx: FxNode, main: View, index: np.ndarray, tensor:
         wanted = pixels
     elif (meets == depths).all():
         wanted = depths
+    elif meets.size > prod(t.draft.shapes[tensor]) and gather(meets, t.draft.shapes[tensor]) is not None:
+        wanted = meets  # channels that are repeated in the order of what they meet
     else:
         return None
     if wanted.shape == t.draft.shapes[tensor] and np.array_equal(wanted.reshape(-1), np.arange(wanted.size)):

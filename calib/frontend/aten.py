@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from torch.fx import Node as FxNode
 
-from calib.frontend import arithmetic, constants, frames, layers, powers, rearranging, shares_of_two, transposed, windows
+from calib.frontend import arithmetic, composed, constants, frames, layers, powers, rearranging, shares_of_two, transposed, windows
 from calib.frontend.translation import Translation, bind, fixed_size, operator_name
 
 SUPPORTED = (
@@ -62,6 +62,12 @@ NAMED: dict[Handler, str] = {
     layers.batch_norm: "batch_norm _native_batch_norm_legit_no_training",
     arithmetic.relu: "relu",
     shares_of_two.softmax: "softmax _softmax",
+    composed.instance_norm: "instance_norm",
+    composed.group_norm: "group_norm native_group_norm",
+    composed.variance: "var",
+    composed.deviation: "std",
+    composed.variance_and_mean: "var_mean",
+    composed.deviation_and_mean: "std_mean",
     arithmetic.relu6: "relu6",
     arithmetic.hardsigmoid: "hardsigmoid",
     arithmetic.plain("sigmoid"): "sigmoid",
@@ -75,6 +81,14 @@ NAMED: dict[Handler, str] = {
     arithmetic.plain("square"): "square",
     powers.power: "pow",
     powers.root: "sqrt",
+    powers.inverse_root: "rsqrt",
+    powers.inverse: "reciprocal",
+    powers.exponential: "exp",
+    powers.logarithm: "log",
+    powers.logarithm_of_more: "log1p",
+    composed.length: "linalg_vector_norm",
+    composed.log_of_sum: "logsumexp",
+    windows.smallest: "amin",
     arithmetic.gelu: "gelu",
     arithmetic.elu: "elu",
     arithmetic.selu: "selu",
@@ -90,7 +104,7 @@ NAMED: dict[Handler, str] = {
     arithmetic.subtract_from: "rsub",
     arithmetic.negate: "neg negative",
     arithmetic.multiply: "mul multiply",
-    arithmetic.divide: "div divide true_divide",
+    powers.divide: "div divide true_divide",
     arithmetic.maximum: "maximum",
     arithmetic.minimum: "minimum",
     larger: "max",

@@ -13,13 +13,17 @@ from calib.frontend.translation import Translation, operator_name, shape_of
 # of their operand these need nothing but shape and type
 LIKE = {f"aten.{name}" for name in "zeros_like ones_like full_like new_zeros new_ones new_full".split()}
 
+# of their second operand these need nothing but its shape
+SHAPED_LIKE = {f"aten.{name}" for name in "expand_as view_as reshape_as type_as".split()}
+
 # among real numbers these only lose digits, which the engine's own precision decides about
 CONVERSIONS = {"aten._to_copy", "aten.to"}
 
 
 def is_constant(t: Translation, fx: FxNode) -> bool:
     """Whether a call's result follows from stored values, shapes and numbers alone, always the same."""
-    known = operator_name(fx) in LIKE or all(v in t.constants for v in fx.all_input_nodes)
+    needed = fx.all_input_nodes[:1] if operator_name(fx) in SHAPED_LIKE else fx.all_input_nodes
+    known = operator_name(fx) in LIKE or all(v in t.constants for v in needed)
     return known and torch.Tag.nondeterministic_seeded not in getattr(fx.target, "tags", ())
 
 

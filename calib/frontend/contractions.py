@@ -65,6 +65,26 @@ def product(
     return None
 
 
+def product_by_patterns(
+    t: Translation, fx: FxNode, tensor: str, sets: np.ndarray, weight: np.ndarray, bias: np.ndarray
+) -> View | None:
+    """As ``product``, where sets lie at several places of their windows: each such place has filters of its own."""
+    shape = t.draft.shapes[tensor]
+    for w in windows(sets, shape):
+        patterns, filters = np.unique(w.within, axis=0, return_inverse=True)
+        size, count = shape[0] * prod(w.kernel), prod(shape[1:]) // prod(w.kernel)
+        if len(patterns) * len(weight) * size > MOST_WEIGHTS or (w.within < 0).any():
+            continue
+        dense = np.zeros((len(patterns), len(weight), size), weight.dtype)
+        for own, pattern in zip(dense, patterns):
+            np.add.at(own, (slice(None), pattern), weight)
+        weights = dense.reshape(-1, shape[0], *w.kernel), np.tile(bias, len(patterns))
+        name = t.node(fx, "conv", (tensor,), len(weights[1]), weights, window=Window(w.kernel, w.kernel))
+        first = filters.reshape(-1, 1) * len(weight) + np.arange(len(weight))
+        return View(name, first * count + w.place[:, None])
+    return None
+
+
 def weighted(t: Translation, fx: FxNode, tensor: str, sets: np.ndarray, factor: float) -> View | None:
     """The sum of each set, int64 [R, n] of a tensor's elements, times a factor; None where no convolution does it."""
     shape = t.draft.shapes[tensor]

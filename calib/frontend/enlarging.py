@@ -41,7 +41,8 @@ def enlarged(index: np.ndarray, shape: Shape) -> Enlarged | None:
     """What a map [C', H', W'] of elements of a map of ``shape`` is, None where it is not its pixels side by side."""
     channels, height, width = index.shape
     factors = height // shape[1], width // shape[2]
-    whole = height % shape[1] == width % shape[2] == 0 and 1 < factors[0] * factors[1] and max(factors) <= MAX_FACTOR
+    whole = height % shape[1] == width % shape[2] == 0 and 1 < factors[0] * factors[1]
+    whole = whole and None not in map(factors_of, factors)
     if shape[1:] == (1, 1) or not whole or (index < 0).any():
         return None
     apart = index.reshape(channels, shape[1], factors[0], shape[2], factors[1]).transpose(0, 2, 4, 1, 3)
@@ -58,7 +59,14 @@ def enlarge(t: Translation, fx: FxNode, tensor: str, found: Enlarged) -> str:
         weight[np.arange(len(wanted)), wanted] = 1
         tensor = t.node(fx, "conv", (tensor,), len(wanted), (weight, np.zeros(len(wanted), np.float32)))
         t.draft.gathers.add(tensor)
-    return larger(t, fx, REPEAT if found.repeats else SHUFFLE, tensor, found.factors)
+    op = REPEAT if found.repeats else SHUFFLE
+    if max(found.factors) <= MAX_FACTOR:
+        return larger(t, fx, op, tensor, found.factors)
+    # one after the other: the phases of each are those of all that follow, one behind the other
+    rows, columns = map(factors_of, found.factors)
+    for factors in (*((f, 1) for f in rows), *((1, f) for f in columns)):
+        tensor = larger(t, fx, op, tensor, factors)
+    return tensor
 
 
 def larger(t: Translation, fx: FxNode, op: str, tensor: str, factors: tuple[int, int]) -> str:

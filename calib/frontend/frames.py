@@ -117,9 +117,30 @@ def dense(weight: np.ndarray, channels: int, groups: int) -> np.ndarray:
 
 
 def max_pool(t: Translation, fx: FxNode, a: dict) -> None:
-    """The largest value of a window of frames."""
+    """The largest value of a window of frames; of a map, that of channels, rows and columns."""
+    if len(shape_of(a["self"])) == 4:
+        over_channels(t, fx, a)
+        return
     stride = triple(a["stride"]) if a["stride"] else triple(a["kernel_size"])
     pooled(t, fx, a, stride, triple(a["dilation"]), LARGEST)
+
+
+def over_channels(t: Translation, fx: FxNode, a: dict) -> None:
+    """A max pool of rows and columns, then the maximum of adjacent channels, at a stride."""
+    kernel, padding = triple(a["kernel_size"]), triple(a["padding"])
+    stride = triple(a["stride"]) if a["stride"] else kernel
+    if any(padding) or a["ceil_mode"] or triple(a["dilation"]) != (1, 1, 1):
+        t.refuse(fx, "max pooling over channels with padding, dilation or ceil_mode is not supported; leave them out")
+    tensor = t.node(fx, LARGEST, (t.map(fx, a["self"]),), window=Window(kernel[1:], stride[1:]))
+    index, count = numbers(t.draft.shapes[tensor]), shape_of(fx)[1]
+    parts = [index[i : i + (count - 1) * stride[0] + 1 : stride[0]][None] for i in range(kernel[0])]
+    if len(parts) == 1:
+        t.views[fx] = View(tensor, parts[0])
+        return
+    tensors = [t.ordered(fx, View(tensor, one), shape_of(fx)) for one in parts]
+    while len(tensors) > 1:
+        tensors.append(t.node(fx, "maximum", (tensors.pop(0), tensors.pop(0))))
+    t.views[fx] = View(tensors[0])
 
 
 def avg_pool(t: Translation, fx: FxNode, a: dict) -> None:

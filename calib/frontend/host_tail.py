@@ -261,7 +261,7 @@ def _step(fx: FxNode, known: Constants) -> Step | None:
     if name in ("slice", "select", "getitem"):
         return _one_of_two(fx) or _part(fx) if name == "getitem" else _part(fx)
     if name == "div":
-        return _normalised(fx)
+        return _normalised(fx, known)
     steps_of = COMPUTED | MOVED
     if name not in steps_of or not isinstance(fx.args[0], FxNode):
         return None
@@ -306,14 +306,14 @@ def _one_of_two(fx: FxNode) -> Step | None:
     return Step(fx, a["self"], steps, moves=False)
 
 
-def _normalised(fx: FxNode) -> Step | None:
+def _normalised(fx: FxNode, known: Constants) -> Step | None:
     """Vectors divided by their length, as functional.normalize and ``x / x.norm()`` write it."""
     value, divisor = fx.args[:2]
     if not isinstance(value, FxNode) or not isinstance(divisor, FxNode):
         return None
     inner = divisor
     while operator_name(inner) in ("aten.expand_as", "aten.expand", "aten.clamp_min", "aten.clamp"):
-        if operator_name(inner) in ("aten.clamp_min", "aten.clamp") and not 0 < bind(inner)["min"] <= TINY:
+        if operator_name(inner) in ("aten.clamp_min", "aten.clamp") and not _at_least_a_little(bind(inner), known):
             return None
         inner = inner.args[0]
     if operator_name(inner) != "aten.linalg_vector_norm":
@@ -324,3 +324,9 @@ def _normalised(fx: FxNode) -> Step | None:
         return None
     where = axis(axes[0], len(shape_of(value))) + (not has_batch(value))
     return Step(fx, value, written("normalise", where), moves=False) if where > 0 else None
+
+
+def _at_least_a_little(a: dict, known: Constants) -> bool:
+    """Whether a clamp's only limit is a positive number that no length comes near to."""
+    low = known.value(a["min"])
+    return low is not None and a.get("max") is None and low.size == 1 and 0 < low.min() <= TINY

@@ -7,7 +7,7 @@ engine cannot compute is refused here, by name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch.export.graph_signature import OutputKind
@@ -51,20 +51,23 @@ def import_module(module: torch.nn.Module, input_shape: InputShapes, name: str) 
     program, order = trace(module, shapes, name)
     job = _Job(module, program, tuple(order), shapes, name)
     try:
-        return _imported(job, joins=False)
-    except Refusals as refusals:
-        return _with_host(job, refusals)
+        return _on_both(job)
+    except Refusals:
+        # what ends a network the host computes more exactly than tables; in front of a layer there is no other way
+        return _on_both(replace(job, tables=True))
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One import. program: of the module, and the names of its inputs, in its order; shapes: of each input by its name."""
+    """One import. program: of the module, and the names of its inputs, in its order; shapes: of each input by its name;
+    tables: as of Translation."""
 
     module: torch.nn.Module
     program: torch.export.ExportedProgram
     order: tuple[str, ...]
     shapes: dict[str, tuple[int, ...]]
     name: str
+    tables: bool = False
 
     def begun(self) -> tuple[Translation, Constants]:
         """A translation that knows what the program has stored, and its constants."""
@@ -76,9 +79,17 @@ class _Job:
             **signature.inputs_to_lifted_tensor_constants,
         }
         draft = Draft(self.name, tuple(self.shapes), {t: map_shape(s) for t, s in self.shapes.items()})
-        t = Translation(draft, self.module)
+        t = Translation(draft, self.module, self.tables)
         t.constants.update({n: state[owners[n.name]] for n in program.graph.nodes if n.op == "placeholder" and n.name in owners})
         return t, Constants(t, program.graph.nodes)
+
+
+def _on_both(job: _Job) -> FloatNetwork:
+    """The network on the engine; where that lacks something, as much of its end as it takes on the host."""
+    try:
+        return _imported(job, joins=False)
+    except Refusals as refusals:
+        return _with_host(job, refusals)
 
 
 def _imported(job: _Job, joins: bool) -> FloatNetwork:

@@ -11,7 +11,7 @@ from torch.fx import Node as FxNode
 from bfp.graph import Window
 from calib.frontend import frames
 from calib.frontend.arithmetic import affine
-from calib.frontend.contractions import product
+from calib.frontend.contractions import product, product_by_patterns
 from calib.frontend.dilated import trimmed
 from calib.frontend.translation import Translation, pair, shape_of
 from calib.frontend.transposed import transposed_convolution, transposed_convolution_1d
@@ -122,10 +122,34 @@ def matrix_product(
         return
     moved = np.moveaxis(t.index(value), last, -1)
     found = product(t, fx, view.tensor, moved.reshape(-1, moved.shape[-1]), weight, bias)
+    for other in (product_of_pixels, product_by_patterns):
+        if found is None:
+            found = other(t, fx, view.tensor, moved.reshape(-1, moved.shape[-1]), weight, bias)
     if found is None:
         t.refuse(fx, f"a fully connected layer on an operand of shape {shape_of(value)} needs a flatten before it")
     index = np.moveaxis(found.index.reshape(*moved.shape[:-1], len(weight)), -1, last)
     t.views[fx] = View(found.tensor, index.reshape(shape_of(fx)))
+
+
+def product_of_pixels(
+    t: Translation, fx: FxNode, tensor: str, sets: np.ndarray, weight: np.ndarray, bias: np.ndarray
+) -> View | None:
+    """Weights [F, n] times each of the sets, int64 [R, n], where these are all pixels of a channel in one order; else None.
+
+    Every channel has the same F filters, each as large as the map. The view's index is [R, F].
+    """
+    channels, *size = t.draft.shapes[tensor]
+    of, pixels = sets[:, :1] // prod(size), sets % prod(size)
+    alike = (sets >= 0).all() and (sets // prod(size) == of).all() and (pixels == pixels[:1]).all()
+    if not alike or not np.array_equal(np.sort(pixels[0]), np.arange(prod(size))):
+        return None
+    filters = np.empty_like(weight)
+    filters[:, pixels[0]] = weight
+    weights = np.tile(filters.reshape(len(weight), 1, *size), (channels, 1, 1, 1)), np.tile(bias, channels)
+    name = t.node(fx, "conv", (tensor,), channels * len(weight), weights, window=Window(tuple(size)))
+    if channels > 1:
+        t.draft.groups[name] = channels
+    return View(name, of * len(weight) + np.arange(len(weight)))
 
 
 def matmul(t: Translation, fx: FxNode, a: dict) -> None:
@@ -173,7 +197,8 @@ def batch_norm(t: Translation, fx: FxNode, a: dict) -> None:
         shift = (0.0 if beta is None else beta) - mean * scale
     if not (np.isfinite(scale).all() and np.isfinite(shift).all()):
         t.refuse(fx, "its scale or shift is NaN or infinite; check its running variance and the weights file")
-    if t.view(fx, a["input"]).index is not None:
+    view = t.view(fx, a["input"])
+    if view.index is not None or t.draft.shapes[view.tensor][0] != shape_of(fx)[1]:
         shape = (1, -1, *(1,) * (len(shape_of(fx)) - 2))
         t.views[fx] = affine(t, fx, t.elements(fx, a["input"]), *(v.reshape(shape) for v in (scale, shift)))
         return

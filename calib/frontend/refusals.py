@@ -20,30 +20,23 @@ ON_DATA = "leave out what depends on the values of the image"
 LARGER = "end the network before it, and let what reads the result make it larger; at the network's end the host does it"
 UNPOOL = "make the map larger with nn.Upsample, or with a transposed convolution of stride 2, and train again: places of maxima are not kept"
 POOLED = "let max pooling return its values alone: where the maxima were is not kept"
-LENGTH = "use batch norm and train again; behind the network's last layer the host divides by a length"
-NORMALISE = "normalise by constants: mean and std in [input], or numbers in forward"
 APART = "return the parts that are joined one by one, and join them where the result is read"
 # what to write instead, by the operator's name behind "aten."
 HINTS = {
-    **dict.fromkeys(
-        "layer_norm native_layer_norm group_norm native_group_norm instance_norm _instance_norm rms_norm".split(), STATISTICS
-    ),
-    **dict.fromkeys("softmax _softmax log_softmax _log_softmax argmax topk exp log sort cumsum min atan2".split(), LAST_ONE),
+    **dict.fromkeys("layer_norm native_layer_norm rms_norm".split(), STATISTICS),
+    **dict.fromkeys("softmax _softmax log_softmax _log_softmax argmax topk sort cumsum min atan2".split(), LAST_ONE),
     **dict.fromkeys(
         "scaled_dot_product_attention bmm matmul lstm gru rnn_tanh rnn_relu einsum baddbmm".split(), NOT_TAKEN
     ),
     **dict.fromkeys("item nonzero where masked_fill gt lt ge le eq ne bernoulli rand randn rand_like randn_like normal sort".split(), ON_DATA),
     **dict.fromkeys("upsample_bilinear2d upsample_bicubic2d upsample_linear1d".split(), LARGER),
-    **dict.fromkeys("std var std_mean var_mean reciprocal rsqrt".split(), NORMALISE),
     **dict.fromkeys("max_unpool2d max_unpool3d".split(), UNPOOL),
-    "linalg_vector_norm": LENGTH,
     "embedding": "leave it out and begin with what it gives",
     "slice_scatter": "write the part into a new tensor, as with torch.cat",
     "copy_": "keep no state in forward",
 }
 # the same by words of the reason, where the operator's name does not tell
 HINTS_BY_REASON = {
-    "division by": f"{NORMALISE}; where it is by a vector's length, {LENGTH}",
     "of aten.max_pool2d_with_indices": POOLED,
     "from pixel to pixel": "a number for each channel is supported, and before a layer with weights one for each row or column or for each of few pixels; a picture's mean and std go into [input]",
     "concatenation with a constant": "give it as a channel of the input: an array, with `channels = N` in [input]",

@@ -1,4 +1,4 @@
-"""Softmax over two values inside a network: the sigmoid of their difference, which is a function of one value."""
+"""Softmax inside a network: over two values the sigmoid of their difference, which is a function of one value."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from torch.fx import Node as FxNode
 
 from bfp.functions import FunctionCall
 from calib.frontend.arithmetic import scaled
+from calib.frontend.composed import shares
 from calib.frontend.translation import Translation, axis, shape_of
 from calib.frontend.views import View
 
 
 def softmax(t: Translation, fx: FxNode, a: dict) -> None:
-    """Of two values, as attention over two branches has it, the sigmoid of each one's lead; at a network's end any, by the host."""
+    """Of two values, as attention over two branches has it, the sigmoid of each one's lead; of more, exponentials by their sum."""
     shape = shape_of(fx)
     along = axis(a["dim"], len(shape))
-    if along == 0 or shape[along] != 2:
-        what = "the batch" if along == 0 else f"{shape[along]} values"
-        t.refuse(fx, f"softmax over {what} is not supported before the network's end; over two values it is")
+    if along == 0:
+        t.refuse(fx, "softmax over the batch is not supported")
+    if shape[along] != 2:
+        shares(t, fx, a["self"], along)
+        return
     view = t.elements(fx, a["self"])
     size = t.draft.shapes[view.tensor]
     index = t.index_of(view).reshape(shape)

@@ -13,6 +13,7 @@ from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
 from bfp.graph import Node
 from calib.frontend.builder import Draft
+from calib.frontend.nearer import brought_nearer
 from calib.frontend.pieces import assembled
 from calib.frontend.refusals import Refusal
 from calib.frontend.views import View, boxed, gather, is_order, numbers
@@ -22,11 +23,12 @@ class Translation:
     """State of one import: which ATen value is which elements of the draft's tensors, and which is a constant.
 
     A tensor of the draft is channels x height x width; the ATen value is a view of it: that map, or flat, or in
-    another order (see View). Constants are torch's tensors and numbers, or lists of them.
+    another order (see View). Constants are torch's tensors and numbers, or lists of them. tables: whether functions that
+    the host computes more exactly (quotients, exponentials, what needs an image's own statistics) may be made of tables.
     """
 
-    def __init__(self, draft: Draft, module: torch.nn.Module) -> None:
-        self.draft = draft
+    def __init__(self, draft: Draft, module: torch.nn.Module, tables: bool = False) -> None:
+        self.draft, self.tables = draft, tables
         self.classes = {path: type(m).__name__ for path, m in module.named_modules()}
         self.leaves = {path for path, m in module.named_modules() if path and not list(m.children())}
         self.views: dict[FxNode, View] = {}
@@ -47,6 +49,11 @@ class Translation:
         kind = f"{self.classes[where]}, " if where in self.classes else ""
         place = f"layer {where}" if where else "the top module"
         raise Refusal(self.draft.name, operator_name(fx), f"{place} ({kind}node {fx.name}, {fx.target})", reason, known)
+
+    def need_tables(self, fx: FxNode) -> None:
+        """Refuse a call that is made of tables, where these are not wanted."""
+        if not self.tables:
+            self.refuse(fx, "it is computed from tables only where a layer with weights reads what becomes of it")
 
     def assume(self, fx: FxNode) -> None:
         """Go on behind a call that was refused, as if its results were tensors of the draft, to find what else is.
@@ -113,7 +120,13 @@ class Translation:
         """A tensor of the draft that has the operand's elements in order; they are brought into it where they must."""
         view = self.view(fx, value)
         if view.index is not None:
-            self.views[value] = view = View(self.ordered(value, view, shape_of(value)))
+            try:
+                tensor = self.ordered(value, view, shape_of(value))
+            except Refusal:
+                tensor = brought_nearer(self, value)
+                if tensor is None:
+                    raise
+            self.views[value] = view = View(tensor)
         return view.tensor
 
     def elements(self, fx: FxNode, value: object) -> View:

@@ -180,6 +180,17 @@ def largest(t: Translation, fx: FxNode, a: dict) -> None:
     t.views[fx] = over_axes(t, fx, a["self"], a.get("dim"), LARGEST)[0]
 
 
+def smallest(t: Translation, fx: FxNode, a: dict) -> None:
+    """The smallest value over rows, columns or both: the largest of those times -1."""
+    value = a["self"]
+    kept, t.views[value] = t.view(fx, value), affine(t, value, t.elements(fx, value), -1.0)
+    try:
+        t.views[fx] = over_axes(t, fx, value, a.get("dim"), LARGEST)[0]
+    finally:
+        t.views[value] = kept
+    t.views[fx] = affine(t, fx, t.views[fx], -1.0)
+
+
 def over_axes(t: Translation, fx: FxNode, value: object, axes: object, op: str) -> tuple[View, int]:
     """Pixels along axes of a value brought to one, and their number: all of a channel, of a row or of a column."""
     view, shape = t.view(fx, value), shape_of(value)
@@ -201,10 +212,12 @@ def over_axes(t: Translation, fx: FxNode, value: object, axes: object, op: str) 
         name = t.node(fx, op, (view.tensor,), window=Window(kernel, kernel))
         in_order = np.array_equal(at, np.arange(len(wanted)))
         return View(name, None if in_order else at.reshape(shape_of(fx))), sets.shape[1]
-    found = None
-    if 0 not in axes or shape[0] > 1:
-        by_sum = op == MEAN
-        found = weighted(t, fx, view.tensor, sets, 1 / sets.shape[1]) if by_sum else greatest(t, fx, view.tensor, sets)
+    if op == MEAN:
+        found = weighted(t, fx, view.tensor, sets, 1 / sets.shape[1])
+    elif sets.shape == (1, prod(full)) and height * width > 1:
+        found = greatest(t, fx, t.node(fx, op, (view.tensor,), window=Window((height, width))), np.arange(channels)[None])
+    else:
+        found = greatest(t, fx, view.tensor, sets)
     if found is None:
         kind = operator_name(fx).split(".")[-1]
         t.refuse(fx, f"{kind} over axes {axes} of shape {shape} is not supported; only over rows, columns and channels")

@@ -114,6 +114,9 @@ FUNCTION = Table(
         "erf": torch.erf,
         "square": torch.square,
         "cube": lambda x: x**3,
+        "exp": torch.exp,
+        "limited_log": lambda x, least: x.clamp(min=max(least, 0.0)).log(),
+        "reciprocal": torch.reciprocal,
         "limited_power": lambda x, exponent, least: x.clamp(min=max(least, 0.0)) ** exponent,
     },
 )

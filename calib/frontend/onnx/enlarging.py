@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import floor, prod
 
 import numpy as np
@@ -49,6 +50,7 @@ def transposed_pads(o: Operands, rank: int, stride: tuple, dilation: tuple, extr
     return found
 
 
+CUBIC = -0.75  # the coefficient of torch's cubic interpolation, which is ONNX's where a file states none
 NEAREST = {
     "floor": np.floor,
     "ceil": np.ceil,
@@ -78,8 +80,11 @@ def resize(o: Operands) -> Tensor:
     scales = o.values[place] if place < len(o.values) else o.get("scales")
     sizes = None if older else o.numbers(3)
     mode, old = o.get("mode", "nearest"), list(o[0].shape[2:])
-    if any(o.get(name) for name in ("axes", "antialias", "exclude_outside")):
-        raise o.refuse("axes, antialias and exclude_outside are not supported")
+    if any(o.get(name) for name in ("antialias", "exclude_outside")):
+        raise o.refuse("antialias and exclude_outside are not supported")
+    if o.get("keep_aspect_ratio_policy", "stretch") != "stretch":
+        raise o.refuse(f"keep_aspect_ratio_policy {o.get('keep_aspect_ratio_policy')} is not supported; state the sizes themselves")
+    sizes, scales = of_all_axes(o, sizes, o[0].shape), of_all_axes(o, scales, (1.0,) * o[0].ndim)
     if not sizes and scales is None:
         raise o.refuse("its scales are computed from the image, or missing")
     outer = tuple(sizes[:2]) if sizes else tuple(float(s) for s in np.reshape(scales, -1)[:2])
@@ -105,12 +110,47 @@ def resize(o: Operands) -> Tensor:
     return weighted(o, mode, where, old, new, factors)
 
 
+def of_all_axes(o: Operands, values: object, others: Sequence[float]) -> list | None:
+    """What a Resize says of some axes, of all of them; others: of those that it does not name. None for nothing."""
+    values, axes = [] if values is None else np.reshape(values, -1).tolist(), o.get("axes")
+    if not values or axes is None:
+        return values or None
+    found = list(others)
+    for axis, value in zip(axes, values):
+        found[axis] = value
+    return found
+
+
 def weighted(o: Operands, mode: str, where: str, old: list[int], new: list[int], factors: list[float]) -> Tensor:
     """Means of neighbours."""
     kind = {("linear", 1): "linear", ("linear", 2): "bilinear", ("cubic", 2): "bicubic"}.get((mode, len(old)))
-    corners = where == "align_corners"
-    if kind is None or where not in ("align_corners", "half_pixel", "pytorch_half_pixel"):
+    corners, whole = where == "align_corners", all(n * f == b for n, f, b in zip(old, factors, new))
+    if kind is not None and mode == "linear" and where == "asymmetric" and whole:
+        return from_corners(o, kind, old, factors)
+    if kind is None or where not in ("align_corners", "half_pixel", "pytorch_half_pixel", "half_pixel_symmetric"):
         raise o.refuse(f"mode {mode} with the coordinate transformation {where} is not supported; use half_pixel")
-    if not corners and any(n * f != b for n, f, b in zip(old, factors, new)):
+    if mode == "cubic" and o.get("cubic_coeff_a", CUBIC) != CUBIC:
+        raise o.refuse(f"cubic_coeff_a {o.get('cubic_coeff_a')} is not supported; only {CUBIC} is")
+    if not corners and not whole:
         raise o.refuse(f"scales {factors} that do not make whole sizes are not supported; give sizes")
     return F.interpolate(o[0], new, mode=kind, align_corners=corners)
+
+
+def from_corners(o: Operands, kind: str, old: list[int], factors: list[float]) -> Tensor:
+    """Linear interpolation that counts from the first pixel's centre (``asymmetric``), by whole factors or to whole parts.
+
+    Up to the last pixel's centre the outermost pixels meet; behind it that pixel is repeated.
+    """
+    x = o[0]
+    for axis, factor in enumerate(factors):
+        step = round(1 / factor)
+        if factor < 1 and step * factor == 1:
+            x = x[(slice(None), slice(None), *(slice(None, None, step if n == axis else 1) for n in range(len(factors))))]
+        elif factor != round(factor):
+            raise o.refuse(f"mode linear with the coordinate transformation asymmetric and scale {factor:g} is not supported; use half_pixel")
+    up = [max(1, round(f)) for f in factors]
+    size = [f * (n - 1) + 1 for f, n in zip(up, x.shape[2:])]
+    if max(up) > 1:
+        x = F.interpolate(x, size, mode=kind, align_corners=True)
+        x = F.pad(x, [n for f in reversed(up) for n in (0, f - 1)], mode="replicate")
+    return x

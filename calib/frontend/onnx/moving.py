@@ -87,7 +87,7 @@ def pad(o: Operands) -> Tensor:
     flat = [n for pair in reversed(pads) for n in pair]
     if mode != "constant":
         return F.pad(o[0], flat, {"edge": "replicate"}.get(mode, mode))
-    return F.pad(o[0], flat, value=0.0 if value is None else float(value)) if any(flat) else o[0]
+    return F.pad(o[0], flat, value=value or 0.0) if any(flat) else o[0]
 
 
 def depth_to_space(o: Operands) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from math import prod
 from pathlib import Path
 
@@ -56,18 +57,28 @@ class OnnxLayer(nn.Module):
 
 
 class OnnxNetwork(nn.Module):
-    """All nodes that depend on the image, in the file's order; inputs: names of the values that ``forward`` takes."""
+    """All nodes that depend on the image, in the file's order.
 
-    def __init__(self, inputs: list[str], layers: list[tuple[OnnxLayer, tuple[str, ...]]], outputs: list[str]) -> None:
+    inputs: names of the values that ``forward`` takes; channels_last: those that the file has its channels behind rows and
+    columns of, as TensorFlow does: ``forward`` takes them like all others.
+    """
+
+    def __init__(
+        self,
+        inputs: list[str],
+        layers: list[tuple[OnnxLayer, tuple[str, ...]]],
+        outputs: list[str],
+        channels_last: Collection[str] = (),
+    ) -> None:
         super().__init__()
-        self.inputs, self.outputs, self.order = inputs, outputs, []
+        self.inputs, self.outputs, self.order, self.channels_last = inputs, outputs, [], channels_last
         for layer, reads in layers:
             name = unique(layer.node.name, self)
             self.add_module(name, layer)
             self.order.append((name, reads, layer.node.outputs))
 
     def forward(self, *images: torch.Tensor) -> tuple[torch.Tensor, ...] | dict[str, torch.Tensor]:
-        values = dict(zip(self.inputs, images))
+        values = {n: x.movedim(1, -1) if n in self.channels_last else x for n, x in zip(self.inputs, images)}
         for name, reads, writes in self.order:
             result = self.get_submodule(name)(*(values[v] for v in reads))
             results = result if isinstance(result, (tuple, list)) else (result,)
@@ -95,8 +106,7 @@ def onnx_module(path: Path, input_shape: InputShapes) -> nn.Module:
     graph = read_onnx(path)
     where = f"ONNX file {path}"
     shapes = named_inputs(graph, input_shape, where)
-    for name, shape in shapes.items():
-        check_shape(graph.inputs[name], shape, where)
+    last = {name for name, shape in shapes.items() if channels_last(graph.inputs[name], shape, where)}
     unknown = sorted({node.kind for node in graph.nodes if node.kind not in OPERATORS})
     if unknown:
         first = {op: next(n.name for n in graph.nodes if n.kind == op) for op in unknown[:FEW]}
@@ -104,11 +114,12 @@ def onnx_module(path: Path, input_shape: InputShapes) -> nn.Module:
         known = ", ".join(sorted(OPERATORS))
         raise BfpError(f"{where} has operators that are not supported: {named}; supported are {known}")
     images = {name: torch.zeros(1, *shape) for name, shape in shapes.items()}
+    images = {name: x.movedim(1, -1) if name in last else x for name, x in images.items()}
     layers, values = computed_ahead(graph, images, where)
     outputs = [name for name in graph.outputs if name not in values]
     if not outputs:
         raise BfpError(f"{where}: none of its outputs depends on its input")
-    return OnnxNetwork(list(shapes), layers, outputs).eval()
+    return OnnxNetwork(list(shapes), layers, outputs, last).eval()
 
 
 def named_inputs(graph: OnnxGraph, input_shape: InputShapes, where: str) -> dict[str, tuple[int, ...]]:
@@ -131,13 +142,16 @@ def named_inputs(graph: OnnxGraph, input_shape: InputShapes, where: str) -> dict
     return found
 
 
-def check_shape(stated: tuple[int | None, ...], wanted: tuple[int, ...], where: str) -> None:
-    """Raise BfpError where the file's input has other sizes than the network's file asks for."""
-    if not stated:
-        return
+def channels_last(stated: tuple[int | None, ...], wanted: tuple[int, ...], where: str) -> bool:
+    """Whether the file's input has its channels behind rows and columns; where both orders fit, it does not.
+
+    Raises BfpError where it has other sizes than the network's file asks for.
+    """
     sizes = (1, *wanted)
-    if len(stated) != len(sizes) or any(a not in (None, b) for a, b in list(zip(stated, sizes))[1:]):
-        raise BfpError(f"{where} takes images of {list(stated)}, not {list(sizes)}; correct [input] size or channels")
+    for last, order in ((False, sizes), (True, (1, *wanted[1:], wanted[0]))):
+        if not stated or len(stated) == len(order) and all(a in (None, b) for a, b in list(zip(stated, order))[1:]):
+            return last
+    raise BfpError(f"{where} takes images of {list(stated)}, not {list(sizes)}; correct [input] size or channels")
 
 
 def largest_result(layer: OnnxLayer, operands: list[torch.Tensor]) -> int:

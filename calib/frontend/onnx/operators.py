@@ -13,76 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from calib.frontend.onnx import enlarging, moving
+from calib.frontend.onnx import enlarging, moving, windows
 from calib.frontend.onnx.operands import Operands
 from calib.frontend.onnx.reader import OnnxNode
 
 SELU_ALPHA, SELU_GAMMA = 1.67326319217681884765625, 1.05070102214813232421875
 MANY = 2**20  # more repetitions, or pixels of padding, than any network has
-
-
-def pads_of(o: Operands, size: tuple, kernel: tuple, stride: tuple, dilation: tuple) -> list[tuple[int, int]]:
-    """Padding of each axis, (before, behind), as stated or as ``auto_pad`` makes it."""
-    mode = o.get("auto_pad", "NOTSET")
-    if mode in ("NOTSET", "VALID"):
-        pads = o.get("pads", (0,) * 2 * len(kernel)) if mode == "NOTSET" else (0,) * 2 * len(kernel)
-        return list(zip(pads[: len(kernel)], pads[len(kernel) :]))
-    found = []
-    for n, k, s, d in zip(size, kernel, stride, dilation):
-        total = max(0, (-(-n // s) - 1) * s + (k - 1) * d + 1 - n)
-        small, large = total // 2, total - total // 2
-        found.append((small, large) if mode == "SAME_UPPER" else (large, small))
-    return found
-
-
-def padded(x: Tensor, pads: list, value: float = 0.0) -> Tensor:
-    """Rows, columns or both padded."""
-    flat = [n for before, behind in reversed(pads) for n in (before, behind)]
-    return F.pad(x, flat, value=value) if any(flat) else x
-
-
-def conv(o: Operands) -> Tensor:
-    x, weight, bias = o[0], o[1], o[2]
-    kernel = tuple(weight.shape[2:])
-    stride, dilation = (tuple(o.get(k, (1,) * len(kernel))) for k in ("strides", "dilations"))
-    pads = pads_of(o, tuple(x.shape[2:]), kernel, stride, dilation)
-    same = all(a == b >= 0 for a, b in pads)
-    function = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}.get(len(kernel))
-    if function is None:
-        raise o.refuse(f"a kernel of {len(kernel)} axes is not supported")
-    x, padding = (x, tuple(a for a, _ in pads)) if same else (padded(x, pads), 0)
-    return function(x, weight, bias, stride, padding, dilation, o.get("group", 1))
-
-
-def pool(o: Operands, largest: bool) -> Tensor:
-    x, kernel = o[0], tuple(o.get("kernel_shape"))
-    stride, dilation = (tuple(o.get(k, (1,) * len(kernel))) for k in ("strides", "dilations"))
-    ceil = bool(o.get("ceil_mode", 0))
-    pads = pads_of(o, tuple(x.shape[2:]), kernel, stride, dilation)
-    counted = bool(o.get("count_include_pad", 0))
-    before = tuple(a for a, _ in pads)
-    if any(a != b for a, b in pads):
-        if not largest and counted:
-            x, before = padded(x, pads), (0,) * len(kernel)
-        else:
-            # windows that reach beyond the map behind it are what torch's ceil mode makes of them
-            reach = [n - (k - 1) * d - 1 for n, k, d in zip(x.shape[2:], kernel, dilation)]
-            wanted = [(n + a + b) // s + 1 for n, (a, b), s in zip(reach, pads, stride)]
-            if wanted != [-(-(n + 2 * a) // s) + 1 for n, a, s in zip(reach, before, stride)]:
-                raise o.refuse(f"padding {pads} is not supported; use the same on both sides")
-            ceil = True
-    if largest:
-        function = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}[len(kernel)]
-        return function(x, kernel, stride, before, dilation, ceil)
-    if set(dilation) != {1}:
-        raise o.refuse(f"average pooling with dilation {dilation} is not supported")
-    function = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[len(kernel)]
-    return function(x, kernel, stride, before, ceil, counted)
-
-
-def global_pool(o: Operands, largest: bool) -> Tensor:
-    axes = tuple(range(2, o[0].ndim))
-    return o[0].amax(axes, keepdim=True) if largest else o[0].mean(axes, keepdim=True)
 
 
 def gemm(o: Operands) -> Tensor:
@@ -132,10 +68,6 @@ def largest_of(o: Operands) -> tuple[Tensor, Tensor]:
     return torch.topk(o[0], count[0], o.get("axis", -1), bool(o.get("largest", 1)), bool(o.get("sorted", 1)))
 
 
-def normalised(o: Operands) -> Tensor:
-    return F.normalize(o[0], float(o.get("p", 2)), o.get("axis", -1))
-
-
 def length(x: Tensor, axes: tuple[int, ...], keepdim: bool) -> Tensor:
     return torch.linalg.vector_norm(x, 2, axes, keepdim)
 
@@ -155,6 +87,26 @@ def hard_sigmoid(o: Operands) -> Tensor:
     return torch.clamp(o[0] * o.get("alpha", 0.2) + o.get("beta", 0.5), 0.0, 1.0)
 
 
+def einsum(o: Operands) -> Tensor:
+    return torch.einsum(o.get("equation"), *(o[n] for n in range(len(o.values))))
+
+
+def normalised(o: Operands) -> Tensor:
+    return F.normalize(o[0], float(o.get("p", 2)), o.get("axis", -1))
+
+
+def layer_norm(o: Operands) -> Tensor:
+    return F.layer_norm(o[0], tuple(o[0].shape[o.get("axis", -1) :]), o[1], o[2], o.get("epsilon", 1e-5))
+
+
+def group_norm(o: Operands) -> Tensor:
+    shift = o[2]
+    if o.opset < 21:  # until then scales and shifts were those of groups
+        size = o[0].shape[1] // o.get("num_groups")
+        return F.group_norm(o[0], o.get("num_groups"), o[1].repeat_interleave(size), shift.repeat_interleave(size), o.get("epsilon", 1e-5))
+    return F.group_norm(o[0], o.get("num_groups"), o[1], shift, o.get("epsilon", 1e-5))
+
+
 def softmax(o: Operands, function: Callable) -> Tensor:
     if o.opset >= 13:
         return function(o[0], o.get("axis", -1))
@@ -169,6 +121,12 @@ def reduce(o: Operands, function: Callable) -> Tensor:
     if axes is None:
         axes = [] if o.get("noop_with_empty_axes", 0) else list(range(o[0].ndim))
     return function(o[0], tuple(axes), keepdim=kept) if axes else o[0]
+
+
+def product(x: Tensor, axes: tuple[int, ...], keepdim: bool) -> Tensor:
+    for axis in sorted((a % x.ndim for a in axes), reverse=True):
+        x = x.prod(axis, keepdim)
+    return x
 
 
 def cast(o: Operands) -> Tensor:
@@ -195,6 +153,8 @@ def constant_of_shape(o: Operands) -> Tensor:
 
 
 def arg_largest(o: Operands) -> Tensor:
+    if o.get("select_last_index", 0):
+        raise o.refuse("the last one of equal values (select_last_index) is not supported; the first one is")
     return o[0].argmax(o.get("axis", 0), bool(o.get("keepdims", 1)))
 
 
@@ -221,17 +181,20 @@ def two(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Operands], Te
 
 
 OPERATORS: dict[str, Callable[[Operands], Tensor | tuple[Tensor, ...]]] = {
-    "Conv": conv,
+    "Conv": windows.conv,
     "ConvTranspose": enlarging.conv_transpose,
-    "MaxPool": lambda o: pool(o, True),
-    "AveragePool": lambda o: pool(o, False),
-    "GlobalMaxPool": lambda o: global_pool(o, True),
-    "GlobalAveragePool": lambda o: global_pool(o, False),
+    "MaxPool": lambda o: windows.pool(o, True),
+    "AveragePool": lambda o: windows.pool(o, False),
+    "GlobalMaxPool": lambda o: windows.global_pool(o, True),
+    "GlobalAveragePool": lambda o: windows.global_pool(o, False),
     "Gemm": gemm,
     "MatMul": matmul,
+    "Einsum": einsum,
     "BatchNormalization": batch_norm,
     "InstanceNormalization": lambda o: F.instance_norm(o[0], weight=o[1], bias=o[2], eps=o.get("epsilon", 1e-5)),
-    "LayerNormalization": lambda o: F.layer_norm(o[0], tuple(o[0].shape[o.get("axis", -1) :]), o[1], o[2]),
+    "LayerNormalization": layer_norm,
+    "GroupNormalization": group_norm,
+    "LRN": lambda o: F.local_response_norm(o[0], o.get("size"), o.get("alpha", 1e-4), o.get("beta", 0.75), o.get("bias", 1.0)),
     "Relu": one(torch.relu),
     "LeakyRelu": lambda o: F.leaky_relu(o[0], o.get("alpha", 0.01)),
     "PRelu": prelu,
@@ -266,6 +229,9 @@ OPERATORS: dict[str, Callable[[Operands], Tensor | tuple[Tensor, ...]]] = {
     "Log": one(torch.log),
     "Sign": one(torch.sign),
     "Exp": one(torch.exp),
+    "Sin": one(torch.sin),
+    "Cos": one(torch.cos),
+    "Round": one(torch.round),
     "Floor": one(torch.floor),
     "Ceil": one(torch.ceil),
     "Reciprocal": one(torch.reciprocal),
@@ -287,6 +253,9 @@ OPERATORS: dict[str, Callable[[Operands], Tensor | tuple[Tensor, ...]]] = {
     "ReduceMax": lambda o: reduce(o, torch.amax),
     "ReduceMin": lambda o: reduce(o, torch.amin),
     "ReduceL2": lambda o: reduce(o, length),
+    "ReduceProd": lambda o: reduce(o, product),
+    "ReduceL1": lambda o: reduce(o, lambda x, axes, keepdim: x.abs().sum(axes, keepdim)),
+    "ReduceSumSquare": lambda o: reduce(o, lambda x, axes, keepdim: x.square().sum(axes, keepdim)),
     "LpNormalization": normalised,
     "ArgMax": arg_largest,
     "TopK": largest_of,
@@ -309,6 +278,7 @@ OPERATORS: dict[str, Callable[[Operands], Tensor | tuple[Tensor, ...]]] = {
     "LessOrEqual": two(torch.le),
     "And": two(torch.logical_and),
     "Or": two(torch.logical_or),
+    "Mod": lambda o: torch.fmod(o[0], o[1]) if o.get("fmod", 0) else torch.remainder(o[0], o[1]),
     "Not": one(torch.logical_not),
     "Where": lambda o: torch.where(o[0], o[1], o[2]),
 }
