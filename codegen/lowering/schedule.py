@@ -144,11 +144,20 @@ BUFFER_USERS: dict[str, Callable[[EngineLayer], bool]] = {
 
 
 @dataclass(frozen=True)
+class StoredRows:
+    """Rows of a tensor, from row ``first`` on, that a layer stores to a map of their own."""
+
+    layer: int
+    first: int
+    placement: Placement
+
+
+@dataclass(frozen=True)
 class StoredTensor:
     """A tensor that the engine writes (or the host, where ``layer`` is -1).
 
     label: its name, or what it is a copy of, for people. part_bits: of an input that lies in parts; shape and format are
-    those of the parts then.
+    those of the parts then. rows: of one that is only ever there in bands, all of them; ``placement`` is that of the whole.
     """
 
     name: str
@@ -159,6 +168,7 @@ class StoredTensor:
     format: BlockFormat
     placement: Placement
     part_bits: int | None = None
+    rows: tuple[StoredRows, ...] = ()
 
 
 @dataclass

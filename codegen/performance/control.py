@@ -96,6 +96,13 @@ def job_parts(program: Program) -> list[Part]:
     return [Part("choices of a step's jobs", Resource.LUT, HALVES.of(ceil_div(bits, 2)), HALVES.reason)]
 
 
+def copy_luts(program: Program) -> Range:
+    """Of the loop that copies on-chip memory where that is asked for."""
+    counter = COUNTER_LUTS.times(program.chip_words.bit_length())
+    rounded = Range(math.floor(counter.low), math.ceil(counter.likely), math.ceil(counter.high))
+    return Range.total([HANDSHAKE_LUTS, rounded, ADDRESS_LUTS])
+
+
 def control_parts(program: Program, use: Features) -> list[Part]:
     """All of the engine's control."""
     walks = len({op.traits.loop for op in use.operators})
@@ -109,6 +116,8 @@ def control_parts(program: Program, use: Features) -> list[Part]:
          "bits are counted more"),
         ("registers", REGISTER_LUTS, "csynth counts 232 to 936, by the number of registers"),
     ]  # fmt: skip
+    if program.chip_words:
+        found.append(("copy of the maps on chip", copy_luts(program), "a process that stores, its counter, and an address"))
     parts = [Part(name, Resource.LUT, luts, reason) for name, luts, reason in found]
     products = Part("products of the control", Resource.DSP, PRODUCT_DSPS, "meant to be counters and adders")
     return [*parts, products, *stage_parts(program), *job_parts(program)]
