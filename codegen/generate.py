@@ -38,8 +38,9 @@ def placed_tensor(program: Program, t: StoredTensor) -> PlacedTensor:
         layer_index=t.layer,
         shape=shape,
         format=artifact.formats[t.name],
-        segments=(Segment(0, shape[0], segments[0].address),) if t.part_bits else segments,
+        segments=(Segment(0, shape[0], segments[0].address),) if t.part_bits or t.fold != (1, 1) else segments,
         part_bits=t.part_bits,
+        fold=t.fold,
     )
 
 

@@ -155,8 +155,11 @@ class Emitter:
             average=self.average_fields(job),
             pictures=PictureFields(job.pictures),
         )
-        # parts of an input are no work of the network's, and it does not know what an upsampling is made of
-        node, shapes = job.node, self.graph.shapes | self.program.artifacts[self.index].graph.shapes
+        # parts and blocks of an input are no work of the network's, and it does not know what an upsampling is made of
+        own = self.program.artifacts[self.index].graph
+        folded = job.node.main in self.program.lowered[self.index].folds
+        node = own.producer(job.node.output) if folded else job.node
+        shapes = self.graph.shapes | own.shapes
         macs = node.operator.macs(node, shapes[node.main], shapes[node.output])
         if job.band:  # each row counts once
             macs = macs * job.band.new // shapes[node.output][1]

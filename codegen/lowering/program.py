@@ -98,7 +98,7 @@ class Lowering:
         self.index = index
         self.stored = artifact.graph.shapes  # what is compared, of all that is stored
         self.artifact = artifact = expanded(artifact)
-        self.part_bits = lowered.part_bits
+        self.lowered = lowered
         self.graph = artifact.graph
         self.planned: list[Planned] = []
         self.emitter = Emitter(program, index, artifact)
@@ -170,8 +170,10 @@ class Lowering:
         if tensor not in self.stored:
             return
         shape, fmt = self.graph.shapes[tensor], self.artifact.formats[tensor]
-        part_bits = self.part_bits.get(tensor)
-        self.program.tensors.append(StoredTensor(tensor, label, self.index, layer, shape, fmt, placement, part_bits, rows))
+        part_bits, fold = self.lowered.part_bits.get(tensor), self.lowered.fold(tensor)
+        self.program.tensors.append(
+            StoredTensor(tensor, label, self.index, layer, shape, fmt, placement, part_bits, fold, rows)
+        )
 
     def keep_on_chip(self) -> None:
         """Choose which tensors stay on chip between layers, and plan their layers for that."""

@@ -156,8 +156,8 @@ class StoredRows:
 class StoredTensor:
     """A tensor that the engine writes (or the host, where ``layer`` is -1).
 
-    label: its name, or what it is a copy of, for people. part_bits: of an input that lies in parts; shape and format are
-    those of the parts then. rows: of one that is only ever there in bands, all of them; ``placement`` is that of the whole.
+    label: its name, or what it is a copy of, for people. part_bits, fold: of an input that lies in parts, or is folded; shape and format are
+    those of what lies there then. rows: of one that is only ever there in bands, all of them; ``placement`` is that of the whole.
     """
 
     name: str
@@ -168,6 +168,7 @@ class StoredTensor:
     format: BlockFormat
     placement: Placement
     part_bits: int | None = None
+    fold: tuple[int, int] = (1, 1)
     rows: tuple[StoredRows, ...] = ()
 
 
