@@ -22,6 +22,7 @@ _RANGES = {
     "batch": (1, MAX_BATCH),
     "chip_words": (0, 1 << 17),
     "fold_input": (0, 1),
+    "depthwise_pixels": (0, 34),
 }
 
 
@@ -41,6 +42,7 @@ class EngineOptions:
     chip_words: words of on-chip memory in which feature maps stay between layers;
     0: there is none. fold_input: 1: several pixels of an input of few channels stand side by
     side in a word, where a first layer with a stride takes fewer cycles so.
+    depthwise_pixels: output pixels per cycle of depthwise convolution; 0: as many as of any other.
     """
 
     lanes: int = 16
@@ -53,6 +55,7 @@ class EngineOptions:
     batch: int = 1
     chip_words: int = 0
     fold_input: int = 0
+    depthwise_pixels: int = 0
 
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import replace
-from itertools import product
 
 import numpy as np
 from PIL import Image
@@ -83,8 +82,9 @@ class PixelWriter:
         coming = layout.channel_lanes(tensor, arena)
         for table in self._tables:
             looked_up = self._look_up(picture, table)
-            for y, x, channel in product(range(down), range(across), range(channels)):
-                next(coming)[:] = layout.pack_lines(looked_up[y::down, x::across, channel], bits)
+            places = ((y, x, c) for y in range(down) for x in range(across) for c in range(channels))
+            for (y, x, channel), lane in zip(places, coming):
+                lane[:] = layout.pack_lines(looked_up[y::down, x::across, channel], bits)
 
     def _look_up(self, picture: Image.Image, table: list[int]) -> np.ndarray:
         """The mantissas' bytes of every pixel, uint8 [height, width, bytes of a pixel].

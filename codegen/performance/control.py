@@ -106,9 +106,10 @@ def copy_luts(program: Program) -> Range:
 def control_parts(program: Program, use: Features) -> list[Part]:
     """All of the engine's control."""
     walks = len({op.traits.loop for op in use.operators})
+    pixels = sum({op.traits.loop: program.array.pixels_of(op) for op in use.operators}.values())
     found = [
         ("window walks", WALK_LUTS.times(walks), "by Yosys 315 with the bits that the bounds need; most is judged"),
-        ("pixels of window walks", WALK_PIXEL_LUTS.times(walks * program.array.pixels),
+        ("pixels of window walks", WALK_PIXEL_LUTS.times(pixels),
          "by Yosys 121 with the bits that the bounds need, 234 with 32 bits of state"),
         ("control of the queues", QUEUE_LUTS.times(QUEUES + CHIP_QUEUES * (program.chip_words > 0)), "assumed; csynth counts 66 for one with its data"),
         ("memory ports", PORT_LUTS.times(PORTS),
