@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bfp import layout
+from bfp import chip_tensor, layout
 from bfp.artifact import NetworkInput, NetworkOutput, verify_boxes, verify_input, verify_output, verify_results
+from bfp.chip_tensor import ChipTensor
 from bfp.detection import Detection
 from bfp.errors import BfpError
 from bfp.fields import NAME, checked, hexadecimal, record, tuple_of, whole
@@ -26,7 +27,8 @@ class DeployedNetwork:
     artifact_digest: the artifact it was generated from; float_digest: the float weights that that was calibrated from,
     or empty. begin, end: its layers of the schedule, ``end`` not among them; from ``shared`` on, which is ``end`` where none
     does, they take all pictures of a batch at once. inputs, outputs: in the graph's order.
-    tensors: all that are stored, in the order of the layers that write them. detection, joins: of the artifact.
+    tensors: all that are stored, in the order of the layers that write them; on_chip: those that stay in the engine's own
+    memory, likewise. detection, joins: of the artifact.
     """
 
     name: str = checked(NAME)
@@ -40,6 +42,7 @@ class DeployedNetwork:
     tensors: tuple[PlacedTensor, ...] = checked(tuple_of(record(PlacedTensor), 1, MAX_NODES))
     detection: Detection | None = checked(record(Detection), omitted=True, default=None)
     joins: tuple[JoinedOutput, ...] = checked(tuple_of(record(JoinedOutput), 0, MAX_ENDS), omitted=True, default=())
+    on_chip: tuple[ChipTensor, ...] = checked(tuple_of(record(ChipTensor), 0, MAX_NODES), omitted=True, default=())
 
     @property
     def input(self) -> NetworkInput:
@@ -68,6 +71,11 @@ class DeployedNetwork:
         for tensor in self.tensors:
             if tensor.name == name:
                 return tensor
+        if name in {tensor.name for tensor in self.on_chip}:
+            raise BfpError(
+                f"tensor {shown(name)} of network {self.name} stays in the engine's own memory; look at it layer by layer, "
+                "with trace or verify"
+            )
         raise BfpError(f"network {self.name} has no tensor {shown(name)}; see the names in its manifest")
 
     def words(self, lanes: int) -> tuple[int, int]:
@@ -117,6 +125,11 @@ class OnlyNetwork:
         return self.only.tensors
 
     @property
+    def on_chip(self) -> tuple[ChipTensor, ...]:
+        """All that stay in the engine's own memory."""
+        return self.only.on_chip
+
+    @property
     def detection(self) -> Detection | None:
         """Of a detector."""
         return self.only.detection
@@ -136,10 +149,10 @@ class OnlyNetwork:
         return self.only.tensor(name)
 
 
-def verify_network(network: DeployedNetwork, kernel: Kernel, fmap_words: int, lanes: int) -> None:
-    """Raise BfpError unless tensors lie inside the arena, and inputs, outputs and layers are there."""
+def verify_network(network: DeployedNetwork, kernel: Kernel, fmap_words: int, chip_words: int, lanes: int) -> None:
+    """Raise BfpError unless tensors lie inside the arena or on-chip memory, and inputs, outputs and layers are there."""
     by_name = {t.name: t for t in network.tensors}
-    if len(by_name) != len(network.tensors):
+    if len({*by_name, *(t.name for t in network.on_chip)}) != len(network.tensors) + len(network.on_chip):
         raise BfpError("two tensors have the same name")
     inputs = {e.tensor for e in network.inputs}
     for what, ends in (("input", network.inputs), ("output", network.outputs)):
@@ -150,11 +163,18 @@ def verify_network(network: DeployedNetwork, kernel: Kernel, fmap_words: int, la
             raise BfpError(f"a tensor is two of its {what}s")
     for tensor in network.tensors:
         layout.check(tensor, fmap_words, lanes)
-        at = tensor.layer_index
-        if (at == HOST) != (tensor.name in inputs) or at != HOST and not network.begin <= at < network.end:
-            raise BfpError(f"tensor {tensor.name!r} comes from layer {at}, of layers {network.begin} to {network.end}")
-        if at != HOST and tensor.layer != kernel.layers[at].name:
-            raise BfpError(f"tensor {tensor.name!r} comes from {tensor.layer!r}, and layer {at} is another")
+        if (tensor.layer_index == HOST) != (tensor.name in inputs):
+            raise BfpError(
+                f"tensor {tensor.name!r} comes from layer {tensor.layer_index}, of layers {network.begin} to {network.end}"
+            )
+    for tensor in network.on_chip:
+        chip_tensor.verify(tensor, chip_words, lanes)
+    for made in (*network.tensors, *(part for tensor in network.on_chip for part in tensor.placed)):
+        at = made.layer_index
+        if at != HOST and not network.begin <= at < network.end:
+            raise BfpError(f"tensor {made.name!r} comes from layer {at}, of layers {network.begin} to {network.end}")
+        if at != HOST and made.layer != kernel.layers[at].name:
+            raise BfpError(f"tensor {made.name!r} comes from {made.layer!r}, and layer {at} is another")
     sizes = {by_name[e.tensor].shape[1:] for e in network.inputs}
     if len(sizes) > 1:
         raise BfpError(f"its inputs are of {len(sizes)} sizes; all have the same")

@@ -53,7 +53,8 @@ class Deployment(OnlyNetwork):
     hexadecimal digits; kernel: what that holds, of all networks. board, clock_mhz: for which it was generated. lanes:
     bytes of a word. weights_words, fmap_words: sizes of the weight image and of a picture's feature-map arena; batch: pictures
     that the last layers of a network take at once, whose arenas lie one behind the other. ip: the engine's
-    name in the block design. networks: in the order of their layers. files: SHA-256 of every other file of the folder,
+    name in the block design. networks: in the order of their layers. chip_words: of on-chip memory in which maps stay between
+    layers. files: SHA-256 of every other file of the folder,
     by name. implementation: of the bitstream, None before there is one. minimal: whether artifact and samples were to be
     left out. digest: SHA-256 of the manifest without it.
 
@@ -72,6 +73,7 @@ class Deployment(OnlyNetwork):
     batch: int = checked(whole(1, MAX_BATCH))
     ip: str = checked(NAME)
     networks: tuple[DeployedNetwork, ...] = checked(tuple_of(record(DeployedNetwork), 1, MAX_NETWORKS))
+    chip_words: int = checked(whole(0, MAX_WORDS), omitted=True, default=0)
     files: dict[str, str] = checked(mapping(HASH, MAX_ENDS, keys=FILE_NAME), default_factory=dict)
     implementation: Implementation | None = checked(optional(record(Implementation)), default=None)
     minimal: bool = checked(FLAG, default=False)
@@ -103,12 +105,19 @@ class Deployment(OnlyNetwork):
         return len(self.kernel.layers)
 
     @property
+    def copies_chip(self) -> tuple[int, int]:
+        """The layers to run for a copy of on-chip memory: the one behind the last, which computes nothing."""
+        return self.layers, self.layers + 1
+
+    @property
     def map_words(self) -> int:
         """Words of the feature maps of all pictures of a batch."""
         return self.batch * self.fmap_words
 
     def touched_words(self, begin: int, end: int) -> int:
         """Words of the feature maps that layers [begin, end) may touch, from the pointers on."""
+        if (begin, end) == self.copies_chip:
+            return self.chip_words
         shares = any(max(network.shared, begin) < min(network.end, end) for network in self.networks)
         return self.map_words if shares else self.fmap_words
 
@@ -162,7 +171,7 @@ def verify(deployment: Deployment) -> None:
         if network.begin != layer or not layer <= network.end <= deployment.layers:
             found = f"layers {network.begin} to {network.end}"
             raise BfpError(f"network {network.name} has {found}, where layer {layer} of {deployment.layers} comes next")
-        verify_network(network, deployment.kernel, deployment.fmap_words, deployment.lanes)
+        verify_network(network, deployment.kernel, deployment.fmap_words, deployment.chip_words, deployment.lanes)
         if not network.begin <= network.shared <= network.end or (deployment.batch == 1 and network.shared < network.end):
             raise BfpError(
                 f"layers of {network.name} from {network.shared} to {network.end} would take {deployment.batch} pictures at once"

@@ -7,6 +7,8 @@ in each lane a stream of ``bits`` bits per pixel, the first pixel in the lowest
 bits. Signed mantissas are in two's complement; unused lanes are zero.
 An input may lie in parts (``part_bits``): narrower mantissas whose sum each of
 its own is, the first parts of all channels, then the second ones, and so on.
+It may be folded (``fold``): blocks of its rows and columns are pixels then, whose
+channels are those of all pixels of a block, row by row; parts are parts of these.
 Code generation places tensors so, the engine reads and writes them so (see
 docs/architecture.md), and the driver packs and unpacks them.
 """
@@ -19,13 +21,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from bfp.errors import BfpError
-from bfp.fields import NAME, TEXT, checked, record, tuple_of, whole
+from bfp.fields import NAME, TEXT, checked, fixed, record, tuple_of, whole
 from bfp.format import MAX_BITS, MIN_BITS, BlockFormat, mantissa_range
 from bfp.graph import SHAPE, Shape
 from bfp.limits import MAX_CHANNELS, MAX_NODES
 from bfp.names import shown
 
 MAX_WORDS = 2**32  # of a memory
+MAX_FOLD = 8  # rows or columns of a block
 HOST = -1  # the layer of what the host writes
 # of the 64 bits of eight bytes: the lower of each two bytes, of each two pairs, of each two fours
 _HALVES = tuple(map(np.uint64, (0x00FF_00FF_00FF_00FF, 0x0000_FFFF_0000_FFFF, 0x0000_0000_FFFF_FFFF)))
@@ -64,11 +67,30 @@ def from_parts(parts: np.ndarray, channels: int) -> np.ndarray:
     return parts.reshape(-1, channels, *parts.shape[1:]).sum(axis=0, dtype=np.int16)
 
 
+def to_blocks(mantissas: np.ndarray, fold: tuple[int, int]) -> np.ndarray:
+    """Mantissas [..., C, H, W] with blocks of so many rows and columns as pixels: [..., rows * columns * C, H', W']."""
+    *images, channels, height, width = mantissas.shape
+    size = height // fold[0], width // fold[1]
+    blocks = mantissas.reshape(*images, channels, size[0], fold[0], size[1], fold[1])
+    n = len(images)
+    return blocks.transpose(*range(n), n + 2, n + 4, n, n + 1, n + 3).reshape(*images, -1, *size)
+
+
+def from_blocks(blocks: np.ndarray, fold: tuple[int, int]) -> np.ndarray:
+    """Inverse of :func:`to_blocks`."""
+    *images, channels, height, width = blocks.shape
+    apart = blocks.reshape(*images, *fold, channels // (fold[0] * fold[1]), height, width)
+    n = len(images)
+    rows = apart.transpose(*range(n), n + 2, n + 3, n, n + 4, n + 1)
+    return rows.reshape(*images, -1, height * fold[0], width * fold[1])
+
+
 @dataclass(frozen=True)
 class PlacedTensor:
     """One tensor at its place. layer, layer_index: what writes it, HOST for the host; shape: channels, height, width.
 
-    part_bits: of an input that lies in parts, their width, see ``to_parts``; None: it lies as it is.
+    part_bits: of an input that lies in parts, their width, see ``to_parts``; None: it lies as it is. fold: rows and columns of
+    the blocks of an input that is folded, see ``to_blocks``.
     """
 
     name: str = checked(NAME)
@@ -78,28 +100,44 @@ class PlacedTensor:
     format: BlockFormat = checked(record(BlockFormat))
     segments: tuple[Segment, ...] = checked(tuple_of(record(Segment), 1, MAX_CHANNELS))
     part_bits: int | None = checked(whole(MIN_BITS, MAX_BITS - 1), omitted=True, default=None)
+    fold: tuple[int, int] = checked(fixed(whole(1, MAX_FOLD), 2), omitted=True, default=(1, 1))
 
     @property
     def stored_bits(self) -> int:
         """Bits of a mantissa, or of a part of one, in memory."""
         return self.part_bits or self.format.bits
 
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """Rows and columns of a plane."""
+        return self.shape[1] // self.fold[0], self.shape[2] // self.fold[1]
+
     def lanes_of(self, segment: Segment) -> int:
-        """Lanes that one pixel of a segment takes: of each channel, as many as it has parts."""
-        return (segment.stop - segment.start) * (part_count(self.format, self.part_bits) if self.part_bits else 1)
+        """Lanes that one pixel of a segment takes: of each channel, as many as it has parts, of all pixels of a block."""
+        parts = part_count(self.format, self.part_bits) if self.part_bits else 1
+        return (segment.stop - segment.start) * self.fold[0] * self.fold[1] * parts
+
+    def in_parts(self, mantissas: np.ndarray) -> np.ndarray:
+        """What lies in memory for mantissas [C, H, W], folded or not: their parts, one after the other, where it lies in such."""
+        return to_parts(mantissas, self.format, self.part_bits) if self.part_bits else mantissas
 
     def stored(self, mantissas: np.ndarray) -> np.ndarray:
-        """What lies in the lanes, [lanes_of, H, W], of a segment's mantissas [C, H, W]."""
-        return to_parts(mantissas, self.format, self.part_bits) if self.part_bits else mantissas
+        """What lies in the lanes, [lanes_of, *stored_size], of a segment's mantissas [C, H, W]."""
+        return self.in_parts(to_blocks(mantissas, self.fold))
+
+    def read(self, stored: np.ndarray, channels: int) -> np.ndarray:
+        """Inverse of :meth:`stored`, for a segment of so many channels."""
+        blocks = from_parts(stored, channels * self.fold[0] * self.fold[1]) if self.part_bits else stored
+        return from_blocks(blocks, self.fold)
 
     @property
     def line_words(self) -> int:
         """Words of one row of a plane."""
-        return line_words(self.shape[2], self.stored_bits)
+        return line_words(self.stored_size[1], self.stored_bits)
 
     def segment_words(self, segment: Segment, lanes: int) -> int:
         """Words of the arena that one segment takes."""
-        return plane_count(self.lanes_of(segment), lanes) * self.shape[1] * self.line_words
+        return plane_count(self.lanes_of(segment), lanes) * self.stored_size[0] * self.line_words
 
 
 def line_words(width: int, bits: int) -> int:
@@ -150,12 +188,12 @@ def unpack_lines(streams: np.ndarray, bits: int, width: int) -> np.ndarray:
 
 
 def channel_lanes(tensor: PlacedTensor, arena: np.ndarray) -> Iterator[np.ndarray]:
-    """For each channel of a tensor (or part of one) in turn, where its streams lie in the arena: views uint8 [height, line_words]."""
+    """For each lane of a tensor in turn, where its streams lie in the arena: views uint8 [rows, line_words]."""
     words, lanes = arena.shape
     check(tensor, words, lanes)
     for segment in tensor.segments:
         end = segment.address + tensor.segment_words(segment, lanes)
-        planes = arena[segment.address : end].reshape(-1, tensor.shape[1], tensor.line_words, lanes)
+        planes = arena[segment.address : end].reshape(-1, tensor.stored_size[0], tensor.line_words, lanes)
         for c in range(tensor.lanes_of(segment)):
             yield planes[c // lanes, :, :, c % lanes]
 
@@ -175,6 +213,9 @@ def check(tensor: PlacedTensor, words: int, lanes: int) -> None:
         raise BfpError(f"{where} has {channels} channels and exponents for {tensor.format.channels}")
     if tensor.part_bits and (tensor.part_bits >= tensor.format.bits or len(tensor.segments) > 1):
         raise BfpError(f"{where} lies in parts of {tensor.part_bits} bits, but in several segments or no wider itself")
+    blocks = not any(size % fold for size, fold in zip(tensor.shape[1:], tensor.fold))
+    if tensor.fold != (1, 1) and (not blocks or len(tensor.segments) > 1):
+        raise BfpError(f"{where} is folded into blocks of {tensor.fold}, but lies in several segments or has no whole ones")
     covered = 0
     for segment in tensor.segments:
         if segment.start != covered or segment.stop <= covered:
@@ -196,7 +237,7 @@ def pack(tensor: PlacedTensor, mantissas: np.ndarray, arena: np.ndarray) -> None
     arena = np.asarray(arena)  # a plain view: slices of a PYNQ buffer cost more
     words, lanes = arena.shape
     check(tensor, words, lanes)
-    fmt, (_, height, width), line = tensor.format, tensor.shape, tensor.line_words
+    fmt, (height, width), line = tensor.format, tensor.stored_size, tensor.line_words
     if mantissas.shape != tensor.shape:
         expected, given = ("x".join(map(str, shape)) for shape in (tensor.shape, mantissas.shape))
         raise BfpError(f"tensor {tensor.name!r} holds {expected} values, not {given}; give it its own shape")
@@ -222,7 +263,7 @@ def unpack(tensor: PlacedTensor, arena: np.ndarray) -> np.ndarray:
     """Read a tensor's mantissas, int16 [C, H, W], from the arena, uint8 [words, lanes]."""
     words, lanes = arena.shape
     check(tensor, words, lanes)
-    (channels, height, width), line, bits = tensor.shape, tensor.line_words, tensor.stored_bits
+    (height, width), line, bits = tensor.stored_size, tensor.line_words, tensor.stored_bits
     mantissas = np.empty(tensor.shape, np.int16)
     for segment in tensor.segments:
         end = segment.address + tensor.segment_words(segment, lanes)
@@ -231,5 +272,5 @@ def unpack(tensor: PlacedTensor, arena: np.ndarray) -> np.ndarray:
         values = unpack_lines(codes, bits, width).astype(np.int16)
         signed = np.where(values >> (bits - 1), values - (1 << bits), values)
         held = signed if tensor.format.signed else values
-        mantissas[segment.start : segment.stop] = from_parts(held, channels) if tensor.part_bits else held
+        mantissas[segment.start : segment.stop] = tensor.read(held, segment.stop - segment.start)
     return mantissas

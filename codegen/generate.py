@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bfp.artifact import Artifact
+from bfp.chip_tensor import ChipRows, ChipTensor
 from bfp.deployed_network import DeployedNetwork
 from bfp.deployment import WEIGHTS, Deployment, verify_names, write_deployment
 from bfp.errors import BfpError
@@ -18,7 +19,7 @@ from bfp.kernel import Kernel
 from bfp.layout import HOST, PlacedTensor, Segment
 from codegen.lowering.layer_fields import MapPlace
 from codegen.lowering.program import build
-from codegen.lowering.schedule import Program, StoredTensor
+from codegen.lowering.schedule import Program, StoredRows, StoredTensor
 from codegen.options import EngineOptions
 from codegen.performance.board import Board
 from codegen.render import render
@@ -37,8 +38,9 @@ def placed_tensor(program: Program, t: StoredTensor) -> PlacedTensor:
         layer_index=t.layer,
         shape=shape,
         format=artifact.formats[t.name],
-        segments=(Segment(0, shape[0], segments[0].address),) if t.part_bits else segments,
+        segments=(Segment(0, shape[0], segments[0].address),) if t.part_bits or t.fold != (1, 1) else segments,
         part_bits=t.part_bits,
+        fold=t.fold,
     )
 
 
@@ -60,15 +62,27 @@ def joined_tensor(artifact: Artifact, name: str, stored: dict[str, PlacedTensor]
     )
 
 
-def readable_tensors(program: Program, network: int) -> tuple[PlacedTensor, ...]:
-    """What the driver can read of one of a program's networks: every tensor in memory, and every output.
-
-    What stays on chip is nothing that it could read.
-    """
-    artifact = program.artifacts[network]
-    # copies serve one layer only; the driver reads the tensors that they copy
+def stored_tensors(program: Program, network: int, place: MapPlace) -> list[StoredTensor]:
+    """Of one of a program's networks, all that lie there; copies serve one layer only, and are tensors that lie elsewhere."""
     own = [t for t in program.tensors if t.network == network and t.label == t.name]
-    own = [t for t in own if t.placement.place is MapPlace.MEMORY]
+    return [t for t in own if t.placement.place is place]
+
+
+def chip_tensor(program: Program, t: StoredTensor) -> ChipTensor:
+    """One tensor that stays on chip, as a whole or by bands, as the driver needs it."""
+    parts = []
+    for rows in t.rows or (StoredRows(t.layer, 0, t.placement),):
+        at = replace(rows.placement, address=rows.placement.start)
+        name = program.layers[rows.layer].name
+        parts.append(ChipRows(name, rows.layer, rows.first, at.height, at.segments()))
+    artifact = program.artifacts[t.network]
+    return ChipTensor(t.name, artifact.graph.shapes[t.name], artifact.formats[t.name], tuple(parts))
+
+
+def readable_tensors(program: Program, network: int) -> tuple[PlacedTensor, ...]:
+    """What the driver can read of one of a program's networks after any run: every tensor in memory, and every output."""
+    artifact = program.artifacts[network]
+    own = stored_tensors(program, network, MapPlace.MEMORY)
     stored = {t.name: placed_tensor(program, t) for t in own}
     joined = {t: joined_tensor(artifact, t, stored) for t in artifact.graph.outputs if t not in stored}
     return *stored.values(), *joined.values()
@@ -90,6 +104,7 @@ def deployed_network(program: Program, network: int) -> DeployedNetwork:
         tensors=readable_tensors(program, network),
         detection=artifact.detection,
         joins=artifact.joins,
+        on_chip=tuple(chip_tensor(program, t) for t in stored_tensors(program, network, MapPlace.CHIP)),
     )
 
 
@@ -107,6 +122,7 @@ def deployment(program: Program, identity: str, weights_words: int, board: Board
         batch=program.options.batch,
         ip=IP_NAME,
         networks=tuple(deployed_network(program, index) for index in range(len(program.artifacts))),
+        chip_words=program.chip_words,
     )
 
 

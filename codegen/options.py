@@ -21,6 +21,8 @@ _RANGES = {
     "tile_blocks": (1, 1 << 16),
     "batch": (1, MAX_BATCH),
     "chip_words": (0, 1 << 17),
+    "fold_input": (0, 1),
+    "depthwise_pixels": (0, 34),
 }
 
 
@@ -38,7 +40,9 @@ class EngineOptions:
     sums kept between the weight chunks of a layer. batch: pictures that the last layers
     take at once where they can, so that their weights are read once for all of them.
     chip_words: words of on-chip memory in which feature maps stay between layers;
-    0: there is none.
+    0: there is none. fold_input: 1: several pixels of an input of few channels stand side by
+    side in a word, where a first layer with a stride takes fewer cycles so.
+    depthwise_pixels: output pixels per cycle of depthwise convolution; 0: as many as of any other.
     """
 
     lanes: int = 16
@@ -50,6 +54,8 @@ class EngineOptions:
     tile_blocks: int = 256
     batch: int = 1
     chip_words: int = 0
+    fold_input: int = 0
+    depthwise_pixels: int = 0
 
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():

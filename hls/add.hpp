@@ -14,7 +14,7 @@ inline void add_pass(const StepRow &where, const ComputeRow &job_row, const Word
                      hls::stream<AccWord> &complete) {
 #pragma HLS INLINE off
     const ComputeJob job = compute_job(job_row);
-    WindowWalk walk = start_walk(where, job);
+    WindowWalk walk = start_walk<PIXELS>(where, job);
     Finished<PIXELS> finished = nothing_finished<PIXELS>();
 #pragma HLS ARRAY_PARTITION variable=finished.pixel complete dim=0
 ADD_CYCLES:

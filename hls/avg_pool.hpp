@@ -24,7 +24,7 @@ inline void avg_pool_pass(const StepRow &where, const ComputeRow &job_row, const
                           hls::stream<AccWord> &complete) {
 #pragma HLS INLINE off
     const ComputeJob job = compute_job(job_row);
-    WindowWalk walk = start_walk(where, job);
+    WindowWalk walk = start_walk<PIXELS>(where, job);
     AccBlock acc = zero_block<LANES>();
 #pragma HLS ARRAY_PARTITION variable=acc.pixel complete dim=0
     Finished<POOL_PIXELS> finished = nothing_finished<POOL_PIXELS>();

@@ -37,7 +37,7 @@ inline void conv_pass(const StepRow &where, const ComputeRow &job_row, const Wor
 #pragma HLS INLINE off
 #pragma HLS EXPRESSION_BALANCE off
     const ComputeJob job = compute_job(job_row);
-    WindowWalk walk = start_walk(where, job);
+    WindowWalk walk = start_walk<PIXELS>(where, job);
     AccBlock block = zero_block<LANES>();
 #pragma HLS ARRAY_PARTITION variable=block.pixel complete dim=0
     Sums acc = zero_block<FILTERS>();

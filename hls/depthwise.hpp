@@ -1,4 +1,4 @@
-// Depthwise convolution: LANES channels x PIXELS pixels a cycle. The epilogue,
+// Depthwise convolution: LANES channels x DEPTHWISE_PIXELS pixels a cycle. The epilogue,
 // which has one word a cycle to do, aligns the sums and adds the bias.
 #pragma once
 
@@ -29,11 +29,11 @@ inline void depthwise_pass(const StepRow &where, const ComputeRow &job_row, cons
                            hls::stream<AccWord> &biases, hls::stream<AccWord> &complete) {
 #pragma HLS INLINE off
     const ComputeJob job = compute_job(job_row);
-    WindowWalk walk = start_walk(where, job);
-    AccBlock acc = zero_block<LANES>();
+    WalkOf<DEPTHWISE_PIXELS> walk = start_walk<DEPTHWISE_PIXELS>(where, job);
+    Block<LANES, DEPTHWISE_PIXELS> acc = zero_block<LANES, DEPTHWISE_PIXELS>();
 #pragma HLS ARRAY_PARTITION variable=acc.pixel complete dim=0
     int32_t first_weight = 0;  // of this output word
-    Finished<PIXELS> finished = nothing_finished<PIXELS>();
+    Finished<DEPTHWISE_PIXELS> finished = nothing_finished<DEPTHWISE_PIXELS>();
 #pragma HLS ARRAY_PARTITION variable=finished.pixel complete dim=0
 DEPTHWISE_CYCLES:
     for (int32_t n = 0; n < job.cycles; n = bounded<ComputeJob::MOST_CYCLES>(n + 1)) {
@@ -41,12 +41,12 @@ DEPTHWISE_CYCLES:
 #pragma HLS PIPELINE II=1
         count(COUNT_DEPTHWISE);
         if (!waits<1>(walk, job, finished)) {
-            Word activations[PIXELS];
+            Word activations[DEPTHWISE_PIXELS];
 #pragma HLS AGGREGATE variable=activations
 #pragma HLS ARRAY_PARTITION variable=activations complete
             read_pixels(walk, job, input, activations);
             const Word w = depthwise[first_weight + walk.step];
-            for (int p = 0; p < PIXELS; ++p) {
+            for (int p = 0; p < DEPTHWISE_PIXELS; ++p) {
 #pragma HLS UNROLL
                 const DepthwiseSum sum = {walk.step == 0, job.operand_unsigned};
                 update_pixel(sum, acc, p, activations[p], w);

@@ -116,9 +116,10 @@ static void step(const StepRow &where, const LoadRow &load, const WeightsRow &we
 }
 
 // Runs a step on the halves of the double buffers: compute reads those that the
-// step names; the others load.
+// step names; the others load. Every memory that outlives it is a parameter.
 static void run_step(const StepRow &where, const LoadRow &load, const WeightsRow &weights, const ComputeRow &pass,
-                     const Word *weight_memory, const Word *fmap_in, const Word *fmap_shortcut, Word *fmap_out) {
+                     Word maps[CHIP_WORDS], const Word *weight_memory, const Word *fmap_in, const Word *fmap_shortcut,
+                     Word *fmap_out) {
 #pragma HLS INLINE off
 #pragma HLS ALLOCATION function instances=step limit=1
     static Word input_0[BANKS][BANK_ROWS];
@@ -148,10 +149,6 @@ static void run_step(const StepRow &where, const LoadRow &load, const WeightsRow
     // of fused max pooling
     static Word best[POOL_WORDS];
 #pragma HLS AGGREGATE variable=best
-    // that stay on chip between layers: they outlive a call, so that the next layers may run in another one
-    static Word maps[CHIP_WORDS];
-#pragma HLS AGGREGATE variable=maps
-#pragma HLS BIND_STORAGE variable=maps type=ram_2p impl=bram
     const Step halves = step_of(where);
     if (!halves.input_half && !halves.weight_half) {
         step(where, load, weights, pass, input_0, bias_0, align_0, dense_0, depthwise_0, input_1, bias_1, align_1,
@@ -170,8 +167,8 @@ static void run_step(const StepRow &where, const LoadRow &load, const WeightsRow
 
 // Layers [begin, end), step after step. A layer's first step loads what nothing
 // before it has loaded; what would load for a layer that is not run is left out.
-static void run_layers(uint32_t begin, uint32_t end, const Word *weight_memory, const Word *fmap_in,
-                       const Word *fmap_shortcut, Word *fmap_out, volatile uint32_t *progress) {
+static void run_layers(uint32_t begin, uint32_t end, Word maps[CHIP_WORDS], const Word *weight_memory,
+                       const Word *fmap_in, const Word *fmap_shortcut, Word *fmap_out, volatile uint32_t *progress) {
 #pragma HLS INLINE off
     const int32_t first = FIRST_STEP[begin];
     const int32_t last_layer = FIRST_STEP[end - 1];
@@ -190,10 +187,22 @@ RUN_STEPS:
             *progress = static_cast<uint32_t>(now.layer) + 1;
             begin_step(now.layer + now.load_ahead, now.layer + now.weights_ahead, now.layer);
             begin_map(now.layer);
-            run_step(where, load, weights, pass, weight_memory, fmap_in, fmap_shortcut, fmap_out);
+            run_step(where, load, weights, pass, maps, weight_memory, fmap_in, fmap_shortcut, fmap_out);
         }
     }
     *progress = 0;
+}
+
+// All of on-chip memory to external memory, for who runs layer after layer and wants to see what stays there.
+static void copy_maps(const Word maps[CHIP_WORDS], Word *memory) {
+#pragma HLS INLINE off
+    if (HAS_CHIP_MAPS) {
+    COPY_WORDS:
+        for (int32_t n = 0; n < CHIP_WORDS; ++n) {
+#pragma HLS PIPELINE II=1
+            memory[n] = maps[n];
+        }
+    }
 }
 
 }  // namespace sbfp
@@ -217,10 +226,16 @@ extern "C" void sbfp_engine(const sbfp::Word *weights, const sbfp::Word *fmap_in
 #pragma HLS INTERFACE mode=s_axilite port=return bundle=control
     *identity_low = sbfp::IDENTITY_LOW;
     *identity_high = sbfp::IDENTITY_HIGH;
+    // that stay on chip between layers: they outlive a call, so that the next layers may run in another one
+    static sbfp::Word maps[sbfp::CHIP_WORDS];
+#pragma HLS AGGREGATE variable=maps
+#pragma HLS BIND_STORAGE variable=maps type=ram_2p impl=bram
     const uint32_t end = layer_end < sbfp::NUM_LAYERS ? layer_end : sbfp::NUM_LAYERS;
     if (layer_begin < end) {
         sbfp::begin_maps(fmap_out);
-        sbfp::run_layers(layer_begin, end, weights, fmap_in, fmap_shortcut, fmap_out, progress);
+        sbfp::run_layers(layer_begin, end, maps, weights, fmap_in, fmap_shortcut, fmap_out, progress);
+    } else if (layer_begin == sbfp::NUM_LAYERS && layer_end > sbfp::NUM_LAYERS) {
+        sbfp::copy_maps(maps, fmap_out);
     }
     *progress = 0;
 }

@@ -3,7 +3,8 @@
 
 #include "words.hpp"
 
-// Runs layers [layer_begin, layer_end) of the generated schedule.
+// Runs layers [layer_begin, layer_end) of the generated schedule. The layer behind the last one, alone, copies the maps
+// that stay on chip to fmap_out, as many words as there are of that memory, and computes nothing.
 //   weights       the packed weight image
 //   fmap_in, fmap_shortcut, fmap_out
 //                 the same feature-map arena, once for each direction of use

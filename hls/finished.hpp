@@ -37,15 +37,15 @@ inline Finished<N> nothing_finished() {
 
 // Whether the walk has to wait in this cycle: for the words of the block before
 // the one that it would end, or since it has come to its end.
-template <int PARTS_EACH, int N>
-inline bool waits(const WindowWalk &walk, const ComputeJob &job, const Finished<N> &finished) {
+template <int PARTS_EACH, int P, int N>
+inline bool waits(const WalkOf<P> &walk, const ComputeJob &job, const Finished<N> &finished) {
 #pragma HLS INLINE
     return walk.output == job.outputs || (finished.left > 0 && ends_block<PARTS_EACH>(walk, job));
 }
 
 // The block that the walk ends in this cycle leaves from now on, those of its pixels that belong to the tile.
-template <int N>
-inline void finish(const WindowWalk &walk, const ComputeJob &job, const Block<LANES> &block,
+template <int P, int N>
+inline void finish(const WalkOf<P> &walk, const ComputeJob &job, const Block<LANES, P> &block,
                    Finished<N> &finished) {
 #pragma HLS INLINE
     finished.left = walk.pixels_left < job.block_pixels ? walk.pixels_left : job.block_pixels;
@@ -76,8 +76,8 @@ inline void give_sums(Finished<N> &finished, hls::stream<AccWord> &sums) {
 }
 
 // After its last cycle a pass has computed and given all, and not a cycle before.
-template <int N>
-inline void expect_done(const WindowWalk &walk, const ComputeJob &job, const Finished<N> &finished) {
+template <int P, int N>
+inline void expect_done(const WalkOf<P> &walk, const ComputeJob &job, const Finished<N> &finished) {
 #pragma HLS INLINE
     expect_true(walk.output == job.outputs && finished.left == 0, "a pass is not done after the cycles of its job");
 }

@@ -13,7 +13,7 @@ inline void max_pool_pass(const StepRow &where, const ComputeRow &job_row, const
                           hls::stream<AccWord> &complete) {
 #pragma HLS INLINE off
     const ComputeJob job = compute_job(job_row);
-    WindowWalk walk = start_walk(where, job);
+    WindowWalk walk = start_walk<PIXELS>(where, job);
     Word best[PIXELS];
 #pragma HLS AGGREGATE variable=best
 #pragma HLS ARRAY_PARTITION variable=best complete

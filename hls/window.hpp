@@ -16,8 +16,12 @@
 
 namespace sbfp {
 
-// Where a pass stands; its constants are those of its job.
-struct WindowWalk {
+// Nothing else reads or writes the half of the input buffer that is computed from.
+static_assert(WALK_PIXELS <= 2 * BANKS, "a bank of block RAM has two ports, and no more lanes can read it in a cycle");
+
+// Where a pass stands, on so many pixel lanes; its constants are those of its job.
+template <int P>
+struct WalkOf {
     Place start;         // first input word
     Place offset;        // within the window
     int32_t output;      // word of output channels
@@ -31,22 +35,27 @@ struct WindowWalk {
     int32_t word;
     int32_t pixels_left;
     // of each pixel lane: its column and its window
-    int32_t x[PIXELS];
-    Place base[PIXELS];
+    int32_t x[P];
+    Place base[P];
 };
 
+// That of all stages but depthwise convolution's, which may have more lanes.
+using WindowWalk = WalkOf<PIXELS>;
+
 // Whether a lane has a pixel of this block.
-inline bool has_pixel(const WindowWalk &walk, const ComputeJob &job, int p) {
+template <int P>
+inline bool has_pixel(const WalkOf<P> &walk, const ComputeJob &job, int p) {
 #pragma HLS INLINE
     return p < job.block_pixels && p < walk.pixels_left;
 }
 
 // Back to the tile's first block of pixels.
-inline void first_pixels(WindowWalk &walk, const ComputeJob &job) {
+template <int P>
+inline void first_pixels(WalkOf<P> &walk, const ComputeJob &job) {
 #pragma HLS INLINE
     walk.block = 0;
     walk.pixels_left = job.pixels;
-    for (int p = 0; p < PIXELS; ++p) {
+    for (int p = 0; p < P; ++p) {
 #pragma HLS UNROLL
         walk.x[p] = job.first_x[p];
         walk.base[p] = job.first_base[p];
@@ -54,11 +63,12 @@ inline void first_pixels(WindowWalk &walk, const ComputeJob &job) {
 }
 
 // To the next block: a lane goes on by a number of pixels that is the same for all.
-inline void next_pixels(WindowWalk &walk, const ComputeJob &job) {
+template <int P>
+inline void next_pixels(WalkOf<P> &walk, const ComputeJob &job) {
 #pragma HLS INLINE
     walk.block = bounded<ComputeJob::MOST_BLOCKS>(walk.block + 1);
     walk.pixels_left = bounded<ComputeJob::MOST_PIXELS>(walk.pixels_left - job.block_pixels);
-    for (int p = 0; p < PIXELS; ++p) {
+    for (int p = 0; p < P; ++p) {
 #pragma HLS UNROLL
         const int32_t behind = job.width - job.ahead;
         const bool wraps = walk.x[p] >= behind;
@@ -68,9 +78,10 @@ inline void next_pixels(WindowWalk &walk, const ComputeJob &job) {
 }
 
 // Every output word of a dense convolution reads all input words, of the other operators its own one.
-inline WindowWalk start_walk(const StepRow &where, const ComputeJob &job) {
+template <int P>
+inline WalkOf<P> start_walk(const StepRow &where, const ComputeJob &job) {
 #pragma HLS INLINE
-    WindowWalk walk;
+    WalkOf<P> walk;
     walk.start = step_of(where).window_start;
     walk.offset = walk.start;
     walk.output = 0;
@@ -86,43 +97,47 @@ inline WindowWalk start_walk(const StepRow &where, const ComputeJob &job) {
 }
 
 // Whether this cycle is the last of a block of output pixels, and of an output word. PARTS_EACH: of an output word.
-template <int PARTS_EACH>
-inline bool ends_block(const WindowWalk &walk, const ComputeJob &job) {
+template <int PARTS_EACH, int P>
+inline bool ends_block(const WalkOf<P> &walk, const ComputeJob &job) {
 #pragma HLS INLINE
     return walk.step == job.steps - 1 && walk.part == PARTS_EACH - 1;
 }
 
-template <int PARTS_EACH>
-inline bool ends_output(const WindowWalk &walk, const ComputeJob &job) {
+template <int PARTS_EACH, int P>
+inline bool ends_output(const WalkOf<P> &walk, const ComputeJob &job) {
 #pragma HLS INLINE
     return ends_block<PARTS_EACH>(walk, job) && walk.block == job.blocks - 1;
 }
 
 // Whether weights, and activations, have a digit that is still to come at this kernel position.
-inline bool more_weights(const WindowWalk &walk, const ComputeJob &job) {
+template <int P>
+inline bool more_weights(const WalkOf<P> &walk, const ComputeJob &job) {
 #pragma HLS INLINE
     return HAS_WIDE_WEIGHTS && job.wide_weights != 0 && walk.high_weights == 0;
 }
 
-inline bool more_operands(const WindowWalk &walk, const ComputeJob &job) {
+template <int P>
+inline bool more_operands(const WalkOf<P> &walk, const ComputeJob &job) {
 #pragma HLS INLINE
     return HAS_WIDE_OPERANDS && job.wide_operands != 0 && walk.high_operands == 0;
 }
 
 // Whether this cycle is the last one at a kernel position.
-inline bool ends_position(const WindowWalk &walk, const ComputeJob &job) {
+template <int P>
+inline bool ends_position(const WalkOf<P> &walk, const ComputeJob &job) {
 #pragma HLS INLINE
     return !more_weights(walk, job) && !more_operands(walk, job);
 }
 
 // The words of all pixel lanes at the current position, zeros for lanes without
 // a pixel: every bank is read once for each group of BANKS lanes.
-inline void read_pixels(const WindowWalk &walk, const ComputeJob &job, const Word input[BANKS][BANK_ROWS], Word activations[PIXELS]) {
+template <int P>
+inline void read_pixels(const WalkOf<P> &walk, const ComputeJob &job, const Word input[BANKS][BANK_ROWS], Word activations[P]) {
 #pragma HLS INLINE
-    for (int group = 0; group < READS; ++group) {
+    for (int group = 0; group < (P + BANKS - 1) / BANKS; ++group) {
 #pragma HLS UNROLL
         const int first = group * BANKS;
-        const int lanes = PIXELS - first < BANKS ? PIXELS - first : BANKS;
+        const int lanes = P - first < BANKS ? P - first : BANKS;
         int32_t bank[BANKS];  // of each lane
 #pragma HLS ARRAY_PARTITION variable=bank complete
         int32_t row[BANKS];   // of each bank
@@ -155,8 +170,8 @@ inline void read_pixels(const WindowWalk &walk, const ComputeJob &job, const Wor
     }
 }
 
-template <int PARTS_EACH>
-inline void advance(WindowWalk &walk, const ComputeJob &job) {
+template <int PARTS_EACH, int P>
+inline void advance(WalkOf<P> &walk, const ComputeJob &job) {
 #pragma HLS INLINE
     if (walk.step == job.steps - 1) {
         walk.step = 0;

@@ -136,21 +136,21 @@ using AccWord = Lanes<int32_t, LANES>;
 constexpr int WIDEST_WORD = 4096;
 static_assert(LANES * 32 <= WIDEST_WORD, "a word of accumulators is wider than a memory or a channel may be");
 
-// Sums of PIXELS output pixels, N lanes each: registers of a compute stage. In memories and channels the words of its
+// Sums of P output pixels, N lanes each: registers of a compute stage. In memories and channels the words of its
 // pixels are apart (see finished.hpp).
-template <int N>
+template <int N, int P = PIXELS>
 struct Block {
-    int32_t pixel[PIXELS][N];
+    int32_t pixel[P][N];
 };
 
 // What one iteration of a compute stage can finish.
 using AccBlock = Block<LANES>;
 
-template <int N>
-inline Block<N> zero_block() {
+template <int N, int P = PIXELS>
+inline Block<N, P> zero_block() {
 #pragma HLS INLINE
-    Block<N> block;
-    for (int p = 0; p < PIXELS; ++p) {
+    Block<N, P> block;
+    for (int p = 0; p < P; ++p) {
 #pragma HLS UNROLL
         for (int i = 0; i < N; ++i) {
 #pragma HLS UNROLL
@@ -183,8 +183,8 @@ inline void set_pixel(Block<M> &block, int32_t p, const Lanes<int32_t, N> &lanes
 }
 
 // f(sum, a, b, ...) in every lane of pixel p is its new sum.
-template <typename F, int N, typename... T>
-inline void update_pixel(F f, Block<N> &block, int32_t p, const Lanes<T, N> &...a) {
+template <typename F, int N, int P, typename... T>
+inline void update_pixel(F f, Block<N, P> &block, int32_t p, const Lanes<T, N> &...a) {
 #pragma HLS INLINE
     for (int i = 0; i < N; ++i) {
 #pragma HLS UNROLL

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Union
 
 import numpy as np
 
 from bfp.artifact import Artifact
 from bfp.artifact_file import load
+from bfp.chip_tensor import ChipTensor, layer_of
 from bfp.deployment import SAMPLES, Deployment, check_file
 from bfp.errors import BfpError
 from bfp.golden import quantise_input, run
@@ -19,6 +21,8 @@ from bfp.samples import Samples, load_samples
 from host.driver import Accelerator
 from host.progress import Progress
 
+
+Traced = Union[PlacedTensor, ChipTensor]  # whatever is seen where layer after layer runs
 
 
 class _Enough(Exception):
@@ -34,7 +38,7 @@ class _Result:
     first_mismatch: str | None = None
     seconds: float = 0.0
 
-    def compare(self, image: int, tensor: PlacedTensor, got: np.ndarray, want: np.ndarray) -> None:
+    def compare(self, image: int, tensor: Traced, got: np.ndarray, want: np.ndarray) -> None:
         wrong = np.argwhere(got != want)
         self.tensors_compared += 1
         self.values_compared += int(want.size)
@@ -42,7 +46,7 @@ class _Result:
         if len(wrong) and self.first_mismatch is None:
             c, y, x = (int(v) for v in wrong[0])
             self.first_mismatch = (
-                f"image {image}, layer {tensor.layer}, tensor {tensor.name}, channel {c}, row {y}, column {x}: "
+                f"image {image}, layer {layer_of(tensor, y)}, tensor {tensor.name}, channel {c}, row {y}, column {x}: "
                 f"golden model {want[c, y, x]}, board {got[c, y, x]}"
             )
 
@@ -50,7 +54,7 @@ class _Result:
 def check(
     accelerator: Accelerator, artifact: Artifact, images: np.ndarray, by_layer: bool = False, until: str | None = None
 ) -> dict:
-    """Compare all tensors for float images [N, C, H, W].
+    """Compare all tensors for float images [N, C, H, W]; those that stay in the engine's own memory with ``by_layer`` only.
 
     Images go through in batches, where the network's last layers take several at once.
 
@@ -83,7 +87,7 @@ def _compare(
     accelerator: Accelerator,
     artifact: Artifact,
     images: np.ndarray,
-    compared: list[PlacedTensor],
+    compared: list[Traced],
     by_layer: bool,
     result: _Result,
 ) -> None:
@@ -99,7 +103,7 @@ def _compare(
             else:
                 accelerator.run_batch(batch)
                 for place, wanted in enumerate(golden):
-                    for tensor in compared:
+                    for tensor in (t for t in compared if isinstance(t, PlacedTensor)):
                         got = accelerator.tensor(tensor.name, place)
                         result.compare(first + place, tensor, got, wanted[tensor.name])
             result.seconds += time.perf_counter() - start
@@ -113,15 +117,16 @@ def together(name: str, results: list[dict]) -> dict:
     return {"network": name, **{key: sum(r[key] for r in results) for key in sums}, "first_mismatch": first, "networks": results}
 
 
-def tensors_until(deployment: Deployment, until: str | None) -> list[PlacedTensor]:
+def tensors_until(deployment: Deployment, until: str | None) -> list[Traced]:
     """The tensors of all layers up to the one of this name, or of the tensor of this name; all of them for None."""
+    found = sorted((*deployment.tensors, *deployment.on_chip), key=lambda t: t.layer_index)
     if until is None:
-        return list(deployment.tensors)
-    last = [t.layer_index for t in deployment.tensors if until in (t.layer, t.name)]
+        return found
+    last = [t.layer_index for t in found if until in (t.layer, t.name)]
     if not last:
-        layers = ", ".join(dict.fromkeys(t.layer for t in deployment.tensors))
+        layers = ", ".join(dict.fromkeys(t.layer for t in found))
         raise BfpError(f"network {deployment.network} has no layer or tensor {shown(until)}; its layers are {layers}")
-    return [t for t in deployment.tensors if t.layer_index <= max(last)]
+    return [t for t in found if t.layer_index <= max(last)]
 
 
 def golden_tensors(artifact: Artifact, mantissas: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
@@ -145,7 +150,7 @@ def golden_tensors(artifact: Artifact, mantissas: np.ndarray, names: list[str]) 
 def _trace(
     accelerator: Accelerator,
     mantissas: np.ndarray,
-    compared: dict[str, PlacedTensor],
+    compared: dict[str, Traced],
     golden: dict[str, np.ndarray],
     image: int,
     result: _Result,

@@ -23,6 +23,7 @@ from bfp.errors import BfpError
 from bfp.layout import HOST, PlacedTensor
 from host.arena import Arena, Batch, Lap, no_lap
 from host.board import Board
+from host.chip_trace import ChipTrace
 from host.detect import Box, boxes_in
 from host.inputs import Inputs, Prepared
 from host.opened import Opened
@@ -234,19 +235,28 @@ class Accelerator:
         by_layer: dict[int, list[PlacedTensor]] = {}
         for tensor in self.deployment.tensors:
             by_layer.setdefault(tensor.layer_index, []).append(tensor)
+        chip = ChipTrace(self.deployment)
         with self._turns.turn("trace", lasting=True) as turn:
             self._runs.check_open()
             self._board.prepare()
             self._put(prepared, self._opened.batch)
-            self._opened.use(self._arena)
             for layer in (HOST, *range(self.deployment.only.begin, self.deployment.only.end)):
                 self._turns.check(turn)
                 if layer != HOST:
-                    self._board.prepare()
-                    self._board.run(layer, layer + 1)
-                for tensor in by_layer.get(layer, ()):
-                    yield tensor.name, self._arena.read(tensor)
+                    self._run_alone(self._arena, layer, layer + 1)
+                found = [(tensor.name, self._arena.read(tensor)) for tensor in by_layer.get(layer, ())]
+                if chip.made_by(layer):
+                    self._run_alone(self._opened.chip(), *self.deployment.copies_chip)
+                    found += chip.read(layer, self._opened.chip())
+                for name, mantissas in found:
+                    yield name, mantissas
                     self._turns.check(turn)
+
+    def _run_alone(self, arena: Arena, begin: int, end: int) -> None:
+        """Layers [begin, end) in an arena."""
+        self._board.prepare()
+        self._opened.use(arena)
+        self._board.run(begin, end)
 
     def tensor(self, name: str, picture: int | None = None) -> np.ndarray:
         """Mantissas, int16 [C, H, W], of a stored tensor; every one has a place of its own.

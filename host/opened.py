@@ -28,6 +28,7 @@ class Opened:
         self.turns = Turns(deployment.name)
         self.stream: Stream | None = None  # of run_many, while that goes on
         self._pointed: Arena | None = None  # of which the engine has the addresses
+        self._chip: Arena | None = None
         weights = read_weights(deployment, folder)
         if timeout_s is None:
             timeout_s = getattr(device, "timeout_s", BOARD_TIMEOUT_S)
@@ -63,6 +64,12 @@ class Opened:
         if len(self._batches) == 1:
             self._batches.append(self._batch_of(self.board.allocate(self.deployment.map_words)))
         return self._batches
+
+    def chip(self) -> Arena:
+        """For a copy of the engine's own memory, in which maps stay between layers; made when it is first needed."""
+        if self._chip is None:
+            self._chip = Arena(self.board.allocate(self.deployment.chip_words))
+        return self._chip
 
     def use(self, arena: Arena) -> None:
         """Let the engine work from one of the arenas on: a layer reads, adds and writes wherever its constants say."""

@@ -51,7 +51,7 @@ class PixelWriter:
                 f"{channels} channels of {tuple(pre.size)}; give it normalised floats, or mantissas"
             )
         self._tensor, self._pre = tensor, pre
-        codes = tensor.stored(mantissa_table(pre, tensor.format)[:, None]) & ((1 << tensor.stored_bits) - 1)
+        codes = tensor.in_parts(mantissa_table(pre, tensor.format)[:, None]) & ((1 << tensor.stored_bits) - 1)
         # PIL looks values up in its own order of bands; of an input that lies in parts there is a table for each
         tables = codes.reshape(-1, channels, VALUES)
         self._tables = [(t[::-1] if pre.channels == "bgr" else t).reshape(-1).tolist() for t in tables]
@@ -73,7 +73,8 @@ class PixelWriter:
         self._clear_once(arena)
         arena = np.asarray(arena)  # a plain view: slices of a PYNQ buffer cost more
         bits, (first, *others), lanes = tensor.stored_bits, tensor.segments, arena.shape[1]
-        if (bits, channels, lanes % 4) == (8, 3, 0) and not others:
+        down, across = tensor.fold
+        if (bits, channels, lanes % 4, down, across) == (8, 3, 0, 1, 1) and not others:
             # all channels lie in the first four bytes of a word, so that a pixel is one write
             words = arena[first.address : first.address + height * width]
             words.view("<u4")[:, 0] = self._look_up(picture, self._tables[0]).view("<u4").reshape(-1) & COLOURS
@@ -81,8 +82,9 @@ class PixelWriter:
         coming = layout.channel_lanes(tensor, arena)
         for table in self._tables:
             looked_up = self._look_up(picture, table)
-            for channel, lane in zip(range(channels), coming):
-                lane[:] = layout.pack_lines(looked_up[:, :, channel], bits)
+            places = ((y, x, c) for y in range(down) for x in range(across) for c in range(channels))
+            for (y, x, channel), lane in zip(places, coming):
+                lane[:] = layout.pack_lines(looked_up[y::down, x::across, channel], bits)
 
     def _look_up(self, picture: Image.Image, table: list[int]) -> np.ndarray:
         """The mantissas' bytes of every pixel, uint8 [height, width, bytes of a pixel].

@@ -29,9 +29,6 @@ from codegen.performance.estimate import estimate
 from codegen.performance.memories import memory_parts
 from codegen.performance.steps import program_counts
 from codegen.simulation.csim import compile_engine, run_testbench, write_golden
-from host.check import check
-from host.driver import Accelerator
-from host.simulated_board import SimulatedBoard
 
 SEEDS = 6
 # of on-chip memory: less than the maps would take, and more
@@ -182,19 +179,3 @@ def test_the_search_keeps_the_best_of_its_orders():
     best = sum(life.beats for life in chip_maps.place_on_chip(found, 80))
     assert all(best >= sum(life.beats for life in placed(sorted(found, key=o), 80)) for o in chip_maps.ORDERS)
     assert best < sum(life.beats for life in found)
-
-
-@pytest.mark.parametrize("by_layer", [False, True])
-def test_the_simulated_board_verifies_what_lies_in_memory(by_layer, tmp_path):
-    """All layers in one run and one after the other; of what stays on chip its driver knows nothing."""
-    artifact = random_artifact(7, 16)
-    program, _ = generate([artifact], EngineOptions(chip_words=MANY), BOARD, tmp_path)
-    assert min(on_chip(program)) > 2
-    _, library = compile_engine(tmp_path / "generated", tmp_path / "csim", optimise=("-O1",))
-    with Accelerator(tmp_path / "deploy", device=SimulatedBoard(library, tmp_path / "deploy")) as accelerator:
-        names = {t.name for t in accelerator.deployment.tensors}
-        images = np.random.default_rng(3).normal(size=(2, *artifact.graph.shapes[artifact.graph.inputs[0]]))
-        result = check(accelerator, artifact, images.astype(np.float32), by_layer=by_layer)
-    hidden = {t.name for t in program.tensors if t.placement.place is MapPlace.CHIP}
-    assert hidden and not hidden & names
-    assert result["mismatches"] == 0 and result["tensors_compared"] == 2 * len(names)

@@ -18,6 +18,7 @@ import pytest
 from support.boards import BOARD
 from support.stored import stored_values
 
+from bfp.artifact import Artifact
 from bfp.artifact_file import save
 from bfp.golden import quantise_input
 from calib import pipeline
@@ -30,6 +31,7 @@ from codegen.simulation.csim import simulate
 from bfp.files import write_json
 from codegen.generate import generate
 from codegen.options import EngineOptions
+from codegen.performance.steps import program_counts
 from host.check import check
 from host.driver import Accelerator
 from host.simulated_board import SimulatedBoard
@@ -68,6 +70,14 @@ NETWORKS = {
     "mtcnn_onet": (3, 48, 48),
 }
 WIDTHS = (8, 6, 5, 4)
+# those that gain by maps on chip, with the options that docs/performance.md names
+ON_CHIP = {
+    "mobilenet_v2": EngineOptions(chip_words=16384, input_words=5000, weight_steps=256, fold_input=1),
+    "efficientnet_lite0": EngineOptions(chip_words=12288, input_words=4096, weight_steps=256, fold_input=1),
+    "mobilenet_v3_large": EngineOptions(chip_words=16384, input_words=4096, weight_steps=256, fold_input=1),
+    "shufflenet_v2": EngineOptions(chip_words=16384, input_words=5000, fold_input=1),
+    "efficientnet_b0": EngineOptions(chip_words=12288, input_words=4096, weight_steps=256, fold_input=1),
+}
 ON_BOARD = (8, 5)  # of these, the simulated board too
 # the quickest method, with groups of a word: every layer aligns
 BFP = BfpOptions(method="max", weight_group=16, activation_group=16)
@@ -99,14 +109,17 @@ def record(name: str, bits: int, weights: str, result: dict, on_board: dict | No
         write_json(path, found)
 
 
+def quantised(name: str, bits: int, folder: Path) -> tuple[Prepared, Artifact]:
+    """A network with all mantissas of so many bits."""
+    ready, statistics = prepared(name)
+    bfp = replace(BFP, weights=bits, activations=bits)
+    return ready, save(pipeline.quantise(ready.under(replace(ready.config, bfp=bfp)), statistics), folder / "a.npz")
+
+
 @pytest.mark.parametrize("bits", WIDTHS)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_full_size_network_is_bit_equal(name, bits, tmp_path):
-    ready, statistics = prepared(name)
-    bfp = replace(BFP, weights=bits, activations=bits)
-    artifact = save(
-        pipeline.quantise(ready.under(replace(ready.config, bfp=bfp)), statistics), tmp_path / "a.npz"
-    )
+    ready, artifact = quantised(name, bits, tmp_path)
     graph = artifact.graph
     assert graph.shapes[graph.input] == NETWORKS[name]
     assert {p.weights.bits for p in artifact.parameters.values() if p.weights} == {bits}
@@ -129,6 +142,27 @@ def test_full_size_network_is_bit_equal(name, bits, tmp_path):
         assert on_board["images"] == 1 and on_board["mismatches"] == 0, on_board["first_mismatch"]
         assert on_board["values_compared"] >= stored_values(artifact, deploy)
     record(name, bits, ready.weights, result, on_board)
+
+
+@pytest.mark.parametrize("bits", WIDTHS)
+@pytest.mark.parametrize("name", ON_CHIP)
+def test_full_size_network_with_maps_on_chip_is_bit_equal(name, bits, tmp_path):
+    """All tensors in C simulation, and on the simulated board layer after layer, where what stays on chip is copied."""
+    ready, artifact = quantised(name, bits, tmp_path)
+    options = replace(ON_CHIP[name], depthwise_pixels=9 if bits > 5 else 0)
+    program, identity = generate([artifact], options, BOARD, tmp_path)
+    assert any(t.rows for t in program.tensors) and program.tensors[0].fold != (1, 1)
+    images = next(ready.calibration.batches(1))
+    result = simulate(program, identity, tmp_path, [quantise_input(artifact, images)])
+    assert result["mismatches"] == 0, result["first_mismatch"]
+    assert result["tensors_compared"] == len(program.tensors)
+    assert [x["counts"] for x in result["counts"]] == program_counts(program)
+    deploy = tmp_path / "deploy"
+    with Accelerator(deploy, device=SimulatedBoard(tmp_path / "csim" / "libengine.so", deploy)) as accelerator:
+        checked = check(accelerator, artifact, images, by_layer=True)
+        deployment = accelerator.deployment
+    assert checked["mismatches"] == 0, checked["first_mismatch"]
+    assert checked["tensors_compared"] == len(deployment.tensors) + len(deployment.on_chip) and len(deployment.on_chip) > 10
 
 
 def test_every_family_is_here():

@@ -23,7 +23,7 @@ LONG_KERNEL_FUNCTIONS = {
     "conv_pass": "one pipelined loop: cut up, it would no longer show what happens in one cycle",
 }
 # takes each memory and stream by name; the comment above the function says why
-MANY_MEMORIES = ("compute", "step")
+MANY_MEMORIES = ("compute", "step", "run_step")
 KERNELS = sorted((ROOT / "hls").rglob("*.?pp"))
 # what each package may import of the others, and of other people's
 OWN = {"bfp": {"bfp"}, "calib": {"bfp", "calib"}, "codegen": {"bfp", "codegen"}, "host": {"bfp", "host"}}

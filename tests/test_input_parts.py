@@ -16,7 +16,7 @@ from bfp.artifact import Preprocessing
 from bfp.errors import BfpError
 from bfp.format import BlockFormat, dequantise
 from bfp.layout import PlacedTensor, Segment
-from codegen.lowering.input_parts import in_parts
+from codegen.lowering.input_parts import Lowered, in_parts
 from codegen.lowering.program import build
 from codegen.options import EngineOptions
 from codegen.performance.board import load_board
@@ -62,7 +62,7 @@ def test_parts_add_up_and_reach_no_further_than_the_whole(fmt, bits):
 def test_the_network_in_parts_has_the_same_integers():
     artifact = calibrated().record
     x = input_mantissas(artifact, 4, 1)
-    lowered = in_parts(artifact, 6)
+    lowered = in_parts(Lowered(artifact, {}, {}), 6)
     assert lowered.part_bits and lowered.artifact.graph.shapes[artifact.graph.input][0] == 15
     whole, parts = golden.run(artifact, x), golden.run(lowered.artifact, lowered.as_stored(x, artifact.formats))
     for tensor in whole.keys() - set(artifact.graph.inputs):

@@ -63,7 +63,7 @@ CASES = (
         "start_walk",
         "window.hpp",
         ("const StepRow &where", COMPUTE, "WindowWalk &result"),
-        "result = start_walk(where, compute_job(job_row));",
+        "result = start_walk<PIXELS>(where, compute_job(job_row));",
     ),
     case(
         "fetch_tile: the next burst",

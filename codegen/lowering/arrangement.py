@@ -18,6 +18,7 @@ from bfp.errors import BfpError
 from bfp.format import MAX_BITS, MIN_BITS
 from codegen.lowering.array import LARGEST_DIGIT, Array, build_array
 from codegen.lowering.digits import ONE_HOT, Operands, dense_operands, prove_digits
+from codegen.lowering.input_fold import folded, folds
 from codegen.lowering.input_parts import Lowered, in_parts
 from codegen.lowering.tiling import buffer_window, ceil_div
 from codegen.options import EngineOptions
@@ -88,12 +89,20 @@ def all_at_once(layers: list[Multiplied]) -> list[tuple[int, int]]:
     return list(dict.fromkeys([at_once(layers, math.inf, math.inf), *(at_once(layers, *limit) for limit in limits)]))
 
 
-def inputs_in_parts(artifacts: list[Artifact]) -> Iterator[list[Lowered]]:
+def inputs_in_parts(whole: list[Lowered]) -> Iterator[list[Lowered]]:
     """The artifacts with inputs in parts, of every width with which one has any."""
     for bits in range(MAX_BITS - 1, MIN_BITS - 1, -1):
-        lowered = [in_parts(artifact, bits) for artifact in artifacts]
+        lowered = [in_parts(one, bits) for one in whole]
         if any(one.part_bits for one in lowered):
             yield lowered
+
+
+def inputs_folded(artifacts: list[Artifact], options: EngineOptions) -> Iterator[list[Lowered]]:
+    """The artifacts as they are; then, where the engine is to, with inputs folded into all blocks that may be."""
+    yield [Lowered(artifact, {}, {}) for artifact in artifacts]
+    if options.fold_input:
+        for fold in folds(artifacts, options.lanes):
+            yield [folded(artifact, fold, options.lanes) for artifact in artifacts]
 
 
 @dataclass(frozen=True)
@@ -121,6 +130,21 @@ class Candidate:
 
 def arrangements(
     artifacts: list[Artifact], options: EngineOptions, multiplier_bits: int, narrow_multiplier_bits: int
+) -> list[Arrangement]:
+    """What may be built, whether its inputs are folded or not; see ``arrangements_of``."""
+    found, refused = [], []
+    for lowered in inputs_folded(artifacts, options):
+        try:
+            found += arrangements_of(lowered, options, multiplier_bits, narrow_multiplier_bits)
+        except BfpError as error:
+            refused.append(error)
+    if not found:
+        raise refused[0]
+    return found
+
+
+def arrangements_of(
+    whole: list[Lowered], options: EngineOptions, multiplier_bits: int, narrow_multiplier_bits: int
 ) -> list[Arrangement]:
     """The array for the widest mantissas, first, and what takes fewer steps: the best one with digits, and with parts.
 
@@ -153,8 +177,8 @@ def arrangements(
                 return [one.arrangement]
         return []
 
-    widest, *with_digits = candidates([Lowered(artifact, {}) for artifact in artifacts])
-    with_parts = [one for lowered in inputs_in_parts(artifacts) for one in candidates(lowered)]
+    widest, *with_digits = candidates(whole)
+    with_parts = [one for lowered in inputs_in_parts(whole) for one in candidates(lowered)]
     found = [*([widest.arrangement] if widest else []), *best(with_digits), *best(with_parts)]
     if not found:
         digits = f"; mantissas as digits do not give more: {unproved[0]}" if unproved else ""

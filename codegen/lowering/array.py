@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bfp.errors import BfpError
+from codegen.lowering.engine_operators import EngineOperator
 from codegen.options import EngineOptions
 
 # Sums that share a DSP lie side by side in fields of so many bits, by products per DSP (hls/products.hpp): two are
@@ -16,6 +17,7 @@ SUM_LIMIT = {products: 2 ** (bits - 1) for products, bits in FIELD_BITS.items()}
 # activations in its narrow one; 0 where an activation is alone.
 WEIGHT_SHIFT = {products: bits * products // 2 for products, bits in FIELD_BITS.items()}
 OPERAND_SHIFT = {2: 0, 4: FIELD_BITS[4]}
+READS = 2  # of a bank of the input buffer in a cycle, at most: ports of a block RAM
 PRIMES = (1, 3, 5, 7, 11, 13, 17)
 # A mantissa wider than the array's operands is multiplied as two digits, high * 2**DIGIT_BITS + low (hls/products.hpp).
 DIGIT_BITS = 4
@@ -30,7 +32,7 @@ class Array:
     are split; banks: of the input buffer, a prime so that strides do not
     collide; reads: of each bank per cycle. weight, operand: largest |weight|
     and |activation| that are multiplied at once; larger ones go as digits. multiplier_bits, narrow_multiplier_bits:
-    of the operands of the chip's DSPs.
+    of the operands of the chip's DSPs. depthwise_pixels: pixel lanes of depthwise convolution, whose multipliers are logic.
     """
 
     lanes: int
@@ -44,6 +46,16 @@ class Array:
     operand: int
     multiplier_bits: int
     narrow_multiplier_bits: int
+    depthwise_pixels: int
+
+    @property
+    def walk_pixels(self) -> int:
+        """As many pixel lanes as any operator has."""
+        return max(self.pixels, self.depthwise_pixels)
+
+    def pixels_of(self, op: EngineOperator) -> int:
+        """Pixel lanes of an operator's stage."""
+        return self.depthwise_pixels if op.traits.loop == "depthwise" else self.pixels
 
     @property
     def weight_bits(self) -> int:
@@ -121,4 +133,10 @@ def build_array(
     chain = {1: options.lanes, 2: pair, 4: quad}[products]
     pixels = options.pixels * twins
     operands = (weight, activation, multiplier_bits, narrow_multiplier_bits)
-    return Array(options.lanes, options.filters, pixels, products, chain, banks, twins, *operands)
+    depthwise = options.depthwise_pixels or pixels
+    if depthwise > READS * banks:
+        raise BfpError(
+            f"engine option depthwise_pixels is {depthwise}; the input buffer has {banks} banks with {READS} ports, so that "
+            f"{READS * banks} is the most"
+        )
+    return Array(options.lanes, options.filters, pixels, products, chain, banks, twins, *operands, depthwise)

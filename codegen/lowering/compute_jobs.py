@@ -86,7 +86,7 @@ def lane_fields(layer: LayerFields, tile: Tile, array: Array) -> LaneFields:
     """The first block's pixels, one after the other through the rows; a lane without one stands at the first."""
     line = layer.buffer.down * tile.pitch
     used = min(layer.buffer.block_pixels, tile.height * tile.width)
-    places = [divmod(p, tile.width) if p < used else (0, 0) for p in range(array.pixels)]
+    places = [divmod(p, tile.width) if p < used else (0, 0) for p in range(array.walk_pixels)]
     return LaneFields(
         first_x=tuple(x for _, x in places), first_base=tuple(y * line + x * layer.buffer.across for y, x in places)
     )
@@ -245,7 +245,7 @@ def compute_job(layer: LayerFields, work: Work, array: Array) -> ComputeJob:
 
 def nothing_to_compute(array: Array) -> ComputeJob:
     """The job of a step in which only something loads."""
-    none = (0,) * array.pixels
+    none = (0,) * array.walk_pixels
     return ComputeJob(WalkFields(), ShortcutJobFields(), EpilogueJobFields(), StoreJobFields(), LaneFields(none, none))
 
 

@@ -155,23 +155,18 @@ class Emitter:
             average=self.average_fields(job),
             pictures=PictureFields(job.pictures),
         )
-        # parts of an input are no work of the network's, and it does not know what an upsampling is made of
-        node, shapes = job.node, self.graph.shapes | self.program.artifacts[self.index].graph.shapes
-        macs = node.operator.macs(node, shapes[node.main], shapes[node.output])
-        if job.band:  # each row counts once
-            macs = macs * job.band.new // shapes[node.output][1]
-        layer = EngineLayer(
-            job.name,
-            self.describe(job),
-            self.index,
-            macs,
-            tiling,
-            fields,
-            job.pool,
-            job.input_pool,
-            ChipRange.of(job, fields.output_map),
+        chip, pools = ChipRange.of(job, fields.output_map), (job.pool, job.input_pool)
+        self.program.layers.append(
+            EngineLayer(job.name, self.describe(job), self.index, self.macs(job), tiling, fields, *pools, chip)
         )
-        self.program.layers.append(layer)
+
+    def macs(self, job: Job) -> int:
+        """Multiply-accumulates: parts and blocks of an input are none, and no network knows what an upsampling is made of."""
+        own, lowered = self.program.artifacts[self.index].graph, self.program.lowered[self.index]
+        node = own.producer(job.node.output) if job.node.main in lowered.folds else job.node
+        shapes = self.graph.shapes | own.shapes
+        macs = node.operator.macs(node, shapes[node.main], shapes[node.output])
+        return macs * job.band.new // shapes[node.output][1] if job.band else macs  # each row counts once
 
     # -- the groups of a row -------------------------------------------------------------------------------------
 

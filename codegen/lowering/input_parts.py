@@ -17,31 +17,45 @@ import numpy as np
 from bfp.artifact import Artifact
 from bfp.format import BlockFormat
 from bfp.graph import Node
-from bfp.layout import part_count, to_parts
+from bfp.layout import part_count, to_blocks, to_parts
 from bfp.operators import Alignment
 from bfp.parameters import Parameters
 
 
 @dataclass(frozen=True)
 class Lowered:
-    """An artifact as the engine computes it. part_bits: of its inputs that lie in parts, the parts' width, by tensor."""
+    """An artifact as the engine computes it.
+
+    part_bits: of its inputs that lie in parts, the parts' width, by tensor. folds: of those that are folded, rows and columns
+    of a block, likewise (codegen/lowering/input_fold.py).
+    """
 
     artifact: Artifact
     part_bits: dict[str, int]
+    folds: dict[str, tuple[int, int]]
+
+    def fold(self, tensor: str) -> tuple[int, int]:
+        """Rows and columns of a tensor's blocks."""
+        return self.folds.get(tensor, (1, 1))
+
+    def stored(self, tensor: str, mantissas: np.ndarray, fmt: BlockFormat) -> np.ndarray:
+        """What the artifact has of a tensor's mantissas [..., C, H, W]; fmt: the network's."""
+        blocks = to_blocks(mantissas, self.fold(tensor))
+        return to_parts(blocks, fmt, self.part_bits[tensor]) if tensor in self.part_bits else blocks
 
     def as_stored(self, mantissas: np.ndarray, formats: dict[str, BlockFormat]) -> np.ndarray:
         """What the artifact takes, int16 [N, C, H, W], of the network's own input mantissas; formats: the network's."""
         ends = np.cumsum([formats[t].channels for t in self.artifact.graph.inputs])
         inputs = zip(self.artifact.graph.inputs, np.split(mantissas, ends[:-1], axis=1))
-        parts = [to_parts(x, formats[t], self.part_bits[t]) if t in self.part_bits else x for t, x in inputs]
-        return np.concatenate(parts, axis=1)
+        return np.concatenate([self.stored(t, x, formats[t]) for t, x in inputs], axis=1)
 
 
-def in_parts(artifact: Artifact, bits: int) -> Lowered:
+def in_parts(lowered: Lowered, bits: int) -> Lowered:
     """The same network, to the last integer, whose wide inputs lie in parts of so many bits."""
+    artifact = lowered.artifact
     part_bits = {t: bits for t in artifact.graph.inputs if _divides(artifact, t, bits)}
     if not part_bits:
-        return Lowered(artifact, {})
+        return lowered
     graph, shapes, formats = artifact.graph, dict(artifact.graph.shapes), dict(artifact.formats)
     parameters = dict(artifact.parameters)
     for tensor in part_bits:
@@ -51,7 +65,7 @@ def in_parts(artifact: Artifact, bits: int) -> Lowered:
         for node in graph.consumers(tensor):
             parameters[node.name] = _repeated(parameters[node.name], parts)
     graph = replace(graph, shapes=shapes)
-    return Lowered(replace(artifact, graph=graph, formats=formats, parameters=parameters), part_bits)
+    return replace(lowered, artifact=replace(artifact, graph=graph, formats=formats, parameters=parameters), part_bits=part_bits)
 
 
 def _divides(artifact: Artifact, tensor: str, bits: int) -> bool:

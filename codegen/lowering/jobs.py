@@ -165,7 +165,7 @@ class WalkFields:
     kernel_width: int = number(default=0)
     align_words: int = number("rows of alignment shifts of each output word", default=0)
     blocks: int = number("of pixels", default=0)
-    block_pixels: int = number("PIXELS, or 1 where strides hit one bank", default=0)
+    block_pixels: int = number("the operator's pixel lanes, or 1 where strides hit one bank", default=0)
     pixels: int = number("of an output word", default=0)
     width: int = number("of the tile", default=0)
     ahead: int = number("columns by which a lane moves from block to block, beyond whole rows", default=0)
@@ -232,8 +232,8 @@ class StoreJobFields:
 class LaneFields:
     """Columns and windows of the pixel lanes in the first block."""
 
-    first_x: tuple[int, ...] = number(each="PIXELS")
-    first_base: tuple[int, ...] = place(each="PIXELS")
+    first_x: tuple[int, ...] = number(each="WALK_PIXELS")
+    first_base: tuple[int, ...] = place(each="WALK_PIXELS")
 
 
 @dataclass(frozen=True)

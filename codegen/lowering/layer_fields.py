@@ -184,7 +184,7 @@ class BufferFields:
 
     pitch: int  # words from a tile row to the next, in the input buffer
     edge_pitch: int  # the same for the last tile across, if that is narrower
-    block_pixels: int  # output pixels per block: PIXELS, or 1 where strides hit one bank
+    block_pixels: int  # output pixels per block: the operator's lanes, or 1 where strides hit one bank
     row_step: int  # map rows per buffer row
     col_step: int  # map columns per buffer column
     down: int  # stride in buffer rows

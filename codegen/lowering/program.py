@@ -27,7 +27,7 @@ from codegen.lowering.layer_fields import MapPlace
 from codegen.options import EngineOptions
 from codegen.lowering.pictures import first_shared, placed_apart, stacked
 from codegen.lowering.placement import Placement, place, read_in_place
-from codegen.lowering.schedule import Program, StoredTensor
+from codegen.lowering.schedule import Program, StoredRows, StoredTensor
 from codegen.lowering.sequence import Traffic, Target, choose_tilings, early_pass, load_fields
 from codegen.lowering.tiling import Cutter, LayerShape, Tiling
 from codegen.performance.board import Board
@@ -98,7 +98,7 @@ class Lowering:
         self.index = index
         self.stored = artifact.graph.shapes  # what is compared, of all that is stored
         self.artifact = artifact = expanded(artifact)
-        self.part_bits = lowered.part_bits
+        self.lowered = lowered
         self.graph = artifact.graph
         self.planned: list[Planned] = []
         self.emitter = Emitter(program, index, artifact)
@@ -132,6 +132,7 @@ class Lowering:
         self.share_weights()
         self.keep_on_chip()
         before: tuple[Traffic, Tiling] | None = None
+        bands: dict[str, list[StoredRows]] = {}
         tilings, _ = choose_tilings([(plan.traffic, plan.cutter) for plan in self.planned], self.machine)
         for plan, tiling in zip(self.planned, tilings):
             early = early_pass(*before, plan.traffic, tiling) if before else None
@@ -143,8 +144,11 @@ class Lowering:
                 plan.job,
             )
             self.emitter.emit(plan.job, tiling, loads)
-            for tensor, label, placement in plan.job.stored:
-                self.store(tensor, label, len(self.program.layers) - 1, placement)
+            layer, job = len(self.program.layers) - 1, plan.job
+            if job.band and job.target.home:
+                bands.setdefault(job.output, []).append(StoredRows(layer, job.band.first, job.target))
+            for tensor, label, placement in job.stored:
+                self.store(tensor, label, layer, placement, tuple(bands.get(tensor, ())))
             before = plan.traffic, tiling
 
     def share_weights(self) -> None:
@@ -160,12 +164,16 @@ class Lowering:
         """Whether a tile of one picture fits a layer that takes several, or of all, where they are pooled as they load."""
         return self.cutter(job).fits(job.pictures if job.input_pool else 1, 1)
 
-    def store(self, tensor: str, label: str, layer: int, placement: Placement) -> None:
+    def store(
+        self, tensor: str, label: str, layer: int, placement: Placement, rows: tuple[StoredRows, ...] = ()
+    ) -> None:
         if tensor not in self.stored:
             return
         shape, fmt = self.graph.shapes[tensor], self.artifact.formats[tensor]
-        part_bits = self.part_bits.get(tensor)
-        self.program.tensors.append(StoredTensor(tensor, label, self.index, layer, shape, fmt, placement, part_bits))
+        part_bits, fold = self.lowered.part_bits.get(tensor), self.lowered.fold(tensor)
+        self.program.tensors.append(
+            StoredTensor(tensor, label, self.index, layer, shape, fmt, placement, part_bits, fold, rows)
+        )
 
     def keep_on_chip(self) -> None:
         """Choose which tensors stay on chip between layers, and plan their layers for that."""

@@ -144,11 +144,20 @@ BUFFER_USERS: dict[str, Callable[[EngineLayer], bool]] = {
 
 
 @dataclass(frozen=True)
+class StoredRows:
+    """Rows of a tensor, from row ``first`` on, that a layer stores to a map of their own."""
+
+    layer: int
+    first: int
+    placement: Placement
+
+
+@dataclass(frozen=True)
 class StoredTensor:
     """A tensor that the engine writes (or the host, where ``layer`` is -1).
 
-    label: its name, or what it is a copy of, for people. part_bits: of an input that lies in parts; shape and format are
-    those of the parts then.
+    label: its name, or what it is a copy of, for people. part_bits, fold: of an input that lies in parts, or is folded; shape and format are
+    those of what lies there then. rows: of one that is only ever there in bands, all of them; ``placement`` is that of the whole.
     """
 
     name: str
@@ -159,6 +168,8 @@ class StoredTensor:
     format: BlockFormat
     placement: Placement
     part_bits: int | None = None
+    fold: tuple[int, int] = (1, 1)
+    rows: tuple[StoredRows, ...] = ()
 
 
 @dataclass

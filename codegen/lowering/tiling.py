@@ -204,7 +204,7 @@ class Cutter:
         self.chunks = ceil_div(layer.in_words, self.chunk_words) if layer.dense else 1
         # a tile must start on a whole memory word of its line
         self.width_step = 8 // math.gcd(layer.out_bits, 8)
-        self.block_pixels = array.pixels if array.pitch(1, 1, self.buffered.stride) is not None else 1
+        self.block_pixels = array.pixels_of(layer.op) if array.pitch(1, 1, self.buffered.stride) is not None else 1
 
     def pitch(self, width: int) -> int:
         columns = self.buffered.columns(width)

@@ -96,12 +96,20 @@ def job_parts(program: Program) -> list[Part]:
     return [Part("choices of a step's jobs", Resource.LUT, HALVES.of(ceil_div(bits, 2)), HALVES.reason)]
 
 
+def copy_luts(program: Program) -> Range:
+    """Of the loop that copies on-chip memory where that is asked for."""
+    counter = COUNTER_LUTS.times(program.chip_words.bit_length())
+    rounded = Range(math.floor(counter.low), math.ceil(counter.likely), math.ceil(counter.high))
+    return Range.total([HANDSHAKE_LUTS, rounded, ADDRESS_LUTS])
+
+
 def control_parts(program: Program, use: Features) -> list[Part]:
     """All of the engine's control."""
     walks = len({op.traits.loop for op in use.operators})
+    pixels = sum({op.traits.loop: program.array.pixels_of(op) for op in use.operators}.values())
     found = [
         ("window walks", WALK_LUTS.times(walks), "by Yosys 315 with the bits that the bounds need; most is judged"),
-        ("pixels of window walks", WALK_PIXEL_LUTS.times(walks * program.array.pixels),
+        ("pixels of window walks", WALK_PIXEL_LUTS.times(pixels),
          "by Yosys 121 with the bits that the bounds need, 234 with 32 bits of state"),
         ("control of the queues", QUEUE_LUTS.times(QUEUES + CHIP_QUEUES * (program.chip_words > 0)), "assumed; csynth counts 66 for one with its data"),
         ("memory ports", PORT_LUTS.times(PORTS),
@@ -109,6 +117,8 @@ def control_parts(program: Program, use: Features) -> list[Part]:
          "bits are counted more"),
         ("registers", REGISTER_LUTS, "csynth counts 232 to 936, by the number of registers"),
     ]  # fmt: skip
+    if program.chip_words:
+        found.append(("copy of the maps on chip", copy_luts(program), "a process that stores, its counter, and an address"))
     parts = [Part(name, Resource.LUT, luts, reason) for name, luts, reason in found]
     products = Part("products of the control", Resource.DSP, PRODUCT_DSPS, "meant to be counters and adders")
     return [*parts, products, *stage_parts(program), *job_parts(program)]

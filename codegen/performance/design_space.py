@@ -17,6 +17,7 @@ from bfp.artifact import Artifact
 from bfp.deployment import MAX_BATCH
 from bfp.errors import BfpError
 from codegen.lowering.arrangement import arrangements
+from codegen.lowering.input_fold import folds
 from codegen.lowering.program import build
 from codegen.options import EngineOptions
 from codegen.performance.board import Board
@@ -210,6 +211,14 @@ class Explorer:
                 self.point(widths, options)
                 if "no layer" in self.refused.get((*widths, options), ""):
                     return
+
+    def folds(self, widths: tuple[int, int]) -> None:
+        """The fastest engines with inputs folded, where they can be."""
+        mine = [p for p in self.points.values() if (p.weights, p.activations) == widths]
+        for point in sorted(mine, key=lambda p: -p.frames_per_second)[:REFINED]:
+            if folds([self.narrowed[widths]], point.options.lanes):
+                self.point(widths, replace(point.options, fold_input=1))
+
     def maps(self, widths: tuple[int, int], options: EngineOptions) -> None:
         """Several sizes of on-chip memory for maps, which takes the block RAM that smaller buffers leave, for one array."""
         for part in (1, 1 / 2):
@@ -218,7 +227,7 @@ class Explorer:
                 self.point(widths, replace(buffers, chip_words=size // options.lanes))
 
     def search(self, widths: tuple[int, int]) -> None:
-        """Arrays first; then the buffers of the promising ones: the fastest, and those on a front; then batches."""
+        """Arrays first; then the buffers of the promising ones: the fastest, and those on a front; then folded inputs, and batches."""
         found = list(self.arrays(widths))
         promising = sorted(found, key=lambda p: -p.frames_per_second)[:REFINED]
         for resource in RESOURCES:
@@ -228,6 +237,7 @@ class Explorer:
             self.buffers(widths, options)
         for options in arrays[:WITH_MAPS]:
             self.maps(widths, options)
+        self.folds(widths)
         self.batches(widths)
 
 

@@ -113,6 +113,7 @@ def section(point: dict, board: Board) -> str:
     """The [engine] section of a network file for an entry of "points"."""
     names = ("lanes", "filters", "pixels", "input_words", "weight_steps", "tile_blocks", "chip_words")
     names += ("batch",) if point["options"]["batch"] > 1 else ()
+    names += ("fold_input",) if point["options"]["fold_input"] else ()
     options = [f"{name} = {point['options'][name]}" for name in names]
     return "\n".join(["[engine]", f'board = "{board.word}"', *options])
 

@@ -37,10 +37,11 @@ def ranged(point: dict, name: str) -> str:
 def describe(point: dict) -> str:
     o = point["options"]
     batch = f", batches of {o['batch']}" if o["batch"] > 1 else ""
+    folded = ", folded input" if o["fold_input"] else ""
     return (
         f"{point['weights']}/{point['activations']} bits, {o['lanes']} x {o['filters']} x {o['pixels']} lanes, "
         f"input_words {o['input_words']}, weight_steps {o['weight_steps']}, tile_blocks {o['tile_blocks']}, "
-        f"chip_words {o['chip_words']}{batch}: "
+        f"chip_words {o['chip_words']}{folded}{batch}: "
         f"{ranged(point, 'frames_per_second')} frames/s, {ranged(point, 'dsp')} DSP, {ranged(point, 'bram36')} BRAM36, "
         f"{ranged(point, 'lut')} LUT"
     )

@@ -89,14 +89,14 @@ def input_pool_luts(use: Features) -> int:
     return total + (rounding_luts(use.mean_rounding) if use.input_mean else 0)
 
 
-def leaving_luts(pixels: int, use: Features) -> int:
+def leaving_luts(a: Array, use: Features) -> int:
     """Of one lane: every compute stage chooses the next pixel of the block that leaves it (hls/finished.hpp)."""
     widths = {
-        "conv": (ACC, pixels),
-        "depthwise": (use.depthwise_bits, pixels),
+        "conv": (ACC, a.pixels),
+        "depthwise": (use.depthwise_bits, a.depthwise_pixels),
         "max_pool": (use.operand_bits, use.pool_pixels),
         "avg_pool": (use.mean_bits, use.pool_pixels),
-        "add": (use.operand_bits, pixels),
+        "add": (use.operand_bits, a.pixels),
     }
     chosen = (widths[stage] for stage in sorted({operator.traits.loop for operator in use.operators}))
     return sum(bits * multiplexer(ways) for bits, ways in chosen)
@@ -134,7 +134,7 @@ def conv_luts(a: Array, use: Features) -> list[Part]:
 
 def depthwise_luts(a: Array, use: Features) -> list[Part]:
     """Of depthwise convolution, and of differences, which are such sums."""
-    lanes = a.lanes * a.pixels
+    lanes = a.lanes * a.depthwise_pixels
     return [
         part("depthwise multipliers", lanes * use.depthwise_weight_bits * use.depthwise_operand_bits, MULTIPLIERS),
         part("depthwise accumulators", lanes * use.depthwise_bits, ADDERS),
@@ -202,11 +202,13 @@ def logic_parts(program: Program, use: Features) -> list[Part]:
     word = 8 * a.lanes
     unpack, pack = 30 + 8 + 30, 30 + 8 + 8  # per lane: 8:1 in, sign or mask, 8:1 out
     depthwise = use.computes("depthwise")
-    read = a.banks * a.reads * word + word * a.filters + ACC * a.lanes + word * (1 + depthwise)
-    crossbar = a.pixels * word * multiplexer(a.banks) + a.banks * a.reads * 14 * multiplexer(a.banks)
+    pixels = a.walk_pixels if depthwise else a.pixels
+    reads = max(a.reads, ceil_div(pixels, a.banks))
+    read = a.banks * reads * word + word * a.filters + ACC * a.lanes + word * (1 + depthwise)
+    crossbar = pixels * word * multiplexer(a.banks) + a.banks * reads * 14 * multiplexer(a.banks)
     found = [
         *operator_parts(a, use),
-        part("choice of a block's pixel", a.lanes * leaving_luts(a.pixels, use), CHOICES),
+        part("choice of a block's pixel", a.lanes * leaving_luts(a, use), CHOICES),
         part("epilogue", a.lanes * epilogue_luts(program, use), ROUNDING),
         part("bank crossbar", crossbar, CHOICES),
         part("choice between the halves of double buffers", ceil_div(read, 2), HALVES),

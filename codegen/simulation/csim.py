@@ -17,7 +17,6 @@ import numpy as np
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
 from bfp.files import replacing
-from bfp.layout import to_parts
 from bfp.golden import run
 from codegen.lowering.schedule import Program
 from codegen.simulation.threaded import write_threaded
@@ -91,9 +90,8 @@ def write_golden(path: Path, program: Program, identity: str, inputs: list[np.nd
         for n in range(images):
             values = [run(a, x[n : n + 1]) for a, x in zip(program.artifacts, inputs)]
             for t in program.tensors:
-                stored = values[t.network][t.name][0]
-                if t.part_bits:
-                    stored = to_parts(stored, program.artifacts[t.network].formats[t.name], t.part_bits)
+                fmt = program.artifacts[t.network].formats[t.name]
+                stored = program.lowered[t.network].stored(t.name, values[t.network][t.name][0], fmt)
                 f.write(stored.astype(np.uint8).tobytes())
             print(f"\rgolden model: image {n + 1} of {images}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
