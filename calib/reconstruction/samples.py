@@ -11,6 +11,7 @@ import torch
 from bfp.graph import Node, Window
 from bfp.tables import operator_table
 from calib.network.float_ops import pad
+from calib.observers.second_moments import gram
 
 SAMPLES = 16_384  # output positions of a layer; a wider layer gets SAMPLES_PER_INPUT for each input
 SAMPLES_PER_INPUT = 4
@@ -81,7 +82,7 @@ def _of_fold(samples: Iterable[torch.Tensor], means: Iterable[torch.Tensor], ima
     x, target = (v.index_select(2, chosen).sub_(mean).flatten(2) for v, mean in zip(samples, means))
     hessian, cross = 0.0, 0.0
     for a, b in zip(x.split(CHUNK, dim=2), target.split(CHUNK, dim=2)):
-        hessian = hessian + (a @ a.mT).double()
+        hessian = hessian + gram(a).double()
         cross = cross + (b @ a.mT).double()
     return Moments(hessian, cross)
 
