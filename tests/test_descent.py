@@ -14,6 +14,7 @@ from calib.network.fake_quant import check
 from calib.observers.output_curvature import output_curvatures, shrunk
 from calib.options import BfpOptions
 from calib.reconstruction.descent import RIDGE, descend
+from calib.observers import second_moments
 from calib.reconstruction.gptq import gptq, with_doubled_steps
 from calib.reconstruction.layerwise import reconstruct
 
@@ -117,3 +118,12 @@ def test_descent_is_the_default_at_four_bits_and_below():
         assert bfp_options({"weights": bits}, "here").rounding == rounding
     assert bfp_options({"weights": 4, "rounding": "gptq"}, "here").rounding == "gptq"
     assert bfp_options({"weights": 4, "method": "max"}, "here").rounding == "nearest"
+
+
+def test_products_of_second_moments_are_computed_once(monkeypatch):
+    x = torch.randn(2, 100, 300, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(second_moments, "BLOCK", 32)
+    found = second_moments.gram(x)
+    assert torch.equal(found, found.mT) and torch.allclose(found, x @ x.mT, rtol=1e-5, atol=1e-3)
+    x[:, 40:] = torch.nan  # what is behind a row's own block does not reach those before it
+    assert torch.equal(second_moments.gram(x)[:, :32, :32], found[:, :32, :32])

@@ -297,6 +297,20 @@ def test_random_weights_are_measured_on_enough_images(tmp_path):
     assert np.array_equal(weight_images(many), next(many.batches(RANDOM_WEIGHT_IMAGES)))
 
 
+def test_images_of_an_npz_that_are_asked_for_again_are_read_once(tmp_path, monkeypatch):
+    wanted = np.arange(6 * 4 * 4 * 3, dtype=np.uint8).reshape(6, 4, 4, 3)
+    np.savez(tmp_path / "a.npz", images=wanted)
+    read = []
+    monkeypatch.setattr(NpzImages, "_read", lambda self, n, f=NpzImages._read: read.append(n) or f(self, n))
+    for kept, expected in ((6, [0, 2, 4]), (1, [0, 2, 4] * 2)):
+        monkeypatch.setattr("calib.data.npz_images.KEPT_BYTES", kept * wanted[0].nbytes)
+        images = replace(open_images(options(f"{tmp_path / 'a.npz'}", stride=2), PRE), augment=3)
+        read.clear()
+        passes = [np.stack([images.items[n // 3].open() for n in range(len(images))]) for _ in range(2)]
+        assert read == expected
+        assert all(np.array_equal(found[::3], wanted[::2]) for found in passes)
+
+
 def test_the_file_of_an_npz_is_closed_when_its_images_are_gone(tmp_path):
     np.savez(tmp_path / "a.npz", images=np.zeros((3, 4, 4, 3), np.uint8))
     with warnings.catch_warnings(record=True) as seen:

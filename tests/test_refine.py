@@ -11,12 +11,13 @@ from bfp import golden
 from bfp import artifact_file
 from bfp.limits import ACC_LIMIT
 from bfp.parameters import accumulator_bound
-from calib.network import float_model
+from calib.network import float_model, in_parts
 from calib.options import BfpOptions
 from calib.network.fake_quant import check
 from calib.frontend.importer import import_module
+from calib.reconstruction import samples
 from calib.reconstruction.layerwise import FOLDS, RIDGES, best_ridge, image_limit, reconstruct
-from calib.reconstruction.gptq import fit, gptq
+from calib.reconstruction.gptq import fits, gptq
 
 
 def narrow(**changes):
@@ -109,9 +110,11 @@ def test_fit_recovers_weights_and_stays_where_nothing_was_seen():
     x = torch.randn(1, 5, 400, dtype=torch.float64)
     wanted = torch.randn(1, 2, 5, dtype=torch.float64)
     start = torch.zeros_like(wanted)
-    assert torch.allclose(fit(start, x @ x.mT, wanted @ x @ x.mT, 1e-9), wanted, atol=1e-6)
+    (found,) = fits(start, x @ x.mT, wanted @ x @ x.mT, (1e-9,))
+    assert torch.allclose(found, wanted, atol=1e-6)
     silent = torch.zeros(1, 5, 5, dtype=torch.float64)
-    assert torch.equal(fit(wanted, silent, wanted @ silent, 0.1), wanted)
+    (found,) = fits(wanted, silent, wanted @ silent, (0.1,))
+    assert torch.equal(found, wanted)
 
 
 def test_image_limit_bounds_memory():
@@ -119,7 +122,7 @@ def test_image_limit_bounds_memory():
     assert image_limit(network) == 1
 
 
-def test_ridge_follows_what_images_left_out_say():
+def test_ridge_follows_what_images_left_out_say(monkeypatch):
     generator = torch.Generator().manual_seed(0)
 
     def moments(samples, inputs, noise, change):
@@ -136,5 +139,27 @@ def test_ridge_follows_what_images_left_out_say():
 
     assert ridge(2000, 1.0, change) == RIDGES[0]  # there is something to be learnt, and enough to learn it from
     assert ridge(30, 1.0, 0 * change) >= RIDGES[-2]  # nothing but noise
+    solved = []
+    monkeypatch.setattr(torch.linalg, "cholesky", lambda *a, f=torch.linalg.cholesky: solved.append(1) or f(*a))
+    assert ridge(8, 10.0, 0 * change) == RIDGES[-1] and len(solved) == 2 * FOLDS  # weaker ones are not looked at
     one = moments(100, 40, 1.0, change)
     assert best_ridge(weight, *one, [one]) == RIDGES[-1]  # nothing is left to judge by
+
+
+def test_what_is_computed_a_few_images_at_a_time_does_not_depend_on_how_many(monkeypatch):
+    images = pixels((3, 10, 10), PRE, 24)
+    plain, network, _ = quantised(mobile_block(), (3, 10, 10), narrow(), images=images)
+    found, convolutions = [], []
+    convolve = torch.nn.functional.conv2d
+    monkeypatch.setattr(torch.nn.functional, "conv2d", lambda *a, **k: convolutions.append(len(a[0])) or convolve(*a, **k))
+    for values in (1 << 20, 1500):
+        monkeypatch.setattr(in_parts, "PART_VALUES", values)
+        monkeypatch.setattr(samples, "GROUP_VALUES", values)
+        convolutions.clear()
+        found.append(reconstruct(network, plain, images.numpy(), "gptq", True).parameters)
+        # float, with the new weights for the bias, and with that
+        assert sum(convolutions) == 3 * len(images) * len(network.weights)
+        assert (min(convolutions) == len(images)) == (values == 1 << 20)
+    whole, parts = found
+    assert all(np.array_equal(p.bias, parts[n].bias) for n, p in whole.items())
+    assert all(np.array_equal(p.weights.mantissas, parts[n].weights.mantissas) for n, p in whole.items() if p.weights)

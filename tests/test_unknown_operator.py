@@ -160,7 +160,7 @@ TABLES = [
     ("calib.network.fake_quant", "operator", "fake quantisation"),
     ("calib.evaluation.integer_ops", "operator", "the integer model"),
     ("calib.evaluation.integer_ops", "activation", "the integer model"),
-    ("calib.reconstruction.layerwise", "operator with weights", "layer-wise reconstruction"),
+    ("calib.reconstruction.samples", "operator with weights", "layer-wise reconstruction"),
     ("codegen.lowering.engine_operators", "operator", "the engine"),
     ("codegen.lowering.emission", "activation", "the engine"),
 ]

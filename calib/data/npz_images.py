@@ -22,6 +22,7 @@ from bfp.names import SHOWN, cut, printable, shown
 SUFFIX = ".npy"
 MOST_IMAGES = 10**7  # each is a few hundred bytes of list, read or not
 MOST_LABEL = 10**9
+KEPT_BYTES = 1 << 24  # of images read last, since calibration looks at the same ones in pass after pass
 # what zipfile, zlib and NumPy's reader of headers raise for damaged bytes
 DAMAGE = (OSError, ValueError, EOFError, KeyError, TypeError, SyntaxError, MemoryError, RecursionError, zipfile.BadZipFile,
           NotImplementedError, RuntimeError, zlib.error, struct.error, tokenize.TokenError)  # fmt: skip
@@ -78,6 +79,7 @@ class NpzMember(ABC):
         self.key, self.labels = images, None
         self._stream = None
         self._next = 0
+        self._kept: dict[int, bytes] = {}  # in the order in which they were read
         self._open()
         if self.fortran or not self.shape or not self.fits():
             found = f"{shown(images)} is {cut(str(self.dtype), SHOWN)} of shape {shown(self.shape)}"
@@ -125,7 +127,15 @@ class NpzMember(ABC):
         self._next = 0
 
     def values(self, index: int) -> np.ndarray:
-        """One image as it is stored; going forwards costs no more than reading, going back starts again."""
+        """One image as it is stored; going forwards costs no more than reading, going back behind those kept starts again."""
+        if index not in self._kept:
+            data = self._read(index)
+            while self._kept and (len(self._kept) + 1) * len(data) > KEPT_BYTES:
+                del self._kept[next(iter(self._kept))]
+            self._kept[index] = data
+        return np.frombuffer(self._kept[index], self.dtype).reshape(self.shape[1:])
+
+    def _read(self, index: int) -> bytes:
         if index < self._next:
             self._open()
         size = int(np.prod(self.shape[1:])) * self.dtype.itemsize
@@ -138,7 +148,7 @@ class NpzMember(ABC):
             raise BfpError(f"{self.path}: image {index} cannot be read ({said(error)}); write the file again") from None
         if len(data) != size:
             raise BfpError(f"{self.path} ends before image {index}; write the file again")
-        return np.frombuffer(data, self.dtype).reshape(self.shape[1:])
+        return data
 
 
 class NpzImages(NpzMember):

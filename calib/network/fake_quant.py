@@ -64,7 +64,7 @@ def fake_quantise(values: torch.Tensor, fmt: BlockFormat) -> torch.Tensor:
     Powers of two scale exactly in float32, too.
     """
     lsb = scales(fmt, values.dtype)
-    return torch.floor(values / lsb + 0.5).clamp_(fmt.low, fmt.high).mul_(lsb)
+    return (values / lsb).add_(0.5).floor_().clamp_(fmt.low, fmt.high).mul_(lsb)
 
 
 def weight_scales(weights: Weights) -> np.ndarray:

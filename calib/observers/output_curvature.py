@@ -12,6 +12,7 @@ from calib.network import float_model
 from calib.network.executor import execute
 from calib.network.float_network import FloatNetwork
 from calib.observers.observer import batch_size
+from calib.observers.second_moments import gram
 
 PROJECTIONS = 4  # of each image's outputs
 MOST_IMAGES = 64
@@ -71,6 +72,5 @@ def _moments(
             gradients = torch.autograd.grad(sum(projected), list(sums.values()), retain_graph=True, allow_unused=True)
             for name, gradient in zip(sums, gradients):
                 if gradient is not None:
-                    g = gradient.transpose(0, 1).flatten(1)
-                    moments[name] = moments.get(name, 0.0) + (g @ g.T).double()
+                    moments[name] = moments.get(name, 0.0) + gram(gradient.transpose(0, 1).flatten(1)).double()
     return moments

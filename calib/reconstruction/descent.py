@@ -37,24 +37,33 @@ def descend(
     the output's gradients, float64.
     """
     hessian, curvature = (_damped(m) for m in moments)
+    across, twice = curvature.T.contiguous(), 2 * step
     costs = step**2 * curvature.diagonal()[:, None] * hessian.diagonal()
     found = mantissas.clone()
     slope = curvature @ (wanted - found * step) @ hessian  # of J, halved, less its sign
     least = -LEAST * float((slope * (wanted - found * step)).sum()) / found.numel()
-    rows = torch.arange(len(found))
+    # no further than this does a slope count: of a mantissa at the end of its range nothing in one direction
+    ends = _ends(found, low, high)
+    rows, change = torch.arange(len(found)), torch.empty_like(found)
     for _ in range(MOST_ROUNDS):
-        direction = slope.sign()
-        change = costs - 2 * step * slope.abs()
-        change[(found + direction > high) | (found + direction < low)] = torch.inf
-        best, columns = change.min(dim=1)
+        torch.clamp(slope, *ends, out=change).abs_().mul_(twice)
+        best, columns = torch.sub(costs, change, out=change).min(dim=1)
         taken = _taken(best, slope, step, (hessian, curvature), columns, least)
         if not len(taken):
             break
         at, columns = rows[taken], columns[taken]
-        moved = direction[at, columns]
+        moved = slope[at, columns].sign()
         found[at, columns] += moved
-        slope -= curvature[:, at] @ ((moved * step[at, columns])[:, None] * hessian[columns])
+        for end, now in zip(ends, _ends(found[at, columns], low, high)):
+            end[at, columns] = now
+        slope.addmm_(across[at].T, (moved * step[at, columns])[:, None] * hessian[columns], alpha=-1)
     return found
+
+
+def _ends(found: torch.Tensor, low: int, high: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of each mantissa, float64: minus infinity where it may become less, else 0; infinity where it may become more, else 0."""
+    nothing = torch.zeros_like(found)
+    return nothing.masked_fill(found > low, -torch.inf), nothing.masked_fill(found < high, torch.inf)
 
 
 def _taken(

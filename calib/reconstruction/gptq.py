@@ -8,19 +8,23 @@ float layer's output from the inputs that the quantised network really has.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import torch
 
 DAMPING = 0.01  # ridge of the inverse, as a share of the mean diagonal
 LAZY = 64  # columns between two updates of all that follow
 
 
-def fit(weight: torch.Tensor, hessian: torch.Tensor, cross: torch.Tensor, ridge: float) -> torch.Tensor:
-    """Least-squares weights [B, F, K], drawn towards ``weight`` by ``ridge`` times the mean diagonal.
+def fits(weight: torch.Tensor, hessian: torch.Tensor, cross: torch.Tensor, ridges: Iterable[float]) -> Iterator[torch.Tensor]:
+    """Least-squares weights [B, F, K], drawn towards ``weight`` by each of the ridges times the mean diagonal.
 
     hessian: sum of x x^T over samples, [B, K, K]; cross: sum of target x^T, [B, F, K].
     """
-    damped = torch.linalg.cholesky(_damp(hessian, ridge))
-    return weight + torch.cholesky_solve((cross - weight @ hessian).transpose(1, 2), damped).transpose(1, 2)
+    missing = (cross - weight @ hessian).transpose(1, 2)
+    for ridge in ridges:
+        damped = torch.linalg.cholesky(_damp(hessian, ridge))
+        yield weight + torch.cholesky_solve(missing, damped).transpose(1, 2)
 
 
 def gptq(
@@ -33,24 +37,24 @@ def gptq(
     """
     batch, _, count = weight.shape
     order = torch.argsort(hessian.diagonal(dim1=1, dim2=2), dim=1, descending=True, stable=True)
-    pick = order[:, None, :]
-    w = weight.gather(2, pick.expand_as(weight)).clone()
-    s = step.gather(2, pick.expand_as(step))
+    pick = order[:, None, :].expand_as(weight)
     h = _damp(hessian, damping)
-    h = h.gather(1, order[:, :, None].expand_as(h)).gather(2, pick.expand(batch, count, count))
+    h = h.gather(1, order[:, :, None].expand_as(h)).gather(2, order[:, None, :].expand(batch, count, count))
     upper = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(h)), upper=True)
+    # column after column, [K, B, F], so that each lies in one piece
+    w, s = (v.gather(2, pick).permute(2, 0, 1).contiguous() for v in (weight, step))
     q = torch.empty_like(w)
     for start in range(0, count, LAZY):
         stop = min(start + LAZY, count)
-        errors = torch.empty_like(w[:, :, start:stop])
+        errors = torch.empty_like(w[start:stop])
+        block = upper[:, start:stop, start:stop].permute(1, 2, 0).contiguous()[..., None]  # [columns, columns, B, 1]
         for j in range(start, stop):
-            q[:, :, j] = torch.clamp(torch.floor(w[:, :, j] / s[:, :, j] + 0.5), low, high)
-            error = (w[:, :, j] - q[:, :, j] * s[:, :, j]) / upper[:, j, j, None]
-            w[:, :, j + 1 : stop] -= error[:, :, None] * upper[:, None, j, j + 1 : stop]
-            errors[:, :, j - start] = error
-        w[:, :, stop:] -= errors @ upper[:, start:stop, stop:]
-    result = torch.empty_like(q)
-    return result.scatter_(2, pick.expand_as(q), q)
+            i = j - start
+            torch.clamp(torch.floor(w[j] / s[j] + 0.5), low, high, out=q[j])
+            torch.div(w[j] - q[j] * s[j], block[i, i], out=errors[i])
+            w[j + 1 : stop] -= errors[i] * block[i, i + 1 :]
+        w[stop:] -= (upper[:, start:stop, stop:].mT @ errors.transpose(0, 1)).transpose(0, 1)
+    return torch.empty_like(weight).scatter_(2, pick, q.permute(1, 2, 0))
 
 
 def with_doubled_steps(
@@ -81,4 +85,6 @@ def _damp(hessian: torch.Tensor, share: float) -> torch.Tensor:
     mean = hessian.diagonal(dim1=1, dim2=2).mean(dim=1)
     # a layer that never saw a signal: any positive ridge keeps its weights as they are
     ridge = torch.where(mean > 0, share * mean, torch.ones_like(mean))
-    return hessian + ridge[:, None, None] * torch.eye(hessian.shape[1], dtype=hessian.dtype)
+    damped = hessian.clone()
+    damped.diagonal(dim1=1, dim2=2).add_(ridge[:, None])
+    return damped

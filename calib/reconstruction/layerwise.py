@@ -14,8 +14,10 @@ at the network's output (calib.reconstruction.descent).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -28,26 +30,23 @@ from bfp.graph import Node
 from bfp.limits import ACC_LIMIT, MAX_ALIGN_SHIFT
 from bfp.operators import Join
 from bfp.parameters import Parameters, Weights, accumulator_bound, derive
-from bfp.tables import operator_table
 from calib.network import float_model
 from calib.network.executor import execute
 from calib.network.fake_quant import fake_quantise, real_weights, weight_scales
 from calib.network.float_network import FloatNetwork, FloatWeights
-from calib.network.float_ops import APPLY, pad
+from calib.network.float_ops import APPLY
+from calib.network.in_parts import in_parts, parts
 from calib.observers.output_curvature import output_curvatures
 from calib.options import DESCENT, NEAREST
 from calib.reconstruction.descent import descend
-from calib.reconstruction.gptq import fit, gptq, with_doubled_steps
+from calib.reconstruction.gptq import fits, gptq, with_doubled_steps
+from calib.reconstruction.samples import moments
 
 IMAGE_VALUES = 1 << 26  # of the largest tensor, over all images that take part
-SAMPLES = 16_384  # output positions of a layer; a wider layer gets SAMPLES_PER_INPUT for each input
-SAMPLES_PER_INPUT = 4
-DEPTHWISE_SAMPLES = 4096
 MAX_INPUTS = 6144  # K x K float64 of a layer wider than that is not worth its gigabyte
 RIDGES = (0.1, 1.0, 10.0, 100.0)  # the last all but keeps what was trained
 FOLDS = 4  # parts of the images, each held out once
 MOST_FOLDED = 1024  # inputs of a layer beyond which only one part is held out, for the time it takes
-CHUNK = 4096
 FEW_LEVELS = 3  # bits of weights from which on steps may be doubled; at 4 bits that gives nothing
 MOST_COUPLED = 2048  # filters whose errors are weighed together: F x F and F x K of them, several times, in float64
 
@@ -90,22 +89,26 @@ def reconstruct(
         coupled = {node.name for node in graph.weighted() if _coupled(node, network)}
         curvatures = output_curvatures(network, images, coupled, seed, progress)
 
+    def stored(node: Node, of: FloatNetwork, *operands: torch.Tensor) -> torch.Tensor:
+        x = float_model.compute(node, of, operands)
+        return fake_quantise(x, artifact.formats[node.output]) if node.operator.computes else x
+
     def compute(node: Node, operands: list[Pair]) -> Pair:
         progress(f"reconstructing layer {place[node.name] + 1} of {len(graph.nodes)}")
         exact, rounded = ([getattr(pair, which) for pair in operands] for which in Pair._fields)
         if not node.weighted:
-            return Pair(float_model.compute(node, network, exact), float_model.compute(node, network, rounded))
-        sums = float_model.accumulate(node, network, exact)
+            whole = in_parts(lambda *x: float_model.compute(node, network, x), graph, node, *exact)
+            return Pair(whole, in_parts(partial(stored, node, network), graph, node, *rounded))
+        sums = in_parts(lambda *x: float_model.accumulate(node, network, x), graph, node, *exact)
         floats, old = network.weights[node.name], parameters[node.name]
         layer = _Fitting(node, floats, old, artifact, seed + place[node.name], variants, curvatures.get(node.name))
         parameters[node.name] = layer.reconstructed(sums, rounded, rounding, bias)
         integers = FloatNetwork(graph, {node.name: real_weights(node, parameters[node.name], np.float32)})
-        return Pair(float_model.activate(node, network, sums), float_model.compute(node, integers, rounded))
+        in_parts(lambda x: float_model.activate(node, network, x), graph, node, sums, into=sums)
+        return Pair(sums, in_parts(partial(stored, node, integers), graph, node, *rounded))
 
-    def store(tensor: str, pair: Pair) -> Pair:
-        return Pair(pair.exact, fake_quantise(pair.rounded, artifact.formats[tensor]))
-
-    execute(graph, compute, {t: Pair(x, x) for t, x in batch.items()}, keep=(), store=store)
+    inputs = {t: Pair(x, fake_quantise(x, artifact.formats[t])) for t, x in batch.items()}
+    execute(graph, compute, inputs, keep=())
     result = replace(artifact, parameters=parameters)
     verify(result)
     return result
@@ -124,50 +127,22 @@ def best_ridge(
 
     How far a layer's weights may be trusted to follow its calibration images
     differs by layer: large maps hold thousands of samples, small ones little
-    more than one an image. parts: ``hessian`` and ``cross`` of images to hold
-    out, one part after the other. Where all images are in one part, the last ridge.
+    more than one an image. So ridges are lessened as long as that lessens the
+    error. parts: ``hessian`` and ``cross`` of images to hold out, one part
+    after the other. Where all images are in one part, the last ridge.
     """
-    errors = dict.fromkeys(RIDGES, 0.0)
-    for h, c in parts:
-        if torch.equal(h, hessian):
-            return RIDGES[-1]
-        for ridge in RIDGES:
-            w = fit(floats, hessian - h, cross - c, ridge)
-            errors[ridge] += float(((w @ h - 2 * c) * w).sum())  # less the targets' own square
-    return min(reversed(RIDGES), key=errors.get)
-
-
-def _moments(
-    inputs: torch.Tensor, outputs: torch.Tensor, images: np.ndarray, of: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sums of x x^T and of target x^T, float64, over the samples of some of the images."""
-    each = inputs.shape[2] // of
-    at = torch.from_numpy((images[:, None] * each + np.arange(each)).reshape(-1))
-    hessian, cross = 0.0, 0.0
-    for part in at.split(CHUNK):
-        a, b = inputs[:, :, part], outputs[:, :, part]
-        hessian = hessian + (a @ a.transpose(1, 2)).double()
-        cross = cross + (b @ a.transpose(1, 2)).double()
-    return hessian, cross
-
-
-def _together(inputs: torch.Tensor, outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """One problem: every filter sees the windows of all channels."""
-    return inputs.reshape(1, -1, inputs.shape[2]), outputs.reshape(1, -1, outputs.shape[2])
-
-
-def _one_by_one(inputs: torch.Tensor, outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """A problem for each filter, which sees the windows of its own channel."""
-    return inputs, outputs
-
-
-# windows [C, kernel positions, samples] and sums [F, 1, samples] as the least-squares problems of a layer's weights:
-# inputs [B, K, samples], outputs [B, F / B, samples]
-PROBLEMS = operator_table(
-    "layer-wise reconstruction",
-    {"conv": _together, "depthwise": _one_by_one},
-    lambda operator: operator.weights is not None,
-)
+    if any(torch.equal(h, hessian) for h, _ in parts):
+        return RIDGES[-1]
+    rest = [fits(floats, hessian - h, cross - c, reversed(RIDGES)) for h, c in parts]
+    best, least = RIDGES[-1], math.inf
+    for ridge, *found in zip(reversed(RIDGES), *rest):
+        error = 0.0
+        for w, (h, c) in zip(found, parts):
+            error += float(((w @ h - 2 * c) * w).sum())  # less the targets' own square
+        if error >= least:
+            break
+        best, least = ridge, error
+    return best
 
 
 class _Fitting:
@@ -201,9 +176,12 @@ class _Fitting:
         if bias:
             now = real_weights(self.node, replace(self.p, weights=weights), np.float32)
             zero = FloatWeights(now.weight, np.zeros_like(now.bias))
-            out = APPLY[self.node.op](self.node, FloatNetwork(self.graph, {self.node.name: zero}), operands)
-            error = (target.double().mean(dim=(0, 2, 3)) - out.double().mean(dim=(0, 2, 3))).numpy() - self.offset
-            floats = replace(self.floats, bias=error)
+            own = FloatNetwork(self.graph, {self.node.name: zero})
+            missing = torch.zeros(len(now.bias), dtype=torch.float64)
+            for part, some in parts(self.graph, self.node, operands):
+                out = APPLY[self.node.op](self.node, own, some)
+                missing += target[part].double().sum(dim=(0, 2, 3)) - out.double().sum(dim=(0, 2, 3))
+            floats = replace(self.floats, bias=(missing / target[:, 0].numel()).numpy() - self.offset)
         return self._proved(weights, floats.bias)
 
     def _proved(self, weights: Weights, bias: np.ndarray) -> Parameters:
@@ -225,23 +203,21 @@ class _Fitting:
         return replace(p, bias=np.where(bad, self.p.bias, p.bias))
 
     def _round(self, target: torch.Tensor, x: torch.Tensor, count: int, rounding: str) -> Weights:
-        inputs, outputs = self._samples(target, x, count)
-        inputs = inputs - inputs.mean(dim=2, keepdim=True)  # the means are the bias's business
-        outputs = outputs - outputs.mean(dim=2, keepdim=True)
         fold = np.arange(len(target)) // self.variants % FOLDS
         if count > MOST_FOLDED:
             fold = np.minimum(fold, 1)
-        parts = [_moments(inputs, outputs, np.flatnonzero(fold == k), len(target)) for k in np.unique(fold)]
-        hessian, cross = (sum(m) for m in zip(*parts))
+        images = [np.flatnonzero(fold == k) for k in np.unique(fold)]
+        folds = moments(self.node, target, x, count, self.seed, images)
+        hessian, cross = (sum(m) for m in zip(*folds))
         old = self.p.weights
         shape = (hessian.shape[0], -1, count)
         floats = torch.from_numpy(self.floats.weight).double().reshape(shape)
         step = np.broadcast_to(weight_scales(old), old.mantissas.shape)
         step = torch.from_numpy(np.array(step)).reshape(shape)
         low, high = mantissa_range(old.bits, True)
-        held_out = parts if count <= MOST_FOLDED else parts[:1]
-        wanted = fit(floats, hessian, cross, best_ridge(floats, hessian, cross, held_out))
-        del held_out, parts
+        held_out = folds if count <= MOST_FOLDED else folds[:1]
+        (wanted,) = fits(floats, hessian, cross, (best_ridge(floats, hessian, cross, held_out),))
+        del held_out, folds
         mantissas, exponents = gptq(wanted, hessian, step, low, high), old.exponents
         if rounding == DESCENT and old.bits <= FEW_LEVELS:
             shifts = np.maximum(self.p.align_shift.max(axis=1, initial=0), self.p.main_alignment)
@@ -253,21 +229,3 @@ class _Fitting:
             mantissas = descend(mantissas[0], wanted[0], step[0], (hessian[0], self.curvature), low, high)
         mantissas = mantissas.numpy().astype(np.int8).reshape(old.mantissas.shape)
         return replace(old, mantissas=mantissas, exponents=exponents)
-
-    def _samples(self, target: torch.Tensor, x: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Windows [B, K, samples] and sums [B, F, samples] at seeded positions, the same in every image."""
-        window = self.node.window
-        images, filters, height, width = target.shape
-        per_channel = self.node.operator.weights.per_channel
-        asked = DEPTHWISE_SAMPLES if per_channel else max(SAMPLES, SAMPLES_PER_INPUT * count)
-        each = min(height * width, -(-asked // images))
-        at = np.sort(np.random.default_rng(self.seed).permutation(height * width)[:each])
-        padded = pad(x, window)
-        (kh, kw), (sh, sw), (dh, dw), row = window.kernel, window.stride, window.dilation, padded.shape[3]
-        corner = (at // width) * sh * row + (at % width) * sw
-        offsets = (np.arange(kh)[:, None] * dh * row + np.arange(kw) * dw).reshape(-1)
-        index = torch.from_numpy((corner[:, None] + offsets).reshape(-1))
-        patches = padded.flatten(2)[:, :, index].reshape(images, x.shape[1], each, kh * kw)
-        inputs = patches.permute(1, 3, 0, 2).reshape(x.shape[1], kh * kw, images * each)
-        outputs = target.flatten(2)[:, :, torch.from_numpy(at)].transpose(0, 1).reshape(filters, 1, images * each)
-        return PROBLEMS[self.node.op](inputs, outputs)
