@@ -260,6 +260,7 @@ STEPS = {
     "square": plain(lambda x: F.hardtanh(x, -3, 3) ** 2, lambda x: F.hardtanh(x).square()),
     "cube": plain(lambda x: F.hardtanh(x, -2, 2) ** 3),
     "PReLU": slopes,
+    "limited_power": of_number(0.5, 3, lambda x, a: x.clamp(1e-3, 3) ** a),
     "channel shuffle": shuffled,
     "permutation": permuted,
     "chunk": part(lambda x, groups, n: x.chunk(groups, 1)[n]),

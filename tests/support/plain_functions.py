@@ -54,6 +54,7 @@ FUNCTION = Table(
         "erf": math.erf,
         "square": lambda x: x * x,
         "cube": lambda x: x * x * x,
+        "limited_power": lambda x, exponent, least: max(x, least, 0.0) ** exponent,
     },
 )
 
