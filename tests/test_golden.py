@@ -1,14 +1,13 @@
-"""Golden model: each operator against loops over Python integers, which know exponents and no shifts."""
+"""Golden model: each operator against loops over Python integers, in formats that no engine of words would take."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import replace
-from fractions import Fraction
 
 import numpy as np
 import pytest
+from support.plain_integers import Layer, channel_exponents, computed
 
 from bfp import BfpError
 from bfp.artifact import Artifact, Preprocessing, operand_formats
@@ -17,136 +16,10 @@ from bfp.golden import logits, quantise_input, run
 from bfp.golden.epilogue import epilogue
 from bfp.golden.model import ACCUMULATE
 from bfp.graph import Graph, Node, Window
-from bfp.parameters import Parameters, Weights, derive, prove
+from bfp.parameters import Weights, derive, prove
 
 SEEDS = range(60)
 ENLARGING = ("upsample_nearest", "upsample_bilinear", "depth_to_space")
-
-
-# -- the reference: docs/numerics.md in loops --------------------------------------
-
-
-def shift(value: int, by: int) -> int:
-    """``value * 2**by`` for by >= 0: nothing may be lost in front of the one rounding."""
-    assert by >= 0
-    return value << by
-
-
-def round_half_up(value: int, right: int) -> int:
-    """``value / 2**right``, to the nearest integer, halves upward."""
-    if right <= 0:
-        return value << -right
-    return (2 * value + 2**right) // 2 ** (right + 1)
-
-
-def source_pixels(node: Node, image, channel: int, y: int, x: int):
-    """(ky, kx, mantissa) of a window; positions outside the map are left out."""
-    (kh, kw), (sh, sw), (top, left, _, _) = node.window.kernel, node.window.stride, node.window.padding
-    dh, dw = node.window.dilation
-    plane = image[channel]
-    for ky in range(kh):
-        for kx in range(kw):
-            row, col = y * sh - top + ky * dh, x * sw - left + kx * dw
-            if 0 <= row < len(plane) and 0 <= col < len(plane[0]):
-                yield ky, kx, plane[row][col]
-
-
-def divisor(node: Node, height: int, width: int, y: int, x: int) -> int:
-    """Window positions that count: in the map, or in the part of the padding that counts."""
-    (kh, kw), (sh, sw), (pad_top, pad_left, _, _) = node.window.kernel, node.window.stride, node.window.padding
-    top, left, bottom, right = node.counted_padding
-    rows = [y * sh - pad_top + k for k in range(kh)]
-    cols = [x * sw - pad_left + k for k in range(kw)]
-    return sum(-top <= r < height + bottom for r in rows) * sum(-left <= c < width + right for c in cols)
-
-
-def neighbours(place: int, factor: int, size: int):
-    """The two pixels along an axis that one of a larger map is made of, and their shares: centres of squares meet."""
-    centre = Fraction(2 * place + 1, 2 * factor) - Fraction(1, 2)
-    low = math.floor(centre)
-    return [(min(max(low + n, 0), size - 1), share) for n, share in ((0, 1 - (centre - low)), (1, centre - low))]
-
-
-def accumulator(node: Node, p: Parameters, image, source: BlockFormat, f: int, y: int, x: int) -> int:
-    """Accumulator of one output value, in front of the shortcut, at p.acc_exponent[f]."""
-    ein, acc = [int(e) for e in source.channel_exponents()], int(p.acc_exponent[f])
-    height, width = len(image[0]), len(image[0][0])
-    if node.op in ("conv", "depthwise"):
-        total = int(p.bias[f])
-        w = p.weights
-        block = np.repeat(np.arange(len(w.splits) - 1), np.diff(w.splits))
-        for c in range(len(image)) if node.op == "conv" else [f]:
-            column = c if node.op == "conv" else 0
-            exponent = ein[c] + int(w.exponents[f, block[column]])
-            for ky, kx, q in source_pixels(node, image, c, y, x):
-                total += shift(q * int(w.mantissas[f, column, ky, kx]), exponent - acc)
-        return total
-    if node.op == "upsample_nearest":
-        (down, across), channel = node.factors, f
-        return shift(image[channel][y // down][x // across], ein[channel] - acc)
-    if node.op == "pad_edge":
-        plane = image[f]
-        row, column = min(max(y - 1, 0), len(plane) - 1), min(max(x - 1, 0), len(plane[0]) - 1)
-        return shift(plane[row][column], ein[f] - acc)
-    if node.op == "upsample_bilinear":
-        (down, across), plane, total = node.factors, image[f], Fraction(0)
-        for row, high in neighbours(y, down, len(plane)):
-            for column, wide in neighbours(x, across, len(plane[0])):
-                total += high * wide * plane[row][column]
-        total *= Fraction(2) ** (ein[f] - acc)
-        assert total.denominator == 1  # nothing is lost in front of the one rounding
-        return int(total)
-    if node.op == "depth_to_space":
-        (down, across), count = node.factors, len(p.acc_exponent)
-        channel = (y % down * across + x % across) * count + f
-        return shift(image[channel][y // down][x // across], ein[channel] - acc)
-    if node.op == "max_pool":
-        return max(q for _, _, q in source_pixels(node, image, f, y, x))
-    if node.op == "avg_pool":
-        d = divisor(node, height, width, y, x)
-        reciprocal = (2 * 2**22 + d) // (2 * d)
-        return sum(q for _, _, q in source_pixels(node, image, f, y, x)) * reciprocal
-    channel = f - node.channel_offset if node.op == "slice_pad" else f
-    if not 0 <= channel < len(image):
-        return 0
-    total = sum(q for _, _, q in source_pixels(node, image, channel, y, x))  # a window of one pixel
-    return total if node.op in ("slice_pad", "multiply") else shift(total, ein[channel] - acc)
-
-
-def reference(node, p, x, shortcut, source, target, shortcut_format, seen: Counter) -> np.ndarray:
-    """Output mantissas [C, OH, OW] of one image; counts in ``seen`` what was exercised."""
-    image = x.tolist()
-    oh, ow = (n * factor for n, factor in zip(node.window.output_size(*x.shape[1:]), node.factors))
-    oh, ow = (oh + 2, ow + 2) if node.op == "pad_edge" else (oh, ow)
-    out = np.zeros((target.channels, oh, ow), np.int64)
-    eout = target.channel_exponents()
-    for f, y, col in np.ndindex(*out.shape):
-        acc, exponent = accumulator(node, p, image, source, f, y, col), int(p.acc_exponent[f])
-        if shortcut is not None:
-            c, (r, q) = min(f, len(shortcut) - 1), (min(y, shortcut.shape[1] - 1), min(col, shortcut.shape[2] - 1))
-            mantissa = int(shortcut[c, r, q])
-            if node.op == "multiply":
-                acc *= mantissa
-            else:
-                other = shift(mantissa, int(shortcut_format.channel_exponents()[c]) - exponent)
-                acc = {"maximum": max, "minimum": min}.get(node.op, int.__add__)(acc, other)
-        if node.activation != "none":
-            seen["relu cuts"] += acc < 0
-            acc = max(acc, 0)
-        if node.activation == "relu6":
-            six = (12 << max(-exponent, 0)) + (1 << max(exponent, 0))
-            six //= 1 << (max(exponent, 0) + 1)  # floor(6 / 2**exponent + 1 / 2)
-            seen["six clamps"] += acc > six
-            acc = min(acc, six)
-        right = int(eout[f]) - exponent
-        seen["right" if right > 0 else "left" if right < 0 else "no shift"] += 1
-        if right > 0:
-            seen["half"] += acc % 2**right == 2 ** (right - 1)
-        q = round_half_up(acc, right)
-        seen["saturates high"] += q > target.high
-        seen["saturates low"] += q < target.low
-        out[f, y, col] = min(max(q, target.low), target.high)
-    return out
 
 
 # -- random nodes ------------------------------------------------------------------
@@ -263,8 +136,8 @@ def test_operator_equals_loops_over_python_integers(op):
             shortcut = rng.integers(extra.low, extra.high + 1, (2, *shapes["extra"])).astype(np.int16)
         got = epilogue(ACCUMULATE[op](node, p, x, source, target), node, p, target, shortcut)
         for n in range(2):
-            side = None if shortcut is None else shortcut[n]
-            want = reference(node, p, x[n], side, source, target, extra, seen)
+            side = None if shortcut is None else (shortcut[n].tolist(), channel_exponents(extra))
+            want = computed(Layer(node, p, x[n].tolist(), source, target), side, scaled=False, seen=seen)
             assert np.array_equal(got[n], want), f"{op}, seed {seed}, image {n}: {node}"
         seen["aligned"] += bool(p.align_shift.any())
         seen["dilated"] += node.window.dilation != (1, 1)
@@ -274,9 +147,6 @@ def test_operator_equals_loops_over_python_integers(op):
     expected |= {"dilated"} if op in ("conv", "depthwise", "max_pool") else set()
     expected |= {"asymmetric", "counted in part"} if op == "avg_pool" else set()
     assert {corner for corner in expected if not seen[corner]} == set()
-
-
-# -- the decision between float32 and float64 ----------------------------------------
 
 
 # -- whole networks ------------------------------------------------------------------

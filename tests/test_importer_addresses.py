@@ -82,6 +82,8 @@ LARGER = {
         lambda m, x: m[1](m[0](x).reshape(-1, 2, 3, 5, 7, 6).permute(0, 3, 4, 1, 5, 2).reshape(-1, 5, 14, 18)), conv(3, 30), conv(5)
     ),
     "shuffle of the input": Fn(lambda m, x: m[0](F.pixel_shuffle(x, 2)), conv(3)),
+    "shuffle, cropped": Fn(lambda m, x: m[1](F.pixel_shuffle(m[0](x), 2)[:, :, 1:-1, :-1]), conv(3, 20), conv(5)),
+    "shuffle, cropped to one axis": Fn(lambda m, x: m[1](F.pixel_shuffle(m[0](x), 2)[:, 1:, 1:].amax(2).unsqueeze(2)), conv(3, 20), conv(4, 2, 1)),
     "there and back": Fn(lambda m, x: m[1](F.pixel_unshuffle(F.pixel_shuffle(m[0](x), 2), 2)), conv(3, 8), conv(8)),
     "sum with a skip": Fn(lambda m, x: m[0](x) + F.interpolate(m[1](m[0](x)), scale_factor=2), conv(12, 4, 1), nn.Conv2d(4, 4, 2, 2)),
     "bilinear": Fn(lambda m, x: m[1](nn.Upsample(scale_factor=2, mode="bilinear")(m[0](x))), conv(), conv(4)),
@@ -141,6 +143,7 @@ OPERATORS_OF = {
     "shuffle": "conv depth_to_space conv",
     "shuffle before an activation": "conv depth_to_space conv",
     "shuffle by hand": "conv depth_to_space conv",
+    "shuffle, cropped": "conv depth_to_space slice_pad conv",
     "there and back": "conv conv",
 }
 

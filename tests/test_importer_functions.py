@@ -72,6 +72,12 @@ def test_a_factor_of_a_function_stays():
     check(Fn(lambda m, x: (y := m[0](x)) * F.relu6(y + 3), conv()), operators="conv lookup depthwise")
 
 
+@pytest.mark.parametrize("limit", [F.relu, F.relu6])
+def test_a_limit_behind_a_pool_stays_there(limit):
+    """What a table makes is not limited once more."""
+    check(Fn(lambda m, x: m[1](limit(F.max_pool2d(F.leaky_relu(m[0](x), 0.1), 2))), conv(), conv(4, 5, 2)), operators="conv lookup max_pool conv")
+
+
 PRODUCTS = {
     "no function of a table": lambda m, x: (y := m[0](x)) * torch.tanh(y),
     "two values": lambda m, x: m[0](x) * torch.sigmoid(m[1](x)),

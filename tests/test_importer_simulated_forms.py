@@ -139,6 +139,8 @@ MAP = {
     "gelu": Fn(lambda m, y: m[1](0.5 * (z := m[0](y)) * (1 + torch.erf(z / 2**0.5))), same(), last()),
     "quick gelu": Fn(lambda m, y: m[1]((z := m[0](y)) * torch.sigmoid(1.702 * z)), same(), last()),
     "a factor of a function": Fn(lambda m, y: (z := m[0](y)) * F.hardtanh(z + 3, 0, 6), same()),
+    "a limit behind a table's pool": Fn(lambda m, y: F.relu6(F.max_pool2d(F.leaky_relu(m[0](y), 0.1), 2)), same()),
+    "cropped pixels": Fn(lambda m, y: m[0](F.pixel_shuffle(y, 2)[:, :, 1:, :-1]), conv(C // 4, 4, 3)),
     "softsign": Fn(lambda m, y: F.softsign(m[0](y)), same()),
     "written in place": Fn(in_place, same(), last()),
     "rows one below the other": Fn(lambda m, y: m[0](torch.cat([y, y[:, :, :3]], 2)), conv(C)),

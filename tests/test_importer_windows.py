@@ -52,6 +52,20 @@ def test_reductions(case):
     assert {n.op for n in graph.nodes} <= {"avg_pool", "max_pool", "conv"} and len(graph.nodes) <= 3
 
 
+OTHER_ORDERS = {
+    "rows of a shuffled map": lambda x: F.channel_shuffle(x, 3)[:, :, ::2, :5].amax(2, keepdim=True),
+    "columns of a shuffled map": lambda x: F.channel_shuffle(x, 3)[:, :, 1:].amax(3),
+    "means of shuffled pixels": lambda x: F.pixel_shuffle(x, 2).mean(2, keepdim=True).amax((2, 3)),
+    "largest of shuffled pixels": lambda x: F.pixel_shuffle(x, 2).amax(3).amax(2),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_ORDERS)
+def test_reductions_of_values_in_another_order(case):
+    """What no window of the tensor covers is brought into order first."""
+    check(Fn(lambda m, x: OTHER_ORDERS[case](m[0](x)), conv(3, 12)))
+
+
 def test_means_of_rows_are_maps():
     check(Fn(lambda m, x: x.mean(2)), operators="avg_pool")
     check(Fn(lambda m, x: m[0](x.mean(3, keepdim=True)), conv(3, 4, (3, 1))), operators="avg_pool conv")

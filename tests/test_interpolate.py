@@ -1,8 +1,7 @@
-"""Interpolation with shares of each row and column: against loops over Python integers, against torch, and what is refused."""
+"""Interpolation with shares of each row and column: against torch, and what is refused."""
 
 from __future__ import annotations
 
-from collections import Counter
 from fractions import Fraction
 
 import numpy as np
@@ -10,74 +9,22 @@ import pytest
 import torch
 from support.imported import lively
 from support.quantised import noise_db, quantised
-from support.random_addresses import shares
 from torch import nn
 from torch.nn import functional as F
 
 from bfp import golden
-from bfp.artifact import operand_formats
 from bfp.errors import BfpError
 from bfp.format import BlockFormat
 from bfp.golden.epilogue import epilogue
 from bfp.golden.model import ACCUMULATE
 from bfp.graph import Graph, Node
 from bfp.limits import SHARE_BITS
-from bfp.parameters import derive, prove
+from bfp.parameters import derive
 from bfp.window import Window
 from calib.frontend.interpolating import growth, places, share, towards
 from calib.network.fake_quant import check
 from calib.network.float_model import returned
 from calib.options import BfpOptions
-
-
-def drawn_format(rng: np.random.Generator, channels: int, exponent: int) -> BlockFormat:
-    cuts = tuple(sorted({0, channels, int(rng.integers(1, channels + 1))}))
-    exponents = tuple(int(exponent + e) for e in rng.integers(0, 4, len(cuts) - 1))
-    return BlockFormat(int(rng.integers(2, 9)), bool(rng.random() < 0.6), cuts, exponents)
-
-
-def in_loops(node: Node, x, moved, formats: dict[str, BlockFormat], axis: int, away: int, back: bool, seen: Counter):
-    """Output mantissas of one image [C, H, W], in exact arithmetic with one rounding."""
-    ein, eside, eout = (formats[t].channel_exponents() for t in ("in", "side", "out"))
-    out, target = np.zeros(x.shape, np.int64), formats["out"]
-    for c, y, q in np.ndindex(*x.shape):
-        at = [y, q]
-        at[axis] += -away if back else away
-        inside = 0 <= at[axis] < x.shape[1 + axis]
-        difference = (int(x[c, at[0], at[1]]) if inside else 0) - int(x[c, y, q])
-        value = Fraction(difference * node.shares[(y, q)[axis]], 2**SHARE_BITS) * Fraction(2) ** int(ein[c])
-        value += int(moved[c, y, q]) * Fraction(2) ** int(eside[c])
-        value = max(value, Fraction(0)) if node.activation != "none" else value
-        rounded = (value / Fraction(2) ** int(eout[c]) * 2 + 1) // 2
-        seen["half"] += value / Fraction(2) ** int(eout[c]) * 2 % 2 == 1
-        seen["high"] += rounded > target.high
-        seen["low"] += rounded < target.low
-        seen["inside"] += target.low < rounded < target.high
-        out[c, y, q] = min(max(rounded, target.low), target.high)
-    return out
-
-
-def test_equals_loops_over_python_integers():
-    seen: Counter = Counter()
-    for seed in range(120):
-        rng = np.random.default_rng(seed)
-        channels, *sizes = rng.integers(1, 8, 3).tolist()
-        axis, back, away = int(rng.integers(2)), bool(rng.random() < 0.5), int(rng.integers(1, 4))
-        parts = shares(rng, sizes[axis], away, back)
-        activation = str(rng.choice(["none", "relu"]))
-        node = Node("node", "interpolate", ("in", "side"), "out", towards(axis, away, back), activation, shares=parts)
-        base, shape = int(rng.integers(-9, 5)), (channels, *sizes)
-        formats = {t: drawn_format(rng, channels, base + int(rng.integers(-2, 3))) for t in ("in", "side", "out")}
-        shapes = dict.fromkeys(formats, shape)
-        source, target, side = operand_formats(node, formats)
-        p = derive(node, source, target, side)
-        prove(Graph("", ("in", "side"), ("out",), (), shapes), node, p, formats)
-        x, moved = (rng.integers(f.low, f.high + 1, (2, *shape)).astype(np.int16) for f in (source, side))
-        got = epilogue(ACCUMULATE["interpolate"](node, p, x, source, target), node, p, target, moved)
-        for n in range(2):
-            assert np.array_equal(got[n], in_loops(node, x[n], moved[n], formats, axis, away, back, seen)), (seed, node)
-        seen["two blocks"] += len(source.exponents) > 1
-    assert all(seen[corner] for corner in ("half", "high", "low", "inside", "two blocks"))
 
 
 SIZES = [(1, 2), (2, 2), (5, 10), (7, 21), (3, 12), (16, 64), (9, 72), (4, 4), (7, 13), (13, 25), (7, 15), (33, 129), (24, 25), (12, 23)]

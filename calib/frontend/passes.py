@@ -165,6 +165,8 @@ def _before_max_pools(draft: Draft, node: Node) -> Node:
         before = draft.producer(node.main)
         if before is None or not before.operator.computes or draft.only_consumer(before.output) is not node:
             break
+        if before.operator.has_function:
+            break  # what a table makes is not touched again
         node = before
     return node
 

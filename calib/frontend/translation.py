@@ -191,6 +191,9 @@ class Translation:
             tensor = None if index is None else assembled(self, fx, view.tensor, index)
             if tensor is not None:
                 return tensor
+            cut = self.cut_out(fx, view)
+            if cut is not None:
+                return self.ordered(fx, cut, shape)
             self.refuse(
                 fx,
                 f"rearranging a map of {source} into {shape} is not supported where anything but a linear layer reads "
@@ -203,6 +206,22 @@ class Translation:
         name = self.node(fx, "conv", (view.tensor,), wanted[0], weights, window=found.window)
         self.draft.gathers.add(name)
         return name
+
+    def cut_out(self, fx: FxNode, view: View) -> View | None:
+        """A view of what ``fx`` cuts rows, columns or channels out of, which is brought into order first.
+
+        None where it is no slice of a map, or where that map has its elements in order.
+        """
+        whole = fx
+        while operator_name(whole) == "aten.slice":
+            whole = whole.args[0]
+        if whole is fx or len(shape_of(whole)) != 4 or self.views[whole].index is None:
+            return None
+        numbers_ = self.views[whole].index.reshape(-1)
+        order = np.argsort(numbers_, kind="stable")
+        at = order[np.searchsorted(numbers_, view.index, sorter=order) % len(order)]
+        same = self.views[whole].tensor == view.tensor and np.array_equal(numbers_[at], view.index)
+        return View(self.map(fx, whole), at) if same else None
 
     def constant(self, fx: FxNode, value: FxNode | None, what: str) -> np.ndarray | None:
         """Weights in their own precision, None where there are none. Refuses NaN, infinity and computed weights."""

@@ -218,6 +218,9 @@ def over_axes(t: Translation, fx: FxNode, value: object, axes: object, op: str) 
         found = greatest(t, fx, t.node(fx, op, (view.tensor,), window=Window((height, width))), np.arange(channels)[None])
     else:
         found = greatest(t, fx, view.tensor, sets)
+    if found is None and (view.index is not None or (len(shape) == 4 and shape != (1, *full))):
+        (t.map if len(shape) == 4 else t.tensor)(fx, value)  # in an order of its own, it is brought into a tensor of its own
+        return over_axes(t, fx, value, axes, op)
     if found is None:
         kind = operator_name(fx).split(".")[-1]
         t.refuse(fx, f"{kind} over axes {axes} of shape {shape} is not supported; only over rows, columns and channels")

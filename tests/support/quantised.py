@@ -10,6 +10,7 @@ from bfp.artifact import Preprocessing
 from calib.network import float_model
 from calib.options import BfpOptions
 from calib.frontend.importer import import_module
+from calib.frontend.inputs import by_name, map_shape
 from calib.formats.plan import plan
 from calib.formats.solver import quantise_network
 
@@ -21,10 +22,12 @@ def pixels(shape, pre, count=4, seed=0):
 
 
 def quantised(module, shape, options=BfpOptions(), mean=127.0, std=128.0, images=None, seed=0):
-    """Artifact, float network and the images that it was calibrated with."""
-    pre = Preprocessing(shape[1:], (mean,) * shape[0], (std,) * shape[0])
+    """Artifact, float network and the images that it was calibrated with; shape: as import_module takes it."""
+    maps = [map_shape(s) for s in by_name(shape, "toy").values()]
+    channels, size = sum(c for c, *_ in maps), maps[0][1:]
+    pre = Preprocessing(size, (mean,) * channels, (std,) * channels)
     network = import_module(module.eval(), shape, "toy")
-    images = pixels(shape, pre, seed=seed) if images is None else images
+    images = pixels((channels, *size), pre, seed=seed) if images is None else images
     fixed = plan(network.graph, options, pre)
     statistics = fixed.new_statistics()
     float_model.run(network, images, keep=(), observe=statistics.observe)

@@ -86,11 +86,14 @@ def interpolated(network, rng: np.random.Generator, name: str) -> bool:
     return network.finish(node, shape, network.segments[source], make)
 
 
-def enlarged(network, rng: np.random.Generator, name: str) -> bool:
-    """Nearest or bilinear upsampling, channels as pixels, or the edges once more."""
+ENLARGING = ("depth_to_space", "upsample_nearest", "upsample_bilinear", "pad_edge")
+
+
+def enlarged(network, rng: np.random.Generator, name: str, operator: str | None = None) -> bool:
+    """Nearest or bilinear upsampling, channels as pixels, or the edges once more; or the one of these that is given."""
     factors = tuple(int(v) for v in rng.choice([1, 2, 2, 3, 4], 2))
     factors = (2, 2) if factors == (1, 1) else factors
-    op = str(rng.choice(["depth_to_space", "upsample_nearest", "upsample_bilinear", "pad_edge"]))
+    op = operator or str(rng.choice(ENLARGING))
     if op == "upsample_bilinear":
         factors = ((2, 2), (4, 4), (2, 4), (1, 2))[int(rng.integers(4))]
     factors, edges = ((1, 1), 2) if op == "pad_edge" else (factors, 0)

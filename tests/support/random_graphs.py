@@ -48,6 +48,7 @@ class RandomNetwork:
             self.formats[name] = self.format((0, channels), int(rng.integers(-40, 20)), rng.random() < 0.3)
         self.inputs = tuple(self.shapes)
         self.placed: set[str] = set(self.inputs)
+        self.scaled: set[str] = set()  # layers whose channels have limits of their own
 
     # -- formats ---------------------------------------------------------------
 
@@ -59,16 +60,20 @@ class RandomNetwork:
         inner = [list(range(a, b, group)) for a, b in zip(segments, segments[1:])]
         return tuple(v for part in inner for v in part) + (segments[-1],)
 
+    def width(self) -> int:
+        """Bits of mantissas."""
+        return int(self.rng.integers(2, self.widest + 1))
+
     def format(self, segments: tuple[int, ...], exponent: int, unsigned: bool, bits: int | None = None) -> BlockFormat:
         splits = self.splits(segments)
         spread = int(self.rng.choice([1, 1, 3, 6]))
         exponents = exponent + self.rng.integers(0, spread, len(splits) - 1)
-        bits = bits or int(self.rng.integers(2, self.widest + 1))
+        bits = bits or self.width()
         return BlockFormat(bits, not unsigned, splits, tuple(int(e) for e in exponents))
 
     def weights(self, filters: int, channels: int, kernel: tuple[int, int], base: int, segments) -> Weights:
         rng = self.rng
-        bits = int(rng.integers(2, self.widest + 1))
+        bits = self.width()
         low, high = mantissa_range(bits, True)
         shape = (filters, channels, *kernel)
         style = rng.random()
@@ -128,6 +133,8 @@ class RandomNetwork:
                 continue
             self.nodes.append(node)
             self.parameters[node.name] = p
+            if limit is not None and p.clamp_high is not None:
+                self.scaled.add(node.name)
             return True
         for table in (self.shapes, self.segments, self.formats):
             table.pop(node.output, None)

@@ -15,10 +15,10 @@ MOST_PIXELS = 25  # of a map that one kernel covers
 OPERATORS = ("add", "add", "maximum", "minimum", "multiply", "multiply")
 
 
-def pair(network: RandomNetwork, name: str) -> bool:
-    """A sum, a product, the larger or the smaller one of two tensors; they may be the same one."""
+def pair(network: RandomNetwork, name: str, operator: str | None = None) -> bool:
+    """A sum, a product, the larger or the smaller one of two tensors, or ``operator``; they may be the same one."""
     rng, drawn = network.rng, network.drawn
-    op = str(drawn.choice(OPERATORS))
+    op = operator or str(drawn.choice(OPERATORS))
     source = network.pick()
     shape = network.shapes[source]
     other = few_values(network, f"{name}.few", source) if drawn.random() < 0.5 else network.pick(shape)

@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from bfp.format import BlockFormat
-from bfp.functions import FunctionCall
+from bfp.functions import FUNCTIONS, FunctionCall
 from bfp.graph import Node
+from bfp.tables import Table
 
-FUNCTIONS = (("silu",), ("sigmoid",), ("hardswish",), ("leaky_relu", (0.1,)), ("elu", (1.0, 1.0, 1.0)), ("abs",))
+# of each function, the ends between which its arguments are drawn
+ARGUMENTS = Table(
+    "random networks",
+    "function",
+    list(FUNCTIONS),
+    {
+        **dict.fromkeys(("sigmoid", "hardsigmoid", "tanh", "silu", "hardswish", "gelu", "gelu_tanh", "mish"), ()),
+        **dict.fromkeys(("softsign", "log_sigmoid", "abs", "erf", "square", "cube"), ()),
+        "softplus": ((0.5, 2.0),),
+        "leaky_relu": ((-0.5, 1.5),),
+        "elu": ((0.5, 2.0), (0.5, 1.5), (0.5, 1.5)),
+        "swish": ((0.5, 2.0),),
+        "limited_power": ((0.5, 3.0), (0.0, 0.5)),
+    },
+)
 
 
-def table(network, name: str) -> bool:
-    """A function of one value, whose index a convolution, a sum or a copy computes."""
-    rng = network.rng
+def drawn_call(rng: np.random.Generator, name: str | None = None) -> FunctionCall:
+    """A function, any or the one that is named, with random arguments."""
+    name = name or str(rng.choice(list(ARGUMENTS)))
+    return FunctionCall(name, tuple(round(float(rng.uniform(*ends)), 3) for ends in ARGUMENTS[name]))
+
+
+def table(network, name: str, call: FunctionCall | None = None) -> bool:
+    """A function of one value, any or ``call``, whose index a convolution, a sum or a copy computes."""
+    rng, apart = network.rng, np.random.default_rng((network.seed, 6, len(network.nodes)))
     source = network.pick()
     fmt, (channels, height, width) = network.formats[source], network.shapes[source]
     op = str(rng.choice(["conv", "add", "identity"]))
@@ -34,9 +57,12 @@ def table(network, name: str) -> bool:
     if not network.finish(index, shape, segments, make):
         return False
     network.indices.add(index.output)
-    call = FunctionCall(*FUNCTIONS[int(rng.integers(len(FUNCTIONS)))])
-    width_of = int(rng.integers(2, network.widest + 1))
-    signed = call.can_be_negative(name) or rng.random() < 0.5
+    call = call or drawn_call(apart)
+    coin = rng.integers(6) in (1, 5)  # draws of former days, so that graphs keep their shapes
+    width_of = network.width()
+    if coin:
+        rng.random()
+    signed = call.can_be_negative(name) or apart.random() < 0.5
     end = network.formats[index.output].exponents[0] + bits - width_of + int(rng.integers(-3, 2))
     assert network.finish(
         Node(name, "lookup", (index.output,), name, function=call),
