@@ -141,6 +141,7 @@ FUNCTIONS: dict[str, Function] = {
             least=lambda exponent, least: 0.0,
             pole=lambda exponent, least: exponent < 0,
         ),
+        Function("not_below_zero", lambda x: (x >= 0).astype(np.float64), least=lambda: 0.0),
         Function("exp", exponential, least=lambda: 0.0),
         Function("limited_log", logarithm, ("least",), pole=lambda least: True),
         Function("reciprocal", reciprocal, pole=lambda: True),

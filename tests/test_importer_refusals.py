@@ -47,11 +47,11 @@ class Constant(nn.Module):
 
 
 REFUSALS = {
-    "bicubic": (nn.Sequential(nn.Upsample(scale_factor=2, mode="bicubic"), conv()), ["layer 0", "aten.upsample_bicubic2d", "supported are"]),
+    "bicubic": (nn.Sequential(nn.Upsample(scale_factor=2, mode="bicubic", align_corners=True), conv()), ["layer 0", "cubic interpolation of (9, 8) to (18, 16)", "end the network before it"]),
     "hardshrink": (nn.Sequential(conv(), nn.Hardshrink(), conv(4)), ["layer 1", "aten.hardshrink", "supported are conv2d"]),
     "unpooled": (
         Fn(lambda m, x: m[1](F.max_unpool2d(*F.max_pool2d(m[0](x), 2, return_indices=True), 2, output_size=(7, 6))), conv(), conv(4)),
-        ["max_unpool2d is not supported; make the map larger with nn.Upsample", "its values alone: where the maxima were"],
+        ["unpooling is supported to whole windows side by side"],
     ),
     "divide by zero": (Fn(lambda m, x: x / 0), ["NaN or infinite"]),
     "rounded quotient": (Fn(lambda m, x: torch.div(x, 2, rounding_mode="floor")), ["rounding_mode floor"]),

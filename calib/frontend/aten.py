@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from torch.fx import Node as FxNode
 
-from calib.frontend import arithmetic, composed, constants, frames, layers, powers, rearranging, shares_of_two, transposed, windows
+from calib.frontend import arithmetic, composed, constants, frames, layers, powers, rearranging, shares_of_two, transposed, unpooling, windows
 from calib.frontend.translation import Translation, bind, fixed_size, operator_name
 
 SUPPORTED = (
@@ -89,6 +89,9 @@ NAMED: dict[Handler, str] = {
     composed.length: "linalg_vector_norm",
     composed.log_of_sum: "logsumexp",
     windows.smallest: "amin",
+    unpooling.not_below: "ge",
+    unpooling.unpool: "max_unpool2d",
+    unpooling.cubic: "upsample_bicubic2d",
     arithmetic.gelu: "gelu",
     arithmetic.elu: "elu",
     arithmetic.selu: "selu",
@@ -131,7 +134,8 @@ NAMED: dict[Handler, str] = {
     rearranging.rearrange: (
         "permute transpose t swapaxes swapdims movedim moveaxis numpy_T mT chunk split split_with_sizes tensor_split "
         "unsafe_chunk unsafe_split index flip roll rot90 expand expand_as repeat tile repeat_interleave "
-        "pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle"
+        "pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle replication_pad1d replication_pad2d reflection_pad1d "
+        "reflection_pad2d"
     ),
     rearranging.upsample_nearest: "upsample_nearest1d upsample_nearest2d _upsample_nearest_exact1d _upsample_nearest_exact2d",
     rearranging.unchanged: "clone alias detach contiguous lift_fresh_copy positive",
@@ -164,6 +168,8 @@ def translate(t: Translation, fx: FxNode) -> None:
             constants.evaluate(t, fx)
         elif index == 0 and source in t.views:
             t.views[fx] = t.views[source]
+        elif t.tables and operator_name(source) in unpooling.POOLS and all("max_unpool" in operator_name(user) for user in fx.users):
+            pass  # unpooling asks for the maxima themselves
         elif fx.users:
             t.refuse(fx, f"result {index} of {source.target} is not supported")
     elif constants.is_constant(t, fx):

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from calib.frontend.translation import Translation
 
 
-def compose(t: Translation, fx: FxNode, function: Callable[..., Tensor], value: FxNode, *constants: Tensor | None) -> None:
-    """The value of ``fx``, which is this function of another value and of constants that may be None.
+def compose(t: Translation, fx: FxNode, function: Callable[..., Tensor], *operands: FxNode | Tensor | None) -> None:
+    """The value of ``fx``, which is this function of other values and of constants that may be None.
 
     Each call that the function makes is translated as if the network made it.
     """
@@ -27,13 +27,13 @@ def compose(t: Translation, fx: FxNode, function: Callable[..., Tensor], value: 
 
     t.need_tables(fx)
     with torch.no_grad():
-        traced = make_fx(function, tracing_mode="fake")(torch.empty(shape_of(value)), *constants)
-    operands = iter([value, *constants])
+        traced = make_fx(function, tracing_mode="fake")(*(torch.empty(shape_of(o)) if isinstance(o, FxNode) else o for o in operands))
+    coming = iter(operands)
     for node in traced.graph.nodes:
         if node.op == "placeholder":
-            operand = next(operands)
-            if operand is value:
-                t.views[node] = t.view(fx, value)
+            operand = next(coming)
+            if isinstance(operand, FxNode):
+                t.views[node] = t.view(fx, operand)
             elif operand is not None:
                 t.constants[node] = operand
         elif node.op == "call_function":

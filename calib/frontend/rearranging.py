@@ -209,7 +209,7 @@ def run_on_numbers(t: Translation, fx: FxNode, numbers: dict[FxNode, np.ndarray]
     if "pad" in fx.target._schema.name:
         schema = [argument.name for argument in fx.target._schema.arguments]
         named = {**dict(zip(schema, kept[0])), **kept[1]}
-        if named.get("mode", "constant") != "constant":
+        if "value" not in named and "value" not in schema or named.get("mode", "constant") != "constant":
             # torch reflects no integers; numbers of elements are exact in double precision
             return fx.target(**{**named, "self": named["self"].double()}).long()
         return fx.target(**{**named, "value": -1})

@@ -30,7 +30,7 @@ HINTS = {
     ),
     **dict.fromkeys("item nonzero where masked_fill gt lt ge le eq ne bernoulli rand randn rand_like randn_like normal sort".split(), ON_DATA),
     **dict.fromkeys("upsample_bilinear2d upsample_bicubic2d upsample_linear1d".split(), LARGER),
-    **dict.fromkeys("max_unpool2d max_unpool3d".split(), UNPOOL),
+    "max_unpool3d": UNPOOL,
     "embedding": "leave it out and begin with what it gives",
     "slice_scatter": "write the part into a new tensor, as with torch.cat",
     "copy_": "keep no state in forward",

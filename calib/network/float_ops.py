@@ -114,6 +114,7 @@ FUNCTION = Table(
         "erf": torch.erf,
         "square": torch.square,
         "cube": lambda x: x**3,
+        "not_below_zero": lambda x: (x >= 0).to(x.dtype),
         "exp": torch.exp,
         "limited_log": lambda x, least: x.clamp(min=max(least, 0.0)).log(),
         "reciprocal": torch.reciprocal,
