@@ -12,7 +12,6 @@ from calib.frontend.host_tail import COMPUTED
 from calib.frontend.host_values import HostValue, NoHost, combined, constant, reshaped, stepped, with_bits, written
 from calib.frontend.translation import pair, shape_of
 
-MOST_FILTER = 2**12  # weights of a convolution that the host computes: what adds up bins, and no layer of the network
 
 
 def axes_of_call(x: HostValue, dim: object) -> list[int]:
@@ -218,65 +217,6 @@ def cumulative_sum(h: HostProgram, fx: FxNode, a: dict) -> HostValue:
     return stepped(x, written("cumulative_sum", image_axis(x, a["dim"]) + 1))
 
 
-def product(h: HostProgram, x: HostValue, weight: HostValue) -> HostValue:
-    """The product of a value's last axis and a constant matrix [inputs, outputs]."""
-    rank = max(len(x.shape), 2)
-    rows = x if len(x.shape) >= 2 else reshaped(x, (1, *x.shape))
-    matrix = reshaped(weight, (1,) * (rank - 2) + weight.shape)
-    shape = (*rows.shape[:-1], weight.shape[1])
-    found = HostValue(shape, x.batched, (rows, matrix), "matmul")
-    return found if len(x.shape) >= 2 else reshaped(found, shape[1:])
-
-
-def matmul(h: HostProgram, fx: FxNode, a: dict) -> HostValue:
-    """The product with one constant matrix, or vector, on either side."""
-    first, second = (h.known.value(v) for v in fx.args[:2])
-    if (first is None) == (second is None):
-        raise NoHost("a product of two computed matrices is not supported")
-    weight = _matrix(first if second is None else second)
-    x = h.value(fx.args[1] if second is None else fx.args[0])
-    if second is not None:
-        found = product(h, x, constant(weight if weight.ndim == 2 else weight[:, None]))
-        return found if weight.ndim == 2 else reshaped(found, found.shape[:-1])
-    if len(x.shape) < 2 or weight.ndim < 2:
-        raise NoHost("a product of a vector and a constant matrix in front is not supported")
-    front = reshaped(constant(weight), (1,) * (len(x.shape) - 2) + weight.shape)
-    return HostValue((*x.shape[:-2], weight.shape[0], x.shape[-1]), x.batched, (front, x), "matmul")
-
-
-def _matrix(weight: np.ndarray) -> np.ndarray:
-    """A constant as one matrix or vector. Raises NoHost for several."""
-    found = weight[0] if weight.ndim == 3 and weight.shape[0] == 1 else weight
-    if found.ndim > 2:
-        raise NoHost("a product with several matrices is not supported")
-    return found
-
-
-def linear(h: HostProgram, fx: FxNode, a: dict) -> HostValue:
-    """A fully connected layer over the last axis."""
-    x, weight = h.value(a["input"]), h.known.value(a["weight"])
-    if weight is None:
-        raise NoHost("weights that are computed from the image are not supported")
-    found = product(h, x, constant(weight.T if weight.ndim == 2 else weight[:, None]))
-    found = found if weight.ndim == 2 else reshaped(found, found.shape[:-1])
-    return found if a["bias"] is None else combined("add", found, h.value(a["bias"]))
-
-
-def convolution(h: HostProgram, fx: FxNode, a: dict) -> HostValue:
-    """A convolution of single pixels and few weights, such as adds up the bins of a distribution."""
-    x, weight = h.value(a["input"]), h.known.value(a["weight"])
-    plain = weight is not None and weight.ndim == 4 and weight.shape[2:] == (1, 1) and weight.size <= MOST_FILTER and a["groups"] == 1
-    if not plain or pair(a["stride"]) != (1, 1) or set(a["padding"]) != {0} or len(x.shape) != 3:
-        raise NoHost("a convolution behind what the host computes is not supported")
-    channels, height, width = x.shape
-    rows = HostValue((height * width, channels), x.batched, (reshaped(x, (channels, height * width)),), steps=written("permute", 0, 2, 1))
-    found = product(h, rows, constant(weight[:, :, 0, 0].T))
-    if a["bias"] is not None:
-        found = combined("add", found, h.value(a["bias"]))
-    filters = weight.shape[0]
-    return reshaped(HostValue((filters, height * width), x.batched, (found,), steps=written("permute", 0, 2, 1)), (filters, height, width))
-
-
 def pooling(name: str) -> Handler:
     """The largest value, or the mean, of windows of a map."""
 
@@ -285,9 +225,12 @@ def pooling(name: str) -> Handler:
         kernel, padding = pair(a["kernel_size"]), pair(a["padding"])
         stride = pair(a["stride"] or a["kernel_size"])
         whole_windows = not a["ceil_mode"] and pair(a.get("dilation", 1)) == (1, 1) and a.get("divisor_override") is None
-        if len(x.shape) != 3 or not whole_windows or (any(padding) and not a.get("count_include_pad", True)):
+        if len(x.shape) not in (2, 3) or not whole_windows or (any(padding) and not a.get("count_include_pad", True)):
             raise NoHost("pooling of this form is not supported on the host")
-        found = stepped(x, written(name, *kernel, *stride, *padding), shape_of(fx)[x.batched :])
+        shape = shape_of(fx)[x.batched :]
+        maps = x if len(x.shape) == 3 else reshaped(x, (1, *x.shape))  # torch takes three axes for channels, rows and columns
+        pooled = stepped(maps, written(name, *kernel, *stride, *padding), (*maps.shape[:1], *shape[-2:]))
+        found = pooled if maps is x else reshaped(pooled, shape)
         return [found] if isinstance(fx.meta["val"], (tuple, list)) else found
 
     return made
@@ -313,9 +256,6 @@ ALONG: dict[str, Handler] = {
     "sort": sort,
     "argsort": argsort,
     "cumsum": cumulative_sum,
-    **dict.fromkeys(("matmul", "mm", "mv", "bmm"), matmul),
-    "linear": linear,
-    "conv2d": convolution,
     **dict.fromkeys(("max_pool2d", "max_pool2d_with_indices"), pooling("max_pool")),
     "avg_pool2d": pooling("average_pool"),
     "std": variance(True),

@@ -7,11 +7,12 @@ from torch.fx import Node as FxNode
 from calib.frontend.host_along import ALONG
 from calib.frontend.host_elements import ELEMENTS
 from calib.frontend.host_moves import MOVES
+from calib.frontend.host_products import PRODUCTS
 from calib.frontend.host_program import Handler, HostProgram, plain_name
 from calib.frontend.host_values import NoHost
 from calib.frontend.translation import bind
 
-CALLS: dict[str, Handler] = {**ELEMENTS, **ALONG, **MOVES}
+CALLS: dict[str, Handler] = {**ELEMENTS, **ALONG, **PRODUCTS, **MOVES}
 
 
 def add_call(h: HostProgram, fx: FxNode) -> None:

@@ -22,7 +22,7 @@ from calib.frontend.translation import Translation
 # what the host computes as well in front of what is its own, more exactly than tables do, of one value and constants
 BEFORE = frozenset(
     "sigmoid tanh exp log sqrt softmax _softmax log_softmax _log_softmax add sub rsub mul div neg pow square abs clamp clamp_min clamp_max "
-    "hardtanh reciprocal".split()
+    "hardtanh reciprocal linalg_vector_norm".split()
 )
 BEFORE_OF_TWO = frozenset("add sub mul div maximum minimum".split())  # the same of two values, where one is a function's
 FUNCTIONS = frozenset("sigmoid tanh exp log sqrt softmax _softmax pow square".split())
@@ -83,7 +83,8 @@ def _in_front(calls: Sequence[FxNode], core: set[FxNode], results: set[FxNode], 
         readers = [user in chosen for user in node.users if user in wanted]
         if node in chosen or not (any(readers) or node in results) or plain_name(node) not in (*CALLS, "getitem"):
             continue
-        images = [v for v in node.all_input_nodes if known.depends(v)]
+        operands = node.args[:1] if plain_name(node).endswith("_as") else node.all_input_nodes  # of the others the shape alone counts
+        images = [v for v in operands if known.depends(v)]
         if _costs_nothing(node) and len(images) == 1 or all(readers) and _is_hosts(node, images):
             chosen.add(node)
     # of a call with several results, the host computes all of which it reads one

@@ -77,9 +77,10 @@ def move(h: HostProgram, fx: FxNode, a: dict) -> Made:
     kwargs = dict(torch.fx.node.map_arg(fx.kwargs, operand))
     if plain_name(fx) in ("pad", "constant_pad_nd"):
         named = bind(fx)
-        if named.get("mode", "constant") != "constant" or named.get("value"):
-            raise NoHost("padding with other than zeros is not supported")
+        if named.get("mode", "constant") != "constant":
+            raise NoHost("padding with other than numbers is not supported")
         result = torch.nn.functional.pad(numbers, list(named["pad"]), value=-1)
+        return _moved(fx, x, result, float(named.get("value") or 0))
     else:
         result = fx.target(*args, **kwargs)
     if isinstance(result, (list, tuple)):
@@ -87,12 +88,12 @@ def move(h: HostProgram, fx: FxNode, a: dict) -> Made:
     return _moved(fx, x, result)
 
 
-def _moved(fx: FxNode, x: HostValue, result: torch.Tensor) -> HostValue:
+def _moved(fx: FxNode, x: HostValue, result: torch.Tensor, border: float = 0.0) -> HostValue:
     """What the numbers of a value's elements say was made of it; an axis 0 of one index stays the batch, unless it was chosen."""
     shape = tuple(result.shape)
     chosen = plain_name(fx) in ("select", "unbind", "index_select") and bind(fx)["dim"] % (len(x.shape) + x.batched) == 0
     batched = x.batched and shape[:1] == (1,) and not chosen
-    return moved(x, result.numpy(), shape[batched:], batched)
+    return moved(x, result.numpy(), shape[batched:], batched, border)
 
 
 def _chosen(h: HostProgram, fx: FxNode, x: HostValue) -> HostValue:
@@ -109,6 +110,10 @@ def _chosen(h: HostProgram, fx: FxNode, x: HostValue) -> HostValue:
         return HostValue(at.shape, at.batched, (x, at), "gather", axis + 1)
     if plain_name(fx) == "index_select":
         places, axis = a["index"], image_axis(x, a["dim"])
+    elif plain_name(fx) == "index" and _of_only_image(h, x, a["indices"]):
+        at = h.value(a["indices"][1])
+        at = at if at.batched else reshaped(at, at.shape[1:], True)
+        return reshaped(_lines(x, at, 0), shape_of(fx)[1:], True)
     elif plain_name(fx) == "index" and sum(v is not None for v in a["indices"]) == 1:
         axis, places = next((n, v) for n, v in enumerate(a["indices"]) if v is not None)
         axis = image_axis(x, axis)
@@ -117,9 +122,22 @@ def _chosen(h: HostProgram, fx: FxNode, x: HostValue) -> HostValue:
     at = h.value(places)
     if at.batched or places.meta["val"].dtype == torch.bool:
         raise NoHost("elements at places of each image are taken by gather alone")
-    line = reshaped(at, (1,) * axis + (math.prod(at.shape),) + (1,) * (len(x.shape) - axis - 1))
-    taken = HostValue((*x.shape[:axis], *line.shape[axis : axis + 1], *x.shape[axis + 1 :]), x.batched, (x, line), "gather", axis + 1)
-    return reshaped(taken, (*x.shape[:axis], *at.shape, *x.shape[axis + 1 :]))
+    return reshaped(_lines(x, at, axis), (*x.shape[:axis], *at.shape, *x.shape[axis + 1 :]))
+
+
+def _lines(x: HostValue, at: HostValue, axis: int) -> HostValue:
+    """All that lies along an axis at the places of a list, the list in place of that axis."""
+    count = math.prod(at.shape)
+    line = reshaped(at, (1,) * axis + (count,) + (1,) * (len(x.shape) - axis - 1))
+    return HostValue((*x.shape[:axis], count, *x.shape[axis + 1 :]), x.batched, (x, line), "gather", axis + 1)
+
+
+def _of_only_image(h: HostProgram, x: HostValue, indices: list) -> bool:
+    """Whether an index says the only image, and computed places of the axis behind it."""
+    if not x.batched or len(indices) != 2 or None in indices:
+        return False
+    first, places = h.known.value(indices[0]), indices[1].meta["val"]
+    return first is not None and not first.any() and places.ndim == 2 and places.shape[0] == 1
 
 
 MOVES = {

@@ -127,8 +127,8 @@ def side_by_side(parts: Sequence[HostValue], axis: int) -> HostValue:
     return HostValue(tuple(shape), batched, tuple(parts), CONCAT, axis + 1)
 
 
-def moved(x: HostValue, index: np.ndarray, shape: Shape, batched: bool) -> HostValue:
-    """The elements of a value whose numbers an index says, int64, in a shape; -1 for a zero."""
+def moved(x: HostValue, index: np.ndarray, shape: Shape, batched: bool, border: float = 0.0) -> HostValue:
+    """The elements of a value whose numbers an index says, int64, in a shape; -1 for the number ``border``."""
     count = prod(x.shape)
     index = index.reshape(shape)
     if index.size == count and np.array_equal(index.reshape(-1), np.arange(count)):
@@ -137,8 +137,8 @@ def moved(x: HostValue, index: np.ndarray, shape: Shape, batched: bool) -> HostV
     if found is not None:
         return HostValue(shape, batched, (found,), steps=written("reshape", *(shape or (1,))))
     if index.min() < 0:
-        zero = constant(np.zeros(1))
-        x = side_by_side([reshaped(x, (count,)), HostValue((1,), x.batched, (zero,))], 0)
+        around = HostValue((1,), x.batched, (constant(np.full(1, border)),))
+        x = side_by_side([reshaped(x, (count,)), around], 0)
         index = np.where(index < 0, count, index)
     if index.max() >= MOST_EXACT:
         raise NoHost(f"elements of a value of {count} cannot be taken")
