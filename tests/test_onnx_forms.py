@@ -51,8 +51,6 @@ def test_films(tmp_path):
 @pytest.mark.parametrize(
     "nodes, constants, reason",
     [
-        # as many slopes as columns, and as channels
-        ([("PRelu", ("x", "s"), ("y",), {})], {"s": random(3)}, "differs from pixel to pixel"),
         ([("Resize", ("x", "", "f"), ("y",), {})], {"f": np.float32([1, 2, 1, 1])}, "only rows and columns can grow"),
         ([("Resize", ("x", "", "f"), ("y",), {})], {"f": np.float32([1, 1, 2**15, 2**15])}, "makes more than"),
         ([("Conv", ("x", "w"), ("y",), {"pads": [2**15] * 4})], {"w": random(4, 3, 1, 1)}, "makes more than"),
@@ -64,6 +62,16 @@ def test_what_would_be_computed_otherwise_is_refused(nodes, constants, reason, t
     path = write(tmp_path, graph_of(nodes, constants, shape=(1, 3, 8, 3)))
     with pytest.raises(BfpError, match=reason):
         import_module(onnx_module(path, (3, 8, 3)), (3, 8, 3), "net")
+
+
+def test_slopes_lie_along_the_last_axis(tmp_path):
+    """As many slopes as columns, and as channels, are those of the columns."""
+    pytest.importorskip("onnxruntime")
+    path = write(tmp_path, graph_of([("PRelu", ("x", "s"), ("y",), {})], {"s": random(3)}, shape=(1, 3, 8, 3)))
+    images = random(1, 3, 8, 3)
+    found = returned(import_module(onnx_module(path, (3, 8, 3)), (3, 8, 3), "net"), torch.from_numpy(images))
+    expected = reference(path, images)
+    np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["forward", "inputs", "half"])
