@@ -133,6 +133,16 @@ def plain(*spellings) -> Step:
     return form
 
 
+def before_a_layer(*spellings) -> Step:
+    """Any of these steps of a map, and a layer with weights behind it."""
+
+    def form(forms: Forms) -> Step:
+        spelled, i = forms.one_of(*spellings), forms.layer(nn.Conv2d(forms.channels, forms.whole(1, 35), 1))
+        return lambda m, x: m[i](spelled(x))
+
+    return form
+
+
 def of_number(low: float, high: float, spelled) -> Step:
     """A step of a map and a random number."""
 
@@ -261,6 +271,9 @@ STEPS = {
     "cube": plain(lambda x: F.hardtanh(x, -2, 2) ** 3),
     "PReLU": slopes,
     "limited_power": of_number(0.5, 3, lambda x, a: x.clamp(1e-3, 3) ** a),
+    "exp": before_a_layer(lambda x: torch.exp(-x.abs()), lambda x: F.hardtanh(x, -3, 2).exp()),
+    "limited_log": before_a_layer(lambda x: x.clamp(min=0.1).log(), lambda x: (F.relu(x) + 0.5).log()),
+    "reciprocal": before_a_layer(lambda x: 1 / (F.relu(x) + 0.5), lambda x: (torch.tanh(x) + 2).reciprocal()),
     "channel shuffle": shuffled,
     "permutation": permuted,
     "chunk": part(lambda x, groups, n: x.chunk(groups, 1)[n]),

@@ -31,6 +31,11 @@ def elu(x: float, alpha: float, scale: float, input_scale: float) -> float:
     return scale * x if x > 0 else scale * alpha * math.expm1(x * input_scale)
 
 
+def limited_power(x: float, exponent: float, least: float) -> float:
+    base = max(x, least, 0.0)
+    return base**exponent if base or exponent >= 0 else math.inf
+
+
 FUNCTION = Table(
     "plain integers",
     "function",
@@ -54,7 +59,10 @@ FUNCTION = Table(
         "erf": math.erf,
         "square": lambda x: x * x,
         "cube": lambda x: x * x * x,
-        "limited_power": lambda x, exponent, least: max(x, least, 0.0) ** exponent,
+        "limited_power": limited_power,
+        "exp": lambda x: math.exp(x) if x < 700 else math.inf,
+        "limited_log": lambda x, least: math.log(max(x, least)) if max(x, least) > 0 else -math.inf,
+        "reciprocal": lambda x: 1 / x if x else math.inf,
     },
 )
 
@@ -64,9 +72,11 @@ def entry(call: FunctionCall, q: int, source: int, target: int, limits: tuple[in
 
     source, target: exponents. stored: what the artifact's table has, which decides where the value is all but a half.
     """
-    value = Fraction(FUNCTION[call.name](float(q * Fraction(2) ** source), *call.arguments)) / Fraction(2) ** target
+    result, (low, high) = FUNCTION[call.name](float(q * Fraction(2) ** source), *call.arguments), limits
+    if math.isinf(result):
+        return high if result > 0 else low
+    value = Fraction(result) / Fraction(2) ** target
     nearest = math.floor(value + Fraction(1, 2))
     beside = [math.floor(value + Fraction(1, 2) + side * Fraction(TIE)) for side in (-1, 1)]
-    low, high = limits
     allowed = {min(max(found, low), high) for found in (nearest, *beside)}
     return stored if stored in allowed else min(max(nearest, low), high)

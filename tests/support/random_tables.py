@@ -21,7 +21,9 @@ ARGUMENTS = Table(
         "leaky_relu": ((-0.5, 1.5),),
         "elu": ((0.5, 2.0), (0.5, 1.5), (0.5, 1.5)),
         "swish": ((0.5, 2.0),),
-        "limited_power": ((0.5, 3.0), (0.0, 0.5)),
+        "limited_power": ((-1.0, 3.0), (0.0, 0.5)),
+        **dict.fromkeys(("exp", "reciprocal"), ()),
+        "limited_log": ((0.0, 0.5),),
     },
 )
 
