@@ -274,6 +274,7 @@ STEPS = {
     "exp": before_a_layer(lambda x: torch.exp(-x.abs()), lambda x: F.hardtanh(x, -3, 2).exp()),
     "limited_log": before_a_layer(lambda x: x.clamp(min=0.1).log(), lambda x: (F.relu(x) + 0.5).log()),
     "reciprocal": before_a_layer(lambda x: 1 / (F.relu(x) + 0.5), lambda x: (torch.tanh(x) + 2).reciprocal()),
+    "not_below_zero": before_a_layer(lambda x: x * (x >= 0).to(x.dtype)),
     "channel shuffle": shuffled,
     "permutation": permuted,
     "chunk": part(lambda x, groups, n: x.chunk(groups, 1)[n]),

@@ -60,6 +60,7 @@ FUNCTION = Table(
         "square": lambda x: x * x,
         "cube": lambda x: x * x * x,
         "limited_power": limited_power,
+        "not_below_zero": lambda x: int(x >= 0),
         "exp": lambda x: math.exp(x) if x < 700 else math.inf,
         "limited_log": lambda x, least: math.log(max(x, least)) if max(x, least) > 0 else -math.inf,
         "reciprocal": lambda x: 1 / x if x else math.inf,

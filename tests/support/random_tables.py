@@ -16,7 +16,7 @@ ARGUMENTS = Table(
     list(FUNCTIONS),
     {
         **dict.fromkeys(("sigmoid", "hardsigmoid", "tanh", "silu", "hardswish", "gelu", "gelu_tanh", "mish"), ()),
-        **dict.fromkeys(("softsign", "log_sigmoid", "abs", "erf", "square", "cube"), ()),
+        **dict.fromkeys(("softsign", "log_sigmoid", "abs", "erf", "square", "cube", "not_below_zero"), ()),
         "softplus": ((0.5, 2.0),),
         "leaky_relu": ((-0.5, 1.5),),
         "elu": ((0.5, 2.0), (0.5, 1.5), (0.5, 1.5)),
