@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
 
     for name, text in (("run", "what is in pictures: their most likely classes, or boxes"), ("classify", "as run (its older name)")):
         run = command(name, _run, text)
-        words = "files and folders; a folder of folders brings labels; of several inputs NAME=FILE or NAME=FOLDER for each"
+        words = "files and folders; a folder of folders brings labels; of several inputs NAME=FILE or NAME=FOLDER for each; arrays in .npz files"
         run.add_argument("images", nargs="+", metavar="IMAGE", help=words)
         run.add_argument("--top", type=int, default=5, help="number of classes (default 5)")
         run.add_argument("--output", metavar="NAME", help="of several outputs, the one whose values are classes")
@@ -138,9 +138,12 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _pictures(accelerator, arguments: argparse.Namespace) -> list:
-    """The pictures that the command line names, of one input or of several."""
+    """The pictures that the command line names, of one input or of several, or the arrays."""
+    from host.arrays import find_arrays, names_arrays
     from host.sources import find_parts, find_pictures
 
+    if names_arrays(arguments.images, accelerator.deployment):
+        return find_arrays(arguments.images, accelerator.deployment)
     inputs = tuple(entry.tensor for entry in accelerator.deployment.inputs)
     if len(inputs) > 1:
         return find_parts(arguments.images, inputs)

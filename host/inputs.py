@@ -100,7 +100,7 @@ class ImageInput:
         self.network, self.pre, self.tensor, self.several = network, entry.preprocessing, tensor, several
         self._refusal, self._writer = None, None
         if self.pre.channels == ARRAY:
-            self._refusal = BfpError("its input are arrays, no pictures; give them as float [C, H, W], normalised")
+            self._refusal = BfpError("its input are arrays, no pictures; give .npz files, or from Python float [C, H, W], normalised")
             return
         try:
             self._writer = PixelWriter(tensor, self.pre)

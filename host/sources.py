@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,23 +14,30 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", "
 
 @dataclass(frozen=True)
 class Source:
-    """One picture. label: index of its class, None where it is not known.
+    """One picture, or what stands for one. label: index of its class, None where it is not known.
 
     parts: of a network with several inputs the picture of each by its name, the first of which is ``path``; else None.
+    read: of what is no picture gives what the accelerator takes, the image of this ``number`` in the file ``path``.
     """
 
     path: Path
     label: int | None = None
     parts: Mapping[str, Path] | None = None
+    read: Callable[[], object] | None = None
+    number: int = 0
 
     @property
-    def image(self) -> Path | dict[str, Path]:
+    def image(self) -> object:
         """What the accelerator takes."""
+        if self.read is not None:
+            return self.read()
         return self.path if self.parts is None else dict(self.parts)
 
     @property
     def name(self) -> str:
         """How results call it."""
+        if self.read is not None:
+            return f"{self.path}, image {self.number}"
         return str(self.path) if self.parts is None else ", ".join(f"{name}={path}" for name, path in self.parts.items())
 
 

@@ -77,7 +77,7 @@ def test_a_network_of_arrays_takes_no_pictures(board, tmp_path):
     pixels = np.zeros((toy.HEIGHT, toy.WIDTH, toy.CHANNELS), np.uint8)
     with Accelerator(deploy, device=board) as accelerator:
         for image in ("a.png", pixels, Image.fromarray(pixels)):
-            with pytest.raises(BfpError, match="its input are arrays, no pictures; give them as float"):
+            with pytest.raises(BfpError, match="its input are arrays, no pictures; give .npz files, or"):
                 accelerator.run(image)
         values = np.random.default_rng(0).normal(size=(toy.CHANNELS, toy.HEIGHT, toy.WIDTH))
         mantissas = quantise(values, accelerator.deployment.tensor("input").format)

@@ -303,7 +303,7 @@ def test_images_of_an_npz_that_are_asked_for_again_are_read_once(tmp_path, monke
     read = []
     monkeypatch.setattr(NpzImages, "_read", lambda self, n, f=NpzImages._read: read.append(n) or f(self, n))
     for kept, expected in ((6, [0, 2, 4]), (1, [0, 2, 4] * 2)):
-        monkeypatch.setattr("calib.data.npz_images.KEPT_BYTES", kept * wanted[0].nbytes)
+        monkeypatch.setattr("bfp.npz.KEPT_BYTES", kept * wanted[0].nbytes)
         images = replace(open_images(options(f"{tmp_path / 'a.npz'}", stride=2), PRE), augment=3)
         read.clear()
         passes = [np.stack([images.items[n // 3].open() for n in range(len(images))]) for _ in range(2)]

@@ -20,6 +20,7 @@ from PIL import Image
 from bfp.artifact import ARRAY, Preprocessing
 from bfp.boxes import Boxes
 from bfp.errors import BfpError
+from bfp.npz import NpzArrays
 from bfp.placement import Placement, placement
 from calib.data.classes import Classes
 from calib.data.drawn_images import random_array, random_photograph, vary
@@ -27,7 +28,7 @@ from calib.data.folders import Labelled, read_folder
 from calib.data.ground_truth import GROUND_TRUTH, read_ground_truth
 from calib.data.items import Item, NotThere
 from calib.data.lists import read_list
-from calib.data.npz_images import NpzArrays, NpzImages
+from calib.data.npz_images import NpzImages
 from calib.data.packages import PACKAGE, package_files
 from calib.data.several import several_items, several_pictures
 from calib.data.targets import Masks, beside, placed_mask, read_mask, read_target

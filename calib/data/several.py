@@ -10,10 +10,10 @@ import numpy as np
 from bfp.artifact import Preprocessing
 from bfp.errors import BfpError
 from bfp.names import shown
+from bfp.npz import NpzArrays, array_names
 from calib.data.classes import Classes
 from calib.data.items import Item, NotThere
 from calib.data.lists import read_table
-from calib.data.npz_images import NpzArrays, array_names
 from host.image import part_of_picture
 
 

@@ -13,8 +13,8 @@ from bfp.artifact import Preprocessing
 from bfp.errors import BfpError
 from bfp.files import open_file
 from bfp.names import cut, printable
+from bfp.npz import said
 from calib.data.folders import is_image
-from calib.data.npz_images import said
 from host.image import fit_image, fit_picture, open_image, upright
 
 UNKNOWN = -1  # of a mask: a pixel that nothing is known of

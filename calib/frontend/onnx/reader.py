@@ -55,7 +55,7 @@ def read_onnx(path: Path) -> OnnxGraph:
     try:
         import onnx
     except ImportError:
-        raise BfpError(f"{where} needs the package onnx; run pip install onnx") from None
+        raise BfpError(f"{where} needs the package onnx; run pip install onnx 'ml_dtypes<0.6'") from None
     try:
         size = path.stat().st_size
     except OSError as error:
