@@ -78,18 +78,19 @@ def _taken(
 
     best: change of J [F] by the step of each filter's weight in its column [F].
     """
-    hessian, curvature = moments
-    rows = torch.arange(len(columns))
-    meeting = (curvature * hessian[columns][:, columns]).numpy()  # [F, F]: of the slope, by a step of another filter
-    now, sizes = slope[rows, columns].numpy().copy(), step[rows, columns].numpy()
-    direction, costs = np.sign(now), sizes**2 * meeting.diagonal()
+    order = np.argsort(best.numpy(), kind="stable")
+    order = order[best.numpy()[order] < least]  # of the others none would be taken
+    columns = columns.numpy()[order]
+    hessian, curvature = (m.numpy() for m in moments)
+    # of the slope, by a step of another filter, both in this order
+    meeting = np.take(curvature[order], order, axis=1) * np.take(hessian[columns], columns, axis=1)
+    now, sizes = (v.numpy()[order, columns] for v in (slope, step))
+    moves, costs = sizes * np.sign(now), sizes**2 * meeting.diagonal()
     taken = []
-    for f in np.argsort(best.numpy(), kind="stable"):
-        if best[f] >= least:
-            break
-        if costs[f] - 2 * sizes[f] * direction[f] * now[f] < least:
-            taken.append(int(f))
-            now -= sizes[f] * direction[f] * meeting[f]
+    for f in range(len(order)):
+        if costs[f] - 2 * moves[f] * now[f] < least:
+            taken.append(int(order[f]))
+            now[f + 1 :] -= moves[f] * meeting[f, f + 1 :]
     return torch.tensor(taken, dtype=torch.int64)
 
 
