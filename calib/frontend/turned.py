@@ -12,7 +12,7 @@ from calib.frontend import windows
 from calib.frontend.composed import spelled_out
 from calib.frontend.layers import turned_map
 from calib.frontend.refusals import Refusal
-from calib.frontend.translation import operator_name, pair
+from calib.frontend.translation import operator_name, pair, shape_of
 from calib.frontend.views import View, numbers
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ def either_way(t: Translation, fx: FxNode, a: dict, pool: Callable[[Translation,
         return
     except Refusal:
         value = a["self"]
-        other = "2d" in operator_name(fx) and value not in t.bordered and t.view(fx, value).index is not None
+        view = t.view(fx, value)
+        in_order = view.index is None and shape_of(value) == (1, *t.draft.shapes[view.tensor])
+        other = "2d" in operator_name(fx) and value not in t.bordered and not in_order
         turned = turned_map(t, fx, value) if other else None
         if turned is None:
             raise
