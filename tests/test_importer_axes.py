@@ -46,3 +46,12 @@ def test_a_constant_in_the_shape_of_a_map():
     scale = torch.rand(4)
     module = Fn(lambda m, x: scale[None, :, None, None].expand_as(m[0](x)) * m[0](x), conv(3, 4, 3))
     check(module, (3, 9, 8))
+
+
+@pytest.mark.parametrize("pool", [nn.AvgPool2d((3, 1), (2, 1)), nn.MaxPool2d((2, 3), (1, 2), (1, 0)), nn.AvgPool2d(2, ceil_mode=True)])
+def test_a_map_whose_rows_are_columns(pool):
+    """As networks of electrodes and time have it: layers and pools of the turned map are those of the map, turned."""
+    module = Fn(lambda m, x: m[3](m[2](m[0](x[:, :1].mT)) ** 2).mean((2, 3)), conv(1, 4, (3, 2)), nn.Identity(), pool, conv(4, 2, (2, 1)))
+    check(module, (3, 9, 8))
+    sequence = Fn(lambda m, x: m[1](m[0](x[:, None].permute(0, 1, 3, 2)).relu()).mean((2, 3)), conv(1, 4, (5, 1)), conv(4, 2, (3, 1)))
+    check(sequence, (6, 12))

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from torch.fx import Node as FxNode
 
-from calib.frontend import arithmetic, composed, constants, frames, layers, powers, rearranging, shares_of_two, transposed, unpooling, windows
+from calib.frontend import arithmetic, composed, constants, frames, layers, powers, rearranging, shares_of_two, transposed
+from calib.frontend import turned, unpooling, windows
 from calib.frontend.translation import Translation, bind, fixed_size, operator_name
 
 SUPPORTED = (
@@ -111,8 +112,8 @@ NAMED: dict[Handler, str] = {
     arithmetic.maximum: "maximum",
     arithmetic.minimum: "minimum",
     larger: "max",
-    windows.max_pool: "max_pool1d max_pool2d max_pool2d_with_indices",
-    windows.avg_pool: "avg_pool1d avg_pool2d",
+    turned.max_pool: "max_pool1d max_pool2d max_pool2d_with_indices",
+    turned.avg_pool: "avg_pool1d avg_pool2d",
     windows.adaptive_pool: (
         "adaptive_avg_pool1d adaptive_avg_pool2d _adaptive_avg_pool2d adaptive_max_pool1d adaptive_max_pool2d"
     ),

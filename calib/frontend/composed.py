@@ -19,13 +19,18 @@ if TYPE_CHECKING:
 
 
 def compose(t: Translation, fx: FxNode, function: Callable[..., Tensor], *operands: FxNode | Tensor | None) -> None:
+    """As ``spelled_out``, of what the host computes more exactly where it can."""
+    t.need_tables(fx)
+    spelled_out(t, fx, function, *operands)
+
+
+def spelled_out(t: Translation, fx: FxNode, function: Callable[..., Tensor], *operands: FxNode | Tensor | None) -> None:
     """The value of ``fx``, which is this function of other values and of constants that may be None.
 
     Each call that the function makes is translated as if the network made it.
     """
     from calib.frontend.aten import translate  # which has this module's handlers in its table
 
-    t.need_tables(fx)
     with torch.no_grad():
         traced = make_fx(function, tracing_mode="fake")(*(torch.empty(shape_of(o)) if isinstance(o, FxNode) else o for o in operands))
     coming = iter(operands)

@@ -55,9 +55,16 @@ def turned_index(t: Translation, tensor: str) -> np.ndarray:
 
 
 def turned_map(t: Translation, fx: FxNode, value: object) -> str | None:
-    """The tensor whose columns are the rows of a value, None where there is no such."""
-    view = t.view(fx, value)
-    return view.tensor if np.array_equal(t.index(value), turned_index(t, view.tensor)) else None
+    """A tensor whose columns are the rows of a value, brought into that order where it has another one; None where it cannot be."""
+    view, shape = t.view(fx, value), shape_of(value)
+    if np.array_equal(t.index(value), turned_index(t, view.tensor)):
+        return view.tensor
+    if len(shape) != 4 or shape[0] != 1:
+        return None
+    try:
+        return t.ordered(value, View(view.tensor, t.index(value).swapaxes(2, 3)), (*shape[:2], shape[3], shape[2]))
+    except Refusal:
+        return None
 
 
 def convolution_1d(t: Translation, fx: FxNode, a: dict) -> None:
