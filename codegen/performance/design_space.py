@@ -68,6 +68,11 @@ class Point:
         return self.options.batch
 
     @property
+    def chip_bytes(self) -> int:
+        """On-chip memory for maps."""
+        return self.options.chip_words * self.options.lanes
+
+    @property
     def bits(self) -> int:
         """Bits of a weight and an activation together."""
         return self.weights + self.activations
@@ -250,7 +255,7 @@ def price(point: Point, cost: str) -> int:
 def front(points: Iterable[Point], cost: str) -> list[Point]:
     """Points that no other equals or beats in both frames per second and ``cost``, the cheapest first.
 
-    cost: one of RESOURCES, "batch" or "bits" (see :func:`price`). Of points equal in both, the first is kept.
+    cost: one of RESOURCES, "chip_bytes", "batch" or "bits" (see :func:`price`). Of points equal in both, the first is kept.
     """
     best: list[Point] = []
     for point in sorted(points, key=lambda p: (price(p, cost), -p.frames_per_second)):

@@ -95,14 +95,15 @@ def explore(
         "batched": [number[id(p)] for p in batched],
         "refused": dict(refused),
         "fronts": [{**of, "points": [number[id(p)] for p in chosen]} for of, chosen in _fronts(single, every, bool(batched))],
-        "points": [{**asdict(p), "bits": p.bits, "batch": p.batch} for p in points],
+        "points": [{**asdict(p), "bits": p.bits, "batch": p.batch, "chip_bytes": p.chip_bytes} for p in points],
     }
 
 
 def _fronts(single: dict[tuple, list], every: dict[tuple, list], batches: bool) -> Iterator[tuple[dict, list]]:
     """What each front is of, and its points. single, every: points by their widths, of one picture at a time and of all;
     batches: whether there is a front of them."""
-    costs = [(cost, single) for cost in RESOURCES] + [("batch", every)] * batches
+    maps = any(p.chip_bytes for mine in single.values() for p in mine)
+    costs = [(cost, single) for cost in RESOURCES] + [("chip_bytes", single)] * maps + [("batch", every)] * batches
     for cost, of_widths in costs:
         for (weights, activations), mine in of_widths.items():
             yield {"cost": cost, "weights": weights, "activations": activations}, front(mine, cost)

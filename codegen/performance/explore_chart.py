@@ -11,6 +11,7 @@ PANELS = (
     ("dsp", "DSP"),
     ("bram36", "block RAM (36 kbit)"),
     ("bits", "bits of a weight and an activation together"),
+    ("chip_bytes", "bytes of on-chip memory for maps"),
     ("batch", "pictures of a batch"),
 )
 
@@ -129,7 +130,7 @@ class Panel:
 def chart(result: dict) -> str:
     """All points of codegen.performance.explore's ``result``, the Pareto fronts, the board's limits and the present engine."""
     drawn = {front["cost"] for front in result["fronts"]}
-    panels = [panel for panel in PANELS if panel[0] != "batch" or "batch" in drawn]
+    panels = [panel for panel in PANELS if panel[0] in drawn]
     width, height = 2 * (PANEL_WIDTH + LEFT) + 30, TOP + -(-len(panels) // 2) * (PANEL_HEIGHT + GAP)
     fitting, refused = len(result["points"]), sum(result["refused"].values())
     parts = [
@@ -141,7 +142,7 @@ def chart(result: dict) -> str:
         "cross: the present engine</text>",
     ]
     for i, (w, a) in enumerate(result["widths"]):
-        x = LEFT + 560 + 110 * i
+        x = LEFT + 640 + 95 * i
         parts.append(f'<circle cx="{x}" cy="38" r="5" fill="{COLOURS[i % len(COLOURS)]}"/>')
         parts.append(f'<text x="{x + 10}" y="42">{w}/{a} bits</text>')
     for i, (cost, title) in enumerate(panels):
