@@ -107,6 +107,21 @@ def logarithm(x: np.ndarray, least: float) -> np.ndarray:
         return np.log(np.maximum(x, max(least, 0.0)))
 
 
+def soft_shrink(x: np.ndarray, limit: float) -> np.ndarray:
+    """x, moved towards zero by the limit, and zero within it."""
+    return np.sign(x) * np.maximum(np.abs(x) - limit, 0.0)
+
+
+def hyperbolic(function: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """The function; what overflows is infinite."""
+
+    def evaluate(x: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            return function(x)
+
+    return evaluate
+
+
 def reciprocal(x: np.ndarray) -> np.ndarray:
     """1 / x; that of zero is infinite."""
     with np.errstate(all="ignore"):
@@ -142,6 +157,21 @@ FUNCTIONS: dict[str, Function] = {
             pole=lambda exponent, least: exponent < 0,
         ),
         Function("not_below_zero", lambda x: (x >= 0).astype(np.float64), least=lambda: 0.0),
+        Function("whole_power", lambda x, exponent: x**exponent, ("exponent",), least=lambda n: None if n % 2 else 0.0),
+        Function("sin", np.sin, least=lambda: -1.0),
+        Function("cos", np.cos, least=lambda: -1.0),
+        Function("atan", np.arctan, least=lambda: -math.pi / 2),
+        Function("sign", np.sign, least=lambda: -1.0),
+        Function("floor", np.floor),
+        Function("ceil", np.ceil),
+        Function("round", np.rint),
+        Function("trunc", np.trunc),
+        Function("sinh", hyperbolic(np.sinh)),
+        Function("cosh", hyperbolic(np.cosh), least=lambda: 1.0),
+        Function("expm1", hyperbolic(np.expm1), least=lambda: -1.0),
+        Function("softshrink", soft_shrink, ("limit",)),
+        Function("hardshrink", lambda x, limit: np.where(np.abs(x) > limit, x, 0.0), ("limit",)),
+        Function("threshold", lambda x, limit, value: np.where(x > limit, x, value), ("limit", "value"), least=lambda t, v: min(t, v)),
         Function("exp", exponential, least=lambda: 0.0),
         Function("limited_log", logarithm, ("least",), pole=lambda least: True),
         Function("reciprocal", reciprocal, pole=lambda: True),

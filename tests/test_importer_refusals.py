@@ -48,7 +48,7 @@ class Constant(nn.Module):
 
 REFUSALS = {
     "bicubic": (nn.Sequential(nn.Upsample(scale_factor=2, mode="bicubic", align_corners=True), conv()), ["layer 0", "cubic interpolation of (9, 8) to (18, 16)", "end the network before it"]),
-    "hardshrink": (nn.Sequential(conv(), nn.Hardshrink(), conv(4)), ["layer 1", "aten.hardshrink", "supported are conv2d"]),
+    "asinh": (nn.Sequential(conv(), Fn(lambda m, x: torch.asinh(x)), conv(4)), ["layer 1", "aten.asinh", "supported are conv2d"]),
     "unpooled": (
         Fn(lambda m, x: m[1](F.max_unpool2d(*F.max_pool2d(m[0](x), 2, return_indices=True), 2, output_size=(7, 6))), conv(), conv(4)),
         ["unpooling is supported to whole windows side by side"],
@@ -60,7 +60,6 @@ REFUSALS = {
         Fn(lambda m, x: m[0](F.pad(x, (0, 163, 0, 64)) + torch.arange(73 * 171.0).reshape(73, 171)), conv()),
         ["aten.add", "(3, 73, 171)", "pixel to pixel"],
     ),
-    "threshold": (nn.Sequential(nn.Threshold(0.5, 0)), ["layer 0", "threshold of 0.5 with the value 0"]),
     "clamp upside down": (Fn(lambda m, x: x.clamp(3, 2)), ["clamping to 3..2"]),
     "clamp by a map": (Fn(lambda m, x: torch.clamp(x, min=x[:, :1])), ["computed from the image"]),
     "random": (Fn(lambda m, x: x + torch.rand(1)), ["aten.rand is not supported"]),
@@ -142,14 +141,14 @@ def test_all_obstacles_are_listed_once_with_hints():
     def forward(m, x):
         F.softshrink(m[0](x))
         y = m[1](m[0](x))
-        y = torch.fmod(m[2](F.hardshrink(y)), torch.exp(y.mean((2, 3), keepdim=True)))
-        return m[3](F.hardshrink(y))
+        y = torch.fmod(m[2](torch.asinh(y)), torch.exp(y.mean((2, 3), keepdim=True)))
+        return m[3](torch.asinh(y))
 
     with pytest.raises(BfpError) as error:
-        import_module(Fn(forward, conv(), nn.GroupNorm(2, 4), nn.Hardshrink(), Fn(lambda m, x: x.cumsum(1))), (3, 9, 8), "net")
+        import_module(Fn(forward, conv(), nn.GroupNorm(2, 4), Fn(lambda m, x: torch.asinh(x)), Fn(lambda m, x: x.cumsum(1))), (3, 9, 8), "net")
     message = str(error.value)
-    assert message.startswith("network net has 5 obstacles: (1) the top module (Fn, node hardshrink, aten.hardshrink.default)")
-    for fragment in ("(and 2 more of aten.hardshrink: l2, the top module)", "aten.fmod is not supported", "cumsum is not", "supported are"):
+    assert message.startswith("network net has 5 obstacles: (1) the top module (Fn, node asinh, aten.asinh.default)")
+    for fragment in ("(and 2 more of aten.asinh: l2, the top module)", "aten.fmod is not supported", "cumsum is not", "supported are"):
         assert message.count(fragment) == 1, message
     assert "softshrink" not in message and "\n" not in message
 

@@ -24,7 +24,8 @@ from calib.options import BfpOptions
 from calib.network.float_ops import FUNCTION
 from calib.observers.statistics import Histogram
 
-ARGUMENTS = {"softplus": (1.0,), "leaky_relu": (0.1,), "elu": (1.2, 0.9, 1.1), "swish": (1.702,), "limited_power": (0.4, 0.1), "limited_log": (0.1,)}
+ARGUMENTS = {"softplus": (1.0,), "leaky_relu": (0.1,), "elu": (1.2, 0.9, 1.1), "swish": (1.702,), "limited_power": (0.4, 0.1), "limited_log": (0.1,),
+             "whole_power": (4.0,), "softshrink": (0.5,), "hardshrink": (0.5,), "threshold": (0.3, -0.2)}  # fmt: skip
 CALLS = [FunctionCall(name, ARGUMENTS.get(name, ())) for name in FUNCTIONS]
 
 

@@ -50,14 +50,14 @@ class Each(nn.Module):
 
 
 def larger(x):
-    return torch.nn.functional.relu(torch.nn.functional.interpolate(x, scale_factor=2, mode="bicubic"))
+    return torch.nn.functional.relu(torch.nn.functional.interpolate(x, scale_factor=1.5, mode="bicubic"))
 
 
 NETWORKS = {
     "own/small": lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()),
-    "own/gated": lambda: nn.Sequential(nn.Conv2d(3, 8, 3), Each(torch.exp), nn.Conv2d(8, 8, 3), Each(torch.sqrt), nn.Conv2d(8, 8, 1)),
-    "own/exp": lambda: nn.Sequential(nn.Conv2d(3, 8, 3), Each(torch.exp), nn.Conv2d(8, 8, 3)),
-    "own/norm": lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), Each(torch.exp), Each(larger)),
+    "own/gated": lambda: nn.Sequential(nn.Conv2d(3, 8, 3), Each(torch.asinh), nn.Conv2d(8, 8, 3), Each(torch.acosh), nn.Conv2d(8, 8, 1)),
+    "own/asinh": lambda: nn.Sequential(nn.Conv2d(3, 8, 3), Each(torch.asinh), nn.Conv2d(8, 8, 3)),
+    "own/norm": lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.LayerNorm((10, 10)), Each(torch.asinh), Each(larger)),
     "own/broken": broken,
     "own/wrong": wrong,
     "own/larger": lambda: nn.Sequential(nn.Conv2d(3, 8, 15), nn.ReLU()),
@@ -83,7 +83,7 @@ def test_survey(few, tmp_path, capsys):
     reached = {name: o["reached"] for name, o in each.items()}
     assert reached == {
         **dict.fromkeys(("small", "larger"), "generated"),
-        **dict.fromkeys(("gated", "exp", "norm", "wrong"), "built"),
+        **dict.fromkeys(("gated", "asinh", "norm", "wrong"), "built"),
         "broken": "",
     }
     assert found["taken"] == found["simulated"] == found["simulated_bit_equal"] == 2 and found["networks"] == 7
@@ -91,7 +91,7 @@ def test_survey(few, tmp_path, capsys):
         **{"networks": 7, "built": 6, "imported": 2, "calibrated": 2, "generated": 2, "taken": 2},
         "share": round(2 / 7, 3),
     }
-    assert found["refused_by_operator"] == {"aten.exp": 3, "aten.sqrt": 1, "aten.group_norm": 1, "aten.upsample_bicubic2d": 1}
+    assert found["refused_by_operator"] == {"aten.asinh": 3, "aten.acosh": 1, "aten.layer_norm": 1, "aten.upsample_bicubic2d": 1}
     kinds = "more functions of one value, by tables", "more upsampling"
     functions, bicubic = (found["further_operators"][n] for n in kinds)
     assert functions == {"needed_by": 3, "alone_brings": 2, "share_with_those_before": round(4 / 7, 3)}
@@ -99,7 +99,7 @@ def test_survey(few, tmp_path, capsys):
     assert "differs by" in each["wrong"]["reason"] and each["larger"]["shape"] == [3, 16, 16]
     assert "2 of 7 taken" in capsys.readouterr().out
     text = (tmp_path / "survey.md").read_text()
-    assert "| own | 7 | 6 | 2 | 2 | 2 | 2 | 29% |" in text and "| `aten.exp` | 3 |" in text
+    assert "| own | 7 | 6 | 2 | 2 | 2 | 2 | 29% |" in text and "| `aten.asinh` | 3 |" in text
 
 
 def test_an_interrupted_survey_goes_on(few, tmp_path, monkeypatch):
@@ -108,12 +108,12 @@ def test_an_interrupted_survey_goes_on(few, tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(side_by_side, "examine", lambda c, board: (calls.append(c.name) or stages.Outcome(c.name), None))
     surveyed(out, "--no-simulation", "--again")
-    assert calls == [f"own/{name}" for name in ("gated", "exp", "norm", "broken", "wrong")]
+    assert calls == [f"own/{name}" for name in ("gated", "asinh", "norm", "broken", "wrong")]
     calls.clear()
-    kept = [o for o in found["each"] if o["name"] != "own/exp"]
+    kept = [o for o in found["each"] if o["name"] != "own/asinh"]
     out.write_text(json.dumps({"finished": False, "each": kept}))
     surveyed(out, "--no-simulation")
-    assert calls == ["own/exp"]
+    assert calls == ["own/asinh"]
     calls.clear()
     surveyed(out, "--no-simulation")
     assert len(calls) == len(NETWORKS)

@@ -96,6 +96,27 @@ def plain(name: str) -> Handler:
     return handler
 
 
+def inside(name: str) -> Handler:
+    """The handler of a function without arguments, where a layer with weights reads what becomes of it."""
+
+    def handler(t: Translation, fx: FxNode, a: dict) -> None:
+        """The same function, read from a table."""
+        t.need_tables(fx)
+        looked_up(t, fx, a["self"], name)
+
+    return handler
+
+
+def shrink(name: str) -> Handler:
+    """The handler of a function which is zero within a limit."""
+
+    def handler(t: Translation, fx: FxNode, a: dict) -> None:
+        """The same function, read from a table."""
+        looked_up(t, fx, a["self"], name, a["lambd"])
+
+    return handler
+
+
 def gelu(t: Translation, fx: FxNode, a: dict) -> None:
     """GELU, or its approximation."""
     known = {"none": "gelu", "tanh": "gelu_tanh"}
@@ -158,8 +179,8 @@ def rrelu(t: Translation, fx: FxNode, a: dict) -> None:
 def threshold(t: Translation, fx: FxNode, a: dict) -> None:
     """What is at most the threshold becomes the value: a limit, where both are equal."""
     if a["threshold"] != a["value"]:
-        given = f"a threshold of {a['threshold']} with the value {a['value']}"
-        t.refuse(fx, f"{given} is not supported; both must be equal")
+        looked_up(t, fx, a["self"], "threshold", a["threshold"], a["value"])
+        return
     t.views[fx] = limited(t, fx, a["self"], a["threshold"], None)
 
 

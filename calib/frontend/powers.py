@@ -22,7 +22,7 @@ LIMITING = frozenset("clamp clamp_min clip hardtanh".split())
 
 
 def power(t: Translation, fx: FxNode, a: dict) -> None:
-    """The second or third power of every element, or any positive one of what cannot be negative."""
+    """Any whole power above zero of every element, or any of what cannot be negative."""
     number = t.number(fx, a["exponent"])
     if number is None or len(number.unique()) != 1:
         t.refuse(fx, f"the power {a['exponent']} is not supported; only one number for all elements is")
@@ -117,6 +117,9 @@ def raised(t: Translation, fx: FxNode, value: FxNode, exponent: float) -> None:
         else:
             looked_up(t, fx, value, known[exponent])
         return
+    if exponent > 3 and exponent == int(exponent):
+        looked_up(t, fx, value, "whole_power", exponent)
+        return
     if exponent < 0:
         t.need_tables(fx)
     source, least = limited_below(t, value)
@@ -125,7 +128,7 @@ def raised(t: Translation, fx: FxNode, value: FxNode, exponent: float) -> None:
         return
     if exponent == 0 or least is None:
         found = f"{exponent:g}"
-        t.refuse(fx, f"the power {found} is not supported; -1, 1, 2 and 3 are, and others of what has gone through ReLU or clamp")
+        t.refuse(fx, f"the power {found} is not supported; -1 and whole ones above 0 are, and others of what has gone through ReLU or clamp")
     looked_up(t, fx, source, "limited_power", exponent, least)
 
 
