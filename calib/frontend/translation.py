@@ -210,7 +210,7 @@ class Translation:
     def cut_out(self, fx: FxNode, view: View) -> View | None:
         """A view of what ``fx`` cuts rows, columns or channels out of, which is brought into order first.
 
-        None where it is no slice of a map, or where that map has its elements in order.
+        None where it is no slice of a map, or where that map has its elements in order, or some of them twice.
         """
         whole = fx
         while operator_name(whole) == "aten.slice":
@@ -218,6 +218,8 @@ class Translation:
         if whole is fx or len(shape_of(whole)) != 4 or self.views[whole].index is None:
             return None
         numbers_ = self.views[whole].index.reshape(-1)
+        if len(np.unique(numbers_[numbers_ >= 0])) < np.count_nonzero(numbers_ >= 0):
+            return None  # of an element that is there twice, it matters which one is meant
         order = np.argsort(numbers_, kind="stable")
         at = order[np.searchsorted(numbers_, view.index, sorter=order) % len(order)]
         same = self.views[whole].tensor == view.tensor and np.array_equal(numbers_[at], view.index)
