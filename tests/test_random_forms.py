@@ -75,7 +75,7 @@ def test_the_thousand_draw_every_form():
 
 @pytest.mark.heavy
 def test_random_forms_reach_every_operator_and_function():
-    nodes = [node for seed in range(1000, 1200) for node in in_float(seed).graph.nodes]
+    nodes = [node for seed in range(1000, 1400) for node in in_float(seed).graph.nodes]
     assert {node.op for node in nodes} == set(OPERATORS)
     assert {node.function.name for node in nodes if node.function} == set(FUNCTIONS)
 

@@ -87,6 +87,19 @@ def halved(forms: Forms) -> Step | None:
     return (lambda m, x: F.interpolate(x, size=size, mode="bilinear")) if fits else None
 
 
+def unpooled(forms: Forms) -> Step | None:
+    """Back to where maxima were, and a layer with weights."""
+    if any(n % 2 for n in forms.sizes[1:]):
+        return None
+    i, j = forms.layer(nn.Conv2d(forms.channels, forms.channels, 1)), forms.layer(nn.Conv2d(forms.channels, forms.whole(1, 20), 1))
+
+    def step(m, x):
+        largest, places = F.max_pool2d(x, 2, return_indices=True)
+        return m[j](F.max_unpool2d(m[i](largest), places, 2))
+
+    return step
+
+
 def channels_as_pixels(forms: Forms) -> Step:
     factor = forms.one_of(2, 3)
     i = forms.layer(nn.Conv2d(forms.channels, factor * factor * forms.whole(1, 12), 1))
@@ -155,6 +168,7 @@ STEPS = {
     "bilinear upsampling with corners": bilinear(True, (2, 2), (4, 2), (3, 1), (1, 2)),
     "bilinear upsampling, nearly whole": nearly_whole,
     "bilinear to a half": halved,
+    "unpooling": unpooled,
     "pixel shuffle": channels_as_pixels,
     "pixel unshuffle": pixels_as_channels,
     "product by channel": value_a_channel(torch.mul),

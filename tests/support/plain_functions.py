@@ -64,6 +64,7 @@ FUNCTION = Table(
         "exp": lambda x: math.exp(x) if x < 700 else math.inf,
         "limited_log": lambda x, least: math.log(max(x, least)) if max(x, least) > 0 else -math.inf,
         "reciprocal": lambda x: 1 / x if x else math.inf,
+        "not_below_zero": lambda x: float(x >= 0),
     },
 )
 

@@ -22,7 +22,7 @@ ARGUMENTS = Table(
         "elu": ((0.5, 2.0), (0.5, 1.5), (0.5, 1.5)),
         "swish": ((0.5, 2.0),),
         "limited_power": ((-1.0, 3.0), (0.0, 0.5)),
-        **dict.fromkeys(("exp", "reciprocal"), ()),
+        **dict.fromkeys(("exp", "reciprocal", "not_below_zero"), ()),
         "limited_log": ((0.0, 0.5),),
     },
 )
