@@ -160,7 +160,7 @@ def estimate(text: str) -> dict:
 
 
 def exploration(text: str) -> dict:
-    options = dict(lanes=16, filters=8, pixels=5, input_words=100, weight_steps=9, tile_blocks=4, batch=1, chip_words=0)
+    options = dict(lanes=16, filters=8, pixels=5, input_words=100, weight_steps=9, tile_blocks=4, batch=1, chip_words=0, fold_input=0)
     point = {"weights": 8, "activations": 8, "options": options, "frames_per_second": 9.0, "dsp": 300, "bram36": 99, "lut": 40_000}
     point |= {"bits": 16, "batch": 1, "ranges": {"lut": {"low": 30_000, "likely": 40_000, "high": 60_000}}}
     front = {"cost": "lut", "weights": 8, "activations": 8, "points": [0]}

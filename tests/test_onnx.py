@@ -96,8 +96,8 @@ def test_sequences_and_sizes_that_are_left_open(open_, tmp_path):
 
 
 def test_obstacles_name_their_nodes(tmp_path):
-    path = write(tmp_path, graph_of([CONV, ("Floor", ("c",), ("s",), {}), ("Pow", ("s", "c"), ("p",), {}), ("Conv", ("p", "w2"), ("y",), {})], {**WEIGHTS, "w2": random(4, 4, 3, 3)}))
-    with pytest.raises(BfpError, match=r"2 obstacles: \(1\) layer floor_1 .*aten.floor.*layer pow_2 .*aten.pow"):
+    path = write(tmp_path, graph_of([CONV, ("ReduceProd", ("c",), ("s",), {"axes": [1]}), ("Pow", ("s", "c"), ("p",), {}), ("Conv", ("p", "w2"), ("y",), {})], {**WEIGHTS, "w2": random(4, 4, 3, 3)}))
+    with pytest.raises(BfpError, match=r"2 obstacles: \(1\) layer reduceprod_1 .*aten.prod.*layer pow_2 .*aten.pow"):
         import_module(onnx_module(path, (3, 8, 9)), (3, 8, 9), "net")
 
 

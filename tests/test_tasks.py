@@ -284,7 +284,7 @@ def test_mistakes_in_the_file_are_refused_before_any_work(project, old, new, wor
 def test_unsupported_layer_is_refused_with_its_node_and_type(project):
     name = project.network("odd", model='"toy_net:unsupported"', arguments="{}", weights='"random"')
     message = refusal(project.doit("csim", f"net={name}"))
-    assert "layer 1 (Hardshrink, node hardshrink" in message and "aten.hardshrink is not supported" in message
+    assert "layer 1 (LayerNorm, node layer_norm" in message and "aten.layer_norm is not supported" in message
 
 
 def test_weights_of_another_network_are_refused(project):

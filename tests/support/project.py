@@ -53,7 +53,7 @@ def make(width=5):
 
 
 def unsupported():
-    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Hardshrink(), nn.Conv2d(4, 4, 3))
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.LayerNorm(6), nn.Conv2d(4, 4, 3))
 
 
 def broken():
