@@ -44,6 +44,18 @@ def test_a_vector_less_its_mean():
     check(Fn(forward, *VECTOR))
 
 
+def test_a_map_beside_one_in_an_order_of_its_own():
+    def forward(m, x):
+        return m[2](torch.cat([F.pixel_shuffle(m[0](x), 2), m[1](F.interpolate(x, scale_factor=2))], 1))
+
+    check(Fn(forward, conv(3, 80, 3, padding=1), conv(3, 3, 3, padding=1), conv(23)))
+
+
+def test_numbers_of_channels_that_are_pixels_of_a_tensor():
+    factors = torch.arange(1.0, 13).reshape(12, 1, 1) / 7
+    check(Fn(lambda m, x: F.relu(F.pixel_unshuffle(x, 2) * factors)), shape=(3, 8, 6))
+
+
 BORDERS = {
     "reflected": nn.Sequential(nn.ReflectionPad2d((1, 2, 3, 1)), conv()),
     "repeated": nn.Sequential(nn.ReplicationPad2d(2), conv()),

@@ -14,7 +14,7 @@ import torch
 from torch.fx import Node as FxNode
 
 from bfp.functions import FunctionCall
-from calib.frontend.constant_maps import pixelwise
+from calib.frontend.constant_maps import in_channels, pixelwise
 from calib.frontend.translation import Translation, shape_of
 from calib.frontend.views import View, gather, numbers
 from calib.frontend.written_out import function_of_both
@@ -29,6 +29,8 @@ def affine(t: Translation, fx: FxNode, view: View, scale: object = 1.0, shift: o
     if (factors == 1).all() and (shifts == 0).all():
         return view
     if any((values != values[:, :1, :1]).any() for values in (factors, shifts)):
+        if (tensor := in_channels(t, fx, view, scale, shift)) is not None:
+            return affine(t, fx, View(tensor), scale, shift)
         return View(pixelwise(t, fx, view.tensor, factors, shifts), view.index)
     factors, shifts = factors[:, 0, 0].copy(), shifts[:, 0, 0].copy()
     name = t.node(fx, "depthwise", (view.tensor,), weights=(factors.reshape(-1, 1, 1, 1), shifts))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from torch.fx import Node as FxNode
 
 from bfp.window import Window
 from calib.frontend.enlarging import REPEAT, SHUFFLE, factors_of, larger
-from calib.frontend.translation import Translation, operator_name
+from calib.frontend.refusals import Refusal
+from calib.frontend.translation import Translation, operator_name, shape_of
+from calib.frontend.views import View
 
 MOST_NUMBERS = 2**14  # of a map: each takes a filter
 WEIGHTED = frozenset("conv1d conv2d conv3d convolution conv_transpose1d conv_transpose2d linear matmul mm addmm".split())
@@ -57,6 +60,18 @@ def constant_map(t: Translation, fx: FxNode, values: np.ndarray) -> str | None:
         for factor in steps[axis] if same else ():
             tensor = larger(t, fx, REPEAT, tensor, (factor, 1) if axis == 0 else (1, factor))
     return tensor
+
+
+def in_channels(t: Translation, fx: FxNode, view: View, *constants: object) -> str | None:
+    """The tensor of a map in the order that ``fx`` has it in, where constants are numbers of its channels then; else None."""
+    shape = shape_of(fx)
+    values = [torch.as_tensor(c, dtype=torch.float64).expand(shape) for c in constants]
+    if view.index is None or len(shape) != 4 or not all((v == v[:, :, :1, :1]).all() for v in values):
+        return None
+    try:
+        return t.ordered(fx, view, shape)
+    except Refusal:
+        return None
 
 
 def pixelwise(t: Translation, fx: FxNode, tensor: str, factors: np.ndarray, shifts: np.ndarray) -> str:

@@ -156,7 +156,10 @@ def join(t: Translation, fx: FxNode, values: list[FxNode]) -> None:
         t.views[value] = t.elements(fx, value)
     operands = [t.views[v].tensor for v in mapped]
     if len({t.draft.shapes[tensor][1:] for tensor in operands}) != 1:
-        operands = [single_pixel(t, fx, value) for value in mapped]
+        if all(has_pixel(t.draft.shapes[tensor]) for tensor in operands):
+            operands = [single_pixel(t, fx, value) for value in mapped]
+        elif len(shape_of(fx)) == 4:  # some lie in an order of their own, as behind a pixel shuffle
+            operands = [t.map(fx, value) for value in mapped]
     shapes = [t.draft.shapes[tensor] for tensor in operands]
     if len({s[1:] for s in shapes}) != 1:
         own = f"{[shape_of(v) for v in values]}, of maps of {shapes}"
@@ -169,13 +172,18 @@ def join(t: Translation, fx: FxNode, values: list[FxNode]) -> None:
     t.views[fx] = joined_view(t, fx, values, name, numbers)
 
 
+def has_pixel(shape: tuple[int, int, int]) -> bool:
+    """Whether ``single_pixel`` makes channels of one pixel of a tensor."""
+    return shape[1:] == (1, 1) or prod(shape) ** 2 <= MOST_WEIGHTS
+
+
 def single_pixel(t: Translation, fx: FxNode, value: FxNode) -> str:
     """The tensor of a value, all its elements channels of one pixel where they are few: filters with one weight."""
     tensor = t.views[value].tensor
     shape = t.draft.shapes[tensor]
-    count = prod(shape)
-    if shape[1:] == (1, 1) or count * count > MOST_WEIGHTS:
+    if shape[1:] == (1, 1) or not has_pixel(shape):
         return tensor
+    count = prod(shape)
     weight = np.eye(count, dtype=np.float32).reshape(count, *shape)
     name = t.node(fx, "conv", (tensor,), count, (weight, np.zeros(count, np.float32)), window=Window(shape[1:]))
     t.draft.gathers.add(name)
