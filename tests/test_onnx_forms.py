@@ -64,6 +64,17 @@ def test_what_would_be_computed_otherwise_is_refused(nodes, constants, reason, t
         import_module(onnx_module(path, (3, 8, 3)), (3, 8, 3), "net")
 
 
+def test_an_output_that_is_the_same_for_every_image_is_returned(tmp_path):
+    """As priors are beside a detector's heads."""
+    priors = random(5, 4)
+    nodes = [CONV, ("Softmax", ("c",), ("y",), {"axis": 1}), ("Mul", ("p", "two"), ("q",), {})]
+    path = write(tmp_path, graph_of(nodes, {**WEIGHTS, "p": priors, "two": np.float32(2)}, outputs=("y", "q", "p")))
+    found = returned(import_module(onnx_module(path, (3, 8, 9)), (3, 8, 9), "net"), torch.from_numpy(random(1, 3, 8, 9)))
+    assert len(found) == 3
+    for values, wanted in zip(list(found.values())[1:], (2 * priors, priors)):
+        np.testing.assert_allclose(np.asarray(values).reshape(5, 4), wanted, rtol=1e-6)
+
+
 def test_slopes_lie_along_the_last_axis(tmp_path):
     """As many slopes as columns, and as channels, are those of the columns."""
     pytest.importorskip("onnxruntime")

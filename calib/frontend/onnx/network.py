@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from math import prod
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -60,7 +61,7 @@ class OnnxNetwork(nn.Module):
     """All nodes that depend on the image, in the file's order.
 
     inputs: names of the values that ``forward`` takes; channels_last: those that the file has its channels behind rows and
-    columns of, as TensorFlow does: ``forward`` takes them like all others.
+    columns of, as TensorFlow does: ``forward`` takes them like all others. held: outputs that are the same for every image.
     """
 
     def __init__(
@@ -69,8 +70,12 @@ class OnnxNetwork(nn.Module):
         layers: list[tuple[OnnxLayer, tuple[str, ...]]],
         outputs: list[str],
         channels_last: Collection[str] = (),
+        held: Mapping[str, torch.Tensor] = MappingProxyType({}),
     ) -> None:
         super().__init__()
+        self.held = {name: f"held_{n}" for n, name in enumerate(held)}
+        for name, value in held.items():
+            self.register_buffer(self.held[name], value.float())
         self.inputs, self.outputs, self.order, self.channels_last = inputs, outputs, [], channels_last
         for layer, reads in layers:
             name = unique(layer.node.name, self)
@@ -78,7 +83,8 @@ class OnnxNetwork(nn.Module):
             self.order.append((name, reads, layer.node.outputs))
 
     def forward(self, *images: torch.Tensor) -> tuple[torch.Tensor, ...] | dict[str, torch.Tensor]:
-        values = {n: x.movedim(1, -1) if n in self.channels_last else x for n, x in zip(self.inputs, images)}
+        values = {name: self.get_buffer(place) for name, place in self.held.items()}
+        values |= {n: x.movedim(1, -1) if n in self.channels_last else x for n, x in zip(self.inputs, images)}
         for name, reads, writes in self.order:
             result = self.get_submodule(name)(*(values[v] for v in reads))
             results = result if isinstance(result, (tuple, list)) else (result,)
@@ -116,10 +122,10 @@ def onnx_module(path: Path, input_shape: InputShapes) -> nn.Module:
     images = {name: torch.zeros(1, *shape) for name, shape in shapes.items()}
     images = {name: x.movedim(1, -1) if name in last else x for name, x in images.items()}
     layers, values = computed_ahead(graph, images, where)
-    outputs = [name for name in graph.outputs if name not in values]
-    if not outputs:
+    held = {name: values[name] for name in graph.outputs if name in values}
+    if len(held) == len(set(graph.outputs)):
         raise BfpError(f"{where}: none of its outputs depends on its input")
-    return OnnxNetwork(list(shapes), layers, outputs, last).eval()
+    return OnnxNetwork(list(shapes), layers, list(graph.outputs), last, held).eval()
 
 
 def named_inputs(graph: OnnxGraph, input_shape: InputShapes, where: str) -> dict[str, tuple[int, ...]]:
