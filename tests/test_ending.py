@@ -50,6 +50,16 @@ sys.exit(status)
 """
 
 
+@pytest.fixture(autouse=True)
+def signals_as_at_a_terminal():
+    """Whatever ignores them where the suite was started, as nohup does; processes would inherit that."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
+    inherited = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in inherited.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture
 def picture(tmp_path):
     from PIL import Image
@@ -63,10 +73,8 @@ def picture(tmp_path):
 def test_an_interrupted_command_stops_the_engine_and_frees_its_memory(library, deploy, picture, number, word):
     words = [sys.executable, "-c", COMMAND, str(library), str(deploy), str(picture)]
     pipe = subprocess.PIPE
-    # ignored signals are inherited, as of a suite that runs under nohup
-    with subprocess.Popen(
-        words, stdout=pipe, stderr=pipe, text=True, cwd=Path(__file__).parents[1], preexec_fn=lambda: signal.signal(number, signal.SIG_DFL)
-    ) as process, contextlib.ExitStack() as ending:
+    with contextlib.ExitStack() as ending:
+        process = ending.enter_context(subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, cwd=Path(__file__).parents[1]))
         ending.callback(process.kill)  # what does not end fails, and does not hang
         assert [process.stdout.readline() for _ in range(2)] == ["loaded 1\n", "running\n"]
         process.send_signal(number)
@@ -102,19 +110,17 @@ def test_other_threads_have_no_signals():
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_handlers_are_as_before(number):
-    inherited = signal.getsignal(number)
-    before = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+    before = signal.getsignal(number)
+    assert run_to_the_end(lambda: 0) == 0 and signal.getsignal(number) is before
+    assert run_to_the_end(lambda: signal.raise_signal(number)) == 128 + number
+    assert signal.getsignal(number) is before
     try:
-        signal.signal(number, before)  # whatever the suite was started under
-        assert run_to_the_end(lambda: 0) == 0 and signal.getsignal(number) is before
-        assert run_to_the_end(lambda: signal.raise_signal(number)) == 128 + number
-        assert signal.getsignal(number) is before
         signal.signal(number, signal.SIG_IGN)  # as nohup and shells without job control do
         assert run_to_the_end(lambda: signal.raise_signal(number) or 5) == 5 and signal.getsignal(number) == signal.SIG_IGN
         with later_signals():
             signal.raise_signal(number)
     finally:
-        signal.signal(number, inherited)
+        signal.signal(number, before)
 
 
 def test_an_interrupt_waits_for_the_end_of_an_import(tmp_path, monkeypatch, capsys):
