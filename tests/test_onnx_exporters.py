@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from support.onnx_files import graph_of, reference, write
+from support.onnx_files import CONV, WEIGHTS, after, graph_of, random, reference, whole, write
 
 from bfp.errors import BfpError
 from calib.frontend.importer import import_module
@@ -13,31 +13,6 @@ from calib.frontend.onnx.network import onnx_module
 from calib.network.float_model import returned
 
 pytest.importorskip("onnx")
-RNG = np.random.default_rng(0)
-
-
-def random(*shape):
-    return RNG.normal(size=shape).astype(np.float32)
-
-
-def whole(*values):
-    return np.array(values, np.int64)
-
-
-CONV = ("Conv", ("x", "w", "b"), ("c",), {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]})
-WEIGHTS = {"w": random(4, 3, 3, 3), "b": random(4)}
-
-
-def after(*nodes, **constants):
-    """A convolution of four channels, and these nodes behind it; a node is (operator, further inputs, attributes)."""
-    found, last = [CONV], "c"
-    for n, (op, inputs, attributes) in enumerate(nodes):
-        output = "y" if n == len(nodes) - 1 else f"t{n}"
-        found.append((op, (last, *inputs), (output,), attributes))
-        last = output
-    return found, {**WEIGHTS, **constants}
-
-
 # nodes, constants, and the operator set where it is not 17
 FORMS = {
     "pad with a stored number": after(("Pad", ("p", "v"), {}), ("Conv", ("w2",), {}), p=whole(0, 0, 0, 1, 0, 0, 1, 2), v=np.float32(0), w2=random(5, 4, 3, 3)),

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.fx import Node as FxNode
 
-from bfp.host_operators import TINY
+from bfp.host_operators import MOST_AXES, TINY
 from calib.frontend.decoding import Constants, joined, part_of_axis, with_constant
 from calib.frontend.refusals import Refusal
 from calib.frontend.translation import Translation, axis, bind, operator_name, shape_of
@@ -219,21 +219,29 @@ def ordering(t: Translation, fx: FxNode, sizes: tuple[int, ...] | None = None) -
     count = prod(t.draft.shapes[view.tensor])
     if view.index is None or sizes is None or not is_order(view.index, count):
         return None
-    index = view.index.reshape(sizes)
-    lines = [np.moveaxis(index, n, -1).reshape(-1, size)[0] for n, size in enumerate(sizes)]
-    split = [_strides(line - index.flat[0]) for line in lines]
-    if not all(s is not None for s in split):
+    steps = moved_axes(view.index.reshape(sizes))
+    return None if steps is None else steps + written("reshape", *sizes)
+
+
+def moved_axes(index: np.ndarray) -> tuple[str, ...] | None:
+    """The steps that bring elements that lie in order into the order of an index; None where no axes apart from each other,
+    in another order, do that."""
+    lines = [np.moveaxis(index, n, -1).reshape(-1, size)[0] for n, size in enumerate(index.shape)]
+    split = [strides(line - line[0]) for line in lines]
+    if any(s is None for s in split):
         return None
     parts = [part for axis_parts in split for part in axis_parts]
     by_stride = sorted(range(len(parts)), key=lambda n: -parts[n][1])
     apart = [parts[n][0] for n in by_stride]
     order = np.argsort(by_stride)
-    if not parts or not np.array_equal(np.arange(count).reshape(apart).transpose(order).reshape(-1), index.reshape(-1)):
+    if not parts or prod(apart) != index.size or len(apart) >= MOST_AXES:
         return None
-    return written("reshape", *apart) + written("permute", 0, *(int(n) + 1 for n in order)) + written("reshape", *sizes)
+    if not np.array_equal(np.arange(index.size).reshape(apart).transpose(order).reshape(-1), index.reshape(-1)):
+        return None
+    return written("reshape", *apart) + written("permute", 0, *(int(n) + 1 for n in order))
 
 
-def _strides(line: np.ndarray) -> list[tuple[int, int]] | None:
+def strides(line: np.ndarray) -> list[tuple[int, int]] | None:
     """The axes, each a size and a stride, that the numbers along one axis are made of; None where they are of none.
 
     A pixel shuffle makes one axis of two.
@@ -245,7 +253,7 @@ def _strides(line: np.ndarray) -> list[tuple[int, int]] | None:
     size = int(other[0]) + 1 if len(other) else len(line)
     if len(line) % size or not np.array_equal((line[::size, None] + step * np.arange(size)).reshape(-1), line):
         return None
-    outer = _strides(line[::size])
+    outer = strides(line[::size])
     return None if outer is None else [*outer, (size, step)]
 
 

@@ -18,6 +18,7 @@ from bfp.host_columns import bits_of
 from bfp.host_operators import MOST_AXES
 from bfp.joined import text_of
 from bfp.limits import MAX_HOST_CONSTANT
+from calib.frontend.host_tail import moved_axes, written
 
 MOST_EXACT = 2**24  # whole numbers below it are exact in float32
 Shape = tuple[int, ...]
@@ -48,11 +49,6 @@ class HostValue:
     def held(self) -> Shape:
         """The shape of NumPy's array behind its images."""
         return self.shape or (1,)
-
-
-def written(name: str, *numbers: int) -> tuple[str, ...]:
-    """One step with its numbers."""
-    return (".".join([name, *(str(n) for n in numbers)]),)
 
 
 def stepped(x: HostValue, steps: tuple[str, ...], shape: Shape | None = None) -> HostValue:
@@ -168,32 +164,4 @@ def axes_of(index: np.ndarray, sizes: Shape) -> tuple[str, ...] | None:
     """The steps that bring elements, all in a shape of these sizes, into the order of an index; None where no permutation does."""
     if np.array_equal(index.reshape(-1), np.arange(index.size)):
         return ()
-    lines = [np.moveaxis(index, n, -1).reshape(-1, size)[0] for n, size in enumerate(index.shape)]
-    split = [strides(line - line[0]) for line in lines]
-    if any(s is None for s in split):
-        return None
-    parts = [part for axis_parts in split for part in axis_parts]
-    by_stride = sorted(range(len(parts)), key=lambda n: -parts[n][1])
-    apart = [parts[n][0] for n in by_stride]
-    order = np.argsort(by_stride)
-    if prod(apart) != index.size or len(apart) >= MOST_AXES:
-        return None
-    if not np.array_equal(np.arange(index.size).reshape(apart).transpose(order).reshape(-1), index.reshape(-1)):
-        return None
-    return written("reshape", *apart) + written("permute", 0, *(int(n) + 1 for n in order))
-
-
-def strides(line: np.ndarray) -> list[tuple[int, int]] | None:
-    """The axes, each a size and a stride, that the numbers along one axis are made of; None where they are of none.
-
-    A pixel shuffle makes one axis of two.
-    """
-    if len(line) == 1:
-        return []
-    step = int(line[1] - line[0])
-    other = np.flatnonzero(np.diff(line) != step)
-    size = int(other[0]) + 1 if len(other) else len(line)
-    if len(line) % size or not np.array_equal((line[::size, None] + step * np.arange(size)).reshape(-1), line):
-        return None
-    outer = strides(line[::size])
-    return None if outer is None else [*outer, (size, step)]
+    return moved_axes(index)
