@@ -78,7 +78,6 @@ def steps(program: Program, board: Board, timing: Timing, begin: int = 0, end: i
             fetched += 3 * timing.loop_overhead * step.weights.outputs
             beats += step.weights.weight_beats
         if (now := step.now) is not None:
-            # the answer to the last write comes after everything else
             compute = max(
                 now.compute,
                 now.pixels,
@@ -87,7 +86,8 @@ def steps(program: Program, board: Board, timing: Timing, begin: int = 0, end: i
                 now.stored_bursts * burst + now.stored_beats,
                 now.chip_beats,
             )
-            compute += timing.pipeline_depth + timing.memory_latency
+            # the answer to the last write to memory comes after everything else
+            compute += timing.pipeline_depth + (timing.memory_latency if now.stored_bursts else 0)
             beats += now.shortcut_beats + now.stored_beats
         memory = math.ceil((beats + load_beats) * beat_cycles)
         found.append(Step(step.layer, load, fetched, compute, memory, timing.step_overhead))
