@@ -81,7 +81,7 @@ def decibels(value: float | None) -> str:
 
 def figures(result: dict) -> str:
     """An evaluation in one line: against the ground truth, against the float network by the task's own figure, and the noise."""
-    from calib.evaluation.shown import DECIBELS, SHARE, SIDES, TARGETS, figure_text, own_text, title_of, truth_of
+    from calib.evaluation.shown import DECIBELS, SHARE, SIDES, TARGETS, figure_text, interval_text, own_text, title_of, truth_of
 
     truth = truth_of(result)
     if truth is None and result["task"] == "classification":
@@ -89,11 +89,13 @@ def figures(result: dict) -> str:
     said = [f"{result['images']} images" + ("" if result["task"] == "classification" else f", {result['task']}")]
     if truth is not None:
         said += [f"{truth[0]} float {figure_text(truth[1], SHARE)}", f"BFP {figure_text(truth[2], SHARE)}"]
+    if truth is not None and result["loss_interval"] is not None:
+        said.append(f"loss {100 * (truth[1] - truth[2]):+.2f} ± {100 * result['loss_interval']:.2f} points")
     if TARGETS + SIDES[0] in result:
         near = [figure_text(result[TARGETS + side], DECIBELS) for side in SIDES]
         said += [f"PSNR to the targets float {near[0]}", f"BFP {near[1]}"]
     if result["agreement"] is not None:
-        said.append(f"agreement {figure_text(result['agreement'], SHARE)}")
+        said.append(f"agreement {figure_text(result['agreement'], SHARE)}{interval_text(result['agreement_interval'])}")
     if result["metric"] != "agreement":
         said.append(f"{title_of(result['metric'])} {own_text(result)}")
     return ", ".join([*said, f"SQNR {decibels(result['sqnr_db'])}"])

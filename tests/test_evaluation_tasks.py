@@ -9,6 +9,7 @@ from bfp.boxes import Boxes
 from bfp.detection import Detection
 from bfp.errors import BfpError
 from calib import auto
+from calib.evaluation.intervals import loss_interval, share_interval
 from calib.evaluation.shown import figure_text, own_text, title_of, truth_of, words_of
 from calib.evaluation.tally import Tally
 from calib.judge import Judge
@@ -76,7 +77,28 @@ def test_labels_of_one_output_are_sides_of_zero():
     judge = judge_of("binary", (reference[:, 0] > 0).astype(np.int64))
     found = figures(judge, reference, -reference)
     assert found["top1_float"] == 1.0 and found["top1_bfp"] == 0.0 and found["agreement"] == 0.0
+    assert found["agreement_interval"][0] == 0.0 and found["loss_interval"] == 0.0
     assert truth_of(found) == ("top-1", 1.0, 0.0)
+
+
+def test_intervals_are_those_of_the_images_one_by_one():
+    """Of a loss that of 1, -1 and 0 of each image; of agreement Wilson's, where an image has one answer, and no other."""
+    reference, other = outputs("classification", count=40), outputs("classification", 1, 40)
+    quantised = reference + 0.8 * other
+    labels = np.where(np.arange(40) % 3 == 0, quantised.argmax(1), reference.argmax(1))
+    found = figures(judge_of("classification", labels), reference, quantised)
+    differences = (reference.argmax(1) == labels).astype(float) - (quantised.argmax(1) == labels)
+    assert {-1.0, 0.0, 1.0} == set(differences)
+    assert found["top1_float"] - found["top1_bfp"] == pytest.approx(differences.mean())
+    assert found["loss_interval"] == pytest.approx(1.96 * differences.std(ddof=1) / 40**0.5)
+    low, high = found["agreement_interval"]
+    n, share = 40, found["agreement"]
+    for end in (low, high):  # both solve |share - p| = 1.96 sqrt(p (1 - p) / n)
+        assert abs(share - end) == pytest.approx(1.96 * (end * (1 - end) / n) ** 0.5)
+    assert low < share < high < 1 and loss_interval(1, 0, 1) is None
+    assert share_interval(40, 40) == (pytest.approx(1 / (1 + 1.96**2 / 40)), 1.0) and share_interval(0, 40)[0] == 0.0
+    maps = figures(judge_of("segmentation"), outputs("segmentation"), outputs("segmentation", 1))
+    assert maps["agreement"] is not None and maps["agreement_interval"] is None and maps["loss_interval"] is None
 
 
 def test_a_threshold_is_of_what_the_network_returns():

@@ -12,7 +12,8 @@ TITLES = {
 }  # fmt: skip
 # keys of a figure against the ground truth end so
 SIDES = ("_float", "_bfp")
-FIGURES = ("images", "task", "metric", "figure", "agreement", "sqnr_db")  # that every evaluation has
+# that every evaluation has
+FIGURES = ("images", "task", "metric", "figure", "agreement", "sqnr_db", "agreement_interval", "loss_interval")
 
 
 def texts(value: float, digits: int) -> dict[str, str]:
@@ -23,6 +24,11 @@ def texts(value: float, digits: int) -> dict[str, str]:
 def figure_text(value: float | None, unit: str, digits: int = 2) -> str:
     """A figure as people read it: a share in percent, a ratio in dB, or a number. Raises KeyError for another unit."""
     return "unknown" if value is None else texts(value, digits)[unit]
+
+
+def interval_text(ends: list[float] | None, digits: int = 2) -> str:
+    """An interval of a share as what stands behind it, in percent; empty where there is none."""
+    return "" if ends is None else f" ({' to '.join(f'{100 * end:.{digits}f}' for end in ends)})"
 
 
 def own_text(e: dict, digits: int = 2) -> str:

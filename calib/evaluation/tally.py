@@ -10,6 +10,7 @@ import numpy as np
 
 from calib.data.images import ImageSet
 from calib.evaluation.average_precision import mean_average_precision, seen
+from calib.evaluation.intervals import loss_interval, share_interval
 from calib.judge import LEAST_SCORE, Judge
 from calib.progress import Progress
 
@@ -26,6 +27,8 @@ class Portion:
     noise: float
     float_hits: int = 0
     bfp_hits: int = 0
+    lost: int = 0
+    won: int = 0
     same: float = 0.0
     float_boxes: list[list[float]] = field(default_factory=list)
     bfp_boxes: list[list[float]] = field(default_factory=list)
@@ -42,7 +45,9 @@ class Portion:
             found["same"] = float(task.alike(theirs, ours).sum())
             if labels is not None and task.right is not None:
                 truth = labels[first : first + len(reference)]
-                found["float_hits"], found["bfp_hits"] = (int(task.right(x, truth).sum()) for x in (theirs, ours))
+                rights = [task.right(x, truth) for x in (theirs, ours)]
+                found["float_hits"], found["bfp_hits"] = (int(right.sum()) for right in rights)
+                found["lost"], found["won"] = int((rights[0] & ~rights[1]).sum()), int((rights[1] & ~rights[0]).sum())
         if judge.truths is not None:
             truths = judge.known(first, len(reference))
             for name, outputs in (("float_boxes", reference), ("bfp_boxes", quantised)):
@@ -64,7 +69,8 @@ class Portion:
 class Tally:
     """Sums over the images done so far.
 
-    done: images. float_hits, bfp_hits: right answers, where labels are known; same: images with the same answer in
+    done: images. float_hits, bfp_hits: right answers, where labels are known; lost, won: images that only the float network,
+    and only the quantised one, answers rightly; same: images with the same answer in
     both, in parts where an image has several. signal, noise: sums of squares of the float network's outputs, and of the
     differences. seconds: spent. rows: the measure's of all images, merged. float_boxes, bfp_boxes: of detectors with a
     ground truth, calib.evaluation.average_precision's record of the boxes that each network found; wanted: of those there are.
@@ -74,6 +80,8 @@ class Tally:
     done: int = 0
     float_hits: int = 0
     bfp_hits: int = 0
+    lost: int = 0
+    won: int = 0
     same: float = 0.0
     signal: float = 0.0
     noise: float = 0.0
@@ -97,6 +105,8 @@ class Tally:
         self.rows = judge.measure.merged(np.array([*before, *portion.rows])).tolist()
         self.float_hits += portion.float_hits
         self.bfp_hits += portion.bfp_hits
+        self.lost += portion.lost
+        self.won += portion.won
         self.same += portion.same
         self.signal += portion.signal
         self.noise += portion.noise
@@ -116,9 +126,12 @@ class Tally:
         with a ground truth alone, see calib.evaluation.average_precision; miou_float, miou_bfp or target_psnr_float,
         target_psnr_bfp: of maps with a ground truth alone, see calib.truth_maps; agreement: fraction of images, or of pixels, with
         the same answer, None where the task has values for answers; sqnr_db: signal to quantisation noise of the
-        network's output over all images, in dB (None where there is no noise or no signal).
+        network's output over all images, in dB (None where there is no noise or no signal). Of tasks with one answer an
+        image agreement_interval has both ends of its interval of 95 %, and, with labels, loss_interval half that of
+        top1_float - top1_bfp, see calib.evaluation.intervals; else None.
         """
         labelled = judge.task.right is not None and judge.labels is not None
+        single = self.done > 0 and judge.task.right is not None and judge.outputs in (1, judge.classes)
         measure, truth = judge.measure, {}
         if judge.truths is not None:
             found = {"map50_float": self.float_boxes, "map50_bfp": self.bfp_boxes}
@@ -134,7 +147,9 @@ class Tally:
             "top1_float": self.float_hits / self.done if labelled else None,
             "top1_bfp": self.bfp_hits / self.done if labelled else None,
             **truth,
+            "loss_interval": loss_interval(self.lost, self.won, self.done) if labelled else None,
             "agreement": self.same / self.done if judge.task.alike is not None else None,
+            "agreement_interval": list(share_interval(self.same, self.done)) if single else None,
             "sqnr_db": 10 * float(np.log10(self.signal / self.noise)) if self.signal > 0 and self.noise > 0 else None,
         }
 

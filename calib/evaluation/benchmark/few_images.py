@@ -26,6 +26,7 @@ from calib.config import NetworkConfig, find_network, load_config
 from calib.data.images import open_images
 from calib.evaluation.evaluate import CHECKED, check
 from calib.evaluation.integer_model import IntegerModel
+from calib.evaluation.intervals import loss_interval, share_interval
 from calib.network import float_model
 from calib.observers.observer import batch_size
 from calib.options import AUTO
@@ -33,7 +34,6 @@ from calib.user_model import load_classes
 
 NOISE = 64  # images of it
 GROUP = 16  # channels that share an exponent, of the plain maximum
-SURE = 1.96  # standard errors of 95 %
 METHODS = {AUTO: {"method": AUTO}, "max": {"method": "max", "weight_group": GROUP, "activation_group": GROUP}}
 
 
@@ -47,28 +47,23 @@ class Row:
     left_out: tuple[int, int] | None = None
 
 
-def interval(hits: np.ndarray) -> tuple[float, float]:
-    """Wilson's interval of 95 % of the share of bool [N] that is true, in percent."""
-    n, share = len(hits), float(hits.mean())
-    centre, spread = share + SURE**2 / (2 * n), SURE * (share * (1 - share) / n + SURE**2 / (4 * n**2)) ** 0.5
-    return tuple(100 * (centre + sign * spread) / (1 + SURE**2 / n) for sign in (-1, 1))
-
-
 def figures(reference: np.ndarray, outputs: np.ndarray, labels: np.ndarray) -> dict:
     """Loss of top-1 in points with half its interval of 95 %, agreement in percent with its interval, SQNR in dB.
 
     reference, outputs: [N, classes] of the float and of the quantised network; labels: [N].
     """
     theirs, ours = reference.argmax(1), outputs.argmax(1)
-    lost = 100.0 * ((theirs == labels).astype(int) - (ours == labels).astype(int))
+    right, kept = theirs == labels, ours == labels
+    lost, won = int((right & ~kept).sum()), int((kept & ~right).sum())
+    half = loss_interval(lost, won, len(labels))
     noise = float(((reference - outputs) ** 2).sum())
     return {
         "images": len(labels),
         "top1_float": 100 * float((theirs == labels).mean()),
-        "loss": float(lost.mean()),
-        "loss_interval": SURE * float(lost.std(ddof=1)) / len(lost) ** 0.5,
+        "loss": 100 * (lost - won) / len(labels),
+        "loss_interval": None if half is None else 100 * half,
         "agreement": 100 * float((theirs == ours).mean()),
-        "agreement_interval": interval(theirs == ours),
+        "agreement_interval": [100 * end for end in share_interval(int((theirs == ours).sum()), len(labels))],
         "sqnr_db": 10 * float(np.log10((reference**2).sum() / noise)) if noise else None,
     }
 

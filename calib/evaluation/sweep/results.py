@@ -16,11 +16,11 @@ from calib.evaluation.sweep.modelled import target_of
 from calib.evaluation.sweep.picture import page
 from calib.evaluation.sweep.points import Point, sweep_points
 
-SCHEMA = 3
+SCHEMA = 4
 TRUTH_KEYS = tuple(key + side for key in TRUTHS for side in SIDES)
 COLUMNS = (
     *("name", "curve", "method", "weight_bits", "activation_bits", "weight_group", "activation_group", "images"),
-    *("task", "metric", "figure", "top1_float", "top1_bfp", "map50_float", "map50_bfp", "miou_float", "miou_bfp", "target_psnr_float", "target_psnr_bfp", "agreement", "sqnr_db"),
+    *("task", "metric", "figure", "top1_float", "top1_bfp", "loss_interval", "map50_float", "map50_bfp", "miou_float", "miou_bfp", "target_psnr_float", "target_psnr_bfp", "agreement", "agreement_low", "agreement_high", "sqnr_db"),
     *("chosen", "board", "frames_per_second", "frames_per_second_low", "frames_per_second_high", "bytes_per_frame", "error"),
 )
 
@@ -92,8 +92,13 @@ def table(rows: list[dict]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({**row, **speed(row)} for row in rows)
+    writer.writerows({**row, **ends(row), **speed(row)} for row in rows)
     return text.getvalue()
+
+
+def ends(row: dict) -> dict:
+    """The ends of the agreement's interval, in the columns of the table; nothing where there is none."""
+    return dict(zip(("agreement_low", "agreement_high"), row.get("agreement_interval") or ()))
 
 
 def speed(row: dict) -> dict:
