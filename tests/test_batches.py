@@ -168,7 +168,7 @@ def test_the_runs_of_a_batch_move_the_beats_of_all_layers():
         for step in program_steps(program, begin, end):
             found["fetch_weights"] += count * (step.weights.weight_beats if step.weights else 0)
             found["store"] += count * (step.now.stored_beats if step.now else 0)
-            found["bursts_in"] += count * step.bursts_in()
+            found["bursts_in"] += count * step.bursts_in
     times = {n: count for begin, end, count in program.calls for n in range(begin, end)}
     counts = program_counts(program)
     assert sorted(times) == list(range(len(program.layers))) and set(BEATS) > {"fetch_weights", "store"}

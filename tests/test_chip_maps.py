@@ -24,6 +24,7 @@ from codegen.lowering.chip_maps import Life, placed
 from codegen.lowering.layer_fields import MapPlace
 from codegen.lowering.program import build
 from codegen.lowering.schedule import Program
+from codegen.lowering.step_tables import StepTables
 from codegen.options import EngineOptions
 from codegen.performance.estimate import estimate
 from codegen.performance.memories import memory_parts
@@ -122,7 +123,7 @@ def test_an_engine_without_them_has_nothing_of_them():
         build(artifacts, options_of(engine, words), BOARD, with_weights=False) for words in (0, MANY)
     )
     assert without.chip_words == 0 and on_chip(without) == (0, 0)
-    names = {words: {part.name for part in memory_parts(p, features(p))} for words, p in ((0, without), (1, with_them))}
+    names = {words: {part.name for part in memory_parts(p, features(p), StepTables(p).tables)} for words, p in ((0, without), (1, with_them))}
     assert {"maps between layers"} <= names[1] - names[0]
     less, more = (estimate(p, BOARD) for p in (without, with_them))
     assert more["ddr_bytes"] < less["ddr_bytes"] and more["cycles"] < less["cycles"]

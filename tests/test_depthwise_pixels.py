@@ -15,6 +15,7 @@ from codegen.features import features
 from codegen.generate import generate
 from codegen.lowering.engine_operators import EngineOperator
 from codegen.lowering.program import build
+from codegen.lowering.step_tables import StepTables
 from codegen.options import EngineOptions
 from codegen.performance.control import control_parts
 from codegen.performance.estimate import estimate
@@ -56,7 +57,7 @@ def test_more_lanes_take_fewer_cycles_and_more_logic():
     same, own, more = (estimate(p, engine.board) for p in programs)
     assert same == own and more["cycles"] < own["cycles"] and more["lut"] > own["lut"]
     assert more["dsp"] == own["dsp"] and more["ranges"]["bram36"] == own["ranges"]["bram36"]
-    parts = [{x.name: x.range for x in (*logic_parts(p, features(p)), *control_parts(p, features(p)))} for p in programs]
+    parts = [{x.name: x.range for x in (*logic_parts(p, features(p)), *control_parts(p, features(p), StepTables(p).tables))} for p in programs]
     grown = {name for name, found in parts[2].items() if found.likely > parts[1][name].likely}
     assert grown >= {"depthwise multipliers", "depthwise accumulators", "bank crossbar", "pixels of window walks"}
 

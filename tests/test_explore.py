@@ -23,6 +23,7 @@ from codegen.performance import explore
 from codegen.performance.board import load_board
 from codegen.performance.design_space import Explorer, narrow
 from codegen.performance.estimate import estimate
+from codegen.performance.explore_chart import chart
 from codegen.options import EngineOptions
 from codegen.lowering.program import build
 
@@ -79,7 +80,8 @@ def pay(point: dict, cost: str) -> int:
 def test_fronts_are_not_dominated(result):
     """No point beats one of a front, and every other point is beaten or equalled by one of it."""
     assert [f["cost"] for f in result["fronts"]].count("bits") == 1
-    assert {f["cost"] for f in result["fronts"]} == {"dsp", "bram36", "lut", "bits", "chip_bytes", "batch"}
+    costs = {"dsp", "bram36", "lut", "bits", "chip_bytes", "depthwise_pixels", "batch"}
+    assert {f["cost"] for f in result["fronts"]} == costs
     for front in result["fronts"]:
         cost = front["cost"]
         rivals = [
@@ -143,6 +145,38 @@ def test_batches_are_an_axis(folder, result, capsys):
         assert f"batch = {many['batch']}" in explore.section(many, load_board("ultra96v2")).splitlines()
     assert any(f"batches of {result['points'][i]['batch']}" in line for i in result["batched"] for line in explore.table(result))
     assert {p["batch"] for p in result["points"]} >= {1, 2}
+
+
+def test_lanes_of_depthwise_convolution_are_an_axis(result):
+    """The network has one: engines with more lanes for it, and with fewer, are among the points, and can be pasted."""
+    found = [p for p in result["points"] if p["options"]["depthwise_pixels"]]
+    assert found and all(p["depthwise_pixels"] == p["options"]["depthwise_pixels"] for p in found)
+    lanes = {p["depthwise_pixels"] - p["macs_per_cycle"] // p["options"]["lanes"] // p["options"]["filters"] for p in found}
+    assert min(lanes) < 0 < max(lanes)
+    section = explore.section(found[0], load_board("ultra96v2"))
+    assert f"depthwise_pixels = {found[0]['depthwise_pixels']}" in section.splitlines()
+    assert not any("depthwise" in explore.section(p, load_board("ultra96v2")) for p in result["points"][:1])
+
+
+def test_a_network_without_depthwise_convolution_has_no_lanes_for_it():
+    some = (random_artifact(seed, 16) for seed in range(20))
+    artifact = next(a for a in some if all(node.op != "depthwise" for node in a.graph.nodes))
+    explorer = Explorer(artifact, load_board("ultra96v2"))
+    assert explorer.point((8, 8), EngineOptions()) is not None
+    explorer.depthwise((8, 8))
+    assert len(explorer.points) == 1 and not explorer.refused
+
+
+def test_what_surely_fits_does_so_at_the_high_ends(folder, result):
+    """Of every width the fastest one that does, or one of "best" that does itself."""
+    board = load_board("ultra96v2")
+    for index in result["best"]:
+        best = result["points"][index]
+        same = [p for p in result["points"] if p["weights"] == best["weights"] and p["batch"] == 1]
+        sure = [p for p in same if all(p["ranges"][r]["high"] <= getattr(board, r) for r in ("dsp", "bram36", "lut"))]
+        fastest = max(p["frames_per_second"] for p in sure)
+        found = [result["points"][i] for i in (*result["surely"], index)]
+        assert any(p in sure and p["frames_per_second"] == fastest for p in found)
 
 
 def test_a_network_without_a_classifier_has_no_batches():
@@ -217,6 +251,23 @@ def test_the_picture(folder, result):
         for index in front["points"]:
             lut = result["points"][index]["ranges"]["lut"]
             assert any(f"{lut['likely']} ({lut['low']} to {lut['high']}) LUT" in title for title in titles)
+
+
+def test_all_words_of_the_picture_are_in_it_and_apart(result):
+    """With many widths and a long name, too."""
+    widths = [[w, a] for w in (8, 7, 6, 5) for a in (8, 7)]
+    picture = ElementTree.fromstring(chart(result | {"widths": result["widths"] + widths, "network": "long" * 30}))
+    right, bottom = map(float, picture.get("viewBox").split()[2:])
+    boxes = []
+    for text in (e for e in picture.iter() if e.tag.endswith("}text")):
+        letters = 0.66 * float(text.get("font-size", 12)) if text.get("font-weight") else 6.6
+        room, x, y = letters * len(text.text), float(text.get("x")), float(text.get("y"))
+        x -= {None: 0, "middle": room / 2, "end": room}[text.get("text-anchor")]
+        boxes.append((x, y - 9, x + room, y + 2))
+        assert x >= 0 and x + room <= right and y <= bottom, text.text
+    for n, (left, top, end, low) in enumerate(boxes):
+        assert not any(left < e and b < end and top < f and t < low for b, t, e, f in boxes[n + 1 :])
+    assert len(boxes) > 50 and any(e.text == "KiB of on-chip memory for maps" for e in picture.iter())
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,16 @@ def fits_operand(magnitude: int, shift: int, bits: int) -> bool:
     return upper + magnitude < 2 ** (bits - 1)
 
 
+def most_depthwise_pixels(pixels: int) -> int:
+    """The most pixel lanes that depthwise convolution may have with the engine option ``pixels``: reads of all banks."""
+    return READS * banks_of(pixels)
+
+
+def banks_of(pixels: int) -> int:
+    """Banks of the input buffer for the engine option ``pixels``."""
+    return next(p for p in PRIMES if p >= pixels)
+
+
 def build_array(
     options: EngineOptions, weight: int, activation: int, multiplier_bits: int, narrow_multiplier_bits: int
 ) -> Array:
@@ -129,12 +139,12 @@ def build_array(
             f"allow {possible} per DSP"
         )
     twins = 2 if products == 4 else 1
-    banks = next(p for p in PRIMES if p >= options.pixels)
+    banks = banks_of(options.pixels)
     chain = {1: options.lanes, 2: pair, 4: quad}[products]
     pixels = options.pixels * twins
     operands = (weight, activation, multiplier_bits, narrow_multiplier_bits)
     depthwise = options.depthwise_pixels or pixels
-    if depthwise > READS * banks:
+    if depthwise > most_depthwise_pixels(options.pixels):
         raise BfpError(
             f"engine option depthwise_pixels is {depthwise}; the input buffer has {banks} banks with {READS} ports, so that "
             f"{READS * banks} is the most"

@@ -9,6 +9,7 @@ one's band before that.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -158,12 +159,13 @@ def chains_of(graph: Graph, jobs: list[Job], begin: int, end: int, words: int, a
 
 
 def best_chains(
-    graph: Graph, linked: list[bool], jobs: list[Job], words: int, cycles: Callable[[list[Job]], float]
+    graph: Graph, linked: list[bool], jobs: list[Job], words: int, cycles: Callable[[list[Job], float], float]
 ) -> list[Chain]:
     """The chains, none of which has a layer of another, that save most cycles.
 
     linked: see :func:`links`. jobs: the layers, with those of their maps on chip that would be there without bands.
-    words: of on-chip memory; what the bands of one chain need at a time has to fit. cycles: modelled, of some layers.
+    words: of on-chip memory; what the bands of one chain need at a time has to fit. cycles: modelled, of some layers,
+    infinite where they are seen to be more than a limit.
     """
     address = FIRST_ADDRESS
     best: list[tuple[float, list[Chain]]] = [(0.0, [])]  # of the layers before each one
@@ -173,9 +175,9 @@ def best_chains(
             begin = end - length
             if begin < 0 or not all(linked[begin + 1 : end]):
                 break
-            known = cycles(jobs[begin:end])
+            known = cycles(jobs[begin:end], math.inf)
             for chain in chains_of(graph, jobs, begin, end, words, address):
-                gain = known - cycles(chain.jobs)
+                gain = known - cycles(chain.jobs, best[begin][0] + known - saved)
                 if best[begin][0] + gain > saved:
                     saved, chosen = best[begin][0] + gain, [*best[begin][1], chain]
                 address += sum(life.words for life in chain.lives)

@@ -5,7 +5,7 @@ The exact figures are made of a whole program (codegen.performance.estimate).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from codegen.lowering.array import Array
 from codegen.lowering.tiling import BIAS_BEATS, LayerShape, Tiling, ceil_div
@@ -57,15 +57,19 @@ class Cost:
 def load_cost(layer: LayerShape, tiling: Tiling, machine: Machine) -> tuple[float, float]:
     """Cycles and beats of memory of one tile's input: none of them where that lies on chip."""
     if layer.reads_chip:
-        cycles, _ = load_cost(replace(layer, reads_chip=False), tiling, replace(machine, load_latency=0, loop_cost=0, words_per_cycle=1.0))
-        return cycles, 0.0
+        return fetch_cost(layer, tiling, 0, 1.0)[0], 0.0
+    return fetch_cost(layer, tiling, machine.load_latency + machine.loop_cost, machine.words_per_cycle)
+
+
+def fetch_cost(layer: LayerShape, tiling: Tiling, burst: int, words_per_cycle: float) -> tuple[float, float]:
+    """Cycles and beats of one tile's input, from a memory of so many words a cycle. burst: cycles until its first word."""
     height, width, buffered = tiling.tile_height, tiling.tile_width, tiling.buffered
     if layer.planes_again:
         # of each row phase, all column phases; a plane is a burst
         columns, lines = (width - layer.edges) // layer.factors[1], tiling.words * height * layer.planes_again
         beats = lines * columns * (layer.in_bits / 8)
-        fetch = (tiling.words * layer.planes_again - 1) * (machine.load_latency + machine.loop_cost) + beats
-        return max(lines * columns, fetch, beats / machine.words_per_cycle), beats
+        fetch = (tiling.words * layer.planes_again - 1) * burst + beats
+        return max(lines * columns, fetch, beats / words_per_cycle), beats
     if layer.input_pool:
         columns, lines = layer.input_pool.columns(width), tiling.words * layer.input_pool.rows(height)
     else:
@@ -76,8 +80,8 @@ def load_cost(layer: LayerShape, tiling: Tiling, machine: Machine) -> tuple[floa
     bursts = lines if width < layer.out_width or buffered.row_step > 1 else tiling.words
     if layer.pictures > 1:  # of each of them
         bursts = tiling.words * height
-    fetch = (bursts - 1) * (machine.load_latency + machine.loop_cost) + beats
-    return max(lines * columns, fetch, beats / machine.words_per_cycle), beats
+    fetch = (bursts - 1) * burst + beats
+    return max(lines * columns, fetch, beats / words_per_cycle), beats
 
 
 def tiling_cost(layer: LayerShape, tiling: Tiling, array: Array, machine: Machine) -> Cost:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -63,7 +64,7 @@ class Placement:
         """Planes of each segment."""
         return [plane_count(b - a, self.lanes) for a, b in zip(self.splits, self.splits[1:])]
 
-    @property
+    @cached_property
     def planes(self) -> int:
         return sum(self.segment_planes())
 

@@ -28,7 +28,7 @@ from codegen.options import EngineOptions
 from codegen.lowering.pictures import first_shared, placed_apart, stacked
 from codegen.lowering.placement import Placement, place, read_in_place
 from codegen.lowering.schedule import Program, StoredRows, StoredTensor
-from codegen.lowering.sequence import Traffic, Target, choose_tilings, early_pass, load_fields
+from codegen.lowering.sequence import Costed, Traffic, Target, choose_tilings, early_pass, load_fields
 from codegen.lowering.tiling import Cutter, LayerShape, Tiling
 from codegen.performance.board import Board
 from codegen.performance.estimate import cycles
@@ -49,22 +49,26 @@ def build(
     board, timing: of the machine whose modelled cycles decide which array is built, and how layers are cut; the program
     computes the same on any. with_weights, built: see :class:`Program`.
     """
-    machine = Machine.of(board, timing, options.lanes)
+    costed = Costed(Machine.of(board, timing, options.lanes))
+    drafts: list[tuple[Arrangement, Program]] = []
 
     def lowered(arrangement: Arrangement, with_weights: bool) -> Program:
         program = Program(options, arrangement.array, artifacts, arrangement.lowered, with_weights, built)
         for index, one in enumerate(arrangement.lowered):
             begin = len(program.layers)
-            Lowering(program, machine, index, one).run()
+            Lowering(program, costed, index, one).run()
             program.ranges.append((begin, len(program.layers)))
         return batched(program)
 
     def rank(arrangement: Arrangement) -> tuple[bool, int]:
         program = lowered(arrangement, with_weights=False)
+        drafts.append((arrangement, program))
         return not fits(program, board), cycles(program, board, timing)
 
     possible = arrangements(artifacts, options, board.multiplier_bits, board.narrow_multiplier_bits)
-    return lowered(least(possible, rank), with_weights)
+    chosen = least(possible, rank)
+    draft = next((program for arrangement, program in drafts if arrangement is chosen), None)
+    return lowered(chosen, with_weights) if draft is None or with_weights else draft
 
 
 def batched(program: Program) -> Program:
@@ -91,10 +95,10 @@ class Planned:
 class Lowering:
     """Lowers one network into a program: places tensors, chooses tilings, then emits layer after layer."""
 
-    def __init__(self, program: Program, machine: Machine, index: int, lowered: Lowered) -> None:
+    def __init__(self, program: Program, costed: Costed, index: int, lowered: Lowered) -> None:
         artifact = lowered.artifact
         self.program = program
-        self.machine = machine
+        self.costed = costed
         self.index = index
         self.stored = artifact.graph.shapes  # what is compared, of all that is stored
         self.artifact = artifact = expanded(artifact)
@@ -133,7 +137,7 @@ class Lowering:
         self.keep_on_chip()
         before: tuple[Traffic, Tiling] | None = None
         bands: dict[str, list[StoredRows]] = {}
-        tilings, _ = choose_tilings([(plan.traffic, plan.cutter) for plan in self.planned], self.machine)
+        tilings, _ = choose_tilings([(plan.traffic, plan.cutter) for plan in self.planned], self.costed)
         for plan, tiling in zip(self.planned, tilings):
             early = early_pass(*before, plan.traffic, tiling) if before else None
             loads = load_fields(
@@ -192,9 +196,9 @@ class Lowering:
     def by_bands(self, linked: list[bool], jobs: list[Job], whole: list[Life]) -> list[Chain]:
         """The chains of layers that are computed by bands of rows. whole: tensors that would be on chip without any."""
 
-        def cycles(some: list[Job]) -> float:
+        def cycles(some: list[Job], limit: float) -> float:
             planned = map(self.planned_job, some)
-            return choose_tilings([(plan.traffic, plan.cutter) for plan in planned], self.machine, TILINGS)[1]
+            return choose_tilings([(plan.traffic, plan.cutter) for plan in planned], self.costed, TILINGS, limit)[1]
 
         placed_jobs = [moved_job(job, whole) for job in jobs]
         found = best_chains(self.graph, linked, placed_jobs, self.program.options.chip_words, cycles)

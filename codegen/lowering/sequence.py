@@ -8,8 +8,10 @@ best of its own may let the next layer start earlier.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
+from codegen.lowering.array import Array
 from codegen.lowering.cost import Cost, Machine, tiling_cost
 from codegen.lowering.fusion import InputPool, Pool
 from codegen.lowering.job import Job
@@ -119,43 +121,58 @@ def wait(before: Cost, early: int | None, cost: Cost, machine: Machine) -> float
     return max(window, cost.load - machine.load_latency, both) - window + weights
 
 
-def costed(cutter: Cutter, machine: Machine, most: int) -> list[tuple[Tiling, Cost]]:
-    """The tilings of a layer that cost least by themselves, at most so many, and what they cost."""
-    found = [(t, tiling_cost(cutter.layer, t, cutter.array, machine)) for t in cutter.candidates()]
-    found.sort(key=lambda o: o[1].inside + o[1].load + o[1].first_weights)
-    return found[:most]
+class Costed:
+    """The tilings of the layers of engines with the same options on one machine, with what they cost.
+
+    Layers of one shape have the same; so the many layers of bands, which are but for their names alike, take little time.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self._known: dict[tuple[Array, LayerShape], list[tuple[Tiling, Cost]]] = {}
+
+    def of(self, cutter: Cutter) -> list[tuple[Tiling, Cost]]:
+        """All that are tried, those that cost least by themselves first. Raises BfpError naming a layer of which nothing fits."""
+        key = cutter.array, replace(cutter.layer, name="")
+        if key not in self._known:
+            found = [(t, tiling_cost(cutter.layer, t, cutter.array, self.machine)) for t in cutter.candidates()]
+            found.sort(key=lambda o: o[1].inside + o[1].load + o[1].first_weights)
+            self._known[key] = found
+        return self._known[key]
 
 
 def choose_tilings(
-    layers: list[tuple[Traffic, Cutter]], machine: Machine, most: int = MOST_CANDIDATES
+    layers: list[tuple[Traffic, Cutter]], costed: Costed, most: int = MOST_CANDIDATES, limit: float = math.inf
 ) -> tuple[list[Tiling], float]:
-    """One tiling for each layer, such that the sum of modelled cycles on this machine is least, and that sum.
+    """One tiling for each layer, such that the sum of modelled cycles on the machine is least, and that sum.
 
-    most: tilings of each layer that are compared.
+    most: tilings of each layer that are compared. limit: where the sum is seen to be more, it is infinite, of no tilings.
     Raises BfpError naming the layer of which nothing fits.
     """
+    every = [costed.of(cutter)[:most] for _, cutter in layers]
+    least_inside = [min(cost.inside for _, cost in options) for options in every]
+    rest = sum(least_inside)  # of what is still to come, at least
+    machine = costed.machine
     best: list[tuple[float, tuple]] = []  # per candidate of the last layer: cycles up to there, and the choices
     known: list[tuple[Tiling, Cost]] = []
     previous: Traffic | None = None
-    alike: dict[LayerShape, list[tuple[Tiling, Cost]]] = {}  # bands of one layer are but for their names
-    for traffic, cutter in layers:
-        shape = replace(cutter.layer, name="")
-        if shape not in alike:
-            alike[shape] = costed(cutter, machine, most)
-        options = alike[shape]
+    for (traffic, _), options, inside in zip(layers, every, least_inside):
+        if min((sofar for sofar, _ in best), default=0.0) + rest > limit + 1:  # a cycle for the rounding of sums
+            return [], math.inf
+        rest -= inside
         found = []
         for tiling, cost in options:
             if previous is None:
                 found.append((cost.load + cost.first_weights + cost.inside, (tiling, None)))
                 continue
-            cycles, chain = min(
-                (
-                    (sofar + wait(c, early_pass(previous, t, traffic, tiling), cost, machine), chain)
-                    for (t, c), (sofar, chain) in zip(known, best)
-                ),
-                key=lambda x: x[0],
-            )
-            found.append((cycles + cost.inside, (tiling, chain)))
+            least, link = math.inf, None
+            for (t, c), (sofar, chain) in zip(known, best):
+                if sofar >= least:  # which waiting does not lessen
+                    continue
+                cycles = sofar + wait(c, early_pass(previous, t, traffic, tiling), cost, machine)
+                if cycles < least:
+                    least, link = cycles, chain
+            found.append((least + cost.inside, (tiling, link)))
         best, known, previous = found, options, traffic
     chosen: list[Tiling] = []
     cycles, link = min(best, key=lambda x: x[0]) if best else (0.0, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from bfp.errors import BfpError
 from bfp.graph import Window
@@ -147,22 +148,22 @@ class LayerShape:
     reads_chip: bool = False
     stores_chip: bool = False
 
-    @property
+    @cached_property
     def edges(self) -> int:
         """Rows that a map gets as it loads, and columns."""
         return 2 if self.planes_again and self.factors == (1, 1) else 0
 
-    @property
+    @cached_property
     def dense(self) -> bool:
         """Whether every output word needs all input words."""
         return self.op.traits.dense
 
-    @property
+    @cached_property
     def weighted(self) -> bool:
         """Whether it has weights."""
         return self.op.weighted
 
-    @property
+    @cached_property
     def stored_beats(self) -> float:
         """Beats of memory per computed word: what is stored of it, and its shortcut.
 

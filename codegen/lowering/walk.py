@@ -242,11 +242,15 @@ class Walk:
     def __init__(self, program: Program) -> None:
         self.layers = [layer.fields for layer in program.layers]
         self.tiles = [tiles(layer) for layer in self.layers]
+        self._works: dict[tuple[int, int], list[Work]] = {}
 
     def works(self, layer: int, number: int) -> list[Work]:
         """All passes over a tile."""
-        tile = self.tiles[layer][number]
-        return [Work(layer, number, tile, n, out) for n, out in enumerate(passes(self.layers[layer], tile))]
+        if (layer, number) not in self._works:
+            tile = self.tiles[layer][number]
+            found = [Work(layer, number, tile, n, out) for n, out in enumerate(passes(self.layers[layer], tile))]
+            self._works[layer, number] = found
+        return self._works[layer, number]
 
     def load(self, layer: int, number: int, first: int, count: int) -> Load | None:
         """Some units of a tile."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from codegen.features import Features
 from codegen.lowering.schedule import Program
-from codegen.lowering.step_tables import StepTables
+from codegen.lowering.step_tables import Table
 from codegen.lowering.tiling import ceil_div
 from codegen.performance.memories import PORTS
 from codegen.performance.ranges import Part, Range, Resource
@@ -71,9 +71,9 @@ def stages_of(program: Program) -> dict[str, StageControl]:
     return STAGES | CHIP_STAGE if program.chip_words else STAGES
 
 
-def stage_parts(program: Program) -> list[Part]:
+def stage_parts(program: Program, tables: list[Table]) -> list[Part]:
     """LUTs of what the stages count, and of the bursts that they walk through."""
-    bounds = {table.name: table.packing.bounds for table in StepTables(program).tables}
+    bounds = {table.name: table.packing.bounds for table in tables}
     built = stages_of(program)
     bits = sum(bounds[stage.table][name].bit_length() for stage in built.values() for name in stage.counters)
     walks = sum(stage.bursts for stage in built.values())
@@ -90,9 +90,9 @@ def stage_parts(program: Program) -> list[Part]:
     ]  # fmt: skip
 
 
-def job_parts(program: Program) -> list[Part]:
+def job_parts(tables: list[Table]) -> list[Part]:
     """LUTs of a step's jobs, which wait in registers for it: a choice between a row and nothing to do."""
-    bits = sum(table.bits for table in StepTables(program).tables)
+    bits = sum(table.bits for table in tables)
     return [Part("choices of a step's jobs", Resource.LUT, HALVES.of(ceil_div(bits, 2)), HALVES.reason)]
 
 
@@ -103,8 +103,8 @@ def copy_luts(program: Program) -> Range:
     return Range.total([HANDSHAKE_LUTS, rounded, ADDRESS_LUTS])
 
 
-def control_parts(program: Program, use: Features) -> list[Part]:
-    """All of the engine's control."""
+def control_parts(program: Program, use: Features, tables: list[Table]) -> list[Part]:
+    """All of the engine's control. tables: of the program's jobs and steps."""
     walks = len({op.traits.loop for op in use.operators})
     pixels = sum({op.traits.loop: program.array.pixels_of(op) for op in use.operators}.values())
     found = [
@@ -121,4 +121,4 @@ def control_parts(program: Program, use: Features) -> list[Part]:
         found.append(("copy of the maps on chip", copy_luts(program), "a process that stores, its counter, and an address"))
     parts = [Part(name, Resource.LUT, luts, reason) for name, luts, reason in found]
     products = Part("products of the control", Resource.DSP, PRODUCT_DSPS, "meant to be counters and adders")
-    return [*parts, products, *stage_parts(program), *job_parts(program)]
+    return [*parts, products, *stage_parts(program, tables), *job_parts(tables)]

@@ -17,13 +17,15 @@ from bfp.artifact import Artifact
 from bfp.deployment import MAX_BATCH
 from bfp.errors import BfpError
 from codegen.lowering.arrangement import arrangements
+from codegen.lowering.array import most_depthwise_pixels
 from codegen.lowering.input_fold import folds
 from codegen.lowering.program import build
 from codegen.options import EngineOptions
 from codegen.performance.board import Board
 from codegen.performance.estimate import estimate
+from codegen.performance.memories import block_rams
 from codegen.performance.ranges import Ranges
-from codegen.performance.resources import refuse_what_does_not_fit
+from codegen.performance.resources import area, refuse_what_does_not_fit
 
 DEFAULT = EngineOptions()
 LANES = (4, 8, 16, 32)
@@ -34,8 +36,11 @@ ARRAY_PARTS = (1, 1 / 2, 1 / 4)  # with which the arrays are compared
 INPUT_PARTS = (1 / 4, 1 / 2, 1, 3 / 2, 2)
 WEIGHT_PARTS = (1 / 4, 1 / 2, 1, 2)
 SUM_PARTS = (1 / 2, 2)
-MAP_BYTES = (1 << 16, 1 << 17, 3 << 16, 1 << 18)  # of on-chip memory for maps
+MAP_BYTES = (1 << 18, 3 << 16, 1 << 17, 1 << 16)  # of on-chip memory for maps
+MAP_PARTS = ((1, 1), (5 / 8, 1 / 2), (1 / 2, 1 / 2))  # of the buffers for inputs and weights beside it
+LEAST_GAIN = 1.005  # in frames per second, without which smaller memories for maps are not tried, either
 WITH_MAPS = 2  # so many arrays of each width, the fastest, are tried with maps on chip
+DEPTHWISE_MORE = (-2, 2, 4)  # pixel lanes that depthwise convolution has more than the array
 REFINED = 6  # so many arrays of each width have their buffers varied, and as many as half of it for each resource
 RESOURCES = ("dsp", "bram36", "lut")
 FIGURES = ("cycles", "frames_per_second", "mac_efficiency", "ddr_bytes", *RESOURCES)
@@ -71,6 +76,15 @@ class Point:
     def chip_bytes(self) -> int:
         """On-chip memory for maps."""
         return self.options.chip_words * self.options.lanes
+
+    @property
+    def depthwise_pixels(self) -> int:
+        """Pixel lanes of depthwise convolution: the array's, unless it has its own."""
+        return self.options.depthwise_pixels or self.macs_per_cycle // (self.options.lanes * self.options.filters)
+
+    def surely_fits(self, board: Board) -> bool:
+        """Whether a board has all that the engine may take, at the high ends of the ranges."""
+        return all(getattr(self.ranges, resource).high <= getattr(board, resource) for resource in RESOURCES)
 
     @property
     def bits(self) -> int:
@@ -166,8 +180,9 @@ class Explorer:
         if array.macs > self.board.dsp * array.products:  # seen before anything is cut
             raise BfpError(f"needs {array.macs // array.products} dsp (modelled)")
         program = build([artifact], options, self.board, with_weights=False)
-        refuse_what_does_not_fit(program, self.board)
-        result = estimate(program, self.board)
+        built = area(program, self.board)
+        refuse_what_does_not_fit(program, self.board, built)
+        result = estimate(program, self.board, built=built)
         figures = {name: result[name] for name in FIGURES}
         return Point(*widths, options, program.array.products, program.array.macs, **figures, ranges=Ranges.of(result))
 
@@ -208,8 +223,7 @@ class Explorer:
 
         Only the first is tried where no layer of the network can take several pictures.
         """
-        mine = [p for p in self.points.values() if (p.weights, p.activations) == widths and p.batch == 1]
-        for point in sorted(mine, key=lambda p: -p.frames_per_second)[: REFINED // 2]:
+        for point in self.leading(widths, 1):
             lanes = point.macs_per_cycle // (point.options.lanes * point.options.filters)
             for batch in sorted({2, *(times * lanes for times in (1, 2, 4))} & set(range(2, MAX_BATCH + 1))):
                 options = replace(point.options, batch=batch)
@@ -217,22 +231,55 @@ class Explorer:
                 if "no layer" in self.refused.get((*widths, options), ""):
                     return
 
+    def leading(self, widths: tuple[int, int], count: int) -> list[Point]:
+        """So many of the fastest engines for one picture at a time, and as many of those that surely fit the board."""
+        mine = [p for p in self.points.values() if (p.weights, p.activations) == widths and p.batch == 1]
+        mine.sort(key=lambda p: -p.frames_per_second)
+        sure = [p for p in mine if p.surely_fits(self.board)]
+        return list(dict.fromkeys([*mine[:count], *sure[:count]]))
+
     def folds(self, widths: tuple[int, int]) -> None:
         """The fastest engines with inputs folded, where they can be."""
-        mine = [p for p in self.points.values() if (p.weights, p.activations) == widths]
-        for point in sorted(mine, key=lambda p: -p.frames_per_second)[:REFINED]:
+        for point in self.leading(widths, 2):
             if folds([self.narrowed[widths]], point.options.lanes):
                 self.point(widths, replace(point.options, fold_input=1))
 
+    def depthwise(self, widths: tuple[int, int]) -> None:
+        """The fastest engines with fewer and with more pixel lanes of depthwise convolution, where the network has any."""
+        if all(node.op != "depthwise" for node in self.artifact.graph.nodes):
+            return
+        for point in self.leading(widths, 1):
+            for pixels in (point.depthwise_pixels + more for more in DEPTHWISE_MORE):
+                if 1 <= pixels <= most_depthwise_pixels(point.options.pixels):
+                    self.point(widths, replace(point.options, depthwise_pixels=pixels))
+
     def maps(self, widths: tuple[int, int], options: EngineOptions) -> None:
-        """Several sizes of on-chip memory for maps, which takes the block RAM that smaller buffers leave, for one array."""
-        for part in (1, 1 / 2):
-            for size in MAP_BYTES:
-                buffers = scaled(options.lanes, options.filters, options.pixels, part, part, 1)
-                self.point(widths, replace(buffers, chip_words=size // options.lanes))
+        """Several sizes of on-chip memory for maps, which takes the block RAM that smaller buffers leave, for one array.
+
+        The largest first for which there is block RAM; smaller ones where that one makes the network faster.
+        """
+        for inputs, weights in MAP_PARTS:
+            buffers = scaled(options.lanes, options.filters, options.pixels, inputs, weights, 1)
+            without = self.point(widths, buffers)
+            if without is None:
+                continue
+            for words in (size // options.lanes for size in MAP_BYTES):
+                if without.bram36 + block_rams(8 * options.lanes, words) > self.board.bram36:
+                    continue
+                point = self.point(widths, replace(buffers, chip_words=words))
+                if point and point.frames_per_second < LEAST_GAIN * without.frames_per_second:
+                    break
+
+    def levers(self, widths: tuple[int, int], arrays: Iterable[EngineOptions]) -> None:
+        """What some arrays may have besides, one after the other, each for the engines that are fastest by then: maps on
+        chip, folded inputs, lanes of depthwise convolution, and batches."""
+        for options in arrays:
+            self.maps(widths, options)
+        for lever in (self.folds, self.depthwise, self.batches):
+            lever(widths)
 
     def search(self, widths: tuple[int, int]) -> None:
-        """Arrays first; then the buffers of the promising ones: the fastest, and those on a front; then folded inputs, and batches."""
+        """Arrays first; then the buffers of the promising ones: the fastest, and those on a front; then all levers."""
         found = list(self.arrays(widths))
         promising = sorted(found, key=lambda p: -p.frames_per_second)[:REFINED]
         for resource in RESOURCES:
@@ -240,10 +287,7 @@ class Explorer:
         arrays = list(dict.fromkeys(p.options for p in promising))
         for options in arrays:
             self.buffers(widths, options)
-        for options in arrays[:WITH_MAPS]:
-            self.maps(widths, options)
-        self.folds(widths)
-        self.batches(widths)
+        self.levers(widths, arrays[:WITH_MAPS])
 
 
 def price(point: Point, cost: str) -> int:
@@ -255,7 +299,7 @@ def price(point: Point, cost: str) -> int:
 def front(points: Iterable[Point], cost: str) -> list[Point]:
     """Points that no other equals or beats in both frames per second and ``cost``, the cheapest first.
 
-    cost: one of RESOURCES, "chip_bytes", "batch" or "bits" (see :func:`price`). Of points equal in both, the first is kept.
+    cost: one of RESOURCES, "chip_bytes", "depthwise_pixels", "batch" or "bits" (see :func:`price`). Of points equal in both, the first is kept.
     """
     best: list[Point] = []
     for point in sorted(points, key=lambda p: (price(p, cost), -p.frames_per_second)):

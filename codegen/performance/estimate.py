@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
+from codegen.lowering.array import Array
 from codegen.lowering.schedule import Program
 from codegen.performance.board import Board
 from codegen.performance.counts import BEATS
-from codegen.performance.ranges import Range, Ranges, Resource
+from codegen.performance.ranges import Area, Range, Ranges, Resource
 from codegen.performance.resources import area, warnings
-from codegen.performance.steps import program_counts, program_steps
+from codegen.performance.steps import ProgramCounts, StepCounts, program_steps
 from codegen.performance.timing import TIMINGS, Timing, Timings
 
 
@@ -62,17 +63,22 @@ class LayerEstimate:
 
 def steps(program: Program, board: Board, timing: Timing, begin: int = 0, end: int | None = None) -> list[Step]:
     """All steps of a run of a program's layers ``begin`` to before ``end``, of all of them for None, in order."""
+    return timed(program_steps(program, begin, end), program.array, board, timing)
+
+
+def timed(counted: list[StepCounts], array: Array, board: Board, timing: Timing) -> list[Step]:
+    """Steps that are counted, with their modelled cycles."""
     found: list[Step] = []
-    beat_cycles = program.array.lanes / board.bytes_per_cycle
+    beat_cycles = array.lanes / board.bytes_per_cycle
     burst = timing.memory_latency + timing.loop_overhead  # until its first beat
-    for step in program_steps(program, begin, end):
+    for step in counted:
         load, load_beats, fetched, compute, beats = 0, 0, 0, 0, 0
         if step.count and step.coming is not None:
             tile, part = step.coming, step.count / step.coming.units
             load_beats = math.ceil(tile.load_beats * part)
             # on-chip memory gives a beat a cycle, as the ports do, and waits for nothing
             begins = timing.loop_overhead if tile.chip_beats else timing.memory_latency
-            load = max(step.bursts_in() * burst + load_beats, begins + math.ceil(max(tile.load, tile.chip_beats) * part))
+            load = max(step.bursts_in * burst + load_beats, begins + math.ceil(max(tile.load, tile.chip_beats) * part))
         if step.weights is not None and step.weights.weights:
             fetched = timing.memory_latency + step.weights.weights
             fetched += 3 * timing.loop_overhead * step.weights.outputs
@@ -94,17 +100,17 @@ def steps(program: Program, board: Board, timing: Timing, begin: int = 0, end: i
     return found
 
 
-def estimate_layers(program: Program, board: Board, timing: Timing) -> list[LayerEstimate]:
+def estimate_layers(program: Program, counted: ProgramCounts, board: Board, timing: Timing) -> list[LayerEstimate]:
     """Cycles of every layer: those of the steps that compute it, and of those in which only it loads.
 
-    They run one after the other, for one picture alone: layers that take several do so for places of others as well.
+    counted: of the program. Layers run one after the other, for one picture alone: layers that take several do so for places of others as well.
     """
-    array = program.array
+    array, run = program.array, counted.steps()
     own: list[list[Step]] = [[] for _ in program.layers]
-    for step in steps(program, board, timing):
+    for step in timed(run, array, board, timing):
         own[step.layer].append(step)
     found = []
-    for layer, mine, counts in zip(program.layers, own, program_counts(program)):
+    for layer, mine, counts in zip(program.layers, own, counted.layers(run)):
         beats = sum(counts[n] for n in BEATS)
         cycles, compute = sum(s.cycles for s in mine), sum(s.compute for s in mine)
         if compute >= max(sum(s.memory for s in mine), 0.9 * sum(s.cycles - s.overhead for s in mine)):
@@ -136,19 +142,22 @@ def cycles(program: Program, board: Board, timing: Timing, begin: int = 0, end: 
     return sum(step.cycles for step in steps(program, board, timing, begin, end))
 
 
-def cycle_range(program: Program, board: Board, timings: Timings, begin: int = 0, end: int | None = None) -> Range:
+def cycle_range(
+    counted: ProgramCounts, board: Board, timings: Timings, begin: int = 0, end: int | None = None
+) -> Range:
     """Cycles of all steps: with all latencies and the memory at their best, as is likely, and at their worst.
 
     begin, end: as of ``cycles``.
     """
+    run, array = counted.steps(begin, end), counted.program.array
     machines = zip(board.memories, timings)
-    return Range(*(cycles(program, at, timing, begin, end) for at, timing in machines))
+    return Range(*(sum(step.cycles for step in timed(run, array, at, timing)) for at, timing in machines))
 
 
-def batch_range(program: Program, board: Board, timings: Timings) -> Range:
+def batch_range(counted: ProgramCounts, board: Board, timings: Timings) -> Range:
     """Cycles of all runs of the engine that a full batch of pictures takes; what the host does between them is not in it."""
     return Range.total(
-        cycle_range(program, board, timings, begin, end).times(count) for begin, end, count in program.calls
+        cycle_range(counted, board, timings, begin, end).times(count) for begin, end, count in counted.program.calls
     )
 
 
@@ -163,22 +172,23 @@ def frame_range(cycles: Range, board: Board, pictures: int = 1) -> Range:
     return Range(*(round(clock / count, 2) for count in (cycles.high, cycles.likely, cycles.low)))
 
 
-def estimate(program: Program, board: Board, timings: Timings = TIMINGS) -> dict:
+def estimate(program: Program, board: Board, timings: Timings = TIMINGS, built: Area | None = None) -> dict:
     """Everything as a dictionary for estimate.json. All figures are modelled, none is measured on hardware.
 
     Single figures are the likely ones; "ranges" and "parts" have their low and high ends as well. "cycles" are those of one
     picture alone, "latency_ms" its time; with the engine option ``batch`` frames per second, bytes and shares of the
-    array are those of full batches, of "batch_cycles" each.
+    array are those of full batches, of "batch_cycles" each. built: the program's area, where that is known.
     """
-    layers = estimate_layers(program, board, timings.likely)
+    counted = ProgramCounts(program)
+    layers = estimate_layers(program, counted, board, timings.likely)
     total = sum(layer.cycles for layer in layers)
-    spans = cycle_range(program, board, timings)
+    spans = cycle_range(counted, board, timings)
     batch, latency = program.options.batch, latency_range(spans, board)
-    full = batch_range(program, board, timings) if batch > 1 else spans
+    full = batch_range(counted, board, timings) if batch > 1 else spans
     frames = frame_range(full, board, batch)
     ddr_bytes = sum(layer.ddr_bytes // layer.pictures for layer in layers)
     macs = sum(layer.macs for layer in program.layers)
-    built, network = area(program, board), program.title
+    built, network = built or area(program, board), program.title
     totals = {resource.value: built.total(resource) for resource in Resource}
     return {
         "modelled": True,

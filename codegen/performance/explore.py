@@ -32,6 +32,8 @@ from codegen.performance.ranges import Ranges
 
 WIDTHS = ((8, 8), (6, 6), (5, 5), (4, 4))  # of weights and activations
 
+CHOSEN = ("bits", "batch", "chip_bytes", "depthwise_pixels")  # what else of a point is written
+
 _worker: list[Explorer] = []  # of a process of explore's pool
 
 
@@ -54,9 +56,10 @@ def explore(
 
     current: the engine that the network has now; it is a point, too. widths:
     pairs (weights, activations) besides the artifact's own; wider ones count as
-    its own. "current", "best" (of each width), "batched" and "fronts" index "points". "best" and the fronts are of engines
-    that take one picture at a time, but for the fronts whose cost is "batch"; "batched" are the fastest that take several,
-    of each width where they are faster than the best.
+    its own. "current", "best" (of each width), "surely", "batched" and "fronts" index "points". "best" and the fronts are of
+    engines that take one picture at a time, but for the fronts whose cost is "batch"; "surely" are the fastest of those that
+    fit at the high ends of all ranges, of each width where that is not the best; "batched" are the fastest that take
+    several, of each width where they are faster than the best.
     Raises BfpError where no engine fits the board.
     """
     own = widths_of(artifact)
@@ -81,6 +84,9 @@ def explore(
     number = {id(p): n for n, p in enumerate(points)}
     every = {pair: [p for p in points if (p.weights, p.activations) == pair] for pair in pairs}
     single = {pair: [p for p in mine if p.batch == 1] for pair, mine in every.items()}
+    best = [fastest(mine) for mine in single.values() if mine]
+    sure = [[p for p in mine if p.surely_fits(board)] for mine in single.values()]
+    surely = [fastest(mine) for mine in sure if mine and fastest(mine) not in best]
     batched = [fastest(mine) for mine in every.values() if mine and fastest(mine).batch > 1]
     return {
         "modelled": True,
@@ -91,30 +97,33 @@ def explore(
         "limits": {resource: getattr(board, resource) for resource in RESOURCES},
         "widths": [list(pair) for pair in pairs],
         "current": None if now is None else number[id(now)],
-        "best": [number[id(fastest(mine))] for mine in single.values() if mine],
+        "best": [number[id(p)] for p in best],
+        "surely": [number[id(p)] for p in surely],
         "batched": [number[id(p)] for p in batched],
         "refused": dict(refused),
         "fronts": [{**of, "points": [number[id(p)] for p in chosen]} for of, chosen in _fronts(single, every, bool(batched))],
-        "points": [{**asdict(p), "bits": p.bits, "batch": p.batch, "chip_bytes": p.chip_bytes} for p in points],
+        "points": [{**asdict(p), **{name: getattr(p, name) for name in CHOSEN}} for p in points],
     }
 
 
 def _fronts(single: dict[tuple, list], every: dict[tuple, list], batches: bool) -> Iterator[tuple[dict, list]]:
     """What each front is of, and its points. single, every: points by their widths, of one picture at a time and of all;
     batches: whether there is a front of them."""
-    maps = any(p.chip_bytes for mine in single.values() for p in mine)
-    costs = [(cost, single) for cost in RESOURCES] + [("chip_bytes", single)] * maps + [("batch", every)] * batches
+    points = [p for mine in single.values() for p in mine]
+    maps, lanes = any(p.chip_bytes for p in points), any(p.options.depthwise_pixels for p in points)
+    costs = [(cost, single) for cost in RESOURCES] + [("chip_bytes", single)] * maps
+    costs += [("depthwise_pixels", single)] * lanes + [("batch", every)] * batches
     for cost, of_widths in costs:
         for (weights, activations), mine in of_widths.items():
             yield {"cost": cost, "weights": weights, "activations": activations}, front(mine, cost)
-    yield {"cost": "bits"}, front([p for mine in single.values() for p in mine], "bits")
+    yield {"cost": "bits"}, front(points, "bits")
 
 
 def section(point: dict, board: Board) -> str:
     """The [engine] section of a network file for an entry of "points"."""
     names = ("lanes", "filters", "pixels", "input_words", "weight_steps", "tile_blocks", "chip_words")
     names += ("batch",) if point["options"]["batch"] > 1 else ()
-    names += ("fold_input",) if point["options"]["fold_input"] else ()
+    names += tuple(name for name in ("fold_input", "depthwise_pixels") if point["options"][name])
     options = [f"{name} = {point['options'][name]}" for name in names]
     return "\n".join(["[engine]", f'board = "{board.word}"', *options])
 
@@ -126,7 +135,8 @@ def table(result: dict) -> list[str]:
         f"{'DSP':>5} {'BRAM36':>6} {'LUT (low to high)':>24}  (all modelled)"
     ]
     batched = [(f"batches of {result['points'][i]['batch']}", i) for i in result["batched"]]
-    for name, index in [("now", result["current"]), *(("best", i) for i in result["best"]), *batched]:
+    best = [("best", i) for i in result["best"]] + [("best that surely fits", i) for i in result["surely"]]
+    for name, index in [("now", result["current"]), *best, *batched]:
         if index is not None:
             p = result["points"][index]
             o = p["options"]
@@ -139,6 +149,29 @@ def table(result: dict) -> list[str]:
     refused = sum(result["refused"].values())
     lines.append(f"{len(result['points'])} engines fit {result['board']}, {refused} are refused:")
     return lines + [f"{count:7} {why}" for why, count in result["refused"].items()]
+
+
+def advice(result: dict, board: Board) -> list[str]:
+    """What to paste, for the artifact's own widths: of the best engine, and, where these are others, of the best one that
+    surely fits and of the best one that takes several pictures."""
+    own, points = result["widths"][0], result["points"]
+
+    def chosen(key: str) -> list[dict]:
+        return [p for p in (points[i] for i in result[key]) if [p["weights"], p["activations"]] == own]
+
+    found = []
+    for point in chosen("best"):
+        where = f"{result['network']} on {result['board']} at {point['weights']}/{point['activations']} bits"
+        found.append(f"modelled best for {where}: {Ranges.of(point).frames_per_second} frames/s")
+        found.append(section(point, board))
+    for point in chosen("surely"):
+        found.append(f"of those that fit at the high ends of all figures: {Ranges.of(point).frames_per_second} frames/s")
+        found.append(section(point, board))
+    for point in chosen("batched"):
+        alone = f"one alone in {point['cycles'] / board.clock_mhz / 1e3:.1f} ms (modelled)"
+        found.append(f"with batches of {point['batch']} pictures {Ranges.of(point).frames_per_second} frames/s, {alone}:")
+        found.append(section(point, board))
+    return found
 
 
 def parse_widths(words: list[str]) -> list[tuple[int, int]]:
@@ -172,18 +205,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {printable(sentence(error))}", file=sys.stderr)
         return 2
     print(*table(result), sep="\n")
-    best = result["points"][result["best"][0]]
-    print(
-        f"\nmodelled best for {result['network']} on {result['board']} at {best['weights']}/{best['activations']} bits"
-        f": {Ranges.of(best).frames_per_second} frames/s\n\n{section(best, board)}\n"
-    )
-    if result["batched"]:
-        many = result["points"][result["batched"][0]]
-        milliseconds = many["cycles"] / board.clock_mhz / 1e3
-        print(
-            f"with batches of {many['batch']} pictures {Ranges.of(many).frames_per_second} frames/s, one alone in "
-            f"{milliseconds:.1f} ms (modelled):\n\n{section(many, board)}\n"
-        )
+    print("", *advice(result, board), sep="\n\n")
+    print()
     print(f"{arguments.folder / 'explore.svg'}, explore.json; {time.perf_counter() - start:.1f} s")
     return 0
 

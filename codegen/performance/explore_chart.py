@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from html import escape
 
-PANEL_WIDTH, PANEL_HEIGHT, LEFT, TOP, GAP = 480, 300, 70, 70, 70
+from bfp.names import cut
+
+PANEL_WIDTH, PANEL_HEIGHT, LEFT, TOP, GAP = 480, 300, 70, 96, 76
+MOST_NAME = 40  # characters of a network's name
 COLOURS = ("#1b6ca8", "#c05a00", "#3a7d34", "#8a3a8f", "#6b6b6b", "#a83232")
-PANELS = (
-    ("lut", "LUT"),
-    ("dsp", "DSP"),
-    ("bram36", "block RAM (36 kbit)"),
-    ("bits", "bits of a weight and an activation together"),
-    ("chip_bytes", "bytes of on-chip memory for maps"),
-    ("batch", "pictures of a batch"),
+KIB = 1024
+PANELS = (  # what a point costs, the words of its axis, and in units of how much they count
+    ("lut", "LUT", 1),
+    ("dsp", "DSP", 1),
+    ("bram36", "block RAM (36 kbit)", 1),
+    ("bits", "bits of a weight and an activation together", 1),
+    ("chip_bytes", "KiB of on-chip memory for maps", KIB),
+    ("depthwise_pixels", "pixel lanes of depthwise convolution", 1),
+    ("batch", "pictures of a batch", 1),
 )
 
 
@@ -39,10 +44,11 @@ def describe(point: dict) -> str:
     o = point["options"]
     batch = f", batches of {o['batch']}" if o["batch"] > 1 else ""
     folded = ", folded input" if o["fold_input"] else ""
+    depthwise = f", depthwise_pixels {o['depthwise_pixels']}" if o["depthwise_pixels"] else ""
     return (
         f"{point['weights']}/{point['activations']} bits, {o['lanes']} x {o['filters']} x {o['pixels']} lanes, "
         f"input_words {o['input_words']}, weight_steps {o['weight_steps']}, tile_blocks {o['tile_blocks']}, "
-        f"chip_words {o['chip_words']}{folded}{batch}: "
+        f"chip_words {o['chip_words']}{depthwise}{folded}{batch}: "
         f"{ranged(point, 'frames_per_second')} frames/s, {ranged(point, 'dsp')} DSP, {ranged(point, 'bram36')} BRAM36, "
         f"{ranged(point, 'lut')} LUT"
     )
@@ -89,15 +95,15 @@ class Panel:
         path = f"M{left:.1f} {y:.1f}H{right:.1f}M{x:.1f} {low:.1f}V{high:.1f}"
         return f'<path class="range" d="{path}" fill="none" stroke="{colour}" stroke-opacity="0.35"/>'
 
-    def axes(self, title: str) -> list[str]:
+    def axes(self, title: str, unit: int) -> list[str]:
         bottom = self.y + PANEL_HEIGHT
         parts = [
             f'<path d="M{self.x:.1f} {self.y:.1f}V{bottom:.1f}H{self.x + PANEL_WIDTH:.1f}" fill="none" stroke="#222"/>',
             f'<text x="{self.x + PANEL_WIDTH / 2:.1f}" y="{bottom + 36:.1f}" text-anchor="middle">{title}</text>',
-            f'<text x="{self.x:.1f}" y="{self.y - 8:.1f}" text-anchor="middle">frames/s (modelled)</text>',
+            f'<text x="{self.x:.1f}" y="{self.y - 14:.1f}" text-anchor="middle">frames/s (modelled)</text>',
         ]
-        for value in ticks(self.right):
-            x, _ = self.place(value, 0)
+        for value in ticks(self.right / unit):
+            x, _ = self.place(value * unit, 0)
             parts.append(f'<text x="{x:.1f}" y="{bottom + 18:.1f}" text-anchor="middle">{value:g}</text>')
         for value in ticks(self.top):
             _, y = self.place(0, value)
@@ -109,9 +115,9 @@ class Panel:
             parts.append(f'<path d="M{x:.1f} {self.y:.1f}V{bottom:.1f}" stroke="#999" stroke-dasharray="4 3"/>')
         return parts
 
-    def draw(self, title: str) -> list[str]:
+    def draw(self, title: str, unit: int) -> list[str]:
         points = self.result["points"]
-        parts = self.axes(title) + [self.dot(p, False) for p in self.points]
+        parts = self.axes(title, unit) + [self.dot(p, False) for p in self.points]
         for line in (f for f in self.result["fronts"] if f["cost"] == self.cost and f["points"]):
             chosen = [points[i] for i in line["points"]]
             (x, y), *rest = [self.at(p) for p in chosen]
@@ -136,16 +142,16 @@ def chart(result: dict) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
         'font-size="12"><rect width="100%" height="100%" fill="#fff"/>',
-        f'<text x="{LEFT}" y="22" font-size="15" font-weight="bold">{escape(result["network"])} on '
+        f'<text x="{LEFT}" y="22" font-size="15" font-weight="bold">{escape(cut(result["network"], MOST_NAME))} on '
         f"{escape(result['board'])}, modelled: {fitting} engines that fit, {refused} refused</text>",
         f'<text x="{LEFT}" y="42">lines: Pareto fronts; thin: their points\' ranges; dashed: the board\'s limit; '
         "cross: the present engine</text>",
     ]
     for i, (w, a) in enumerate(result["widths"]):
-        x = LEFT + 640 + 95 * i
-        parts.append(f'<circle cx="{x}" cy="38" r="5" fill="{COLOURS[i % len(COLOURS)]}"/>')
-        parts.append(f'<text x="{x + 10}" y="42">{w}/{a} bits</text>')
-    for i, (cost, title) in enumerate(panels):
+        x = LEFT + 95 * i
+        parts.append(f'<circle cx="{x + 5}" cy="58" r="5" fill="{COLOURS[i % len(COLOURS)]}"/>')
+        parts.append(f'<text x="{x + 15}" y="62">{w}/{a} bits</text>')
+    for i, (cost, title, unit) in enumerate(panels):
         x = LEFT + (i % 2) * (PANEL_WIDTH + LEFT)
-        parts += Panel(result, cost, x, TOP + 10 + (i // 2) * (PANEL_HEIGHT + GAP)).draw(title)
+        parts += Panel(result, cost, x, TOP + 10 + (i // 2) * (PANEL_HEIGHT + GAP)).draw(title, unit)
     return "\n".join([*parts, "</svg>"]) + "\n"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from codegen.features import Features
 from codegen.lowering.schedule import Program
-from codegen.lowering.step_tables import StepTables
+from codegen.lowering.step_tables import Table
 from codegen.lowering.tiling import ceil_div
 from codegen.performance.ranges import Part, Range, Resource, Spread
 from codegen.performance.spreads import BLOCK_SHAPES, LUT_CONSTANTS, LUT_MEMORIES
@@ -89,9 +89,8 @@ def block_memory(memory: Memory) -> Part:
     return Part(memory.name, Resource.BRAM36, Range(likely, likely, max(likely, most)), BLOCK_SHAPES)
 
 
-def job_memories(program: Program) -> tuple[Memory, ...]:
+def job_memories(tables: list[Table]) -> tuple[Memory, ...]:
     """The tables of jobs and steps."""
-    tables = StepTables(program).tables
     return tuple(Memory(f"table {t.name}", 1, t.bits, len(t.rows), constant=True) for t in tables)
 
 
@@ -102,9 +101,9 @@ def shallow(found: tuple[Memory, ...], name: str, constant: bool, spread: Spread
     return Part(name, Resource.LUT, spread.of(count), spread.reason)
 
 
-def memory_parts(program: Program, use: Features) -> list[Part]:
-    """Block RAMs of all memories, and LUTs of the shallow ones."""
-    found = (*memories(program, use), *job_memories(program))
+def memory_parts(program: Program, use: Features, tables: list[Table]) -> list[Part]:
+    """Block RAMs of all memories, and LUTs of the shallow ones. tables: of the program's jobs and steps."""
+    found = (*memories(program, use), *job_memories(tables))
     return [
         *(block_memory(memory) for memory in found),
         shallow(found, "shallow memories", constant=False, spread=LUT_MEMORIES),

@@ -11,6 +11,7 @@ import math
 from bfp.errors import BfpError
 from codegen.features import Features, features
 from codegen.lowering.schedule import Program
+from codegen.lowering.step_tables import StepTables
 from codegen.performance.board import Board
 from codegen.performance.control import control_parts
 from codegen.performance.logic import logic_parts
@@ -43,13 +44,13 @@ def dsp_parts(program: Program, use: Features) -> list[Part]:
 
 def area(program: Program, board: Board) -> Area:
     """Modelled DSP, BRAM36 and LUT of the engine and of what is drawn around it, by part."""
-    use = features(program)
+    use, tables = features(program), StepTables(program).tables
     return Area(
         (
             *dsp_parts(program, use),
-            *memory_parts(program, use),
+            *memory_parts(program, use, tables),
             *logic_parts(program, use),
-            *control_parts(program, use),
+            *control_parts(program, use, tables),
             *surrounding_parts(board, program.options.lanes),
         )
     )
@@ -65,9 +66,12 @@ def fits(program: Program, board: Board) -> bool:
     return all(built.total(resource).likely <= getattr(board, resource.value) for resource in ADVICE)
 
 
-def refuse_what_does_not_fit(program: Program, board: Board) -> None:
-    """Raise BfpError, with what to change, where a program likely exceeds the board: ChipTooSmall for its engine."""
-    built, name = area(program, board), program.title
+def refuse_what_does_not_fit(program: Program, board: Board, built: Area | None = None) -> None:
+    """Raise BfpError, with what to change, where a program likely exceeds the board: ChipTooSmall for its engine.
+
+    built: its area, where that is known.
+    """
+    built, name = built or area(program, board), program.title
     for resource, advice in ADVICE.items():
         needed, there = built.total(resource).likely, getattr(board, resource.value)
         if needed > there:

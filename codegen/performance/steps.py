@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from codegen.performance.counts import COUNTED, PassCounts, TileCounts, layer_tiles
 from codegen.lowering.schedule import Program
@@ -25,6 +26,7 @@ class StepCounts:
     count: int
     weights: PassCounts | None
 
+    @cached_property
     def bursts_in(self) -> int:
         """Bursts that the lines of the next tile take."""
         if self.coming is None:
@@ -33,45 +35,61 @@ class StepCounts:
         return self.coming.map_lines.bursts(self.first * lines, (self.first + self.count) * lines)
 
 
-def program_steps(program: Program, begin: int = 0, end: int | None = None) -> list[StepCounts]:
-    """The steps of a run of layers ``begin`` to before ``end``, of all of them for None, in order (hls/engine.cpp)."""
-    end = len(program.layers) if end is None else end
-    tiles = [layer_tiles(layer, program.array) for layer in program.layers]
+class ProgramCounts:
+    """What is counted of a program, once for all that is made of it."""
 
-    def counts(work: Work | None) -> PassCounts | None:
-        return tiles[work.layer][work.tile_number].passes[work.number] if work else None
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self._tiles = [layer_tiles(layer, program.array) for layer in program.layers]
+        self._walked = Walk(program).steps
 
-    found: list[StepCounts] = []
-    for step in Walk(program).steps:
-        starts = step.enters and step.layer == begin
-        if not begin <= step.layer < end or (step.enters and not step.waits and not starts):
-            continue  # only a run that starts with a layer enters it where steps before it load for it
-        load = step.load if step.load and step.load.layer < end else None
-        weights = step.weights if step.weights and step.weights.layer < end else None
-        found.append(
-            StepCounts(
-                layer=step.layer,
-                now=counts(step.work),
-                coming=tiles[load.layer][load.number] if load else None,
-                coming_layer=load.layer if load else step.layer,
-                first=load.first if load else 0,
-                count=load.count if load else 0,
-                weights=None if step.enters and not starts else counts(weights),
+    def steps(self, begin: int = 0, end: int | None = None) -> list[StepCounts]:
+        """The steps of a run of layers ``begin`` to before ``end``, of all of them for None, in order (hls/engine.cpp)."""
+        end = len(self.program.layers) if end is None else end
+        found: list[StepCounts] = []
+        for step in self._walked:
+            starts = step.enters and step.layer == begin
+            if not begin <= step.layer < end or (step.enters and not step.waits and not starts):
+                continue  # only a run that starts with a layer enters it where steps before it load for it
+            load = step.load if step.load and step.load.layer < end else None
+            weights = step.weights if step.weights and step.weights.layer < end else None
+            found.append(
+                StepCounts(
+                    layer=step.layer,
+                    now=self._pass(step.work),
+                    coming=self._tiles[load.layer][load.number] if load else None,
+                    coming_layer=load.layer if load else step.layer,
+                    first=load.first if load else 0,
+                    count=load.count if load else 0,
+                    weights=None if step.enters and not starts else self._pass(weights),
+                )
             )
-        )
-    return found
+        return found
+
+    def _pass(self, work: Work | None) -> PassCounts | None:
+        return self._tiles[work.layer][work.tile_number].passes[work.number] if work else None
+
+    def layers(self, steps: list[StepCounts]) -> list[dict[str, int]]:
+        """Counts of every layer, by the names of COUNTED. steps: of a run of all."""
+        found = []
+        for tiles in self._tiles:
+            total = dict.fromkeys(COUNTED, 0)
+            for tile in tiles:
+                for name, n in tile.counts.items():
+                    total[name] += n
+            found.append(total)
+        for step in steps:
+            if step.count:
+                found[step.coming_layer]["bursts_in"] += step.bursts_in
+        return found
+
+
+def program_steps(program: Program, begin: int = 0, end: int | None = None) -> list[StepCounts]:
+    """The steps of a run of some of a program's layers, as :class:`ProgramCounts` has them."""
+    return ProgramCounts(program).steps(begin, end)
 
 
 def program_counts(program: Program) -> list[dict[str, int]]:
     """Counts of every layer, by the names of COUNTED."""
-    found = []
-    for layer in program.layers:
-        total = dict.fromkeys(COUNTED, 0)
-        for tile in layer_tiles(layer, program.array):
-            for name, n in tile.counts.items():
-                total[name] += n
-        found.append(total)
-    for step in program_steps(program):
-        if step.count:
-            found[step.coming_layer]["bursts_in"] += step.bursts_in()
-    return found
+    counted = ProgramCounts(program)
+    return counted.layers(counted.steps())
