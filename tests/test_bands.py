@@ -28,7 +28,9 @@ def everything(monkeypatch):
     """Every chain that fits is computed by bands, by as many as are tried."""
     best = bands.best_chains
     monkeypatch.setattr(
-        lowering, "best_chains", lambda graph, linked, jobs, words, cycles: best(graph, linked, jobs, words, lambda x: -len(x))
+        lowering,
+        "best_chains",
+        lambda graph, linked, jobs, words, cycles: best(graph, linked, jobs, words, lambda some, limit: -len(some)),
     )
 
 

@@ -37,13 +37,9 @@ from codegen.performance.timing import Timing
 
 
 def build(
-    artifacts: list[Artifact],
-    options: EngineOptions,
-    board: Board,
-    with_weights: bool = True,
-    timing: Timing = Timing(),
+    artifacts: list[Artifact], options: EngineOptions, board: Board, with_weights: bool = True, timing: Timing = Timing(),
     built: Kernel | None = None,
-) -> Program:
+) -> Program:  # fmt: skip
     """One program that runs the networks one after the other. Raises BfpError naming the layer.
 
     board, timing: of the machine whose modelled cycles decide which array is built, and how layers are cut; the program
@@ -65,10 +61,9 @@ def build(
         drafts.append((arrangement, program))
         return not fits(program, board), cycles(program, board, timing)
 
-    possible = arrangements(artifacts, options, board.multiplier_bits, board.narrow_multiplier_bits)
-    chosen = least(possible, rank)
+    chosen = least(arrangements(artifacts, options, board.multiplier_bits, board.narrow_multiplier_bits), rank)
     draft = next((program for arrangement, program in drafts if arrangement is chosen), None)
-    return lowered(chosen, with_weights) if draft is None or with_weights else draft
+    return draft if draft and not with_weights else lowered(chosen, with_weights)
 
 
 def batched(program: Program) -> Program:

@@ -16,8 +16,10 @@ from dataclasses import dataclass, replace
 from bfp.artifact import Artifact
 from bfp.deployment import MAX_BATCH
 from bfp.errors import BfpError
+from bfp.tables import runs_alone
 from codegen.lowering.arrangement import arrangements
 from codegen.lowering.array import most_depthwise_pixels
+from codegen.lowering.engine_operators import ENGINE_OPERATOR, EngineOperator
 from codegen.lowering.input_fold import folds
 from codegen.lowering.program import build
 from codegen.options import EngineOptions
@@ -246,7 +248,7 @@ class Explorer:
 
     def depthwise(self, widths: tuple[int, int]) -> None:
         """The fastest engines with fewer and with more pixel lanes of depthwise convolution, where the network has any."""
-        if all(node.op != "depthwise" for node in self.artifact.graph.nodes):
+        if EngineOperator.DEPTHWISE not in {ENGINE_OPERATOR[n.op] for n in self.artifact.graph.nodes if runs_alone(n.operator)}:
             return
         for point in self.leading(widths, 1):
             for pixels in (point.depthwise_pixels + more for more in DEPTHWISE_MORE):
