@@ -44,7 +44,7 @@ def dsp_parts(program: Program, use: Features) -> list[Part]:
 
 def area(program: Program, board: Board) -> Area:
     """Modelled DSP, BRAM36 and LUT of the engine and of what is drawn around it, by part."""
-    use, tables = features(program), StepTables(program).tables
+    use, tables = features(program), StepTables(program).built
     return Area(
         (
             *dsp_parts(program, use),
