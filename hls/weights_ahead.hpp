@@ -25,7 +25,7 @@ inline int32_t next_in_queue(int32_t at) {
 // One loop for both, in each iteration one beat in and one beat out at most, so that two ports suffice. With which
 // iteration either begins was chosen so that each beat is there in time, and has gone before its word is written again.
 inline void queue_weights(const WeightsRow &job_row, const QueueRow &queue_row, hls::stream<Word> &pushed,
-                          Word queue[WEIGHT_QUEUE], hls::stream<Word> &popped) {
+                          Word ahead[WEIGHT_QUEUE], hls::stream<Word> &popped) {
 #pragma HLS INLINE off
     const QueueJob job = queue_job(queue_row);
     const int32_t pops = weights_job(job_row).weight_beats;
@@ -35,7 +35,7 @@ inline void queue_weights(const WeightsRow &job_row, const QueueRow &queue_row, 
     int32_t to = job.push_at;
     int32_t from = job.pop_at;
     QueueCheck beats(job);
-    DependenceCheck<WEIGHT_QUEUE> check("queue", WEIGHT_QUEUE_DISTANCE);
+    DependenceCheck<WEIGHT_QUEUE> check("ahead", WEIGHT_QUEUE_DISTANCE);
     if (HAS_WEIGHT_QUEUE) {
     QUEUE_CYCLES:
         for (int32_t n = 0; n < cycles; n = bounded<MOST_QUEUE_CYCLES>(n + 1)) {
@@ -43,19 +43,19 @@ inline void queue_weights(const WeightsRow &job_row, const QueueRow &queue_row, 
 #pragma HLS PIPELINE II=1
 // A beat is read WEIGHT_QUEUE_DISTANCE iterations after it was written, at the earliest, and its word written again so
 // many after that.
-#pragma HLS DEPENDENCE variable=queue type=inter false
+#pragma HLS DEPENDENCE variable=ahead type=inter false
             count(COUNT_QUEUE_WEIGHTS);
             if (n >= job.push_from && n < push_end) {
                 const Word beat = pushed.read();
                 beats.push(to);
                 check.write(n, to);
-                queue[to] = beat;
+                ahead[to] = beat;
                 to = next_in_queue(to);
             }
             if (n >= job.pop_from && n < pop_end) {
                 beats.pop(from);
                 check.read(n, from);
-                popped.write(queue[from]);
+                popped.write(ahead[from]);
                 from = next_in_queue(from);
             }
         }

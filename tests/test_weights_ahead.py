@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections import Counter
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from support.engines import ENGINES, Engine, engine_options, roomy
 from support.random_graphs import random_artifact
+from support.random_heads import random_classifier
 from support.random_inputs import random_input
 
 from bfp.artifact import Artifact
@@ -150,6 +152,23 @@ def test_what_another_run_begins_with_is_not_fetched_ahead():
     for begin, end in program.ranges:
         for step in program_steps(program, begin, end):
             assert all(burst.layer < end for burst in step.queue.bursts)
+
+
+def test_a_batch_fetches_no_weights_in_vain():
+    """The layers that take several pictures begin a run of their own: what is theirs is fetched in that alone, and once."""
+    engine = ENGINES[1]
+    artifacts = [random_classifier(seed, engine.lanes, engine.widest, nodes=4) for seed in (6, 7)]
+    options = replace(engine_options(artifacts, engine), batch=3, weights_ahead=MANY)
+    program = build(artifacts, options, engine.board, with_weights=False)
+    beats: Counter[int] = Counter()
+    for begin, end, count in program.calls:
+        for step in program_steps(program, begin, end):
+            for burst in step.queue.bursts:
+                beats[burst.layer] += burst.beats * count
+    times = {n: count for begin, end, count in program.calls for n in range(begin, end)}
+    counts = program_counts(program)
+    assert set(times.values()) == {1, 3}
+    assert beats == Counter({n: times[n] * c["fetch_weights"] for n, c in enumerate(counts) if c["fetch_weights"]})
 
 
 def test_an_engine_without_it_has_nothing_of_it():

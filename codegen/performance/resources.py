@@ -22,7 +22,7 @@ from codegen.performance.surroundings import surrounding_parts
 LEAST_OF_ARRAY = 0.95  # of the DSPs that are written out
 ADVICE = {
     Resource.DSP: "lower the engine options pixels or filters",
-    Resource.BRAM36: "lower the engine options chip_words, input_words, weight_steps or tile_blocks",
+    Resource.BRAM36: "lower the engine options chip_words, weights_ahead, input_words, weight_steps or tile_blocks",
     Resource.LUT: "lower the engine options pixels or filters",
 }
 

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "loops.hpp"
 #include "schedule.hpp"
 
 namespace sbfp {
