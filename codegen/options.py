@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from bfp.deployment import MAX_BATCH
 from bfp.errors import BfpError
 from bfp.names import shown
+from codegen.lowering.weight_queue import LEAST_WORDS
 
 MOST_DIGITS = 9  # of an option's number
 _RANGES = {
@@ -23,6 +24,7 @@ _RANGES = {
     "chip_words": (0, 1 << 17),
     "fold_input": (0, 1),
     "depthwise_pixels": (0, 34),
+    "weights_ahead": (0, 1 << 16),
 }
 
 
@@ -43,6 +45,8 @@ class EngineOptions:
     0: there is none. fold_input: 1: several pixels of an input of few channels stand side by
     side in a word, where a first layer with a stride takes fewer cycles so.
     depthwise_pixels: output pixels per cycle of depthwise convolution; 0: as many as of any other.
+    weights_ahead: words of a queue on chip in which weights of later passes and layers wait, fetched while memory has nothing
+    else to do; 0: there is none.
     """
 
     lanes: int = 16
@@ -56,6 +60,7 @@ class EngineOptions:
     chip_words: int = 0
     fold_input: int = 0
     depthwise_pixels: int = 0
+    weights_ahead: int = 0
 
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():
@@ -68,6 +73,10 @@ class EngineOptions:
             object.__setattr__(self, "filters", min(8, self.lanes))
         if self.lanes % self.filters:
             raise BfpError(f"engine option filters is {self.filters}; give a divisor of lanes ({self.lanes})")
+        if 0 < self.weights_ahead < LEAST_WORDS:
+            raise BfpError(
+                f"engine option weights_ahead is {self.weights_ahead}; give 0, for no queue of weights, or at least {LEAST_WORDS} words"
+            )
         if self.products == 3 or (self.products > 1 and self.filters % 2):
             raise BfpError(
                 f"engine option products is {self.products} with {self.filters} filters; give 0, 1, or with an even "

@@ -134,6 +134,8 @@ def _context(program: Program, title: str) -> dict[str, object]:
         "bursts": BURSTS,
         "counted": COUNTED,
         "kinds": JOB_OF,
+        "fetch_layers": [burst.layer for burst in steps.bursts] or [0],
+        "taken_from": steps.taken_from if program.queue else [0],
         "chip_layers": [layer.chip.row for layer in program.layers] or [ChipRange().row],
         "tensors": tensors,
         "segments": segments,

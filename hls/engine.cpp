@@ -15,6 +15,7 @@
 #include "max_pool.hpp"
 #include "schedule.hpp"
 #include "store.hpp"
+#include "weights_ahead.hpp"
 
 namespace sbfp {
 
@@ -56,18 +57,20 @@ static void compute(const StepRow &where, const ComputeRow &job_row, const Word 
 // simulation a tile that loaded too early would miss what the step stores.
 // Every memory and port is a parameter, so that in the dataflow region each half
 // of a double buffer has a name of its own.
-static void step(const StepRow &where, const LoadRow &load, const WeightsRow &weights, const ComputeRow &pass,
-                 const Word input[BANKS][BANK_ROWS], const AccWord bias[GROUP_WORDS], const Word align[WEIGHT_STEPS],
-                 const Word dense[DENSE_ROWS][FILTERS], const Word depthwise[DEPTHWISE_STEPS],
+static void step(const StepRow &where, const LoadRow &load, const WeightsRow &weights, const QueueRow &queue,
+                 const ComputeRow &pass, const Word input[BANKS][BANK_ROWS], const AccWord bias[GROUP_WORDS],
+                 const Word align[WEIGHT_STEPS], const Word dense[DENSE_ROWS][FILTERS], const Word depthwise[DEPTHWISE_STEPS],
                  Word next_input[BANKS][BANK_ROWS], AccWord next_bias[GROUP_WORDS], Word next_align[WEIGHT_STEPS],
                  Word next_dense[DENSE_ROWS][FILTERS], Word next_depthwise[DEPTHWISE_STEPS], Word best[POOL_WORDS],
-                 Word maps[CHIP_WORDS], const Word *weight_memory, const Word *fmap_in, const Word *fmap_shortcut, Word *fmap_out) {
+                 Word maps[CHIP_WORDS], Word ahead[WEIGHT_QUEUE], const Word *weight_memory, const Word *fmap_in,
+                 const Word *fmap_shortcut, Word *fmap_out) {
 #pragma HLS INLINE off
 #pragma HLS DATAFLOW
 // The jobs do not change while the step runs: no process waits for them.
 #pragma HLS STABLE variable=where
 #pragma HLS STABLE variable=load
 #pragma HLS STABLE variable=weights
+#pragma HLS STABLE variable=queue
 #pragma HLS STABLE variable=pass
     hls::stream<Word> tile_beats;
 #pragma HLS STREAM variable=tile_beats depth=128
@@ -77,6 +80,10 @@ static void step(const StepRow &where, const LoadRow &load, const WeightsRow &we
 #pragma HLS STREAM variable=columns depth=4
     hls::stream<Word> weight_beats;
 #pragma HLS STREAM variable=weight_beats depth=128
+    hls::stream<Word> pushed_weights;
+#pragma HLS STREAM variable=pushed_weights depth=128
+    hls::stream<Word> popped_weights;
+#pragma HLS STREAM variable=popped_weights depth=32
     hls::stream<Word> shortcut_beats;
 #pragma HLS STREAM variable=shortcut_beats depth=64
     // where a stage writes two streams, the one that it writes first has room for
@@ -99,8 +106,9 @@ static void step(const StepRow &where, const LoadRow &load, const WeightsRow &we
 #pragma HLS STREAM variable=packed_on_chip depth=64
     hls::stream<Word> tile_on_chip;
 #pragma HLS STREAM variable=tile_on_chip depth=64
-    fetch_weights(where, weights, weight_memory, weight_beats);
-    load_weights(weights, weight_beats, next_bias, next_align, next_dense, next_depthwise);
+    fetch_weights(where, weights, queue, weight_memory, weight_beats, pushed_weights);
+    queue_weights(weights, queue, pushed_weights, ahead, popped_weights);
+    load_weights(weights, weight_beats, popped_weights, next_bias, next_align, next_dense, next_depthwise);
     fetch_shortcut(where, pass, fmap_shortcut, shortcut_beats);
     load_shortcut(pass, shortcut_beats, shortcut);
     compute(where, pass, input, bias, align, dense, depthwise, biases, sums);
@@ -117,9 +125,9 @@ static void step(const StepRow &where, const LoadRow &load, const WeightsRow &we
 
 // Runs a step on the halves of the double buffers: compute reads those that the
 // step names; the others load. Every memory that outlives it is a parameter.
-static void run_step(const StepRow &where, const LoadRow &load, const WeightsRow &weights, const ComputeRow &pass,
-                     Word maps[CHIP_WORDS], const Word *weight_memory, const Word *fmap_in, const Word *fmap_shortcut,
-                     Word *fmap_out) {
+static void run_step(const StepRow &where, const LoadRow &load, const WeightsRow &weights, const QueueRow &queue,
+                     const ComputeRow &pass, Word maps[CHIP_WORDS], const Word *weight_memory, const Word *fmap_in,
+                     const Word *fmap_shortcut, Word *fmap_out) {
 #pragma HLS INLINE off
 #pragma HLS ALLOCATION function instances=step limit=1
     static Word input_0[BANKS][BANK_ROWS];
@@ -149,19 +157,23 @@ static void run_step(const StepRow &where, const LoadRow &load, const WeightsRow
     // of fused max pooling
     static Word best[POOL_WORDS];
 #pragma HLS AGGREGATE variable=best
+    // of weights that are fetched ahead: what a run begins with goes into it in its first step
+    static Word ahead[WEIGHT_QUEUE];
+#pragma HLS AGGREGATE variable=ahead
+#pragma HLS BIND_STORAGE variable=ahead type=ram_2p impl=bram
     const Step halves = step_of(where);
     if (!halves.input_half && !halves.weight_half) {
-        step(where, load, weights, pass, input_0, bias_0, align_0, dense_0, depthwise_0, input_1, bias_1, align_1,
-             dense_1, depthwise_1, best, maps, weight_memory, fmap_in, fmap_shortcut, fmap_out);
+        step(where, load, weights, queue, pass, input_0, bias_0, align_0, dense_0, depthwise_0, input_1, bias_1,
+             align_1, dense_1, depthwise_1, best, maps, ahead, weight_memory, fmap_in, fmap_shortcut, fmap_out);
     } else if (!halves.input_half) {
-        step(where, load, weights, pass, input_0, bias_1, align_1, dense_1, depthwise_1, input_1, bias_0, align_0,
-             dense_0, depthwise_0, best, maps, weight_memory, fmap_in, fmap_shortcut, fmap_out);
+        step(where, load, weights, queue, pass, input_0, bias_1, align_1, dense_1, depthwise_1, input_1, bias_0,
+             align_0, dense_0, depthwise_0, best, maps, ahead, weight_memory, fmap_in, fmap_shortcut, fmap_out);
     } else if (!halves.weight_half) {
-        step(where, load, weights, pass, input_1, bias_0, align_0, dense_0, depthwise_0, input_0, bias_1, align_1,
-             dense_1, depthwise_1, best, maps, weight_memory, fmap_in, fmap_shortcut, fmap_out);
+        step(where, load, weights, queue, pass, input_1, bias_0, align_0, dense_0, depthwise_0, input_0, bias_1,
+             align_1, dense_1, depthwise_1, best, maps, ahead, weight_memory, fmap_in, fmap_shortcut, fmap_out);
     } else {
-        step(where, load, weights, pass, input_1, bias_1, align_1, dense_1, depthwise_1, input_0, bias_0, align_0,
-             dense_0, depthwise_0, best, maps, weight_memory, fmap_in, fmap_shortcut, fmap_out);
+        step(where, load, weights, queue, pass, input_1, bias_1, align_1, dense_1, depthwise_1, input_0, bias_0,
+             align_0, dense_0, depthwise_0, best, maps, ahead, weight_memory, fmap_in, fmap_shortcut, fmap_out);
     }
 }
 
@@ -182,12 +194,14 @@ RUN_STEPS:
         const bool weighs = !(now.weights_ahead && n >= last_layer) && !(now.enters && n != first);
         const LoadRow load = LOADS[loads ? now.load : 0];
         const WeightsRow weights = WEIGHTS[weighs ? now.weights : 0];
+        const QueueRow queue = QUEUES[weighs ? now.queue : 0];
         const ComputeRow pass = COMPUTES[now.compute];
         if (!now.enters || now.waits || n == first) {
             *progress = static_cast<uint32_t>(now.layer) + 1;
             begin_step(now.layer + now.load_ahead, now.layer + now.weights_ahead, now.layer);
             begin_map(now.layer);
-            run_step(where, load, weights, pass, maps, weight_memory, fmap_in, fmap_shortcut, fmap_out);
+            begin_queue_step(n);
+            run_step(where, load, weights, queue, pass, maps, weight_memory, fmap_in, fmap_shortcut, fmap_out);
         }
     }
     *progress = 0;
@@ -233,6 +247,7 @@ extern "C" void sbfp_engine(const sbfp::Word *weights, const sbfp::Word *fmap_in
     const uint32_t end = layer_end < sbfp::NUM_LAYERS ? layer_end : sbfp::NUM_LAYERS;
     if (layer_begin < end) {
         sbfp::begin_maps(fmap_out);
+        sbfp::begin_queue();
         sbfp::run_layers(layer_begin, end, maps, weights, fmap_in, fmap_shortcut, fmap_out, progress);
     } else if (layer_begin == sbfp::NUM_LAYERS && layer_end > sbfp::NUM_LAYERS) {
         sbfp::copy_maps(maps, fmap_out);

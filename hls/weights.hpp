@@ -5,11 +5,13 @@
 // beat per input word, only where the layer has any) and the mantissas, packed
 // (see packing.hpp): for each part of FILTERS filters, for each step (an input
 // word at a kernel position), FILTERS words with FILTERS mantissas of each of
-// LANES input channels. A depthwise step is one word. What a pass needs is one burst.
+// LANES input channels. A depthwise step is one word. What a pass needs is one burst, or comes out of the queue of
+// weights (see weights_ahead.hpp).
 #pragma once
 
 #include "jobs.hpp"
 #include "packing.hpp"
+#include "schedule.hpp"
 #include "trace.hpp"
 
 namespace sbfp {
@@ -19,20 +21,44 @@ constexpr int BIAS_BEATS = 4;
 // Rows of the on-chip buffer of dense weights: FILTERS words each.
 constexpr int DENSE_ROWS = WEIGHT_STEPS * PARTS;
 
-inline void fetch_weights(const StepRow &where, const WeightsRow &job_row, const Word *memory,
-                          hls::stream<Word> &fetched) {
+// Stage: fetched are the weights that load in this step, or, pushed into the queue where there is one, the bursts of this
+// step, of later passes and layers, too.
+inline void fetch_weights(const StepRow &where, const WeightsRow &job_row, const QueueRow &queue_row,
+                          const Word *memory, hls::stream<Word> &fetched, hls::stream<Word> &pushed) {
 #pragma HLS INLINE off
     const WeightsJob job = weights_job(job_row);
+    const QueueJob queue = queue_job(queue_row);
     const Step step = step_of(where);
-    if (job.weight_beats > 0) {
-        count(BURSTS_WEIGHTS);
-    }
-FETCH_WEIGHTS:
-    for (int32_t i = 0; i < job.weight_beats; ++i) {
+    if (HAS_WEIGHT_QUEUE) {
+        int32_t inside = queue.inside;
+    FETCH_BURSTS_OF_WEIGHTS:
+        for (int32_t n = 0; n < queue.bursts; n = bounded<QueueJob::MOST_BURSTS>(n + 1)) {
+#pragma HLS LOOP_TRIPCOUNT min=0 max=64
+            const FetchJob burst = fetch_job(FETCHES[queue.first_burst + n]);
+            const int32_t start = burst.start + inside;
+            const int32_t beats = burst.beats - inside;
+            begin_fetch(queue.first_burst + n);
+            count(BURSTS_WEIGHTS);
+        FETCH_AHEAD:
+            for (int32_t i = 0; i < beats; ++i) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=WEIGHT_STEPS*LANES
+#pragma HLS PIPELINE II=1
+                count(COUNT_FETCH_WEIGHTS);
+                pushed.write(memory[start + i]);
+            }
+            inside = 0;
+        }
+    } else {
+        if (job.weight_beats > 0) {
+            count(BURSTS_WEIGHTS);
+        }
+    FETCH_WEIGHTS:
+        for (int32_t i = 0; i < job.weight_beats; ++i) {
 #pragma HLS LOOP_TRIPCOUNT min=0 max=WEIGHT_STEPS*LANES
 #pragma HLS PIPELINE II=1
-        count(COUNT_FETCH_WEIGHTS);
-        fetched.write(memory[step.weights_start + i]);
+            count(COUNT_FETCH_WEIGHTS);
+            fetched.write(memory[step.weights_start + i]);
+        }
     }
 }
 
@@ -130,11 +156,10 @@ LOAD_BIAS:
     bias[output] = unpack_bias(raw);
 }
 
-// Stage: lay out what one pass needs, one output word after the other.
-inline void load_weights(const WeightsRow &job_row, hls::stream<Word> &fetched, AccWord bias[GROUP_WORDS],
-                         Word align[WEIGHT_STEPS], Word dense[DENSE_ROWS][FILTERS], Word depthwise[DEPTHWISE_STEPS]) {
-#pragma HLS INLINE off
-    const WeightsJob job = weights_job(job_row);
+inline void lay_out_weights(const WeightsJob &job, hls::stream<Word> &fetched, AccWord bias[GROUP_WORDS],
+                            Word align[WEIGHT_STEPS], Word dense[DENSE_ROWS][FILTERS],
+                            Word depthwise[DEPTHWISE_STEPS]) {
+#pragma HLS INLINE
     int32_t first = 0;       // weights of this output word
     int32_t first_align = 0;
 LOAD_WORDS_OF_WEIGHTS:
@@ -149,6 +174,19 @@ LOAD_WORDS_OF_WEIGHTS:
         }
         first = bounded<DENSE_ROWS + DEPTHWISE_STEPS>(first + job.weight_rows);
         first_align = bounded<WEIGHT_STEPS>(first_align + job.align_rows);
+    }
+}
+
+// Stage: lay out what one pass needs, one output word after the other. It comes from memory, or out of the queue.
+inline void load_weights(const WeightsRow &job_row, hls::stream<Word> &fetched, hls::stream<Word> &popped,
+                         AccWord bias[GROUP_WORDS], Word align[WEIGHT_STEPS], Word dense[DENSE_ROWS][FILTERS],
+                         Word depthwise[DEPTHWISE_STEPS]) {
+#pragma HLS INLINE off
+    const WeightsJob job = weights_job(job_row);
+    if (HAS_WEIGHT_QUEUE) {
+        lay_out_weights(job, popped, bias, align, dense, depthwise);
+    } else {
+        lay_out_weights(job, fetched, bias, align, dense, depthwise);
     }
 }
 

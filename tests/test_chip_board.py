@@ -37,7 +37,8 @@ def on_board(request, tmp_path_factory):
         if request.param == "bands":  # every chain that fits
             worse = lambda graph, linked, jobs, words, cycles: best(graph, linked, jobs, words, lambda x: -len(x))  # noqa: E731
             patch.setattr(lowering, "best_chains", worse)
-        program, _ = generate([artifact], EngineOptions(chip_words=WORDS), BOARD, out)
+        ahead = 500 if request.param == "bands" else 0  # words of a queue of weights, too
+        program, _ = generate([artifact], EngineOptions(chip_words=WORDS, weights_ahead=ahead), BOARD, out)
     assert (request.param == "bands") == any(t.rows for t in program.tensors)
     _, library = compile_engine(out / "generated", out / "csim", optimise=("-O1",))
     return artifact, program, library, out / "deploy"

@@ -25,7 +25,7 @@ from codegen.lowering.program import build
 from codegen.options import EngineOptions
 
 SMALL = EngineOptions(lanes=4, filters=2, pixels=2)
-OUTSIDE = {"trace.hpp", "map_check.hpp", "dependence_check.hpp", "bound_check.hpp", "hls_stream.h"}  # what a simulation or a synthesis puts there
+OUTSIDE = {"trace.hpp", "map_check.hpp", "queue_check.hpp", "dependence_check.hpp", "bound_check.hpp", "hls_stream.h"}  # what a simulation or a synthesis puts there
 
 
 def kernel(artifact: Artifact, options: EngineOptions = SMALL, board=BOARD, title: str = "test") -> str:

@@ -12,7 +12,7 @@ from support.boards import BOARD
 
 from codegen.generate import generate
 from codegen.lint import RULES, lint, parse
-from codegen.lint.__main__ import CHIP_WORDS
+from codegen.lint.__main__ import CHIP_WORDS, QUEUE_WORDS
 from codegen.lint.artifacts import smallest_artifact, widest_artifact
 from codegen.lint.rules.arithmetic import MEANT, run_time_products
 from codegen.lint.run import HLS, TOP
@@ -40,6 +40,9 @@ TAKEN_BACK = [
         "step is called 4 times in run_step",
     ),
     ("store.hpp", r"HAS_FUSED_POOL && walk.pooled\) {", "walk.pooled) {", "channel_ends", "channel pooled has 0 producers and 1 consumers"),
+    ("weights_ahead.hpp", r"check.read\(n, from\);\n", "", "unchecked_dependences", "the claim about ahead is not asserted"),
+    ("weights_ahead.hpp", r"ahead\[to\] = beat;", "ahead[to] = beat;\n ahead[from] = beat;", "dual_ports", "ahead is written 2 times"),
+    ("weights.hpp", r"if \(HAS_WEIGHT_QUEUE\) \{\n        int32_t", "if (job.depthwise == 0) {\n        int32_t", "channel_ends", "channel weight_beats has 1 producers and 0"),
     ("store.hpp", r"HAS_CHIP_MAPS && job.store_to", "job.store_to", "channel_ends", "channel packed_on_chip has 1 producers and 0"),
     ("fetch_tile.hpp", r"HAS_CHIP_MAPS && job.fetch_from", "job.fetch_from", "channel_ends", "channel tile_on_chip has 0 producers"),
     ("chip_maps.hpp", r"check.read\(n, at\);\n", "", "unchecked_dependences", "the claim about maps is not asserted"),
@@ -79,7 +82,7 @@ TAKEN_BACK = [
 def test_products_that_are_meant_are_there():
     """The list of functions that multiply has those of the sources, and no others; the control has none."""
     with tempfile.TemporaryDirectory() as folder:
-        generate([widest_artifact()], EngineOptions(16, 8, 5, chip_words=CHIP_WORDS), BOARD, Path(folder))
+        generate([widest_artifact()], EngineOptions(16, 8, 5, chip_words=CHIP_WORDS, weights_ahead=QUEUE_WORDS[0]), BOARD, Path(folder))
         kernel = parse(HLS / "engine.cpp", [HLS, HLS / "synth", Path(folder, "generated")], TOP)
         assert MEANT == {place for place, _ in run_time_products(kernel)}
 
@@ -87,7 +90,7 @@ def test_products_that_are_meant_are_there():
 @pytest.fixture(scope="module", params=[smallest_artifact, widest_artifact], ids=["smallest", "widest"])
 def generated(request, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp(request.param.__name__)
-    generate([request.param()], EngineOptions(16, 8, 5, chip_words=CHIP_WORDS), BOARD, folder)
+    generate([request.param()], EngineOptions(16, 8, 5, chip_words=CHIP_WORDS, weights_ahead=QUEUE_WORDS[0]), BOARD, folder)
     return folder / "generated"
 
 

@@ -26,15 +26,17 @@ from codegen.performance.board import DEFAULT_BOARD, load_board
 # the smallest array, the default one, and one that takes mantissas of these networks as digits
 ENGINES = (EngineOptions(2, 2, 1), EngineOptions(16, 8, 5), EngineOptions(4, 2, 1, products=4))
 CHIP_WORDS = 64  # of maps that stay on chip, in the network that has any
+QUEUE_WORDS = (64, 64, 0)  # and of the queue of weights, of each engine
 
 
 def lint_project() -> list[Finding]:
     """Findings on all ENGINES, with constants of a layer stored and not, each once."""
     found: set[Finding] = set()
     board = load_board(DEFAULT_BOARD)  # any would do: the engine is the same for all
-    for options, artifact in product(ENGINES, (smallest_artifact(), widest_artifact())):
+    for (options, queue), artifact in product(zip(ENGINES, QUEUE_WORDS), (smallest_artifact(), widest_artifact())):
         with tempfile.TemporaryDirectory() as folder:
-            generate([artifact], replace(options, chip_words=CHIP_WORDS), board, Path(folder))
+            made = replace(options, chip_words=CHIP_WORDS, weights_ahead=queue)
+            generate([artifact], made, board, Path(folder))
             found |= set(lint_engine(Path(folder, "generated")))
     return sorted(found)
 

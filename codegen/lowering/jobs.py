@@ -107,7 +107,9 @@ class LoadJob:
 
 @dataclass(frozen=True)
 class WeightJobFields:
-    """Weights of one pass, output word after output word; all of them are one burst, which the step says the start of."""
+    """Weights of one pass, output word after output word; all of them are one burst, which the step says the start of, or
+    come out of the queue.
+    """
 
     weight_outputs: int = number("words of output channels; 0: nothing to load", default=0)
     weight_beats: int = number("of memory, in all", default=0)
@@ -125,6 +127,44 @@ class WeightsJob:
     """Load the weights of a pass."""
 
     weights: WeightJobFields = field(default_factory=WeightJobFields)
+
+
+@dataclass(frozen=True)
+class QueueFields:
+    """The queue of weights on chip: bursts that are fetched into it, and beats that it gives to the weight buffers, one of
+    each in an iteration of its loop, from an iteration of its own on. As many go out as the weights have.
+    """
+
+    bursts: int = number(default=0)
+    first_burst: int = number("its row of FETCHES", default=0)
+    inside: int = number("beats of it that are left out", default=0)
+    pushes: int = number("beats of all bursts", default=0)
+    push_at: int = number("word of the queue for the first one", default=0)
+    push_from: int = number("iteration", default=0)
+    pop_at: int = number("word of the queue with the first beat that goes out", default=0)
+    pop_from: int = number("iteration", default=0)
+
+
+@dataclass(frozen=True)
+class QueueJob:
+    """What a step does with the queue of weights."""
+
+    queue: QueueFields = field(default_factory=QueueFields)
+
+
+@dataclass(frozen=True)
+class WeightBurstFields:
+    """One burst of weights, of one layer."""
+
+    start: int = number("address", default=0)
+    beats: int = number(default=0)
+
+
+@dataclass(frozen=True)
+class FetchJob:
+    """Fetch a burst of weights."""
+
+    burst: WeightBurstFields = field(default_factory=WeightBurstFields)
 
 
 @dataclass(frozen=True)
@@ -260,6 +300,7 @@ class OrderFields:
     load_ahead: bool = number("of the layer after", default=False)
     weights: int = number(default=0)
     weights_ahead: bool = number("of the layer after", default=False)
+    queue: int = number(default=0)
     compute: int = number(default=0)
     input_half: bool = number("of the input buffer, to compute from", default=False)
     weight_half: bool = number("and of the weights", default=False)
@@ -269,7 +310,7 @@ class OrderFields:
 class PositionFields:
     """Where in the layer the step stands."""
 
-    weights_start: int = number("address of the weights that load", default=0)
+    weights_start: int = number("address of the weights that load, where no queue has them", default=0)
     window_start: int = place("first input word of the pass", default=0)
     out_word: int = number("first word of output channels", default=0)
     out_y: int = number("first row of the tile", default=0)

@@ -30,6 +30,7 @@ from codegen.lowering.placement import Placement, place, read_in_place
 from codegen.lowering.schedule import Program, StoredRows, StoredTensor
 from codegen.lowering.sequence import Costed, Traffic, Target, choose_tilings, early_pass, load_fields
 from codegen.lowering.tiling import Cutter, LayerShape, Tiling
+from codegen.lowering.weights_ahead import queued
 from codegen.performance.board import Board
 from codegen.performance.estimate import cycles
 from codegen.performance.resources import fits
@@ -54,7 +55,7 @@ def build(
             begin = len(program.layers)
             Lowering(program, costed, index, one).run()
             program.ranges.append((begin, len(program.layers)))
-        return batched(program)
+        return queued(batched(program), board, timing)
 
     def rank(arrangement: Arrangement) -> tuple[bool, int]:
         program = lowered(arrangement, with_weights=False)

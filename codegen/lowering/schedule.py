@@ -17,6 +17,7 @@ from codegen.lowering.job import Job
 from codegen.lowering.layer_fields import LayerFields, MapPlace, OutputMapFields
 from codegen.lowering.placement import Placement
 from codegen.lowering.tiling import Tiling
+from codegen.lowering.weight_queue import QueueStep
 from codegen.options import EngineOptions
 
 # the program's tables by name: type of a row in C++, and what they hold
@@ -181,7 +182,8 @@ class Program:
     built: the kernel of an existing bitstream, whose bounds hold then; None: the weights' own.
     ranges: of each network, its first layer, and the one behind its last; shared: the first layer that takes several
     pictures at once, as all behind it do, or that one behind its last. chip_words: of on-chip memory that holds maps
-    between layers.
+    between layers. queue: of each step of the walk (codegen/lowering/walk.py), what the queue of weights does; none where
+    the engine has no such queue.
     """
 
     options: EngineOptions
@@ -202,6 +204,7 @@ class Program:
     fmap_words: int = 0
     chip_words: int = 0
     largest_align: int = 0
+    queue: tuple[QueueStep, ...] = ()
 
     @property
     def title(self) -> str:

@@ -19,6 +19,7 @@ from codegen.performance.spreads import HALVES
 
 QUEUES = 13  # streams between the processes of a step (hls/engine.cpp), but for
 CHIP_QUEUES = 2  # those of maps that stay on chip
+WEIGHT_QUEUES = 1  # and that behind the queue of weights
 HANDSHAKE_LUTS = Range(40, 100, 250)  # states, start and end of one process, and of the loop over steps
 COUNTER_LUTS = Range(1.0, 1.5, 2.5)  # of a bit of a counter: an adder, and half a LUT to compare it with its end
 BURST_BITS = 32  # of the counter of a burst's words, which the compiler keeps as wide as it is written
@@ -64,11 +65,16 @@ STAGES = {
 }
 # and the one that is only there where maps stay on chip; its two walks are counted from burst to burst, too
 CHIP_STAGE = {"chip_maps": StageControl("LOADS", ("chip_beats",) * 3, bursts=2)}
+# where weights come out of a queue: its iterations and their two ends, and its two words; and the bursts that go into it
+QUEUE_STAGES = {
+    "fetch_weights": StageControl("QUEUES", ("bursts",), bursts=1),
+    "queue_weights": StageControl("QUEUES", ("pushes",) * 3 + ("push_at", "pop_at")),
+}
 
 
 def stages_of(program: Program) -> dict[str, StageControl]:
     """The processes of a step that a program's engine has."""
-    return STAGES | CHIP_STAGE if program.chip_words else STAGES
+    return STAGES | (CHIP_STAGE if program.chip_words else {}) | (QUEUE_STAGES if program.queue else {})
 
 
 def stage_parts(program: Program, tables: list[Table]) -> list[Part]:
@@ -92,7 +98,8 @@ def stage_parts(program: Program, tables: list[Table]) -> list[Part]:
 
 def job_parts(tables: list[Table]) -> list[Part]:
     """LUTs of a step's jobs, which wait in registers for it: a choice between a row and nothing to do."""
-    bits = sum(table.bits for table in tables)
+    # but for the bursts of weights, which are read one after the other
+    bits = sum(table.bits for table in tables if table.name != "FETCHES")
     return [Part("choices of a step's jobs", Resource.LUT, HALVES.of(ceil_div(bits, 2)), HALVES.reason)]
 
 
@@ -107,11 +114,12 @@ def control_parts(program: Program, use: Features, tables: list[Table]) -> list[
     """All of the engine's control. tables: of the program's jobs and steps."""
     walks = len({op.traits.loop for op in use.operators})
     pixels = sum({op.traits.loop: program.array.pixels_of(op) for op in use.operators}.values())
+    queues = QUEUES + CHIP_QUEUES * (program.chip_words > 0) + WEIGHT_QUEUES * (program.queue != ())
     found = [
         ("window walks", WALK_LUTS.times(walks), "by Yosys 315 with the bits that the bounds need; most is judged"),
         ("pixels of window walks", WALK_PIXEL_LUTS.times(pixels),
          "by Yosys 121 with the bits that the bounds need, 234 with 32 bits of state"),
-        ("control of the queues", QUEUE_LUTS.times(QUEUES + CHIP_QUEUES * (program.chip_words > 0)), "assumed; csynth counts 66 for one with its data"),
+        ("control of the queues", QUEUE_LUTS.times(queues), "assumed; csynth counts 66 for one with its data"),
         ("memory ports", PORT_LUTS.times(PORTS),
          "csynth counts 580 to 1052 by width; two of 32 bits took 1196 each when routed; most is that and what 512 "
          "bits are counted more"),

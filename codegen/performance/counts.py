@@ -24,6 +24,7 @@ LOOPS = (
     "input_pool",
     "load_tile",
     "fetch_weights",
+    "queue_weights",
     "load_bias",
     "load_align",
     "load_dense",
@@ -48,9 +49,9 @@ COUNTED = (*LOOPS, *BURSTS)
 # of which of a step's jobs each is: what loads while another layer is computed counts as its own layer's
 JOB_OF = dict.fromkeys(COUNTED, "COMPUTING")
 JOB_OF |= dict.fromkeys(("fetch_tile", "read_chip", "unpack_tile", "input_pool", "load_tile", "bursts_in"), "LOADING")
-JOB_OF |= dict.fromkeys(
-    ("fetch_weights", "load_bias", "load_align", "load_dense", "load_depthwise", "bursts_weights"), "WEIGHING"
-)
+JOB_OF |= dict.fromkeys(("queue_weights", "load_bias", "load_align", "load_dense", "load_depthwise"), "WEIGHING")
+# and of the layer whose weights are fetched, of which there may be several in a step
+JOB_OF |= dict.fromkeys(("fetch_weights", "bursts_weights"), "FETCHING")
 # of the loops, the ones that move a beat of memory each
 BEATS = ("fetch_tile", "fetch_weights", "fetch_shortcut", "store")
 
@@ -110,8 +111,8 @@ class TileCounts:
     takes for that; map_lines: its lines there.
 
     units: in which it loads, lines of the buffer or, where it is pooled as it loads, planes; unit_lines: of the map.
-    counts: by the names of COUNTED, but for bursts_in, which depend on what loads with which pass
-    (codegen/performance/steps.py).
+    counts: by the names of COUNTED, but for those that depend on what loads with which pass: bursts_in, bursts_weights and
+    queue_weights (codegen/performance/steps.py).
     """
 
     load: int
@@ -299,7 +300,6 @@ def tile_counts(layer: EngineLayer, array: Array, tile: Extent) -> TileCounts:
         "pack": total("packed"),
         "store": total("stored_beats"),
         "write_chip": total("chip_beats"),
-        "bursts_weights": sum(p.mantissas > 0 for p in passes),
         "bursts_shortcut": total("shortcut_bursts"),
         "bursts_out": total("stored_bursts"),
     }

@@ -68,36 +68,52 @@ def steps(program: Program, board: Board, timing: Timing, begin: int = 0, end: i
 
 def timed(counted: list[StepCounts], array: Array, board: Board, timing: Timing) -> list[Step]:
     """Steps that are counted, with their modelled cycles."""
-    found: list[Step] = []
     beat_cycles = array.lanes / board.bytes_per_cycle
+    return [step_cycles(step, beat_cycles, timing) for step in counted]
+
+
+def step_cycles(step: StepCounts, beat_cycles: float, timing: Timing) -> Step:
+    """One step. beat_cycles: in which memory moves a beat."""
+    load, load_beats, compute, beats = 0, 0, 0, step.weight_beats
     burst = timing.memory_latency + timing.loop_overhead  # until its first beat
-    for step in counted:
-        load, load_beats, fetched, compute, beats = 0, 0, 0, 0, 0
-        if step.count and step.coming is not None:
-            tile, part = step.coming, step.count / step.coming.units
-            load_beats = math.ceil(tile.load_beats * part)
-            # on-chip memory gives a beat a cycle, as the ports do, and waits for nothing
-            begins = timing.loop_overhead if tile.chip_beats else timing.memory_latency
-            load = max(step.bursts_in * burst + load_beats, begins + math.ceil(max(tile.load, tile.chip_beats) * part))
-        if step.weights is not None and step.weights.weights:
-            fetched = timing.memory_latency + step.weights.weights
-            fetched += 3 * timing.loop_overhead * step.weights.outputs
-            beats += step.weights.weight_beats
-        if (now := step.now) is not None:
-            compute = max(
-                now.compute,
-                now.pixels,
-                now.packed,
-                now.shortcut_bursts * burst + now.shortcut_beats,
-                now.stored_bursts * burst + now.stored_beats,
-                now.chip_beats,
-            )
-            # the answer to the last write to memory comes after everything else
-            compute += timing.pipeline_depth + (timing.memory_latency if now.stored_bursts else 0)
-            beats += now.shortcut_beats + now.stored_beats
-        memory = math.ceil((beats + load_beats) * beat_cycles)
-        found.append(Step(step.layer, load, fetched, compute, memory, timing.step_overhead))
-    return found
+    if step.count and step.coming is not None:
+        tile, part = step.coming, step.count / step.coming.units
+        load_beats = math.ceil(tile.load_beats * part)
+        # on-chip memory gives a beat a cycle, as the ports do, and waits for nothing
+        begins = timing.loop_overhead if tile.chip_beats else timing.memory_latency
+        load = max(step.bursts_in * burst + load_beats, begins + math.ceil(max(tile.load, tile.chip_beats) * part))
+    if (now := step.now) is not None:
+        compute = max(
+            now.compute,
+            now.pixels,
+            now.packed,
+            now.shortcut_bursts * burst + now.shortcut_beats,
+            now.stored_bursts * burst + now.stored_beats,
+            now.chip_beats,
+        )
+        # the answer to the last write to memory comes after everything else
+        compute += timing.pipeline_depth + (timing.memory_latency if now.stored_bursts else 0)
+        beats += now.shortcut_beats + now.stored_beats
+    memory = math.ceil((beats + load_beats) * beat_cycles)
+    return Step(step.layer, load, weights_cycles(step, timing), compute, memory, timing.step_overhead)
+
+
+def weights_cycles(step: StepCounts, timing: Timing) -> int:
+    """Cycles until a step's weights are laid out, and its beats are in the queue, where there is one.
+
+    The queue's one loop stands still for every first beat of a burst that is not there yet, and whenever its weights are
+    laid out more slowly than it gives them: all of that is added up.
+    """
+    laid_out = 0
+    if step.weights is not None and step.weights.weights:
+        laid_out = step.weights.weights + 3 * timing.loop_overhead * step.weights.outputs
+    if step.queue is None:
+        return timing.memory_latency + laid_out if laid_out else 0
+    if not step.queue.cycles:
+        return 0
+    burst, bursts = timing.memory_latency + timing.loop_overhead, len(step.queue.bursts)
+    late = max(0, burst - step.queue.push_from) + (bursts - 1) * burst if bursts else 0
+    return timing.loop_overhead + step.queue.cycles + late + max(0, laid_out - step.queue.pops)
 
 
 def estimate_layers(program: Program, counted: ProgramCounts, board: Board, timing: Timing) -> list[LayerEstimate]:

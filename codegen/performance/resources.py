@@ -22,7 +22,7 @@ from codegen.performance.surroundings import surrounding_parts
 LEAST_OF_ARRAY = 0.95  # of the DSPs that are written out
 ADVICE = {
     Resource.DSP: "lower the engine options pixels or filters",
-    Resource.BRAM36: "lower the engine options chip_words, input_words, weight_steps or tile_blocks",
+    Resource.BRAM36: "lower the engine options chip_words, weights_ahead, input_words, weight_steps or tile_blocks",
     Resource.LUT: "lower the engine options pixels or filters",
 }
 
@@ -44,7 +44,7 @@ def dsp_parts(program: Program, use: Features) -> list[Part]:
 
 def area(program: Program, board: Board) -> Area:
     """Modelled DSP, BRAM36 and LUT of the engine and of what is drawn around it, by part."""
-    use, tables = features(program), StepTables(program).tables
+    use, tables = features(program), StepTables(program).built
     return Area(
         (
             *dsp_parts(program, use),

@@ -8,6 +8,7 @@ from functools import cached_property
 from codegen.performance.counts import COUNTED, PassCounts, TileCounts, layer_tiles
 from codegen.lowering.schedule import Program
 from codegen.lowering.walk import Walk, Work
+from codegen.lowering.weight_queue import QueueStep
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,8 @@ class StepCounts:
     """One step of the engine (hls/engine.cpp): what is computed, and what loads meanwhile; None: nothing.
 
     layer: index of the layer that is computed, or loaded where nothing is. coming: the tile that loads and its layer's
-    index, of which ``count`` units from ``first`` on. weights: of the pass whose weights load.
+    index, of which ``count`` units from ``first`` on. weights: of the pass whose weights load, weighed_layer: its layer's
+    index. queue: what the queue of weights does; None: the engine has none.
     """
 
     layer: int
@@ -25,6 +27,15 @@ class StepCounts:
     first: int
     count: int
     weights: PassCounts | None
+    weighed_layer: int
+    queue: QueueStep | None
+
+    @property
+    def weight_beats(self) -> int:
+        """Of memory, that are fetched of weights: of the pass whose weights load, or into the queue."""
+        if self.queue is not None:
+            return self.queue.pushes
+        return self.weights.weight_beats if self.weights else 0
 
     @cached_property
     def bursts_in(self) -> int:
@@ -45,14 +56,14 @@ class ProgramCounts:
 
     def steps(self, begin: int = 0, end: int | None = None) -> list[StepCounts]:
         """The steps of a run of layers ``begin`` to before ``end``, of all of them for None, in order (hls/engine.cpp)."""
-        end = len(self.program.layers) if end is None else end
+        end, queue = len(self.program.layers) if end is None else end, self.program.queue
         found: list[StepCounts] = []
-        for step in self._walked:
+        for number, step in enumerate(self._walked):
             starts = step.enters and step.layer == begin
             if not begin <= step.layer < end or (step.enters and not step.waits and not starts):
                 continue  # only a run that starts with a layer enters it where steps before it load for it
             load = step.load if step.load and step.load.layer < end else None
-            weights = step.weights if step.weights and step.weights.layer < end else None
+            weighs = (starts or not step.enters) and (step.weights is None or step.weights.layer < end)
             found.append(
                 StepCounts(
                     layer=step.layer,
@@ -61,7 +72,9 @@ class ProgramCounts:
                     coming_layer=load.layer if load else step.layer,
                     first=load.first if load else 0,
                     count=load.count if load else 0,
-                    weights=None if step.enters and not starts else self._pass(weights),
+                    weights=self._pass(step.weights) if weighs else None,
+                    weighed_layer=step.weights.layer if step.weights else step.layer,
+                    queue=(queue[number] if weighs else QueueStep()) if queue else None,
                 )
             )
         return found
@@ -81,6 +94,12 @@ class ProgramCounts:
         for step in steps:
             if step.count:
                 found[step.coming_layer]["bursts_in"] += step.bursts_in
+            if step.queue is None:
+                found[step.weighed_layer]["bursts_weights"] += bool(step.weight_beats)
+                continue
+            found[step.weighed_layer]["queue_weights"] += step.queue.cycles
+            for burst in step.queue.bursts:
+                found[burst.layer]["bursts_weights"] += 1
         return found
 
 

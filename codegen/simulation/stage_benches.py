@@ -49,6 +49,7 @@ C_TYPES = {"Word": ("int8_t", "Words"), "AccWord": ("int32_t", "AccWords")}
 OPERATORS = {op.name.lower(): (op, op.traits.arguments) for op in EngineOperator}
 LAYERS_EACH, CALLS_EACH, CHUNKS_MOST = 4, 2, 8
 CHIP_BYTES = 2048  # for maps that stay on chip: for some of them
+QUEUE_WORDS = 50  # of weights that are fetched ahead; in one of the sizes they come straight from memory
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,15 @@ def small_engine(artifact: Artifact, size: Size, board: Board) -> EngineOptions:
     convolutions = [n for n in artifact.graph.weighted() if not n.operator.weights.per_channel]
     area = max(n.window.kernel[0] * n.window.kernel[1] for n in artifact.graph.nodes)
     widest = max(-(-artifact.graph.shapes[n.main][0] // size[0]) for n in convolutions)
-    words, steps = 64, area * -(-widest // 3)
+    words, steps, ahead = 64, area * -(-widest // 3), QUEUE_WORDS if len(size) == 3 else 0
     while True:
         options = EngineOptions(
-            *size, input_words=words, weight_steps=steps, tile_blocks=64, chip_words=CHIP_BYTES // size[0]
+            *size,
+            input_words=words,
+            weight_steps=steps,
+            tile_blocks=64,
+            chip_words=CHIP_BYTES // size[0],
+            weights_ahead=ahead,
         )
         try:
             build([artifact], options, board, with_weights=False)

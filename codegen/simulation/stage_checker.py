@@ -47,7 +47,10 @@ class Checker:
         self.layers: dict[int, GoldenLayer] = {}
         self.image = program.weight_image()
         # a run of all layers enters a later layer only where that waits
-        self.steps = [step for step in Walk(program).steps if not step.enters or step.layer == 0 or step.waits]
+        walk = Walk(program)
+        numbers = [n for n, s in enumerate(walk.steps) if not s.enters or s.layer == 0 or s.waits]
+        self.steps = [walk.steps[n] for n in numbers]
+        self.queue = [program.queue[n] for n in numbers] if program.queue else []
 
     def knows(self, entry: EngineLayer) -> bool:
         """Whether a layer is a node of the network; copies between layouts are not."""
@@ -98,13 +101,32 @@ class Checker:
             before = after
         expect(call, "input", after, tile_buffer(layer, tile, part, before))
 
-    def _fetch_weights(self, call: Call, layer: GoldenLayer, work: Work) -> None:
-        out, weights, fetched = work.out, layer.fields.weights, self.get(call, "fetched", True)
+    def _weights(self, layer: GoldenLayer, work: Work) -> np.ndarray:
+        """The words of the weight image that a pass takes, int8 [n, lanes]; none where its layer has no weights."""
+        out, weights = work.out, layer.fields.weights
         start = weights.weight_address + out.out_word * weights.word_beats + out.chunk * weights.chunk_beats
         count = out.outputs * weights.word_beats
         if layer.fields.passes.chunks > 1:
             count = min(weights.chunk_beats, weights.word_beats - out.chunk * weights.chunk_beats)
-        expect(call, "fetched", fetched, self.image[start : start + count])
+        return self.image[start : start + (count if layer.fields.op.weighted else 0)]
+
+    def _pushed(self, call: Call) -> np.ndarray:
+        """What goes into the queue of weights in a step, int8 [n, lanes]."""
+        bursts = [self.image[b.start : b.start + b.beats] for b in self.queue[call.step].bursts]
+        return np.concatenate([self.image[:0], *bursts])
+
+    def _fetch_weights(self, call: Call, layer: GoldenLayer, work: Work) -> None:
+        if self.queue:
+            expect(call, "pushed", self.get(call, "pushed", True), self._pushed(call))
+        else:
+            expect(call, "fetched", self.get(call, "fetched", True), self._weights(layer, work))
+
+    def _queue_weights(self, call: Call, layer: GoldenLayer, work: Work) -> None:
+        """What comes out is the pass's, and all that went in lies in the queue."""
+        expect(call, "popped", self.get(call, "popped", True), self._weights(layer, work))
+        queue, pushed = self.get(call, "ahead", False).copy(), self._pushed(call)
+        queue[(self.queue[call.step].push_at + np.arange(len(pushed))) % len(queue)] = pushed
+        expect(call, "ahead", self.get(call, "ahead", True), queue)
 
     def _load_weights(self, call: Call, layer: GoldenLayer, work: Work) -> None:
         check_weights(layer, call, work.out, lambda name, after: self.get(call, name, after))

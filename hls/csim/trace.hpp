@@ -26,8 +26,12 @@ inline void begin_step(int32_t loaded, int32_t weighed, int32_t computed) {
     trace().layer[LOADING] = loaded;
     trace().layer[WEIGHING] = weighed;
     trace().layer[COMPUTING] = computed;
+    trace().layer[FETCHING] = weighed;
     trace().step += 1;
 }
+
+// A burst of weights for the queue begins, by its row of FETCHES: it counts as its own layer's.
+inline void begin_fetch(int32_t burst) { trace().layer[FETCHING] = FETCH_LAYERS[burst]; }
 
 // One more iteration, or burst, of the layer whose job it is.
 inline void count(Loop loop) {

@@ -10,6 +10,10 @@ inline void begin_step(int32_t, int32_t, int32_t) {
 #pragma HLS INLINE
 }
 
+inline void begin_fetch(int32_t) {
+#pragma HLS INLINE
+}
+
 inline void count(Loop) {
 #pragma HLS INLINE
 }

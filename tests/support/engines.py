@@ -16,7 +16,7 @@ from codegen.performance.board import Board, load_board
 class Engine:
     """Engine options of a batch, its board, and the widest mantissas of its graphs.
 
-    Four products share a DSP up to five bits.
+    Four products share a DSP up to five bits. weights_ahead: words of the queue of weights, if it has one.
     """
 
     lanes: int
@@ -27,15 +27,16 @@ class Engine:
     products: int = 0
     widest: int = 8
     board: Board = BOARD
+    weights_ahead: int = 0
 
 
 # full size at 8 and at 5 bits, narrow, tiny buffers that force tiles and chunks; a fast board and a slow one
 ENGINES = (
     Engine(16, 8, 5, 256, 512),
-    Engine(4, 4, 3, 25, 8, products=4, board=load_board("kv260")),
+    Engine(4, 4, 3, 25, 8, products=4, board=load_board("kv260"), weights_ahead=100),
     Engine(16, 8, 5, 40, 8, widest=5),
     Engine(2, 2, 1, 64, 16, products=1),
-    Engine(8, 4, 2, 30, 8, products=2, board=load_board("pynq_z2")),
+    Engine(8, 4, 2, 30, 8, products=2, board=load_board("pynq_z2"), weights_ahead=2000),
     Engine(4, 2, 1, 25, 8, widest=4),
 )
 
@@ -49,7 +50,16 @@ def engine_options(artifacts, engine: Engine) -> EngineOptions:
     steps = max([engine.weight_steps] + [kh * kw for kh, kw in kernels])
     words, products = 64, engine.products
     while True:
-        options = EngineOptions(engine.lanes, engine.filters, engine.pixels, products, words, steps, engine.tile_blocks)
+        options = EngineOptions(
+            engine.lanes,
+            engine.filters,
+            engine.pixels,
+            products,
+            words,
+            steps,
+            engine.tile_blocks,
+            weights_ahead=engine.weights_ahead,
+        )
         try:
             build(artifacts, options, engine.board)
             return options

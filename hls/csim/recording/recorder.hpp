@@ -22,7 +22,7 @@ class Call {
   public:
     // Only the first calls of a stage are recorded for the layers that a step
     // loads and computes, to the file that the compiler's flag -DSBFP_RECORDING names.
-    Call(const char *stage, int64_t step, const int32_t (&layers)[3]) {
+    Call(const char *stage, int64_t step, const int32_t (&layers)[4]) {
         static std::map<std::tuple<std::string, int32_t, int32_t, int32_t>, int> calls;
         if (file() && calls[{stage, layers[0], layers[1], layers[2]}]++ < MOST_CALLS) {
             active_ = true;

@@ -1,4 +1,4 @@
-// Test bench of the stage fetch_weights: what one pass needs of the weight image.
+// Test bench of the stage fetch_weights: what one pass needs of the weight image, or what goes into the queue of weights.
 #include "weights.hpp"
 
 #include "bench.hpp"
@@ -13,8 +13,10 @@ int main() {
     for (const Call &call : CALLS) {
         hls::stream<Word> fetched;
         bench::put(call.memory, memory);
-        fetch_weights(call.where, call.job_row, memory, fetched);
+        hls::stream<Word> pushed;
+        fetch_weights(call.where, call.job_row, call.queue_row, memory, fetched, pushed);
         check.expect("fetched", fetched, call.fetched);
+        check.expect("pushed", pushed, call.pushed);
     }
     return check.finish();
 }
