@@ -83,7 +83,7 @@ static void step(const StepRow &where, const LoadRow &load, const WeightsRow &we
     hls::stream<Word> pushed_weights;
 #pragma HLS STREAM variable=pushed_weights depth=128
     hls::stream<Word> popped_weights;
-#pragma HLS STREAM variable=popped_weights depth=32
+#pragma HLS STREAM variable=popped_weights depth=64
     hls::stream<Word> shortcut_beats;
 #pragma HLS STREAM variable=shortcut_beats depth=64
     // where a stage writes two streams, the one that it writes first has room for

@@ -16,7 +16,6 @@ from support.random_inputs import random_input
 
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
-from codegen.features import features
 from codegen.generate import generate
 from codegen.lowering import weights_ahead as lowering
 from codegen.lowering.program import build
@@ -25,9 +24,8 @@ from codegen.lowering.schedule import Program
 from codegen.lowering.walk import Walk
 from codegen.lowering.weight_queue import DISTANCE, LEAST_WORDS, Burst, QueueStep
 from codegen.options import EngineOptions
-from codegen.performance.control import control_parts
 from codegen.performance.estimate import cycles, step_cycles
-from codegen.performance.memories import memory_parts
+from codegen.performance.resources import area
 from codegen.performance.steps import program_counts, program_steps
 from codegen.performance.timing import Timing
 from codegen.simulation.csim import compile_engine, run_testbench, write_golden
@@ -174,7 +172,7 @@ def test_a_batch_fetches_no_weights_in_vain():
 def test_an_engine_without_it_has_nothing_of_it():
     without, with_it = program_of(0, 0), program_of(0, MANY)
     assert without.queue == () and all(s.queue is None for s in program_steps(without))
-    names = [{part.name for part in (*memory_parts(p, features(p)), *control_parts(p, features(p)))} for p in (without, with_it)]
+    names = [{part.name for part in area(p, ENGINES[0].board).parts} for p in (without, with_it)]
     assert {"queue of weights", "table QUEUES", "table FETCHES"} <= names[1] - names[0] and names[0] <= names[1]
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 DISTANCE = 8  # iterations of its loop that a pipeline may hold a beat: WEIGHT_QUEUE_DISTANCE in hls/weights_ahead.hpp
 LEAST_WORDS = 2 * DISTANCE  # with which a pass of any number of beats goes through
+BEHIND_QUEUE = 64  # beats that have come out of it and wait to be laid out: popped_weights in hls/engine.cpp
 PUSHES_WAIT = 64  # iterations that pushes come behind pops which do not need them: the first beat is as late as that
 
 

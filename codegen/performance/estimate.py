@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 
 from codegen.lowering.array import Array
 from codegen.lowering.schedule import Program
+from codegen.lowering.weight_queue import BEHIND_QUEUE
 from codegen.performance.board import Board
 from codegen.performance.counts import BEATS
 from codegen.performance.ranges import Area, Range, Ranges, Resource
@@ -101,19 +102,21 @@ def step_cycles(step: StepCounts, beat_cycles: float, timing: Timing) -> Step:
 def weights_cycles(step: StepCounts, timing: Timing) -> int:
     """Cycles until a step's weights are laid out, and its beats are in the queue, where there is one.
 
-    The queue's one loop stands still for every first beat of a burst that is not there yet, and whenever its weights are
-    laid out more slowly than it gives them: all of that is added up.
+    The queue's one loop stands still for the first beat of every burst that is not there yet, and where its weights are laid
+    out more slowly than it gives them, as soon as no more of these may wait: both are added up.
     """
     laid_out = 0
     if step.weights is not None and step.weights.weights:
         laid_out = step.weights.weights + 3 * timing.loop_overhead * step.weights.outputs
-    if step.queue is None:
+    queue = step.queue
+    if queue is None:
         return timing.memory_latency + laid_out if laid_out else 0
-    if not step.queue.cycles:
+    if not queue.cycles:
         return 0
-    burst, bursts = timing.memory_latency + timing.loop_overhead, len(step.queue.bursts)
-    late = max(0, burst - step.queue.push_from) + (bursts - 1) * burst if bursts else 0
-    return timing.loop_overhead + step.queue.cycles + late + max(0, laid_out - step.queue.pops)
+    burst, bursts = timing.memory_latency + timing.loop_overhead, len(queue.bursts)
+    late = max(0, burst - queue.push_from) + (bursts - 1) * burst if bursts else 0
+    stands = max(0, laid_out - queue.pops - BEHIND_QUEUE)
+    return timing.loop_overhead + late + max(queue.cycles + stands, queue.pop_from + laid_out)
 
 
 def estimate_layers(program: Program, counted: ProgramCounts, board: Board, timing: Timing) -> list[LayerEstimate]:

@@ -8,6 +8,7 @@ from codegen.features import Features
 from codegen.lowering.schedule import Program
 from codegen.lowering.step_tables import Table
 from codegen.lowering.tiling import ceil_div
+from codegen.lowering.weight_queue import BEHIND_QUEUE
 from codegen.performance.ranges import Part, Range, Resource, Spread
 from codegen.performance.spreads import BLOCK_SHAPES, LUT_CONSTANTS, LUT_MEMORIES
 
@@ -74,7 +75,7 @@ def memories(program: Program, use: Features) -> tuple[Memory, ...]:
         *((Memory("maps between layers", 1, word, program.chip_words),) if program.chip_words else ()),
         *((Memory("queues of maps on chip", 2, word, 64),) if program.chip_words else ()),
         *((Memory("queue of weights", 1, word, program.options.weights_ahead),) if program.queue else ()),
-        *((Memory("weights on their way out of the queue", 1, word, 32),) if program.queue else ()),
+        *((Memory("weights on their way out of the queue", 1, word, BEHIND_QUEUE),) if program.queue else ()),
         Memory("memory ports", PORTS, word, PORT_WORDS),
         Memory("queues behind and before the ports", PORTS - 1, word, 128),
         Memory("queue of the shortcut", 1, word, 64),
