@@ -35,7 +35,7 @@ def on_board(request, tmp_path_factory):
     artifact = random_artifact(7, 16)
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "bands":  # every chain that fits
-            worse = lambda graph, linked, jobs, words, cycles: best(graph, linked, jobs, words, lambda x: -len(x))  # noqa: E731
+            worse = lambda graph, linked, jobs, words, cycles: best(graph, linked, jobs, words, lambda x, limit: -len(x))  # noqa: E731
             patch.setattr(lowering, "best_chains", worse)
         ahead = 500 if request.param == "bands" else 0  # words of a queue of weights, too
         program, _ = generate([artifact], EngineOptions(chip_words=WORDS, weights_ahead=ahead), BOARD, out)
