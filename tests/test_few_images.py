@@ -247,16 +247,28 @@ def test_auto_is_not_below_the_plain_maximum(folder, kind):
 
 def test_the_user_is_told_what_the_ranges_rest_on(folder, capsys):
     artifact = calibrated(folder, pictures(24))
-    said = capsys.readouterr()
-    assert "rest on 24 images" in said.out and "saturate" in said.out and "calibration images do not" not in said.err
-    record = artifact.provenance["ranges"]
-    assert record["photographs"] == 24 and 0 <= record["saturating"] < 0.01 and record["unseen_db"] > 20
+    said, record = capsys.readouterr(), artifact.provenance["ranges"]
+    assert "chosen from 24 images, which give every channel 24 values or more" in said.out and "saturate" in said.out
+    assert record["photographs"] == record["samples"] == 24 and 0 <= record["saturating"] < 0.01 and record["unseen_db"] > 20
     json.dumps(record)
-    assert not artifact.provenance["notes"]
-    for images, wanted in (
-        (pictures(1), "rest on one calibration image"),
-        (pictures(4), "rest on 4 calibration images, and figures on held-out images on fewer"),
-        (np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8), "do not look like those"),
-    ):
-        artifact = calibrated(folder, images)
-        assert wanted in capsys.readouterr().err and any(wanted in n for n in artifact.provenance["notes"])
+    assert not artifact.provenance["notes"] and "calibration images do not" not in said.err
+    # what it is told to expect is what other images get
+    assert f"expect about {record['output_db']:.1f} dB" in said.out
+    assert abs(record["output_db"] - unseen_db(folder, artifact)) < 2
+
+
+@pytest.mark.parametrize(
+    "images, held_out, wanted",
+    [
+        (pictures(1), 0, "from one calibration image, which gives some channels no more than 1 value;"),
+        (pictures(4), 1, "from 4 calibration images, which give some channels no more than 4 values;"),
+        (np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8), 5, "do not look like those"),
+    ],
+    ids=["one", "four", "noise"],
+)
+def test_the_user_is_warned_and_promised_nothing(folder, capsys, images, held_out, wanted):
+    artifact = calibrated(folder, images)
+    said, ranges = capsys.readouterr(), artifact.provenance["ranges"]
+    assert wanted in said.err and any(wanted in n for n in artifact.provenance["notes"])
+    assert " dB" not in said.out and not {"output_db", "unseen_db"} & set(ranges)
+    assert artifact.provenance["held_out"] == held_out  # an image that corrections saw is not called held out

@@ -80,11 +80,9 @@ def _seen(
 
 
 def _judged(state: CalibrationState, ranges: ChannelRanges) -> CalibrationState:
-    evidence = state.evidence
-    return replace(
-        state,
-        evidence=replace(evidence, photographs=ranges.photographs, held_out=evidence.held_out + ranges.held_out),
-    )
+    seen = {"photographs": ranges.photographs, "samples": min(filter(None, (state.evidence.samples, ranges.samples)), default=0)}
+    evidence = replace(state.evidence, **seen, held_out=state.evidence.held_out + ranges.held_out)
+    return replace(state, evidence=evidence)
 
 
 def _trained(state: CalibrationState, node: Node, known: dict[str, TrainedSums]) -> np.ndarray:
