@@ -102,7 +102,7 @@ def reconstruct_where_better(state: CalibrationState, images: ImageSet) -> Calib
 
 
 def _held_out(images: ImageSet, held: np.ndarray) -> int:
-    """How many had no part in the corrections that they judge; none where there is one image, which does both."""
+    """How many images had no part in the corrections that they judge; none where one image does both."""
     return len(held) if len(images.items) > 1 else 0
 
 

@@ -80,22 +80,22 @@ class Evidence:
         if self.photographs == 1:
             said.append(
                 "the ranges of values were chosen from one calibration image, which gives some channels no more than "
-                f"{values}; no other is there to judge by, so that other images come out worse than the figures recorded "
-                f"with the artifact, which are all of this one; give more, {ENOUGH} are enough"
+                f"{values}; no other is there to judge by, so that other images come out worse than the figures "
+                f"recorded with the artifact, which are all of this one; give more, {ENOUGH} are enough"
             )
         elif 0 < self.photographs < FEW:
             said.append(
-                f"the ranges of values were chosen from {self.photographs} calibration images, which give some channels no "
-                f"more than {values}; other images saturate more, and come out worse than the figures recorded with the "
-                f"artifact, whose ranges saw all of these; give more, {ENOUGH} are enough"
+                f"the ranges of values were chosen from {self.photographs} calibration images, which give some "
+                f"channels no more than {values}; other images saturate more, and come out worse than the figures "
+                f"recorded with the artifact, whose ranges saw all of these; give more, {ENOUGH} are enough"
             )
         if not self.likeness.alike:
             said.append(
                 "the calibration images do not look like those that the network was trained on: what its batch "
-                f"normalisations measured then lies {self.likeness.divergence:.2g} nats from these images, and less than "
-                f"{self.likeness.bound:.2g} from images of training's kind; ranges were widened to what training saw, and "
-                "the figures recorded with the artifact, which are of these images, say nothing of others; give images "
-                "as in training, and check mean and std"
+                f"normalisations measured then lies {self.likeness.divergence:.2g} nats from these images, and less "
+                f"than {self.likeness.bound:.2g} from images of training's kind; ranges were widened to what training "
+                "saw, and the figures recorded with the artifact, which are of these images, say nothing of others; "
+                "give images as in training, and check mean and std"
             )
         return said
 

@@ -118,7 +118,10 @@ class ChannelRanges:
 
     @property
     def samples(self) -> int:
-        """How many values these photographs give a channel of the smallest map, zeros among them; variants show no new ones."""
+        """How many values, zeros among them, these photographs give a channel of the smallest map.
+
+        Variants show no new ones.
+        """
         return self.photographs * min(self._pixels.values(), default=0)
 
     def ends(

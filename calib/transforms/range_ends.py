@@ -80,9 +80,10 @@ def _seen(
 
 
 def _judged(state: CalibrationState, ranges: ChannelRanges) -> CalibrationState:
-    seen = {"photographs": ranges.photographs, "samples": min(filter(None, (state.evidence.samples, ranges.samples)), default=0)}
-    evidence = replace(state.evidence, **seen, held_out=state.evidence.held_out + ranges.held_out)
-    return replace(state, evidence=evidence)
+    before = state.evidence
+    samples = min(filter(None, (before.samples, ranges.samples)), default=0)
+    held_out = before.held_out + ranges.held_out
+    return replace(state, evidence=replace(before, photographs=ranges.photographs, samples=samples, held_out=held_out))
 
 
 def _trained(state: CalibrationState, node: Node, known: dict[str, TrainedSums]) -> np.ndarray:
