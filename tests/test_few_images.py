@@ -19,6 +19,7 @@ from calib.network.executor import execute
 from calib.network.float_ops import APPLY
 from calib.observers.channel_ranges import ChannelRanges
 from calib.observers.extreme_values import margins
+from calib.observers import trained_ranges
 from calib.observers.trained_ranges import trained_ends, trained_values
 from calib.observers.training_likeness import Likeness, training_likeness
 from calib.network.float_network import TrainedSums
@@ -124,6 +125,45 @@ def test_batch_norms_that_have_measured_nothing_say_nothing():
     assert all(w.trained is None for w in network.weights.values())
     found = training_likeness(network, noise(2))
     assert found.divergence is None and found.alike and not trained_values(network)
+
+
+class Narrowing(nn.Module):
+    """A residual sum whose shortcut takes every other pixel and adds channels of zeros, in front and behind."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.norm1 = nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
+        self.conv2, self.norm2 = nn.Conv2d(8, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16)
+
+    def forward(self, x):
+        x = torch.relu(self.norm1(self.conv1(x)))
+        return self.norm2(self.conv2(x)) + nn.functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 4, 4))
+
+
+def test_a_shortcut_of_fewer_pixels_and_more_channels_hands_on_what_training_saw():
+    made = nn.Sequential(Narrowing(), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)).eval()
+    load_weights(made, "random", 0, photographs(32, 100))
+    network = import_module(made, (3, 16, 16), "toy")
+    known, graph = trained_values(network), network.graph
+    (slicing,) = (n for n in graph.nodes if n.op == "slice_pad")
+    placed, before = known[slicing.output], known[slicing.main]
+    zeros = np.zeros(4)
+    active = trained_ranges._activated(network, slicing.main, known)  # the relu stands between the two
+    assert np.allclose(placed.mean, np.concatenate([zeros, active.mean, zeros]))
+    assert np.allclose(placed.deviation, np.concatenate([zeros, active.deviation, zeros])) and len(before.mean) == 8
+    # so that it is known how far the pool and the logits behind it reach
+    assert graph.outputs[0] in known and len(known[graph.outputs[0]].mean) == 10
+    of_sum = known[next(n.output for n in graph.nodes if n.shortcut is not None)]
+    own = network.weights[next(n.name for n in graph.nodes if n.shortcut is not None)].trained
+    assert np.allclose(of_sum.mean, own.mean + placed.mean)
+
+
+def test_padded_pixels_hide_what_training_saw():
+    made = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ZeroPad2d(1), nn.MaxPool2d(2)).eval()
+    load_weights(made, "random", 0, photographs(32, 100))
+    network = import_module(made, (3, 16, 16), "toy")
+    padding = [n for n in network.graph.nodes if n.op == "slice_pad"]
+    assert padding and not {n.output for n in padding} & set(trained_values(network))
 
 
 def test_grouped_layers_keep_what_is_known_only_where_their_filters_stay():
