@@ -125,13 +125,13 @@ def calibrate(config: NetworkConfig, folder: Path, arguments: argparse.Namespace
     from calib import pipeline
 
     artifact = pipeline.calibrate(config, folder)
-    changed = artifact.provenance["adjustments"]
-    ranges = artifact.provenance["ranges"]
+    changed, ranges = artifact.provenance["adjustments"], artifact.provenance["ranges"]
+    count = artifact.provenance["calibration_images"]
     for line in judged(ranges):
         print(f"{config.name}: {line}")
     print(
         f"{config.name}: {len(artifact.graph.nodes)} layers, method {config.bfp.method}, weights "
-        f"{artifact.provenance['weights']}, {artifact.provenance['calibration_images']} images; weights of "
+        f"{artifact.provenance['weights']}, {count} image{'s' * (count != 1)}; weights of "
         f"{len(changed['weights'])} layers and {len(changed['activations'])} tensors made coarser by limits; "
         f"wrote {folder / 'artifact.npz'}"
     )

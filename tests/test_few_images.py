@@ -311,5 +311,6 @@ def test_the_user_is_warned_and_promised_nothing(folder, capsys, images, held_ou
     artifact = calibrated(folder, images)
     said, ranges = capsys.readouterr(), artifact.provenance["ranges"]
     assert wanted in said.err and any(wanted in n for n in artifact.provenance["notes"])
+    assert f", {len(images)} image{'s' * (len(images) > 1)}; weights of" in said.out
     assert " dB" not in said.out and not {"output_db", "unseen_db"} & set(ranges)
     assert artifact.provenance["held_out"] == held_out  # an image that corrections saw is not called held out
