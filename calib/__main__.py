@@ -125,25 +125,33 @@ def calibrate(config: NetworkConfig, folder: Path, arguments: argparse.Namespace
     from calib import pipeline
 
     artifact = pipeline.calibrate(config, folder)
-    changed = artifact.provenance["adjustments"]
-    ranges = artifact.provenance["ranges"]
-    if "saturating" in ranges:
-        print(f"{config.name}: {judged(ranges)}")
+    changed, ranges = artifact.provenance["adjustments"], artifact.provenance["ranges"]
+    count = artifact.provenance["calibration_images"]
+    for line in judged(ranges):
+        print(f"{config.name}: {line}")
     print(
         f"{config.name}: {len(artifact.graph.nodes)} layers, method {config.bfp.method}, weights "
-        f"{artifact.provenance['weights']}, {artifact.provenance['calibration_images']} images; weights of "
+        f"{artifact.provenance['weights']}, {count} image{'s' * (count != 1)}; weights of "
         f"{len(changed['weights'])} layers and {len(changed['activations'])} tensors made coarser by limits; "
         f"wrote {folder / 'artifact.npz'}"
     )
 
 
-def judged(ranges: dict) -> str:
-    """What images held out say of the ends of ranges, in one line; ranges: as an artifact's provenance has them."""
-    noise = f", ranges alone leave {ranges['unseen_db']:.1f} dB there" if "unseen_db" in ranges else ""
-    return (
-        f"the ends of ranges rest on {ranges['photographs']} images; {100 * ranges['saturating']:.2g} % of the values "
-        f"of images held out from them saturate{noise}"
-    )
+def judged(ranges: dict) -> list[str]:
+    """What images held out say, in lines; ranges: as an artifact's provenance has them."""
+    said = []
+    if "saturating" in ranges:
+        said.append(
+            f"the ranges of values were chosen from {ranges['photographs']} images, which give every channel "
+            f"{ranges['samples']} values or more; {100 * ranges['saturating']:.2g} % of the values of images held out from "
+            "that choice saturate"
+        )
+    if "output_db" in ranges:
+        said.append(
+            f"expect about {ranges['output_db']:.1f} dB of signal to noise at the output, as on images held out of the "
+            "rounding of weights"
+        )
+    return said
 
 
 def evaluate(config: NetworkConfig, folder: Path, arguments: argparse.Namespace) -> None:

@@ -65,7 +65,7 @@ def choose_method(state: CalibrationState, images: ImageSet) -> CalibrationState
         drafts[method] = draft
     best = auto.best(trials, state.judge)
     evidence = replace(state.evidence, signal=_signal(state, reference))
-    return replace(drafts[best], held_out=len(held), evidence=evidence, **_noted(trials))
+    return replace(drafts[best], held_out=_held_out(images, held), evidence=evidence, **_noted(trials))
 
 
 def reconstruct(state: CalibrationState, images: ImageSet, rounding: str | None = None) -> CalibrationState:
@@ -96,7 +96,14 @@ def reconstruct_where_better(state: CalibrationState, images: ImageSet) -> Calib
     noted = _noted(trials)
     judged = replace(state, sqnr_db={**state.sqnr_db, **noted["sqnr_db"]}, figures={**state.figures, **noted["figures"]})
     best = auto.best(trials, state.judge, REFINED)
+    if _held_out(images, held):
+        judged = replace(judged, evidence=replace(judged.evidence, output_db=trials[best].sqnr_db))
     return judged if best == PLAIN else reconstruct(judged, images, roundings[best])
+
+
+def _held_out(images: ImageSet, held: np.ndarray) -> int:
+    """How many images had no part in the corrections that they judge; none where one image does both."""
+    return len(held) if len(images.items) > 1 else 0
 
 
 def _noted(trials: Mapping[str, auto.Trial]) -> dict[str, dict[str, float]]:

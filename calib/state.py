@@ -35,15 +35,18 @@ FEW = 16  # below which the one who calibrates is told
 class Evidence:
     """What stands behind the ends of ranges.
 
-    likeness: of calibration images to training's. photographs: how many ranges were taken from, 0 where none was.
-    held_out: what became of values that had no part in the choice of their ends. signal: mean power of the network's
-    output, 0 where it was not measured.
+    likeness: of calibration images to training's. photographs: how many ranges were taken from, 0 where none was;
+    samples: the fewest values of one channel that they give. held_out: what became of values that had no part in the
+    choice of their ends. signal: mean power of the network's output, 0 where it was not measured. output_db: signal to
+    quantisation noise there, on images held out of the corrections of weights and biases, None where none was.
     """
 
     likeness: Likeness = UNKNOWN
     photographs: int = 0
+    samples: int = 0
     held_out: HeldOut = HeldOut()
     signal: float = 0.0
+    output_db: float | None = None
 
     @property
     def unseen_db(self) -> float | None:
@@ -60,32 +63,39 @@ class Evidence:
         """For an artifact's provenance."""
         divergence = self.likeness.divergence
         judged = self.likeness.alike  # noise says nothing of photographs
+        enough = judged and self.photographs >= FEW  # few images look better to ranges that saw them than others will
         found = {
             "photographs": self.photographs or None,
+            "samples": self.samples or None,
             "saturating": self.saturating if judged else None,
-            "unseen_db": round(self.unseen_db, 2) if judged and self.unseen_db is not None else None,
+            "unseen_db": round(self.unseen_db, 2) if enough and self.unseen_db is not None else None,
+            "output_db": round(self.output_db, 2) if enough and self.output_db is not None else None,
             "divergence_from_training": None if divergence is None else round(divergence, 4),
         }
         return {key: value for key, value in found.items() if value is not None}
 
     def notes(self) -> list[str]:
         """What a user has to know of them, a sentence each."""
-        said = []
+        said, values = [], f"{self.samples} value{'s' * (self.samples != 1)}"
         if self.photographs == 1:
             said.append(
-                "the ends of ranges rest on one calibration image, and no other is there to judge them or the figures "
-                f"on held-out images; give more, {ENOUGH} are enough"
+                "the ranges of values were chosen from one calibration image, which gives some channels no more than "
+                f"{values}; no other is there to judge by, so that other images come out worse than the figures "
+                f"recorded with the artifact, which are all of this one; give more, {ENOUGH} are enough"
             )
         elif 0 < self.photographs < FEW:
             said.append(
-                f"the ends of ranges rest on {self.photographs} calibration images, and figures on held-out images on "
-                f"fewer, so that other images may come out worse; give more, {ENOUGH} are enough"
+                f"the ranges of values were chosen from {self.photographs} calibration images, which give some "
+                f"channels no more than {values}; other images saturate more, and come out worse than the figures "
+                f"recorded with the artifact, whose ranges saw all of these; give more, {ENOUGH} are enough"
             )
         if not self.likeness.alike:
             said.append(
-                "the calibration images do not look like those that the network was trained on: its batch normalisations' "
-                f"inputs lie {self.likeness.divergence:.2g} nats from their running statistics, photographs less than "
-                f"{self.likeness.bound:.2g}; ranges were widened to what training saw, give photographs, and check mean and std"
+                "the calibration images do not look like those that the network was trained on: what its batch "
+                f"normalisations measured then lies {self.likeness.divergence:.2g} nats from these images, and less "
+                f"than {self.likeness.bound:.2g} from images of training's kind; ranges were widened to what training "
+                "saw, and the figures recorded with the artifact, which are of these images, say nothing of others; "
+                "give images as in training, and check mean and std"
             )
         return said
 

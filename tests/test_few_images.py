@@ -19,6 +19,7 @@ from calib.network.executor import execute
 from calib.network.float_ops import APPLY
 from calib.observers.channel_ranges import ChannelRanges
 from calib.observers.extreme_values import margins
+from calib.observers import trained_ranges
 from calib.observers.trained_ranges import trained_ends, trained_values
 from calib.observers.training_likeness import Likeness, training_likeness
 from calib.network.float_network import TrainedSums
@@ -124,6 +125,45 @@ def test_batch_norms_that_have_measured_nothing_say_nothing():
     assert all(w.trained is None for w in network.weights.values())
     found = training_likeness(network, noise(2))
     assert found.divergence is None and found.alike and not trained_values(network)
+
+
+class Narrowing(nn.Module):
+    """A residual sum whose shortcut takes every other pixel and adds channels of zeros, in front and behind."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.norm1 = nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
+        self.conv2, self.norm2 = nn.Conv2d(8, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16)
+
+    def forward(self, x):
+        x = torch.relu(self.norm1(self.conv1(x)))
+        return self.norm2(self.conv2(x)) + nn.functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 4, 4))
+
+
+def test_a_shortcut_of_fewer_pixels_and_more_channels_hands_on_what_training_saw():
+    made = nn.Sequential(Narrowing(), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)).eval()
+    load_weights(made, "random", 0, photographs(32, 100))
+    network = import_module(made, (3, 16, 16), "toy")
+    known, graph = trained_values(network), network.graph
+    (slicing,) = (n for n in graph.nodes if n.op == "slice_pad")
+    placed, before = known[slicing.output], known[slicing.main]
+    zeros = np.zeros(4)
+    active = trained_ranges._activated(network, slicing.main, known)  # the relu stands between the two
+    assert np.allclose(placed.mean, np.concatenate([zeros, active.mean, zeros]))
+    assert np.allclose(placed.deviation, np.concatenate([zeros, active.deviation, zeros])) and len(before.mean) == 8
+    # so that it is known how far the pool and the logits behind it reach
+    assert graph.outputs[0] in known and len(known[graph.outputs[0]].mean) == 10
+    of_sum = known[next(n.output for n in graph.nodes if n.shortcut is not None)]
+    own = network.weights[next(n.name for n in graph.nodes if n.shortcut is not None)].trained
+    assert np.allclose(of_sum.mean, own.mean + placed.mean)
+
+
+def test_padded_pixels_hide_what_training_saw():
+    made = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ZeroPad2d(1), nn.MaxPool2d(2)).eval()
+    load_weights(made, "random", 0, photographs(32, 100))
+    network = import_module(made, (3, 16, 16), "toy")
+    padding = [n for n in network.graph.nodes if n.op == "slice_pad"]
+    assert padding and not {n.output for n in padding} & set(trained_values(network))
 
 
 def test_grouped_layers_keep_what_is_known_only_where_their_filters_stay():
@@ -247,16 +287,30 @@ def test_auto_is_not_below_the_plain_maximum(folder, kind):
 
 def test_the_user_is_told_what_the_ranges_rest_on(folder, capsys):
     artifact = calibrated(folder, pictures(24))
-    said = capsys.readouterr()
-    assert "rest on 24 images" in said.out and "saturate" in said.out and "calibration images do not" not in said.err
-    record = artifact.provenance["ranges"]
-    assert record["photographs"] == 24 and 0 <= record["saturating"] < 0.01 and record["unseen_db"] > 20
+    said, record = capsys.readouterr(), artifact.provenance["ranges"]
+    assert "chosen from 24 images, which give every channel 24 values or more" in said.out and "saturate" in said.out
+    assert record["photographs"] == record["samples"] == 24
+    assert 0 <= record["saturating"] < 0.01 and record["unseen_db"] > 20
     json.dumps(record)
-    assert not artifact.provenance["notes"]
-    for images, wanted in (
-        (pictures(1), "rest on one calibration image"),
-        (pictures(4), "rest on 4 calibration images, and figures on held-out images on fewer"),
-        (np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8), "do not look like those"),
-    ):
-        artifact = calibrated(folder, images)
-        assert wanted in capsys.readouterr().err and any(wanted in n for n in artifact.provenance["notes"])
+    assert not artifact.provenance["notes"] and "calibration images do not" not in said.err
+    # what it is told to expect is what other images get
+    assert f"expect about {record['output_db']:.1f} dB" in said.out
+    assert abs(record["output_db"] - unseen_db(folder, artifact)) < 2
+
+
+@pytest.mark.parametrize(
+    "images, held_out, wanted",
+    [
+        (pictures(1), 0, "from one calibration image, which gives some channels no more than 1 value;"),
+        (pictures(4), 1, "from 4 calibration images, which give some channels no more than 4 values;"),
+        (np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8), 5, "do not look like those"),
+    ],
+    ids=["one", "four", "noise"],
+)
+def test_the_user_is_warned_and_promised_nothing(folder, capsys, images, held_out, wanted):
+    artifact = calibrated(folder, images)
+    said, ranges = capsys.readouterr(), artifact.provenance["ranges"]
+    assert wanted in said.err and any(wanted in n for n in artifact.provenance["notes"])
+    assert f", {len(images)} image{'s' * (len(images) > 1)}; weights of" in said.out
+    assert " dB" not in said.out and not {"output_db", "unseen_db"} & set(ranges)
+    assert artifact.provenance["held_out"] == held_out  # an image that corrections saw is not called held out

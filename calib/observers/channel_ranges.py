@@ -116,6 +116,14 @@ class ChannelRanges:
         """How many were seen, in whatever number of variants."""
         return self.images // self.variants
 
+    @property
+    def samples(self) -> int:
+        """How many values, zeros among them, these photographs give a channel of the smallest map.
+
+        Variants show no new ones.
+        """
+        return self.photographs * min(self._pixels.values(), default=0)
+
     def ends(
         self,
         tensor: str,

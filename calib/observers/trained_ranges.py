@@ -19,25 +19,44 @@ from bfp.tables import operator_table
 from calib.network.float_network import FloatNetwork, TrainedSums
 
 ITERATIONS = 20  # of a fixed point that gains a digit with each
-# whether an operator without weights leaves every channel its mean, and a deviation that is not larger
+
+
+def _same(node: Node, known: TrainedSums, channels: int) -> TrainedSums | None:
+    return known
+
+
+def _placed(node: Node, known: TrainedSums, channels: int) -> TrainedSums | None:
+    """Channels at their new places; the others are zero. Pixels left out change nothing, pixels of padding would."""
+    if max(node.window.padding) > 0:
+        return None
+    source = np.arange(channels) - node.channel_offset
+    there = (source >= 0) & (source < len(known.mean))
+    return TrainedSums(*(np.where(there, v[np.where(there, source, 0)], 0.0) for v in (known.mean, known.deviation)))
+
+
+def _unknown(node: Node, known: TrainedSums, channels: int) -> TrainedSums | None:
+    return None
+
+
+# what becomes of each channel's mean, and of a deviation that may be less than that, in an operator without weights
 HANDS_ON = operator_table(
     "ranges of training",
     {
-        "avg_pool": True,
-        "identity": True,
-        "upsample_nearest": True,
-        "upsample_bilinear": False,
-        "depth_to_space": False,
-        "pad_edge": False,
-        "interpolate": False,
-        "max_pool": False,
-        "add": False,
-        "maximum": False,
-        "minimum": False,
-        "multiply": False,
-        "slice_pad": False,
-        "lookup": False,
-        "concat": False,
+        "avg_pool": _same,
+        "identity": _same,
+        "upsample_nearest": _same,
+        "slice_pad": _placed,
+        "upsample_bilinear": _unknown,
+        "depth_to_space": _unknown,
+        "pad_edge": _unknown,
+        "interpolate": _unknown,
+        "max_pool": _unknown,
+        "add": _unknown,
+        "maximum": _unknown,
+        "minimum": _unknown,
+        "multiply": _unknown,
+        "lookup": _unknown,
+        "concat": _unknown,
     },
     lambda operator: operator.weights is None,
 )
@@ -55,8 +74,8 @@ def trained_values(network: FloatNetwork) -> dict[str, TrainedSums]:
 
 def _of_node(network: FloatNetwork, node: Node, found: dict[str, TrainedSums]) -> TrainedSums | None:
     if not node.weighted:
-        handed_on = HANDS_ON[node.op] and node.act.is_identity
-        return _activated(network, node.main, found) if handed_on else None
+        known = _activated(network, node.main, found) if node.act.is_identity else None
+        return None if known is None else HANDS_ON[node.op](node, known, network.graph.shapes[node.output][0])
     own = network.weights[node.name].trained or _through(network, node, found)
     if own is None or node.shortcut is None:
         return own

@@ -80,11 +80,10 @@ def _seen(
 
 
 def _judged(state: CalibrationState, ranges: ChannelRanges) -> CalibrationState:
-    evidence = state.evidence
-    return replace(
-        state,
-        evidence=replace(evidence, photographs=ranges.photographs, held_out=evidence.held_out + ranges.held_out),
-    )
+    before = state.evidence
+    samples = min(filter(None, (before.samples, ranges.samples)), default=0)
+    held_out = before.held_out + ranges.held_out
+    return replace(state, evidence=replace(before, photographs=ranges.photographs, samples=samples, held_out=held_out))
 
 
 def _trained(state: CalibrationState, node: Node, known: dict[str, TrainedSums]) -> np.ndarray:

@@ -35,6 +35,7 @@ from calib.user_model import load_classes
 NOISE = 64  # images of it
 GROUP = 16  # channels that share an exponent, of the plain maximum
 METHODS = {AUTO: {"method": AUTO}, "max": {"method": "max", "weight_group": GROUP, "activation_group": GROUP}}
+SAID = ("method", "held_out", "sqnr_db", "ranges", "notes")  # of an artifact's provenance: what its user was told
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,8 @@ def measure(path: Path, row: Row, bfp: dict) -> dict:
         outputs.append(np.asarray(model.logits(mantissas), np.float64))
         reference.append(float_model.logits(prepared.network, torch.from_numpy(batch)).double().numpy())
     found = figures(np.concatenate(reference), np.concatenate(outputs), images.labels)
-    return {**found, "calibration_images": len(prepared.calibration), "bfp": bfp}
+    said = {key: artifact.provenance[key] for key in SAID if key in artifact.provenance}
+    return {**found, "calibration_images": len(prepared.calibration), "bfp": bfp, "said": said}
 
 
 def markdown(content: list[dict]) -> str:
