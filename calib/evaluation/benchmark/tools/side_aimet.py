@@ -1,6 +1,7 @@
 """AIMET: quantisation simulation with its own ranges (TF-enhanced), with and without cross-layer equalisation.
 
-Its default configuration has one scale for all weights of a layer; it ships another one with a scale for each filter.
+A scale for each filter, one for each feature map, as is its default; what a depthwise layer gives is rounded before its
+rectifier and behind it, as is its default, too.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import aimet_torch
 import torch
 from aimet_torch.batch_norm_fold import fold_all_batch_norms
 from aimet_torch.common.defs import QuantScheme
-from aimet_torch.common.quantsim_config.utils import get_path_for_per_channel_config
 from aimet_torch.cross_layer_equalization import equalize_model
 from aimet_torch.model_preparer import prepare_model
 from aimet_torch.quantsim import QuantizationSimModel
@@ -30,16 +30,13 @@ class Variant:
 
     settings: str
     equalised: bool = False
-    per_channel: bool = False
     sensitive: bool = False
 
 
 VARIANTS = {
-    "channel": Variant("TF-enhanced, per channel", per_channel=True),
-    "channel_equalised": Variant("cross-layer equalisation, TF-enhanced, per channel", equalised=True, per_channel=True),
-    "channel_sensitive": Variant(f"TF-enhanced, per channel, sensitive layers at {WIDE} bits", per_channel=True, sensitive=True),
-    "folded": Variant("TF-enhanced, per tensor"),
-    "equalised": Variant("cross-layer equalisation, TF-enhanced, per tensor", equalised=True),
+    "folded": Variant("TF-enhanced"),
+    "equalised": Variant("cross-layer equalisation, TF-enhanced", equalised=True),
+    "sensitive": Variant(f"TF-enhanced, sensitive layers at {WIDE} bits", sensitive=True),
 }
 
 
@@ -53,8 +50,6 @@ def quantised(given: Given, widths: tuple[int, int], variant: Variant) -> Model:
     weights, activations = widths
     scheme = QuantScheme.post_training_tf_enhanced
     words = {"default_param_bw": weights, "default_output_bw": activations}
-    if variant.per_channel:
-        words["config_file"] = get_path_for_per_channel_config()
     simulation = QuantizationSimModel(model, dummy_input=example, quant_scheme=scheme, **words)
     if variant.sensitive:
         widen(simulation.model, activations)
