@@ -23,12 +23,15 @@ from bfp.errors import BfpError, sentence
 from bfp.files import check_folder, write_json, write_text
 from bfp.names import printable
 from calib import pipeline
-from calib.config import find_network, load_config
+from calib.config import NetworkConfig, find_network, load_config
 from calib.data.images import ImageSet
 from calib.evaluation.benchmark.environments import environment
 from calib.evaluation.benchmark.tools import exchange
+from calib.evaluation.benchmark.tools.plain import with_plain_convolutions
 from calib.evaluation.outputs import OutputTallies
+from calib.evaluation.shown import interval_text
 from calib.evaluation.sweep.engine import run_points
+from calib.evaluation.sweep.modelled import target_of
 from calib.evaluation.sweep.points import Point, evaluation_images, width_label
 from calib.judge import informed
 from calib.network import float_model
@@ -39,7 +42,7 @@ from calib.state import weights_digest
 from calib.used_files import images_digest
 from calib.user_model import load_classes
 
-SCHEMA = 1
+SCHEMA = 2
 HERE = Path(__file__).parent
 ROOT = Path(__file__).resolve().parents[4]
 ENVIRONMENTS = Path("build").absolute() / "compare"
@@ -57,7 +60,8 @@ Pairs = list[tuple[int, int]]
 
 @dataclass(frozen=True)
 class Asked:
-    """What is compared. limit: evaluation images, evenly spread, None for all; sensitive: of ``auto``, see network-files.md."""
+    """What is compared. limit: evaluation images, evenly spread, None for all. sensitive: below 8 bits ``auto`` has a row
+    more, with that width for sensitive layers (see network-files.md); 0 for none."""
 
     widths: Pairs
     limit: int | None = None
@@ -78,7 +82,7 @@ def compare(path: Path, folder: Path, asked: Asked, workers: int | None = None) 
         raise BfpError(f"{path}: tools are compared on networks of one input and one output; this one has more")
     images = evaluation_images(prepared, asked.limit, apart=True)
     reference = float_outputs(prepared, images)
-    rows, refused = own_rows(path, folder, asked, workers)
+    rows, refused = own_rows(config, folder, asked, workers)
     key = hashlib.sha256(
         " ".join([weights_digest(prepared.network), images_digest(images), images_digest(prepared.calibration)]).encode()
     ).hexdigest()[:16]
@@ -104,28 +108,37 @@ def compare(path: Path, folder: Path, asked: Asked, workers: int | None = None) 
 # -- this project ---------------------------------------------------------------------------
 
 
-def own_rows(path: Path, folder: Path, asked: Asked, workers: int | None) -> tuple[list[dict], dict[str, str]]:
+def own_rows(config: NetworkConfig, folder: Path, asked: Asked, workers: int | None) -> tuple[list[dict], dict[str, str]]:
     """This project's rows, and what failed."""
     points = []
     for method in asked.methods:
         for pair in asked.widths:
-            options = {"method": method, "weights": pair[0], "activations": pair[1]}
-            if method == AUTO and min(pair) < 8:
-                options["sensitive"] = asked.sensitive
-            name = f"{METHODS[method]}, {width_label(pair)} bits"
-            varied = (method, pair, (0, 0), {"bfp": options}, asked.limit)
-            points.append(Point(name, str(path), METHODS[method], *varied, apart=True))
+            points.append(own_point(config, method, pair, asked.limit, METHODS[method]))
+            if method == AUTO and asked.sensitive and min(pair) < 8:
+                curve = f"{METHODS[method]}, sensitive layers at {asked.sensitive} bits"
+                points.append(own_point(config, method, pair, asked.limit, curve, sensitive=asked.sensitive))
     results, refused = run_points(points, folder / "points", "comparison", None, workers)
     rows = [
-        {"tool": "this project", "version": "", "settings": p.curve, "weights": p.widths[0], "activations": p.widths[1], **shown(r)}
+        {
+            "tool": "this project", "version": "", "settings": p.curve, "weights": p.widths[0], "activations": p.widths[1],
+            **shown(r), "modelled": r["modelled"],
+        }
         for p, r in zip(points, results) if r is not None
     ]  # fmt: skip
     return rows, refused
 
 
+def own_point(config: NetworkConfig, method: str, pair: tuple[int, int], limit: int | None, curve: str, **more: int) -> Point:
+    """A row of this project, its engine modelled on the file's board; more: options of ``[bfp]``."""
+    options = {"method": method, "weights": pair[0], "activations": pair[1], **more}
+    varied = (method, pair, (0, 0), {"bfp": options}, limit)
+    name = f"{curve}, {width_label(pair)} bits"
+    return Point(name, str(config.path), curve, *varied, apart=True, target=target_of(config.board, None))
+
+
 def shown(figures: dict) -> dict:
     """What a row says of an evaluation's figures."""
-    return {k: figures[k] for k in ("images", "top1_float", "top1_bfp", "agreement", "sqnr_db")}
+    return {k: figures[k] for k in ("images", "top1_float", "top1_bfp", "loss_interval", "agreement", "agreement_interval", "sqnr_db")}
 
 
 def float_outputs(prepared: Prepared, images: ImageSet) -> np.ndarray:
@@ -160,11 +173,11 @@ class Counted:
 
 
 def write_given(prepared: Prepared, images: ImageSet, widths: Pairs, folder: Path) -> None:
-    """Write module and images for the tools."""
+    """Write module and images for the tools. What they compute from it in float is compared later, see ``check_float``."""
     config = prepared.config
     module, _ = pipeline.build(config, prepared.calibration, load_classes(config), [], twice=False)
     calibration, evaluation = (np.concatenate(list(found.batches(exchange.BATCH))) for found in (prepared.calibration, images))
-    given = exchange.Given(module.eval(), calibration, evaluation, tuple(widths))
+    given = exchange.Given(with_plain_convolutions(module.eval()), calibration, evaluation, tuple(widths))
     exchange.write(folder, given, str(config.path.parent.resolve()))
 
 
@@ -207,7 +220,7 @@ def check_float(tool: str, outputs: np.ndarray, reference: np.ndarray) -> None:
 
 
 def markdown(content: dict) -> str:
-    """A row for each tool and its settings, a column for each pair of widths: loss of top-1 in points, agreement, SQNR."""
+    """A row for each tool and its settings, a column for each pair of widths: see ``cell``."""
     rows = content["rows"]
     pairs = sorted({(r["weights"], r["activations"]) for r in rows}, key=lambda p: (p[0] != p[1], [-n for n in p]))
     lines = ["| tool | " + " | ".join(f"{width_label(p)} bits" for p in pairs) + " |", "|---|" + "---|" * len(pairs)]
@@ -221,14 +234,24 @@ def markdown(content: dict) -> str:
 
 
 def cell(row: dict | None) -> str:
-    """Loss in points, agreement and signal to noise; or that there is nothing."""
+    """Loss in points, agreement, both with intervals of 95 %, signal to noise, and modelled frames a second where there is an
+    artifact; or that there is nothing."""
     if row is None:
         return "-"
     if "error" in row:
         return "failed"
-    loss = "" if row["top1_float"] is None else f"{100 * (row['top1_float'] - row['top1_bfp']):+.2f}, "
-    noise = "none lost" if row["sqnr_db"] is None else f"{row['sqnr_db']:.1f} dB"
-    return f"{loss}{100 * row['agreement']:.1f} %, {noise}"
+    parts = []
+    if row["top1_float"] is not None:
+        interval = "" if row["loss_interval"] is None else f" ± {100 * row['loss_interval']:.2f}"
+        parts.append(f"{100 * (row['top1_float'] - row['top1_bfp']):+.2f}{interval}")
+    if row["agreement"] is not None:
+        parts.append(f"{100 * row['agreement']:.1f} %{interval_text(row['agreement_interval'], 1)}")
+    parts.append("none lost" if row["sqnr_db"] is None else f"{row['sqnr_db']:.1f} dB")
+    modelled = row.get("modelled")
+    if modelled is not None:
+        frames = modelled.get("frames_per_second")
+        parts.append("does not fit" if frames is None else f"{frames['likely']:,.0f} frames/s")
+    return ", ".join(parts)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -240,7 +263,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     parser.add_argument("--widths", type=pairs, default="8,8 6,6 5,5 4,8 4,4", help="weights,activations: '8,8 5,5'")
     parser.add_argument("--limit", type=int, help="evaluate on LIMIT images, evenly spread (default: all)")
-    parser.add_argument("--sensitive", type=int, default=0, help="of auto: least width of sensitive layers, below 8 bits")
+    parser.add_argument(
+        "--sensitive", type=int, default=8, help="least width of sensitive layers in another row of auto, below 8 bits; 0: no such row"
+    )
     parser.add_argument("--tools", default=",".join(TOOLS), help="names with commas between (default: all)")
     parser.add_argument("--methods", default=",".join(METHODS), help="this project's, with commas between (default: all)")
     parser.add_argument("--workers", type=int, help="processes for this project's rows (default: one a core)")
