@@ -8,7 +8,9 @@ import numpy as np
 
 from codegen.lowering.engine_operators import EngineOperator
 from codegen.lowering.layer_fields import EngineActivation, InputPooling, LayerFields
+from codegen.lowering.load_jobs import coming_fields
 from codegen.lowering.schedule import Program
+from codegen.lowering.walk import Work, passes, tiles
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Features:
     loads, averaged, by windows of three rows, by one over the whole map;
     input_pool_columns: columns of which rows wait for that. pooled_queue:
     words of a pooled row that wait while the map's own row is stored. lookups: tables of functions; lookup_bits: of their
-    index. spread: whether a map grows as it loads. wide_weights, wide_operands: whether any of the array's go as digits.
+    index. shortcut_words: beats of a pass's shortcut that are read from on-chip memory a step ahead, 0: none ever is.
+    spread: whether a map grows as it loads. wide_weights, wide_operands: whether any of the array's go as digits.
     """
 
     operators: frozenset[EngineOperator]
@@ -70,6 +73,7 @@ class Features:
     mean_bits: int
     lookups: int
     lookup_bits: int
+    shortcut_words: int
     spread: bool
     wide_weights: bool
     wide_operands: bool
@@ -110,6 +114,12 @@ def operand_bits(fields: LayerFields) -> int:
     return max(found)
 
 
+def shortcut_words(fields: LayerFields) -> int:
+    """The most beats of on-chip memory that are the shortcut of a pass of a layer."""
+    works = (Work(0, 0, tile, 0, out) for tile in tiles(fields) for out in passes(fields, tile))
+    return max(coming_fields(fields, work).coming_beats for work in works)
+
+
 def features(program: Program) -> Features:
     """What the layers of a program use."""
     rows = [layer.fields for layer in program.layers]
@@ -147,6 +157,7 @@ def features(program: Program) -> Features:
         mean_bits=max(map(sum_bits, [*averages, *(layer.fields for layer in inputs)]), default=2),
         lookups=len(program.lookups),
         lookup_bits=program.lookup_bits,
+        shortcut_words=max((shortcut_words(layer.fields) for layer in program.layers if layer.joins_chip), default=0),
         spread=any(f.spread.grows for f in rows),
         wide_weights=any(f.digits.wide_weights for f in rows),
         wide_operands=any(f.digits.wide_operands for f in rows),

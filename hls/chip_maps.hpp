@@ -1,6 +1,7 @@
 // Stage: feature maps that stay in on-chip memory between layers. It is the one
-// process that touches that memory: what a tile loads is read, and what a pass
-// stores is written, a word each a cycle, so that two ports suffice.
+// process that touches that memory: what a tile loads is read, and the shortcut of
+// the next pass, and what a pass stores is written; a word is read and one written
+// each cycle, so that two ports suffice.
 #pragma once
 
 #include "bursts.hpp"
@@ -15,7 +16,8 @@ namespace sbfp {
 static_assert(MAP_PLACE_MEMBERS == 2, "a place of maps that no stage serves");
 
 constexpr int32_t larger(int32_t a, int32_t b) { return a > b ? a : b; }
-constexpr int32_t MOST_CHIP_CYCLES = larger(LoadJob::MOST_CHIP_BEATS, ComputeJob::MOST_CHIP_BEATS);
+constexpr int32_t MOST_CHIP_CYCLES =
+    larger(LoadJob::MOST_CHIP_BEATS + WeightsJob::MOST_COMING_BEATS, ComputeJob::MOST_CHIP_BEATS);
 constexpr int32_t MOST_CHIP_BURSTS =
     larger(ComputeJob::MOST_MAP_PLANE_BURSTS, ComputeJob::MOST_POOLED_PLANE_BURSTS);
 
@@ -55,29 +57,65 @@ struct ChipRows {
     int32_t plane_bursts;
 };
 
-// One loop for reads and writes. Where fewer words are written than read, the
-// writes are spread evenly over the reads; otherwise each read comes with a write.
-// So neither has to wait for the end of the other, which would stop the array. No
-// word is read that the same step writes.
-inline void chip_maps(const StepRow &where, const LoadRow &load_row, const ComputeRow &job_row,
-                      hls::stream<Word> &packed, Word maps[CHIP_WORDS], hls::stream<Word> &fetched) {
-#pragma HLS INLINE off
-    const LoadJob load = load_job(load_row);
-    const ComputeJob job = compute_job(job_row);
-    const Step step = step_of(where);
+inline ChipRows rows_of(const ComputeJob &job) {
+#pragma HLS INLINE
     const bool keeps = job.keeps_map != 0;
-    const int32_t reads = load.chip_beats;
-    const int32_t writes = job.chip_beats;
-    const int32_t cycles = reads > writes ? reads : writes;
-    ChipWalk from = first_word(load.fetch_plane, load.fetch_inside, load.fetch_first_bursts);
-    int32_t length = load.fetch_first;
-    int32_t bursts = 0;  // of those that are read, how many are done
     ChipRows rows;
     rows.length = keeps ? job.map_length : job.pooled_length;
     rows.step = keeps ? job.map_step : job.pooled_step;
     rows.plane_step = keeps ? job.map_plane_step : job.pooled_plane_step;
     rows.plane_bursts = keeps ? job.map_plane_bursts : job.pooled_plane_bursts;
-    ChipWalk to = first_word(keeps ? step.map_plane : step.pooled_plane, 0, rows.plane_bursts);
+    return rows;
+}
+
+// The next word of a tile's lines, whose first and last burst have lengths of their own.
+struct LineWalk {
+    ChipWalk at;
+    int32_t length;  // of this burst
+    int32_t bursts;  // that are done
+};
+
+inline LineWalk first_line(const LoadJob &load) {
+#pragma HLS INLINE
+    LineWalk walk;
+    walk.at = first_word(load.fetch_plane, load.fetch_inside, load.fetch_first_bursts);
+    walk.length = load.fetch_first;
+    walk.bursts = 0;
+    return walk;
+}
+
+inline void next_of_lines(LineWalk &walk, const LoadJob &load) {
+#pragma HLS INLINE
+    if (next_word<LoadJob::MOST_CHIP_BEATS, LoadJob::MOST_FETCH_PLANE_BURSTS>(
+            walk.at, walk.length, load.fetch_step, load.fetch_plane_step, load.fetch_plane_bursts)) {
+        walk.length = walk.bursts + 2 == load.fetch_bursts ? load.fetch_last : load.fetch_length;
+        walk.bursts = bounded<LoadJob::MOST_FETCH_BURSTS>(walk.bursts + 1);
+    }
+}
+
+// One loop for reads and writes. Where fewer words are written than read, the
+// writes are spread evenly over the reads; otherwise each read comes with a write.
+// So neither has to wait for the end of the other, which would stop the array. No
+// word is read that the same step writes. joined: beats of the shortcut of the next
+// pass. They are read before that pass begins, so that what it stores never waits for
+// them: a process that gave them to the same pass would wait for what it feeds.
+inline void chip_maps(const StepRow &where, const LoadRow &load_row, const WeightsRow &next_row,
+                      const ComputeRow &job_row, hls::stream<Word> &packed, Word maps[CHIP_WORDS],
+                      hls::stream<Word> &fetched, Word joined[SHORTCUT_WORDS]) {
+#pragma HLS INLINE off
+    const LoadJob load = load_job(load_row);
+    const WeightsJob next = weights_job(next_row);
+    const ComputeJob job = compute_job(job_row);
+    const Step step = step_of(where);
+    const int32_t lines = load.chip_beats;
+    const int32_t reads = lines + next.coming_beats;
+    const int32_t writes = job.chip_beats;
+    const int32_t cycles = reads > writes ? reads : writes;
+    LineWalk from = first_line(load);
+    ChipWalk coming = first_word(step.coming_plane, 0, next.coming_plane_bursts);
+    int32_t kept = 0;  // beats of the shortcut
+    const ChipRows rows = rows_of(job);
+    ChipWalk to = first_word(job.keeps_map != 0 ? step.map_plane : step.pooled_plane, 0, rows.plane_bursts);
     int32_t due = 0;  // share of the next write
     DependenceCheck<CHIP_WORDS> check("maps", WHOLE_LOOP);
     if (HAS_CHIP_MAPS) {
@@ -88,15 +126,22 @@ inline void chip_maps(const StepRow &where, const LoadRow &load_row, const Compu
 // Words that a step reads are none that it writes.
 #pragma HLS DEPENDENCE variable=maps type=inter false
             if (n < reads) {
-                const int32_t at = from.burst.source + from.word;
-                count(COUNT_READ_CHIP);
-                map_read(at);
+                const bool of_tile = !HAS_CHIP_SHORTCUT || n < lines;
+                const int32_t at = of_tile ? from.at.burst.source + from.at.word : coming.burst.source + coming.word;
                 check.read(n, at);
-                fetched.write(maps[at]);
-                if (next_word<LoadJob::MOST_CHIP_BEATS, LoadJob::MOST_FETCH_PLANE_BURSTS>(
-                        from, length, load.fetch_step, load.fetch_plane_step, load.fetch_plane_bursts)) {
-                    length = bursts + 2 == load.fetch_bursts ? load.fetch_last : load.fetch_length;
-                    bursts = bounded<LoadJob::MOST_FETCH_BURSTS>(bursts + 1);
+                const Word word = maps[at];
+                if (of_tile) {
+                    count(COUNT_READ_CHIP);
+                    map_read(at);
+                    fetched.write(word);
+                    next_of_lines(from, load);
+                } else {
+                    count(COUNT_JOIN_CHIP);
+                    map_joined(at);
+                    joined[kept] = word;
+                    kept = bounded<SHORTCUT_WORDS>(kept + 1);
+                    static_cast<void>(next_word<WeightsJob::MOST_COMING_LENGTH, WeightsJob::MOST_COMING_PLANE_BURSTS>(
+                        coming, next.coming_length, next.coming_step, next.coming_plane_step, next.coming_plane_bursts));
                 }
             }
             const int32_t share = due + writes;

@@ -51,7 +51,7 @@ static void compute(const StepRow &where, const ComputeRow &job_row, const Word 
 }
 
 // One step: a pass is computed, rounded and stored, while the weights of the
-// next pass and some lines of the next tile load. It ends when all of that is
+// next pass, its shortcut where that is on chip, and some lines of the next tile load. It ends when all of that is
 // done, so that a step may read whatever the steps before it have stored.
 // Stores come last in the text, and what loads from memory before them: in C
 // simulation a tile that loaded too early would miss what the step stores.
@@ -60,8 +60,9 @@ static void compute(const StepRow &where, const ComputeRow &job_row, const Word 
 static void step(const StepRow &where, const LoadRow &load, const WeightsRow &weights, const QueueRow &queue,
                  const ComputeRow &pass, const Word input[BANKS][BANK_ROWS], const AccWord bias[GROUP_WORDS],
                  const Word align[WEIGHT_STEPS], const Word dense[DENSE_ROWS][FILTERS], const Word depthwise[DEPTHWISE_STEPS],
-                 Word next_input[BANKS][BANK_ROWS], AccWord next_bias[GROUP_WORDS], Word next_align[WEIGHT_STEPS],
-                 Word next_dense[DENSE_ROWS][FILTERS], Word next_depthwise[DEPTHWISE_STEPS], Word best[POOL_WORDS],
+                 const Word joined[SHORTCUT_WORDS], Word next_input[BANKS][BANK_ROWS], AccWord next_bias[GROUP_WORDS],
+                 Word next_align[WEIGHT_STEPS], Word next_dense[DENSE_ROWS][FILTERS],
+                 Word next_depthwise[DEPTHWISE_STEPS], Word next_joined[SHORTCUT_WORDS], Word best[POOL_WORDS],
                  Word maps[CHIP_WORDS], Word ahead[WEIGHT_QUEUE], const Word *weight_memory, const Word *fmap_in,
                  const Word *fmap_shortcut, Word *fmap_out) {
 #pragma HLS INLINE off
@@ -110,12 +111,12 @@ static void step(const StepRow &where, const LoadRow &load, const WeightsRow &we
     queue_weights(weights, queue, pushed_weights, ahead, popped_weights);
     load_weights(weights, weight_beats, popped_weights, next_bias, next_align, next_dense, next_depthwise);
     fetch_shortcut(where, pass, fmap_shortcut, shortcut_beats);
-    load_shortcut(pass, shortcut_beats, shortcut);
+    load_shortcut(pass, shortcut_beats, joined, shortcut);
     compute(where, pass, input, bias, align, dense, depthwise, biases, sums);
     epilogue(where, pass, biases, sums, shortcut, results);
     fused_pool(where, pass, results, best, kept, pooled);
     pack(where, pass, kept, pooled, packed, packed_on_chip);
-    chip_maps(where, load, pass, packed_on_chip, maps, tile_on_chip);
+    chip_maps(where, load, weights, pass, packed_on_chip, maps, tile_on_chip, next_joined);
     fetch_tile(load, fmap_in, tile_beats);
     unpack_tile(load, tile_beats, tile_on_chip, unpacked);
     input_pool(load, unpacked, columns);
@@ -154,6 +155,11 @@ static void run_step(const StepRow &where, const LoadRow &load, const WeightsRow
 #pragma HLS AGGREGATE variable=depthwise_0
     static Word depthwise_1[DEPTHWISE_STEPS];
 #pragma HLS AGGREGATE variable=depthwise_1
+    // of shortcuts on chip
+    static Word joined_0[SHORTCUT_WORDS];
+#pragma HLS AGGREGATE variable=joined_0
+    static Word joined_1[SHORTCUT_WORDS];
+#pragma HLS AGGREGATE variable=joined_1
     // of fused max pooling
     static Word best[POOL_WORDS];
 #pragma HLS AGGREGATE variable=best
@@ -163,17 +169,21 @@ static void run_step(const StepRow &where, const LoadRow &load, const WeightsRow
 #pragma HLS BIND_STORAGE variable=ahead type=ram_2p impl=bram
     const Step halves = step_of(where);
     if (!halves.input_half && !halves.weight_half) {
-        step(where, load, weights, queue, pass, input_0, bias_0, align_0, dense_0, depthwise_0, input_1, bias_1,
-             align_1, dense_1, depthwise_1, best, maps, ahead, weight_memory, fmap_in, fmap_shortcut, fmap_out);
+        step(where, load, weights, queue, pass, input_0, bias_0, align_0, dense_0, depthwise_0, joined_0,
+             input_1, bias_1, align_1, dense_1, depthwise_1, joined_1, best, maps, ahead,
+             weight_memory, fmap_in, fmap_shortcut, fmap_out);
     } else if (!halves.input_half) {
-        step(where, load, weights, queue, pass, input_0, bias_1, align_1, dense_1, depthwise_1, input_1, bias_0,
-             align_0, dense_0, depthwise_0, best, maps, ahead, weight_memory, fmap_in, fmap_shortcut, fmap_out);
+        step(where, load, weights, queue, pass, input_0, bias_1, align_1, dense_1, depthwise_1, joined_1,
+             input_1, bias_0, align_0, dense_0, depthwise_0, joined_0, best, maps, ahead,
+             weight_memory, fmap_in, fmap_shortcut, fmap_out);
     } else if (!halves.weight_half) {
-        step(where, load, weights, queue, pass, input_1, bias_0, align_0, dense_0, depthwise_0, input_0, bias_1,
-             align_1, dense_1, depthwise_1, best, maps, ahead, weight_memory, fmap_in, fmap_shortcut, fmap_out);
+        step(where, load, weights, queue, pass, input_1, bias_0, align_0, dense_0, depthwise_0, joined_0,
+             input_0, bias_1, align_1, dense_1, depthwise_1, joined_1, best, maps, ahead,
+             weight_memory, fmap_in, fmap_shortcut, fmap_out);
     } else {
-        step(where, load, weights, queue, pass, input_1, bias_1, align_1, dense_1, depthwise_1, input_0, bias_0,
-             align_0, dense_0, depthwise_0, best, maps, ahead, weight_memory, fmap_in, fmap_shortcut, fmap_out);
+        step(where, load, weights, queue, pass, input_1, bias_1, align_1, dense_1, depthwise_1, joined_1,
+             input_0, bias_0, align_0, dense_0, depthwise_0, joined_0, best, maps, ahead,
+             weight_memory, fmap_in, fmap_shortcut, fmap_out);
     }
 }
 

@@ -10,12 +10,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from support.boards import BOARD
+from support.chip_shortcuts import keep_all
 from support.random_graphs import random_artifact
 
 from bfp.deployment import read_deployment, verify
 from bfp.errors import BfpError
 from codegen.generate import generate
-from codegen.lowering import program as lowering
+from codegen.lowering import chip_plan
 from codegen.lowering.engine_operators import EngineOperator
 from codegen.lowering.layer_fields import MapPlace
 from codegen.lowering.schedule import StoredTensor
@@ -28,18 +29,23 @@ from host.simulated_board import SimulatedBoard
 WORDS = 4000  # of on-chip memory
 
 
-@pytest.fixture(scope="module", params=["whole", "bands"])
+@pytest.fixture(scope="module", params=["whole", "bands", pytest.param("shortcuts", marks=pytest.mark.heavy)])
 def on_board(request, tmp_path_factory):
-    """A network with maps on chip, its program, and its deployment with the compiled engine: whole maps, and by bands."""
-    out, best = tmp_path_factory.mktemp(request.param), lowering.best_chains
-    artifact = random_artifact(7, 16)
+    """A network with maps on chip, its program, and its deployment with the compiled engine: whole maps, by bands, and read as
+    shortcuts, too.
+    """
+    out, best = tmp_path_factory.mktemp(request.param), chip_plan.best_chains
+    artifact = random_artifact(302 if request.param == "shortcuts" else 7, 16)
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "bands":  # every chain that fits
-            worse = lambda graph, linked, jobs, words, cycles: best(graph, linked, jobs, words, lambda x, limit: -len(x))  # noqa: E731
-            patch.setattr(lowering, "best_chains", worse)
+            worse = lambda graph, linked, jobs, words, cycles, first: best(graph, linked, jobs, words, lambda x, _: -len(x), first)  # noqa: E731
+            patch.setattr(chip_plan, "best_chains", worse)
+        elif request.param == "shortcuts":
+            keep_all(patch)
         ahead = 500 if request.param == "bands" else 0  # words of a queue of weights, too
         program, _ = generate([artifact], EngineOptions(chip_words=WORDS, weights_ahead=ahead), BOARD, out)
-    assert (request.param == "bands") == any(t.rows for t in program.tensors)
+    assert (request.param != "whole") == any(t.rows for t in program.tensors)
+    assert (request.param == "shortcuts") == any(layer.joins_chip for layer in program.layers)
     _, library = compile_engine(out / "generated", out / "csim", optimise=("-O1",))
     return artifact, program, library, out / "deploy"
 

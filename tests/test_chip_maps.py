@@ -18,7 +18,7 @@ from bfp.artifact import Artifact
 from bfp.errors import BfpError
 from codegen.features import features
 from codegen.generate import generate, readable_tensors
-from codegen.lowering import chip_maps, program as lowering
+from codegen.lowering import chip_maps, chip_plan, program as lowering
 from codegen.lowering.chip_check import verify_chip_maps
 from codegen.lowering.chip_maps import Life, placed
 from codegen.lowering.layer_fields import MapPlace
@@ -145,7 +145,7 @@ def test_a_word_that_is_overwritten_too_early_is_refused(monkeypatch, tmp_path):
     """By the program, and where nobody asks that, by the C simulation."""
     engine = ENGINES[1]
     options = options_of(engine, MANY)
-    monkeypatch.setattr(lowering, "place_on_chip", crowded)
+    monkeypatch.setattr(chip_plan, "place_on_chip", crowded)
     with pytest.raises(BfpError, match=r"layer \S+ would read word \d+ of on-chip memory before"):
         build(networks(engine.lanes, engine.widest), options, engine.board, with_weights=False)
     monkeypatch.setattr(lowering, "verify_chip_maps", lambda program: None)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from support.boards import BOARD
+from support.chip_shortcuts import keep_all
 from support.compilers import CLANG, NO_CLANG
 
 from bfp.artifact_file import load
@@ -38,7 +39,10 @@ def network(tmp_path_factory):
 def smallest(network, tmp_path_factory):
     """Folder with the data of all benches for the smallest array, and the number of calls of each."""
     out = tmp_path_factory.mktemp("smallest")
-    found = stage_benches.prepare(*network, SMALLEST, BOARD, out)
+    with pytest.MonkeyPatch.context() as patch:
+        keep_all(patch)
+        found = stage_benches.prepare(*network, SMALLEST, BOARD, out)
+    assert "HAS_CHIP_SHORTCUT = true" in (out / "generated" / "config.hpp").read_text()
     return out, {bench.name: calls for bench, calls in found.items()}
 
 
@@ -85,9 +89,10 @@ def test_bench_fails_on_another_stage(smallest, tmp_path, monkeypatch):
         stage_benches.run_bench("epilogue", smallest[0], "g++")
 
 
-def test_recorded_values_are_compared_with_the_golden_model(network, tmp_path):
+def test_recorded_values_are_compared_with_the_golden_model(network, monkeypatch, tmp_path):
     """Every stage's calls are checked, and one changed byte of any stage's results is refused by name."""
     artifact, image = network
+    keep_all(monkeypatch)
     options = stage_benches.small_engine(artifact, (4, 2, 3), BOARD)
     program, identity = generate([artifact], options, BOARD, tmp_path)
     mantissas = quantise_input(artifact, image)

@@ -143,8 +143,14 @@ def chain_of(
     return Chain(begin, end, count, order, at_first, made, lives)
 
 
-def chains_of(graph: Graph, jobs: list[Job], begin: int, end: int, words: int, address: int) -> list[Chain]:
-    """Layers ``begin`` to before ``end`` in the fewest numbers of bands for whose maps there is room, in every order."""
+def chains_of(
+    graph: Graph, jobs: list[Job], begin: int, end: int, words: int, address: int, first: list[Life]
+) -> list[Chain]:
+    """Layers ``begin`` to before ``end`` in the fewest numbers of bands for whose maps there is room, in every order.
+
+    first: tensors that have their words before.
+    """
+    there = [replace(x, first=0, last=FIRST_ADDRESS) for x in first if x.first < end and x.last >= begin]
     own, found, counts = jobs[begin:end], [], set()
     for count in (n for n in BANDS if n <= graph.shapes[own[-1].node.output][1]):
         rows = rows_of_chain(graph, own, count)
@@ -152,20 +158,25 @@ def chains_of(graph: Graph, jobs: list[Job], begin: int, end: int, words: int, a
             continue
         for order in ORDERS[len(own)]:
             chain = chain_of(graph, jobs, begin, end, count, order, address)
-            if len(placed(chain.lives, words)) == len(chain.lives):
+            if len(placed(chain.lives, words, there)) == len(there) + len(chain.lives):
                 found.append(chain)
                 counts.add(count)
     return found
 
 
 def best_chains(
-    graph: Graph, linked: list[bool], jobs: list[Job], words: int, cycles: Callable[[list[Job], float], float]
+    graph: Graph,
+    linked: list[bool],
+    jobs: list[Job],
+    words: int,
+    cycles: Callable[[list[Job], float], float],
+    first: list[Life],
 ) -> list[Chain]:
     """The chains, none of which has a layer of another, that save most cycles.
 
     linked: see :func:`links`. jobs: the layers, with those of their maps on chip that would be there without bands.
     words: of on-chip memory; what the bands of one chain need at a time has to fit. cycles: modelled, of some layers,
-    infinite where they are seen to be more than a limit.
+    infinite where they are seen to be more than a limit. first: tensors of these layers that take their words before.
     """
     address = FIRST_ADDRESS
     best: list[tuple[float, list[Chain]]] = [(0.0, [])]  # of the layers before each one
@@ -176,7 +187,7 @@ def best_chains(
             if begin < 0 or not all(linked[begin + 1 : end]):
                 break
             known = cycles(jobs[begin:end], math.inf)
-            for chain in chains_of(graph, jobs, begin, end, words, address):
+            for chain in chains_of(graph, jobs, begin, end, words, address, first):
                 gain = known - cycles(chain.jobs, best[begin][0] + known - saved)
                 if best[begin][0] + gain > saved:
                     saved, chosen = best[begin][0] + gain, [*best[begin][1], chain]

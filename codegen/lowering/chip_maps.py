@@ -72,23 +72,34 @@ def targets(job: Job) -> list[Placement]:
     return [*found, job.pooled] if job.pooled else found
 
 
-def lives(stored: Iterable[Home], jobs: list[Job]) -> list[Life]:
-    """The tensors that may stay on chip: those that layers make, and read as nothing but their input.
+def joins_ahead(job: Job, before: Job | None, home: Home) -> bool:
+    """Whether a layer's shortcut may be read from on-chip memory, a step ahead of each pass: the layer ``before``, whose last
+    pass is computed while the first one's is read, must have nothing to do with making it. A single pixel is not worth it.
+    """
+    ready = before is None or not any(map(home.holds, targets(before)))
+    return ready and job.shortcut.height * job.shortcut.width > 1
 
-    A shortcut is fetched from memory, and a layer that stores two maps stores both of them there. So do layers that take
-    several pictures, whose maps lie in an arena each.
+
+def lives(stored: Iterable[Home], jobs: list[Job], residual: Collection[str]) -> list[Life]:
+    """The tensors that may stay on chip: those that layers make. residual: of those that any layer reads as its shortcut, the
+    only ones that may, and only where all layers that do so may (:func:`joins_ahead`).
+
+    A layer that stores two maps stores both of them to memory. So do layers that take several pictures, whose maps lie in an
+    arena each.
     """
     found = []
     for home in stored:
         made = [n for n, job in enumerate(jobs) if any(map(home.holds, targets(job)))]
         read = [n for n, job in enumerate(jobs) if home.holds(job.source)]
+        joined = [n for n, job in enumerate(jobs) if job.shortcut and home.holds(job.shortcut)]
         both = any(len(targets(jobs[n])) > 1 for n in made)
-        several = any(jobs[n].pictures > 1 for n in (*made, *read))
-        if home.stays or both or several or not made or not read or any(job.shortcut and home.holds(job.shortcut) for job in jobs):
+        several = any(jobs[n].pictures > 1 for n in (*made, *read, *joined))
+        ahead = all(home.tensor in residual and joins_ahead(jobs[n], jobs[n - 1] if n else None, home) for n in joined)
+        if home.stays or both or several or not made or not (read or joined) or not ahead:
             continue
-        beats = home.place.words + sum(words_read(jobs[n]) for n in read)
+        beats = home.place.words + sum(words_read(jobs[n]) for n in read) + sum(words_joined(jobs[n]) for n in joined)
         found.append(
-            Life(home.tensor, home.place.address, home.place.words, min(made), max(*made, *read), beats)
+            Life(home.tensor, home.place.address, home.place.words, min(made), max(*made, *read, *joined), beats)
         )
     return found
 
@@ -96,6 +107,11 @@ def lives(stored: Iterable[Home], jobs: list[Job]) -> list[Life]:
 def words_read(job: Job) -> int:
     """Of a layer's input, about: a band reads its share."""
     return job.source.words * job.band.rows // job.band.of if job.band else job.source.words
+
+
+def words_joined(job: Job) -> int:
+    """Of a layer's shortcut, which a band reads its own rows of."""
+    return job.shortcut.words * job.band.rows // job.band.of if job.band else job.shortcut.words
 
 
 def placed(wanted: Iterable[Life], words: int, there: Collection[Life] = ()) -> list[Life]:
@@ -141,11 +157,12 @@ def moved(place: Placement | None, chosen: list[Life]) -> Placement | None:
 
 
 def moved_job(job: Job, chosen: list[Life]) -> Job:
-    """A layer with its operands where they are. No shortcut is on chip."""
+    """A layer with its operands where they are."""
     return replace(
         job,
         source=moved(job.source, chosen),
         target=moved(job.target, chosen),
         pooled=moved(job.pooled, chosen),
+        shortcut=moved(job.shortcut, chosen),
         stored=[(tensor, label, moved(place, chosen)) for tensor, label, place in job.stored],
     )

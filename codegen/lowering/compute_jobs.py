@@ -136,6 +136,7 @@ def shortcut_fields(layer: LayerFields, work: Work) -> ShortcutJobFields:
         bursts, plane_bursts, rows = words * part.height, part.height, 1
     return ShortcutJobFields(
         has_shortcut=True,
+        shortcut_from=shortcut.shortcut_place,
         shortcut_bursts=bursts,
         shortcut_plane_bursts=plane_bursts,
         shortcut_step=part.apart * row_step,
@@ -148,6 +149,16 @@ def shortcut_fields(layer: LayerFields, work: Work) -> ShortcutJobFields:
         shortcut_held=shortcut.shortcut_held,
         shortcut_spread=shortcut.shortcut_spread,
     )
+
+
+def shortcut_start(layer: LayerFields, work: Work) -> int:
+    """Address of the first burst of a pass's shortcut, 0 where it has none."""
+    shortcut, part = layer.shortcut, shortcut_part(layer.shortcut, work.tile)
+    row, plane = layer.steps_out(shortcut.shortcut_height, shortcut.shortcut_line_beats)
+    if not shortcut.has_shortcut:
+        return 0
+    first = 0 if shortcut.shortcut_spread else work.out.out_word * plane
+    return shortcut.shortcut_address + first + part.y * row + part.x * shortcut.shortcut_bits // 8
 
 
 def epilogue_fields(layer: LayerFields, work: Work) -> EpilogueJobFields:
@@ -249,23 +260,17 @@ def nothing_to_compute(array: Array) -> ComputeJob:
     return ComputeJob(WalkFields(), ShortcutJobFields(), EpilogueJobFields(), StoreJobFields(), LaneFields(none, none))
 
 
-def position(layer: LayerFields, work: Work, weights_start: int) -> PositionFields:
-    """Where a pass over a tile stands in its layer."""
-    tile, out, target, pool, shortcut = work.tile, work.out, layer.output_map, layer.fused_pool, layer.shortcut
-    scaled, part = layer.op.traits.scaled, shortcut_part(shortcut, tile)
-    shortcut_row, shortcut_plane = layer.steps_out(shortcut.shortcut_height, shortcut.shortcut_line_beats)
+def position(layer: LayerFields, work: Work, weights_start: int, coming_start: int) -> PositionFields:
+    """Where a pass over a tile stands in its layer. weights_start, coming_start: of what loads for the pass after."""
+    tile, out, target, pool, scaled = work.tile, work.out, layer.output_map, layer.fused_pool, layer.op.traits.scaled
     row, plane = layer.steps_out(target.out_plane_rows, target.out_line_beats)
     return PositionFields(
         weights_start=weights_start,
         window_start=out.tile_word * tile.in_height * tile.pitch,
         out_word=out.out_word,
         out_y=tile.y if pool.pool else 0,
-        shortcut_plane=shortcut.shortcut_address
-        + (0 if shortcut.shortcut_spread else out.out_word) * shortcut_plane
-        + part.y * shortcut_row
-        + part.x * shortcut.shortcut_bits // 8
-        if shortcut.has_shortcut
-        else 0,
+        shortcut_plane=shortcut_start(layer, work) if layer.shortcut.shortcut_place is MapPlace.MEMORY else 0,
+        coming_plane=coming_start,
         map_plane=target.out_address
         + out.out_word * plane
         + tile.y * row

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from codegen.lowering.array import Array
-from codegen.lowering.tiling import BIAS_BEATS, LayerShape, Tiling, ceil_div
+from codegen.lowering.layer_shape import LayerShape
+from codegen.lowering.tiling import BIAS_BEATS, Tiling, ceil_div
 from codegen.performance.board import Board
 from codegen.performance.timing import Timing
 
@@ -97,12 +98,14 @@ def tiling_cost(layer: LayerShape, tiling: Tiling, array: Array, machine: Machin
     inputs = tiling.words if in_parts else layer.in_words if layer.dense else 1
     work = parts * inputs * area * layer.digits.pairs
     compute = outputs * max(ceil_div(pixels, tiling.block_pixels) * work, pixels)
+    joined = outputs * layer.joined_beats(height=tiling.tile_height, width=tiling.tile_width)
     weights = inputs * area * (lanes if layer.dense else 1) if layer.weighted else 0
     rate = max(weight_share, 0.5) if layer.dense else 1  # two words a cycle unpack, or a beat
     cost_of_weights = rate * weights + (BIAS_BEATS + inputs + 3 * machine.loop_cost) * layer.weighted
     beats = outputs * (weights * weight_share + pixels * layer.stored_beats)
     tile = max(compute, outputs * cost_of_weights, beats / machine.words_per_cycle)
-    overlapped = max(tile, load, (beats + load_beats) / machine.words_per_cycle)
+    # on-chip memory is read for a tile, then for a shortcut
+    overlapped = max(tile, load * layer.reads_chip + joined, load, (beats + load_beats) / machine.words_per_cycle)
     tiles = tiling.tiles_down * tiling.apart * tiling.tiles_across * tiling.word_tiles
     tiles *= layer.out_words if in_parts else 1
     steps = tiling.tile_passes * machine.step_cost

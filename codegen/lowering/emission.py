@@ -227,7 +227,7 @@ class Emitter:
         first = job.band.first if job.band and not one_for_all.pixels else 0
         return ShortcutFields(
             has_shortcut=True,
-            shortcut_address=job.shortcut.address + first * job.shortcut.line,
+            shortcut_address=job.shortcut.start + first * job.shortcut.line,
             shortcut_line_beats=job.shortcut.line,
             shortcut_bits=job.shortcut.bits,
             shortcut_unsigned=not self.artifact.formats[job.node.shortcut].signed,
@@ -235,6 +235,7 @@ class Emitter:
             shortcut_height=job.shortcut.height,
             shortcut_held=one_for_all.pixels,
             shortcut_spread=one_for_all.channels,
+            shortcut_place=job.shortcut.place,
         )
 
     def window_fields(self, job: Job, tiling: Tiling) -> WindowFields:

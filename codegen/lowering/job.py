@@ -79,6 +79,12 @@ class Job:
         return 3 if node.operator.repeats_edges else node.factors[1] if node.factors != (1, 1) else 0
 
     @property
+    def stands(self) -> tuple:
+        """What its cycles depend on, of layers of one network: its node, its rows, and which operands are on chip."""
+        operands = (self.source, self.target, self.pooled, self.shortcut)
+        return self.name, self.band, self.pictures, tuple(x.place if x else None for x in operands)
+
+    @property
     def output(self) -> str:
         """The tensor that the layer makes: what is computed, or what the table makes of it."""
         return self.lookup.output if self.lookup else self.node.output

@@ -123,10 +123,22 @@ class WeightJobFields:
 
 
 @dataclass(frozen=True)
+class ComingShortcutFields:
+    """Shortcut of the same pass where that lies in on-chip memory: all of it is read a step ahead, in bursts of equal lengths."""
+
+    coming_beats: int = number("in all; 0: it is not on chip", default=0)
+    coming_length: int = number("of a burst", default=0)
+    coming_plane_bursts: int = number(default=0)
+    coming_step: int = number(default=0)
+    coming_plane_step: int = number(default=0)
+
+
+@dataclass(frozen=True)
 class WeightsJob:
-    """Load the weights of a pass."""
+    """Load what a pass needs a step ahead: its weights, and its shortcut from on-chip memory."""
 
     weights: WeightJobFields = field(default_factory=WeightJobFields)
+    coming: ComingShortcutFields = field(default_factory=ComingShortcutFields)
 
 
 @dataclass(frozen=True)
@@ -172,6 +184,7 @@ class ShortcutJobFields:
     """Shortcut: the same rows and columns of its map, or its only pixel, of the same words or of its only channel."""
 
     has_shortcut: bool = number(default=False)
+    shortcut_from: MapPlace = choice(MapPlace, "from on-chip memory it has come a step ahead", default=MapPlace.MEMORY)
     shortcut_bursts: int = number(default=0)
     shortcut_plane_bursts: int = number(default=0)
     shortcut_step: int = number(default=0)
@@ -315,6 +328,7 @@ class PositionFields:
     out_word: int = number("first word of output channels", default=0)
     out_y: int = number("first row of the tile", default=0)
     shortcut_plane: int = number("address of the first burst of the shortcut", default=0)
+    coming_plane: int = number("and of that of the pass after, in on-chip memory", default=0)
     map_plane: int = number("of the first burst that is stored of the map", default=0)
     pooled_plane: int = number("and of the pooled map", default=0)
     pooled_line: int = number("of the running maxima, first one", default=0)

@@ -136,6 +136,7 @@ class ShortcutFields:
     shortcut_height: int = 0
     shortcut_held: bool = False
     shortcut_spread: bool = False
+    shortcut_place: MapPlace = MapPlace.MEMORY
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from codegen.lowering.array import Array
 from codegen.lowering.beats import beats, unpacking
+from codegen.lowering.compute_jobs import shortcut_fields, shortcut_start
 from codegen.lowering.jobs import (
     BufferJobFields,
+    ComingShortcutFields,
     FetchFields,
     InputPoolJobFields,
     LineFields,
@@ -280,23 +282,47 @@ def weights_start(layer: LayerFields, work: Work | None) -> int:
 
 
 def weights_job(layer: LayerFields, work: Work | None, array: Array) -> WeightsJob:
-    """The job of a pass's weights; nothing to do for None, or for what has no weights."""
-    if work is None or not layer.op.weighted:
+    """The job of what a pass needs a step ahead; nothing to do for None, or for what has no weights and no such shortcut."""
+    if work is None:
         return WeightsJob()
+    return WeightsJob(weight_job_fields(layer, work, array), coming_fields(layer, work))
+
+
+def coming_fields(layer: LayerFields, work: Work) -> ComingShortcutFields:
+    """The shortcut of a pass where it lies in on-chip memory: the bursts that it would be from external memory."""
+    shortcut = shortcut_fields(layer, work)
+    if not shortcut.has_shortcut or shortcut.shortcut_from is not MapPlace.CHIP:
+        return ComingShortcutFields()
+    return ComingShortcutFields(
+        coming_beats=shortcut.shortcut_bursts * shortcut.shortcut_length,
+        coming_length=shortcut.shortcut_length,
+        coming_plane_bursts=shortcut.shortcut_plane_bursts,
+        coming_step=shortcut.shortcut_step,
+        coming_plane_step=shortcut.shortcut_plane_step,
+    )
+
+
+def coming_start(layer: LayerFields, work: Work | None) -> int:
+    """Where a pass's shortcut begins in on-chip memory; 0 where none of it is read there."""
+    return shortcut_start(layer, work) if work and coming_fields(layer, work).coming_beats else 0
+
+
+def weight_job_fields(layer: LayerFields, work: Work, array: Array) -> WeightJobFields:
+    """The weights of a pass, if it has any."""
+    if not layer.op.weighted:
+        return WeightJobFields()
     out, weights, area = work.out, layer.weights, layer.window.kernel_height * layer.window.kernel_width
     depthwise = not layer.op.traits.dense
     words = area if depthwise else out.words * area * array.lanes
     each = BIAS_BEATS + (out.words if weights.has_align else 0) + beats(words, weights.weight_bits)
-    return WeightsJob(
-        WeightJobFields(
-            weight_outputs=out.outputs,
-            weight_beats=out.outputs * each,
-            weight_bits=weights.weight_bits,
-            depthwise=depthwise,
-            align_rows=0 if depthwise else out.words,
-            has_align=weights.has_align,
-            weight_words=words,
-            weight_takes=words if depthwise else unpacking(words, weights.weight_bits, array.filters),
-            weight_rows=words if depthwise else words // array.filters,
-        )
+    return WeightJobFields(
+        weight_outputs=out.outputs,
+        weight_beats=out.outputs * each,
+        weight_bits=weights.weight_bits,
+        depthwise=depthwise,
+        align_rows=0 if depthwise else out.words,
+        has_align=weights.has_align,
+        weight_words=words,
+        weight_takes=words if depthwise else unpacking(words, weights.weight_bits, array.filters),
+        weight_rows=words if depthwise else words // array.filters,
     )

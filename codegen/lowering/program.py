@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,9 +13,9 @@ from bfp.graph import Node
 from bfp.kernel import Kernel
 from bfp.parameters import Parameters
 from codegen.lowering.arrangement import Arrangement, arrangements, least
-from codegen.lowering.bands import TILINGS, Chain, best_chains, chain_of, in_bands, links
 from codegen.lowering.chip_check import verify_chip_maps
-from codegen.lowering.chip_maps import Life, homes, lives, moved_job, place_on_chip, placed
+from codegen.lowering.chip_maps import homes
+from codegen.lowering.chip_plan import ChipPlanner, Planned
 from codegen.lowering.cost import Machine
 from codegen.lowering.digits import digit_fields
 from codegen.lowering.emission import Emitter
@@ -29,7 +29,8 @@ from codegen.lowering.pictures import first_shared, placed_apart, stacked
 from codegen.lowering.placement import Placement, place, read_in_place
 from codegen.lowering.schedule import Program, StoredRows, StoredTensor
 from codegen.lowering.sequence import Costed, Traffic, Target, choose_tilings, early_pass, load_fields
-from codegen.lowering.tiling import Cutter, LayerShape, Tiling
+from codegen.lowering.layer_shape import LayerShape
+from codegen.lowering.tiling import Cutter, Tiling
 from codegen.lowering.weights_ahead import queued
 from codegen.performance.board import Board
 from codegen.performance.estimate import cycles
@@ -49,22 +50,30 @@ def build(
     costed = Costed(Machine.of(board, timing, options.lanes))
     drafts: list[tuple[Arrangement, Program]] = []
 
-    def lowered(arrangement: Arrangement, with_weights: bool) -> Program:
+    def lowered(arrangement: Arrangement, with_weights: bool, shortcuts: bool = True) -> Program:
         program = Program(options, arrangement.array, artifacts, arrangement.lowered, with_weights, built)
         for index, one in enumerate(arrangement.lowered):
             begin = len(program.layers)
-            Lowering(program, costed, index, one).run()
+            Lowering(program, costed, index, one, shortcuts).run()
             program.ranges.append((begin, len(program.layers)))
         return queued(batched(program), board, timing)
+
+    def rank_of(program: Program) -> tuple[bool, int]:
+        return not fits(program, board), cycles(program, board, timing)
 
     def rank(arrangement: Arrangement) -> tuple[bool, int]:
         program = lowered(arrangement, with_weights=False)
         drafts.append((arrangement, program))
-        return not fits(program, board), cycles(program, board, timing)
+        return rank_of(program)
 
     chosen = least(arrangements(artifacts, options, board.multiplier_bits, board.narrow_multiplier_bits), rank)
     draft = next((program for arrangement, program in drafts if arrangement is chosen), None)
-    return draft if draft and not with_weights else lowered(chosen, with_weights)
+    program = draft if draft and not with_weights else lowered(chosen, with_weights)
+    if any(layer.joins_chip for layer in program.layers):  # these cost block RAM, and were chosen by a shorter model
+        without = lowered(chosen, with_weights=False, shortcuts=False)
+        if rank_of(without) <= rank_of(program):
+            return lowered(chosen, with_weights, shortcuts=False) if with_weights else without
+    return program
 
 
 def batched(program: Program) -> Program:
@@ -79,19 +88,11 @@ def batched(program: Program) -> Program:
     return program
 
 
-@dataclass(frozen=True)
-class Planned:
-    """A layer to be whose tiling is still to be chosen."""
-
-    job: Job
-    traffic: Traffic
-    cutter: Cutter
-
-
 class Lowering:
     """Lowers one network into a program: places tensors, chooses tilings, then emits layer after layer."""
 
-    def __init__(self, program: Program, costed: Costed, index: int, lowered: Lowered) -> None:
+    def __init__(self, program: Program, costed: Costed, index: int, lowered: Lowered, shortcuts: bool) -> None:
+        """shortcuts: whether these may stay on chip."""
         artifact = lowered.artifact
         self.program = program
         self.costed = costed
@@ -99,6 +100,7 @@ class Lowering:
         self.stored = artifact.graph.shapes  # what is compared, of all that is stored
         self.artifact = artifact = expanded(artifact)
         self.lowered = lowered
+        self.shortcuts = shortcuts
         self.graph = artifact.graph
         self.planned: list[Planned] = []
         self.emitter = Emitter(program, index, artifact)
@@ -182,23 +184,10 @@ class Lowering:
             return
         parts = {t for node in self.graph.nodes if not node.operator.computes for t in node.inputs} | set(self.slices)
         stored, jobs = homes(self.graph, self.places, parts), [plan.job for plan in self.planned]
-        whole = place_on_chip(lives(stored, jobs), words)
-        jobs, of_bands = in_bands(jobs, self.by_bands(links(stored, jobs), jobs, whole))
-        found = place_on_chip(lives(stored, jobs), words, placed(of_bands, words))
-        program.chip_words = max([program.chip_words, *(life.start + life.words for life in found)])
-        program.shared[-1] += len(jobs) - len(self.planned)  # layers that are bands are none of those that take several
-        self.planned = [self.planned_job(moved_job(job, found)) for job in jobs]
-
-    def by_bands(self, linked: list[bool], jobs: list[Job], whole: list[Life]) -> list[Chain]:
-        """The chains of layers that are computed by bands of rows. whole: tensors that would be on chip without any."""
-
-        def cycles(some: list[Job], limit: float) -> float:
-            planned = map(self.planned_job, some)
-            return choose_tilings([(plan.traffic, plan.cutter) for plan in planned], self.costed, TILINGS, limit)[1]
-
-        placed_jobs = [moved_job(job, whole) for job in jobs]
-        found = best_chains(self.graph, linked, placed_jobs, self.program.options.chip_words, cycles)
-        return [chain_of(self.graph, jobs, x.begin, x.end, x.count, x.order, x.address) for x in found]
+        best = ChipPlanner(self.graph, stored, words, self.costed, self.planned_job).best(jobs, self.shortcuts)
+        program.chip_words = max([program.chip_words, *(life.start + life.words for life in best.lives)])
+        program.shared[-1] += len(best.planned) - len(self.planned)  # layers that are bands are none of those that take several
+        self.planned = best.planned
 
     def find_pools(self, in_place: Collection[str]) -> dict[str, Pool]:
         """Max pools that run in the layers that make their input, by what these make."""
@@ -343,6 +332,7 @@ class Lowering:
             planes_again=job.planes_again,
             pictures=job.pictures,
             reads_chip=job.source.place is MapPlace.CHIP,
+            joins_chip=job.shortcut is not None and job.shortcut.place is MapPlace.CHIP,
             stores_chip=(job.target if keeps_map else job.pooled).place is MapPlace.CHIP,
         )
         return Cutter(layer, self.program.options, self.program.array)

@@ -75,11 +75,12 @@ class ChipMap:
 
 @dataclass(frozen=True)
 class ChipRange:
-    """What a layer has to do with on-chip memory: the map that it reads and the one that it writes there; of each plane
-    of the latter, ``words`` from word ``begin`` on.
+    """What a layer has to do with on-chip memory: the map that it reads, the one that joins it, its shortcut, and the one
+    that it writes there; of each plane of the latter, ``words`` from word ``begin`` on.
     """
 
     read: ChipMap = ChipMap()
+    joined: ChipMap = ChipMap()
     written: ChipMap = ChipMap()
     begin: int = 0
     words: int = 0
@@ -87,7 +88,7 @@ class ChipRange:
     @property
     def row(self) -> tuple[int, ...]:
         """As the C simulation has it."""
-        return *astuple(self.read), *astuple(self.written), self.begin, self.words
+        return *astuple(self.read), *astuple(self.joined), *astuple(self.written), self.begin, self.words
 
     @property
     def own(self) -> np.ndarray:
@@ -101,7 +102,8 @@ class ChipRange:
         target = job.target if out.keeps_map else job.pooled
         line = target.line if out.keeps_map else 0
         rows = out.out_height * line if out.keeps_map else target.plane
-        return ChipRange(ChipMap.of(job.source), ChipMap.of(target), job.target_first * line, rows)
+        joined = ChipMap.of(job.shortcut) if job.shortcut else ChipMap()
+        return ChipRange(ChipMap.of(job.source), joined, ChipMap.of(target), job.target_first * line, rows)
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,11 @@ class EngineLayer:
     pool: Pool | None = None
     input_pool: InputPool | None = None
     chip: ChipRange = ChipRange()
+
+    @property
+    def joins_chip(self) -> bool:
+        """Whether its shortcut lies in on-chip memory."""
+        return self.fields.shortcut.shortcut_place is MapPlace.CHIP
 
 
 @dataclass(frozen=True)

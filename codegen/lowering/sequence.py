@@ -16,7 +16,8 @@ from codegen.lowering.cost import Cost, Machine, tiling_cost
 from codegen.lowering.fusion import InputPool, Pool
 from codegen.lowering.job import Job
 from codegen.lowering.layer_fields import LoadFields
-from codegen.lowering.tiling import Cutter, LayerShape, Tiling, ceil_div
+from codegen.lowering.layer_shape import LayerShape
+from codegen.lowering.tiling import Cutter, Tiling, ceil_div
 
 MOST_CANDIDATES = 24
 

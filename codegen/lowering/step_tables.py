@@ -19,7 +19,7 @@ from codegen.lowering.jobs import (
     WeightBurstFields,
     WeightsJob,
 )
-from codegen.lowering.load_jobs import load_job, weights_job, weights_start
+from codegen.lowering.load_jobs import coming_start, load_job, weights_job, weights_start
 from codegen.lowering.schedule import Program
 from codegen.lowering.walk import Step, Walk
 from codegen.lowering.weight_queue import Burst, QueueStep
@@ -112,18 +112,19 @@ class StepTables:
         if load is not None:
             user = f"{self.program.layers[load.layer].name}, tile {load.number}"
             loads = self.loads.add(load_job(fields[load.layer], load), user)
-        start = queued = 0
+        start = coming = queued = 0
         if queue is not None:
             queued = self.queues.add(self._queued(step, queue), f"{name}: {text(step)}")
         if weights is not None:
             user = f"{self.program.layers[weights.layer].name}, pass {weights.number}"
             weighs = self.weights.add(weights_job(fields[weights.layer], weights, array), user)
             start = 0 if queue is not None else weights_start(fields[weights.layer], weights)
-        where = PositionFields(weights_start=start)
+            coming = coming_start(fields[weights.layer], weights)
+        where = PositionFields(weights_start=start, coming_plane=coming)
         if work is not None:
             job = compute_job(fields[step.layer], work, array)
             computes = self.computes.add(job, f"{name}, tile {work.tile_number}, pass {work.number}")
-            where = position(fields[step.layer], work, start)
+            where = position(fields[step.layer], work, start, coming)
         order = OrderFields(
             layer=step.layer,
             enters=step.enters,

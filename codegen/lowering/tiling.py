@@ -9,15 +9,14 @@ from functools import cached_property
 from bfp.errors import BfpError
 from bfp.graph import Window
 from codegen.lowering.array import Array
-from codegen.lowering.fusion import InputPool, Pool
-from codegen.lowering.engine_operators import EngineOperator
-from codegen.lowering.layer_fields import DigitFields
+from codegen.lowering.layer_shape import LayerShape
 from codegen.options import EngineOptions
 
 MOST_EXTRA_CUTS, MOST_EXTRA_PASSES = 8, 3
 PARTS = (1, 2, 4, 8, 16, 32, 64)  # in which the input of a dilated convolution may come
 MOST_GROUP = 32  # words whose biases are kept on chip
 BIAS_BEATS = 4  # of 32-bit biases, a beat being a byte for every filter
+MOST_SHORTCUT = 512  # beats of a pass's shortcut that wait for it where they come from on-chip memory: what block RAM has anyway
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -115,66 +114,6 @@ class Tiling:
     apart: int
 
 
-@dataclass(frozen=True)
-class LayerShape:
-    """What a layer is to its tilings: sizes and widths of what it reads, computes and writes.
-
-    op: the engine's operator. channels, in_words: of the input; out_words, out_height, out_width: of what it computes.
-    in_bits, out_bits, weight_bits, shortcut_bits: widths of mantissas in memory, 0 where there is no shortcut.
-    digits: of which mantissas go as such. pool, input_pool: that run in it, on its results and on its input. factors: by
-    which rows and columns grow; planes_again: how often planes load for that, or for the edges that a map gets.
-    pictures: that it takes at once, each of them a row of what it computes, and a stride of its window.
-    reads_chip, stores_chip: whether its input lies in on-chip memory, and what it stores.
-    """
-
-    name: str
-    op: EngineOperator
-    channels: int
-    in_words: int
-    out_words: int
-    out_height: int
-    out_width: int
-    window: Window
-    in_bits: int
-    out_bits: int
-    weight_bits: int
-    shortcut_bits: int = 0
-    digits: DigitFields = DigitFields()
-    pool: Pool | None = None
-    input_pool: InputPool | None = None
-    factors: tuple[int, int] = (1, 1)
-    planes_again: int = 0
-    pictures: int = 1
-    reads_chip: bool = False
-    stores_chip: bool = False
-
-    @cached_property
-    def edges(self) -> int:
-        """Rows that a map gets as it loads, and columns."""
-        return 2 if self.planes_again and self.factors == (1, 1) else 0
-
-    @cached_property
-    def dense(self) -> bool:
-        """Whether every output word needs all input words."""
-        return self.op.traits.dense
-
-    @cached_property
-    def weighted(self) -> bool:
-        """Whether it has weights."""
-        return self.op.weighted
-
-    @cached_property
-    def stored_beats(self) -> float:
-        """Beats of memory per computed word: what is stored of it, and its shortcut.
-
-        Of a pooled map fewer are stored than computed, or more where the map is kept, too.
-        """
-        share = 1.0
-        if self.pool:
-            share = self.pool.stored[0] * self.pool.stored[1] / (self.out_height * self.out_width) + self.pool.keeps_map
-        return (self.out_bits * share * (not self.stores_chip) + self.shortcut_bits) / 8
-
-
 class Cutter:
     """Finds the tilings of one layer that fit the engine's buffers.
 
@@ -219,24 +158,32 @@ class Cutter:
 
     def fits(self, height: int, width: int) -> bool:
         limit = self.options.tile_blocks * self.block_pixels if self.chunks > 1 else height * width
-        return self.held * self.plane(height, width) <= self.options.input_words and height * width <= limit
+        fits = self.held * self.plane(height, width) <= self.options.input_words and height * width <= limit
+        return fits and self.layer.joined_beats(height, width) <= MOST_SHORTCUT
 
-    def groups(self, words: int) -> list[int]:
-        """Output words per pass, for tiles of ``words`` output words: as many as fit, and evenly fewer."""
+    def groups(self, words: int, joined: int) -> list[int]:
+        """Output words per pass, for tiles of ``words`` output words: as many as fit, and evenly fewer.
+
+        joined: beats of the shortcut of each that come from on-chip memory.
+        """
         if not self.layer.weighted:
             return [words]
         room = max(1, self.options.weight_steps // (self.area * self.chunk_words))
+        room = min(room, MOST_SHORTCUT // max(joined, 1))
         most = 1 if self.chunks > 1 else min(words, MOST_GROUP, room)
         fewest = ceil_div(words, most)
         counts = (*range(fewest, fewest + MOST_EXTRA_PASSES + 1), 2 * fewest, 4 * fewest, 8 * fewest)
         return sorted({ceil_div(words, n) for n in counts if n <= words})
 
-    def tile_words(self, plane: int) -> list[int]:
-        """Input words per tile whose plane has ``plane`` words: all of a dense layer; as many as fit, and fewer."""
+    def tile_words(self, plane: int, joined: int) -> list[int]:
+        """Input words per tile whose plane has ``plane`` words: all of a dense layer; as many as fit, and fewer.
+
+        joined: as for ``groups``.
+        """
         if self.layer.dense:
             return [self.held]
         words = self.layer.in_words
-        most = max(1, min(words, self.options.input_words // plane))
+        most = max(1, min(words, self.options.input_words // plane, MOST_SHORTCUT // max(joined, 1)))
         tiles = ceil_div(words, most)
         return sorted({ceil_div(words, n) for n in (tiles, 2 * tiles, 4 * tiles) if n <= words})
 
@@ -250,13 +197,13 @@ class Cutter:
         across = ceil_div(layer.out_width, width)
         edge = layer.out_width - (across - 1) * width
         plane = max(self.plane(height, width), self.plane(height, edge))
-        found = []
-        for words in self.tile_words(plane):
+        found, joined = [], layer.joined_beats(height, width)
+        for words in self.tile_words(plane, joined):
             word_tiles = ceil_div(layer.in_words, words)
             separate = layer.dense and word_tiles > 1
             outputs = layer.out_words if layer.dense else words
             last = layer.out_words if layer.dense else layer.in_words - (word_tiles - 1) * words
-            for group in self.groups(outputs):
+            for group in self.groups(outputs, joined):
                 steps = group * self.chunk_words * self.area if layer.weighted else 1
                 found.append(
                     Tiling(

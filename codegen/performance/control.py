@@ -70,6 +70,8 @@ QUEUE_STAGES = {
     "fetch_weights": StageControl("QUEUES", ("bursts",), bursts=1),
     "queue_weights": StageControl("QUEUES", ("pushes",) * 3 + ("push_at", "pop_at")),
 }
+# what it, and load_shortcut, count besides where these maps are shortcuts, too
+CHIP_SHORTCUT = StageControl("WEIGHTS", ("coming_beats", "coming_beats", "coming_length"), bursts=1)
 
 
 def stages_of(program: Program) -> dict[str, StageControl]:
@@ -77,12 +79,13 @@ def stages_of(program: Program) -> dict[str, StageControl]:
     return STAGES | (CHIP_STAGE if program.chip_words else {}) | (QUEUE_STAGES if program.queue else {})
 
 
-def stage_parts(program: Program, tables: list[Table]) -> list[Part]:
+def stage_parts(program: Program, use: Features, tables: list[Table]) -> list[Part]:
     """LUTs of what the stages count, and of the bursts that they walk through."""
     bounds = {table.name: table.packing.bounds for table in tables}
     built = stages_of(program)
-    bits = sum(bounds[stage.table][name].bit_length() for stage in built.values() for name in stage.counters)
-    walks = sum(stage.bursts for stage in built.values())
+    counted = [*built.values(), *([CHIP_SHORTCUT] if use.shortcut_words else [])]
+    bits = sum(bounds[stage.table][name].bit_length() for stage in counted for name in stage.counters)
+    walks = sum(stage.bursts for stage in counted)
     wide = COUNTER_LUTS.times(bits + BURST_BITS * PORTS)
     counters = Range(math.floor(wide.low), math.ceil(wide.likely), math.ceil(wide.high))
     return [
@@ -129,4 +132,4 @@ def control_parts(program: Program, use: Features, tables: list[Table]) -> list[
         found.append(("copy of the maps on chip", copy_luts(program), "a process that stores, its counter, and an address"))
     parts = [Part(name, Resource.LUT, luts, reason) for name, luts, reason in found]
     products = Part("products of the control", Resource.DSP, PRODUCT_DSPS, "meant to be counters and adders")
-    return [*parts, products, *stage_parts(program, tables), *job_parts(tables)]
+    return [*parts, products, *stage_parts(program, use, tables), *job_parts(tables)]

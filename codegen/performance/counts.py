@@ -42,6 +42,7 @@ LOOPS = (
     "store",
     "read_chip",
     "write_chip",
+    "join_chip",
 )
 # and what each memory port's bursts are counted under
 BURSTS = ("bursts_in", "bursts_weights", "bursts_shortcut", "bursts_out")
@@ -49,7 +50,7 @@ COUNTED = (*LOOPS, *BURSTS)
 # of which of a step's jobs each is: what loads while another layer is computed counts as its own layer's
 JOB_OF = dict.fromkeys(COUNTED, "COMPUTING")
 JOB_OF |= dict.fromkeys(("fetch_tile", "read_chip", "unpack_tile", "input_pool", "load_tile", "bursts_in"), "LOADING")
-JOB_OF |= dict.fromkeys(("queue_weights", "load_bias", "load_align", "load_dense", "load_depthwise"), "WEIGHING")
+JOB_OF |= dict.fromkeys(("queue_weights", "load_bias", "load_align", "load_dense", "load_depthwise", "join_chip"), "WEIGHING")
 # and of the layer whose weights are fetched, of which there may be several in a step
 JOB_OF |= dict.fromkeys(("fetch_weights", "bursts_weights"), "FETCHING")
 # of the loops, the ones that move a beat of memory each
@@ -82,7 +83,7 @@ class PassCounts:
 
     compute: cycles of the array; pixels: words through the epilogue; packed: words to store, of the map and of what a
     fused pool makes of it; weight_beats, shortcut_beats, stored_beats: of memory; shortcut_bursts, stored_bursts: that
-    these take; chip_beats: that are stored on chip.
+    these take; chip_beats: that are stored on chip; joined_beats: of a shortcut there, which are read a step ahead.
     """
 
     outputs: int
@@ -98,6 +99,7 @@ class PassCounts:
     stored_beats: int
     stored_bursts: int
     chip_beats: int
+    joined_beats: int
 
     @property
     def weights(self) -> int:
@@ -184,6 +186,7 @@ class WordStores:
     stored_beats: int
     stored_bursts: Callable[[int], int]
     chip_beats: int
+    joined_beats: int
 
 
 def word_stores(layer: EngineLayer, tile: Extent) -> WordStores:
@@ -204,14 +207,15 @@ def word_stores(layer: EngineLayer, tile: Extent) -> WordStores:
         whole_lines = pool is not None or (tile.apart == 1 and tile.width == out.out_width and not several)
         stored_bursts = bursts_of(pooled if pool else tile.height, whole_lines, all_rows)
     stored = kept * beats(tile.width, out.out_bits) + pooled * beats(fused.pooled_width, out.out_bits)
-    on_chip = layer.fields.stores_to is MapPlace.CHIP
+    on_chip, joins_chip = layer.fields.stores_to is MapPlace.CHIP, shortcut.shortcut_place is MapPlace.CHIP
     return WordStores(
         packed=kept * row_cycles(tile.width, out.out_bits) + pooled * row_cycles(fused.pooled_width, out.out_bits),
-        shortcut_beats=part.height * line,
-        shortcut_bursts=shortcut_bursts,
+        shortcut_beats=0 if joins_chip else part.height * line,
+        shortcut_bursts=(lambda words: 0) if joins_chip else shortcut_bursts,
         stored_beats=0 if on_chip else stored,
         stored_bursts=(lambda words: 0) if on_chip else stored_bursts,
         chip_beats=stored if on_chip else 0,
+        joined_beats=part.height * line if joins_chip else 0,
     )
 
 
@@ -263,6 +267,7 @@ def pass_counts(
         stored_beats=done * stores.stored_beats,
         stored_bursts=stores.stored_bursts(done) if done else 0,
         chip_beats=done * stores.chip_beats,
+        joined_beats=done * stores.joined_beats,
     )
 
 
@@ -300,6 +305,7 @@ def tile_counts(layer: EngineLayer, array: Array, tile: Extent) -> TileCounts:
         "pack": total("packed"),
         "store": total("stored_beats"),
         "write_chip": total("chip_beats"),
+        "join_chip": total("joined_beats"),
         "bursts_shortcut": total("shortcut_bursts"),
         "bursts_out": total("stored_bursts"),
     }

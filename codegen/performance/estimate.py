@@ -76,6 +76,7 @@ def timed(counted: list[StepCounts], array: Array, board: Board, timing: Timing)
 def step_cycles(step: StepCounts, beat_cycles: float, timing: Timing) -> Step:
     """One step. beat_cycles: in which memory moves a beat."""
     load, load_beats, compute, beats = 0, 0, 0, step.weight_beats
+    joined = step.weights.joined_beats if step.weights is not None else 0
     burst = timing.memory_latency + timing.loop_overhead  # until its first beat
     if step.count and step.coming is not None:
         tile, part = step.coming, step.count / step.coming.units
@@ -83,6 +84,9 @@ def step_cycles(step: StepCounts, beat_cycles: float, timing: Timing) -> Step:
         # on-chip memory gives a beat a cycle, as the ports do, and waits for nothing
         begins = timing.loop_overhead if tile.chip_beats else timing.memory_latency
         load = max(step.bursts_in * burst + load_beats, begins + math.ceil(max(tile.load, tile.chip_beats) * part))
+        if tile.chip_beats:  # on-chip memory is read for the tile, then for the shortcut of the pass after
+            load += joined
+    load = max(load, timing.loop_overhead + joined if joined else 0)
     if (now := step.now) is not None:
         compute = max(
             now.compute,

@@ -219,6 +219,9 @@ def logic_parts(program: Program, use: Features) -> list[Part]:
         found.append(part("maps that stay on chip", word * (1 + multiplexer(ceil_div(program.chip_words, 4096))), CHOICES))
     if program.queue:  # of its block RAMs, the one that has the beat
         found.append(part("weights ahead", word * multiplexer(ceil_div(program.options.weights_ahead, 4096)), CHOICES))
+    if use.shortcut_words:
+        # a shortcut's beats from memory or from here, and of the two halves the one that is read
+        found.append(part("shortcuts from maps on chip", word + ceil_div(word, 2), CHOICES))
     if use.input_pool:
         found.append(part("pooling of inputs", a.lanes * input_pool_luts(use) + 300, ADDERS))
     if use.lookups:

@@ -76,6 +76,7 @@ def memories(program: Program, use: Features) -> tuple[Memory, ...]:
         *((Memory("queues of maps on chip", 2, word, 64),) if program.chip_words else ()),
         *((Memory("queue of weights", 1, word, program.options.weights_ahead),) if program.queue else ()),
         *((Memory("weights on their way out of the queue", 1, word, BEHIND_QUEUE),) if program.queue else ()),
+        *((Memory("shortcuts from maps on chip", 2, word, use.shortcut_words),) if use.shortcut_words else ()),
         Memory("memory ports", PORTS, word, PORT_WORDS),
         Memory("queues behind and before the ports", PORTS - 1, word, 128),
         Memory("queue of the shortcut", 1, word, 64),

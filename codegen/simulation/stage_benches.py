@@ -115,6 +115,7 @@ def traits(fields: LayerFields) -> set[object]:
         "digits of activations": fields.digits.wide_operands,
         "from on-chip memory": fields.input_map.in_place is MapPlace.CHIP,
         "to on-chip memory": fields.stores_to is MapPlace.CHIP,
+        "shortcut from on-chip memory": fields.shortcut.shortcut_place is MapPlace.CHIP,
     }
     kinds = {fields.op, fields.epilogue.activation, fields.input_pool.in_pool}
     return kinds | {name for name, has in found.items() if has}

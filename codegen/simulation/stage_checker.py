@@ -9,7 +9,7 @@ import numpy as np
 from bfp.artifact import Artifact
 from bfp.golden import run
 from codegen.lowering.compute_jobs import shortcut_part
-from codegen.lowering.layer_fields import MapPlace
+from codegen.lowering.layer_fields import LayerFields, MapPlace
 from codegen.lowering.schedule import EngineLayer, Program
 from codegen.simulation.stage_golden import (
     GoldenLayer,
@@ -60,6 +60,10 @@ class Checker:
         if index not in self.layers:
             self.layers[index] = GoldenLayer(self.program, index, self.values)
         return self.layers[index]
+
+    def fields_of(self, work: Work) -> LayerFields:
+        """Of the layer that a pass belongs to."""
+        return self.program.layers[work.layer].fields
 
     def subject(self, call: Call) -> Load | Work | None:
         """The lines or the pass that a call is about; None where there is nothing to do."""
@@ -131,16 +135,26 @@ class Checker:
     def _load_weights(self, call: Call, layer: GoldenLayer, work: Work) -> None:
         check_weights(layer, call, work.out, lambda name, after: self.get(call, name, after))
 
-    def _fetch_shortcut(self, call: Call, layer: GoldenLayer, work: Work) -> None:
+    def _shortcut_beats(self, layer: GoldenLayer, work: Work) -> np.ndarray:
+        """Beats [n, lanes] of a pass's shortcut."""
         out, bits = work.out, layer.fields.shortcut.shortcut_bits
         tile = shortcut_part(layer.fields.shortcut, work.tile)
         part = layer.shortcut[out.out_word : out.out_word + out.outputs]
         rows = part[:, :, output_rows(tile)].transpose(0, 2, 3, 1)
         rows = rows.reshape(-1, part.shape[3], part.shape[1])
         beats = packed_rows(rows, bits)[:, tile.x * bits // 8 : -(-(tile.x + tile.width) * bits // 8)]
-        expect(call, "fetched", self.get(call, "fetched", True), beats.reshape(-1, part.shape[1]))
+        return beats.reshape(-1, part.shape[1])
+
+    def _fetch_shortcut(self, call: Call, layer: GoldenLayer, work: Work) -> None:
+        want = self._shortcut_beats(layer, work)
+        if layer.fields.shortcut.shortcut_place is MapPlace.CHIP:
+            want = want[:0]
+        expect(call, "fetched", self.get(call, "fetched", True), want)
 
     def _load_shortcut(self, call: Call, layer: GoldenLayer, work: Work) -> None:
+        if layer.fields.shortcut.shortcut_place is MapPlace.CHIP:
+            beats = self._shortcut_beats(layer, work)
+            expect(call, "joined", self.get(call, "joined", False)[: len(beats)], beats)
         want = rows_of(layer.shortcut, work.out, shortcut_part(layer.fields.shortcut, work.tile))
         expect(call, "shortcut", self.get(call, "shortcut", True), want)
 
@@ -200,12 +214,17 @@ class Checker:
         expect(call, name, self.get(call, name, True), np.concatenate(beats))
 
     def _chip_maps(self, call: Call, layer: GoldenLayer, subject: Load | Work) -> None:
-        """Of the lines that load in the step, and of the pass that is computed, what lies on chip."""
+        """Of the lines that load in the step, of the pass that is computed, and of the next one's shortcut, what lies on chip."""
         step = self.steps[call.step]
         want, load, work = np.zeros((0, self.program.array.lanes), np.int8), step.load, step.work
         if load and self.program.layers[load.layer].fields.input_map.in_place is MapPlace.CHIP:
             want = fetched_tile(self.layer(load.layer), load.tile, load.part)
         expect(call, "fetched", self.get(call, "fetched", True), want)
+        joined, following = self.get(call, "joined", False).copy(), JOBS["WeightsRow"](step)
+        if following and following.out.last and self.fields_of(following).shortcut.shortcut_place is MapPlace.CHIP:
+            beats = self._shortcut_beats(self.layer(following.layer), following)
+            joined[: len(beats)] = beats
+        expect(call, "joined", self.get(call, "joined", True), joined)
         maps = self.get(call, "maps", False).copy()
         if work and work.out.last and self.program.layers[work.layer].fields.stores_to is MapPlace.CHIP:
             for at, beats in self._packed(self.layer(work.layer), work.tile, work.out):

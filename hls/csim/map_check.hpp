@@ -1,6 +1,6 @@
 // Follows the maps that stay on chip in C simulation: whatever is written there is
 // copied to its tensor's place in the arena, where it can be compared, and a word
-// is read only as what was written there since its tensor's layer began. Synthesis
+// is read, as input or as shortcut, only as what was written there since its tensor's layer began. Synthesis
 // takes hls/synth/map_check.hpp, which does nothing.
 #pragma once
 
@@ -54,13 +54,23 @@ inline void begin_map(int32_t layer) {
     }
 }
 
-inline void map_read(int32_t at) {
-    const int32_t layer = trace().layer[LOADING];
+inline void expect_map(int32_t layer, const ChipMap &map, int32_t at, const char *what) {
     const MapState &state = map_state();
-    if (state.arena && state.holds[at] != home_of(CHIP_LAYERS[layer].read, at) + 1) {
-        std::fprintf(stderr, "layer %d reads word %d of on-chip memory, which holds nothing of its input\n", layer, at);
+    if (state.arena && state.holds[at] != home_of(map, at) + 1) {
+        std::fprintf(stderr, "layer %d reads word %d of on-chip memory, which holds nothing of its %s\n", layer, at, what);
         std::abort();
     }
+}
+
+inline void map_read(int32_t at) {
+    const int32_t layer = trace().layer[LOADING];
+    expect_map(layer, CHIP_LAYERS[layer].read, at, "input");
+}
+
+// Of the pass whose weights load.
+inline void map_joined(int32_t at) {
+    const int32_t layer = trace().layer[WEIGHING];
+    expect_map(layer, CHIP_LAYERS[layer].joined, at, "shortcut");
 }
 
 inline void map_written(int32_t at, const Word &word) {

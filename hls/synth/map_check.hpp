@@ -18,6 +18,10 @@ inline void map_read(int32_t) {
 #pragma HLS INLINE
 }
 
+inline void map_joined(int32_t) {
+#pragma HLS INLINE
+}
+
 inline void map_written(int32_t, const Word &) {
 #pragma HLS INLINE
 }

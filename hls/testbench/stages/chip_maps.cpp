@@ -1,5 +1,5 @@
-// Test bench of the stage chip_maps: beats of on-chip memory to the tile that loads, and what a pass stores to their
-// place there, and nowhere else.
+// Test bench of the stage chip_maps: beats of on-chip memory to the tile that loads and to the next pass, whose shortcut
+// they are, and what a pass stores to their place there, and nowhere else.
 #include "chip_maps.hpp"
 
 #include "bench.hpp"
@@ -8,6 +8,7 @@
 using namespace sbfp;
 
 static Word maps[CHIP_WORDS];
+static Word joined[SHORTCUT_WORDS];
 
 int main() {
     bench::Check check("chip_maps");
@@ -16,9 +17,11 @@ int main() {
         hls::stream<Word> fetched;
         bench::put(call.packed, packed);
         bench::put(call.maps_before, maps);
-        chip_maps(call.where, call.load_row, call.job_row, packed, maps, fetched);
+        bench::put(call.joined_before, joined);
+        chip_maps(call.where, call.load_row, call.next_row, call.job_row, packed, maps, fetched, joined);
         check.expect("fetched", fetched, call.fetched);
         check.expect("maps", maps, call.maps);
+        check.expect("joined", joined, call.joined);
     }
     return check.finish();
 }

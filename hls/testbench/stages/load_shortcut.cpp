@@ -1,4 +1,4 @@
-// Test bench of the stage load_shortcut: beats of memory in, mantissas in the order of the sums out.
+// Test bench of the stage load_shortcut: beats of memory, or of on-chip memory, in, mantissas in the order of the sums out.
 #include "load_shortcut.hpp"
 
 #include "bench.hpp"
@@ -6,13 +6,16 @@
 
 using namespace sbfp;
 
+static Word joined[SHORTCUT_WORDS];
+
 int main() {
     bench::Check check("load_shortcut");
     for (const Call &call : CALLS) {
         hls::stream<Word> fetched;
         hls::stream<Word> shortcut;
         bench::put(call.fetched, fetched);
-        load_shortcut(call.job_row, fetched, shortcut);
+        bench::put(call.joined, joined);
+        load_shortcut(call.job_row, fetched, joined, shortcut);
         check.expect("shortcut", shortcut, call.shortcut);
     }
     return check.finish();
