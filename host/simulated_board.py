@@ -99,7 +99,7 @@ class SimulatedBoard(Device):
         self._memories: dict[int, _DeviceMemory] = {}
         self._next_address = DDR_HIGH
         self._ps = {address: _PLL_RESET for address in _PLL_CONTROLS}
-        self._lock = threading.Lock()
+        self._lock, self._computing = threading.Lock(), threading.Lock()
         self._thread = EngineThread()
         self._reset()
         folder = Path(folder) if folder else Path(deploy_dir) / "simulated"
@@ -298,7 +298,8 @@ class SimulatedBoard(Device):
         keep: memories; a buffer that is freed stays valid memory while the engine may write to it.
         """
         low, high = ctypes.c_uint32(), ctypes.c_uint32()
-        self._engine(*pointers, begin, end, ctypes.byref(low), ctypes.byref(high), ctypes.byref(progress))
+        with self._computing:  # the engine's own memories are there once: a job that was given up may still compute
+            self._engine(*pointers, begin, end, ctypes.byref(low), ctypes.byref(high), ctypes.byref(progress))
         faults = self.faults
         if begin != end and (faults.finishes_late_s or faults.never_finishes):
             progress.value = end  # it stands in the last layer
