@@ -214,8 +214,14 @@ class Checker:
         expect(call, name, self.get(call, name, True), np.concatenate(beats))
 
     def _chip_maps(self, call: Call, layer: GoldenLayer, subject: Load | Work) -> None:
-        """Of the lines that load in the step, of the pass that is computed, and of the next one's shortcut, what lies on chip."""
+        """Of the lines that load in the step, of the pass that is computed, and of the next one's shortcut, what lies on chip.
+
+        Nothing where one of these layers is no node of the network, as a copy is none, and a band.
+        """
         step = self.steps[call.step]
+        subjects = (step.load, step.work, JOBS["WeightsRow"](step))
+        if not all(self.knows(self.program.layers[subject.layer]) for subject in subjects if subject):
+            return
         want, load, work = np.zeros((0, self.program.array.lanes), np.int8), step.load, step.work
         if load and self.program.layers[load.layer].fields.input_map.in_place is MapPlace.CHIP:
             want = fetched_tile(self.layer(load.layer), load.tile, load.part)

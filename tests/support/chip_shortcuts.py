@@ -8,11 +8,15 @@ from codegen.lowering import chip_plan, program
 from codegen.lowering.layer_fields import MapPlace
 
 
-def keep_all(patch: pytest.MonkeyPatch) -> None:
-    """Have plans chosen by how many shortcuts they keep on chip, and programs that keep any."""
+def keep_all(patch: pytest.MonkeyPatch, bands: bool = True) -> None:
+    """Have plans chosen by how many shortcuts they keep on chip, and programs that keep any.
+
+    bands: whether those of bands count each, so that there are many.
+    """
 
     def modelled(self, planned, limit=None) -> int:
-        return -sum(plan.job.shortcut is not None and plan.job.shortcut.place is MapPlace.CHIP for plan in planned)
+        kept = [p.job for p in planned if p.job.shortcut is not None and p.job.shortcut.place is MapPlace.CHIP]
+        return -len(kept if bands else {job.node.name for job in kept})
 
     patch.setattr(chip_plan.ChipPlanner, "modelled", modelled)
     patch.setattr(program, "fits", lambda program, board: any(layer.joins_chip for layer in program.layers))
