@@ -158,6 +158,13 @@ def test_lanes_of_depthwise_convolution_are_an_axis(result):
     assert not any("depthwise" in explore.section(p, load_board("ultra96v2")) for p in result["points"][:1])
 
 
+def test_weights_ahead_are_tried_where_there_is_block_ram(result):
+    found = [p for p in result["points"] if p["options"]["weights_ahead"]]
+    assert found and all(p["bram36"] <= result["limits"]["bram36"] for p in found)
+    section = explore.section(found[0], load_board("ultra96v2"))
+    assert f"weights_ahead = {found[0]['options']['weights_ahead']}" in section.splitlines()
+
+
 def test_a_network_without_depthwise_convolution_has_no_lanes_for_it():
     some = (random_artifact(seed, 16) for seed in range(20))
     artifact = next(a for a in some if all(node.op != "depthwise" for node in a.graph.nodes))

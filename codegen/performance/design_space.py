@@ -42,6 +42,7 @@ MAP_BYTES = (1 << 18, 3 << 16, 1 << 17, 1 << 16)  # of on-chip memory for maps
 MAP_PARTS = ((1, 1), (5 / 8, 1 / 2), (1 / 2, 1 / 2))  # of the buffers for inputs and weights beside it
 LEAST_GAIN = 1.005  # in frames per second, without which smaller memories for maps are not tried, either
 WITH_MAPS = 2  # so many arrays of each width, the fastest, are tried with maps on chip
+AHEAD_BYTES = (1 << 16, 1 << 15)  # of the queue of weights
 DEPTHWISE_MORE = (-2, 2, 4)  # pixel lanes that depthwise convolution has more than the array
 REFINED = 6  # so many arrays of each width have their buffers varied, and as many as half of it for each resource
 RESOURCES = ("dsp", "bram36", "lut")
@@ -255,6 +256,13 @@ class Explorer:
                 if 1 <= pixels <= most_depthwise_pixels(point.options.pixels):
                     self.point(widths, replace(point.options, depthwise_pixels=pixels))
 
+    def ahead(self, widths: tuple[int, int]) -> None:
+        """The fastest engines with a queue of weights, where there is block RAM for it."""
+        for point in self.leading(widths, 1):
+            for words in (size // point.options.lanes for size in AHEAD_BYTES):
+                if point.bram36 + block_rams(8 * point.options.lanes, words) <= self.board.bram36:
+                    self.point(widths, replace(point.options, weights_ahead=words))
+
     def maps(self, widths: tuple[int, int], options: EngineOptions) -> None:
         """Several sizes of on-chip memory for maps, which takes the block RAM that smaller buffers leave, for one array.
 
@@ -274,10 +282,10 @@ class Explorer:
 
     def levers(self, widths: tuple[int, int], arrays: Iterable[EngineOptions]) -> None:
         """What some arrays may have besides, one after the other, each for the engines that are fastest by then: maps on
-        chip, folded inputs, lanes of depthwise convolution, and batches."""
+        chip, folded inputs, lanes of depthwise convolution, a queue of weights, and batches."""
         for options in arrays:
             self.maps(widths, options)
-        for lever in (self.folds, self.depthwise, self.batches):
+        for lever in (self.folds, self.depthwise, self.ahead, self.batches):
             lever(widths)
 
     def search(self, widths: tuple[int, int]) -> None:

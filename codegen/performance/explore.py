@@ -123,7 +123,7 @@ def section(point: dict, board: Board) -> str:
     """The [engine] section of a network file for an entry of "points"."""
     names = ("lanes", "filters", "pixels", "input_words", "weight_steps", "tile_blocks", "chip_words")
     names += ("batch",) if point["options"]["batch"] > 1 else ()
-    names += tuple(name for name in ("fold_input", "depthwise_pixels") if point["options"][name])
+    names += tuple(name for name in ("fold_input", "depthwise_pixels", "weights_ahead") if point["options"][name])
     options = [f"{name} = {point['options'][name]}" for name in names]
     return "\n".join(["[engine]", f'board = "{board.word}"', *options])
 

@@ -44,11 +44,12 @@ def describe(point: dict) -> str:
     o = point["options"]
     batch = f", batches of {o['batch']}" if o["batch"] > 1 else ""
     folded = ", folded input" if o["fold_input"] else ""
+    ahead = f", weights_ahead {o['weights_ahead']}" if o["weights_ahead"] else ""
     depthwise = f", depthwise_pixels {o['depthwise_pixels']}" if o["depthwise_pixels"] else ""
     return (
         f"{point['weights']}/{point['activations']} bits, {o['lanes']} x {o['filters']} x {o['pixels']} lanes, "
         f"input_words {o['input_words']}, weight_steps {o['weight_steps']}, tile_blocks {o['tile_blocks']}, "
-        f"chip_words {o['chip_words']}{depthwise}{folded}{batch}: "
+        f"chip_words {o['chip_words']}{depthwise}{ahead}{folded}{batch}: "
         f"{ranged(point, 'frames_per_second')} frames/s, {ranged(point, 'dsp')} DSP, {ranged(point, 'bram36')} BRAM36, "
         f"{ranged(point, 'lut')} LUT"
     )
