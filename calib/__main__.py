@@ -127,7 +127,7 @@ def calibrate(config: NetworkConfig, folder: Path, arguments: argparse.Namespace
     artifact = pipeline.calibrate(config, folder)
     changed, ranges = artifact.provenance["adjustments"], artifact.provenance["ranges"]
     count = artifact.provenance["calibration_images"]
-    for line in judged(ranges):
+    for line in judged(ranges, artifact.provenance.get("held_out", 0)):
         print(f"{config.name}: {line}")
     print(
         f"{config.name}: {len(artifact.graph.nodes)} layers, method {config.bfp.method}, weights "
@@ -137,8 +137,8 @@ def calibrate(config: NetworkConfig, folder: Path, arguments: argparse.Namespace
     )
 
 
-def judged(ranges: dict) -> list[str]:
-    """What images held out say, in lines; ranges: as an artifact's provenance has them."""
+def judged(ranges: dict, held_out: int) -> list[str]:
+    """What images held out say, in lines; ranges, held_out: as an artifact's provenance has them."""
     said = []
     if "saturating" in ranges:
         said.append(
@@ -148,8 +148,8 @@ def judged(ranges: dict) -> list[str]:
         )
     if "output_db" in ranges:
         said.append(
-            f"expect about {ranges['output_db']:.1f} dB of signal to noise at the output, as on images held out of the "
-            "rounding of weights"
+            f"expect about {ranges['output_db']:.1f} dB of signal to noise at the output, as on {held_out} images held out "
+            "of the rounding of weights, whose values the ranges saw; others may come out a few dB worse"
         )
     return said
 

@@ -294,7 +294,7 @@ def test_the_user_is_told_what_the_ranges_rest_on(folder, capsys):
     json.dumps(record)
     assert not artifact.provenance["notes"] and "calibration images do not" not in said.err
     # what it is told to expect is what other images get
-    assert f"expect about {record['output_db']:.1f} dB" in said.out
+    assert f"expect about {record['output_db']:.1f} dB" in said.out and "on 6 images held out" in said.out
     assert abs(record["output_db"] - unseen_db(folder, artifact)) < 2
 
 
