@@ -75,7 +75,7 @@ def reconstruct(state: CalibrationState, images: ImageSet, rounding: str | None 
     """
     if not state.options.reconstructs:
         return state
-    limit = layerwise.image_limit(state.network)
+    limit = layerwise.image_limit(state.network, rounding or state.options.rounding)
     several = with_variants(images, min(limit, RECONSTRUCTION_IMAGES))
     chosen = some_images(state.network, several, limit)
     return replace(state, artifact=_reconstructed(state, chosen, several.augment, rounding))
@@ -114,7 +114,7 @@ def _noted(trials: Mapping[str, auto.Trial]) -> dict[str, dict[str, float]]:
 
 def _usable(state: CalibrationState, images: ImageSet) -> np.ndarray:
     """As many images as may take part in reconstruction, normalised, float32 [N, C, H, W]."""
-    return some_images(state.network, images, layerwise.image_limit(state.network))
+    return some_images(state.network, images, layerwise.image_limit(state.network, state.options.rounding))
 
 
 def _outputs(state: CalibrationState, images: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from bfp import artifact_file
 from bfp.limits import ACC_LIMIT
 from bfp.parameters import accumulator_bound
 from calib.network import float_model, in_parts
-from calib.options import BfpOptions
+from calib.options import DESCENT, GPTQ, BfpOptions
 from calib.network.fake_quant import check
 from calib.frontend.importer import import_module
 from calib.reconstruction import samples
@@ -119,7 +119,9 @@ def test_fit_recovers_weights_and_stays_where_nothing_was_seen():
 
 def test_image_limit_bounds_memory():
     network = import_module(nn.Conv2d(3, 8, 1), (3, 4096, 4096), "large")
-    assert image_limit(network) == 1
+    assert image_limit(network, GPTQ) == image_limit(network, DESCENT) == 1
+    network = import_module(nn.Conv2d(3, 8, 1), (3, 1024, 1024), "smaller")
+    assert (image_limit(network, GPTQ), image_limit(network, DESCENT)) == (8, 24)
 
 
 def test_ridge_follows_what_images_left_out_say(monkeypatch):

@@ -43,6 +43,7 @@ from calib.reconstruction.gptq import fits, gptq, with_doubled_steps
 from calib.reconstruction.samples import moments
 
 IMAGE_VALUES = 1 << 26  # of the largest tensor, over all images that take part
+DESCENT_VALUES = 3 * IMAGE_VALUES  # of descent, which fits more to the images that it sees
 MAX_INPUTS = 6144  # K x K float64 of a layer wider than that is not worth its gigabyte
 RIDGES = (0.1, 1.0, 10.0, 100.0)  # the last all but keeps what was trained
 FOLDS = 4  # parts of the images, each held out once
@@ -51,10 +52,10 @@ FEW_LEVELS = 3  # bits of weights from which on steps may be doubled; at 4 bits 
 MOST_COUPLED = 2048  # filters whose errors are weighed together: F x F and F x K of them, several times, in float64
 
 
-def image_limit(network: FloatNetwork) -> int:
-    """How many images may take part, so that two networks' live tensors stay within a gigabyte or two."""
+def image_limit(network: FloatNetwork, rounding: str) -> int:
+    """How many images may take part, so that two networks' live tensors stay within a gigabyte or two, or some of descent."""
     largest = max(int(np.prod(s)) for s in network.graph.shapes.values())
-    return max(1, IMAGE_VALUES // largest)
+    return max(1, (DESCENT_VALUES if rounding == DESCENT else IMAGE_VALUES) // largest)
 
 
 class Pair(NamedTuple):
@@ -83,7 +84,7 @@ def reconstruct(
     """
     graph, parameters = artifact.graph, dict(artifact.parameters)
     place = {node.name: i for i, node in enumerate(graph.nodes)}
-    images = np.asarray(images[: image_limit(network)], np.float32)
+    images = np.asarray(images[: image_limit(network, rounding)], np.float32)
     batch, curvatures = network.entry(torch.from_numpy(images)), {}
     if rounding == DESCENT:
         coupled = {node.name for node in graph.weighted() if _coupled(node, network)}
