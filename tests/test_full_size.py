@@ -72,9 +72,13 @@ NETWORKS = {
 WIDTHS = (8, 6, 5, 4)
 # those that gain by maps on chip, with the options that docs/performance.md names
 ON_CHIP = {
-    "mobilenet_v2": EngineOptions(chip_words=16384, input_words=5000, weight_steps=256, fold_input=1, weights_ahead=1024),
+    "mobilenet_v2": EngineOptions(
+        chip_words=18432, input_words=5000, weight_steps=256, fold_input=1, depthwise_pixels=9, weights_ahead=1024
+    ),
     "efficientnet_lite0": EngineOptions(chip_words=12288, input_words=4096, weight_steps=256, fold_input=1),
-    "mobilenet_v3_large": EngineOptions(chip_words=16384, input_words=4096, weight_steps=256, fold_input=1),
+    "mobilenet_v3_large": EngineOptions(
+        chip_words=16384, input_words=5118, weight_steps=256, fold_input=1, depthwise_pixels=9, weights_ahead=1024
+    ),
     "shufflenet_v2": EngineOptions(chip_words=16384, input_words=5000, fold_input=1),
     "efficientnet_b0": EngineOptions(chip_words=12288, input_words=4096, weight_steps=256, fold_input=1),
 }
