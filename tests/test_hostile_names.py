@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
@@ -24,6 +24,7 @@ from bfp.samples import load_samples, save_samples
 from calib.evaluation.sweep import picture, reproduce
 from calib.evaluation.sweep.results import table
 from codegen.__main__ import main as codegen
+from codegen.options import EngineOptions
 from codegen.performance import explore_chart
 from codegen.performance.roofline import roofline
 from codegen.simulation import csim
@@ -160,7 +161,7 @@ def estimate(text: str) -> dict:
 
 
 def exploration(text: str) -> dict:
-    options = dict(lanes=16, filters=8, pixels=5, input_words=100, weight_steps=9, tile_blocks=4, batch=1, chip_words=0, fold_input=0)
+    options = asdict(EngineOptions())
     point = {"weights": 8, "activations": 8, "options": options, "frames_per_second": 9.0, "dsp": 300, "bram36": 99, "lut": 40_000}
     point |= {"bits": 16, "batch": 1, "ranges": {"lut": {"low": 30_000, "likely": 40_000, "high": 60_000}}}
     front = {"cost": "lut", "weights": 8, "activations": 8, "points": [0]}
