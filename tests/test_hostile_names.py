@@ -174,9 +174,10 @@ def exploration(text: str) -> dict:
 @pytest.mark.parametrize("draw, content", [(roofline, estimate), (explore_chart.chart, exploration)], ids=["roofline", "explore"])
 def test_pictures_have_the_elements_that_they_always_have(draw, content):
     plain, _ = svg_kinds(draw(content("")))
-    changed, words = svg_kinds(draw(content(hostile.ALL)))
-    assert plain == changed
-    assert all(words.count(text) >= 2 for text in hostile.TEXTS)
+    assert svg_kinds(draw(content(hostile.ALL)))[0] == plain
+    for text in hostile.TEXTS:  # each by itself: long names are cut, and boards' are not
+        changed, words = svg_kinds(draw(content(text)))
+        assert changed == plain and words.count(text) >= 1 and words.count(text[:10]) >= 2
 
 
 def test_markdown_tables_keep_their_columns_and_hold_no_markup():
