@@ -9,11 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from support.boards import BOARD
 from support.chip_shortcuts import keep_all
 from support.engines import ENGINES, Engine, engine_options, roomy
+from support.quantised import quantised
 from support.random_graphs import random_artifact
 from support.random_inputs import random_input
+from support.small_modules import Fn, conv
 
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
@@ -24,6 +28,7 @@ from codegen.lowering.chip_check import verify_chip_maps
 from codegen.lowering.program import build
 from codegen.lowering.schedule import Program
 from codegen.lowering.tiling import MOST_SHORTCUT
+from codegen.options import EngineOptions
 from codegen.performance.resources import area
 from codegen.performance.steps import program_counts
 from codegen.simulation.csim import compile_engine, run_testbench, write_golden
@@ -111,6 +116,25 @@ def test_a_shortcut_comes_a_step_ahead_of_its_pass(number, everything):
         assert not np.intersect1d(words, before.own).size or before.written.home != joined.home
     in_memory = [x.fields.shortcut for x in program.layers if x.fields.shortcut.has_shortcut and not x.joins_chip]
     assert all(shortcut.shortcut_address < program.fmap_words for shortcut in in_memory)
+
+
+def pool_behind(m, x):
+    """A sum whose layer stores only what a pool makes of it."""
+    first = F.relu(m[0](x))
+    return m[3](F.max_pool2d(F.relu(m[2](F.relu(m[1](first))) + first), 2))
+
+
+@pytest.mark.parametrize("width", [400, 1200])
+def test_where_a_pool_takes_whole_rows_they_come_from_chip_only_if_a_row_may_wait(width, monkeypatch):
+    keep_all(monkeypatch, bands=False)
+    torch.manual_seed(0)
+    layers = (conv(padding=1), conv(4, 4, 1), conv(4, 4, 1), conv(4, 2, 1))
+    artifact, _, _ = quantised(Fn(pool_behind, *layers), (3, 4, width))
+    program = build([artifact], EngineOptions(chip_words=30_000), BOARD, with_weights=False)
+    summed = next(layer for layer in program.layers if layer.name == "l2")
+    assert summed.fields.fused_pool.pool
+    assert summed.tiling.tile_width == summed.fields.output_map.out_width == width
+    assert summed.joins_chip == (width <= MOST_SHORTCUT)
 
 
 def test_a_wrong_address_is_refused(everything):

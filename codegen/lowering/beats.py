@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 
 def beats(count: int, bits: int, skip: int = 0) -> int:
     """Beats that hold ``count`` mantissas of a lane behind ``skip`` bits."""
     return -(-(skip + count * bits) // 8)
+
+
+def most_beats(count: int, bits: int) -> int:
+    """Beats that hold ``count`` mantissas of a lane, at most, whichever of a row's mantissas they begin with."""
+    return beats(count, bits, 8 - math.gcd(bits, 8))
 
 
 def unpacking(words: int, bits: int, filters: int) -> int:

@@ -11,8 +11,10 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 
 from bfp.graph import Graph
+from codegen.lowering.beats import most_beats
 from codegen.lowering.job import Job
 from codegen.lowering.placement import Placement
+from codegen.lowering.tiling import MOST_SHORTCUT
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,11 @@ def targets(job: Job) -> list[Placement]:
 def joins_ahead(job: Job, before: Job | None, home: Home) -> bool:
     """Whether a layer's shortcut may be read from on-chip memory, a step ahead of each pass: the layer ``before``, whose last
     pass is computed while the first one's is read, must have nothing to do with making it. A single pixel is not worth it.
+    A layer whose results are pooled as it stores them is cut into whole rows only, of which one must be able to wait.
     """
     ready = before is None or not any(map(home.holds, targets(before)))
-    return ready and job.shortcut.height * job.shortcut.width > 1
+    waits = job.pool is None or most_beats(job.shortcut.width, job.shortcut.bits) <= MOST_SHORTCUT
+    return ready and waits and job.shortcut.height * job.shortcut.width > 1
 
 
 def lives(stored: Iterable[Home], jobs: list[Job], residual: Collection[str]) -> list[Life]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 
 from bfp.graph import Window
-from codegen.lowering.beats import beats
+from codegen.lowering.beats import most_beats
 from codegen.lowering.engine_operators import EngineOperator
 from codegen.lowering.fusion import InputPool, Pool
 from codegen.lowering.layer_fields import DigitFields
@@ -75,5 +74,4 @@ class LayerShape:
 
     def joined_beats(self, height: int, width: int) -> int:
         """Beats of on-chip memory, at most, that are the shortcut of one word of a tile; 0 where it is not there."""
-        skip = 8 - math.gcd(self.shortcut_bits, 8)  # bits of columns before, at most
-        return height * beats(width, self.shortcut_bits, skip) if self.joins_chip else 0
+        return height * most_beats(width, self.shortcut_bits) if self.joins_chip else 0
