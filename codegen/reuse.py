@@ -45,6 +45,12 @@ def kernel_of(program: Program) -> Kernel:
     return Kernel(program.align_bits, tuple(layers))
 
 
+def lies_as(program: Program, kernel: Kernel) -> bool:
+    """Whether a program's layers are those of a bitstream, but for their names, shifts and limits."""
+    own, built = ([(x.aligned, x.constants) for x in one.layers] for one in (kernel_of(program), kernel))
+    return own == built
+
+
 def bitstream_in(folder: Path, board: Board) -> Deployment | None:
     """The deployment whose complete bitstream for this board and clock lies in a folder; None where there is none."""
     try:

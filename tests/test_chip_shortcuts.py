@@ -31,6 +31,7 @@ from codegen.lowering.tiling import MOST_SHORTCUT
 from codegen.options import EngineOptions
 from codegen.performance.resources import area
 from codegen.performance.steps import program_counts
+from codegen.reuse import kernel_of
 from codegen.simulation.csim import compile_engine, run_testbench, write_golden
 
 SEEDS = (302, 304, 307, 308, 312, 317, 324, 326)
@@ -185,6 +186,18 @@ def test_where_none_stays_nothing_of_it_is_built(monkeypatch):
     assert features(program).shortcut_words == 0
     assert not [part for part in area(program, BOARD).parts if "shortcuts from maps on chip" in part.name]
     assert not sum(counts["join_chip"] for counts in program_counts(program))
+
+
+@pytest.mark.parametrize(("number", "seed"), [(2, 302), (5, 317)])
+def test_a_bitstream_with_them_is_taken_again_for_what_it_was_built_for(number, seed, everything):
+    """Though a program without any has other bands, so that its layers are none that the bitstream says anything of."""
+    engine = ENGINES[number]
+    artifact = random_artifact(seed, engine.lanes, engine.widest, several=True)
+    options = replace(engine_options([artifact], engine), chip_words=WORDS)
+    program = build([artifact], options, engine.board, with_weights=False)
+    kernel = kernel_of(program)
+    assert layers_that_join(program) and 0 < sum(layer.aligned for layer in kernel.layers) < len(kernel.layers)
+    assert kernel_of(build([artifact], options, engine.board, with_weights=False, built=kernel)) == kernel
 
 
 @pytest.mark.parametrize("fewer", [True, False])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 
@@ -36,6 +38,7 @@ from codegen.performance.board import Board
 from codegen.performance.estimate import cycles
 from codegen.performance.resources import fits
 from codegen.performance.timing import Timing
+from codegen.reuse import lies_as
 
 
 def build(
@@ -66,7 +69,15 @@ def build(
         drafts.append((arrangement, program))
         return rank_of(program)
 
-    chosen = least(arrangements(artifacts, options, board.multiplier_bits, board.narrow_multiplier_bits), rank)
+    possible = arrangements(artifacts, options, board.multiplier_bits, board.narrow_multiplier_bits)
+    # a bitstream says which of its layers come with alignment shifts, and nothing of a program that has others: one that
+    # it was not built for may be refused for no reason, and is no candidate
+    if built is not None:
+        for arrangement, shortcuts in product(possible, (True, False)):
+            with suppress(BfpError):
+                if lies_as(program := lowered(arrangement, with_weights, shortcuts), built):
+                    return program
+    chosen = least(possible, rank)
     draft = next((program for arrangement, program in drafts if arrangement is chosen), None)
     program = draft if draft and not with_weights else lowered(chosen, with_weights)
     if any(layer.joins_chip for layer in program.layers):  # these cost block RAM, and were chosen by a shorter model
