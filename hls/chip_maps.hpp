@@ -127,9 +127,11 @@ inline void chip_maps(const StepRow &where, const LoadRow &load_row, const Weigh
 #pragma HLS DEPENDENCE variable=maps type=inter false
             if (n < reads) {
                 const bool of_tile = !HAS_CHIP_SHORTCUT || n < lines;
-                const int32_t at = of_tile ? from.at.burst.source + from.at.word : coming.burst.source + coming.word;
+                const int32_t at_line = from.at.burst.source + from.at.word;
+                const int32_t at_shortcut = coming.burst.source + coming.word;
+                const int32_t at = of_tile ? at_line : at_shortcut;
                 check.read(n, at);
-                const Word word = maps[at];
+                const Word word = map<int8_t>(SameMantissa(), maps[at]);
                 if (of_tile) {
                     count(COUNT_READ_CHIP);
                     map_read(at);

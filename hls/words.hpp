@@ -218,6 +218,14 @@ struct Operand {
     }
 };
 
+// As it is. A word that goes one of two ways is taken lane by lane, since a copy of the whole would lie in a memory.
+struct SameMantissa {
+    int8_t operator()(int8_t mantissa) const {
+#pragma HLS INLINE
+        return mantissa;
+    }
+};
+
 struct LargerMantissa {
     int32_t is_unsigned;
     int8_t operator()(int8_t a, int8_t b) const {

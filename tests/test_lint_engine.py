@@ -47,7 +47,7 @@ TAKEN_BACK = [
     ("fetch_tile.hpp", r"HAS_CHIP_MAPS && job.fetch_from", "job.fetch_from", "channel_ends", "channel tile_on_chip has 0 producers"),
     ("chip_maps.hpp", r"check.read\(n, at\);\n", "", "unchecked_dependences", "the claim about maps is not asserted"),
     ("chip_maps.hpp", r"maps\[at\] = word;", "maps[at] = word;\n maps[at + 1] = word;", "dual_ports", "maps is written 2 times"),
-    ("chip_maps.hpp", r"const Word word = maps\[at\];", "const Word word = maps[at];\n fetched.write(maps[at + 1]);", "dual_ports",
+    ("chip_maps.hpp", r"if \(of_tile\) \{", "if (of_tile) {\n fetched.write(maps[at + 1]);", "dual_ports",
      "maps is read 2 times in a pipelined loop"),
     ("engine.cpp", r"memory\[n\] = maps\[n\];", "memory[n] = maps[n];\n memory[n + 1] = maps[n + 1];", "dual_ports", "maps is read 2"),
     ("epilogue.hpp", r"\(HAS_DEPTHWISE \|\| HAS_INTERPOLATE\) && finish", "finish", "channel_ends", "channel biases has 0 producers"),
