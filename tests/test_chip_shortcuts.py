@@ -96,6 +96,7 @@ def test_no_access_is_beyond_the_memories(everything, tmp_path):
     check_equal(ENGINES[5], tmp_path, optimise=sanitize)
 
 
+@pytest.mark.heavy
 def test_processes_in_threads_give_the_same(everything, tmp_path):
     """With streams of their real depths: what is stored never waits for a shortcut that is read behind it."""
     check_equal(ENGINES[0], tmp_path, threaded=True)
