@@ -12,7 +12,7 @@ import pytest
 from support.boards import BOARD
 from support.engines import ENGINES, Engine, engine_options, roomy
 from support.random_graphs import random_artifact
-from support.random_inputs import random_input
+from support.several_simulated import simulated_networks
 
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
@@ -29,7 +29,7 @@ from codegen.options import EngineOptions
 from codegen.performance.estimate import estimate
 from codegen.performance.memories import memory_parts
 from codegen.performance.steps import program_counts
-from codegen.simulation.csim import compile_engine, run_testbench, write_golden
+from codegen.simulation.csim import run_testbench
 
 SEEDS = 6
 # of on-chip memory: less than the maps would take, and more
@@ -47,12 +47,7 @@ def options_of(engine: Engine, words: int) -> EngineOptions:
 
 def simulated(engine: Engine, options: EngineOptions, out: Path, **how) -> tuple[Program, list[Path]]:
     """The program, and the test bench with its arguments but the result's file."""
-    artifacts = networks(engine.lanes, engine.widest)
-    program, identity = generate(artifacts, options, engine.board, out)
-    bench, _ = compile_engine(out / "generated", out / "csim", **{"optimise": ("-O1",), **how})
-    inputs = [random_input(a, 100 + n) for n, a in enumerate(artifacts)]
-    write_golden(out / "golden.bin", program, identity, inputs)
-    return program, [bench, out / "deploy" / "weights.bin", out / "golden.bin"]
+    return simulated_networks(networks(engine.lanes, engine.widest), options, engine.board, out, **how)
 
 
 def on_chip(program: Program) -> tuple[int, int]:

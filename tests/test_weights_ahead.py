@@ -12,11 +12,10 @@ import pytest
 from support.engines import ENGINES, Engine, engine_options, roomy
 from support.random_graphs import random_artifact
 from support.random_heads import random_classifier
-from support.random_inputs import random_input
+from support.several_simulated import simulated_networks
 
 from bfp.artifact import Artifact
 from bfp.errors import BfpError
-from codegen.generate import generate
 from codegen.lowering import weights_ahead as lowering
 from codegen.lowering.program import build
 from codegen.lowering.queue_check import verify_queue
@@ -28,7 +27,7 @@ from codegen.performance.estimate import cycles, step_cycles
 from codegen.performance.resources import area
 from codegen.performance.steps import program_counts, program_steps
 from codegen.performance.timing import Timing
-from codegen.simulation.csim import compile_engine, run_testbench, write_golden
+from codegen.simulation.csim import run_testbench
 
 SEEDS = 2
 FEW, MANY = 40, 3000  # words of the queue: less than most passes take, and more than all of a network's
@@ -58,12 +57,7 @@ def program_of(number: int, words: int, **others: int) -> Program:
 
 def simulated(engine: Engine, options: EngineOptions, out: Path, **how) -> tuple[Program, list[Path]]:
     """The program, and the test bench with its arguments but the result's file."""
-    artifacts = networks(engine.lanes, engine.widest)
-    program, identity = generate(artifacts, options, engine.board, out)
-    bench, _ = compile_engine(out / "generated", out / "csim", **{"optimise": ("-O1",), **how})
-    inputs = [random_input(a, 100 + n) for n, a in enumerate(artifacts)]
-    write_golden(out / "golden.bin", program, identity, inputs)
-    return program, [bench, out / "deploy" / "weights.bin", out / "golden.bin"]
+    return simulated_networks(networks(engine.lanes, engine.widest), options, engine.board, out, **how)
 
 
 def far_ahead(program: Program) -> int:
