@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 import tomllib
+from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +136,12 @@ def find_network(name_or_path: str | Path) -> Path:
     raise BfpError(f"there is no network {name_or_path}; give the path of a .toml file, or one of {names}")
 
 
+@lru_cache
+def _table(content: bytes) -> dict:
+    """A file's TOML, parsed once for all who read it; not to be changed. Raises ValueError or RecursionError."""
+    return tomllib.loads(content.decode("utf-8-sig"))
+
+
 def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig:
     """Read and check a network's file. Raises BfpError: file, section, key, and what it must be.
 
@@ -142,7 +150,7 @@ def load_config(path: str | Path, replaced: dict | None = None) -> NetworkConfig
     path = Path(path).resolve()
     raw = read_file(path, "the network's file", "give the path of a network's .toml file", MOST_BYTES)
     try:
-        table = tomllib.loads(raw.decode("utf-8-sig"))
+        table = deepcopy(_table(raw))
     except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of numbers of thousands of digits
         raise BfpError(f"{path} is not valid TOML ({cut(printable(str(error)), MOST_REASON)}); correct it") from None
     table |= replaced or {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from bfp.deployment import verify_names
@@ -35,9 +36,15 @@ class TogetherConfig:
 def is_together(path: Path) -> bool:
     """Whether a file lists networks. One that cannot be read is taken for a network's own, whose reader says why."""
     try:
-        return KEY in tomllib.loads(read_file(path, "file", MISSING, MOST_BYTES).decode("utf-8-sig"))
+        return _lists_networks(read_file(path, "file", MISSING, MOST_BYTES))
     except (BfpError, ValueError, RecursionError):
         return False
+
+
+@lru_cache
+def _lists_networks(content: bytes) -> bool:
+    """Whether a file of this content lists networks. Raises ValueError or RecursionError where it is no TOML."""
+    return KEY in tomllib.loads(content.decode("utf-8-sig"))
 
 
 def shipped_networks() -> list[Path]:

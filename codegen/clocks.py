@@ -43,6 +43,7 @@ def plain(mhz: float) -> float:
     return int(mhz) if mhz == int(mhz) else mhz
 
 
+@lru_cache
 def product_for(source_mhz: float, clock_mhz: float) -> int:
     """The product of divisors whose clock is the nearest to the one asked for."""
     return min(_products(), key=lambda product: abs(source_mhz / product - clock_mhz))

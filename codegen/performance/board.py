@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from pathlib import Path
 
 from bfp.errors import BfpError
@@ -73,6 +74,12 @@ def board_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
+@lru_cache
+def _table(text: str) -> dict:
+    """A board file's text, parsed once for all who ask for the board; not to be changed."""
+    return tomllib.loads(text)
+
+
 def load_board(name: str, clock_mhz: float | None = None) -> Board:
     """A board by the name of its file, its engine at another clock than the file's where one is given.
 
@@ -82,7 +89,7 @@ def load_board(name: str, clock_mhz: float | None = None) -> Board:
     if name not in board_names():
         raise BfpError(f"board {name!r} is not known; give one of {', '.join(board_names())}")
     path = FOLDER / f"{name}.toml"
-    data = tomllib.loads(path.read_text(encoding="utf-8"))
+    data = dict(_table(path.read_text(encoding="utf-8")))
     kinds = {f.name: f.type for f in fields(Board) if f.name != "word"}
     if set(data) != set(kinds):
         raise BfpError(f"board file {path} must have exactly the keys {', '.join(sorted(kinds))}")
