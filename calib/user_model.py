@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -101,9 +102,10 @@ def take_from(folder: Path) -> None:
     Modules of Python's own, and of other packages, stay as they are.
     """
     others = _FOLDERS - {str(folder)}
-    for name, module in list(sys.modules.items()):
+    for name, module in list(sys.modules.items()) if others else ():
         file, top = getattr(module, "__file__", None), name.split(".")[0]
-        if file is None or not others & {str(Path(file).parent), str(Path(file).parent.parent)}:
+        parent = "" if file is None else os.path.dirname(file)
+        if parent not in others and os.path.dirname(parent) not in others:
             continue
         if (folder / top).is_dir() or (folder / f"{top}.py").is_file():
             del sys.modules[name]
