@@ -10,7 +10,7 @@ import torch
 from bfp.artifact import Preprocessing
 from calib.network import float_model
 from calib.__main__ import main as calib
-from calib.config import load_config
+from calib.config import SHIPPED, load_config
 from calib.data.images import open_images, random_photograph
 from calib.pipeline import prepare
 from calib.evaluation.sweep import points, reproduce
@@ -100,7 +100,16 @@ def test_published_figures():
             assert p.loss == pytest.approx(p.float_top1 - p.bfp_top1)
 
 
-@pytest.mark.slow
+def test_points_of_a_shipped_network(pictures):
+    """By its name, with random weights: each method is prepared on these pictures as the network's own file says."""
+    chosen = network_points("mobilenet_v2_small", str(pictures / "val.csv"), 4, "random", None)
+    assert [(p.network, p.method, p.limit) for p in chosen] == [(str(SHIPPED / "mobilenet_v2_small.toml"), m, 4) for m in METHODS]
+    prepared = prepare(load_config(chosen[0].network, chosen[0].replaced))
+    assert prepared.config.weights == "random" and prepared.config.arguments == {"pretrained": False}
+    assert len(prepared.calibration) == 2 and len(points.evaluation_images(prepared, 4, True)) == 4
+
+
+@pytest.mark.heavy
 def test_table_to_the_end_on_a_shipped_network(pictures, tmp_path, capsys):
     assert run(pictures, tmp_path, "--weights", "random", "--networks", "mobilenet_v2_small", "--limit", "4") == 0
     check_table(tmp_path, ("mobilenet_v2_small",), 4)
@@ -128,7 +137,7 @@ def test_calibrating_images_are_not_evaluated(pictures):
     assert not read["calibration"] & read["evaluation"]
 
 
-def test_accuracy_is_counted_against_the_labels(pictures, tmp_path, monkeypatch):
+def test_accuracy_is_counted_against_the_labels(pictures, tmp_path, monkeypatch, capsys):
     """With the float network's own answers as labels: float is never wrong, and BFP as often as it disagrees."""
     network = str(pictures / "resnet50.toml")
     one = network_points(network, str(pictures / "val.csv"), None, "random", None)[0]
@@ -143,6 +152,7 @@ def test_accuracy_is_counted_against_the_labels(pictures, tmp_path, monkeypatch)
     words += ["--weights", "random", "--networks", network]
     assert calib([*words, "--workers", "1"]) == 0
     (found,) = check_table(tmp_path, ("resnet50",), PICTURES - 2)["networks"]
+    assert "| resnet50 | 76.130 |" in capsys.readouterr().out
     right = 100 * (PICTURES - 3) / (PICTURES - 2)
     assert found["float_top1"] == pytest.approx(right, abs=0.001) and found["calibration_images"] == 2
     for m in found["methods"].values():
