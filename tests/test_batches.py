@@ -79,7 +79,7 @@ def check(number: int, out, first: int = FIRST, count: int = PER_PROGRAM, left: 
 @pytest.mark.parametrize("number, left", zip(QUICK, (3, 1, 2)))
 def test_batches_are_bit_equal(number, left, tmp_path):
     """Every tensor of each picture; a last batch of one is a single run, one of several is not full."""
-    check(number, tmp_path, left=left)
+    check(number, tmp_path, left=left, optimise=("-O1",))
 
 
 @pytest.mark.heavy
@@ -126,7 +126,7 @@ def test_pictures_that_lie_elsewhere_show(tmp_path, monkeypatch):
     monkeypatch.setattr("codegen.lowering.program.placed_apart", lambda layer, words: placed_apart(layer, words - 1))
     artifacts, seeds = classifiers(1)
     program, identity = program_of(1, artifacts, tmp_path)
-    assert simulated(program, identity, artifacts, seeds, BATCHES[1], tmp_path)["mismatches"] > 0
+    assert simulated(program, identity, artifacts, seeds, BATCHES[1], tmp_path, optimise=("-O1",))["mismatches"] > 0
 
 
 def test_a_network_without_such_a_layer_is_refused_with_the_option():

@@ -170,7 +170,7 @@ def test_whatever_reads_branches_that_do_not_fill_words(tmp_path):
     artifacts = [make() for make in CASES.values()]
     inputs = [random_input(artifact, seed) for seed, artifact in enumerate(artifacts)]
     program, identity = generate(artifacts, engine_options(artifacts, ENGINE), BOARD, tmp_path)
-    bench, _ = compile_engine(tmp_path / "generated", tmp_path / "csim")
+    bench, _ = compile_engine(tmp_path / "generated", tmp_path / "csim", optimise=("-O1",))
     write_golden(tmp_path / "golden.bin", program, identity, inputs)
     result = run_testbench(bench, tmp_path / "deploy" / "weights.bin", tmp_path / "golden.bin", tmp_path / "result.json")
     assert result["mismatches"] == 0, result["first_mismatch"]

@@ -50,7 +50,7 @@ def test_integers_are_the_golden_models(tmp_path):
     assert all(noise_db(*one) > 25 for one in made)
     inputs = [golden.quantise_input(artifact, images[:1].numpy()) for artifact, _, images in made]
     program, identity = generate(artifacts, engine_options(artifacts, ENGINES[0]), ENGINES[0].board, tmp_path)
-    bench, _ = compile_engine(tmp_path / "generated", tmp_path / "csim")
+    bench, _ = compile_engine(tmp_path / "generated", tmp_path / "csim", optimise=("-O1",))
     write_golden(tmp_path / "golden.bin", program, identity, inputs)
     result = run_testbench(bench, tmp_path / "deploy" / "weights.bin", tmp_path / "golden.bin", tmp_path / "result.json")
     assert result["mismatches"] == 0, result["first_mismatch"]

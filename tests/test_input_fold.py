@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from codegen.generate import generate
 from codegen.lowering.input_fold import Axis, folded, folds
 from codegen.lowering.program import build
 from codegen.options import EngineOptions
+from codegen.simulation import csim as simulation
 from codegen.simulation.csim import compile_engine, input_mantissas, run_testbench, write_golden
 from host.check import check
 from host.driver import Accelerator
@@ -32,6 +34,12 @@ from host.simulated_board import SimulatedBoard
 from static_bfp import calibrate, csim
 
 SIZE = (20, 12)  # of the images below
+
+
+@pytest.fixture(autouse=True)
+def compiled_quickly(monkeypatch):
+    """What is looked at here is what engines compute, not how quickly."""
+    monkeypatch.setattr(simulation, "compile_engine", partial(simulation.compile_engine, optimise=("-O1",)))
 
 
 def images(channels=3):

@@ -31,7 +31,7 @@ def test_parts_are_bit_equal(words, tmp_path):
     options = EngineOptions(lanes=4, filters=2, pixels=3, input_words=words, weight_steps=90, tile_blocks=64)
     program, identity = generate([artifact], options, BOARD, tmp_path)
     assert any(layer.fields.loads_in_parts for layer in program.layers)
-    bench, _ = compile_engine(tmp_path / "generated", tmp_path / "csim")
+    bench, _ = compile_engine(tmp_path / "generated", tmp_path / "csim", optimise=("-O1",))
     write_golden(tmp_path / "golden.bin", program, identity, [golden.quantise_input(artifact, images.numpy())[:1]])
     result = run_testbench(bench, tmp_path / "deploy" / "weights.bin", tmp_path / "golden.bin", tmp_path / "result.json")
     assert result["mismatches"] == 0, result["first_mismatch"]

@@ -114,12 +114,12 @@ def test_an_operator_s_integers_in_many_draws(op, lanes, widest):
     compared(op, range(MANY), lanes, widest).check(widest, ROUNDED | CUT)
 
 
-def simulated(engine: Engine, numbers: Iterable[int], folder) -> None:
-    """The C simulation of all operators' networks of these numbers, in one program."""
+def simulated(engine: Engine, numbers: Iterable[int], folder, **compiled) -> None:
+    """The C simulation of all operators' networks of these numbers, in one program. compiled: see ``compile_engine``."""
     drawn_ = [(drawn(op, number, engine.lanes, engine.widest)[0], number) for number in numbers for op in DRAWS]
     artifacts = [artifact for artifact, _ in drawn_]
     program, identity = generate(artifacts, engine_options(artifacts, engine), engine.board, folder)
-    bench, _ = compile_engine(folder / "generated", folder / "csim")
+    bench, _ = compile_engine(folder / "generated", folder / "csim", **compiled)
     write_golden(folder / "golden.bin", program, identity, [random_input(*entry) for entry in drawn_])
     result = run_testbench(bench, folder / "deploy" / "weights.bin", folder / "golden.bin", folder / "result.json")
     assert result["mismatches"] == 0, f"{engine}: {result['first_mismatch']}"
@@ -127,7 +127,7 @@ def simulated(engine: Engine, numbers: Iterable[int], folder) -> None:
 
 
 def test_every_operator_is_bit_equal_in_the_c_simulation(tmp_path):
-    simulated(ENGINES[0], range(SIMULATED), tmp_path)
+    simulated(ENGINES[0], range(SIMULATED), tmp_path, optimise=("-O1",))
 
 
 @pytest.mark.heavy

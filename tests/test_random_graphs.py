@@ -176,7 +176,7 @@ def test_a_first_tile_that_loads_too_early_shows(tmp_path, monkeypatch):
     monkeypatch.setattr("codegen.lowering.program.early_pass", lambda *layers: 0)
     artifacts = [random_artifact(seed, 16) for seed in range(4)]
     program, identity = generate(artifacts, engine_options(artifacts, ENGINES[0]), BOARD, tmp_path)
-    bench, _ = compile_engine(tmp_path / "generated", tmp_path / "csim")
+    bench, _ = compile_engine(tmp_path / "generated", tmp_path / "csim", optimise=("-O1",))
     inputs = [random_input(a, seed) for seed, a in enumerate(artifacts)]
     write_golden(tmp_path / "golden.bin", program, identity, inputs)
     result = run_testbench(bench, tmp_path / "deploy" / "weights.bin", tmp_path / "golden.bin", tmp_path / "result.json")
@@ -187,7 +187,7 @@ def test_the_comparison_can_fail(tmp_path):
     """One flipped weight bit shows as a named mismatch."""
     artifacts = [random_artifact(5, 16)]
     program, identity = generate(artifacts, engine_options(artifacts, ENGINES[0]), BOARD, tmp_path)
-    bench, _ = compile_engine(tmp_path / "generated", tmp_path / "csim")
+    bench, _ = compile_engine(tmp_path / "generated", tmp_path / "csim", optimise=("-O1",))
     write_golden(tmp_path / "golden.bin", program, identity, [random_input(a, 0) for a in artifacts])
     image = bytearray((tmp_path / "deploy" / "weights.bin").read_bytes())
     for i in range(0, len(image), 7):
