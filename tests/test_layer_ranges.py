@@ -42,7 +42,7 @@ class Engine:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("seed", [1, 2, 7, 12])
+@pytest.mark.parametrize("seed", [1, 2, 12, 88])
 def test_every_range_of_layers_stores_what_a_run_of_all_does(seed, engine, tmp_path):
     options = ENGINES[engine]
     program, _ = generate([random_artifact(seed, options.lanes)], options, BOARD, tmp_path)
