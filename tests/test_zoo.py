@@ -109,7 +109,7 @@ def test_resnet50():
 @pytest.mark.parametrize("size", [75, pytest.param(299, marks=SLOW)])
 def test_inceptionv4(size):
     module = pretrained_models.inceptionv4()
-    images = noise(8, 3, size, size)
+    images = noise(8 if size == 75 else 3, 3, size, size)
     load_weights(module, "random", calibration=images)
     graph = compare(module, images[:2], "inceptionv4")
     # at 75 pixels the last map is one pixel, which needs no average
