@@ -6,6 +6,7 @@ A failure names the seed: `random_artifact(seed, lanes)` makes the network again
 from __future__ import annotations
 
 from collections import Counter
+from functools import lru_cache
 
 import pytest
 from support.boards import BOARD
@@ -13,6 +14,7 @@ from support.random_graphs import random_artifact
 from support.random_inputs import random_input
 from support.engines import Engine, ENGINES, engine_options
 
+from bfp.artifact import Artifact
 from bfp.graph import Graph
 from codegen.lowering.engine_operators import EngineOperator
 from codegen.lowering.layer_fields import InputPooling, LayerFields
@@ -21,6 +23,7 @@ from codegen.simulation.csim import compile_engine, run_testbench, write_golden
 from codegen.generate import generate
 from codegen.lowering.program import build
 from codegen.lowering.schedule import Program
+from codegen.options import EngineOptions
 from codegen.performance.steps import program_counts
 
 PER_BATCH = 12
@@ -41,10 +44,22 @@ CORNERS = (
 )  # fmt: skip
 
 
-def check_batch(seeds: range, engine: Engine, out) -> None:
+@lru_cache(maxsize=len(ENGINES))
+def drawn(seeds: range, engine: Engine) -> tuple[list[Artifact], EngineOptions]:
+    """The random graphs of these seeds, and their engine's options."""
     artifacts = [random_artifact(seed, engine.lanes, engine.widest, several=True) for seed in seeds]
+    return artifacts, engine_options(artifacts, engine)
+
+
+def default_batch(batch: int) -> tuple[range, Engine]:
+    """Seeds and engine of one of the default suite's batches."""
+    return range(PER_BATCH * batch, PER_BATCH * (batch + 1)), ENGINES[batch]
+
+
+def check_batch(seeds: range, engine: Engine, out) -> None:
+    artifacts, options = drawn(seeds, engine)
     inputs = [random_input(a, seed) for a, seed in zip(artifacts, seeds)]
-    program, identity = generate(artifacts, engine_options(artifacts, engine), engine.board, out)
+    program, identity = generate(artifacts, options, engine.board, out)
     bench, _ = compile_engine(out / "generated", out / "csim")
     write_golden(out / "golden.bin", program, identity, inputs)
     result = run_testbench(bench, out / "deploy" / "weights.bin", out / "golden.bin", out / "result.json")
@@ -57,7 +72,7 @@ def check_batch(seeds: range, engine: Engine, out) -> None:
 @pytest.mark.parametrize("batch", range(len(ENGINES)))
 def test_random_graphs_are_bit_equal(batch, tmp_path):
     """72 random graphs in the default suite."""
-    check_batch(range(PER_BATCH * batch, PER_BATCH * (batch + 1)), ENGINES[batch], tmp_path)
+    check_batch(*default_batch(batch), tmp_path)
 
 
 def ends_of(graph: Graph) -> Counter:
@@ -108,9 +123,8 @@ def test_random_graphs_reach_every_corner():
     """The default seeds hold what the engine treats differently; otherwise the tests above prove little."""
     seen, bits, weight_bits = Counter(), set(), set()
     for batch, engine in enumerate(ENGINES):
-        seeds = range(PER_BATCH * batch, PER_BATCH * (batch + 1))
-        artifacts = [random_artifact(seed, engine.lanes, engine.widest, several=True) for seed in seeds]
-        program = build(artifacts, engine_options(artifacts, engine), engine.board)
+        artifacts, options = drawn(*default_batch(batch))
+        program = build(artifacts, options, engine.board, with_weights=False)
         seen[f"{program.array.products} products"] += 1
         seen += digits_of(program)
         for layer in program.layers:

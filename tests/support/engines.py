@@ -61,7 +61,7 @@ def engine_options(artifacts, engine: Engine) -> EngineOptions:
             weights_ahead=engine.weights_ahead,
         )
         try:
-            build(artifacts, options, engine.board)
+            build(artifacts, options, engine.board, with_weights=False)  # their values decide nothing here
             return options
         except BfpError as error:
             if products and "engine option products" in str(error):
