@@ -12,14 +12,15 @@ from calib.evaluation.sweep.modelled import modelled, target_of
 
 
 def test_rows_of_a_trained_network(folder, tmp_path, capsys, monkeypatch):  # noqa: F811
-    network = write_network(folder, "digits_narrow")
+    network = write_network(folder, "digits_narrow", bfp="weight_group = 8")
     monkeypatch.chdir(tmp_path)
     given = [str(network), "--out", "out", "--widths", "4,4"]
     assert narrow_widths.main(given) == 0
     table, place = capsys.readouterr().out, tmp_path / "out" / "weights4_activations4"
     found, artifact = json.loads((place / "figures.json").read_text()), artifact_file.load(place / "artifact.npz")
     assert found["artifact"] == artifact.digest
-    assert (artifact.provenance["bfp"]["weights"], artifact.provenance["bfp"]["sensitive"]) == (4, 8)
+    used = artifact.provenance["bfp"]
+    assert (used["weights"], used["sensitive"], used["weight_group"]) == (4, 8, 8)  # the last as the file has it
     whole, first, second = found["parts"].values()
     assert (whole["images"], first["images"], second["images"]) == (597, 299, 298)
     # both halves are of the same outputs

@@ -1,7 +1,7 @@
 """``python -m calib.evaluation.benchmark.narrow_widths NETWORK --out FOLDER``: what narrow mantissas cost and what they give.
 
-For each width (``--widths 4,4`` is of weights, then of activations): calibrated with ``sensitive = 8`` and otherwise with the
-defaults of ``[bfp]``, on the file's calibration images, and compared with the float network over its evaluation images by the
+For each width (``--widths 4,4`` is of weights, then of activations): calibrated with ``sensitive = 8`` and otherwise as the
+file's ``[bfp]`` says, on its calibration images, and compared with the float network over its evaluation images by the
 bit-exact integers. A row is all of these images, or every second one from
 the first or from the second on, of the same outputs. Frames a second are modelled, of the very artifact, on the file's
 engine and board. A width that is done is kept, as an artifact and a JSON file, until the folder is removed.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,9 @@ def measure(path: Path, widths: tuple[int, int], folder: Path) -> dict:
     Raises BfpError, among others where an image has no label.
     """
     weights, activations = widths
-    config = load_config(path, {"bfp": {"weights": weights, "activations": activations, "sensitive": SENSITIVE}})
+    load_config(path)  # whatever is wrong in the file is told here
+    own = tomllib.loads(path.read_text(encoding="utf-8-sig")).get("bfp", {})
+    config = load_config(path, {"bfp": {**own, "weights": weights, "activations": activations, "sensitive": SENSITIVE}})
     prepared = pipeline.prepare(config)
     images = prepared.evaluation
     if images.labels is None:
