@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from support.boards import BOARD
 from support.engines import ENGINES, engine_options
 from support.random_graphs import random_artifact
 from support.random_inputs import random_input
+from support.quick_compile import compiled_quickly  # noqa: F401 (a fixture)
 from torch import nn
 
 from bfp import golden, layout
@@ -25,7 +25,6 @@ from codegen.generate import generate
 from codegen.lowering.input_fold import Axis, folded, folds
 from codegen.lowering.program import build
 from codegen.options import EngineOptions
-from codegen.simulation import csim as simulation
 from codegen.simulation.csim import compile_engine, input_mantissas, run_testbench, write_golden
 from host.check import check
 from host.driver import Accelerator
@@ -33,13 +32,8 @@ from host.pixels import PixelWriter
 from host.simulated_board import SimulatedBoard
 from static_bfp import calibrate, csim
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 SIZE = (20, 12)  # of the images below
-
-
-@pytest.fixture(autouse=True)
-def compiled_quickly(monkeypatch):
-    """What is looked at here is what engines compute, not how quickly."""
-    monkeypatch.setattr(simulation, "compile_engine", partial(simulation.compile_engine, optimise=("-O1",)))
 
 
 def images(channels=3):

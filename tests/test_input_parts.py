@@ -4,10 +4,10 @@ products a DSP."""
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
+from support.quick_compile import compiled_quickly  # noqa: F401 (a fixture)
 import torch
 from PIL import Image
 from torch import nn
@@ -21,20 +21,14 @@ from codegen.lowering.input_parts import Lowered, in_parts
 from codegen.lowering.program import build
 from codegen.options import EngineOptions
 from codegen.performance.board import load_board
-from codegen.simulation import csim as simulation
 from codegen.simulation.csim import input_mantissas
 from host.driver import Accelerator
 from host.pixels import PixelWriter
 from host.simulated_board import SimulatedBoard
 from static_bfp import calibrate, csim, estimate
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 BOARD = load_board("ultra96v2")
-
-
-@pytest.fixture(autouse=True)
-def compiled_quickly(monkeypatch):
-    """What is looked at here is what engines compute, not how quickly."""
-    monkeypatch.setattr(simulation, "compile_engine", partial(simulation.compile_engine, optimise=("-O1",)))
 
 
 def images(channels=3):

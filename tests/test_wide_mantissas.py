@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from support.boards import BOARD
+from support.quick_compile import compiled_quickly  # noqa: F401 (a fixture)
 from torch import nn
 
 from bfp.errors import BfpError
@@ -26,7 +26,6 @@ from codegen.performance.ranges import Resource
 from codegen.performance.resources import area
 from codegen.performance.steps import program_counts
 from codegen.performance.timing import Timing
-from codegen.simulation import csim as simulation
 from static_bfp import calibrate, csim
 
 NARROW = {"weights": 5, "activations": 5, "input_bits": 0, "output_bits": 0, "method": "max"}
@@ -74,9 +73,8 @@ def test_digits_add_up_and_are_multiplied_at_once(bits, signed):
 
 
 @pytest.mark.parametrize("lanes, board", [(16, "ultra96v2"), (8, "pynq_z2")])
-def test_a_network_with_exceptions_is_bit_equal(lanes, board, tmp_path, monkeypatch):
+def test_a_network_with_exceptions_is_bit_equal(lanes, board, tmp_path, compiled_quickly):  # noqa: F811
     """Residual stream, first and last layer of 8 bits; a chip whose DSPs hold two products of the digits of any weights."""
-    monkeypatch.setattr(simulation, "compile_engine", partial(simulation.compile_engine, optimise=("-O1",)))
     artifact = made(sensitive=8)
     products = {"products": 2 if board == "pynq_z2" else 4}
     result = csim(artifact, tmp_path, images()[:2], board=board, lanes=lanes, **products)
