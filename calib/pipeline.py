@@ -250,7 +250,7 @@ def recorded(state: CalibrationState, source: dict, replaced: tuple[str, ...] = 
 def options_used(state: CalibrationState) -> dict:
     """The options as a file would give them that asks for just what was done.
 
-    The method is the one that was chosen; the widths that budgets led to are overrides of single layers, before the
+    The method is the one that was chosen; the widths that single layers were given are overrides of them, before the
     file's own.
     """
     widths = [{"layers": name, **widths.chosen()} for name, widths in state.widths.items()]

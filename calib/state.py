@@ -109,7 +109,7 @@ class CalibrationState:
     is of; classes: names of its values, or none.
     seed: of everything that is drawn. float_digest: ``weights_digest`` of the network as imported.
     output: what that output's values are, one of calib.options.OUTPUTS, None where nobody said. method: of the activations'
-    exponents, ``auto`` until one is chosen. widths: what bit allocation gave single layers, by node name.
+    exponents, ``auto`` until one is chosen. widths: what single layers were given, by node name.
     layers: the options of every node, by name, and plan: its formats as far as they are fixed; both follow from the
     fields before them and are made anew where these change.
     statistics: of all calibration images, of this network. artifact: the network in integers, as far as it is made.
@@ -156,9 +156,10 @@ class CalibrationState:
         return self._planned(method, self.widths)
 
     def with_options(self, options: BfpOptions) -> CalibrationState:
-        """Another calibration of the same network, as it is now."""
+        """Another calibration of the same network, as it is now, with the same widths of single layers."""
         fresh = begin(self.network, options, self.preprocessing, options.output, self.classes, self.seed, self.judged)
-        return replace(fresh, float_digest=self.float_digest, evidence=self.evidence, judge=self.judge)
+        fresh = replace(fresh, float_digest=self.float_digest, evidence=self.evidence, judge=self.judge)
+        return fresh.with_widths(self.widths)
 
     def _planned(self, method: str, widths: Mapping[str, LayerWidths]) -> CalibrationState:
         graph = self.network.graph

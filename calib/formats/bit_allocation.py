@@ -57,7 +57,7 @@ def allocate_bits(state: CalibrationState, images: ImageSet) -> CalibrationState
     options, plan, network = state.options, state.plan, state.network
     batch = few(network, images)
     weights: dict[str, int] = {}
-    activations: dict[str, int] = {}
+    activations = {name: widths.activations for name, widths in state.widths.items()}  # what a budget does not decide stays
     with Progress(f"{state.name}: bit allocation, sensitivity of layers on {len(batch)} images"):
         if options.weight_budget:
             noises = weight_noises(network, plan, batch)

@@ -12,7 +12,7 @@ from bfp.operators import Join
 from calib.options import FAN2019, BfpOptions, Override
 
 
-NARROW = 4  # bits of activations from which on the ends of a network are sensitive, not only their weights
+NARROW = 4  # bits of activations from which on maps are sensitive by what they hold, not only by where shortcuts lead
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,11 @@ def residual_stream(graph: Graph) -> set[str]:
     return {n.shortcut for n in sums} | {n.output for n in sums} | (linear if sums else set())
 
 
+def ends_are_sensitive(options: BfpOptions) -> bool:
+    """Whether ``sensitive`` is for the maps at the network's ends, too, and for the noisiest of the others (calib.formats.noisy_maps)."""
+    return options.activations <= NARROW and options.sensitive > options.activations
+
+
 def resolve_options(
     graph: Graph, options: BfpOptions, method: str | None = None, widths: Mapping[str, LayerWidths] | None = None
 ) -> dict[str, LayerOptions]:
@@ -59,7 +64,7 @@ def resolve_options(
     base = replace(base, method=method or options.method)
     result = {node.name: base for node in graph.nodes}
     layers, stream = graph.weighted(), residual_stream(graph)
-    ends = {layers[0].output, layers[-1].main} if layers and options.activations <= NARROW else set()
+    ends = {layers[0].output, layers[-1].main} if layers and ends_are_sensitive(options) else set()
     for node in graph.nodes:
         changes: dict[str, object] = {}
         if node.weighted and (node.operator.weights.per_channel or node in (layers[0], layers[-1])):

@@ -158,7 +158,7 @@ def plan(
     source_of = {n.output: n.main for n in graph.nodes if _copies(n, graph, splits) and n.output not in indexed}
     negative = _can_be_negative(graph, preprocessing)
     signed, bits, notes = {}, {}, []
-    for members in _of_one_format(graph, source_of):
+    for members in of_one_format(graph, source_of):
         asked = {
             t: input_width(t, graph, options, splits[t]) if t in graph.inputs else _asked(t, graph, options, layers, source_of)
             for t in members
@@ -231,8 +231,8 @@ def _can_be_negative(graph: Graph, preprocessing: Preprocessing) -> dict[str, bo
     return negative
 
 
-def _of_one_format(graph: Graph, source_of: dict[str, str]) -> list[list[str]]:
-    """All tensors, in groups that must have one width and sign."""
+def of_one_format(graph: Graph, source_of: dict[str, str]) -> list[list[str]]:
+    """All tensors, in groups that must have one width and sign; source_of: as of FormatPlan."""
     root = {t: t for t in graph.shapes}
 
     def find(t: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from calib.data.images import ImageSet
+from calib.formats import noisy_maps
 from calib.formats.bit_allocation import allocate_bits
 from calib.options import AUTO, FAN2019, BfpOptions
 from calib.quantisation import choose_method, gather_statistics, quantise, reconstruct, reconstruct_where_better
@@ -38,6 +39,8 @@ def preparation(options: BfpOptions) -> tuple[Pass, ...]:
         (options.centre, centre_ranges),
         # channels between two convolutions are put into the order of their range
         (options.sort_channels, permute_channels),
+        # a few maps that make most of the noise get one bit more, before the ends of their channels are chosen
+        (noisy_maps.applies(options), noisy_maps.widen_noisy_maps),
         # the input's channels get the step that the pixel codes are rounded to with the least error
         (ranges, scale_input),
         # channels between two layers are scaled to end where their mantissas end

@@ -1,0 +1,158 @@
+"""Maps that make most of the noise get one bit more."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from support.mobile_block import PRE
+from torch import nn
+
+from calib.data.images import open_images
+from calib.config import load_config
+from calib.formats.layer_options import LayerWidths
+from calib.formats.noisy_maps import applies, narrow_maps, widen_noisy_maps
+from calib.frontend.importer import import_module
+from calib.options import BfpOptions, Override
+from calib.pipeline import calibrate
+from calib.state import begin
+from calib.transforms import sequence
+
+SIZE = (3, 10, 10)
+OPTIONS = BfpOptions(weights=4, activations=4, sensitive=8)
+TOML = """
+model = "test_noisy_maps:loud"
+[input]
+size = 10
+mean = 127
+std = 128
+[calibration]
+images = "random"
+limit = 8
+[bfp]
+weights = 4
+activations = 4
+sensitive = 8
+equalise = "none"
+"""
+
+
+class Loud(nn.Module):
+    """Eight layers; one channel behind the fourth is ``factor`` times as large as the others, and read as much less."""
+
+    def __init__(self, factor=16.0):
+        super().__init__()
+        torch.manual_seed(0)
+        widths = [3, *[8] * 7, 4]
+        layers = [nn.Conv2d(i, o, 3, padding=1, bias=False) for i, o in zip(widths, widths[1:])]
+        for layer in layers:
+            nn.init.orthogonal_(layer.weight)  # no map is by chance much noisier than the others
+        with torch.no_grad():
+            layers[3].weight[0] *= factor
+            layers[4].weight[:, 0] /= factor
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x):
+        for layer in self.layers[:-1]:
+            x = torch.relu(layer(x))
+        return self.layers[-1](x)
+
+
+class Joined(Loud):
+    """The loud map stands beside another one in a concatenation, whose maps have one width."""
+
+    def __init__(self):
+        super().__init__()
+        self.other = nn.Conv2d(8, 8, 1)
+        self.behind = nn.Conv2d(16, 8, 1)
+
+    def forward(self, x):
+        for layer in self.layers[:3]:
+            x = torch.relu(layer(x))
+        x = torch.cat([torch.relu(self.layers[3](x)), torch.relu(self.other(x))], 1)
+        x = torch.relu(self.behind(x))
+        for layer in self.layers[4:-1]:
+            x = torch.relu(layer(x))
+        return self.layers[-1](x)
+
+
+def loud():
+    return Loud()
+
+
+def start(module, options=OPTIONS):
+    return begin(import_module(module.eval(), SIZE, "toy"), options, PRE)
+
+
+def widened(state, images):
+    return {name: widths.activations for name, widths in widen_noisy_maps(state, images).widths.items()}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    path = tmp_path_factory.mktemp("noisy") / "net.toml"
+    path.write_text(TOML)
+    config = load_config(path)
+    return open_images(config.calibration, config.input, config.seed)
+
+
+def test_only_the_map_that_makes_most_of_the_noise_gets_a_bit(images):
+    state = start(Loud())
+    fourth = state.network.graph.weighted()[3]
+    assert widened(state, images) == {fourth.name: 5}
+    wider = widen_noisy_maps(state, images).plan.bits
+    assert {t for t in wider if wider[t] != state.plan.bits[t]} == {fourth.output}
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_maps_that_are_alike_stay_at_every_narrow_width(bits, images):
+    assert widened(start(Loud(factor=1.0), replace(OPTIONS, activations=bits)), images) == {}
+
+
+def test_overrides_win_and_change_nothing_of_the_choice(images):
+    name = start(Loud()).network.graph.weighted()[3].name
+    for given in (3, 4, 5, 8):
+        state = start(Loud(), replace(OPTIONS, overrides=(Override(name, activations=given),)))
+        found = widen_noisy_maps(state, images)
+        assert found.widths == {name: LayerWidths(activations=5)} and found.layers[name].activations == given
+
+
+def test_maps_that_share_a_width_are_left_alone(images):
+    state = start(Joined())
+    joined = next(n for n in state.network.graph.nodes if len(n.inputs) == 2)
+    sharing = {state.network.graph.producer(t).name for t in joined.inputs}
+    assert len(sharing) == 2 and not sharing & narrow_maps(state.plan)
+    assert not sharing & set(widened(state, images))
+    assert not widen_noisy_maps(state, images).plan.notes
+
+
+def test_it_is_for_sensitive_layers_at_four_bits_and_below():
+    assert applies(OPTIONS) and applies(replace(OPTIONS, weights=8, activations=2, sensitive=3))
+    for other in ({"sensitive": 0}, {"sensitive": 4}, {"activations": 5}, {"activation_budget": 5.0}):
+        assert not applies(replace(OPTIONS, **other)), other
+    named = [p.__name__ for p in sequence.preparation(replace(OPTIONS, equalise="ranges"))]
+    assert named.index("widen_noisy_maps") < named.index("equalise_ranges")
+
+
+def test_a_budget_of_weights_keeps_it(images):
+    state = start(Loud(), replace(OPTIONS, weight_budget=5.0))
+    name = state.network.graph.weighted()[3].name
+    state = sequence.run(sequence.preparation(state.options), state, images)
+    assert state.widths[name].activations == 5 and state.widths[name].weights is not None
+    assert len([w for w in state.widths.values() if w.weights is not None]) == len(state.network.graph.weighted())
+
+
+def test_another_method_for_the_same_network_keeps_it(images):
+    state = widen_noisy_maps(start(Loud()), images)
+    assert state.widths and state.with_options(replace(OPTIONS, method="mse")).widths == state.widths
+
+
+def test_the_artifact_names_it_and_a_file_that_gives_it_makes_the_same(tmp_path):
+    path = tmp_path / "net.toml"
+    path.write_text(TOML)
+    first = calibrate(load_config(path), tmp_path / "a")
+    (given,) = first.provenance["bfp"]["overrides"]
+    path.write_text(TOML + f'[[bfp.override]]\nlayers = "{given["layers"]}"\nactivations = {given["activations"]}\n')
+    again = calibrate(load_config(path), tmp_path / "b")
+    assert given["activations"] == 5 and again.formats == first.formats
+    for name, p in first.parameters.items():
+        assert (p.weights.mantissas == again.parameters[name].weights.mantissas).all()
