@@ -9,7 +9,6 @@ from torch import nn
 
 from calib.data.images import open_images
 from calib.config import load_config
-from calib.formats.layer_options import LayerWidths
 from calib.formats.noisy_maps import applies, narrow_maps, widen_noisy_maps
 from calib.frontend.importer import import_module
 from calib.options import BfpOptions, Override
@@ -75,12 +74,28 @@ class Joined(Loud):
         return self.layers[-1](x)
 
 
+class Pooled(Loud):
+    """A pool copies the format of the loud map."""
+
+    def forward(self, x):
+        for layer in self.layers[:4]:
+            x = torch.relu(layer(x))
+        x = torch.max_pool2d(x, 2)
+        for layer in self.layers[4:-1]:
+            x = torch.relu(layer(x))
+        return self.layers[-1](x)
+
+
 def loud():
     return Loud()
 
 
 def start(module, options=OPTIONS):
     return begin(import_module(module.eval(), SIZE, "toy"), options, PRE)
+
+
+def name_of(state, node):
+    return next(n.output for n in state.network.graph.nodes if n.name == node)
 
 
 def widened(state, images):
@@ -113,7 +128,26 @@ def test_overrides_win_and_change_nothing_of_the_choice(images):
     for given in (3, 4, 5, 8):
         state = start(Loud(), replace(OPTIONS, overrides=(Override(name, activations=given),)))
         found = widen_noisy_maps(state, images)
-        assert found.widths == {name: LayerWidths(activations=5)} and found.layers[name].activations == given
+        assert not found.widths and found.plan.bits[name_of(state, name)] == given
+    of_weights = replace(OPTIONS, overrides=(Override(name, weights=6),))
+    assert widened(start(Loud(), of_weights), images) == {name: 5}
+
+
+@pytest.mark.parametrize("given", [3, 4, 6])
+def test_an_override_of_a_copy_wins_without_a_word_of_other_widths(given, images):
+    plain = start(Pooled())
+    pool = next(n for n in plain.network.graph.nodes if n.op == "max_pool")
+    assert widened(plain, images) == {plain.network.graph.weighted()[3].name: 5}
+    state = start(Pooled(), replace(OPTIONS, overrides=(Override(pool.name, activations=given),)))
+    found = widen_noisy_maps(state, images)
+    assert not found.widths and found.plan.bits == state.plan.bits and "5" not in "".join(found.plan.notes)
+
+
+def test_every_method_has_the_same_widths(images):
+    chosen = widened(start(Loud()), images)
+    for method in ("fan2019", "kl", "auto"):
+        others = {"method": method, "unsigned": method != "fan2019", "activation_group": 0, "equalise": "none"}
+        assert widened(start(Loud(), replace(OPTIONS, **others)), images) == chosen
 
 
 def test_maps_that_share_a_width_are_left_alone(images):

@@ -130,15 +130,15 @@ def weight_noises(network: FloatNetwork, plan: FormatPlan, images: torch.Tensor)
 
 @torch.no_grad()
 def activation_noises(
-    network: FloatNetwork, plan: FormatPlan, statistics: Statistics, images: torch.Tensor
+    network: FloatNetwork, plan: FormatPlan, statistics: Statistics, images: torch.Tensor, layers: set[str] | None = None
 ) -> list[Noise]:
-    """One per node whose output is stored in a format of its own."""
+    """One per node whose output is stored in a format of its own. layers: names of nodes, None for all."""
     graph = network.graph
     formats = ActivationFormats(plan, network, statistics).formats(plan.no_floors())
     exact = float_model.run(network, images)
     result = []
     for node in graph.computed():
-        if node.output in plan.source_of:
+        if node.output in plan.source_of or (layers is not None and node.name not in layers):
             continue
         fmt = formats[node.output]
         noise = _output_noise(network, exact, node.output, fake_quantise(exact[node.output], fmt))

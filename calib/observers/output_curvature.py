@@ -62,6 +62,8 @@ def _moments(
 
     with torch.enable_grad():
         out = execute(graph, compute, network.entry(images), keep=graph.outputs)
+        if not sums:  # no layer of the network has weights
+            return {}
         weights = float_model.output_weights(graph, {t: x.detach() for t, x in out.items()})
         moments: dict[str, torch.Tensor] = {}
         for _ in range(PROJECTIONS):

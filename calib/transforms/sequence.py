@@ -31,6 +31,8 @@ def preparation(options: BfpOptions) -> tuple[Pass, ...]:
     return _asked_for(
         # channels whose scales lie far apart, which changes nothing of the function, come to one scale
         (options.method != FAN2019, bring_to_canonical_scales),
+        # a few maps that make most of the noise get one bit more, before anything is chosen that depends on widths
+        (noisy_maps.applies(options), noisy_maps.widen_noisy_maps),
         # how like training's the images are says how far their ranges can be trusted
         (ranges, compare_with_training),
         # in data-free equalisation, the weights of neighbouring layers get the same range in every channel
@@ -39,8 +41,6 @@ def preparation(options: BfpOptions) -> tuple[Pass, ...]:
         (options.centre, centre_ranges),
         # channels between two convolutions are put into the order of their range
         (options.sort_channels, permute_channels),
-        # a few maps that make most of the noise get one bit more, before the ends of their channels are chosen
-        (noisy_maps.applies(options), noisy_maps.widen_noisy_maps),
         # the input's channels get the step that the pixel codes are rounded to with the least error
         (ranges, scale_input),
         # channels between two layers are scaled to end where their mantissas end
