@@ -31,7 +31,7 @@ limit = 8
 weights = 4
 activations = 4
 sensitive = 8
-equalise = "none"
+method = "max"
 """
 
 
