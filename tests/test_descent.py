@@ -127,3 +127,10 @@ def test_products_of_second_moments_are_computed_once(monkeypatch):
     assert torch.equal(found, found.mT) and torch.allclose(found, x @ x.mT, rtol=1e-5, atol=1e-3)
     x[:, 40:] = torch.nan  # what is behind a row's own block does not reach those before it
     assert torch.equal(second_moments.gram(x)[:, :32, :32], found[:, :32, :32])
+
+
+def test_a_network_without_weights_has_no_curvature():
+    module = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.MaxPool2d(2))
+    artifact, network, images = quantised(module, (3, 10, 10), BfpOptions(weights=4, activations=4))
+    assert output_curvatures(network, images.numpy(), set()) == {}
+    assert reconstruct(network, artifact, images.numpy(), "descent", True).formats == artifact.formats
