@@ -54,9 +54,11 @@ class Net(nn.Module):
                 self.norm.running_var[9] = 0.0
             if what in ("nan", "infinity"):
                 self.point.weight[0, 0] = float("nan" if what == "nan" else "inf")
-            if what == "overflow":
+            if what == "too large":
                 self.depth.weight.fill_(1e20)
                 self.point.weight.fill_(1e20)
+            if what == "overflow":
+                self.point.weight.fill_(3e38)
 
     def forward(self, x):
         first = torch.relu(self.norm(self.stem(x)))
@@ -172,6 +174,12 @@ def test_weights_that_are_not_finite_are_refused_by_name(attempt, method, value)
 def test_activations_that_are_not_finite_are_refused_by_name(attempt, method):
     save(attempt.folder, noise())
     refused(attempt(method, "overflow"), "activations of layer point hold NaN or infinity", "check the weights file")
+
+
+@by_method
+def test_activations_whose_squares_overflow_are_refused_by_the_first_layer(attempt, method):
+    save(attempt.folder, noise())
+    refused(attempt(method, "too large"), "activations of layer depth reach", "takes up to 1e+15; check the weights file")
 
 
 @by_method
