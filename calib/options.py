@@ -73,7 +73,7 @@ class BfpOptions:
     unsigned: non-negative tensors use unsigned mantissas. max_spread: largest alignment shift between the blocks of a
     filter. sensitive: least width of the residual stream's tensors, and of the depthwise, first and last layers'
     weights; at narrow activations of what the first layer gives and the last one takes, too, and the noisiest of the
-    other maps get one bit more (calib.formats.noisy_maps).
+    other maps and weights get one bit more (calib.formats.noisy_layers).
     rounding: of the weights, one of ROUNDINGS; bias_correction: see calib.reconstruction.layerwise.
     centre: see calib.transforms.range_centring; sort_channels: see calib.transforms.channel_permutation; equalise: one
     of EQUALISATIONS, see calib.transforms.cross_layer_equalisation.

@@ -56,8 +56,8 @@ def allocate_bits(state: CalibrationState, images: ImageSet) -> CalibrationState
     """
     options, plan, network = state.options, state.plan, state.network
     batch = few(network, images)
-    weights: dict[str, int] = {}
-    activations = {name: widths.activations for name, widths in state.widths.items()}  # what a budget does not decide stays
+    # what a budget does not decide stays
+    weights, activations = ({n: bits for n, w in state.widths.items() if (bits := getattr(w, which))} for which in ("weights", "activations"))
     with Progress(f"{state.name}: bit allocation, sensitivity of layers on {len(batch)} images"):
         if options.weight_budget:
             noises = weight_noises(network, plan, batch)
@@ -102,13 +102,17 @@ def allocate(noises: list[Noise], budget: float, where: str = "network") -> dict
 
 
 @torch.no_grad()
-def weight_noises(network: FloatNetwork, plan: FormatPlan, images: torch.Tensor) -> list[Noise]:
-    """One per layer with weights. images: normalised, float32 [N, C, H, W]."""
+def weight_noises(
+    network: FloatNetwork, plan: FormatPlan, images: torch.Tensor, layers: set[str] | None = None
+) -> list[Noise]:
+    """One per layer with weights. images: normalised, float32 [N, C, H, W]. layers: names of nodes, None for all."""
     graph, common = network.graph, plan.options.weights
     segments = graph.segments()
     exact = float_model.run(network, images)
     result = []
     for node in graph.weighted():
+        if layers is not None and node.name not in layers:
+            continue
         chosen, floats = plan.layers[node.name], network.weights[node.name]
         splits = weight_splits(node, segments, chosen.weight_group)
 

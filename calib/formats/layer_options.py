@@ -47,7 +47,7 @@ def residual_stream(graph: Graph) -> set[str]:
 
 
 def ends_are_sensitive(options: BfpOptions) -> bool:
-    """Whether ``sensitive`` is for the maps at the network's ends, too, and for the noisiest of the others (calib.formats.noisy_maps)."""
+    """Whether ``sensitive`` is for the maps at the network's ends, too, and for the noisiest of the others (calib.formats.noisy_layers)."""
     return options.activations <= NARROW and options.sensitive > options.activations
 
 

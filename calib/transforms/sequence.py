@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from calib.data.images import ImageSet
-from calib.formats import noisy_maps
+from calib.formats import noisy_layers
 from calib.formats.bit_allocation import allocate_bits
 from calib.options import AUTO, FAN2019, BfpOptions
 from calib.quantisation import choose_method, gather_statistics, quantise, reconstruct, reconstruct_where_better
@@ -31,8 +31,8 @@ def preparation(options: BfpOptions) -> tuple[Pass, ...]:
     return _asked_for(
         # channels whose scales lie far apart, which changes nothing of the function, come to one scale
         (options.method != FAN2019, bring_to_canonical_scales),
-        # a few maps that make most of the noise get one bit more, before anything is chosen that depends on widths
-        (noisy_maps.applies(options), noisy_maps.widen_noisy_maps),
+        # layers that make most of the noise get one bit more, before anything is chosen that depends on widths
+        (noisy_layers.applies(options), noisy_layers.widen_noisy_layers),
         # how like training's the images are says how far their ranges can be trusted
         (ranges, compare_with_training),
         # in data-free equalisation, the weights of neighbouring layers get the same range in every channel
