@@ -136,8 +136,9 @@ def _translate(job: _Job, t: Translation, sources: list[FxNode]) -> None:
     """Add all calls to the draft that some values are computed from. Raises Refusals."""
     needed, entries = _needed(job.program, sources), iter(job.order)
     obstacles, calls = _state(job.name, job.program), []
+    entered = job.program.graph_signature.user_inputs  # gathered anew whenever it is asked for
     for node in job.program.graph.nodes:
-        if node.op == "placeholder" and node.name in job.program.graph_signature.user_inputs:  # others are objects, such as generators
+        if node.op == "placeholder" and node.name in entered:  # others are objects, such as generators
             tensor = next(entries)
             shape = job.shapes[tensor]
             t.views[node] = frames_view(tensor, shape[0], shape[1], shape[2:]) if len(shape) == 4 else View(tensor)
