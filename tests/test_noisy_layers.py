@@ -9,7 +9,6 @@ from torch import nn
 
 from calib.data.images import open_images
 from calib.config import load_config
-from calib.formats.bit_allocation import WIDTHS, Noise
 from calib.formats.noisy_layers import applies, narrow_maps, outlying, widen_noisy_layers
 from calib.frontend.importer import import_module
 from calib.options import BfpOptions, Override
@@ -132,17 +131,12 @@ def test_only_the_map_that_makes_most_of_the_noise_gets_a_bit(images):
     assert {t for t in wider if wider[t] != state.plan.bits[t]} == {fourth.output}
 
 
-def noise(layer, at_4_bits):
-    return Noise(layer, 10, 2, tuple(at_4_bits * 4.0 ** (4 - bits) for bits in WIDTHS))
-
-
 @pytest.mark.parametrize("bits", [2, 3, 4])
 def test_of_layers_that_are_alike_none_is_outlying(bits):
-    alike = [noise(f"layer{i}", 1 + 0.02 * i) for i in range(10)]
-    assert outlying(alike, bits, set()) == {}
-    assert outlying([noise(n.layer, 0.0) for n in alike], bits, set()) == {} == outlying([], bits, set())
-    assert outlying([*alike, noise("loud", 2.0)], bits, set()) == {"loud": bits + 1}
-    assert outlying([*alike, noise("loud", 2.0)], bits, {"loud"}) == {}
+    alike = {f"layer{i}": 1 + 0.02 * i for i in range(10)}
+    assert outlying(alike, bits, set()) == outlying(dict.fromkeys(alike, 0.0), bits, set()) == outlying({}, bits, set()) == {}
+    assert outlying({**alike, "loud": 2.0}, bits, set()) == {"loud": bits + 1}
+    assert outlying({**alike, "loud": 2.0}, bits, {"loud"}) == {}
 
 
 def test_only_the_weights_that_make_most_of_the_noise_get_a_bit(images):

@@ -19,6 +19,7 @@ import torch
 
 from bfp.errors import BfpError
 from bfp.format import MAX_BITS, MIN_BITS
+from bfp.graph import Node
 from calib.data.images import ImageSet
 from calib.formats.activations import ActivationFormats
 from calib.formats.layer_options import LayerWidths
@@ -102,34 +103,46 @@ def allocate(noises: list[Noise], budget: float, where: str = "network") -> dict
 
 
 @torch.no_grad()
-def weight_noises(
-    network: FloatNetwork, plan: FormatPlan, images: torch.Tensor, layers: set[str] | None = None
-) -> list[Noise]:
-    """One per layer with weights. images: normalised, float32 [N, C, H, W]. layers: names of nodes, None for all."""
-    graph, common = network.graph, plan.options.weights
-    segments = graph.segments()
-    exact = float_model.run(network, images)
-    result = []
-    for node in graph.weighted():
-        if layers is not None and node.name not in layers:
-            continue
-        chosen, floats = plan.layers[node.name], network.weights[node.name]
-        splits = weight_splits(node, segments, chosen.weight_group)
-
-        def rounded(bits: int) -> np.ndarray:
-            blocks = WeightBlocks(floats.weight, splits, bits, node.operator, chosen.weight_method)
-            weights = blocks.quantise(blocks.natural)
-            return (weights.mantissas * weight_scales(weights)).astype(np.float32)
-
-        squares = [float(((rounded(b).astype(np.float64) - floats.weight) ** 2).sum()) for b in WIDTHS]
-        base = rounded(common)
-        changed = replace(network, weights={**network.weights, node.name: replace(floats, weight=base)})
-        operands = [exact[t] for t in node.inputs]
-        noise = _output_noise(changed, exact, node.output, float_model.compute(node, changed, operands))
+def weight_noises(network: FloatNetwork, plan: FormatPlan, images: torch.Tensor) -> list[Noise]:
+    """One per layer with weights. images: normalised, float32 [N, C, H, W]."""
+    common, segments, result = plan.options.weights, network.graph.segments(), []
+    for name, noise in rounding_noises(network, plan, images, {n.name for n in network.graph.weighted()}).items():
+        node, exact = network.graph.node(name), network.weights[name].weight
+        squares = [float(((_rounded(network, plan, node, segments, b).astype(np.float64) - exact) ** 2).sum()) for b in WIDTHS]
         unit = noise / max(squares[common - MIN_BITS], 1e-300)
-        floor = _floor(chosen.weights, common)
-        result.append(Noise(node.name, floats.weight.size, floor, tuple(unit * s for s in squares)))
+        floor = _floor(plan.layers[name].weights, common)
+        result.append(Noise(name, exact.size, floor, tuple(unit * s for s in squares)))
     return result
+
+
+@torch.no_grad()
+def rounding_noises(
+    network: FloatNetwork, plan: FormatPlan, images: torch.Tensor, layers: set[str]
+) -> dict[str, float]:
+    """Squared error at the output, mean over images, by node name, of each layer's weights rounded to nearest at the network's width.
+
+    images: normalised, float32 [N, C, H, W]. layers: names of nodes with weights.
+    """
+    exact, segments, result = float_model.run(network, images), network.graph.segments(), {}
+    for node in network.graph.weighted():
+        if node.name in layers:
+            weight = _rounded(network, plan, node, segments, plan.options.weights)
+            rounded = replace(network.weights[node.name], weight=weight)
+            changed = replace(network, weights={**network.weights, node.name: rounded})
+            operands = [exact[t] for t in node.inputs]
+            result[node.name] = _output_noise(changed, exact, node.output, float_model.compute(node, changed, operands))
+    return result
+
+
+def _rounded(
+    network: FloatNetwork, plan: FormatPlan, node: Node, segments: dict[str, tuple[int, ...]], bits: int
+) -> np.ndarray:
+    """A layer's weights rounded to nearest, float32, in the blocks and by the method of the plan. segments: the graph's."""
+    chosen = plan.layers[node.name]
+    splits = weight_splits(node, segments, chosen.weight_group)
+    blocks = WeightBlocks(network.weights[node.name].weight, splits, bits, node.operator, chosen.weight_method)
+    weights = blocks.quantise(blocks.natural)
+    return (weights.mantissas * weight_scales(weights)).astype(np.float32)
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ few layers have it.
 from __future__ import annotations
 
 from calib.data.images import ImageSet
-from calib.formats.bit_allocation import WIDTHS, Noise, activation_noises, weight_noises
+from calib.formats.bit_allocation import WIDTHS, activation_noises, rounding_noises
 from calib.formats.layer_options import NARROW, LayerWidths, ends_are_sensitive, matched
 from calib.formats.plan import FormatPlan, of_one_format
 from calib.network import float_model
@@ -30,9 +30,9 @@ def applies(options: BfpOptions) -> bool:
 def widen_noisy_layers(state: CalibrationState, images: ImageSet) -> CalibrationState:
     """The pass: one bit more for maps and weights whose noise at the output is OUTLYING; the file's overrides win.
 
-    Noise is measured with plain exponents, of largest values, whatever the options say but for widths: methods are then
-    compared at the same widths, and a file that gives what was chosen as overrides asks for the same. What a budget is
-    for, the budget decides.
+    Noise is measured with the same exponents whatever the options say but for widths: methods are then compared at the
+    same widths, and a file that gives what was chosen as overrides asks for the same. What a budget is for, the budget
+    decides.
     """
     network, options, base = state.network, state.options, measured_plan(state)
     batch = few(network, images)
@@ -42,10 +42,11 @@ def widen_noisy_layers(state: CalibrationState, images: ImageSet) -> Calibration
         if not options.activation_budget:
             statistics = base.new_statistics()
             float_model.run(network, batch, keep=(), observe=statistics.observe)
-            found = activation_noises(network, base, statistics, batch, narrow_maps(base))
+            place = WIDTHS.index(options.activations)
+            found = {n.layer: n.by_width[place] for n in activation_noises(network, base, statistics, batch, narrow_maps(base))}
             activations = outlying(found, options.activations, overridden_maps(state))
         if not _weights_are_given(options):
-            found = weight_noises(network, base, batch, narrow_weights(base))
+            found = rounding_noises(network, base, batch, narrow_weights(base))
             weights = outlying(found, options.weights, overridden_weights(state))
         for what, widths in (("the weights of", weights), ("what is computed by", activations)):
             if widths:
@@ -55,11 +56,14 @@ def widen_noisy_layers(state: CalibrationState, images: ImageSet) -> Calibration
 
 
 def measured_plan(state: CalibrationState) -> FormatPlan:
-    """The formats that noise is measured with: of the file's options, the widths alone."""
+    """The formats that noise is measured with: of the file's options, the widths alone.
+
+    Weights have exponents of least squared error, since what GPTQ and descent start from has.
+    """
     o = state.options
     widths = {"weights": o.weights, "activations": o.activations, "sensitive": o.sensitive}
     ends = {"input_bits": o.input_bits, "output_bits": o.output_bits}
-    plain = BfpOptions(**widths, **ends, weight_group=GROUP, activation_group=GROUP)
+    plain = BfpOptions(**widths, **ends, weight_group=GROUP, activation_group=GROUP, weight_method="mse")
     return state.with_options(plain).with_widths({}).plan
 
 
@@ -102,8 +106,7 @@ def _weights_are_given(options: BfpOptions) -> bool:
     return bool(options.weight_budget) or options.weights > NARROW
 
 
-def outlying(noises: list[Noise], bits: int, spoken_for: set[str]) -> dict[str, int]:
-    """One bit more than ``bits``, by node name, for those whose noise at ``bits`` is OUTLYING, but for those spoken for."""
-    found = {n.layer: n.by_width[WIDTHS.index(bits)] for n in noises}
-    limit = OUTLYING * sum(found.values()) / max(len(found), 1)
-    return {layer: bits + 1 for layer, noise in found.items() if noise > limit and layer not in spoken_for}
+def outlying(noises: dict[str, float], bits: int, spoken_for: set[str]) -> dict[str, int]:
+    """One bit more than ``bits``, by node name, for those whose noise is OUTLYING, but for those spoken for."""
+    limit = OUTLYING * sum(noises.values()) / max(len(noises), 1)
+    return {layer: bits + 1 for layer, noise in noises.items() if noise > limit and layer not in spoken_for}
