@@ -147,6 +147,8 @@ def test_only_the_weights_that_make_most_of_the_noise_get_a_bit(images):
         assert chosen(found, "weights") == {fifth: bits + 1} and found.plan.layers[fifth].weights == bits + 1
     for bits in (5, 8):
         assert widened(start(Loud(1 / 16), replace(NARROW, weights=bits)), images, "weights") == {}
+    no_more = replace(NARROW, activations=3, sensitive=4)  # that is what the most sensitive layers have
+    assert widened(start(Loud(1 / 16), no_more), images, "weights") == {}
 
 
 def test_maps_and_weights_are_chosen_each_among_their_like(images):
