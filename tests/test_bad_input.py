@@ -54,11 +54,13 @@ class Net(nn.Module):
                 self.norm.running_var[9] = 0.0
             if what in ("nan", "infinity"):
                 self.point.weight[0, 0] = float("nan" if what == "nan" else "inf")
-            if what == "too large":
+            if what == "large":
+                self.depth.weight *= 1e20
+                self.depth.bias *= 1e20
+                self.point.weight *= 1e-20
+            if what == "overflow":
                 self.depth.weight.fill_(1e20)
                 self.point.weight.fill_(1e20)
-            if what == "overflow":
-                self.point.weight.fill_(3e38)
 
     def forward(self, x):
         first = torch.relu(self.norm(self.stem(x)))
@@ -176,10 +178,11 @@ def test_activations_that_are_not_finite_are_refused_by_name(attempt, method):
     refused(attempt(method, "overflow"), "activations of layer point hold NaN or infinity", "check the weights file")
 
 
-@by_method
-def test_activations_whose_squares_overflow_are_refused_by_the_first_layer(attempt, method):
+def test_values_whose_squares_float32_does_not_hold_are_refused_where_these_are_needed(attempt):
     save(attempt.folder, noise())
-    refused(attempt(method, "too large"), "activations of layer depth reach", "takes up to 1e+15; check the weights file")
+    refused(attempt("auto", "large"), "layer point: it reads values up to", "e+20, whose squares", 'take rounding = "nearest"')
+    assert attempt("max", "large", more='rounding = "nearest"\n') == (0, [])
+    assert check_result(attempt.folder) > 18
 
 
 @by_method

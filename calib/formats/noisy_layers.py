@@ -7,6 +7,8 @@ rounding noise), and costs little time where few layers have it.
 
 from __future__ import annotations
 
+import sys
+
 from calib.data.images import ImageSet
 from calib.formats.bit_allocation import WIDTHS, activation_noises, rounding_noises
 from calib.formats.layer_options import NARROW, LayerWidths, ends_are_sensitive, matched
@@ -30,14 +32,15 @@ def widen_noisy_layers(state: CalibrationState, images: ImageSet) -> Calibration
     """The pass: one bit more for maps and weights whose noise at the output is OUTLYING; the file's overrides win.
 
     Noise is measured with the same exponents whatever the options say but for widths: methods are then compared at the
-    same widths, and a file that gives what was chosen as overrides asks for the same. What a budget is for, the budget
+    same widths (but for the published rule where channels were brought to canonical scales, which it does without), and a
+    file that gives what was chosen as overrides asks for the same. What a budget is for, the budget
     decides.
     """
     network, options, base = state.network, state.options, measured_plan(state)
     batch = few(network, images)
     weights: dict[str, int] = {}
     activations: dict[str, int] = {}
-    with Progress(f"{state.name}: sensitivity of layers on {len(batch)} images") as progress:
+    with Progress(f"{state.name}: sensitivity of layers on {len(batch)} images"):
         if not options.activation_budget:
             statistics = base.new_statistics()
             float_model.run(network, batch, keep=(), observe=statistics.observe)
@@ -47,9 +50,9 @@ def widen_noisy_layers(state: CalibrationState, images: ImageSet) -> Calibration
         if not _weights_are_given(options):
             found = rounding_noises(network, base, batch, narrow_weights(base))
             weights = outlying(found, options.weights, overridden_weights(state))
-        for what, widths in (("the weights of", weights), ("what is computed by", activations)):
-            if widths:
-                progress.text(f"{max(widths.values())} bits for {what} {', '.join(widths)}")
+    for what, widths in (("the weights of", weights), ("what is computed by", activations)):
+        if widths:
+            print(f"{state.name}: {max(widths.values())} bits for {what} {', '.join(widths)}", file=sys.stderr)
     names = dict.fromkeys([*weights, *activations])
     return state.with_widths({n: LayerWidths(weights.get(n), activations.get(n)) for n in names})
 

@@ -14,7 +14,6 @@ from bfp.errors import BfpError
 from bfp.graph import Graph
 
 EXACT_SCALE = (2.0**-100, 2.0**100)
-MOST = 1e15  # of |x|: sums of squares over all pixels of a batch are gathered in float32, which ends at 3.4e38
 KEPT_OUTPUTS = 512  # images whose outputs are kept as they are
 BINS = 4096  # at 8 unsigned bits and three exponents below the maximum, a level is still 2 bins wide
 
@@ -109,11 +108,16 @@ class Statistics:
         self.outputs = {t: np.zeros((0, graph.shapes[t][0]), np.float32) for t in vectors}
 
     def observe(self, tensor: str, x: torch.Tensor) -> None:
-        """Add one batch of a tensor, [N, C, H, W]. Raises BfpError naming the layer where a value is not finite, or above MOST."""
+        """Add one batch of a tensor, [N, C, H, W]. Raises BfpError naming the layer where a value is not finite."""
         low, high = x.amin((2, 3)).amin(0).double().numpy(), x.amax((2, 3)).amax(0).double().numpy()
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            producer = self.graph.producer(tensor)
+            where = f"layer {producer.name}" if producer else "the input" if len(self.graph.inputs) == 1 else f"input {tensor}"
+            raise BfpError(
+                f"network {self.graph.name}: the activations of {where} hold NaN or infinity; "
+                "check the weights file and the input's mean and std"
+            )
         magnitude = np.maximum(np.abs(low), np.abs(high))
-        if not (magnitude <= MOST).all():
-            raise BfpError(self._refused(tensor, float(magnitude.max())))
         np.maximum(self.maximum[tensor], magnitude, out=self.maximum[tensor])
         np.minimum(self.minimum[tensor], low, out=self.minimum[tensor])
         np.maximum(self.highest[tensor], high, out=self.highest[tensor])
@@ -128,16 +132,6 @@ class Statistics:
             self.images += len(x)
         if tensor in self.outputs:
             self.outputs[tensor] = np.concatenate([self.outputs[tensor], x.flatten(1).numpy()])[:KEPT_OUTPUTS]
-
-    def _refused(self, tensor: str, largest: float) -> str:
-        """What is wrong with a tensor whose largest magnitude is no number, or above MOST."""
-        producer = self.graph.producer(tensor)
-        where = f"layer {producer.name}" if producer else "the input" if len(self.graph.inputs) == 1 else f"input {tensor}"
-        found = f"reach {largest:.0e}, and calibration takes up to {MOST:.0e}" if np.isfinite(largest) else "hold NaN or infinity"
-        return (
-            f"network {self.graph.name}: the activations of {where} {found}; "
-            "check the weights file and the input's mean and std"
-        )
 
     def power(self, tensor: str) -> np.ndarray:
         """Mean square of each channel, float64 [channels]."""

@@ -210,6 +210,11 @@ class _Fitting:
         images = [np.flatnonzero(fold == k) for k in np.unique(fold)]
         folds = moments(self.node, target, x, count, self.seed, images)
         hessian, cross = (sum(m) for m in zip(*folds))
+        if not (torch.isfinite(hessian).all() and torch.isfinite(cross).all()):
+            raise BfpError(
+                f"layer {self.node.name}: it reads values up to {float(x.abs().max()):.0e}, whose squares float32 does not hold; "
+                'check the weights file and the input\'s mean and std, or take rounding = "nearest"'
+            )
         old = self.p.weights
         shape = (hessian.shape[0], -1, count)
         floats = torch.from_numpy(self.floats.weight).double().reshape(shape)
