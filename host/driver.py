@@ -163,10 +163,11 @@ class Accelerator:
             prepare = partial(self._inputs.prepare, draft=draft)
             work = (partial(stage, turn) for stage in (self._runs.start, self._runs.finish, self._runs.check))
             stages = Stages(prepare, self._put, *work, self._read)
-            self._runs.check_open()
-            batches, places = self._opened.two_batches(), self.deployment.pictures_at_once
-            stream = Stream(images, stages, batches, threads or os.cpu_count() or 1, places)
-            self._opened.stream = stream
+            with self._turns.kept(turn):  # the stream's threads work from its beginning on: whoever closes must find it
+                self._runs.check_open()
+                batches, places = self._opened.two_batches(), self.deployment.pictures_at_once
+                stream = Stream(images, stages, batches, threads or os.cpu_count() or 1, places)
+                self._opened.stream = stream
             try:
                 for output in stream:
                     yield output
@@ -237,17 +238,18 @@ class Accelerator:
             by_layer.setdefault(tensor.layer_index, []).append(tensor)
         chip = ChipTrace(self.deployment)
         with self._turns.turn("trace", lasting=True) as turn:
-            self._runs.check_open()
-            self._board.prepare()
-            self._put(prepared, self._opened.batch)
+            with self._turns.kept(turn):
+                self._runs.check_open()
+                self._board.prepare()
+                self._put(prepared, self._opened.batch)
             for layer in (HOST, *range(self.deployment.only.begin, self.deployment.only.end)):
-                self._turns.check(turn)
-                if layer != HOST:
-                    self._run_alone(self._arena, layer, layer + 1)
-                found = [(tensor.name, self._arena.read(tensor)) for tensor in by_layer.get(layer, ())]
-                if chip.made_by(layer):
-                    self._run_alone(self._opened.chip(), *self.deployment.copies_chip)
-                    found += chip.read(layer, self._opened.chip())
+                with self._turns.kept(turn):
+                    if layer != HOST:
+                        self._run_alone(self._arena, layer, layer + 1)
+                    found = [(tensor.name, self._arena.read(tensor)) for tensor in by_layer.get(layer, ())]
+                    if chip.made_by(layer):
+                        self._run_alone(self._opened.chip(), *self.deployment.copies_chip)
+                        found += chip.read(layer, self._opened.chip())
                 for name, mantissas in found:
                     yield name, mantissas
                     self._turns.check(turn)

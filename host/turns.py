@@ -24,6 +24,7 @@ class Turns:
         self._name = name
         self._changed = threading.Condition()
         self._now: Turn | None = None
+        self._kept: Turn | None = None  # a lasting one that is in a block which closing waits for
 
     @contextmanager
     def turn(self, what: str, lasting: bool = False) -> Iterator[Turn]:
@@ -55,11 +56,26 @@ class Turns:
         with self._changed:
             while self._now is not None and not self._now.lasting and self._now.thread != mine.thread:
                 self._changed.wait()
-            self._now = mine
+            self._now = mine  # the lasting turn's next block is refused, so that no more than one is waited for
+            while self._kept is not None and self._kept.thread != mine.thread:
+                self._changed.wait()
         try:
             yield
         finally:
             self._end(mine)
+
+    @contextmanager
+    def kept(self, turn: Turn) -> Iterator[None]:
+        """A block within a lasting turn that closing waits for. Raises BfpError as ``check`` does."""
+        with self._changed:
+            self.check(turn)
+            self._kept = turn
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._kept = None
+                self._changed.notify_all()
 
     def check(self, turn: Turn) -> None:
         """Raise BfpError where a lasting turn has been ended by closing."""
