@@ -122,6 +122,25 @@ def test_a_stream_whose_engine_hangs_is_given_up_when_it_is_closed(library, depl
     assert len(said) == 1 and "was closed during a run_many" in said[0]
 
 
+def said_when_closed(accelerator, work, begun):
+    """What another thread's work raises, one sentence, where the accelerator is closed once that has begun."""
+    said = []
+
+    def use():
+        try:
+            work()
+        except Exception as error:
+            said.append(str(error))
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    begun.wait()
+    accelerator.close()
+    thread.join(10)
+    (sentence,) = said
+    return sentence
+
+
 def test_a_stream_that_is_closed_while_it_is_made_is_found(library, deploy, tmp_path, monkeypatch):
     """Its threads may have started the engine before whoever makes it goes on."""
     made = threading.Event()
@@ -135,50 +154,25 @@ def test_a_stream_that_is_closed_while_it_is_made_is_found(library, deploy, tmp_
     monkeypatch.setattr(driver, "Stream", Slow)
     board = SimulatedBoard(library, deploy, faults=Faults(never_finishes=True))
     accelerator = Accelerator(deploy, device=board)
-    said = []
-
-    def use():
-        try:
-            list(accelerator.run_many(pictures(tmp_path, 4)))
-        except Exception as error:
-            said.append(str(error))
-
-    thread = threading.Thread(target=use)
-    thread.start()
-    made.wait()
-    accelerator.close()
-    thread.join(10)
-    assert not board._memories and len(said) == 1 and "was closed during a run_many" in said[0]
+    said = said_when_closed(accelerator, lambda: list(accelerator.run_many(pictures(tmp_path, 4))), made)
+    assert not board._memories and "was closed during a run_many" in said
 
 
 def test_a_trace_is_closed_between_its_layers(board, deploy, tmp_path, monkeypatch):
     """Whoever closes waits for the layer that the engine is at."""
     accelerator, (image,) = Accelerator(deploy, device=board), pictures(tmp_path, 1)
-    begun, order = threading.Event(), []
+    begun, layers = threading.Event(), []
     alone = Accelerator._run_alone
 
     def slow(self, arena, begin, end):
         begun.set()
         time.sleep(0.2)
         alone(self, arena, begin, end)
-        order.append("layer")
+        layers.append(begin)
 
     monkeypatch.setattr(Accelerator, "_run_alone", slow)
-
-    def use():
-        try:
-            list(accelerator.trace(image))
-        except Exception as error:
-            order.append(str(error))
-
-    thread = threading.Thread(target=use)
-    thread.start()
-    begun.wait()
-    accelerator.close()
-    order.append("closed")
-    thread.join(10)
-    assert not board._memories and order[0] == "layer" and order.count("layer") == 1 and "closed" in order
-    assert sum("was closed during a trace" in line for line in order) == 1 and len(order) == 3
+    said = said_when_closed(accelerator, lambda: list(accelerator.trace(image)), begun)
+    assert not board._memories and len(layers) == 1 and "was closed during a trace" in said
 
 
 def test_other_runs_wait_for_the_stream_or_are_refused_in_it(board, deploy, tmp_path):
