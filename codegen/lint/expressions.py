@@ -9,6 +9,7 @@ import re
 from clang.cindex import Cursor, CursorKind, Type, TypeKind, conf
 
 from codegen.lint.kernel import Kernel, Scope
+from codegen.lint.tree import children_of, walk
 
 K = CursorKind
 # CXBinaryOperatorKind and CXUnaryOperatorKind of libclang 17 and later
@@ -48,7 +49,7 @@ def below_casts(cursor: Cursor) -> Cursor:
     """The expression below parentheses and casts, written or not."""
     cursor = unwrap(cursor)
     while cursor.kind in CASTS:
-        cursor = unwrap(list(cursor.get_children())[-1])
+        cursor = unwrap(children_of(cursor)[-1])
     return cursor
 
 
@@ -57,7 +58,7 @@ def factors(cursor: Cursor) -> tuple[Cursor, Cursor] | None:
     cursor = below_casts(cursor)
     if cursor.kind != K.BINARY_OPERATOR or conf.lib.clang_getCursorBinaryOperatorKind(cursor) != MULTIPLY:
         return None
-    left, right = cursor.get_children()
+    left, right = children_of(cursor)
     return left, right
 
 
@@ -75,7 +76,7 @@ def unary_operator(cursor: Cursor) -> str:
 def unwrap(cursor: Cursor) -> Cursor:
     """The expression below parentheses and implicit conversions."""
     while cursor.kind in WRAPPERS:
-        children = list(cursor.get_children())
+        children = children_of(cursor)
         if len(children) != 1:
             break
         cursor = children[0]
@@ -86,7 +87,7 @@ def root(cursor: Cursor) -> Cursor | None:
     """The variable that an expression names or lies in: ``walk`` for ``walk.base[0].row``."""
     cursor = unwrap(cursor)
     while cursor.kind in (K.MEMBER_REF_EXPR, K.ARRAY_SUBSCRIPT_EXPR) or unary_operator(cursor) == "&":
-        children = list(cursor.get_children())
+        children = children_of(cursor)
         if not children:
             return None
         cursor = unwrap(children[0])
@@ -101,7 +102,7 @@ def lies_in(cursor: Cursor, variable: Cursor) -> bool:
 
 def variables(cursor: Cursor) -> list[Cursor]:
     """Variables and constants that are named below a cursor."""
-    named = (c.referenced for c in cursor.walk_preorder() if c.kind == K.DECL_REF_EXPR)
+    named = (c.referenced for c in walk(cursor) if c.kind == K.DECL_REF_EXPR)
     wanted = (K.VAR_DECL, K.PARM_DECL, K.ENUM_CONSTANT_DECL, K.TEMPLATE_NON_TYPE_PARAMETER)
     return [c for c in named if c is not None and c.kind in wanted]
 
@@ -125,14 +126,14 @@ def element(kind: Type) -> Type:
 
 
 def parameters(function: Cursor) -> list[Cursor]:
-    return [c for c in function.get_children() if c.kind == K.PARM_DECL]
+    return [c for c in children_of(function) if c.kind == K.PARM_DECL]
 
 
 def written(cursor: Cursor) -> list[Cursor]:
     """Variables that the statements below a cursor assign, step, or hand to a callee that may write them."""
     found: list[Cursor | None] = []
-    for c in cursor.walk_preorder():
-        children = list(c.get_children())
+    for c in walk(cursor):
+        children = children_of(c)
         if c.kind in (K.BINARY_OPERATOR, K.COMPOUND_ASSIGNMENT_OPERATOR):
             if binary_operator(c).endswith("=") and binary_operator(c) not in ("<=", ">=", "==", "!="):
                 found.append(root(children[0]))
@@ -150,16 +151,16 @@ def written(cursor: Cursor) -> list[Cursor]:
 
 def initialiser(variable: Cursor) -> Cursor | None:
     """The expression that a variable starts from."""
-    children = [c for c in variable.get_children() if c.kind.is_expression()]
+    children = [c for c in children_of(variable) if c.kind.is_expression()]
     return children[-1] if children else None
 
 
 def is_constant(expression: Cursor, kernel: Kernel) -> bool:
     """Whether an expression is known when the kernel is compiled, loops that are unrolled being unrolled."""
-    if any(c.kind == K.CALL_EXPR for c in expression.walk_preorder()):
+    if any(c.kind == K.CALL_EXPR for c in walk(expression)):
         return False
     return all(is_constant_variable(v, kernel) for v in variables(expression)) and not any(
-        c.kind == K.MEMBER_REF_EXPR for c in expression.walk_preorder()
+        c.kind == K.MEMBER_REF_EXPR for c in walk(expression)
     )
 
 
@@ -181,7 +182,7 @@ def parts(loop: Scope) -> tuple[Cursor, Cursor, Cursor, Cursor] | None:
     children = loop.children
     if loop.cursor.kind != K.FOR_STMT or len(children) != 4 or children[0].kind != K.DECL_STMT:
         return None
-    declared = list(children[0].get_children())
+    declared = children_of(children[0])
     start = initialiser(declared[0]) if len(declared) == 1 else None
     if start is None:
         return None
@@ -193,7 +194,7 @@ def bound(loop: Scope) -> Cursor | None:
     found = parts(loop)
     if not found or found[2].kind != K.BINARY_OPERATOR or binary_operator(found[2]) not in ("<", "<=", ">", ">="):
         return None
-    left, right = found[2].get_children()
+    left, right = children_of(found[2])
     return right if lies_in(left, found[0]) and unwrap(left).kind == K.DECL_REF_EXPR else None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from clang.cindex import Cursor, CursorKind, Diagnostic, Index, TranslationUnit, Type, conf
 
 from bfp.errors import BfpError
+from codegen.lint.tree import children_of, walk
 from codegen.simulation.source_text import Pragma, scan
 
 INCLUDE = Path(__file__).parent / "include"
@@ -46,7 +47,7 @@ class Scope:
 
     @cached_property
     def children(self) -> list[Cursor]:
-        return list(self.cursor.get_children())
+        return children_of(self.cursor)
 
     @cached_property
     def lines(self) -> tuple[str, int, int]:
@@ -79,6 +80,7 @@ class Kernel:
 
     functions: definitions by USR. loops: in source order. owners: the scope of
     each pragma, None outside any function. flags: those that it was parsed with.
+    called: what ``reachable`` has found so far.
     """
 
     top: str
@@ -90,6 +92,7 @@ class Kernel:
     scopes: list[Scope]
     owners: dict[Pragma, Scope | None]
     constant_loops: dict[Scope, bool] = field(default_factory=dict)
+    called: dict[Scope, list[Scope]] = field(default_factory=dict)
 
     @cached_property
     def loops(self) -> list[Scope]:
@@ -98,8 +101,8 @@ class Kernel:
     @cached_property
     def cursors(self) -> list[Cursor]:
         """Every cursor of the kernel's own files, outermost first."""
-        own = (c for c in self.unit.cursor.get_children() if c.location.file and c.location.file.name in self.sources)
-        return [cursor for child in own for cursor in child.walk_preorder()]
+        own = (c for c in children_of(self.unit.cursor) if c.location.file and c.location.file.name in self.sources)
+        return [cursor for child in own for cursor in walk(child)]
 
     @cached_property
     def globals(self) -> list[Cursor]:
@@ -111,7 +114,7 @@ class Kernel:
     def counters(self) -> dict[int, Scope]:
         """The for loop that declares a variable in its head, by the hash of the variable's cursor."""
         heads = ((s, s.children[0]) for s in self.loops if s.children[0].kind == K.DECL_STMT)
-        return {variable.hash: s for s, head in heads for variable in head.get_children()}
+        return {variable.hash: s for s, head in heads for variable in children_of(head)}
 
     def errors_with(self, sources: Mapping[str, str]) -> list[tuple[str, int, str]]:
         """The compiler's errors where these texts, by file name, stand in for the kernel's own: file, line, what."""
@@ -137,7 +140,7 @@ class Kernel:
         """The kernel's own function that a call expression calls, if it is one."""
         target = call.referenced
         if target is None:  # inside a template
-            names = {c.spelling for c in call.walk_preorder() if c.kind == K.OVERLOADED_DECL_REF}
+            names = {c.spelling for c in walk(call) if c.kind == K.OVERLOADED_DECL_REF}
             return next((f for f in self.functions.values() if f.cursor.spelling in names), None)
         for cursor in (target, generic(target)):
             if cursor is not None and cursor.get_usr() in self.functions:
@@ -150,7 +153,7 @@ class Kernel:
         A call that gets a struct with a call operator counts as a call of that operator, too: which one a template
         calls can only be seen where the struct is handed over.
         """
-        for c in cursor.walk_preorder():
+        for c in walk(cursor):
             if c.kind == K.CALL_EXPR:
                 callees = [self.callee(c), *(self._call_operator(argument.type) for argument in c.get_arguments())]
                 yield from ((c, callee) for callee in callees if callee is not None)
@@ -159,13 +162,15 @@ class Kernel:
         """The call operator of a struct of the kernel, if ``kind`` is one that has one."""
         record = kind.get_canonical().get_declaration()
         template = generic(record)
-        members = (template if template is not None else record).get_children()
+        members = children_of(template if template is not None else record)
         usrs = [m.get_usr() for m in members if m.kind == K.CXX_METHOD and m.spelling == "operator()"]
         return self.functions.get(usrs[0]) if usrs else None
 
     def reachable(self, scope: Scope) -> list[Scope]:
-        """Functions of the kernel that are called in a scope, directly or not."""
-        found: list[Scope] = []
+        """Functions of the kernel that are called in a scope, directly or not; not to be changed."""
+        if scope in self.called:
+            return self.called[scope]
+        found = self.called[scope] = []
         todo = [callee for _, callee in self.call_sites.get(scope) or self.calls(scope.body)]
         while todo:
             function = todo.pop()
@@ -191,7 +196,7 @@ def at_pragma(pragma: Pragma, rule: str, sentence: str) -> Finding:
 
 def body_of(cursor: Cursor) -> Cursor | None:
     """The statement that a function or loop holds, None for a declaration."""
-    children = list(cursor.get_children())
+    children = children_of(cursor)
     if cursor.kind == K.DO_STMT:
         return children[0]
     if cursor.kind in LOOPS:
@@ -211,7 +216,7 @@ def collect(cursors: Iterable[Cursor], parent: Scope | None, scopes: list[Scope]
         elif child.kind == K.COMPOUND_STMT and parent is not None and child != parent.body:
             scope = Scope(child, child, parent)
             scopes.append(scope)
-        collect(child.get_children(), scope, scopes)
+        collect(children_of(child), scope, scopes)
 
 
 def owner(pragma: Pragma, scopes: Sequence[Scope]) -> Scope | None:
@@ -246,7 +251,7 @@ def parse(source: Path, includes: Sequence[Path], top: str) -> Kernel:
     sources = {name: Path(name).read_text() for name in own}
     pragmas = [p for name in own for p in scan(name, sources[name])]
     scopes: list[Scope] = []
-    own_cursors = (c for c in unit.cursor.get_children() if c.location.file and c.location.file.name in sources)
+    own_cursors = (c for c in children_of(unit.cursor) if c.location.file and c.location.file.name in sources)
     collect(own_cursors, None, scopes)
     functions = {s.cursor.get_usr(): s for s in scopes if s.is_function}
     owners = {p: owner(p, scopes) for p in pragmas}

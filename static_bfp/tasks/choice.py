@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 
 from doit import doit_cmd, get_var
@@ -71,8 +72,9 @@ def references(folder: Path, path: Path) -> list[tuple[Path, Path]]:
     return [(folder / f"{prefix}{SAMPLES[0]}", folder / f"{prefix}{SAMPLES[1]}") for prefix in prefixes]
 
 
+@cache  # one run of doit makes twenty tasks of each file
 def configuration(path: Path) -> NetworkConfig | TogetherConfig:
-    """The checked file, of one network or of several together.
+    """The checked file, of one network or of several together; not to be changed.
 
     Ends doit with one sentence, before any work, where it, its engine or its board is wrong.
     """

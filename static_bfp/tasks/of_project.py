@@ -131,7 +131,10 @@ def task_tests() -> Iterator[dict]:
         ("fuzz", ("-m", "heavy", *FUZZERS), "files, inputs, names, weights and disks damaged in thousands of ways; channels rescaled"),
         ("sanitize", ("-m", "", "tests/test_sanitize.py"), "the engine over random graphs, under sanitizers"),
     ):
-        action = command("pytest", "-q", *words) if IN_CHECKOUT else (refuse, [OF_CHECKOUT])
+        # the tests start hundreds of processes: none should compile all modules again, whatever the environment says
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+        pytest = CmdAction(command("pytest", "-q", *words), shell=False, env=environment)
+        action = pytest if IN_CHECKOUT else (refuse, [OF_CHECKOUT])
         yield {"basename": name, "actions": [action], "uptodate": [False], "doc": doc}
 
 

@@ -11,6 +11,7 @@ from codegen.lint.kernel import Finding, Kernel, Scope, at_pragma
 from codegen.lint.pragmas import KNOWN
 from codegen.lint.rules.dataflow import handed_over
 from codegen.lint.rules.pragmas import IS, pointee, resolve
+from codegen.lint.tree import children_of, walk
 from codegen.simulation.source_text import Pragma
 
 K = CursorKind
@@ -37,7 +38,7 @@ def pragma_conflicts(kernel: Kernel) -> Iterator[Finding]:
 def pragma_heads(kernel: Kernel) -> Iterator[Finding]:
     """What is said of a whole loop or function stands before its first statement, where it is looked for."""
     for scope in kernel.scopes:
-        statements = [c for c in scope.body.get_children() if scope.body.kind == K.COMPOUND_STMT]
+        statements = [c for c in children_of(scope.body) if scope.body.kind == K.COMPOUND_STMT]
         asserted = (K.STATIC_ASSERT, K.DECL_STMT)  # an assertion is no statement that runs
         first = next((c for c in statements if not (c.kind in asserted and _only_asserts(c))), None)
         for pragma in scope.pragmas:
@@ -48,7 +49,7 @@ def pragma_heads(kernel: Kernel) -> Iterator[Finding]:
 
 
 def _only_asserts(statement: Cursor) -> bool:
-    declared = list(statement.get_children())
+    declared = children_of(statement)
     return statement.kind == K.STATIC_ASSERT or all(c.kind == K.STATIC_ASSERT for c in declared)
 
 
@@ -71,8 +72,8 @@ def _values(variable: Cursor, function: Scope) -> Iterator[Cursor]:
     start = initialiser(variable)
     if start is not None:
         yield start
-    for c in function.body.walk_preorder():
-        children = list(c.get_children())
+    for c in walk(function.body):
+        children = children_of(c)
         if c.kind == K.BINARY_OPERATOR and len(children) == 2 and lies_in(children[0], variable):
             yield children[1]
         elif c.kind == K.COMPOUND_ASSIGNMENT_OPERATOR and lies_in(children[0], variable):

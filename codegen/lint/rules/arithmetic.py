@@ -17,6 +17,7 @@ from codegen.lint.expressions import (
     is_constant,
 )
 from codegen.lint.kernel import Finding, Kernel, Scope, at
+from codegen.lint.tree import children_of, walk
 
 K = CursorKind
 OPERATORS = (K.BINARY_OPERATOR, K.COMPOUND_ASSIGNMENT_OPERATOR)
@@ -40,7 +41,7 @@ def arithmetic(kernel: Kernel) -> Iterator[tuple[tuple[str, str], Cursor]]:
     inside: set[int] = set()
     for function in kernel.functions.values():
         name = function.cursor.spelling.split("<")[0]
-        for c in function.cursor.walk_preorder():
+        for c in walk(function.cursor):
             if c.kind in OPERATORS and c.hash not in inside:
                 inside.add(c.hash)
                 yield (Path(c.location.file.name).name, name), c
@@ -55,7 +56,7 @@ def run_time_division(kernel: Kernel) -> Iterator[Finding]:
         operator = division_operator(c)
         if not operator:
             continue
-        _, divisor = c.get_children()
+        _, divisor = children_of(c)
         if is_constant(c, kernel) or _power_of_two(divisor, kernel):
             continue
         sentence = f"{operator} is computed when it runs, by something that is no power of two; count instead"
@@ -65,7 +66,7 @@ def run_time_division(kernel: Kernel) -> Iterator[Finding]:
 def run_time_products(kernel: Kernel) -> list[tuple[tuple[str, str], Cursor]]:
     """Products of two values that are both known only when it runs, with the file and function."""
     found = ((place, c) for place, c in arithmetic(kernel) if arithmetic_operator(c) == "mul")
-    return [(p, c) for p, c in found if not any(is_constant(side, kernel) for side in c.get_children())]
+    return [(p, c) for p, c in found if not any(is_constant(side, kernel) for side in children_of(c))]
 
 
 def run_time_product(kernel: Kernel) -> Iterator[Finding]:
@@ -101,16 +102,16 @@ def balanced_chains(kernel: Kernel) -> Iterator[Finding]:
 
 
 def _unrolled(loop: Scope) -> list[Cursor]:
-    return list(loop.body.walk_preorder()) if loop.pragma("UNROLL") else []
+    return walk(loop.body) if loop.pragma("UNROLL") else []
 
 
 def _adds_product(c: Cursor, kernel: Kernel) -> bool:
     """Whether a statement adds a product of two values that are known only when it runs to a sum."""
-    children = list(c.get_children())
+    children = children_of(c)
     if c.kind == K.COMPOUND_ASSIGNMENT_OPERATOR and binary_operator(c) == "+=":
         terms = children[1:]
     elif c.kind == K.BINARY_OPERATOR and binary_operator(c) == "=" and arithmetic_operator(children[1]) == "add":
-        terms = list(below_casts(children[1]).get_children())
+        terms = children_of(below_casts(children[1]))
     else:
         return False
     products = [found for found in map(factors, terms) if found is not None]

@@ -11,6 +11,7 @@ from clang.cindex import Cursor, CursorKind, TypeKind
 from codegen.lint.expressions import initialiser, lies_in, logical_operator, parameters, unary_operator, unwrap
 from codegen.lint.kernel import Finding, Kernel, Scope, at
 from codegen.lint.rules.dataflow import handed_over, regions
+from codegen.lint.tree import children_of, walk
 
 K = CursorKind
 
@@ -55,7 +56,7 @@ def _one_each(accesses: list[Access]) -> bool:
 
 
 def _streams(region: Scope) -> list[Cursor]:
-    declared = [v for s in region.body.get_children() if s.kind == K.DECL_STMT for v in s.get_children()]
+    declared = [v for s in children_of(region.body) if s.kind == K.DECL_STMT for v in children_of(s)]
     return [v for v in declared if v.kind == K.VAR_DECL and "hls::stream<" in v.type.get_canonical().spelling]
 
 
@@ -74,7 +75,7 @@ def _below(stream: Cursor, cursor: Cursor, under: Conditions, kernel: Kernel) ->
     """("read" or "write", conditions) of every access to a stream below a cursor, in called functions, too."""
     for child, conditions in _branches(cursor, under):
         if child.kind == K.CALL_EXPR:
-            own = list(child.get_children())
+            own = children_of(child)
             if child.spelling in ("read", "write") and own and lies_in(own[0], stream):
                 yield child.spelling, conditions
             callee = kernel.callee(child)
@@ -86,7 +87,7 @@ def _below(stream: Cursor, cursor: Cursor, under: Conditions, kernel: Kernel) ->
 
 def _branches(cursor: Cursor, under: Conditions) -> Iterable[tuple[Cursor, Conditions]]:
     """The children of a cursor, each with the conditions below which it stands."""
-    children = list(cursor.get_children())
+    children = children_of(cursor)
     if cursor.kind not in (K.IF_STMT, K.CONDITIONAL_OPERATOR) or len(children) < 2:
         return [(child, under) for child in children]
     condition, *ways = children
@@ -103,11 +104,11 @@ def _value(condition: Cursor, switches: dict[str, bool]) -> bool | None:
     condition = unwrap(condition)
     operator = logical_operator(condition)
     if operator:
-        values = [_value(c, switches) for c in condition.get_children()]
+        values = [_value(c, switches) for c in children_of(condition)]
         decides = operator == "||"  # of which one value is enough
         return decides if decides in values else None if None in values else not decides
     if condition.kind == K.UNARY_OPERATOR and unary_operator(condition) == "!":
-        value = _value(next(condition.get_children()), switches)
+        value = _value(children_of(condition)[0], switches)
         return None if value is None else not value
     variable = condition.referenced if condition.kind == K.DECL_REF_EXPR else None
     if variable is None or variable.kind != K.VAR_DECL or not variable.type.is_const_qualified():
@@ -121,7 +122,7 @@ def _value(condition: Cursor, switches: dict[str, bool]) -> bool | None:
 def _names(condition: Cursor) -> set[str]:
     """Constants that a condition depends on, those of local constants included."""
     found: set[str] = set()
-    for c in condition.walk_preorder():
+    for c in walk(condition):
         if c.kind == K.DECL_REF_EXPR and c.referenced is not None and c.referenced.kind == K.VAR_DECL:
             found.add(c.spelling)
             value = initialiser(c.referenced)

@@ -8,6 +8,7 @@ from clang.cindex import Cursor, CursorKind, Type, TypeKind
 
 from codegen.lint.expressions import initialiser, is_constant, lies_in, modifies, parameters, root, unwrap, variables
 from codegen.lint.kernel import Finding, Kernel, Scope, at
+from codegen.lint.tree import children_of, walk
 
 K = CursorKind
 ARRAYS = (TypeKind.CONSTANTARRAY, TypeKind.INCOMPLETEARRAY, TypeKind.DEPENDENTSIZEDARRAY)
@@ -20,11 +21,11 @@ def regions(kernel: Kernel) -> list[Scope]:
 def dataflow_statements(kernel: Kernel) -> Iterator[Finding]:
     """Anything but declarations and calls makes the compiler build the region in sequence, or wrongly."""
     for region in regions(kernel):
-        for statement in region.body.get_children():
+        for statement in children_of(region.body):
             if statement.kind == K.NULL_STMT:
                 continue
             if statement.kind == K.DECL_STMT:
-                for variable in statement.get_children():
+                for variable in children_of(statement):
                     if _computed(variable, kernel):
                         sentence = f"{variable.spelling} is computed in a dataflow region; move that into a process"
                         yield at(variable, "dataflow_statements", sentence)
@@ -44,7 +45,7 @@ def dataflow_statements(kernel: Kernel) -> Iterator[Finding]:
 
 def _below(cursor: Cursor) -> list[Cursor]:
     """Cursors of an expression, less the copies of objects that are passed by value."""
-    return [c for c in cursor.walk_preorder() if not (c.kind == K.CALL_EXPR and len(list(c.get_children())) == 1)]
+    return [c for c in walk(cursor) if not (c.kind == K.CALL_EXPR and len(children_of(c)) == 1)]
 
 
 def _computed(variable: Cursor, kernel: Kernel) -> bool:
@@ -60,7 +61,7 @@ def _computed(variable: Cursor, kernel: Kernel) -> bool:
 def dataflow_channels(kernel: Kernel) -> Iterator[Finding]:
     """Each channel: written by one process, then read by one; what comes from outside: used by one."""
     for region in regions(kernel):
-        local = [v for s in region.body.get_children() if s.kind == K.DECL_STMT for v in s.get_children()]
+        local = [v for s in children_of(region.body) if s.kind == K.DECL_STMT for v in children_of(s)]
         uses = _uses(region, kernel)
         for channel in local:
             mine = [(process, access) for process, variable, access in uses if variable == channel]
@@ -119,7 +120,7 @@ def _broken(uses: list[tuple[Cursor, str]]) -> str | None:
 
 def handed_over(region: Scope, kernel: Kernel) -> Iterator[tuple[Cursor, Scope, Cursor, Cursor]]:
     """(process, what it calls, argument, parameter) of every argument of every process, in source order."""
-    for statement in region.body.get_children():
+    for statement in children_of(region.body):
         call = unwrap(statement)
         callee = kernel.callee(call) if call.kind == K.CALL_EXPR else None
         if callee is not None:
@@ -156,10 +157,10 @@ def _access(parameter: Cursor, function: Scope, kernel: Kernel) -> str:
 def _stream_accesses(parameter: Cursor, function: Scope, kernel: Kernel, depth: int) -> set[str]:
     """What a function does with a stream, itself or in what it calls."""
     accesses: set[str] = set()
-    for c in function.body.walk_preorder():
+    for c in walk(function.body):
         if c.kind != K.CALL_EXPR:
             continue
-        children = list(c.get_children())
+        children = children_of(c)
         if c.spelling in ("read", "write") and children and lies_in(children[0], parameter):
             accesses.add("reads" if c.spelling == "read" else "writes")
         callee = kernel.callee(c)

@@ -9,6 +9,7 @@ from clang.cindex import Cursor, CursorKind, TypeKind
 from codegen.lint.expressions import lies_in, parameters
 from codegen.lint.kernel import Finding, Kernel, Scope, at, at_pragma
 from codegen.lint.rules.language import is_progress
+from codegen.lint.tree import children_of, walk
 
 CONTROL = ("s_axilite", "ap_ctrl_hs", "ap_ctrl_chain", "ap_ctrl_none")
 # The defaults of these differ between the flows and versions of the HLS compiler.
@@ -20,8 +21,8 @@ def _is_array(port: Cursor, top: Scope) -> bool:
     """Whether a pointer is indexed or handed on; one that is only dereferenced is a register, as is the progress."""
     if is_progress(port, [top.cursor.spelling]):
         return False
-    for c in top.body.walk_preorder():
-        children = list(c.get_children())
+    for c in walk(top.body):
+        children = children_of(c)
         if c.kind == CursorKind.ARRAY_SUBSCRIPT_EXPR and lies_in(children[0], port):
             return True
         if c.kind == CursorKind.CALL_EXPR and any(lies_in(a, port) for a in c.get_arguments()):

@@ -9,6 +9,7 @@ from clang.cindex import Cursor, CursorKind, Diagnostic, Type, TypeKind
 
 from codegen.lint.expressions import element, modifies
 from codegen.lint.kernel import FUNCTIONS, Finding, Kernel, Scope, at
+from codegen.lint.tree import walk
 from codegen.simulation.source_text import blank_comments
 
 K = CursorKind
@@ -48,7 +49,7 @@ def heap(kernel: Kernel) -> Iterator[Finding]:
 
 def recursion(kernel: Kernel) -> Iterator[Finding]:
     for function in kernel.functions.values():
-        for call, callee in kernel.calls(function.body):
+        for call, callee in kernel.call_sites[function]:
             if callee is function or function in kernel.reachable(callee):
                 sentence = f"{function.cursor.spelling} calls itself by way of {callee.cursor.spelling}; write a loop"
                 yield at(call, "recursion", sentence)
@@ -61,7 +62,7 @@ def pointers(kernel: Kernel) -> Iterator[Finding]:
         if c.kind not in DECLARATIONS:
             continue
         kind = c.type.get_canonical()
-        if c.kind == K.VAR_DECL and _points(kind) and any(x.kind == K.CONDITIONAL_OPERATOR for x in c.walk_preorder()):
+        if c.kind == K.VAR_DECL and _points(kind) and any(x.kind == K.CONDITIONAL_OPERATOR for x in walk(c)):
             yield at(c, "pointers", f"{c.spelling} may point to one of two variables; choose the value, or an index")
         if c.kind == K.FIELD_DECL and element(kind).kind in (TypeKind.POINTER, TypeKind.LVALUEREFERENCE):
             sentence = (
@@ -214,7 +215,7 @@ def statics(kernel: Kernel) -> Iterator[Finding]:
         if scope.pragma("DATAFLOW"):
             processes += [f for f in kernel.reachable(scope) if f not in processes]
     for function in processes:
-        for c in function.body.walk_preorder():
+        for c in walk(function.body):
             if c.kind == K.VAR_DECL and _is_static(c) and not _constant(c):
                 if (function.cursor.spelling, c.spelling) not in STATICS:
                     sentence = (

@@ -10,6 +10,7 @@ from codegen.lint.expressions import element, is_constant_variable, parameters, 
 from codegen.lint.kernel import Finding, Kernel, Scope, at, at_pragma
 from codegen.lint.rules.dataflow import holds_array
 from codegen.lint.rules.pragmas import pointee, resolve
+from codegen.lint.tree import children_of, walk
 
 K = CursorKind
 ARRAYS = (TypeKind.CONSTANTARRAY, TypeKind.DEPENDENTSIZEDARRAY)
@@ -30,10 +31,10 @@ def lane_arrays(kernel: Kernel) -> Iterator[Finding]:
 def chosen_lanes(kernel: Kernel) -> Iterator[Finding]:
     """An index that is known only when it runs makes a memory of a word's lanes, with two ports for all of them."""
     for function in kernel.functions.values():
-        for c in function.body.walk_preorder():
+        for c in walk(function.body):
             if c.kind != K.ARRAY_SUBSCRIPT_EXPR:
                 continue
-            lanes, index = (unwrap(child) for child in c.get_children())
+            lanes, index = (unwrap(child) for child in children_of(c))
             if lanes.kind == K.MEMBER_REF_EXPR and _of_word(lanes) and not _is_fixed(index, function, kernel, 4):
                 sentence = "the lane that is taken is known only when it runs; choose among fixed ones"
                 yield at(c, "chosen_lanes", sentence)
@@ -41,18 +42,18 @@ def chosen_lanes(kernel: Kernel) -> Iterator[Finding]:
 
 def _of_word(member: Cursor) -> bool:
     """Whether a member is all that its struct has."""
-    struct = next(iter(member.get_children()), None)
+    struct = next(iter(children_of(member)), None)
     if struct is None:  # of the own struct
         return False
     kind = struct.type.get_canonical()
-    inside = kind.get_declaration().get_children()  # of a template's own, fields are not known to the type
+    inside = children_of(kind.get_declaration())  # of a template's own, fields are not known to the type
     fields = list(kind.get_fields()) or [c for c in inside if c.kind == K.FIELD_DECL]
     return len(fields) == 1
 
 
 def _is_fixed(index: Cursor, function: Scope, kernel: Kernel, depth: int) -> bool:
     """Whether an index is known once the loops below a pipeline are unrolled and, through ``depth`` calls, inlined."""
-    if any(c.kind in (K.MEMBER_REF_EXPR, K.CALL_EXPR) for c in index.walk_preorder()):
+    if any(c.kind in (K.MEMBER_REF_EXPR, K.CALL_EXPR) for c in walk(index)):
         return False
     given = []
     for variable in variables(index):
@@ -85,7 +86,7 @@ def scalars_first(kernel: Kernel) -> Iterator[Finding]:
         if struct.kind not in (K.STRUCT_DECL, K.CLASS_DECL, K.CLASS_TEMPLATE):
             continue
         array = None
-        for member in (c for c in struct.get_children() if c.kind == K.FIELD_DECL):
+        for member in (c for c in children_of(struct) if c.kind == K.FIELD_DECL):
             if holds_array(member.type) or member.type.get_canonical().kind in ARRAYS:
                 array = array or member
             elif array is not None:
@@ -99,8 +100,8 @@ def _scopes(function: Scope, kernel: Kernel) -> list[Scope]:
 
 def _arrays_of_structs(function: Scope, kernel: Kernel) -> list[Cursor]:
     """Arrays of structs with lanes that a function declares, and those outside any function that it uses."""
-    declared = [c for c in function.body.walk_preorder() if c.kind == K.VAR_DECL]
-    used = {c.referenced.hash for c in function.body.walk_preorder() if c.kind == K.DECL_REF_EXPR and c.referenced}
+    declared = [c for c in walk(function.body) if c.kind == K.VAR_DECL]
+    used = {c.referenced.hash for c in walk(function.body) if c.kind == K.DECL_REF_EXPR and c.referenced}
     return [v for v in (*declared, *(g for g in kernel.globals if g.hash in used)) if _has_lanes(v.type)]
 
 
@@ -120,7 +121,7 @@ def wide_words(kernel: Kernel) -> Iterator[Finding]:
             if bits > WIDEST:
                 yield at_pragma(pragma, "wide_words", _too_wide(variable, bits))
     for function in kernel.functions.values():
-        for c in (*function.cursor.get_arguments(), *function.body.walk_preorder()):
+        for c in (*function.cursor.get_arguments(), *walk(function.body)):
             item = _item(c) if c.kind in (K.VAR_DECL, K.PARM_DECL) else None
             if item is not None and 8 * item.get_size() > WIDEST:
                 yield at(c, "wide_words", _too_wide(f"an item of {c.spelling}", 8 * item.get_size()))

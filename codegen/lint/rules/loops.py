@@ -19,6 +19,7 @@ from codegen.lint.expressions import (
     written,
 )
 from codegen.lint.kernel import Finding, Kernel, Scope, at, at_pragma
+from codegen.lint.tree import children_of, walk
 
 K = CursorKind
 
@@ -43,7 +44,7 @@ def _unbounded(loop: Scope) -> str | None:
     counter, _, condition, step = found
     if limit is None:
         return f"the condition must compare the counter {counter.spelling} with a bound by <, <=, > or >="
-    if any(c.kind == K.CALL_EXPR for c in limit.walk_preorder()):
+    if any(c.kind == K.CALL_EXPR for c in walk(limit)):
         return f"the bound of {counter.spelling} is a call, made again in each iteration; compute it before the loop"
     changed = written(loop.body)
     if any(v == counter for v in changed):
@@ -61,7 +62,7 @@ def _unbounded(loop: Scope) -> str | None:
 
 def _direction(step: Cursor, counter: Cursor) -> bool | None:
     """True for a step upwards, False for one downwards, None for any other."""
-    children = list(step.get_children())
+    children = children_of(step)
     if not children or not lies_in(children[0], counter):
         return None
     if step.kind == K.BINARY_OPERATOR and binary_operator(step) == "=":

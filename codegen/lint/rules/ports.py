@@ -11,6 +11,7 @@ from codegen.lint.expressions import binary_operator, root, unwrap, variables
 from codegen.lint.kernel import Finding, Kernel, at
 from codegen.lint.rules.layout import ARRAYS
 from codegen.lint.rules.loops import text
+from codegen.lint.tree import children_of, walk
 
 K = CursorKind
 PORTS = 2  # of a block RAM
@@ -24,9 +25,9 @@ def dual_ports(kernel: Kernel) -> Iterator[Finding]:
     for loop in kernel.loops:
         if not loop.pragma("PIPELINE"):
             continue
-        cursors = list(loop.body.walk_preorder())
+        cursors = walk(loop.body)
         assignments = [c for c in cursors if binary_operator(c) == "=" or _assigns_struct(c)]
-        targets = {unwrap(next(c.get_children())).hash for c in assignments}
+        targets = {unwrap(children_of(c)[0]).hash for c in assignments}
         found: dict[tuple[str, str], list[Cursor]] = {}
         for c in cursors:
             if c.kind == K.ARRAY_SUBSCRIPT_EXPR and (memory := root(c)) is not None and memory.spelling in bound:
@@ -53,7 +54,7 @@ def table_reads(kernel: Kernel) -> Iterator[Finding]:
     }
     inner: set[int] = set()  # of a subscript of several, those that are not the whole
     for function in kernel.functions.values():
-        for c in function.body.walk_preorder():
+        for c in walk(function.body):
             if c.kind != K.ARRAY_SUBSCRIPT_EXPR or c.hash in inner:
                 continue
             table, indices = _taken_apart(c, inner)
@@ -77,7 +78,7 @@ def _taken_apart(subscript: Cursor, inner: set[int]) -> tuple[Cursor | None, lis
     base = subscript
     while base.kind == K.ARRAY_SUBSCRIPT_EXPR:
         inner.add(base.hash)
-        array, index = (unwrap(child) for child in base.get_children())
+        array, index = (unwrap(child) for child in children_of(base))
         indices.insert(0, index)
         base = array
     return (base.referenced if base.kind == K.DECL_REF_EXPR else None), indices

@@ -11,6 +11,7 @@ from clang.cindex import Cursor, CursorKind, Type, TypeKind
 from codegen.lint.expressions import constant_value, element, expression_value, lies_in
 from codegen.lint.kernel import Finding, Kernel, Scope, at_pragma
 from codegen.lint.pragmas import KNOWN, NAME, OPERATIONS, VARIABLE, Known, Whole, options_of
+from codegen.lint.tree import children_of, walk
 from codegen.simulation.source_text import Pragma, blank_comments
 
 K = CursorKind
@@ -222,7 +223,7 @@ def resolve(path: str, pragma: Pragma, scope: Scope, kernel: Kernel) -> Cursor |
     function = scope.function.cursor
     local = [
         c
-        for c in function.walk_preorder()
+        for c in walk(function)
         if c.kind in (K.VAR_DECL, K.PARM_DECL) and c.spelling == first and c.location.line <= pragma.line
     ]
     places = [s.body for s in kernel.scopes if _holds(s, scope)]
@@ -248,8 +249,8 @@ def _holds(outer: Scope, inner: Scope | None) -> bool:
 
 def _declared_in(variable: Cursor, places: list[Cursor]) -> bool:
     """Whether a variable is declared directly in one of the blocks."""
-    statements = (c for place in places for c in place.get_children() if c.kind == K.DECL_STMT)
-    return any(c == variable for s in statements for c in s.get_children())
+    statements = (c for place in places for c in children_of(place) if c.kind == K.DECL_STMT)
+    return any(c == variable for s in statements for c in children_of(s))
 
 
 def pointee(kind: Type) -> Type:
@@ -319,8 +320,8 @@ def unchecked_dependences(kernel: Kernel) -> Iterator[Finding]:
         if pragma.name != "DEPENDENCE" or not pragma.has("false") or scope is None:
             continue
         name, body = pragma.get("variable"), scope.function.body
-        checks = [c for c in body.walk_preorder() if c.kind == K.VAR_DECL and _checks(c, name)]
-        told = {c.spelling for c in body.walk_preorder() if c.kind == K.CALL_EXPR and _is_of(c, checks)}
+        checks = [c for c in walk(body) if c.kind == K.VAR_DECL and _checks(c, name)]
+        told = {c.spelling for c in walk(body) if c.kind == K.CALL_EXPR and _is_of(c, checks)}
         if not {"read", "write"} <= told:
             sentence = f"the claim about {name} is not asserted; declare DependenceCheck<SIZE> check(\"{name}\", distance)"
             yield at_pragma(pragma, "unchecked_dependences", f"{sentence}, and tell it every read and write")
@@ -328,11 +329,11 @@ def unchecked_dependences(kernel: Kernel) -> Iterator[Finding]:
 
 def _checks(variable: Cursor, name: str | None) -> bool:
     """Whether a variable is a check of the array of this name."""
-    names = [s.spelling.strip('"') for s in variable.walk_preorder() if s.kind == K.STRING_LITERAL]
+    names = [s.spelling.strip('"') for s in walk(variable) if s.kind == K.STRING_LITERAL]
     return "DependenceCheck" in variable.type.spelling and name in names
 
 
 def _is_of(call: Cursor, variables: list[Cursor]) -> bool:
     """Whether a member of one of the variables is called."""
-    children = list(call.get_children())
+    children = children_of(call)
     return bool(children) and any(lies_in(children[0], variable) for variable in variables)
