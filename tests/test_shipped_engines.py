@@ -23,6 +23,8 @@ from codegen.performance.ranges import Range, Resource
 from codegen.performance.resources import area, refuse_what_does_not_fit, warnings
 
 LIKELY = ("c3d",)  # whose files say that the most would be too much
+# those that take longest to trace, and have the default engine as most others
+LONG = ("regnet_y_400mf", "resnext50", "densenet121", "inceptionv4", "vgg16", "inception_v3")
 NETWORKS = [path.stem for path in shipped_networks()]
 
 
@@ -36,7 +38,7 @@ def totals(artifact: Artifact, options: EngineOptions) -> dict[Resource, Range]:
     return {resource: built.total(resource) for resource in Resource}
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.heavy] * (n in LONG)) for n in NETWORKS])
 def test_the_engine_of_a_shipped_network_fits(name):
     config = load_config(SHIPPED / f"{name}.toml")
     assert config.engine.get("board", DEFAULT_BOARD) == BOARD.word

@@ -16,7 +16,7 @@ from calib.zoo.weights import load_weights
 
 DATA = Path(os.environ.get("SBFP_DATA", Path(__file__).resolve().parents[2] / "shared"))
 CIFAR_MEAN, CIFAR_STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-SLOW = pytest.mark.slow
+SLOW, HEAVY = pytest.mark.slow, pytest.mark.heavy
 TRAINED = ["resnet20-12fca82f.th"]
 TRAINED += [pytest.param(f, marks=SLOW) for f in ("resnet32-d509ac18.th", "resnet44-014dd654.th")]
 
@@ -106,7 +106,7 @@ def test_resnet50():
     assert sum(n.shortcut is not None for n in graph.nodes) == 16
 
 
-@pytest.mark.parametrize("size", [75, pytest.param(299, marks=SLOW)])
+@pytest.mark.parametrize("size", [75, pytest.param(299, marks=HEAVY)])
 def test_inceptionv4(size):
     module = pretrained_models.inceptionv4()
     images = noise(8 if size == 75 else 3, 3, size, size)
@@ -123,7 +123,7 @@ def test_inceptionv4_global_average_is_the_published_window():
         assert features(torch.zeros(1, 3, 299, 299)).shape == (1, 1536, 8, 8)
 
 
-@pytest.mark.parametrize("size, classifier", [(64, 256), pytest.param(224, 4096, marks=SLOW)])
+@pytest.mark.parametrize("size, classifier", [(64, 256), pytest.param(224, 4096, marks=HEAVY)])
 def test_vgg16(size, classifier):
     module = pretrained_models.vgg16(input_size=size, classifier=classifier)
     load_weights(module, "random")

@@ -13,7 +13,7 @@ from codegen.lowering.schedule import Program
 from codegen.lowering.walk import Walk
 from codegen.lowering.weight_queue import Burst, QueueStep
 from codegen.performance.board import Board
-from codegen.performance.estimate import step_cycles
+from codegen.performance.estimate import step_cycles, weights_cycles
 from codegen.performance.steps import StepCounts, program_steps
 from codegen.performance.timing import Timing
 
@@ -99,15 +99,17 @@ def queue_steps(program: Program, board: Board, timing: Timing) -> tuple[QueueSt
         bursts = beats.bursts(pushed[k], end)
         return QueueStep.of(bursts, beats.taken[k + 1] - beats.taken[k], pushed[k], beats.taken[k], words)
 
-    def cycles(k: int, end: int, counts: StepCounts) -> int:
-        return step_cycles(replace(counts, queue=upto(k, end)), beat_cycles, timing).cycles
+    def cycles(k: int, end: int, counts: StepCounts, others: int) -> int:
+        """Of a step that fetches to before ``end``. others: its cycles without those of its weights, see Step.cycles."""
+        return max(others, weights_cycles(replace(counts, queue=upto(k, end)), timing))
 
     for k, (counts, last) in enumerate(zip(program_steps(program), last_beats(program, walk, beats))):
         n, taken = beats.steps[k], beats.taken[k + 1]
         least = max(pushed[k], taken)
         waits = walk.steps[n].enters and walk.steps[n].layer > 0  # one that any run takes fetches nothing
         most = least if waits else max(least, min(last, taken + words))
-        within = partial(cycles, k, counts=counts)
+        others = replace(step_cycles(counts, beat_cycles, timing), weights=0, overhead=0).cycles
+        within = partial(cycles, k, counts=counts, others=others)
         pushed.append(least + bisect_right(range(least + 1, most + 1), within(least), key=within))
         found[n] = upto(k, pushed[-1])
     for n, entry in enters(walk, beats, found, words):

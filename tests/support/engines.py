@@ -61,7 +61,8 @@ def engine_options(artifacts, engine: Engine) -> EngineOptions:
             weights_ahead=engine.weights_ahead,
         )
         try:
-            build(artifacts, options, engine.board, with_weights=False)  # their values decide nothing here
+            # neither the weights' values nor their queue decide anything here
+            build(artifacts, replace(options, weights_ahead=0), engine.board, with_weights=False)
             return options
         except BfpError as error:
             if products and "engine option products" in str(error):
