@@ -131,8 +131,10 @@ def task_tests() -> Iterator[dict]:
         ("fuzz", ("-m", "heavy", *FUZZERS), "files, inputs, names, weights and disks damaged in thousands of ways; channels rescaled"),
         ("sanitize", ("-m", "", "tests/test_sanitize.py"), "the engine over random graphs, under sanitizers"),
     ):
-        # the tests start hundreds of processes: none should compile all modules again, whatever the environment says
-        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+        # the tests start hundreds of processes: none should compile all modules again, whatever the environment says;
+        # and where each core has a process of tests, threads in these only wait for each other
+        threads = {"OMP_NUM_THREADS": "1"} if "-n" in words else {}
+        environment = {**threads, **os.environ, "PYTHONDONTWRITEBYTECODE": ""}
         pytest = CmdAction(command("pytest", "-q", *words), shell=False, env=environment)
         action = pytest if IN_CHECKOUT else (refuse, [OF_CHECKOUT])
         yield {"basename": name, "actions": [action], "uptodate": [False], "doc": doc}
