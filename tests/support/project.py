@@ -71,7 +71,8 @@ class Project:
     def __init__(self, folder: Path, name: str = HOSTILE) -> None:
         self.root, self.user = folder / name, folder / "my nets"
         for part in PARTS:
-            shutil.copytree(ROOT / part, self.root / part)
+            # with compiled modules, but not those that another process of tests is just writing
+            shutil.copytree(ROOT / part, self.root / part, ignore=shutil.ignore_patterns("*.pyc.*"))
         shutil.copyfile(ROOT / "dodo.py", self.root / "dodo.py")
         self.user.mkdir()
         (self.user / "toy_net.py").write_text(MODULE)
