@@ -22,6 +22,9 @@ ROOT = Path(__file__).resolve().parents[2]
 CONNECT = 15  # seconds for a scheduler to answer
 NO_EFFECT = ("report", "sweep")  # folders of calib/evaluation/ that change no result
 ONE_AT_A_TIME = threading.Lock()
+# Of the processes that start here. Dask's own list lets glibc give every large block back to the system at once, and so
+# clear it page by page when it is asked for again, which takes as long as computing does.
+WORKER_ENVIRONMENT = {name: 1 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 
 
 def source_digest() -> str:
@@ -88,7 +91,11 @@ def cluster_client(scheduler: str | None, workers: int):
     # a point that kills its worker would kill the next one, too; and one that computes for minutes without leaving
     # Python's lock to the worker's heartbeat is not dead
     with dask.config.set(
-        {"distributed.scheduler.allowed-failures": 0, "distributed.scheduler.worker-ttl": None}
+        {
+            "distributed.scheduler.allowed-failures": 0,
+            "distributed.scheduler.worker-ttl": None,
+            "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
+        }
     ):
         if scheduler is None:
             # processes, not threads: torch and NumPy hold Python's lock between their kernels, and a point that
