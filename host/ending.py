@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -14,6 +15,7 @@ WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGH
 
 IMPORTING = "<frozen importlib._bootstrap>"  # where Python's frames say that they are while a module is imported
 AGAIN_S = 0.05  # after which a signal that came during an import is looked at again
+CLOSING_S = 5  # after a signal in which others wait for what it ends: it may not have begun to close yet
 
 
 class Ended(BaseException):
@@ -23,16 +25,19 @@ class Ended(BaseException):
 def run_to_the_end(work: Callable[[], int]) -> int:
     """Call ``work`` and return its exit status: 128 and the signal's number where one of WORDS came, as shells do.
 
-    Signals that are ignored, as SIGHUP under nohup, stay so.
+    Signals that are ignored, as SIGHUP under nohup, stay so. An impatient second one does not end the closing that the
+    first one has begun; after CLOSING_S seconds, where something has swallowed the first, it acts.
     """
     came: list[int] = []
+    raised: list[float] = []
 
     def end(number: int, frame: FrameType | None) -> None:
         if number != signal.SIGALRM:
             came.append(number)
         if _importing(frame):
             signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
-        else:
+        elif not raised or time.monotonic() - raised[-1] > CLOSING_S:
+            raised.append(time.monotonic())
             raise Ended
 
     before = {}

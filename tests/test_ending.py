@@ -86,6 +86,32 @@ def test_an_interrupted_command_stops_the_engine_and_frees_its_memory(library, d
     assert error.splitlines() == [f"{word}: the engine is stopped and its memory is free"]
 
 
+def test_a_second_signal_does_not_end_the_closing():
+    """However early it comes: before anything that is freed has asked for signals to wait."""
+    closed = []
+
+    def work():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            signal.raise_signal(signal.SIGINT)
+            closed.append(True)
+
+    assert run_to_the_end(work) == 128 + signal.SIGINT and closed
+
+
+def test_a_later_signal_acts_where_the_first_was_swallowed(monkeypatch):
+    monkeypatch.setattr("host.ending.CLOSING_S", -1)
+
+    def work():
+        with contextlib.suppress(BaseException):
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        return 0
+
+    assert run_to_the_end(work) == 128 + signal.SIGTERM
+
+
 def test_signals_wait_while_buffers_are_freed():
     seen = []
     with pytest.raises(KeyboardInterrupt):
